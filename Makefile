@@ -1,0 +1,46 @@
+# Two commands do everything on a fresh machine: `make demo` and `make test`.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+DEV_STAMP := $(VENV)/.installed-dev
+
+.PHONY: demo test lint servers sample bench clean
+
+demo: $(STAMP)
+	$(BIN)/cilium-analysis demo
+
+test: $(DEV_STAMP) servers lint
+	$(BIN)/python -m pytest -n 2
+
+lint: $(DEV_STAMP)
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+# The real servers that the tests talk to, unpacked below .cache; without them those tests skip.
+servers: $(DEV_STAMP)
+	$(BIN)/python tests/servers/install.py
+
+# The sample bundle, recorded from a real Prometheus that serves the simulated cluster.
+sample: $(DEV_STAMP) servers
+	$(BIN)/python -m data.record
+
+bench: $(DEV_STAMP) servers
+	$(BIN)/python -m tests.benchmarks
+
+$(VENV):
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed: make PYTHON=python3.12")'
+	$(PYTHON) -m venv $(VENV)
+
+$(STAMP): pyproject.toml | $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable .
+	touch $@
+
+$(DEV_STAMP): pyproject.toml | $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev,bench]'
+	touch $@ $(STAMP)
+
+clean:
+	rm -rf $(VENV) .cache reports .mypy_cache .ruff_cache .pytest_cache .import_linter_cache

@@ -1,0 +1,12 @@
+"""Bundles: every answer a report used, recorded to a directory and answered again from it.
+
+A bundle is a directory with ``manifest.json`` and one Parquet file per answer, one row per
+sample: ``time``, the labels, ``value`` and the number of the ``series``, so that any tool can
+read it. It answers the queries that it holds, for the recorded window or a part of it at the
+same step, and nothing else.
+"""
+
+from cilium_analysis.bundle.recorder import Recorder
+from cilium_analysis.bundle.replay import Bundle
+
+__all__ = ["Bundle", "Recorder"]

@@ -1,0 +1,162 @@
+"""Record what a source answers."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+from datetime import UTC, datetime
+from pathlib import Path
+from tempfile import mkdtemp
+from typing import TYPE_CHECKING, Any
+
+from cilium_analysis.bundle.files import write_frame
+from cilium_analysis.bundle.manifest import MANIFEST, SCHEMA, versions
+from cilium_analysis.errors import BudgetExceeded, OutputError, PrometheusError, QueryRejected
+from cilium_analysis.source import Record, iso, window_as_json
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from types import TracebackType
+
+    import pandas as pd
+
+    from cilium_analysis.source import Source
+    from cilium_analysis.window import Window
+
+
+class Recorder:
+    """A source that passes on what another answers, and keeps it in a new bundle.
+
+    Use it as a context manager: the directory appears under its name when the block ends well,
+    and not at all when it ends with an error.
+
+    Parameters
+    ----------
+    source
+        What really answers.
+    directory
+        Of the bundle; must not exist.
+    window, baseline
+        What the bundle is about, for those who read it.
+
+    Raises
+    ------
+    OutputError
+        If the directory exists already or cannot be written.
+    """
+
+    def __init__(
+        self, source: Source, directory: Path, *, window: Window, baseline: Window | None = None
+    ) -> None:
+        self._source = source
+        self._directory = directory
+        self._window = window
+        self._baseline = baseline
+        self._answers: list[dict[str, Any]] = []
+        if directory.exists():
+            raise OutputError(f"{directory} exists already: choose another directory")
+        self._temporary = _temporary_beside(directory)
+
+    @property
+    def name(self) -> str:
+        """Name of the source that really answers."""
+        return self._source.name
+
+    @property
+    def server(self) -> Mapping[str, str]:
+        """What the server that really answers says of itself."""
+        return self._source.server
+
+    @property
+    def journal(self) -> list[Record]:
+        """Journal of the source that really answers."""
+        return self._source.journal
+
+    def __enter__(self) -> Recorder:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        try:
+            if kind is None:
+                self._finish()
+        finally:
+            shutil.rmtree(self._temporary, ignore_errors=True)
+
+    def range(self, promql: str, window: Window) -> pd.DataFrame:
+        """Pass a range query on, and keep its answer, or its refusal."""
+        try:
+            frame = self._source.range(promql, window)
+        except PrometheusError as refusal:
+            self._keep_refusal(promql, {"window": window_as_json(window)}, refusal)
+            raise
+        self._keep(promql, {"window": window_as_json(window)}, frame)
+        return frame
+
+    def instant(self, promql: str, moment: datetime) -> pd.DataFrame:
+        """Pass an instant query on, and keep its answer, or its refusal."""
+        try:
+            frame = self._source.instant(promql, moment)
+        except PrometheusError as refusal:
+            self._keep_refusal(promql, {"time": iso(moment)}, refusal)
+            raise
+        self._keep(promql, {"time": iso(moment)}, frame)
+        return frame
+
+    def _keep(self, promql: str, when: Mapping[str, Any], frame: pd.DataFrame) -> None:
+        if any(_same(row, promql, when) for row in self._answers):
+            return
+        file = f"answers/{len(self._answers) + 1:04}.parquet"
+        path = self._temporary / file
+        path.parent.mkdir(exist_ok=True)
+        rows = write_frame(frame, path)
+        record = self._source.journal[-1].as_json()
+        cost = {k: record[k] for k in ("series", "samples", "bytes", "seconds", "warnings")}
+        digest = hashlib.sha256(path.read_bytes()).hexdigest()
+        self._answers.append(
+            {"promql": promql, "window": None, **when, "file": file, "rows": rows}
+            | {"sha256": digest, **cost}
+        )
+
+    def _keep_refusal(self, promql: str, when: Mapping[str, Any], refusal: PrometheusError) -> None:
+        """Keep that the server would not answer; an unreachable server is no answer at all."""
+        if isinstance(refusal, BudgetExceeded | QueryRejected):
+            error = {"type": type(refusal).__name__, "message": str(refusal)}
+            self._answers.append({"promql": promql, "window": None, **when, "error": error})
+
+    def _finish(self) -> None:
+        manifest = {
+            "schema": SCHEMA,
+            "source": self.name,
+            "server": dict(self.server),
+            "recorded": iso(datetime.now(UTC).replace(microsecond=0)),
+            "window": window_as_json(self._window),
+            "timezone": self._window.timezone,
+            "baseline": window_as_json(self._baseline) if self._baseline else None,
+            "versions": versions(),
+            "answers": self._answers,
+        }
+        text = json.dumps(manifest, indent=1, ensure_ascii=False)
+        try:
+            (self._temporary / MANIFEST).write_text(text + "\n", encoding="utf-8")
+            self._temporary.rename(self._directory)
+        except OSError as problem:
+            raise OutputError(f"cannot write the bundle {self._directory}: {problem}") from None
+
+
+def _temporary_beside(directory: Path) -> Path:
+    """Make a directory on the same file system, so that the rename is one step."""
+    try:
+        directory.parent.mkdir(parents=True, exist_ok=True)
+        return Path(mkdtemp(prefix=f".{directory.name}-", dir=directory.parent))
+    except OSError as problem:
+        raise OutputError(f"cannot write to {directory.parent}: {problem}") from None
+
+
+def _same(row: Mapping[str, Any], promql: str, when: Mapping[str, Any]) -> bool:
+    return bool(row["promql"] == promql and all(row.get(k) == v for k, v in when.items()))

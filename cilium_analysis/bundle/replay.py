@@ -1,0 +1,144 @@
+"""Answer from a recorded directory."""
+
+from __future__ import annotations
+
+import hashlib
+from typing import TYPE_CHECKING, Any
+
+from cilium_analysis import errors
+from cilium_analysis.bundle import manifest as manifests
+from cilium_analysis.bundle.files import read_frame
+from cilium_analysis.errors import BundleError, PrometheusError
+from cilium_analysis.source import Record, iso
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from datetime import datetime
+    from pathlib import Path
+
+    import pandas as pd
+
+    from cilium_analysis.window import Window
+
+
+class Bundle:
+    """A source that answers from a recorded directory.
+
+    Parameters
+    ----------
+    directory
+        Of the bundle.
+
+    Raises
+    ------
+    BundleError
+        If there is no bundle, or one that is damaged or of another schema.
+    """
+
+    def __init__(self, directory: Path) -> None:
+        self.directory = directory
+        self.manifest = manifests.read(directory)
+        self.journal: list[Record] = []
+
+    def __repr__(self) -> str:
+        return f"Bundle({str(self.directory)!r}: {len(self.manifest['answers'])} answers)"
+
+    @property
+    def name(self) -> str:
+        """Name of the source that was recorded."""
+        return str(self.manifest["source"])
+
+    @property
+    def server(self) -> Mapping[str, str]:
+        """What the recorded server said of itself."""
+        return dict(self.manifest["server"])
+
+    @property
+    def window(self) -> Window:
+        """What the bundle is about."""
+        return manifests.window(
+            self.manifest["window"], timezone=self.manifest.get("timezone", "UTC")
+        )
+
+    @property
+    def baseline(self) -> Window | None:
+        """What it compares with."""
+        stored = self.manifest["baseline"]
+        return manifests.window(stored, timezone=self.window.timezone) if stored else None
+
+    def range(self, promql: str, window: Window) -> pd.DataFrame:
+        """Answer a range query from the recorded answers.
+
+        Raises
+        ------
+        BundleError
+            If the bundle does not hold the query for this window and step.
+        PrometheusError
+            If the server refused the query when the bundle was recorded.
+        """
+        rows = [row for row in self._held(promql) if row["window"] is not None]
+        for row in rows:
+            if _covers(manifests.window(row["window"]), window):
+                frame = self._load(row)
+                inside = (frame.index >= window.start) & (frame.index <= window.end)
+                return self._note(row, frame.loc[inside].dropna(axis=1, how="all"), window)
+        raise BundleError(self._missing(promql, rows, f"{iso(window.start)} to {iso(window.end)}"))
+
+    def instant(self, promql: str, moment: datetime) -> pd.DataFrame:
+        """Answer an instant query from the recorded answers; errors as for `range`."""
+        rows = [row for row in self._held(promql) if "time" in row]
+        for row in rows:
+            if row["time"] == iso(moment):
+                return self._note(row, self._load(row), None)
+        raise BundleError(self._missing(promql, rows, iso(moment)))
+
+    def _held(self, promql: str) -> list[dict[str, Any]]:
+        return [row for row in self.manifest["answers"] if row["promql"] == promql]
+
+    def _missing(self, promql: str, rows: list[dict[str, Any]], wanted: str) -> str:
+        held = ", ".join(
+            f"{row['window']['start']} to {row['window']['end']} every"
+            f" {row['window']['step_seconds']:g}s"
+            if row["window"]
+            else row["time"]
+            for row in rows
+        )
+        what = (
+            f"holds this query for {held}"
+            if held
+            else (
+                f"holds {len(self.manifest['answers'])} answers about {iso(self.window.start)}"
+                f" to {iso(self.window.end)}, but not to this query"
+            )
+        )
+        return f"no answer for {wanted} in {self.directory}: the bundle {what}: {promql}"
+
+    def _load(self, row: Mapping[str, Any]) -> pd.DataFrame:
+        if "error" in row:
+            kind = getattr(errors, str(row["error"]["type"]), PrometheusError)
+            raise kind(str(row["error"]["message"]))
+        path = self.directory / row["file"]
+        try:
+            content = path.read_bytes()
+        except OSError as problem:
+            raise BundleError(f"the bundle {self.directory} is damaged: {problem}") from None
+        if hashlib.sha256(content).hexdigest() != row["sha256"]:
+            raise BundleError(f"the bundle is damaged: {path} has changed since it was recorded")
+        return read_frame(path)
+
+    def _note(
+        self, row: Mapping[str, Any], frame: pd.DataFrame, window: Window | None
+    ) -> pd.DataFrame:
+        """Keep the cost and the warnings of the recording, which a replay must not lose."""
+        warnings = tuple(row["warnings"])
+        samples = int(frame.notna().to_numpy().sum())
+        cost = {"bytes": row["bytes"], "seconds": row["seconds"], "warnings": warnings}
+        self.journal.append(Record(row["promql"], window, frame.shape[1], samples, **cost))
+        return frame
+
+
+def _covers(held: Window, wanted: Window) -> bool:
+    """Tell whether every point of the wanted window is a point of the one held."""
+    inside = held.start <= wanted.start and wanted.end <= held.end
+    in_phase = not (wanted.start - held.start) % held.step
+    return held.step == wanted.step and inside and in_phase

@@ -1,0 +1,74 @@
+"""Capture: record every answer that topics need into a bundle."""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+from cilium_analysis.bundle import Recorder
+from cilium_analysis.errors import ParameterError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+    from cilium_analysis.source import Source
+    from cilium_analysis.window import Window
+
+_MODULES = {"drop_reasons": "cilium_analysis.topics.drops"}
+
+#: Topics by the names of their notebooks.
+TOPICS = tuple(_MODULES)
+
+
+def check_topics(topics: Sequence[str]) -> tuple[str, ...]:
+    """Give the topics that are meant; none named means all.
+
+    Raises
+    ------
+    ParameterError
+        If there is no such topic.
+    """
+    for topic in topics:
+        if topic not in TOPICS:
+            raise ParameterError(f"unknown topic {topic!r}: choose from {', '.join(TOPICS)}")
+    return tuple(dict.fromkeys(topics)) or TOPICS
+
+
+def capture(
+    source: Source,
+    window: Window,
+    baseline: Window,
+    *,
+    topics: Sequence[str],
+    match: str,
+    directory: Path,
+) -> None:
+    """Record what the topics need; the directory appears when all of it is there.
+
+    Parameters
+    ----------
+    source
+        What answers.
+    window, baseline
+        With the same step.
+    topics
+        Names of `TOPICS`.
+    match
+        Label matchers that narrow every query.
+    directory
+        Of the new bundle.
+
+    Raises
+    ------
+    ParameterError
+        If a topic is not known or the matchers cannot be read.
+    OutputError
+        If the directory exists or cannot be written.
+    PrometheusError, BundleError
+        If the source does not answer; nothing is left behind then.
+    """
+    chosen = check_topics(topics)
+    with Recorder(source, directory, window=window, baseline=baseline) as recorder:
+        for topic in chosen:
+            import_module(_MODULES[topic]).load(recorder, window, baseline, match=match)

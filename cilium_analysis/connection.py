@@ -1,0 +1,51 @@
+"""From an address to a source: a server, a bundle, or the bundled sample."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from cilium_analysis.errors import SourceError
+
+if TYPE_CHECKING:
+    from cilium_analysis.bundle import Bundle
+    from cilium_analysis.prometheus import Prometheus
+
+_PACKAGE = Path(__file__).parent
+
+
+def sample_directory() -> Path:
+    """Find the bundled sample, in an installed package or in a checkout."""
+    installed = _PACKAGE / "_sample"
+    return installed if installed.is_dir() else _PACKAGE.parent / "data" / "sample"
+
+
+def connect(address: str) -> Prometheus | Bundle:
+    """Give the source behind an address.
+
+    Parameters
+    ----------
+    address
+        The URL of a Prometheus-compatible server, the directory of a bundle, or ``sample``.
+        Credentials may stand in the URL; better name a file or an environment variable, see
+        `cilium_analysis.prometheus.credentials`.
+
+    Raises
+    ------
+    SourceError
+        If it is none of the three.
+    BundleError
+        If the bundle is damaged or of another schema.
+    """
+    text = address.strip()
+    if text.startswith(("http://", "https://")):
+        from cilium_analysis.prometheus import Prometheus
+
+        return Prometheus(text)
+    directory = sample_directory() if text == "sample" else Path(text)
+    if not text or not directory.is_dir():
+        hint = "give the URL of a server (http://…), the directory of a bundle, or sample"
+        raise SourceError(f"no source {address!r}: {hint}")
+    from cilium_analysis.bundle import Bundle
+
+    return Bundle(directory)

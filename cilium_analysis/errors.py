@@ -1,0 +1,100 @@
+"""Every error of this package, on one page.
+
+::
+
+    CiliumAnalysisError
+    ├── UsageError (also ValueError)      what was asked for cannot be done as it stands
+    │   ├── WindowError                   times, steps, time zones, baselines
+    │   ├── ParameterError                unknown topics, parameters, matchers
+    │   ├── SourceError                   no such server, directory or sample
+    │   ├── BundleError                   damaged, of another schema, or without this answer
+    │   └── OutputError                   a place that cannot be written
+    ├── PrometheusError (also RuntimeError)
+    │   ├── QueryRejected                 the server does not accept or cannot run the query
+    │   ├── AccessDenied                  credentials missing or not enough
+    │   ├── NotPrometheus                 something answered, but not the Prometheus API
+    │   ├── BudgetExceeded                the answer would be larger than allowed
+    │   ├── AnswerIncomplete              the answer broke off or was cut, after retries
+    │   └── ServerUnavailable             unreachable, overloaded or too slow, after retries
+    └── ReportFailed                      a notebook stopped with an error
+
+A message names the query and the reason the server gave, and says what to do. `exit_code` is
+what the command line returns. No message ever holds a credential.
+"""
+
+from __future__ import annotations
+
+
+class CiliumAnalysisError(Exception):
+    """Anything that this package raises on purpose."""
+
+    exit_code = 1
+
+
+class UsageError(CiliumAnalysisError, ValueError):
+    """What was asked for cannot be done as it stands; the caller can mend it."""
+
+    exit_code = 2
+
+
+class WindowError(UsageError):
+    """A time, step, time zone, window or baseline that makes no sense."""
+
+
+class ParameterError(UsageError):
+    """An unknown topic, notebook parameter, label matcher or option value."""
+
+
+class SourceError(UsageError):
+    """Neither a server's URL, nor a bundle's directory, nor the sample."""
+
+
+class BundleError(UsageError):
+    """A bundle that is damaged, of another schema, or does not hold the answer."""
+
+
+class OutputError(UsageError):
+    """A directory or file that cannot be written."""
+
+
+class PrometheusError(CiliumAnalysisError, RuntimeError):
+    """A Prometheus-compatible server did not give the answer.
+
+    Also a `RuntimeError`, which is what users of prometheus-pandas catch.
+    """
+
+
+class QueryRejected(PrometheusError):
+    """The server does not accept the query, or cannot run it within its limits."""
+
+    exit_code = 2
+
+
+class AccessDenied(PrometheusError):
+    """The server asks for credentials, a tenant, or more rights."""
+
+    exit_code = 2
+
+
+class NotPrometheus(PrometheusError):
+    """Something answered at this address, but not with the Prometheus HTTP API."""
+
+    exit_code = 2
+
+
+class BudgetExceeded(PrometheusError):
+    """The answer would hold more samples than the caller allows."""
+
+    exit_code = 2
+
+
+class AnswerIncomplete(PrometheusError):
+    """The answer broke off, or is not whole, and trying again did not help."""
+
+
+class ServerUnavailable(PrometheusError):
+    """The server cannot be reached, is overloaded or too slow, even after retries."""
+
+
+class ReportFailed(CiliumAnalysisError):
+    """A notebook of a report stopped with an error; the notebook is kept as evidence."""

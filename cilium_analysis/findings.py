@@ -1,0 +1,222 @@
+"""Findings: what a topic concludes, ranked, as JSON for machines and as a table for people."""
+
+from __future__ import annotations
+
+import hashlib
+import html
+import json
+import math
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from enum import IntEnum
+from typing import TYPE_CHECKING, Any, overload
+
+from cilium_analysis.source import iso, window_as_json
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+    from datetime import datetime
+
+    from cilium_analysis.window import Window
+
+SCHEMA = "cilium-analysis/findings/1"
+MIME = "application/vnd.cilium-analysis.findings.v1+json"
+
+
+class Severity(IntEnum):
+    """How much a finding matters; comparable."""
+
+    INFO = 0
+    WARNING = 10
+    CRITICAL = 20
+
+    def __str__(self) -> str:
+        return self.name.lower()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Finding:
+    """One thing worth acting on.
+
+    Parameters
+    ----------
+    kind
+        Such as ``drop_spike``.
+    severity
+        How much it matters.
+    title
+        One sentence that a person can act on.
+    start, end
+        When it began and ended, or the window's end while it lasts.
+    labels
+        Where: only labels that single it out.
+    value, baseline_value
+        Level during the finding, and the level to compare it with [`unit`].
+    unit
+        Of the two levels.
+    total
+        Amount between start and end; None where a sum makes no sense.
+    share
+        Of the whole that this finding explains, 0 to 1; None where there is no whole.
+    trust_reasons
+        What makes the numbers doubtful; none if they are good.
+    query
+        PromQL that shows it.
+    next_step
+        What to look at.
+    """
+
+    kind: str
+    severity: Severity
+    title: str
+    start: datetime
+    end: datetime
+    value: float
+    baseline_value: float
+    unit: str
+    query: str
+    next_step: str
+    labels: Mapping[str, str] = field(default_factory=dict)
+    total: float | None = None
+    share: float | None = None
+    trust_reasons: tuple[str, ...] = ()
+
+    @property
+    def trust(self) -> str:
+        """``good``, or ``doubtful`` if anything speaks against the numbers."""
+        return "doubtful" if self.trust_reasons else "good"
+
+    def key(self) -> str:
+        """Name what and where, without when: equal in two runs that saw the same thing."""
+        where = json.dumps([self.kind, sorted(self.labels.items())], ensure_ascii=False)
+        return hashlib.sha256(where.encode()).hexdigest()[:12]
+
+
+@dataclass(frozen=True)
+class Findings(Sequence[Finding]):
+    """All findings of a window, the one most worth acting on first.
+
+    Parameters
+    ----------
+    source
+        Name of the source, without credentials.
+    window, baseline
+        What was looked at, and what it was compared with.
+    items
+        In any order; kept by severity, then by how far the value is above its baseline's.
+    """
+
+    source: str
+    window: Window
+    baseline: Window | None
+    items: tuple[Finding, ...] = ()
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "items", tuple(sorted(self.items, key=_order)))
+
+    @overload
+    def __getitem__(self, index: int) -> Finding: ...
+
+    @overload
+    def __getitem__(self, index: slice) -> Sequence[Finding]: ...
+
+    def __getitem__(self, index: int | slice) -> Finding | Sequence[Finding]:
+        return self.items[index]
+
+    def __len__(self) -> int:
+        return len(self.items)
+
+    @property
+    def worst(self) -> Severity | None:
+        """Highest severity; None if there is no finding."""
+        return max((finding.severity for finding in self.items), default=None)
+
+    def with_items(self, items: Iterable[Finding]) -> Findings:
+        """Give the same frame of reference with other findings."""
+        return replace(self, items=tuple(items))
+
+    def as_json(self) -> dict[str, Any]:
+        """Give the document that ``findings.json`` holds."""
+        seen: Counter[str] = Counter()
+        rows = []
+        for rank, finding in enumerate(self.items, start=1):
+            seen[finding.key()] += 1
+            again = f"-{seen[finding.key()]}" if seen[finding.key()] > 1 else ""
+            rows.append(_as_json(finding, identity=finding.key() + again, rank=rank))
+        return {
+            "schema": SCHEMA,
+            "source": self.source,
+            "window": window_as_json(self.window),
+            "baseline": window_as_json(self.baseline) if self.baseline else None,
+            "findings": rows,
+        }
+
+    def _repr_mimebundle_(self, include: object = None, exclude: object = None) -> dict[str, Any]:
+        """Show a table in a notebook, and hand the findings to whoever reads the notebook."""
+        return {"text/plain": repr(self), "text/html": self.to_html(), MIME: self.as_json()}
+
+    def __repr__(self) -> str:
+        if not self.items:
+            return "Nothing unusual."
+        return "\n".join(
+            f"{rank}. [{finding.severity}] {finding.title}"
+            for rank, finding in enumerate(self.items, start=1)
+        )
+
+    def to_html(self) -> str:
+        """Give a table for people; every text in it is escaped."""
+        if not self.items:
+            return '<p class="ca-quiet">Nothing unusual.</p>'
+        body = "".join(_row(rank, finding) for rank, finding in enumerate(self.items, start=1))
+        head = "".join(f"<th>{name}</th>" for name in ("#", "Severity", "What", "Next", "Trust"))
+        return (
+            '<table class="ca-findings"><thead><tr>'
+            f"{head}</tr></thead><tbody>{body}</tbody></table>"
+        )
+
+
+def _order(finding: Finding) -> tuple[float, float, str]:
+    """Most severe first, then the largest amount; the title breaks ties for good."""
+    amount = finding.total if finding.total is not None else finding.value
+    return (-finding.severity, -amount if math.isfinite(amount) else 0.0, finding.title)
+
+
+def _as_json(finding: Finding, *, identity: str, rank: int) -> dict[str, Any]:
+    return {
+        "id": identity,
+        "kind": finding.kind,
+        "severity": str(finding.severity),
+        "title": finding.title,
+        "start": iso(finding.start),
+        "end": iso(finding.end),
+        "labels": dict(finding.labels),
+        "value": _number(finding.value),
+        "baseline_value": _number(finding.baseline_value),
+        "unit": finding.unit,
+        "total": _number(finding.total),
+        "share": _number(finding.share),
+        "rank": rank,
+        "trust": finding.trust,
+        "trust_reasons": list(finding.trust_reasons),
+        "query": finding.query,
+        "next_step": finding.next_step,
+    }
+
+
+def _number(value: float | None) -> float | None:
+    """JSON knows no NaN and no infinity."""
+    return float(value) if value is not None and math.isfinite(value) else None
+
+
+def _row(rank: int, finding: Finding) -> str:
+    doubts = "; ".join(finding.trust_reasons)
+    cells = (
+        str(rank),
+        str(finding.severity),
+        finding.title,
+        finding.next_step,
+        f"{finding.trust}: {doubts}" if doubts else finding.trust,
+    )
+    inner = "".join(f"<td>{html.escape(cell)}</td>" for cell in cells)
+    return f'<tr class="ca-{finding.severity}">{inner}</tr>'

@@ -1,0 +1,177 @@
+"""The label frame: what a range query returns, and what is done with it. Pure.
+
+A label frame is a plain `pandas.DataFrame`:
+
+- the index is a `DatetimeIndex` named ``time``, in UTC, increasing, in whole milliseconds;
+- the columns are a `MultiIndex` with one level per label name, sorted by name; a label that a
+  series lacks is ``""``; without any label the only level is ``__name__``, holding ``""``;
+- the values are float64; NaN means that the series has no sample at that time.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Literal
+
+import numpy as np
+import pandas as pd
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from numpy.typing import NDArray
+
+How = Literal["sum", "max", "min", "mean"]
+
+
+def build(
+    times: NDArray[np.int64], values: NDArray[np.float64], series: Sequence[Mapping[str, str]]
+) -> pd.DataFrame:
+    """Make a label frame.
+
+    Parameters
+    ----------
+    times
+        Increasing [ms since 1970 UTC], shape (T,).
+    values
+        Shape (T, S); NaN where a series has no sample.
+    series
+        The labels of each of the S columns, in any order.
+
+    Returns
+    -------
+    pandas.DataFrame
+        A label frame; its columns are sorted by their labels.
+    """
+    columns = label_index(series)
+    order = columns.argsort() if len(columns) and not columns.is_monotonic_increasing else None
+    if order is not None:
+        columns, values = columns[order], values[:, order]
+    return pd.DataFrame(values, index=time_index(times), columns=columns)
+
+
+def time_index(times: NDArray[np.int64]) -> pd.DatetimeIndex:
+    """Make the index of a label frame from milliseconds since 1970 UTC."""
+    return pd.DatetimeIndex(times.astype("datetime64[ms]"), tz="UTC", name="time")
+
+
+def label_index(series: Sequence[Mapping[str, str]]) -> pd.MultiIndex:
+    """Make the columns of a label frame: one level per label name, sorted by name."""
+    names = sorted(set().union(*series)) or ["__name__"]
+    levels = [[labels.get(name, "") for labels in series] for name in names]
+    return pd.MultiIndex.from_arrays(levels, names=names)
+
+
+def empty(names: Sequence[str] = ()) -> pd.DataFrame:
+    """Make a label frame without series or times.
+
+    Parameters
+    ----------
+    names
+        The label names it would have.
+    """
+    columns = pd.MultiIndex.from_arrays(
+        [[] for _ in names or [""]], names=sorted(names) or ["__name__"]
+    )
+    return pd.DataFrame(
+        np.empty((0, 0)), index=time_index(np.empty(0, dtype=np.int64)), columns=columns
+    )
+
+
+def tidy(frame: pd.DataFrame) -> pd.DataFrame:
+    """Lay a label frame out with one row per sample.
+
+    Parameters
+    ----------
+    frame
+        A label frame.
+
+    Returns
+    -------
+    pandas.DataFrame
+        Columns ``time``, one per label, ``value``; series by series, each in order of time.
+    """
+    present = ~np.isnan(frame.to_numpy()).T
+    which, when = np.nonzero(present)
+    rows = frame.columns[which].to_frame(index=False)
+    rows.insert(0, "time", frame.index[when])
+    rows["value"] = frame.to_numpy().T[present]
+    return rows
+
+
+def labels(frame: pd.DataFrame) -> pd.DataFrame:
+    """Give the labels of a frame as a table, one row per series."""
+    return frame.columns.to_frame(index=False)
+
+
+def with_levels(frame: pd.DataFrame, names: Sequence[str]) -> pd.DataFrame:
+    """Give the frame with exactly these labels, sorted; a label it lacks becomes ``""``.
+
+    Parameters
+    ----------
+    frame
+        A label frame.
+    names
+        Label names to keep or add. Columns are not merged: see `group` for that.
+    """
+    table = labels(frame).reindex(columns=sorted(names), fill_value="")
+    result = frame.copy(deep=False)
+    result.columns = pd.MultiIndex.from_frame(table)
+    return result
+
+
+def relabel(frame: pd.DataFrame, name: str, values: Sequence[str]) -> pd.DataFrame:
+    """Give the frame with one label set anew (or added), one value per series."""
+    table = labels(frame).assign(**{name: list(values)})
+    result = frame.copy(deep=False)
+    result.columns = pd.MultiIndex.from_frame(table[sorted(table.columns)])
+    return result
+
+
+def group(frame: pd.DataFrame, by: Sequence[str], *, how: How = "sum") -> pd.DataFrame:
+    """Merge the series that agree in some labels, as PromQL's ``sum by (…)`` does.
+
+    Parameters
+    ----------
+    frame
+        A label frame.
+    by
+        Label names to keep; one that the frame lacks is ``""``.
+    how
+        ``sum``, ``max``, ``min`` or ``mean`` of the samples there are at each time.
+
+    Returns
+    -------
+    pandas.DataFrame
+        A label frame; NaN only where no series of the group has a sample.
+    """
+    names = sorted(by) or ["__name__"]
+    if not frame.shape[1]:
+        return pd.DataFrame(index=frame.index, columns=empty(names).columns, dtype="float64")
+    keyed = with_levels(frame, names).columns if by else label_index([{}] * frame.shape[1])
+    codes, keys = pd.factorize(keyed, sort=True)
+    columns = pd.MultiIndex.from_tuples(list(keys), names=names)
+    return pd.DataFrame(
+        _merge(frame.to_numpy(), codes, len(keys), how), index=frame.index, columns=columns
+    )
+
+
+def _merge(
+    values: NDArray[np.float64], codes: NDArray[np.intp], groups: int, how: How
+) -> NDArray[np.float64]:
+    """Reduce columns (T, S) to groups (T, G), ignoring absent samples."""
+    order = np.argsort(codes, kind="stable")
+    starts = np.searchsorted(codes[order], np.arange(groups))
+    sorted_values = values[:, order]
+    if how in ("max", "min"):
+        reduce = np.fmax if how == "max" else np.fmin
+        return reduce.reduceat(sorted_values, starts, axis=1)
+    present = ~np.isnan(sorted_values)
+    counts = np.add.reduceat(present, starts, axis=1, dtype=np.int64)
+    sums = np.add.reduceat(np.where(present, sorted_values, 0.0), starts, axis=1)
+    result = np.where(counts > 0, sums, np.nan)
+    return result / np.maximum(counts, 1) if how == "mean" else result
+
+
+def between(frame: pd.DataFrame, start: object, end: object) -> pd.DataFrame:
+    """Give the rows with ``start < time <= end``: the bins that fill this stretch of time."""
+    return frame.loc[(frame.index > start) & (frame.index <= end)]

@@ -1,0 +1,118 @@
+"""Which node a series comes from, however Prometheus scrapes.
+
+Cilium's agent and Hubble run on the host network, so that ``instance`` is the node's address; a
+``node`` label is there only because of the chart's default relabelings
+(install/kubernetes/cilium/values.yaml, ``serviceMonitor.relabelings``).
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from cilium_analysis import frames
+from cilium_analysis.queries import Query
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    import pandas as pd
+
+    from cilium_analysis.queries import Matcher
+    from cilium_analysis.source import Source
+    from cilium_analysis.window import Window
+
+#: Labels to keep in a query so that `resolve` can find the node.
+NODE_LABELS = ("cluster", "instance", "node")
+
+QUERIES = {
+    "agents": Query(
+        "count by (cluster, instance, source_node_name) ("
+        '{__name__=~"cilium_node_connectivity_status|cilium_node_health_connectivity_status",'
+        'source_node_name!="",type="node",<match>})',
+        "series",
+        "the name each agent gives its own node (Cilium up to 1.18)",
+    ),
+    "addresses": Query(
+        "count by (cluster, internal_ip, node) (kube_node_info{<match>})",
+        "nodes",
+        "addresses of the nodes, from kube-state-metrics",
+    ),
+}
+
+
+def host(instance: str) -> str:
+    """Give the address of an ``instance`` label, without its port and brackets."""
+    address, _, port = instance.rpartition(":")
+    return (address if address and port.isdigit() else instance).strip("[]")
+
+
+def names(source: Source, window: Window, *, match: Sequence[Matcher] = ()) -> Mapping[str, str]:
+    """Ask for the names of the nodes by their addresses.
+
+    Parameters
+    ----------
+    source
+        What answers the queries.
+    window
+        The names are those at its end.
+    match
+        Label matchers of the user.
+
+    Returns
+    -------
+    Mapping
+        From address to node name; empty if nothing tells.
+    """
+    found: dict[str, str] = {}
+    for key, address, name in (
+        ("addresses", "internal_ip", "node"),
+        ("agents", "instance", "source_node_name"),
+    ):
+        promql = QUERIES[key].render(match=match, step=window.step)
+        table = frames.labels(source.instant(promql, window.end))
+        if {address, name} <= set(table.columns):
+            found |= {host(row[address]): row[name] for _, row in table.iterrows() if row[name]}
+    return found
+
+
+def unnamed(frame: pd.DataFrame) -> bool:
+    """Tell whether any series lacks a ``node`` label, so that `names` would help."""
+    table = frames.labels(frame)
+    return bool(len(table)) and ("node" not in table or bool((table["node"] == "").any()))
+
+
+def resolve(
+    frame: pd.DataFrame, *, names: Mapping[str, str] | None = None, how: frames.How = "max"
+) -> pd.DataFrame:
+    """Name the node of every series, and merge what comes from the same node.
+
+    Parameters
+    ----------
+    frame
+        Label frame with `NODE_LABELS` as far as the server has them.
+    names
+        From address to node name, as from the function `names`. Where nothing tells, the
+        address stands for the node.
+    how
+        How to merge series that differ only in ``instance``: ``max`` is right for one counter
+        scraped twice.
+
+    Returns
+    -------
+    pandas.DataFrame
+        Label frame with ``node``, without ``instance`` and ``cluster``; with more than one
+        cluster the node is written as ``cluster/node``.
+    """
+    table = frames.labels(frame).reindex(
+        columns=sorted({*frame.columns.names, *NODE_LABELS}), fill_value=""
+    )
+    known = names or {}
+    hosts = [host(instance) for instance in table["instance"]]
+    nodes = [
+        node or known.get(address, address)
+        for node, address in zip(table["node"], hosts, strict=True)
+    ]
+    if len(set(table["cluster"])) > 1:
+        nodes = [f"{c}/{n}" if c else n for c, n in zip(table["cluster"], nodes, strict=True)]
+    kept = [n for n in table.columns if n not in ("cluster", "instance")]
+    return frames.group(frames.relabel(frame, "node", nodes), kept, how=how)

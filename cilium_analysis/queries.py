@@ -1,0 +1,116 @@
+"""Queries as data: PromQL templates, and the label matchers a user narrows them with."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from cilium_analysis.errors import ParameterError
+from cilium_analysis.window import format_duration
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from datetime import timedelta
+
+_MATCHER = re.compile(
+    r"""\s*(?P<label>[a-zA-Z_][a-zA-Z0-9_]*)\s*(?P<operator>=~|!~|!=|=)\s*"(?P<value>(?:[^"\\]|\\.)*)"\s*""",
+    re.DOTALL,
+)
+_ESCAPES = {"\\": "\\\\", '"': '\\"', "\n": "\\n"}
+_UNESCAPES = {"n": "\n", "t": "\t", "r": "\r"}
+
+
+@dataclass(frozen=True)
+class Matcher:
+    """One label matcher of PromQL, such as ``namespace="shop"``.
+
+    Parameters
+    ----------
+    label, operator, value
+        The value unescaped; `str` of a matcher escapes it, so that no value can leave its quotes.
+    """
+
+    label: str
+    operator: str
+    value: str
+
+    def __str__(self) -> str:
+        return f"{self.label}{self.operator}{quote(self.value)}"
+
+
+def quote(value: str) -> str:
+    """Write any text as a PromQL string literal."""
+    return '"' + "".join(_ESCAPES.get(char, char) for char in value) + '"'
+
+
+def parse_matchers(text: str) -> tuple[Matcher, ...]:
+    """Read matchers as one writes them inside the braces of a selector.
+
+    Parameters
+    ----------
+    text
+        Such as ``cluster="prod",node=~"worker-.*"``; braces around it and a comma at its end
+        are allowed; empty means none.
+
+    Raises
+    ------
+    ParameterError
+        If the text is anything else.
+    """
+    rest = text.strip().removeprefix("{").removesuffix("}").strip()
+    found: list[Matcher] = []
+    while rest:
+        match = _MATCHER.match(rest)
+        rest = rest[match.end() :] if match else rest
+        if not match or (rest and not rest.startswith(",")):
+            hint = 'write it as label="value",other=~"a|b"'
+            raise ParameterError(f"cannot read the label matchers {text!r}: {hint}")
+        value = re.sub(r"\\(.)", _unescape, match["value"], flags=re.DOTALL)
+        found.append(Matcher(match["label"], match["operator"], value))
+        rest = rest.removeprefix(",")
+    return tuple(found)
+
+
+def _unescape(match: re.Match[str]) -> str:
+    return _UNESCAPES.get(match[1], match[1])
+
+
+@dataclass(frozen=True)
+class Query:
+    """A query of a topic.
+
+    Parameters
+    ----------
+    promql
+        PromQL in which ``<match>`` stands for the user's matchers inside a selector's braces,
+        and ``<range>`` for the duration of one step.
+    unit
+        Of the values.
+    about
+        What the answer says, in words for people.
+    """
+
+    promql: str
+    unit: str
+    about: str
+
+    def render(self, *, match: Sequence[Matcher] = (), step: timedelta) -> str:
+        """Fill the template in.
+
+        Parameters
+        ----------
+        match
+            Label matchers that every selector takes over.
+        step
+            Of the window that the query is meant for.
+        """
+        filled = self.promql.replace("<range>", format_duration(step))
+        # Last, so that no matcher's value is taken for a placeholder.
+        parts = ",".join(str(matcher) for matcher in match)
+        return re.sub(r",?<match>", lambda found: _joined(found[0], parts), filled)
+
+
+def _joined(placeholder: str, parts: str) -> str:
+    comma = "," if placeholder.startswith(",") and parts else ""
+    return comma + parts

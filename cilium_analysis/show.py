@@ -1,0 +1,147 @@
+"""Tables and lists for people to read; every text in them is escaped."""
+
+from __future__ import annotations
+
+import html
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import pandas as pd
+
+from cilium_analysis.source import Record, iso
+from cilium_analysis.window import format_duration, zone
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from cilium_analysis.window import Window
+
+#: How numbers are written, by the name of their column.
+FORMATS: Mapping[str, str] = {
+    "packets": "{:,.0f}",
+    "expected": "{:,.0f}",
+    "change": "{:+,.0f}",
+    "share": "{:.1%}",
+    "scraped": "{:.1%}",
+    "seconds": "{:.3f}",
+    "samples": "{:,}",
+    "series": "{:,}",
+    "bytes": "{:,}",
+}
+MISSING = "–"
+
+
+@dataclass(frozen=True)
+class Table:
+    """A frame as a table to read.
+
+    Parameters
+    ----------
+    frame
+        Rows to show; its index is shown if it has a name.
+    empty
+        What to say when there are no rows.
+    """
+
+    frame: pd.DataFrame
+    empty: str = "Nothing to show."
+
+    def __repr__(self) -> str:
+        return self._cells().to_string(index=False) if len(self.frame) else self.empty
+
+    def _repr_html_(self) -> str:
+        if not len(self.frame):
+            return f'<p class="ca-quiet">{html.escape(self.empty)}</p>'
+        flat = self._flat()
+        numeric = [pd.api.types.is_numeric_dtype(dtype) for dtype in flat.dtypes]
+        head = "".join(
+            f'<th scope="col"{_right(right)}>{html.escape(str(name).capitalize())}</th>'
+            for name, right in zip(flat.columns, numeric, strict=True)
+        )
+        rows = self._cells().itertuples(index=False, name=None)
+        body = "".join(f"<tr>{_row(row, numeric)}</tr>" for row in rows)
+        return (
+            f'<table class="ca-table"><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>'
+        )
+
+    def _flat(self) -> pd.DataFrame:
+        named = any(name is not None for name in self.frame.index.names)
+        return self.frame.reset_index() if named else self.frame
+
+    def _cells(self) -> pd.DataFrame:
+        """Write every cell as text."""
+        flat = self._flat()
+        texts = {
+            name: [_text(value, FORMATS.get(str(name))) for value in column]
+            for name, column in flat.items()
+        }
+        return pd.DataFrame(texts)
+
+
+def _text(value: object, pattern: str | None) -> str:
+    if isinstance(value, float) and pd.isna(value):
+        return MISSING
+    if pattern and isinstance(value, int | float):
+        return pattern.format(value)
+    return f"{value:,.4g}" if isinstance(value, float) else str(value)
+
+
+def _right(right: bool) -> str:
+    return ' class="ca-number"' if right else ""
+
+
+def _row(row: Sequence[str], numeric: Sequence[bool]) -> str:
+    return "".join(
+        f"<td{_right(right)}>{html.escape(cell)}</td>"
+        for cell, right in zip(row, numeric, strict=True)
+    )
+
+
+@dataclass(frozen=True)
+class Notes:
+    """Sentences to read, as a list."""
+
+    sentences: Sequence[str]
+    empty: str = "Nothing to add."
+
+    def __repr__(self) -> str:
+        return "\n".join(f"- {text}" for text in self.sentences) or self.empty
+
+    def _repr_html_(self) -> str:
+        if not self.sentences:
+            return f'<p class="ca-quiet">{html.escape(self.empty)}</p>'
+        items = "".join(f"<li>{html.escape(text)}</li>" for text in self.sentences)
+        return f'<ul class="ca-notes">{items}</ul>'
+
+
+def definition_list(rows: Mapping[str, str]) -> str:
+    """Give names and texts as an HTML description list."""
+    inner = "".join(
+        f"<dt>{html.escape(name)}</dt><dd>{html.escape(text)}</dd>" for name, text in rows.items()
+    )
+    return f'<dl class="ca-facts">{inner}</dl>'
+
+
+def span(window: Window) -> str:
+    """Write a window as the reader's clock shows it."""
+    tz = zone(window.timezone)
+    start, end = window.start.astimezone(tz), window.end.astimezone(tz)
+    last = f"{end:%H:%M:%S}" if start.date() == end.date() else f"{end:%Y-%m-%d %H:%M:%S}"
+    step = format_duration(window.step)
+    return f"{start:%Y-%m-%d %H:%M:%S} to {last} {window.timezone}, every {step}"
+
+
+def journal(records: Sequence[Record]) -> Table:
+    """Give the answers of a source as a table: what was asked, and what it cost."""
+    rows = [
+        {
+            "query": record.promql,
+            "from": iso(record.window.start) if record.window else MISSING,
+            "series": record.series,
+            "samples": record.samples,
+            "seconds": record.seconds,
+            "warnings": "; ".join(record.warnings) or MISSING,
+        }
+        for record in records
+    ]
+    return Table(pd.DataFrame(rows), empty="Nothing was asked.")

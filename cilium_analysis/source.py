@@ -1,0 +1,93 @@
+"""What answers queries, a server or a bundle, and the journal that each keeps of its answers."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any, Protocol
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from datetime import datetime
+
+    import pandas as pd
+
+    from cilium_analysis.window import Window
+
+
+@dataclass(frozen=True)
+class Record:
+    """One answer, for the journal.
+
+    Parameters
+    ----------
+    promql
+        The query as it was sent.
+    window
+        Of a range query; None for a query at one instant.
+    series, samples
+        Counts of what came back.
+    bytes
+        Of the answer's body as JSON, before any compression.
+    seconds
+        From asking to the finished frame [s].
+    warnings
+        All the server said beside the data (warnings and infos), and what was left out:
+        truncation, partial answers, histograms.
+    """
+
+    promql: str
+    window: Window | None
+    series: int
+    samples: int
+    bytes: int
+    seconds: float
+    warnings: tuple[str, ...] = ()
+
+    def as_json(self) -> dict[str, Any]:
+        """Give the record as JSON-ready values; times as ISO 8601 in UTC."""
+        plain = asdict(self) | {"warnings": list(self.warnings), "window": None}
+        if self.window is not None:
+            plain["window"] = window_as_json(self.window)
+        return plain
+
+
+def window_as_json(window: Window) -> dict[str, Any]:
+    """Give a window as JSON-ready values, as findings, bundles and runs store it."""
+    return {
+        "start": iso(window.start),
+        "end": iso(window.end),
+        "step_seconds": window.step.total_seconds(),
+    }
+
+
+def iso(moment: datetime) -> str:
+    """Write an aware UTC time as ``2026-03-21T08:00:00Z``, with milliseconds if it has any."""
+    text = moment.isoformat(timespec="milliseconds" if moment.microsecond else "seconds")
+    return text.replace("+00:00", "Z")
+
+
+class Source(Protocol):
+    """What topics load their frames from. `Prometheus` and `Bundle` are such sources."""
+
+    @property
+    def name(self) -> str:
+        """Where the numbers come from, for people; without credentials."""
+        ...
+
+    @property
+    def server(self) -> Mapping[str, str]:
+        """What the server says of itself: ``application``, ``version``, …; empty if unknown."""
+        ...
+
+    @property
+    def journal(self) -> list[Record]:
+        """One record per answer so far, in the order of asking."""
+        ...
+
+    def range(self, promql: str, window: Window) -> pd.DataFrame:
+        """Evaluate a query at every point of a window: a label frame."""
+        ...
+
+    def instant(self, promql: str, moment: datetime) -> pd.DataFrame:
+        """Evaluate a query at one moment: a label frame of one row (none if nothing is there)."""
+        ...

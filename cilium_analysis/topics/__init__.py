@@ -1,0 +1,1 @@
+"""One question each: its PromQL as data, and from frames to findings."""

@@ -1,0 +1,32 @@
+"""Drops: which reasons, where, since when, how much against the baseline, and whose packets.
+
+Amounts come from the datapath's ``cilium_drop_count_total``. ``hubble_drop_total`` counts
+events (a denied packet shows up about twice), so that only its shares are used, for who and
+what.
+"""
+
+from cilium_analysis.topics.drops.data import QUERIES, Drops, load
+from cilium_analysis.topics.drops.findings import findings
+from cilium_analysis.topics.drops.tables import (
+    by_node,
+    by_reason,
+    changes,
+    matrix,
+    notes,
+    rates,
+    who,
+)
+
+__all__ = [
+    "QUERIES",
+    "Drops",
+    "by_node",
+    "by_reason",
+    "changes",
+    "findings",
+    "load",
+    "matrix",
+    "notes",
+    "rates",
+    "who",
+]

@@ -1,0 +1,215 @@
+"""What the question about drops is answered from: queries as data, and their frames."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pandas as pd
+
+from cilium_analysis import counters, frames, nodes
+from cilium_analysis.errors import BudgetExceeded
+from cilium_analysis.queries import Query, parse_matchers
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from cilium_analysis.source import Source
+    from cilium_analysis.window import Window
+
+#: Labels that Hubble's options sourceContext, destinationContext and labelsContext can add
+#: (pkg/hubble/metrics/api/context.go).
+CONTEXT_LABELS = (
+    "source",
+    "source_namespace",
+    "source_workload",
+    "source_app",
+    "source_pod",
+    "source_ip",
+    "destination",
+    "destination_namespace",
+    "destination_workload",
+    "destination_app",
+    "destination_pod",
+    "destination_ip",
+    "traffic_direction",
+)
+
+QUERIES: Mapping[str, Query] = {
+    # The highest value in each step: nothing is lost that was counted before a reset within it.
+    "drops": Query(
+        "max by (cluster, direction, instance, node, reason)"
+        " (max_over_time(cilium_drop_count_total{<match>}[<range>]))",
+        "packets",
+        "packets dropped by the datapath since it was loaded",
+    ),
+    "agents": Query(
+        "max by (cluster, instance, node)"
+        " (max_over_time(cilium_process_start_time_seconds{<match>}[<range>]))",
+        "s since 1970",
+        "when each agent started; no value while it was not scraped",
+    ),
+    "hubble": Query(
+        "max by (cluster, instance, node, protocol, reason, " + ", ".join(CONTEXT_LABELS) + ")"
+        " (max_over_time(hubble_drop_total{<match>}[<range>]))",
+        "events",
+        "drop events seen by Hubble",
+    ),
+}
+
+#: Counters are read from so long before the window on, so that a series which begins in the
+#: window is known not to have been there before.
+LEAD = timedelta(minutes=5)
+
+
+@dataclass(frozen=True)
+class Drops:
+    """Everything about the drops in a window and its baseline.
+
+    Parameters
+    ----------
+    source
+        Name of the source.
+    window, baseline
+        What is looked at, and what it is compared with.
+    counts, usual
+        Label frames (``direction``, ``node``, ``reason``) of packets dropped per step [packets],
+        in the window and in the baseline; the time of a row is the end of its step.
+    seen, usual_seen
+        Frames of bool, one column per node: whether its agent was scraped in the step.
+    events
+        What the counts in the window rest on, as `cilium_analysis.counters.Reading.events`.
+    restarts
+        ``time`` and ``node`` of every start of an agent in the window.
+    hubble
+        Label frame of Hubble's drop events per step in the window.
+    warnings
+        What the server said about the answers.
+    hubble_refused
+        Whether Hubble's series were too many to fetch.
+    """
+
+    source: str
+    window: Window
+    baseline: Window
+    counts: pd.DataFrame
+    usual: pd.DataFrame
+    seen: pd.DataFrame
+    usual_seen: pd.DataFrame
+    events: pd.DataFrame
+    restarts: pd.DataFrame
+    hubble: pd.DataFrame
+    warnings: tuple[str, ...] = ()
+    hubble_refused: bool = False
+
+
+@dataclass(frozen=True)
+class _Span:
+    """The counters of one window, read."""
+
+    counts: pd.DataFrame
+    events: pd.DataFrame
+    agents: pd.DataFrame
+
+
+def load(source: Source, window: Window, baseline: Window, *, match: str = "") -> Drops:
+    """Fetch what the question needs.
+
+    Parameters
+    ----------
+    source
+        A server or a bundle.
+    window, baseline
+        With the same step.
+    match
+        Label matchers that narrow every query, such as ``cluster="prod"``.
+
+    Raises
+    ------
+    ParameterError
+        If the matchers cannot be read.
+    PrometheusError, BundleError
+        If the source does not answer.
+    """
+    began = len(source.journal)
+    now = _span(source, window, match=match)
+    then = _span(source, baseline, match=match)
+    hubble, refused = _hubble(source, window, match=match)
+    warnings = {text for record in source.journal[began:] for text in record.warnings}
+    return Drops(
+        source=source.name,
+        window=window,
+        baseline=baseline,
+        counts=now.counts,
+        usual=then.counts,
+        seen=_by_node(now.agents),
+        usual_seen=_by_node(then.agents),
+        events=now.events,
+        restarts=_restarts(now.agents, window),
+        hubble=hubble,
+        warnings=tuple(sorted(warnings)),
+        hubble_refused=refused,
+    )
+
+
+def _fetch(source: Source, name: str, window: Window, *, match: str) -> pd.DataFrame:
+    """Ask one of the queries from `LEAD` before the window on; every step is a row."""
+    matchers = parse_matchers(match)
+    wide = _lead(window)
+    frame = source.range(QUERIES[name].render(match=matchers, step=window.step), wide)
+    known = nodes.names(source, window, match=matchers) if nodes.unnamed(frame) else {}
+    return nodes.resolve(frame, names=known).reindex(_grid(wide, frame.index))
+
+
+def _lead(window: Window) -> Window:
+    return window.extended(before=-(-LEAD // window.step) * window.step)
+
+
+def _grid(window: Window, answered: pd.Index) -> pd.DatetimeIndex:
+    """Give all times of the window, in the phase of the answer: some servers move the start."""
+    step = round(window.step.total_seconds() * 1000)
+    begin = round(window.start.timestamp() * 1000)
+    if len(answered):
+        begin += (round(answered[0].timestamp() * 1000) - begin) % step
+    return frames.time_index(begin + step * np.arange(window.points, dtype=np.int64))
+
+
+def _span(source: Source, window: Window, *, match: str) -> _Span:
+    agents = frames.with_levels(_fetch(source, "agents", window, match=match), ["node"])
+    values = _fetch(source, "drops", window, match=match)
+    reading = counters.read(values, scraped=agents if agents.shape[1] else None)
+    events = reading.events
+    inside = (events["time"] > window.start) & (events["time"] <= window.end)
+    return _Span(
+        frames.between(reading.increase, window.start, window.end),
+        events[inside].reset_index(drop=True),
+        frames.between(agents, window.start, window.end),
+    )
+
+
+def _by_node(agents: pd.DataFrame) -> pd.DataFrame:
+    """Tell when each node's agent was scraped, one plain column per node."""
+    seen = agents.notna()
+    seen.columns = seen.columns.get_level_values("node")
+    return seen
+
+
+def _hubble(source: Source, window: Window, *, match: str) -> tuple[pd.DataFrame, bool]:
+    """Read Hubble's events; they are not worth more than the budget of samples allows."""
+    try:
+        values = _fetch(source, "hubble", window, match=match)
+    except BudgetExceeded:
+        return frames.empty(["reason"]), True
+    grown = counters.increase(values, pinned=False)
+    return frames.between(grown, window.start, window.end), False
+
+
+def _restarts(agents: pd.DataFrame, window: Window) -> pd.DataFrame:
+    """List the starts of agents that fall into the window."""
+    starts = frames.tidy(agents).drop_duplicates(["node", "value"])
+    times = pd.to_datetime(starts["value"].round(), unit="s", utc=True)
+    inside = (times > window.start) & (times <= window.end)
+    table = pd.DataFrame({"time": times[inside], "node": starts["node"][inside]})
+    return table.sort_values(["time", "node"], ignore_index=True)

@@ -1,0 +1,252 @@
+"""Tables about drops: frames in, frames out."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pandas as pd
+
+from cilium_analysis import frames
+from cilium_analysis.topics.reasons import explain, from_hubble
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from cilium_analysis.topics.drops.data import Drops
+
+KEYS = ("reason", "direction", "node")
+
+
+def totals(counts: pd.DataFrame, by: Sequence[str]) -> pd.Series:
+    """Sum what was counted over time, per combination of some labels.
+
+    Parameters
+    ----------
+    counts
+        Label frame of increases [packets].
+    by
+        Label names, in the order of the levels of the result.
+    """
+    sums = counts.sum(axis=0)
+    return sums.groupby(level=list(by)).sum() if len(sums) else _nothing(by)
+
+
+def _nothing(by: Sequence[str]) -> pd.Series:
+    index = pd.MultiIndex.from_arrays([[] for _ in by], names=list(by))
+    return pd.Series([], index=index if len(by) > 1 else index.get_level_values(0), dtype="float64")
+
+
+def _compare(data: Drops, by: Sequence[str]) -> pd.DataFrame:
+    """Set packets in the window beside those that the baseline makes one expect."""
+    scale = data.window.length / data.baseline.length
+    table = pd.DataFrame(
+        {"packets": totals(data.counts, by), "expected": totals(data.usual, by) * scale}
+    ).fillna(0.0)
+    table["change"] = table["packets"] - table["expected"]
+    return table.sort_values(["change", "packets"], ascending=False)
+
+
+def by_reason(data: Drops) -> pd.DataFrame:
+    """Give packets per reason, with what the reason means.
+
+    Returns
+    -------
+    pandas.DataFrame
+        Index ``reason``; ``packets`` in the window, ``expected`` (of the baseline, for a window
+        of this length), ``change``, ``share`` of all packets dropped, ``category``, ``meaning``.
+    """
+    table = _compare(data, ["reason"])
+    whole = table["packets"].sum()
+    table["share"] = table["packets"] / whole if whole else np.nan
+    words = [explain(str(reason)) for reason in table.index]
+    table["category"] = [word.category for word in words]
+    table["meaning"] = [word.meaning for word in words]
+    return table
+
+
+def by_node(data: Drops) -> pd.DataFrame:
+    """Give packets per node.
+
+    Returns
+    -------
+    pandas.DataFrame
+        Index ``node``; ``packets``, ``expected``, ``change``, and ``scraped``: the share of the
+        window's steps in which the node's agent was scraped.
+    """
+    table = _compare(data, ["node"])
+    table = table.reindex(table.index.union(data.seen.columns).rename("node"), fill_value=0.0)
+    table["scraped"] = data.seen.mean().reindex(table.index).astype("float64")
+    return table.sort_values(["change", "packets"], ascending=False)
+
+
+def rates(data: Drops, by: str = "reason") -> pd.DataFrame:
+    """Give the rate of drops over time, one plain column per reason (or node, or direction).
+
+    Parameters
+    ----------
+    by
+        The label to tell apart.
+
+    Returns
+    -------
+    pandas.DataFrame
+        [packets/s]; the time of a row is the end of its step.
+    """
+    summed = frames.group(data.counts, [by]) / data.window.step.total_seconds()
+    summed.columns = summed.columns.get_level_values(by)
+    return summed
+
+
+def changes(data: Drops, *, most: int = 15) -> pd.DataFrame:
+    """Give the combinations of reason, direction and node that changed most.
+
+    Parameters
+    ----------
+    most
+        Number of rows.
+
+    Returns
+    -------
+    pandas.DataFrame
+        ``reason``, ``direction``, ``node``, ``packets``, ``expected``, ``change``; by the size
+        of the change, rises and falls alike.
+    """
+    table = _compare(data, KEYS).reset_index()
+    order = table["change"].abs().sort_values(ascending=False, kind="stable").index
+    return table.loc[order[:most]].reset_index(drop=True)
+
+
+def matrix(data: Drops) -> pd.DataFrame:
+    """Give packets per node (rows) and reason (columns) in the window; most first."""
+    sums = totals(data.counts, ["node", "reason"]).rename("packets").reset_index()
+    table = sums.pivot_table(index="node", columns="reason", values="packets", fill_value=0.0)
+    rows = table.sum(axis=1).sort_values(ascending=False, kind="stable").index
+    columns = table.sum(axis=0).sort_values(ascending=False, kind="stable").index
+    return table.loc[rows, columns]
+
+
+def who(data: Drops, *, most: int = 15) -> pd.DataFrame:
+    """Tell whose packets were dropped, as Hubble saw it.
+
+    Parameters
+    ----------
+    most
+        Number of rows.
+
+    Returns
+    -------
+    pandas.DataFrame
+        ``reason``, ``protocol``, ``source``, ``destination``, ``share`` of Hubble's events with
+        this reason, and ``packets``: that share of what the datapath counted with this reason
+        (NaN where the datapath does not count it, as for requests denied by the proxy).
+    """
+    named = parties(data.hubble)
+    columns = ["reason", "protocol", "source", "destination"]
+    events = totals(named, columns)
+    events = events[events > 0]
+    whole = events.groupby(level="reason").transform("sum")
+    table = (events / whole).rename("share").reset_index()
+    counted = totals(data.counts, ["reason"])
+    table["packets"] = table["share"] * table["reason"].map(counted).astype("float64")
+    return table.sort_values(
+        ["packets", "share"], ascending=False, kind="stable", ignore_index=True
+    ).head(most)
+
+
+def parties(hubble: pd.DataFrame) -> pd.DataFrame:
+    """Name both ends of Hubble's events, whichever context labels are configured.
+
+    Parameters
+    ----------
+    hubble
+        Label frame of Hubble's drop events.
+
+    Returns
+    -------
+    pandas.DataFrame
+        Label frame with ``node``, ``reason`` (as the datapath spells it), ``protocol``,
+        ``source``, ``destination``; an end that no label names is ``""``.
+    """
+    table = frames.labels(hubble)
+    cells = {
+        "node": _column(table, "node"),
+        "reason": [from_hubble(name) for name in _column(table, "reason")],
+        "protocol": _column(table, "protocol"),
+        "source": _party(table, "source"),
+        "destination": _party(table, "destination"),
+    }
+    renamed = hubble.copy(deep=False)
+    renamed.columns = pd.MultiIndex.from_arrays(
+        [cells[name] for name in sorted(cells)], names=sorted(cells)
+    )
+    return frames.group(renamed, sorted(cells))
+
+
+def _column(table: pd.DataFrame, name: str) -> list[str]:
+    return [str(value) for value in table[name]] if name in table else [""] * len(table)
+
+
+def _party(table: pd.DataFrame, side: str) -> list[str]:
+    """Name one end: workload or app within its namespace, else whatever context there is."""
+    spaces = _column(table, f"{side}_namespace")
+    names = [
+        next((name for name in row if name), "")
+        for row in zip(
+            *(_column(table, f"{side}_{part}") for part in ("workload", "app", "pod", "ip")),
+            strict=True,
+        )
+    ]
+    joined = ["/".join(part for part in pair if part) for pair in zip(spaces, names, strict=True)]
+    contexts = _column(table, side)
+    return [whole or context for whole, context in zip(joined, contexts, strict=True)]
+
+
+def notes(data: Drops) -> list[str]:
+    """Say in words what the data cannot show, and how far to trust it."""
+    said = []
+    if not data.seen.shape[1] and not data.counts.shape[1]:
+        said.append("No metrics of Cilium agents in this window: nothing can be said about drops.")
+    elif not data.seen.shape[1]:
+        said.append("The agents' start times are not in the data: restarts cannot be told.")
+    if data.seen.shape[1] and not data.counts.shape[1]:
+        said.append("The agents were scraped and no packet was dropped since they count.")
+    if not data.usual_seen.shape[1] and not data.usual.shape[1]:
+        said.append("No data in the baseline: everything looks new, nothing can be compared.")
+    if data.hubble_refused:
+        said.append(
+            "Hubble's drop series are too many for the budget: who was dropped is left out."
+        )
+    elif not data.hubble.shape[1]:
+        said.append(
+            "Whose packets were dropped is not visible: hubble_drop_total is not there"
+            " (Helm: hubble.metrics.enabled with drop:labelsContext=source_namespace,"
+            "source_workload,destination_namespace,destination_workload)."
+        )
+    return said + _gap_notes(data) + _event_notes(data) + [f"Server: {w}" for w in data.warnings]
+
+
+def _gap_notes(data: Drops) -> list[str]:
+    said = []
+    for node, seen in data.seen.items():
+        missing = int((~seen).sum())
+        if missing > 0.02 * len(seen):
+            minutes = missing * data.window.step.total_seconds() / 60
+            said.append(f"{node} was not scraped for {minutes:.0f} of the window's minutes.")
+    return said
+
+
+def _event_notes(data: Drops) -> list[str]:
+    said = [
+        f"The agent on {row['node']} started at {row['time']:%Y-%m-%d %H:%M:%S}Z."
+        for _, row in data.restarts.iterrows()
+    ]
+    unknown = data.events[data.events["event"] == "unknown_start"]
+    for node, amount in unknown.groupby("node")["amount"].sum().items():
+        said.append(f"{node}: {amount:,.0f} packets of an unknown time before are not counted.")
+    artefacts = data.events[data.events["event"] == "artefact"]
+    said += [
+        f"{node}: counters fell to 0 and came back (a restart up to Cilium 1.14); not counted."
+        for node in sorted(set(artefacts["node"]))
+    ]
+    return said

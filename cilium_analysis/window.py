@@ -1,0 +1,339 @@
+"""Windows of time: parsed from what people write, aligned to the step, UTC inside."""
+
+from __future__ import annotations
+
+import math
+import re
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+
+from cilium_analysis.errors import WindowError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+# https://prometheus.io/docs/prometheus/latest/querying/basics/#float-literals-and-time-durations
+_UNITS = {
+    "ms": timedelta(milliseconds=1),
+    "s": timedelta(seconds=1),
+    "m": timedelta(minutes=1),
+    "h": timedelta(hours=1),
+    "d": timedelta(days=1),
+    "w": timedelta(weeks=1),
+    "y": timedelta(days=365),
+}
+_DURATION_PART = re.compile(r"(\d+(?:\.\d+)?)(ms|[smhdwy])")
+_SENSIBLE_STEPS = (30, 60, 120, 300, 600, 900, 1800, 3600, 7200, 14400, 21600, 43200, 86400)
+_SENSIBLE_POINTS = 500
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+def parse_duration(text: str) -> timedelta:
+    """Read a duration as Prometheus writes it.
+
+    Parameters
+    ----------
+    text
+        ``30s``, ``1h30m``, ``500ms``, ``1d``, or a plain number of seconds.
+
+    Returns
+    -------
+    datetime.timedelta
+        Not negative.
+
+    Raises
+    ------
+    WindowError
+        If the text is no such duration.
+    """
+    stripped = text.strip()
+    if re.fullmatch(r"\d+(\.\d+)?", stripped):
+        stripped += "s"
+    parts = _DURATION_PART.findall(stripped)
+    if not parts or "".join(number + unit for number, unit in parts) != stripped:
+        raise WindowError(f"{text!r} is not a duration: write it as 30s, 5m, 1h30m or 1d")
+    try:
+        return sum((float(number) * _UNITS[unit] for number, unit in parts), timedelta())
+    except OverflowError:
+        raise WindowError(f"{text!r} is too long a duration") from None
+
+
+def format_duration(duration: timedelta) -> str:
+    """Write a duration as Prometheus reads it: ``1h30m``, ``30s``, ``500ms``.
+
+    Parameters
+    ----------
+    duration
+        Rounded to whole milliseconds.
+    """
+    rest = round(duration / timedelta(milliseconds=1))
+    parts = []
+    for unit in ("d", "h", "m", "s", "ms"):
+        count, rest = divmod(rest, round(_UNITS[unit] / timedelta(milliseconds=1)))
+        parts += [f"{count}{unit}"] if count else []
+    return "".join(parts) or "0s"
+
+
+def zone(name: str) -> ZoneInfo:
+    """Look up a time zone by its IANA name.
+
+    Raises
+    ------
+    WindowError
+        If there is no zone of that name.
+    """
+    try:
+        return ZoneInfo(name)
+    except (ZoneInfoNotFoundError, ValueError, OSError):
+        hint = "use a name such as UTC, Europe/Berlin or Asia/Tokyo"
+        raise WindowError(f"unknown time zone {name!r}: {hint}") from None
+
+
+def parse_time(text: str, *, timezone: str = "UTC", now: datetime | None = None) -> datetime:
+    """Read a point in time as people write it.
+
+    Parameters
+    ----------
+    text
+        ISO 8601 with or without an offset, ``now``, or a time before now such as ``-2h``
+        (or ``now-2h``).
+    timezone
+        IANA name of the zone that a time without an offset is meant in.
+    now
+        What ``now`` means; the clock if not given.
+
+    Returns
+    -------
+    datetime.datetime
+        Aware, in UTC.
+
+    Raises
+    ------
+    WindowError
+        If the text cannot be read, or if the local time does not exist or exists twice.
+    """
+    stripped = text.strip()
+    present = now or datetime.now(UTC)
+    relative = stripped.removeprefix("now")
+    try:
+        if not relative and stripped:
+            return present
+        if relative.startswith("-"):
+            return present - parse_duration(relative[1:])
+        moment = datetime.fromisoformat(stripped)
+        return (moment if moment.tzinfo else _localize(moment, zone(timezone))).astimezone(UTC)
+    except OverflowError:
+        raise WindowError(f"{text!r} is out of the range of times") from None
+    except WindowError:
+        raise
+    except ValueError:
+        hint = "write it as 2026-03-21T08:00, 2026-03-21 08:00+09:00, now or -2h"
+        raise WindowError(f"{text!r} is not a time: {hint}") from None
+
+
+def _localize(moment: datetime, tz: ZoneInfo) -> datetime:
+    """Put a wall-clock time into its zone; refuse what a clock change makes ambiguous."""
+    first, second = moment.replace(tzinfo=tz, fold=0), moment.replace(tzinfo=tz, fold=1)
+    if first.utcoffset() != second.utcoffset():
+        exists = first.astimezone(UTC).astimezone(tz).replace(tzinfo=None) == moment
+        problem = "happens twice" if exists else "does not exist"
+        raise WindowError(
+            f"{moment.isoformat(' ')} {problem} in {tz.key}, the clocks change then:"
+            " add the offset, as in 2026-03-21T08:00+01:00"
+        )
+    return first
+
+
+def _floor(moment: datetime, step: timedelta) -> datetime:
+    return _EPOCH + (moment - _EPOCH) // step * step
+
+
+def _ceil(moment: datetime, step: timedelta) -> datetime:
+    return _EPOCH - (_EPOCH - moment) // step * step
+
+
+def sensible_step(length: timedelta) -> timedelta:
+    """Choose a step that shows a window in at most 500 points, from 30 s upwards.
+
+    Parameters
+    ----------
+    length
+        Of the window.
+    """
+    wanted = length.total_seconds() / _SENSIBLE_POINTS
+    for seconds in _SENSIBLE_STEPS:
+        if seconds >= wanted:
+            return timedelta(seconds=seconds)
+    return timedelta(days=math.ceil(wanted / 86400))
+
+
+@dataclass(frozen=True)
+class Window:
+    """A stretch of time seen in steps; both ends are points of it.
+
+    Parameters
+    ----------
+    start, end
+        Aware times, kept in UTC. `Window.parse` aligns them to the step, so that every
+        server gives points at the same times whatever its own rounding.
+    step
+        Distance between two points, in whole milliseconds.
+    timezone
+        IANA name of the zone in which people read the times. Not part of a window's identity.
+
+    Raises
+    ------
+    WindowError
+        If a time has no zone, the end is not after the start, or the step is not positive.
+    """
+
+    start: datetime
+    end: datetime
+    step: timedelta
+    timezone: str = field(default="UTC", compare=False, kw_only=True)
+
+    def __post_init__(self) -> None:
+        zone(self.timezone)
+        for name in ("start", "end"):
+            moment = getattr(self, name)
+            if moment.tzinfo is None:
+                raise WindowError(f"the {name} of a window needs a time zone; use Window.parse")
+            object.__setattr__(self, name, moment.astimezone(UTC))
+        if self.step < timedelta(milliseconds=1) or self.step % timedelta(milliseconds=1):
+            raise WindowError(f"a step of {self.step} cannot be: use 1ms or more, such as 30s")
+        if self.end <= self.start:
+            raise WindowError(
+                f"the window ends ({self.end:%Y-%m-%d %H:%M:%S}Z) before it has begun"
+                f" ({self.start:%Y-%m-%d %H:%M:%S}Z): exchange start and end"
+            )
+
+    @classmethod
+    def parse(
+        cls,
+        start: str,
+        end: str = "now",
+        *,
+        step: str | None = None,
+        timezone: str = "UTC",
+        now: datetime | None = None,
+    ) -> Window:
+        """Read a window as people write it, and align it to its step.
+
+        Parameters
+        ----------
+        start, end
+            As for `parse_time`. An end in the future is cut to now.
+        step
+            As for `parse_duration`; chosen by `sensible_step` when not given or empty.
+        timezone
+            IANA name of the zone of times without an offset, and of the reader.
+        now
+            What ``now`` means; the clock if not given.
+
+        Raises
+        ------
+        WindowError
+            If anything cannot be read, the times are reversed, the window lies in the future
+            or is shorter than the step.
+        """
+        present = now or datetime.now(UTC)
+        first = parse_time(start, timezone=timezone, now=present)
+        last = parse_time(end, timezone=timezone, now=present)
+        if first >= present:
+            raise WindowError(f"the window starts in the future ({start}): nothing is known yet")
+        if last <= first:
+            raise WindowError(f"the window ends ({end}) before it has begun ({start})")
+        last = min(last, present)
+        length = parse_duration(step) if step else sensible_step(last - first)
+        if not length:
+            raise WindowError("a step of zero cannot be: use 1ms or more, such as 30s")
+        if length > last - first:
+            raise WindowError(f"the step ({step or length}) is longer than the window")
+        whole = cls(first, last, length, timezone=timezone)
+        return whole._aligned(present)
+
+    def _aligned(self, present: datetime) -> Window:
+        """Widen to multiples of the step, though never beyond the present."""
+        end = _ceil(self.end, self.step)
+        end = end if end <= present else _floor(self.end, self.step)
+        start = min(_floor(self.start, self.step), end - self.step)
+        return replace(self, start=start, end=end)
+
+    @property
+    def length(self) -> timedelta:
+        """Time from start to end."""
+        return self.end - self.start
+
+    @property
+    def points(self) -> int:
+        """Number of points: start, start + step, … up to the end."""
+        return self.length // self.step + 1
+
+    def split(self, max_points: int = 11_000) -> Iterator[Window]:
+        """Cut into windows of at most so many points; every point is in exactly one.
+
+        Parameters
+        ----------
+        max_points
+            At least 3. Prometheus refuses more than 11,000 steps (web/api/v1/api.go).
+        """
+        if max_points < 3:
+            raise WindowError("a window cannot be split into pieces of fewer than 3 points")
+        pieces = -(-self.points // max_points)
+        size, larger = divmod(self.points, pieces)
+        first = self.start
+        for piece in range(pieces):
+            last = first + (size - 1 + (piece < larger)) * self.step
+            yield replace(self, start=first, end=last)
+            first = last + self.step
+
+    def extended(
+        self, *, before: timedelta = timedelta(), after: timedelta = timedelta()
+    ) -> Window:
+        """Give the window that begins earlier, or ends later, by so much."""
+        return replace(self, start=self.start - before, end=self.end + after)
+
+    def baseline(self, text: str = "previous") -> Window:
+        """Give the window to compare with.
+
+        Parameters
+        ----------
+        text
+            ``previous`` (the same length, just before), a duration back such as ``1d`` or
+            ``1w`` (whole days go by the wall clock of the reader's zone), or two times as
+            ``T/T``.
+
+        Returns
+        -------
+        Window
+            With the same step and zone; never one that overlaps this window.
+
+        Raises
+        ------
+        WindowError
+            If the text cannot be read, or the baseline would overlap the window.
+        """
+        base = self._explicit(text) if "/" in text else self._shifted(text.strip())
+        if base.end > self.start and base.start < self.end:
+            raise WindowError(f"the baseline {text!r} overlaps the window: use previous or T/T")
+        return base
+
+    def _explicit(self, text: str) -> Window:
+        first, _, last = text.partition("/")
+        return Window.parse(
+            first, last, step=format_duration(self.step), timezone=self.timezone, now=self.end
+        )
+
+    def _shifted(self, text: str) -> Window:
+        back = self.length if text == "previous" else parse_duration(text)
+        if not back:
+            raise WindowError("a baseline of zero is the window itself: use previous or 1d")
+        if back % timedelta(days=1) or text == "previous":
+            start = self.start - back
+        else:
+            tz = zone(self.timezone)
+            start = (self.start.astimezone(tz) - back).astimezone(UTC)
+        start = _floor(start, self.step)
+        return replace(self, start=start, end=start + self.length)

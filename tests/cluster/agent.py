@@ -1,0 +1,212 @@
+"""What one cilium-agent exposes on port 9962."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+
+import numpy as np
+
+from tests.cluster import counting
+from tests.cluster.nodes import Node
+from tests.cluster.scenario import Event, Scenario
+from tests.cluster.scrape import Labels, Series, Target
+from tests.cluster.traffic import Drops, Requests, pattern
+
+PIN_READ_SINCE = (1, 15, 0)  # pkg/maps/metricsmap/metricsmap.go
+FORWARD_SUMMED_SINCE = (1, 15, 4)
+MAPS = ("ct4_global", "lb4_services_v2", "ipcache", "cilium_policy_*")
+
+
+class Agent:
+    """The agent of one node; every number is drawn once and then only read at scrapes."""
+
+    def __init__(
+        self,
+        scenario: Scenario,
+        node: Node,
+        drops: list[Drops],
+        requests: list[Requests],
+        rng: np.random.Generator,
+    ) -> None:
+        """Draw what is peculiar to this node."""
+        self.scenario, self.node = scenario, node
+        self.drops = [d for d in drops if d.node == node.name]
+        self.requests = [r for r in requests if r.node == node.name]
+        self.endpoints = self._endpoints(rng)
+        self.not_ready = self._not_ready()
+        up = node.up(scenario.seconds)
+        rate = rng.uniform(300, 1500)
+        self.forward = {
+            way: rng.poisson(rate * share * pattern(scenario, rng)) * up
+            for way, share in (("INGRESS", 1.0), ("EGRESS", 0.8))
+        }
+        self.pressure = {name: rng.uniform(0.02, 0.4) for name in MAPS}
+        self.warnings = rng.poisson(0.002, scenario.seconds)
+        self.errors = self._errors(rng)
+        self.revision = int(rng.integers(20, 60))
+
+    def _mine(self, *kinds: str) -> list[Event]:
+        found = self.scenario.of(*kinds)
+        return [e for e in found if not e.nodes or self.node.name in e.nodes]
+
+    def _endpoints(self, rng: np.random.Generator) -> np.ndarray:
+        seconds = self.scenario.seconds
+        # Pods come and go a few times an hour.
+        steps = rng.choice([-1, 1], seconds) * (rng.random(seconds) < 1 / 1800)
+        count = np.clip(int(rng.integers(8, 30)) + np.cumsum(steps), 3, 110).astype(np.float64)
+        for event in self._mine("endpoints"):
+            count += _ramp(event, seconds) * event.size
+        return np.floor(count)
+
+    def _not_ready(self) -> np.ndarray:
+        stuck = np.zeros(self.scenario.seconds)
+        for event in self._mine("not_ready"):
+            stuck[event.start : event.end] += event.size
+        return np.minimum(stuck, self.endpoints)
+
+    def _errors(self, rng: np.random.Generator) -> dict[str, np.ndarray]:
+        found: dict[str, np.ndarray] = {}
+        for event in self._mine("agent_errors"):
+            mean = np.zeros(self.scenario.seconds)
+            mean[event.start : event.end] = event.rate
+            name = event.name or "endpoint"
+            found[name] = found.get(name, 0) + rng.poisson(mean)
+        return found
+
+    def series(self, target: Target) -> Iterator[Series]:
+        """Yield everything this agent exposes."""
+        yield from target.up_series()
+        yield from self._packets(target)
+        yield from self._process(target)
+        yield from self._endpoint_gauges(target)
+        yield from self._policies(target)
+        yield from self._layer7(target)
+        yield from self._health(target)
+
+    def _packets(self, target: Target) -> Iterator[Series]:
+        pairs = sorted({(d.reason, d.direction) for d in self.drops})
+        for reason, direction in pairs:
+            own = {"reason": reason, "direction": direction}
+            mine = [d for d in self.drops if (d.reason, d.direction) == (reason, direction)]
+            for name, weigh in (("count", False), ("bytes", True)):
+                arrivals = _sum(d.arrivals * (d.size if weigh else 1) for d in mine)
+                prior = sum(d.prior * (d.size if weigh else 1) for d in mine)
+                yield from self._from_map(target, f"cilium_drop_{name}", own, arrivals, prior)
+        # Older agents showed one of several forward reasons instead of their sum.
+        share = 1.0 if self.scenario.version >= FORWARD_SUMMED_SINCE else 0.7
+        for way, packets in self.forward.items():
+            for name, weight in (("count", share), ("bytes", share * 640)):
+                arrivals = np.floor(packets * weight)
+                prior = int(arrivals.mean() * max(-self.node.joined, 0))
+                own = {"direction": way}
+                yield from self._from_map(target, f"cilium_forward_{name}", own, arrivals, prior)
+
+    def _from_map(
+        self, target: Target, name: str, own: Labels, arrivals: np.ndarray, prior: int
+    ) -> Iterator[Series]:
+        if self.scenario.version >= PIN_READ_SINCE:
+            values = counting.pinned(arrivals, self.node, target.seconds, prior=prior)
+            present = values > 0
+        else:
+            values, present = counting.copied(arrivals, self.node, target.seconds, prior=prior)
+        yield from target.series(f"{name}_total", "counter", own, values, present)
+
+    def _process(self, target: Target) -> Iterator[Series]:
+        started = np.zeros(len(target.seconds))
+        for run in self.node.runs:
+            since = self.scenario.epoch + run.start + 0.31
+            started[(target.seconds >= run.start) & (target.seconds < run.end)] = since
+        age = self.scenario.epoch + target.seconds - started
+        yield from target.series("cilium_process_start_time_seconds", "gauge", {}, started)
+        yield from target.series("cilium_process_cpu_seconds_total", "counter", {}, age * 0.04)
+        own = {"version": ".".join(map(str, self.scenario.version)), "arch": "amd64"}
+        ones = np.ones(len(target.seconds))
+        yield from target.series("cilium_version", "gauge", {**own, "revision": "a1b2c3d4"}, ones)
+
+    def _endpoint_gauges(self, target: Target) -> Iterator[Series]:
+        total = _at(self.endpoints, target)
+        stuck = _at(self.not_ready, target)
+        yield from target.series("cilium_endpoint", "gauge", {}, total)
+        for state, number in (("ready", total - stuck), ("waiting-for-identity", stuck)):
+            own = {"endpoint_state": state}
+            present = number > 0 if state != "ready" else None
+            yield from target.series("cilium_endpoint_state", "gauge", own, number, present)
+
+    def _policies(self, target: Target) -> Iterator[Series]:
+        events, version = self.scenario.of("policy"), self.scenario.version
+        t = target.seconds
+        live = _sum([((t >= e.start) & (t < e.end)).astype(int) for e in events], len(t))
+        yield from target.series("cilium_policy", "gauge", {}, 7 + live)
+        moments = sorted([e.start for e in events] + [e.end for e in events])
+        changes = np.zeros(self.scenario.seconds)
+        changes[[m for m in moments if m < self.scenario.seconds]] += 1
+        shown = counting.in_process(changes, self.node, t, prior=self.revision)
+        # After a restart every policy is read anew, so neither starts from nothing.
+        shown = np.where(shown < 7, 7 + shown, shown)
+        yield from target.series("cilium_policy_max_revision", "gauge", {}, shown + 1)
+        if version >= (1, 14, 0):
+            own = {"outcome": "success"}
+            if version >= (1, 20, 0):
+                own |= {"source": "k8s", "operation": "update"}
+            yield from target.series("cilium_policy_change_total", "counter", own, shown)
+        if version < (1, 15, 0):
+            none = np.zeros(len(t))
+            yield from target.series("cilium_policy_import_errors_total", "counter", {}, none)
+
+    def _layer7(self, target: Target) -> Iterator[Series]:
+        size = self.scenario.seconds
+        denied = _sum([r.arrivals for r in self.requests if r.denied], size)
+        passed = _sum([r.arrivals for r in self.requests if not r.denied], size)
+        rules = {"received": denied + passed, "forwarded": passed, "denied": denied}
+        for rule, arrivals in rules.items():
+            usual = 0.0 if rule == "denied" else float(arrivals.mean())
+            prior = round(usual * max(-self.node.runs[0].start, 0))
+            values = counting.in_process(arrivals, self.node, target.seconds, prior=prior)
+            own = {"rule": rule}
+            if self.scenario.version >= (1, 14, 6):
+                own["proxy_type"] = "envoy"
+            name = "cilium_policy_l7_total"
+            yield from target.series(name, "counter", own, values, values > 0)
+
+    def _health(self, target: Target) -> Iterator[Series]:
+        for subsystem, level, arrivals in (
+            ("daemon", "warning", self.warnings),
+            *((name, "error", arrivals) for name, arrivals in self.errors.items()),
+        ):
+            own = {"subsystem": subsystem, "level": level}
+            values = counting.in_process(arrivals, self.node, target.seconds)
+            name = "cilium_errors_warnings_total"
+            yield from target.series(name, "counter", own, values, values > 0)
+        none = np.zeros(len(target.seconds))
+        yield from target.series("cilium_controllers_failing", "gauge", {}, none)
+        for name, base in self._pressures():
+            values = _at(base, target)
+            own = {"map_name": name}
+            yield from target.series("cilium_bpf_map_pressure", "gauge", own, values, values > 0)
+
+    def _pressures(self) -> Iterator[tuple[str, np.ndarray]]:
+        for name, base in self.pressure.items():
+            curve = np.full(self.scenario.seconds, base)
+            for event in self._mine("map_pressure"):
+                if event.name == name:
+                    curve += _ramp(event, self.scenario.seconds) * (event.size - base)
+            yield name, np.round(np.clip(curve, 0, 1), 4)
+
+
+def _ramp(event: Event, seconds: int) -> np.ndarray:
+    """Rise from 0 to 1 during an event, or jump; and stay there."""
+    curve = np.zeros(seconds)
+    curve[event.start :] = 1
+    if event.shape == "ramp":
+        curve[event.start : event.end] = np.linspace(0, 1, event.end - event.start)
+    return curve
+
+
+def _sum(arrays: Iterable[np.ndarray], size: int = 0) -> np.ndarray:
+    total: np.ndarray = np.sum(list(arrays) or [np.zeros(size)], axis=0)
+    return total
+
+
+def _at(curve: np.ndarray, target: Target) -> np.ndarray:
+    """Read a gauge at the moments of a target's scrapes."""
+    return curve[np.floor(target.seconds).astype(np.int64)]

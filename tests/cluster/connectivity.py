@@ -1,0 +1,142 @@
+"""What cilium-health of one node says about all nodes.
+
+Up to 1.17 (pkg/metrics/metrics.go): a gauge per target. From 1.17 on: counts of paths without a
+target, and a histogram in which a failed probe is 10 s (pkg/health/server/server.go).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+
+from tests.cluster import counting
+from tests.cluster.nodes import Node
+from tests.cluster.scenario import Scenario
+from tests.cluster.scrape import Labels, Series, Target
+
+PROBE_SECONDS = 60
+FAILED = 10.0
+BUCKETS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)
+TYPES = ("node", "endpoint")
+PROTOCOLS = ("http", "icmp")
+
+
+class Health:
+    """The health server of one node; what it shows is as old as its last round of probes."""
+
+    def __init__(
+        self, scenario: Scenario, node: Node, nodes: list[Node], rng: np.random.Generator
+    ) -> None:
+        """Draw the latencies to all targets."""
+        self.scenario, self.node, self.nodes = scenario, node, nodes
+        self.phase = int(rng.integers(0, PROBE_SECONDS))
+        self.rounds = np.arange(self.phase, scenario.seconds, PROBE_SECONDS)
+        self.known = {n.name: self._known(n) for n in nodes}
+        self.reached = {n.name: self._reached(n) for n in nodes}
+        self.latency = {
+            (n.name, kind, protocol): rng.lognormal(np.log(0.0008), 0.4, len(self.rounds))
+            for n in nodes
+            for kind in TYPES
+            for protocol in PROTOCOLS
+        }
+
+    def _known(self, target: Node) -> np.ndarray:
+        known: np.ndarray = (self.rounds >= target.joined) & (self.rounds < target.left)
+        return known
+
+    def _reached(self, target: Node) -> np.ndarray:
+        reached = np.ones(len(self.rounds), dtype=bool)
+        for start, end in target.down:
+            reached &= ~((self.rounds >= start) & (self.rounds < end))
+        for event in self.scenario.of("unreachable"):
+            # Who is cut off still reaches itself, and nobody else.
+            if (target.name in event.nodes) != (self.node.name in event.nodes):
+                reached &= ~((self.rounds >= event.start) & (self.rounds < event.end))
+        return reached
+
+    def series(self, target: Target) -> Iterator[Series]:
+        """Yield the connectivity metrics of this agent's version."""
+        last = np.clip((target.seconds - self.phase) // PROBE_SECONDS, 0, len(self.rounds) - 1)
+        index = last.astype(np.int64)
+        if self.scenario.version < (1, 18, 0):
+            yield from self._per_target(target, index)
+        if self.scenario.version >= (1, 17, 0):
+            yield from self._paths(target, index)
+            yield from self._histogram(target)
+        down = self._count(lambda n: ~self.reached[n.name])[index]
+        yield from target.series("cilium_unreachable_nodes", "gauge", {}, down)
+        known = self._count(lambda n: np.ones(len(self.rounds), dtype=bool))[index]
+        yield from target.series("cilium_nodes_all_num", "gauge", {}, known)
+
+    def _count(self, condition) -> np.ndarray:  # type: ignore[no-untyped-def]
+        return np.sum([self.known[n.name] & condition(n) for n in self.nodes], axis=0)
+
+    def _source(self) -> Labels:
+        return {"source_cluster": "default", "source_node_name": self.node.name}
+
+    def _per_target(self, target: Target, index: np.ndarray) -> Iterator[Series]:
+        for other in self.nodes:
+            near = other.name == self.node.name
+            own = self._source() | {
+                "target_cluster": "default",
+                "target_node_name": other.name,
+                "target_node_type": "local_node" if near else "remote_intra_cluster",
+            }
+            known, reached = self.known[other.name][index], self.reached[other.name][index]
+            for kind in TYPES:
+                labels = {**own, "type": kind}
+                name = "cilium_node_connectivity_status"
+                yield from target.series(name, "gauge", labels, reached, known)
+                labels |= {"target_node_ip": other.ip, "address_type": "primary"}
+                for protocol in PROTOCOLS:
+                    shown = self.latency[other.name, kind, protocol][index]
+                    # The old gauge keeps what the last probe took, which gave up sooner.
+                    shown = np.where(reached, shown, 5.0)
+                    name = "cilium_node_connectivity_latency_seconds"
+                    full = {**labels, "protocol": protocol}
+                    yield from target.series(name, "gauge", full, shown, known)
+
+    def _own(self) -> Labels:
+        return self._source() if self.scenario.version < (1, 19, 0) else {}
+
+    def _paths(self, target: Target, index: np.ndarray) -> Iterator[Series]:
+        good = self._count(lambda n: self.reached[n.name])[index]
+        bad = self._count(lambda n: ~self.reached[n.name])[index]
+        for kind in TYPES:
+            for status, paths in (("reachable", good), ("unreachable", bad), ("unknown", 0 * bad)):
+                own = self._own() | {"type": kind, "status": status}
+                name = "cilium_node_health_connectivity_status"
+                yield from target.series(name, "gauge", own, paths)
+
+    def _histogram(self, target: Target) -> Iterator[Series]:
+        for kind in TYPES:
+            for protocol in PROTOCOLS:
+                own = self._own() | {"type": kind, "protocol": protocol, "address_type": "primary"}
+                took = [self._took(other, kind, protocol) for other in self.nodes]
+                for bound in (*BUCKETS, np.inf):
+                    hits = np.sum([(x <= bound) for x in took], axis=0)
+                    labels = {**own, "le": "+Inf" if bound == np.inf else f"{bound:g}"}
+                    yield from self._sum_up(target, "_bucket", labels, hits)
+                known = np.sum([np.isfinite(x) for x in took], axis=0)
+                yield from self._sum_up(target, "_count", own, known)
+                total = np.nansum(np.array(took), axis=0)
+                yield from self._sum_up(target, "_sum", own, total)
+
+    def _took(self, other: Node, kind: str, protocol: str) -> np.ndarray:
+        """Return what each round recorded for a target, NaN while it was not known."""
+        took = np.where(
+            self.reached[other.name], self.latency[other.name, kind, protocol], FAILED
+        )
+        return np.where(self.known[other.name], took, np.nan)
+
+    def _sum_up(
+        self, target: Target, ending: str, own: Labels, rounds: np.ndarray
+    ) -> Iterator[Series]:
+        arrivals = np.zeros(self.scenario.seconds)
+        arrivals[self.rounds] = rounds
+        age = max(-self.node.runs[0].start, 0) // PROBE_SECONDS
+        prior = float(rounds[0]) * age
+        values = counting.in_process(arrivals, self.node, target.seconds, prior=prior)
+        name = f"cilium_node_health_connectivity_latency_seconds{ending}"
+        yield from target.series(name, "histogram", own, values)

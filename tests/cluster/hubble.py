@@ -1,0 +1,227 @@
+"""What the Hubble server of one node exposes on port 9965 (pkg/hubble/metrics of Cilium)."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterator
+from math import erf, log, sqrt
+
+import numpy as np
+
+from tests.cluster import counting
+from tests.cluster.nodes import Node
+from tests.cluster.reasons import HUBBLE
+from tests.cluster.scenario import Scenario
+from tests.cluster.scrape import Labels, Series, Target
+from tests.cluster.traffic import Drops, Requests
+from tests.cluster.workloads import FOREVER, Pod, Pods
+
+TWICE = 0.95  # share of denied packets that make a policy verdict beside the drop
+SEEN = 0.995  # the rest is lost in the ring buffer
+GONE_AFTER = 60  # seconds a series outlives the pod it names, pkg/hubble/metrics/metrics.go, 1.14
+BUCKETS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)
+SPREAD = 0.6  # of the logarithm of HTTP durations
+
+Key = tuple[tuple[str, str], ...]
+
+
+class Counters:
+    """Events per label set: what two streams share is one series."""
+
+    def __init__(self, seconds: int) -> None:
+        """Start empty."""
+        self._seconds = seconds
+        self._events: dict[Key, np.ndarray] = {}
+        self._prior: dict[Key, float] = defaultdict(float)
+        self._until: dict[Key, int] = defaultdict(int)
+
+    def add(self, own: Labels, events: np.ndarray, prior: float, until: int) -> None:
+        """Count events under labels that exist until a moment."""
+        key = tuple(sorted(own.items()))
+        self._events[key] = self._events.get(key, np.zeros(self._seconds)) + events
+        self._prior[key] += prior
+        self._until[key] = max(self._until[key], until)
+
+    def series(self, target: Target, node: Node, name: str, kind: str) -> Iterator[Series]:
+        """Yield what the scrapes saw."""
+        for key, events in self._events.items():
+            prior = self._prior[key]
+            values = counting.in_process(events, node, target.seconds, prior=prior)
+            present = (values > 0) & (target.seconds < self._until[key])
+            yield from target.series(name, kind, dict(key), values, present)
+
+
+class Hubble:
+    """The Hubble server of one node."""
+
+    def __init__(
+        self,
+        scenario: Scenario,
+        node: Node,
+        drops: list[Drops],
+        requests: list[Requests],
+        pods: Pods,
+        rng: np.random.Generator,
+    ) -> None:
+        """Turn packets into events once."""
+        self.scenario, self.node, self.pods = scenario, node, pods
+        self.counters: dict[str, tuple[str, Counters]] = {}
+        self.age = max(-node.runs[0].start, 0)
+        for drop in [d for d in drops if d.node == node.name]:
+            self._drop(drop, rng)
+        for request in [r for r in requests if r.node == node.name]:
+            self._request(request)
+        self._forwarded(rng)
+
+    def series(self, target: Target) -> Iterator[Series]:
+        """Yield everything this server exposes."""
+        yield from target.up_series()
+        for name, (kind, counters) in self.counters.items():
+            yield from counters.series(target, self.node, name, kind)
+
+    def _count(
+        self,
+        name: str,
+        own: Labels,
+        events: np.ndarray,
+        *,
+        peers: tuple[str, str, str] = ("", "", "ingress"),
+        prior: float = 0,
+        kind: str = "counter",
+    ) -> None:
+        """Add events under the labels of the configured context, split by pod where it names any.
+
+        `peers` are source, destination and traffic direction.
+        """
+        counters = self.counters.setdefault(name, (kind, Counters(self.scenario.seconds)))[1]
+        for context, start, end in self._contexts(*peers):
+            share = np.zeros_like(events)
+            span = slice(max(start, 0), min(max(end, 0), len(events)))
+            share[span] = events[span]
+            old = prior if start <= 0 else 0
+            if old or share.any():
+                until = FOREVER if end >= FOREVER else end + GONE_AFTER
+                counters.add(own | context, share, old, until)
+
+    def _contexts(self, source: str, destination: str, way: str) -> Iterator[tuple[Labels, int, int]]:
+        """Yield the context labels and the span in which they hold."""
+        context = self.scenario.context
+        if "pod" not in context:
+            yield self._plain(source, destination, way), -FOREVER, FOREVER
+            return
+        here = self.node.name
+        near, far = (destination, source) if way == "ingress" else (source, destination)
+        for local in self._pods(near, here):
+            for remote in self._pods(far, ""):
+                start, end = max(local.start, remote.start), min(local.end, remote.end)
+                if start < end:
+                    first, second = (remote, local) if way == "ingress" else (local, remote)
+                    yield self._named(source, first, destination, second, way), start, end
+
+    def _pods(self, workload: str, node: str) -> list[Pod]:
+        return self.pods.of(workload, node) if workload else [Pod("", -FOREVER, FOREVER)]
+
+    def _plain(self, source: str, destination: str, way: str) -> Labels:
+        if self.scenario.context == "none":
+            return {}
+        if self.scenario.context == "workload":
+            return {"source": source, "destination": destination}
+        (a, _, b), (c, _, d) = source.partition("/"), destination.partition("/")
+        return {
+            "source_namespace": a,
+            "source_workload": b,
+            "destination_namespace": c,
+            "destination_workload": d,
+            "traffic_direction": way,
+        }
+
+    def _named(self, source: str, first: Pod, destination: str, second: Pod, way: str) -> Labels:
+        if self.scenario.context == "pod":
+            a, b = source.partition("/")[0], destination.partition("/")[0]
+            join = lambda space, pod: f"{space}/{pod.name}" if pod.name else ""  # noqa: E731
+            return {"source": join(a, first), "destination": join(b, second)}
+        names = {"source_pod": first.name, "destination_pod": second.name}
+        return self._plain(source, destination, way) | names
+
+    def _drop(self, drop: Drops, rng: np.random.Generator) -> None:
+        """Count a drop: an event each, and for a denied packet the policy verdict as well."""
+        way = drop.direction.lower()
+        peers = (drop.source, drop.destination, way)
+        prior = drop.prior * self.age // max(-self.node.joined, 1)
+        denied = drop.reason == "Policy denied"
+        single = rng.binomial(drop.arrivals, SEEN)
+        verdicts = rng.binomial(single, TWICE) if denied else 0 * single
+        own = {"reason": HUBBLE[drop.reason], "protocol": drop.protocol}
+        events = single + verdicts
+        old = round(prior * (1 + TWICE * denied))
+        self._count("hubble_drop_total", own, events, peers=peers, prior=old)
+        flows = {"protocol": drop.protocol, "verdict": "DROPPED"}
+        name = "hubble_flows_processed_total"
+        self._count(name, flows | {"type": "Drop", "subtype": ""}, single, peers=peers, prior=prior)
+        if denied:
+            own = {"direction": way, "match": "none", "action": "dropped"}
+            self._count("hubble_policy_verdicts_total", own, verdicts, peers=peers, prior=prior)
+            flows |= {"type": "PolicyVerdict", "subtype": ""}
+            self._count(name, flows, verdicts, peers=peers, prior=prior)
+
+    def _request(self, request: Requests) -> None:
+        peers = (request.source, request.destination, "ingress")
+        usual = 0.0 if request.denied or request.event else float(request.arrivals.mean())
+        prior = round(usual * self.age)
+        own = {"method": request.method, "reporter": "server"}
+        counted = own | {"protocol": "HTTP/1.1", "status": request.status}
+        name = "hubble_http_requests_total"
+        self._count(name, counted, request.arrivals, peers=peers, prior=prior)
+        flows = {"protocol": "HTTP", "type": "L7", "subtype": "HTTP"}
+        flows["verdict"] = "DROPPED" if request.denied else "FORWARDED"
+        name = "hubble_flows_processed_total"
+        self._count(name, flows, request.arrivals, peers=peers, prior=prior)
+        if request.denied:
+            # An L7 denial has no datapath reason, and is not in cilium_drop_count_total.
+            own_drop = {"reason": "DROP_REASON_UNKNOWN", "protocol": "HTTP"}
+            self._count("hubble_drop_total", own_drop, request.arrivals, peers=peers)
+        self._duration(request, own, peers, prior)
+
+    def _duration(
+        self, request: Requests, own: Labels, peers: tuple[str, str, str], prior: float
+    ) -> None:
+        name = "hubble_http_request_duration_seconds"
+        total = np.cumsum(request.arrivals)
+        for bound in (*BUCKETS, np.inf):
+            share = _below(bound, request.latency)
+            # Rounding the running total keeps every bucket whole and rising.
+            events = np.diff(np.floor(total * share), prepend=0)
+            labels = own | {"le": "+Inf" if bound == np.inf else f"{bound:g}"}
+            old = float(np.floor(prior * share))
+            self._count(
+                f"{name}_bucket", labels, events, peers=peers, prior=old, kind="histogram"
+            )
+        mean = request.latency * float(np.exp(SPREAD**2 / 2))
+        count, spent = request.arrivals, request.arrivals * mean
+        kind = "histogram"
+        self._count(f"{name}_count", own, count, peers=peers, prior=prior, kind=kind)
+        self._count(f"{name}_sum", own, spent, peers=peers, prior=prior * mean, kind=kind)
+
+    def _forwarded(self, rng: np.random.Generator) -> None:
+        up = self.node.up(self.scenario.seconds)
+        name = "hubble_flows_processed_total"
+        for protocol, subtype, rate in (
+            ("TCP", "to-endpoint", 60.0),
+            ("TCP", "to-stack", 30.0),
+            ("UDP", "to-endpoint", 8.0),
+        ):
+            mean = rate * float(rng.uniform(0.5, 1.5))
+            events = rng.poisson(mean, self.scenario.seconds) * up
+            own = {"protocol": protocol, "type": "Trace", "subtype": subtype}
+            self._count(name, own | {"verdict": "FORWARDED"}, events, prior=round(mean * self.age))
+        lost = rng.poisson(0.0005, self.scenario.seconds) * up
+        counters = Counters(self.scenario.seconds)
+        counters.add({"source": "perf_event_ring_buffer"}, lost, 0, FOREVER)
+        self.counters["hubble_lost_events_total"] = ("counter", counters)
+
+
+def _below(bound: float, median: float) -> float:
+    """Return the share of log-normal durations up to a bound."""
+    if bound == np.inf:
+        return 1.0
+    return 0.5 * (1 + erf(log(bound / median) / (SPREAD * sqrt(2))))

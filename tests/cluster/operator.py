@@ -1,0 +1,67 @@
+"""What cilium-operator (port 9963) and kube-state-metrics expose."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+
+from tests.cluster.nodes import Node
+from tests.cluster.scenario import Scenario
+from tests.cluster.scrape import Scraper, Series, Target, lives
+
+POD = "cilium-operator-5c9d7b6f8-x7k2p"
+IDENTITIES = 180
+
+
+def operator_series(scenario: Scenario, scraper: Scraper, node: Node) -> Iterator[Series]:
+    """Yield the metrics of the one operator that leads; it lives on the first node."""
+    span = [(POD, 0, min(node.left, scenario.seconds))]
+    for target in scraper.targets("operator", node, span, lambda s: np.ones(len(s), dtype=bool)):
+        t = target.seconds
+        ones = np.ones(len(t))
+        started = ones * (scenario.epoch - 9 * 86400)
+        errors = np.floor((t + 9 * 86400) / 40000)
+        yield from target.up_series()
+        for name, kind, own, values in (
+            ("cilium_operator_process_start_time_seconds", "gauge", {}, started),
+            ("cilium_operator_unmanaged_pods", "gauge", {}, 0 * ones),
+            ("cilium_operator_identity_gc_entries", "gauge", {"status": "alive"}, IDENTITIES * ones),
+            ("cilium_operator_errors_warnings_total", "counter", _WARNING, errors),
+        ):
+            yield from target.series(name, kind, own, values)
+
+
+_WARNING = {"level": "warning", "subsystem": "k8s-client"}
+
+
+def kube_state_series(scenario: Scenario, scraper: Scraper, nodes: list[Node]) -> Iterator[Series]:
+    """Yield the joins that kube-state-metrics offers, with the labels of its own ServiceMonitor."""
+    pod = "kube-prometheus-stack-kube-state-metrics-7d8f9c6b5-h2qzt"
+    span = [(pod, 0, scenario.seconds)]
+    for bare in scraper.targets("operator", nodes[0], span, lambda s: np.ones(len(s), dtype=bool)):
+        labels = {
+            "job": "kube-state-metrics",
+            "instance": "10.0.1.17:8080",
+            "namespace": "monitoring",
+            "service": "kube-prometheus-stack-kube-state-metrics",
+            "pod": pod,
+            "container": "kube-state-metrics",
+            "endpoint": "http",
+        }
+        target = Target(labels, bare.times, bare.up, bare.seconds, bare.forgotten)
+        yield from target.up_series()
+        for node in nodes:
+            yield from _infos(target, node)
+
+
+def _infos(target: Target, node: Node) -> Iterator[Series]:
+    ones, t = np.ones(len(target.seconds)), target.seconds
+    own = {"node": node.name, "internal_ip": node.ip, "kernel_version": "6.1.0-18-cloud-amd64"}
+    known = (t >= node.joined) & (t < node.left)
+    yield from target.series("kube_node_info", "gauge", own, ones, known)
+    for pod, start, end in lives(node):
+        own = {"node": node.name, "namespace": "kube-system", "pod": pod}
+        own |= {"host_ip": node.ip, "pod_ip": node.ip, "created_by_name": "cilium"}
+        there = (t >= start) & (t < end)
+        yield from target.series("kube_pod_info", "gauge", own, ones, there)

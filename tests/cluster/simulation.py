@@ -1,0 +1,85 @@
+"""Put a scenario's parts together: nodes, traffic, what is exposed, what is scraped, the truth."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from tests.cluster import nodes as node_lives
+from tests.cluster import openmetrics, remote_write, traffic, truth
+from tests.cluster.agent import Agent
+from tests.cluster.connectivity import Health
+from tests.cluster.hubble import Hubble
+from tests.cluster.nodes import Node
+from tests.cluster.operator import kube_state_series, operator_series
+from tests.cluster.scenario import Scenario, load
+from tests.cluster.scrape import Scraper, Series, lives
+from tests.cluster.truth import Truth
+from tests.cluster.workloads import Pods
+
+
+@dataclass(frozen=True)
+class Cluster:
+    """A simulated cluster: every stored series, and the truth."""
+
+    scenario: Scenario
+    nodes: list[Node]
+    series: list[Series]
+    truth: Truth
+
+    @property
+    def samples(self) -> int:
+        """Count all samples."""
+        return sum(len(s.times) for s in self.series)
+
+    def find(self, name: str, **labels: str) -> list[Series]:
+        """Return the series of a metric that have these labels."""
+        wanted = labels.items()
+        return [s for s in self.series if s.name == name and wanted <= s.labels.items()]
+
+    def write(self, folder: Path) -> None:
+        """Write metrics.om and truth.json."""
+        folder.mkdir(parents=True, exist_ok=True)
+        openmetrics.write(self.series, folder / "metrics.om")
+        self.truth.write(folder / "truth.json")
+
+    def write_requests(self, path: Path, *, float_le: bool) -> None:
+        """Write what a server is to be fed with; `float_le` as Prometheus 3 stores buckets."""
+        remote_write.write(self.series, path, float_le=float_le)
+
+
+def simulate(scenario: Scenario | str) -> Cluster:
+    """Run a scenario; the same one gives the same cluster."""
+    chosen = load(scenario) if isinstance(scenario, str) else scenario
+    # A stream of random numbers per part keeps a change in one from stirring all others.
+    rngs = [np.random.default_rng([chosen.seed, part]) for part in range(6)]
+    nodes = node_lives.build(chosen, rngs[0])
+    drops = traffic.drops(chosen, nodes, rngs[1])
+    requests = traffic.requests(chosen, nodes, rngs[2])
+    series = list(_series(chosen, nodes, drops, requests, rngs[3:]))
+    return Cluster(chosen, nodes, series, truth.build(chosen, nodes, drops, requests))
+
+
+def _series(
+    scenario: Scenario,
+    nodes: list[Node],
+    drops: list[traffic.Drops],
+    requests: list[traffic.Requests],
+    rngs: list[np.random.Generator],
+) -> Iterator[Series]:
+    scraper, pods = Scraper(scenario, rngs[0]), Pods(scenario, rngs[1])
+    for node in nodes:
+        agent = Agent(scenario, node, drops, requests, rngs[2])
+        health = Health(scenario, node, nodes, rngs[2])
+        for target in scraper.targets("agent", node, lives(node), node.agent_up):
+            yield from agent.series(target)
+            yield from health.series(target)
+        hubble = Hubble(scenario, node, drops, requests, pods, rngs[2])
+        for target in scraper.targets("hubble", node, lives(node), node.agent_up):
+            yield from hubble.series(target)
+    yield from operator_series(scenario, scraper, nodes[0])
+    if scenario.style == "kube-prometheus-stack":
+        yield from kube_state_series(scenario, scraper, nodes)

@@ -1,0 +1,169 @@
+"""True packets and requests per second: what happens, before anybody counts it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+
+from tests.cluster.nodes import Node
+from tests.cluster.scenario import Event, Scenario, Service
+
+#: reason, direction, protocol, source, destination, packets/s per node of ordinary drops
+BACKGROUND = (
+    ("Unsupported L3 protocol", "EGRESS", "Unknown", "", "", 0.05),
+    ("Stale or unroutable IP", "INGRESS", "TCP", "monitoring/prometheus", "default/web", 0.02),
+    ("CT: Truncated or invalid header", "INGRESS", "TCP", "", "default/api", 0.008),
+    ("Invalid source ip", "EGRESS", "ICMPv6", "", "", 0.005),
+    ("Policy denied", "EGRESS", "UDP", "batch/report", "kube-system/coredns", 0.01),
+    ("Policy denied", "INGRESS", "TCP", "default/crawler", "default/api", 0.01),
+)
+# The work of a day rises and falls with the office: least at 02:00, most at 14:00 UTC.
+DAY_SWING = 0.6
+DAY_PEAK = 14 * 3600
+
+
+@dataclass(frozen=True)
+class Drops:
+    """Packets of one kind that one node really dropped, in each second."""
+
+    node: str
+    reason: str
+    direction: str
+    protocol: str
+    source: str
+    destination: str
+    arrivals: np.ndarray
+    #: packets dropped between the node's last boot and the start of the simulation
+    prior: int
+    size: int
+    event: Event | None = None
+
+
+@dataclass(frozen=True)
+class Requests:
+    """HTTP requests of one kind answered at one node, in each second."""
+
+    node: str
+    source: str
+    destination: str
+    method: str
+    status: str
+    latency: float
+    arrivals: np.ndarray
+    #: the proxy refused them; the application never saw them
+    denied: bool = False
+    event: Event | None = None
+
+
+def pattern(scenario: Scenario, rng: np.random.Generator) -> np.ndarray:
+    """Return the factor by which traffic differs from its mean, for each second."""
+    factor = np.ones(scenario.seconds)
+    if scenario.daily:
+        clock = scenario.epoch + np.arange(scenario.seconds)
+        factor += DAY_SWING * np.cos(2 * np.pi * (clock - DAY_PEAK) / 86400)
+    if scenario.burstiness:
+        # Real drops come in clumps: a gamma mixture varies more than Poisson, its mean stays.
+        shape = 1 / scenario.burstiness
+        minutes = rng.gamma(shape, 1 / shape, scenario.seconds // 60 + 1)
+        factor = factor * np.repeat(minutes, 60)[: scenario.seconds]
+    return factor
+
+
+def drops(scenario: Scenario, nodes: list[Node], rng: np.random.Generator) -> list[Drops]:
+    """Simulate every dropped packet: the ordinary ones and those of events."""
+    streams = []
+    for node in nodes:
+        up = node.up(scenario.seconds)
+        streams += list(_background(scenario, node, up, rng))
+        for event in scenario.of("drops", "policy"):
+            wanted = event.rate or event.packets
+            if wanted and (not event.nodes or node.name in event.nodes):
+                streams.append(_of_event(scenario, event, node, up, rng))
+    return [s for s in streams if s.prior or s.arrivals.any()]
+
+
+def _background(
+    scenario: Scenario, node: Node, up: np.ndarray, rng: np.random.Generator
+) -> Iterator[Drops]:
+    for reason, direction, protocol, source, destination, rate in BACKGROUND:
+        # Nodes differ: some never see a reason at all.
+        mean = rate * scenario.noise * float(rng.gamma(2.0, 0.5))
+        if rng.random() < 0.2 or not mean:
+            continue
+        arrivals = rng.poisson(mean * pattern(scenario, rng)) * up
+        prior = int(rng.poisson(mean * -node.joined)) if node.joined < 0 else 0
+        size = int(rng.integers(54, 120))
+        labels = (node.name, reason, direction, protocol, source, destination)
+        yield Drops(*labels, arrivals, prior, size)
+
+
+def intensity(event: Event, seconds: int) -> np.ndarray:
+    """Return the mean packets per second of an event: a step, or a ramp up to its rate."""
+    curve = np.zeros(seconds)
+    length = event.end - event.start
+    ramp = np.linspace(0, 1, length) if event.shape == "ramp" else np.ones(length)
+    curve[event.start : event.end] = event.rate * ramp
+    return curve
+
+
+def _of_event(
+    scenario: Scenario, event: Event, node: Node, up: np.ndarray, rng: np.random.Generator
+) -> Drops:
+    if event.packets:
+        arrivals = np.zeros(scenario.seconds, dtype=np.int64)
+        length = event.end - event.start
+        arrivals[event.start : event.end] = rng.multinomial(
+            event.packets, np.full(length, 1 / length)
+        )
+    else:
+        arrivals = rng.poisson(intensity(event, scenario.seconds))
+    labels = (node.name, event.reason, event.direction, event.protocol)
+    return Drops(*labels, event.source, event.destination, arrivals * up, 0, 66, event)
+
+
+def requests(scenario: Scenario, nodes: list[Node], rng: np.random.Generator) -> list[Requests]:
+    """Simulate every HTTP request that the proxy sees."""
+    streams: list[Requests] = []
+    for node in nodes:
+        up = node.up(scenario.seconds)
+        for service in scenario.services:
+            workers = [n.name for n in nodes if n.name.startswith("worker")]
+            if node.name in (service.nodes or workers):
+                streams += _of_service(scenario, service, node, up, rng)
+        for event in scenario.of("http"):
+            if not event.nodes or node.name in event.nodes:
+                arrivals = rng.poisson(intensity(event, scenario.seconds)) * up
+                labels = (node.name, event.source, event.destination, event.method, event.status)
+                latency = event.size or 0.02
+                streams.append(Requests(*labels, latency, arrivals, event=event))
+    return [s for s in streams if s.arrivals.any()]
+
+
+def _of_service(
+    scenario: Scenario, service: Service, node: Node, up: np.ndarray, rng: np.random.Generator
+) -> Iterator[Requests]:
+    wave = pattern(scenario, rng)
+    policies = [e for e in scenario.of("policy") if e.destination == service.destination]
+    for method, share in service.methods.items():
+        for status, part in service.statuses.items():
+            arrivals = rng.poisson(service.rate * share * part * wave) * up
+            labels = (node.name, service.source, service.destination, method)
+            for policy in policies:
+                refused = _refused(policy, method, arrivals, rng)
+                arrivals = arrivals - refused
+                # Envoy refuses without asking the application, so it is quick.
+                yield Requests(*labels, "403", 0.002, refused, denied=True, event=policy)
+            yield Requests(*labels, status, service.latency, arrivals)
+
+
+def _refused(
+    policy: Event, method: str, arrivals: np.ndarray, rng: np.random.Generator
+) -> np.ndarray:
+    """Pick what a policy refuses while it holds: other methods, and other paths of its own."""
+    span = slice(policy.start, policy.end)
+    allowed = not policy.method or method in policy.method.split(",")
+    refused = np.zeros_like(arrivals)
+    refused[span] = rng.binomial(arrivals[span], policy.size if allowed else 1.0)
+    return refused

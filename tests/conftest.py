@@ -1,0 +1,111 @@
+"""Real servers and simulated clusters for all tests.
+
+The servers come from ``python tests/servers/install.py``. Without them the tests that need one are
+skipped, except where ``CI=true`` says that they must be there.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.cluster.scenario import Scenario
+from tests.cluster.simulation import Cluster, simulate
+from tests.servers.process import ServerProcess
+from tests.servers.prometheus import NotInstalled
+from tests.servers.served import ClusterServer, ClusterServers, start
+
+SERVER_KINDS = ("prometheus-2", "prometheus-3", "victoria")
+
+
+def installed_or_skip(error: NotInstalled) -> None:
+    """Skip a test for want of a server, or fail where there is no excuse."""
+    if os.environ.get("CI") == "true":
+        pytest.fail(str(error), pytrace=False)
+    pytest.skip(str(error))
+
+
+def started(kind: str) -> Iterator[ServerProcess]:
+    """Run an empty server for as long as the generator lives."""
+    try:
+        server = start(kind)
+    except NotInstalled as error:
+        installed_or_skip(error)
+        return
+    with server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def prometheus2() -> Iterator[ServerProcess]:
+    """An empty Prometheus 2 that accepts remote writes and keeps exemplars."""
+    yield from started("prometheus-2")
+
+
+@pytest.fixture(scope="session")
+def prometheus3() -> Iterator[ServerProcess]:
+    """An empty Prometheus 3 that accepts remote writes and keeps exemplars."""
+    yield from started("prometheus-3")
+
+
+@pytest.fixture(scope="session")
+def victoria() -> Iterator[ServerProcess]:
+    """An empty VictoriaMetrics."""
+    yield from started("victoria")
+
+
+@pytest.fixture(params=SERVER_KINDS)
+def server_kind(request: pytest.FixtureRequest) -> str:
+    """Run a test once for each kind of server."""
+    return str(request.param)
+
+
+@pytest.fixture(scope="session")
+def shared_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder that all workers of one run of pytest-xdist share."""
+    base = tmp_path_factory.getbasetemp()
+    return base.parent if os.environ.get("PYTEST_XDIST_WORKER") else base
+
+
+@pytest.fixture(scope="session")
+def cluster_servers(shared_folder: Path) -> Iterator[ClusterServers]:
+    """All servers with clusters in them that this process has started."""
+    servers = ClusterServers(shared_folder / "clusters")
+    yield servers
+    servers.stop()
+
+
+@pytest.fixture(scope="session")
+def cluster_server(cluster_servers: ClusterServers) -> Callable[..., ClusterServer]:
+    """Give a running server that holds a scenario: ``cluster_server("sample", "prometheus-3")``.
+
+    The same scenario and kind give the same server all session long; ``fresh=True`` a new one.
+    """
+
+    def serve(
+        scenario: str | Scenario, kind: str = "prometheus-2", *, fresh: bool = False
+    ) -> ClusterServer:
+        try:
+            return cluster_servers(scenario, kind, fresh=fresh)
+        except NotInstalled as error:
+            installed_or_skip(error)
+            raise
+
+    return serve
+
+
+@pytest.fixture(scope="session")
+def cluster() -> Callable[[str | Scenario], Cluster]:
+    """Give the simulated cluster of a scenario without any server: ``cluster("quiet")``."""
+    made: dict[str, Cluster] = {}
+
+    def make(scenario: str | Scenario) -> Cluster:
+        key = repr(scenario)
+        if key not in made:
+            made[key] = simulate(scenario)
+        return made[key]
+
+    return make

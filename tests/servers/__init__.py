@@ -1,0 +1,1 @@
+"""Real Prometheus and VictoriaMetrics servers for the tests to ask."""

@@ -1,0 +1,93 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from cilium_analysis.statistics.baseline import Rises, join
+
+RISES = Rises()
+
+
+def noise(seed: int, level: float, bins: int = 240) -> np.ndarray:
+    return np.random.default_rng(seed).poisson(level, bins).astype(float)
+
+
+@pytest.mark.parametrize("level", [0.0, 0.02, 0.3, 3.0, 40.0, 1000.0])
+def test_poisson_noise_is_quiet(level: float) -> None:
+    found = [RISES.find(noise(2 * s, level), noise(2 * s + 1, level)) for s in range(50)]
+    assert found == [[]] * 50
+
+
+def clusters(seed: int, bins: int) -> np.ndarray:
+    """Compound Poisson: now and then a few packets together, five on average."""
+    rng = np.random.default_rng(seed)
+    events = rng.poisson(0.3, bins)
+    more = rng.negative_binomial(np.maximum(events, 1), 0.2)
+    return np.where(events > 0, events + more, 0).astype(float)
+
+
+def test_clustered_noise_is_almost_always_quiet() -> None:
+    both = [clusters(seed, 480) for seed in range(1000)]
+    alarms = sum(bool(RISES.find(counts[:240], counts[240:])) for counts in both)
+    assert alarms <= 2
+
+
+@settings(max_examples=60)
+@given(
+    seed=st.integers(0, 10_000),
+    level=st.sampled_from([0.0, 0.1, 2.0, 30.0]),
+    first=st.integers(20, 120),
+    length=st.integers(4, 100),
+    times=st.floats(8, 100),
+)
+def test_a_step_is_found_where_it_is(
+    seed: int, level: float, first: int, length: int, times: float
+) -> None:
+    counts = noise(seed, level)
+    counts[first : first + length] += noise(seed + 1, max(level, 1.0) * times, length)
+    found = RISES.find(counts, noise(seed + 2, level))
+    assert len(found) == 1
+    assert abs(found[0][0] - first) <= 1
+    assert abs(found[0][1] - (first + length)) <= 1
+
+
+def test_one_burst_in_one_bin_is_found() -> None:
+    counts = noise(1, 0.1)
+    counts[77] = 500.0
+    assert RISES.find(counts, noise(2, 0.1)) == [(77, 78)]
+
+
+def test_a_small_rise_that_lasts_is_found() -> None:
+    counts = noise(1, 1.0)
+    counts[100:200] += noise(2, 3.0, 100)
+    ((first, last),) = RISES.find(counts, noise(3, 1.0))
+    assert abs(first - 100) <= 3
+    assert abs(last - 200) <= 3
+
+
+def test_twice_the_background_is_not_a_rise() -> None:
+    assert RISES.find(noise(1, 20.0), noise(2, 10.0)) == []
+
+
+def test_without_a_baseline_everything_is_new() -> None:
+    assert RISES.find(noise(1, 10.0), np.empty(0)) == [(0, 240)]
+    assert RISES.find(np.zeros(240), np.full(240, np.nan)) == []
+
+
+def test_one_old_cluster_hardly_moves_the_level() -> None:
+    usual = noise(1, 0.1)
+    usual[50] = 10_000.0
+    assert RISES.level(usual) < 0.2
+
+
+def test_short_windows_work() -> None:
+    assert RISES.find(np.array([0.0, 100.0]), np.array([0.0, 0.0])) == [(1, 2)]
+    assert RISES.find(np.empty(0), np.empty(0)) == []
+
+
+def test_join() -> None:
+    assert join([(5, 9), (0, 3), (8, 12)]) == [(0, 3), (5, 12)]
+    assert join([(0, 3), (5, 9)], bridge=2) == [(0, 9)]
+    assert join([]) == []

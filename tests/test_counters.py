@@ -1,0 +1,218 @@
+"""Counters, on frames small enough to check by hand, and on generated histories.
+
+The totals on the simulated cluster, against what it really dropped, are in test_drops.py.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from cilium_analysis import counters, frames
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+N = np.nan
+STEP = 30_000
+BEGIN = 1_774_000_000_000 // STEP * STEP
+
+
+def label_frame(columns: Mapping[tuple[str, ...], list[float]], names: str) -> pd.DataFrame:
+    times = BEGIN + STEP * np.arange(len(next(iter(columns.values()))), dtype=np.int64)
+    values = np.array(list(columns.values()), dtype=float).T
+    series = [dict(zip(names.split(), key, strict=True)) for key in columns]
+    return frames.build(times, values, series)
+
+
+def drops(columns: dict[tuple[str, str], list[float]]) -> pd.DataFrame:
+    """Drop counters by instance and reason, all of one direction."""
+    named: dict[tuple[str, ...], list[float]] = {
+        ("EGRESS", *key): values for key, values in columns.items()
+    }
+    return label_frame(named, "direction instance reason")
+
+
+def total(frame: pd.DataFrame | pd.Series) -> float:
+    return float(np.nansum(frame.to_numpy(dtype="float64")))
+
+
+def test_growth_is_read_between_samples() -> None:
+    grown = counters.increase(drops({("a", "x"): [10, 11, 15, 15]}))
+    np.testing.assert_array_equal(grown.iloc[:, 0], [N, 1, 4, 0])
+
+
+def test_index_and_columns_stay() -> None:
+    frame = drops({("a", "x"): [1, 2], ("b", "y"): [N, 5]})
+    grown = counters.increase(frame)
+    pd.testing.assert_index_equal(grown.index, frame.index)
+    pd.testing.assert_index_equal(grown.columns, frame.columns)
+
+
+def test_an_empty_frame_gives_an_empty_frame() -> None:
+    assert counters.increase(frames.empty(["instance", "reason"])).shape == (0, 0)
+    assert counters.read(frames.empty(["reason"])).events.empty
+
+
+def test_a_series_born_while_its_target_was_scraped_counts_from_zero() -> None:
+    frame = drops({("a", "old"): [7, 7, 7, 7], ("a", "new"): [N, N, 500, 501]})
+    reading = counters.read(frame)
+    assert total(reading.increase) == 501
+    assert reading.increase.xs("new", level="reason", axis=1).iloc[2, 0] == 500
+    assert reading.events["event"].tolist() == ["birth"]
+
+
+def test_a_birth_on_a_node_that_never_dropped_counts_when_others_were_scraped() -> None:
+    frame = drops({("a", "x"): [7, 7, 7], ("b", "x"): [N, N, 500]})
+    assert total(counters.increase(frame)) == 500
+
+
+def test_a_series_of_a_target_not_scraped_before_has_an_unknown_past() -> None:
+    frame = drops({("a", "x"): [7, 7, 7, 7], ("b", "x"): [N, N, 9000, 9003]})
+    started_long_ago = float(BEGIN // 1000 - 10**6)
+    scraped = label_frame(
+        {("a",): [started_long_ago] * 4, ("b",): [N, N, started_long_ago, started_long_ago]},
+        "instance",
+    )
+    reading = counters.read(frame, scraped=scraped)
+    assert total(reading.increase) == 3
+    assert reading.events["event"].tolist() == ["unknown_start"]
+
+
+def test_a_node_that_joins_in_the_window_counts_from_zero() -> None:
+    frame = drops({("a", "x"): [7, 7, 7, 7], ("b", "x"): [N, N, 9, 12]})
+    began = float(BEGIN // 1000 + 40)
+    scraped = label_frame({("a",): [1.0] * 4, ("b",): [N, N, began, began]}, "instance")
+    assert total(counters.increase(frame, scraped=scraped)) == 12
+
+
+def test_everything_first_scraped_at_once_has_an_unknown_past() -> None:
+    frame = drops({("a", "x"): [N, 700, 701], ("b", "x"): [N, 900, 900]})
+    assert total(counters.increase(frame)) == 1
+
+
+def test_a_fall_is_a_reset() -> None:
+    reading = counters.read(drops({("a", "x"): [1000, 1010, 4, 6]}))
+    np.testing.assert_array_equal(reading.increase.iloc[:, 0], [N, 10, 4, 2])
+    assert reading.events["event"].tolist() == ["reset"]
+
+
+def test_a_pinned_counter_that_falls_to_zero_and_jumps_back_was_only_copied_anew() -> None:
+    reading = counters.read(drops({("a", "x"): [1000, 1010, 0, 0, 1013, 1013]}))
+    assert total(reading.increase) == 13
+    assert reading.events["event"].tolist() == ["artefact"]
+
+
+def test_a_pinned_counter_that_vanishes_and_jumps_back_only_goes_on() -> None:
+    frame = drops({("a", "x"): [1000, N, N, 1013], ("a", "y"): [5, N, 5, 5]})
+    assert total(counters.increase(frame)) == 13
+
+
+def test_a_counter_in_the_process_starts_again_at_zero() -> None:
+    frame = label_frame({("hubble_flows_processed_total", "a"): [50, 0, 60]}, "__name__ instance")
+    assert total(counters.increase(frame)) == 60
+
+
+def test_when_one_counter_of_a_map_was_reset_all_of_that_map_were() -> None:
+    frame = drops(
+        {
+            ("a", "x"): [1000, N, 2, 3],
+            ("a", "burst"): [3, N, 50, 50],
+            ("b", "burst"): [3, 3, 50, 50],
+        }
+    )
+    grown = counters.increase(frame)
+    assert total(grown.xs("a", level="instance", axis=1)) == 3 + 50
+    assert total(grown.xs("b", level="instance", axis=1)) == 47
+
+
+def test_forward_counters_that_fall_do_not_reset_the_drops_beside_them() -> None:
+    frame = label_frame(
+        {
+            ("cilium_forward_count_total", "a", ""): [10**6, 500, 600],
+            ("cilium_drop_count_total", "a", "x"): [900, 901, 902],
+        },
+        "__name__ instance reason",
+    )
+    grown = counters.increase(frame)
+    assert total(grown.xs("x", level="reason", axis=1)) == 2
+
+
+def test_a_lagging_replica_is_no_reset() -> None:
+    reading = counters.read(drops({("a", "x"): [1000, 1010, 1004, 1020]}))
+    assert total(reading.increase) == 20
+
+
+def test_growth_over_a_gap_is_spread_over_it() -> None:
+    frame = drops({("a", "x"): [100, N, N, N, 140, 140], ("b", "x"): [1, 1, 1, 1, 1, 1]})
+    grown = counters.increase(frame).xs("a", level="instance", axis=1)
+    np.testing.assert_array_equal(grown.iloc[:, 0], [N, 10, 10, 10, 10, 0])
+
+
+def test_gone_for_long_while_its_target_was_scraped_is_a_new_count() -> None:
+    gone = [N] * 20
+    frame = drops({("a", "x"): [10, *gone, 500], ("a", "y"): [5.0] * 22})
+    assert total(counters.increase(frame)) == 500
+
+
+def test_a_series_goes_on_under_the_name_of_a_new_pod() -> None:
+    names = "direction instance pod reason"
+    frame = label_frame(
+        {
+            ("EGRESS", "a", "cilium-1", "x"): [1000, 1001, N, N],
+            ("EGRESS", "a", "cilium-2", "x"): [N, N, 1005, 1006],
+        },
+        names,
+    )
+    grown = counters.increase(frame)
+    assert total(grown) == 6
+    assert total(grown.xs("cilium-2", level="pod", axis=1)) == 5
+
+
+def test_a_series_that_ends_keeps_what_it_counted() -> None:
+    frame = drops({("a", "x"): [5, 9, N, N], ("b", "x"): [1, 1, 1, 1]})
+    assert total(counters.increase(frame)) == 4
+
+
+@st.composite
+def histories(draw: st.DrawFn) -> tuple[list[float], float]:
+    """Samples of one in-process counter, and what was counted after the first of them."""
+    samples: list[float] = [float(draw(st.integers(0, 50)))]
+    counted = 0.0
+    for _ in range(draw(st.integers(1, 30))):
+        kind = draw(st.sampled_from(["grow", "grow", "grow", "gap", "reset"]))
+        more = float(draw(st.integers(0, 100)))
+        last = next(value for value in reversed(samples) if not np.isnan(value))
+        if kind == "gap":
+            samples.append(N)
+        elif kind == "reset" and more < last:
+            samples.append(more)
+            counted += more
+        else:
+            samples.append(last + more)
+            counted += more
+    return samples, counted
+
+
+@given(histories())
+def test_whatever_happens_the_total_is_what_was_counted(history: tuple[list[float], float]) -> None:
+    samples, counted = history
+    frame = label_frame({("hubble_drop_total", "a"): samples}, "__name__ instance")
+    assert total(counters.increase(frame)) == pytest.approx(counted)
+
+
+@given(st.lists(histories(), min_size=2, max_size=4), st.integers(0, 2**16))
+def test_the_order_of_series_does_not_matter(
+    drawn: list[tuple[list[float], float]], seed: int
+) -> None:
+    length = min(len(samples) for samples, _ in drawn)
+    columns = {("a", f"r{i}"): samples[:length] for i, (samples, _) in enumerate(drawn)}
+    frame = drops(columns)
+    shuffled = frame.iloc[:, np.random.default_rng(seed).permutation(frame.shape[1])]
+    one, other = counters.increase(frame), counters.increase(shuffled)
+    pd.testing.assert_frame_equal(one, other[list(one.columns)])

@@ -1,0 +1,88 @@
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
+
+from cilium_analysis import frames
+
+LABELS = st.dictionaries(
+    st.sampled_from(["__name__", "node", "reason", "x"]), st.text(max_size=3), max_size=3
+)
+
+
+def build(series: list[dict[str, str]], values: list[list[float]]) -> pd.DataFrame:
+    times = np.arange(len(values), dtype=np.int64) * 30_000
+    return frames.build(times, np.array(values, dtype=float), series)
+
+
+def test_the_shape_of_a_label_frame() -> None:
+    frame = build([{"node": "b"}, {"reason": "x", "node": "a"}], [[1, 2], [np.nan, 3]])
+    assert frame.index.name == "time"
+    assert str(frame.index.dtype) == "datetime64[ms, UTC]"
+    assert frame.columns.names == ["node", "reason"]
+    assert list(frame.columns) == [("a", "x"), ("b", "")]
+    assert frame["a", "x"].tolist() == [2.0, 3.0]
+    assert (frame.dtypes == "float64").all()
+
+
+def test_without_labels_there_is_one_empty_name() -> None:
+    frame = build([{}], [[1], [2]])
+    assert frame.columns.names == ["__name__"]
+    assert list(frame.columns) == [("",)]
+
+
+def test_an_empty_frame_keeps_its_names() -> None:
+    frame = frames.empty(["reason", "node"])
+    assert frame.shape == (0, 0)
+    assert frame.columns.names == ["node", "reason"]
+    assert frame.index.name == "time"
+    assert str(frame.index.dtype) == "datetime64[ms, UTC]"
+    assert frames.empty().columns.names == ["__name__"]
+
+
+def test_tidy_has_one_row_per_sample() -> None:
+    frame = build([{"node": "a"}, {"node": "b"}], [[1, np.nan], [2, 3]])
+    rows = frames.tidy(frame)
+    assert list(rows.columns) == ["time", "node", "value"]
+    assert rows["node"].tolist() == ["a", "a", "b"]
+    assert rows["value"].tolist() == [1.0, 2.0, 3.0]
+    assert rows["time"].tolist() == [frame.index[0], frame.index[1], frame.index[1]]
+
+
+@pytest.mark.parametrize("how", ["sum", "max", "min", "mean"])
+@given(
+    series=st.lists(LABELS, min_size=1, max_size=6, unique_by=lambda d: tuple(sorted(d.items()))),
+    values=hnp.arrays(
+        "float64", (3, 6), elements=st.one_of(st.just(np.nan), st.integers(0, 9).map(float))
+    ),
+    by=st.lists(st.sampled_from(["node", "reason", "absent"]), unique=True),
+)
+def test_group_agrees_with_pandas(
+    how: frames.How, series: list[dict[str, str]], values: np.ndarray, by: list[str]
+) -> None:
+    frame = build(series, values[:, : len(series)].tolist())
+    merged = frames.group(frame, by, how=how)
+    keys = [tuple(labels.get(name, "") for name in sorted(by)) or ("",) for labels in series]
+    for key in set(keys):
+        mine = merged.loc[:, [column == key for column in merged.columns]].iloc[:, 0]
+        columns = [i for i, other in enumerate(keys) if other == key]
+        theirs = pd.DataFrame(values[:, columns])
+        options = {"min_count": 1} if how == "sum" else {}
+        expected = getattr(theirs, how)(axis=1, **options)
+        np.testing.assert_allclose(mine.to_numpy(), expected.to_numpy())
+
+
+def test_group_of_nothing_is_nothing() -> None:
+    assert frames.group(frames.empty(["node"]), ["node"]).shape == (0, 0)
+
+
+def test_relabel_and_levels() -> None:
+    frame = build([{"node": "a", "pod": "p"}], [[1.0]])
+    assert list(frames.relabel(frame, "node", ["z"]).columns) == [("z", "p")]
+    assert frames.with_levels(frame, ["x", "node"]).columns.names == ["node", "x"]
+    assert list(frames.with_levels(frame, ["x", "node"]).columns) == [("a", "")]
+    assert list(frame.columns) == [("a", "p")], "the frame given is left as it was"
