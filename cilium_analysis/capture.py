@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from importlib import import_module
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from cilium_analysis.bundle import Recorder
 from cilium_analysis.errors import ParameterError
@@ -33,6 +33,19 @@ def check_topics(topics: Sequence[str]) -> tuple[str, ...]:
         if topic not in TOPICS:
             raise ParameterError(f"unknown topic {topic!r}: choose from {', '.join(TOPICS)}")
     return tuple(dict.fromkeys(topics)) or TOPICS
+
+
+def load(topic: str, source: Source, window: Window, baseline: Window, *, match: str = "") -> Any:
+    """Fetch what one topic needs.
+
+    Parameters
+    ----------
+    topic
+        One of `TOPICS`.
+    source, window, baseline, match
+        As for the function of this name in the topic's module.
+    """
+    return import_module(_MODULES[topic]).load(source, window, baseline, match=match)
 
 
 def capture(
@@ -71,4 +84,4 @@ def capture(
     chosen = check_topics(topics)
     with Recorder(source, directory, window=window, baseline=baseline) as recorder:
         for topic in chosen:
-            import_module(_MODULES[topic]).load(recorder, window, baseline, match=match)
+            load(topic, recorder, window, baseline, match=match)

@@ -54,6 +54,11 @@ def time_index(times: NDArray[np.int64]) -> pd.DatetimeIndex:
     return pd.DatetimeIndex(times.astype("datetime64[ms]"), tz="UTC", name="time")
 
 
+def milliseconds(index: pd.Index) -> NDArray[np.int64]:
+    """Give the times of a label frame as milliseconds since 1970 UTC."""
+    return pd.DatetimeIndex(index).as_unit("ms").asi8
+
+
 def label_index(series: Sequence[Mapping[str, str]]) -> pd.MultiIndex:
     """Make the columns of a label frame: one level per label name, sorted by name."""
     names = sorted(set().union(*series)) or ["__name__"]

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import matplotlib.dates as mdates
 import matplotlib.pyplot as plt
 import numpy as np
+from matplotlib.colors import LogNorm
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
 from cilium_analysis.window import zone
@@ -148,14 +149,15 @@ def heatmap(table: pd.DataFrame, *, unit: str = "", ax: Axes | None = None) -> A
     if not rows or not columns or not table.to_numpy().any():
         return _nothing(ax, "Nothing in this window")
     values = table.to_numpy(dtype="float64")
-    image = ax.imshow(np.log10(values + 1), cmap="cividis_r", aspect="auto", vmin=0)
+    scale = LogNorm(vmin=1, vmax=max(float(values.max()), 10.0), clip=False)
+    image = ax.imshow(np.ma.masked_less(values, 1), cmap="Blues", norm=scale, aspect="auto")
     ax.set_xticks(range(columns), [_wrap(plain(name)) for name in table.columns], fontsize=8)
     ax.set_yticks(range(rows), [plain(name) for name in table.index], fontsize=9)
     ax.tick_params(length=0)
     for side in ax.spines.values():
         side.set_visible(False)
-    _numbers(ax, values, dark_from=0.55 * float(np.log10(values.max() + 1)))
-    bar = ax.figure.colorbar(image, ax=ax, format=FuncFormatter(_power), pad=0.02)
+    _numbers(ax, values, dark_from=float(scale.inverse(0.55)))
+    bar = ax.figure.colorbar(image, ax=ax, format=FuncFormatter(_short_tick), pad=0.02)
     bar.set_label(plain(unit))
     bar.outline.set_visible(False)
     return ax
@@ -167,12 +169,12 @@ def _numbers(ax: Axes, values: Any, *, dark_from: float) -> None:
         return
     for (row, column), value in np.ndenumerate(values):
         if value:
-            colour = "white" if np.log10(value + 1) > dark_from else INK
+            colour = "white" if value > dark_from else INK
             ax.text(column, row, short(value), ha="center", va="center", fontsize=8, color=colour)
 
 
-def _power(exponent: float, _: object = None) -> str:
-    return short(10**exponent - 1)
+def _short_tick(value: float, _: object = None) -> str:
+    return short(value)
 
 
 def _wrap(text: str, width: int = 16) -> str:
@@ -240,7 +242,7 @@ def comparison(
     ax.set_yticks(places, [_wrap(plain(name), 34) for name in rows.index], fontsize=9)
     _tidy(ax, grid="x")
     ax.xaxis.set_major_locator(MaxNLocator(6))
-    ax.xaxis.set_major_formatter(FuncFormatter(lambda value, _: short(value)))
+    ax.xaxis.set_major_formatter(FuncFormatter(_short_tick))
     ax.margins(x=0.1)
     ax.set_xlabel(plain(unit))
     ax.legend(loc="lower right", frameon=False, fontsize="small")

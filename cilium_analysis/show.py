@@ -79,7 +79,7 @@ class Table:
 
 
 def _text(value: object, pattern: str | None) -> str:
-    if isinstance(value, float) and pd.isna(value):
+    if value == "" or (isinstance(value, float) and pd.isna(value)):
         return MISSING
     if pattern and isinstance(value, int | float):
         return pattern.format(value)

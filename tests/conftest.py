@@ -7,16 +7,20 @@ skipped, except where ``CI=true`` says that they must be there.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.cluster.scenario import Scenario
 from tests.cluster.simulation import Cluster, simulate
-from tests.servers.process import ServerProcess
 from tests.servers.prometheus import NotInstalled
 from tests.servers.served import ClusterServer, ClusterServers, start
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+
+    from tests.cluster.scenario import Scenario
+    from tests.servers.process import ServerProcess
 
 SERVER_KINDS = ("prometheus-2", "prometheus-3", "victoria")
 

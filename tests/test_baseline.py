@@ -71,9 +71,16 @@ def test_twice_the_background_is_not_a_rise() -> None:
     assert RISES.find(noise(1, 20.0), noise(2, 10.0)) == []
 
 
-def test_without_a_baseline_everything_is_new() -> None:
-    assert RISES.find(noise(1, 10.0), np.empty(0)) == [(0, 240)]
-    assert RISES.find(np.zeros(240), np.full(240, np.nan)) == []
+@pytest.mark.parametrize("nothing", [np.empty(0), np.full(240, np.nan)])
+def test_without_a_baseline_the_quieter_half_of_the_window_has_to_do(nothing: np.ndarray) -> None:
+    for seed, level in enumerate((0.0, 0.1, 1.0, 10.0, 100.0)):
+        counts = noise(seed, level)
+        assert RISES.find(counts, nothing) == []
+        counts[100:160] += noise(seed, 8 * max(level, 1.0), 60)
+        ((first, last),) = RISES.find(counts, nothing)
+        assert abs(first - 100) <= 2
+        assert abs(last - 160) <= 2
+    assert RISES.find(nothing, nothing) == []
 
 
 def test_one_old_cluster_hardly_moves_the_level() -> None:
@@ -84,7 +91,6 @@ def test_one_old_cluster_hardly_moves_the_level() -> None:
 
 def test_short_windows_work() -> None:
     assert RISES.find(np.array([0.0, 100.0]), np.array([0.0, 0.0])) == [(1, 2)]
-    assert RISES.find(np.empty(0), np.empty(0)) == []
 
 
 def test_join() -> None:

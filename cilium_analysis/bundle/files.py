@@ -37,7 +37,7 @@ def write_frame(frame: pd.DataFrame, path: Path) -> int:
     """
     values = frame.to_numpy().T
     which, when = np.nonzero(~np.isnan(values))
-    times = frame.index.to_numpy().astype("datetime64[ms]").astype("int64")
+    times = frames.milliseconds(frame.index)
     series = pa.array(which.astype("int32"))
     columns: dict[str, pa.Array] = {"time": pa.array(times[when], pa.timestamp("ms", tz="UTC"))}
     for level, name in enumerate(frame.columns.names):

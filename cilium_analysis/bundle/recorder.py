@@ -6,8 +6,7 @@ import hashlib
 import json
 import shutil
 from datetime import UTC, datetime
-from pathlib import Path
-from tempfile import mkdtemp
+from secrets import token_hex
 from typing import TYPE_CHECKING, Any
 
 from cilium_analysis.bundle.files import write_frame
@@ -17,6 +16,7 @@ from cilium_analysis.source import Record, iso, window_as_json
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+    from pathlib import Path
     from types import TracebackType
 
     import pandas as pd
@@ -153,9 +153,11 @@ def _temporary_beside(directory: Path) -> Path:
     """Make a directory on the same file system, so that the rename is one step."""
     try:
         directory.parent.mkdir(parents=True, exist_ok=True)
-        return Path(mkdtemp(prefix=f".{directory.name}-", dir=directory.parent))
+        temporary = directory.parent / f".{directory.name}-{token_hex(4)}"
+        temporary.mkdir()
     except OSError as problem:
         raise OutputError(f"cannot write to {directory.parent}: {problem}") from None
+    return temporary
 
 
 def _same(row: Mapping[str, Any], promql: str, when: Mapping[str, Any]) -> bool:

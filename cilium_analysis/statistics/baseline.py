@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -56,9 +56,17 @@ class Rises:
         counts
             Per bin in the window; NaN where nothing was observed.
         baseline
-            The same in the baseline, in bins of the same length; may be empty.
+            The same in the baseline, in bins of the same length. Without any, the quieter half
+            of the window itself has to do.
         """
-        level, scatter = self._expect(baseline)
+        if np.isnan(baseline).all():
+            # A rise all along the window cannot be seen then.
+            return replace(self, quantile=0.5)._search(counts, counts, np.empty(0))
+        return self._search(counts, baseline, baseline)
+
+    def _search(self, counts: Floats, usual: Floats, busy: Floats) -> list[tuple[int, int]]:
+        """Take the likeliest stretch, then look on both sides of it for more."""
+        level, scatter = self._expect(usual)
         found: list[tuple[int, int]] = []
         pending = [(0, len(counts))]
         while pending:
@@ -68,7 +76,7 @@ class Rises:
                 continue
             begin, stop = first + stretch[0], first + stretch[1]
             pending += [(first, begin), (stop, last)]
-            if self._matters(counts[begin:stop], level, baseline):
+            if self._matters(counts[begin:stop], level, busy):
                 found.append((begin, stop))
         return join(found, bridge=self.bridge)
 
@@ -90,7 +98,7 @@ class Rises:
         """Give the highest level that the baseline allows for, and its scatter (Poisson: 1)."""
         usual = self._usual(baseline)
         if not len(usual):
-            return 1e-3, 1.0
+            return 1.0, 1.0
         level = float(usual.mean())
         # Of the scatter the rare large values are the better part; only absurd ones are cut.
         wide = self._usual(baseline, times=3.0)

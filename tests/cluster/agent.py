@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from tests.cluster import counting
-from tests.cluster.nodes import Node
-from tests.cluster.scenario import Event, Scenario
-from tests.cluster.scrape import Labels, Series, Target
-from tests.cluster.traffic import Drops, Requests, pattern
+from tests.cluster.traffic import Drops, Requests, intensity, pattern
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+    from tests.cluster.nodes import Node
+    from tests.cluster.scenario import Event, Scenario
+    from tests.cluster.scrape import Labels, Series, Target
 
 PIN_READ_SINCE = (1, 15, 0)  # pkg/maps/metricsmap/metricsmap.go
 FORWARD_SUMMED_SINCE = (1, 15, 4)
@@ -42,7 +46,11 @@ class Agent:
         }
         self.pressure = {name: rng.uniform(0.02, 0.4) for name in MAPS}
         self.warnings = rng.poisson(0.002, scenario.seconds)
-        self.errors = self._errors(rng)
+        self.errors = self._rates("agent_errors", "endpoint", rng)
+        self.regenerations = {
+            "success": rng.poisson(0.01, scenario.seconds),
+            **self._rates("regeneration_failures", "fail", rng),
+        }
         self.revision = int(rng.integers(20, 60))
 
     def _mine(self, *kinds: str) -> list[Event]:
@@ -56,21 +64,23 @@ class Agent:
         count = np.clip(int(rng.integers(8, 30)) + np.cumsum(steps), 3, 110).astype(np.float64)
         for event in self._mine("endpoints"):
             count += _ramp(event, seconds) * event.size
-        return np.floor(count)
+        whole: np.ndarray = np.floor(count)
+        return whole
 
     def _not_ready(self) -> np.ndarray:
         stuck = np.zeros(self.scenario.seconds)
         for event in self._mine("not_ready"):
             stuck[event.start : event.end] += event.size
-        return np.minimum(stuck, self.endpoints)
+        limited: np.ndarray = np.minimum(stuck, self.endpoints)
+        return limited
 
-    def _errors(self, rng: np.random.Generator) -> dict[str, np.ndarray]:
+    def _rates(self, kind: str, usual: str, rng: np.random.Generator) -> dict[str, np.ndarray]:
+        """Draw the arrivals of events of a kind, by their name or the usual one."""
         found: dict[str, np.ndarray] = {}
-        for event in self._mine("agent_errors"):
-            mean = np.zeros(self.scenario.seconds)
-            mean[event.start : event.end] = event.rate
-            name = event.name or "endpoint"
-            found[name] = found.get(name, 0) + rng.poisson(mean)
+        for event in self._mine(kind):
+            name = event.name or usual
+            arrivals = rng.poisson(intensity(event, self.scenario.seconds))
+            found[name] = found.get(name, 0) + arrivals
         return found
 
     def series(self, target: Target) -> Iterator[Series]:
@@ -131,6 +141,13 @@ class Agent:
             own = {"endpoint_state": state}
             present = number > 0 if state != "ready" else None
             yield from target.series("cilium_endpoint_state", "gauge", own, number, present)
+        for outcome, arrivals in self.regenerations.items():
+            values = counting.in_process(arrivals, self.node, target.seconds)
+            own = {"outcome": outcome}
+            if self.scenario.version >= (1, 20, 0):
+                own |= {"reason": "policy update", "error": ""}
+            name = "cilium_endpoint_regenerations_total"
+            yield from target.series(name, "counter", own, values, values > 0)
 
     def _policies(self, target: Target) -> Iterator[Series]:
         events, version = self.scenario.of("policy"), self.scenario.version
@@ -165,6 +182,9 @@ class Agent:
             own = {"rule": rule}
             if self.scenario.version >= (1, 14, 6):
                 own["proxy_type"] = "envoy"
+            else:
+                name = f"cilium_policy_l7_{rule}_total"
+                yield from target.series(name, "counter", {}, values)
             name = "cilium_policy_l7_total"
             yield from target.series(name, "counter", own, values, values > 0)
 
@@ -209,4 +229,5 @@ def _sum(arrays: Iterable[np.ndarray], size: int = 0) -> np.ndarray:
 
 def _at(curve: np.ndarray, target: Target) -> np.ndarray:
     """Read a gauge at the moments of a target's scrapes."""
-    return curve[np.floor(target.seconds).astype(np.int64)]
+    shown: np.ndarray = curve[np.floor(target.seconds).astype(np.int64)]
+    return shown

@@ -6,14 +6,18 @@ target, and a histogram in which a failed probe is 10 s (pkg/health/server/serve
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from tests.cluster import counting
-from tests.cluster.nodes import Node
-from tests.cluster.scenario import Scenario
-from tests.cluster.scrape import Labels, Series, Target
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from tests.cluster.nodes import Node
+    from tests.cluster.scenario import Scenario
+    from tests.cluster.scrape import Labels, Series, Target
 
 PROBE_SECONDS = 60
 FAILED = 10.0
@@ -36,6 +40,7 @@ class Health:
         self.reached = {n.name: self._reached(n) for n in nodes}
         self.latency = {
             (n.name, kind, protocol): rng.lognormal(np.log(0.0008), 0.4, len(self.rounds))
+            + self._slower(n)
             for n in nodes
             for kind in TYPES
             for protocol in PROTOCOLS
@@ -55,6 +60,14 @@ class Health:
                 reached &= ~((self.rounds >= event.start) & (self.rounds < event.end))
         return reached
 
+    def _slower(self, target: Node) -> np.ndarray:
+        """Add what makes a node slow, to and from everybody but itself."""
+        extra = np.zeros(len(self.rounds))
+        for event in self.scenario.of("latency"):
+            if (target.name in event.nodes) != (self.node.name in event.nodes):
+                extra[(self.rounds >= event.start) & (self.rounds < event.end)] += event.size
+        return extra
+
     def series(self, target: Target) -> Iterator[Series]:
         """Yield the connectivity metrics of this agent's version."""
         last = np.clip((target.seconds - self.phase) // PROBE_SECONDS, 0, len(self.rounds) - 1)
@@ -64,13 +77,16 @@ class Health:
         if self.scenario.version >= (1, 17, 0):
             yield from self._paths(target, index)
             yield from self._histogram(target)
-        down = self._count(lambda n: ~self.reached[n.name])[index]
+        down = self._count(reached=False)[index]
         yield from target.series("cilium_unreachable_nodes", "gauge", {}, down)
-        known = self._count(lambda n: np.ones(len(self.rounds), dtype=bool))[index]
+        known = down + self._count(reached=True)[index]
         yield from target.series("cilium_nodes_all_num", "gauge", {}, known)
 
-    def _count(self, condition) -> np.ndarray:  # type: ignore[no-untyped-def]
-        return np.sum([self.known[n.name] & condition(n) for n in self.nodes], axis=0)
+    def _count(self, *, reached: bool) -> np.ndarray:
+        """Count in each round the known nodes that were reached, or were not."""
+        hits = [self.known[n.name] & (self.reached[n.name] == reached) for n in self.nodes]
+        total: np.ndarray = np.sum(hits, axis=0)
+        return total
 
     def _source(self) -> Labels:
         return {"source_cluster": "default", "source_node_name": self.node.name}
@@ -101,8 +117,8 @@ class Health:
         return self._source() if self.scenario.version < (1, 19, 0) else {}
 
     def _paths(self, target: Target, index: np.ndarray) -> Iterator[Series]:
-        good = self._count(lambda n: self.reached[n.name])[index]
-        bad = self._count(lambda n: ~self.reached[n.name])[index]
+        good = self._count(reached=True)[index]
+        bad = self._count(reached=False)[index]
         for kind in TYPES:
             for status, paths in (("reachable", good), ("unreachable", bad), ("unknown", 0 * bad)):
                 own = self._own() | {"type": kind, "status": status}
@@ -125,9 +141,7 @@ class Health:
 
     def _took(self, other: Node, kind: str, protocol: str) -> np.ndarray:
         """Return what each round recorded for a target, NaN while it was not known."""
-        took = np.where(
-            self.reached[other.name], self.latency[other.name, kind, protocol], FAILED
-        )
+        took = np.where(self.reached[other.name], self.latency[other.name, kind, protocol], FAILED)
         return np.where(self.known[other.name], took, np.nan)
 
     def _sum_up(

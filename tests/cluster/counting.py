@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import numpy as np
 
-from tests.cluster.nodes import Node, Run
+if TYPE_CHECKING:
+    from tests.cluster.nodes import Node, Run
 
 
 def cumulate(arrivals: np.ndarray) -> np.ndarray:
@@ -14,7 +17,9 @@ def cumulate(arrivals: np.ndarray) -> np.ndarray:
 
 def at(total: np.ndarray, seconds: np.ndarray) -> np.ndarray:
     """Read a total at moments; what arrives in a second is counted when the second is over."""
-    return total[np.clip(np.floor(seconds).astype(np.int64), 0, len(total) - 1)]
+    whole = np.floor(seconds).astype(np.int64)
+    shown: np.ndarray = total[np.clip(whole, 0, len(total) - 1)]
+    return shown
 
 
 def _each_run(node: Node, seconds: np.ndarray) -> list[tuple[Run, np.ndarray]]:
@@ -33,9 +38,7 @@ def in_process(
     return shown
 
 
-def pinned(
-    arrivals: np.ndarray, node: Node, seconds: np.ndarray, *, prior: int = 0
-) -> np.ndarray:
+def pinned(arrivals: np.ndarray, node: Node, seconds: np.ndarray, *, prior: int = 0) -> np.ndarray:
     """Count since the node booted: the map is pinned and outlives the agent.
 
     pkg/maps/metricsmap/metricsmap.go since 1.15 reads it at every scrape.

@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 
 from tests.cluster.reasons import HUBBLE
 from tests.cluster.scenario import CONTEXTS, STYLES, Event, Scenario, Service, check, node_names
 
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
 VERSIONS = ((1, 13, 4), (1, 14, 5), (1, 14, 13), (1, 15, 2), (1, 16, 5), (1, 17, 3), (1, 18, 2))
 LATER = ((1, 19, 1), (1, 20, 0))
 INTERVALS = (10, 15, 30, 60)
 WORKLOADS = ("default/web", "default/api", "default/db", "batch/report", "monitoring/prometheus")
 BREAKS = ("agent_restart", "agent_replaced", "node_reboot")
+T = TypeVar("T")
 
 
 def random_scenario(seed: int, *, hours: float = 1.5) -> Scenario:
@@ -43,5 +48,61 @@ def random_scenario(seed: int, *, hours: float = 1.5) -> Scenario:
     return check(scenario)
 
 
-def _pick[T](rng: np.random.Generator, choices: tuple[T, ...]) -> T:
+def _pick(rng: np.random.Generator, choices: Sequence[T]) -> T:
     return choices[int(rng.integers(len(choices)))]
+
+
+def _span(rng: np.random.Generator, seconds: int, *, shortest: int = 30) -> tuple[int, int]:
+    """Draw a span that leaves the first quarter as a baseline."""
+    start = int(rng.integers(seconds // 4, seconds * 3 // 4))
+    return start, start + int(rng.integers(shortest, seconds // 4))
+
+
+def _events(rng: np.random.Generator, nodes: tuple[str, ...], seconds: int) -> Iterator[Event]:
+    """Draw drops, and then troubles, at most one to a node so that they do not contradict."""
+    for _ in range(int(rng.integers(0, 4))):
+        yield _drops(rng, nodes, seconds)
+    fate = ("scrape_gap", "unreachable", "node_leaves", "node_joins", *BREAKS)
+    for node in rng.permutation(nodes[1:])[: int(rng.integers(0, 3))]:
+        yield _trouble(rng, str(node), _pick(rng, fate), seconds)
+    if rng.random() < 0.3:
+        start, _ = _span(rng, seconds)
+        yield Event("rollout", start, seconds, destination="default/web")
+    if rng.random() < 0.2:
+        start, end = _span(rng, seconds, shortest=300)
+        where = "default/web"
+        yield Event("policy", start, end, name="default/narrow", destination=where, size=0.1)
+
+
+def _drops(rng: np.random.Generator, nodes: tuple[str, ...], seconds: int) -> Event:
+    start, end = _span(rng, seconds)
+    how: dict[str, Any] = {
+        "rate": float(rng.uniform(0.5, 40)),
+        "shape": _pick(rng, ("step", "ramp")),
+    }
+    if rng.random() < 0.4:
+        end = start + int(rng.integers(2, 60))
+        how = {"packets": int(rng.integers(20, 5000))}
+    count = int(rng.integers(1, len(nodes)))
+    source, destination = rng.choice(WORKLOADS, 2, replace=False)
+    return Event(
+        "drops",
+        start,
+        end,
+        nodes=tuple(str(n) for n in rng.permutation(nodes)[:count]),
+        reason=_pick(rng, tuple(HUBBLE)),
+        direction=_pick(rng, ("INGRESS", "EGRESS")),
+        protocol=_pick(rng, ("TCP", "UDP")),
+        source=str(source),
+        destination=str(destination),
+        **how,
+    )
+
+
+def _trouble(rng: np.random.Generator, node: str, kind: str, seconds: int) -> Event:
+    start, end = _span(rng, seconds, shortest=120)
+    if kind in BREAKS:
+        end = start + int(rng.integers(15, 200))
+    if kind in ("node_leaves", "node_joins"):
+        end = seconds
+    return Event(kind, start, end, nodes=(node,))

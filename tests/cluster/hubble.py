@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterator
 from math import erf, log, sqrt
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from tests.cluster import counting
-from tests.cluster.nodes import Node
 from tests.cluster.reasons import HUBBLE
-from tests.cluster.scenario import Scenario
-from tests.cluster.scrape import Labels, Series, Target
-from tests.cluster.traffic import Drops, Requests
+from tests.cluster.traffic import intensity
 from tests.cluster.workloads import FOREVER, Pod, Pods
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from tests.cluster.nodes import Node
+    from tests.cluster.scenario import Scenario
+    from tests.cluster.scrape import Labels, Series, Target
+    from tests.cluster.traffic import Drops, Lookups, Requests
 
 TWICE = 0.95  # share of denied packets that make a policy verdict beside the drop
 SEEN = 0.995  # the rest is lost in the ring buffer
@@ -60,6 +65,7 @@ class Hubble:
         node: Node,
         drops: list[Drops],
         requests: list[Requests],
+        lookups: list[Lookups],
         pods: Pods,
         rng: np.random.Generator,
     ) -> None:
@@ -71,7 +77,10 @@ class Hubble:
             self._drop(drop, rng)
         for request in [r for r in requests if r.node == node.name]:
             self._request(request)
+        for lookup in [x for x in lookups if x.node == node.name]:
+            self._lookup(lookup)
         self._forwarded(rng)
+        self._tcp(rng)
 
     def series(self, target: Target) -> Iterator[Series]:
         """Yield everything this server exposes."""
@@ -103,7 +112,9 @@ class Hubble:
                 until = FOREVER if end >= FOREVER else end + GONE_AFTER
                 counters.add(own | context, share, old, until)
 
-    def _contexts(self, source: str, destination: str, way: str) -> Iterator[tuple[Labels, int, int]]:
+    def _contexts(
+        self, source: str, destination: str, way: str
+    ) -> Iterator[tuple[Labels, int, int]]:
         """Yield the context labels and the span in which they hold."""
         context = self.scenario.context
         if "pod" not in context:
@@ -138,8 +149,7 @@ class Hubble:
     def _named(self, source: str, first: Pod, destination: str, second: Pod, way: str) -> Labels:
         if self.scenario.context == "pod":
             a, b = source.partition("/")[0], destination.partition("/")[0]
-            join = lambda space, pod: f"{space}/{pod.name}" if pod.name else ""  # noqa: E731
-            return {"source": join(a, first), "destination": join(b, second)}
+            return {"source": _join(a, first), "destination": _join(b, second)}
         names = {"source_pod": first.name, "destination_pod": second.name}
         return self._plain(source, destination, way) | names
 
@@ -168,10 +178,9 @@ class Hubble:
         peers = (request.source, request.destination, "ingress")
         usual = 0.0 if request.denied or request.event else float(request.arrivals.mean())
         prior = round(usual * self.age)
-        own = {"method": request.method, "reporter": "server"}
-        counted = own | {"protocol": "HTTP/1.1", "status": request.status}
-        name = "hubble_http_requests_total"
-        self._count(name, counted, request.arrivals, peers=peers, prior=prior)
+        for reporter in request.reporters:
+            own = {"method": request.method, "reporter": reporter}
+            self._http(request, own, peers, prior)
         flows = {"protocol": "HTTP", "type": "L7", "subtype": "HTTP"}
         flows["verdict"] = "DROPPED" if request.denied else "FORWARDED"
         name = "hubble_flows_processed_total"
@@ -180,7 +189,23 @@ class Hubble:
             # An L7 denial has no datapath reason, and is not in cilium_drop_count_total.
             own_drop = {"reason": "DROP_REASON_UNKNOWN", "protocol": "HTTP"}
             self._count("hubble_drop_total", own_drop, request.arrivals, peers=peers)
-        self._duration(request, own, peers, prior)
+
+    def _http(
+        self, request: Requests, own: Labels, peers: tuple[str, str, str], prior: float
+    ) -> None:
+        """Count a request the way of httpV2, or of http with its swapped responses."""
+        protocol = {"protocol": "HTTP/1.1"}
+        status = {"status": request.status}
+        name, arrivals = "hubble_http_requests_total", request.arrivals
+        if self.scenario.http == "v2":
+            self._count(name, own | protocol | status, arrivals, peers=peers, prior=prior)
+            self._duration(request, own, peers, prior)
+            return
+        self._count(name, own | protocol, arrivals, peers=peers, prior=prior)
+        back = (peers[1], peers[0], "egress")
+        name = "hubble_http_responses_total"
+        self._count(name, own | protocol | status, arrivals, peers=back, prior=prior)
+        self._duration(request, own, back, prior)
 
     def _duration(
         self, request: Requests, own: Labels, peers: tuple[str, str, str], prior: float
@@ -193,14 +218,46 @@ class Hubble:
             events = np.diff(np.floor(total * share), prepend=0)
             labels = own | {"le": "+Inf" if bound == np.inf else f"{bound:g}"}
             old = float(np.floor(prior * share))
-            self._count(
-                f"{name}_bucket", labels, events, peers=peers, prior=old, kind="histogram"
-            )
+            self._count(f"{name}_bucket", labels, events, peers=peers, prior=old, kind="histogram")
         mean = request.latency * float(np.exp(SPREAD**2 / 2))
         count, spent = request.arrivals, request.arrivals * mean
         kind = "histogram"
         self._count(f"{name}_count", own, count, peers=peers, prior=prior, kind=kind)
         self._count(f"{name}_sum", own, spent, peers=peers, prior=prior * mean, kind=kind)
+
+    def _lookup(self, lookup: Lookups) -> None:
+        """Count a lookup: the question from its client, the answer from the DNS server."""
+        usual = 0.0 if lookup.event else float(lookup.arrivals.mean())
+        prior = round(usual * self.age)
+        server = "kube-system/coredns"
+        own = {"qtypes": "A", "query": lookup.query if self.scenario.dns_query else ""}
+        asked = own | {"rcode": "", "ips_returned": "0"}
+        ips = "1" if lookup.rcode == "No Error" else "0"
+        answered = own | {"rcode": lookup.rcode, "ips_returned": ips}
+        there = (lookup.source, server, "egress")
+        back = (server, lookup.source, "ingress")
+        count = lookup.arrivals
+        self._count("hubble_dns_queries_total", asked, count, peers=there, prior=prior)
+        self._count("hubble_dns_responses_total", answered, count, peers=back, prior=prior)
+
+    def _tcp(self, rng: np.random.Generator) -> None:
+        """Count the flags of forwarded packets: normally each SYN gets its SYN-ACK and FINs."""
+        seconds = self.scenario.seconds
+        up = self.node.up(seconds)
+        opened = rng.poisson(rng.uniform(4, 10), seconds) * up
+        answered = rng.binomial(opened, 0.998)
+        resets = rng.binomial(opened, 0.01)
+        flags = {"SYN": opened, "SYN-ACK": answered, "FIN": 2 * (answered - resets), "RST": resets}
+        for flag, events in flags.items():
+            old = round(float(np.maximum(events, 0).mean()) * self.age)
+            own = {"flag": flag, "family": "IPv4"}
+            self._count("hubble_tcp_flags_total", own, np.maximum(events, 0), prior=old)
+        for event in self.scenario.of("tcp"):
+            if not event.nodes or self.node.name in event.nodes:
+                extra = rng.poisson(intensity(event, seconds)) * up
+                own = {"flag": event.name or "RST", "family": "IPv4"}
+                peers = (event.source, event.destination, "ingress")
+                self._count("hubble_tcp_flags_total", own, extra, peers=peers)
 
     def _forwarded(self, rng: np.random.Generator) -> None:
         up = self.node.up(self.scenario.seconds)
@@ -218,6 +275,10 @@ class Hubble:
         counters = Counters(self.scenario.seconds)
         counters.add({"source": "perf_event_ring_buffer"}, lost, 0, FOREVER)
         self.counters["hubble_lost_events_total"] = ("counter", counters)
+
+
+def _join(namespace: str, pod: Pod) -> str:
+    return f"{namespace}/{pod.name}" if pod.name else ""
 
 
 def _below(bound: float, median: float) -> float:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from tests.cluster.scenario import Event, Scenario
+if TYPE_CHECKING:
+    from tests.cluster.scenario import Event, Scenario
 
 ALPHABET = "bcdfghjklmnpqrstvwxz2456789"  # what Kubernetes draws name suffixes from
 DEFAULT_DOWN = {"agent_restart": 20, "agent_replaced": 40, "node_reboot": 150}
@@ -47,7 +49,9 @@ class Node:
 
     def agent_up(self, seconds: np.ndarray) -> np.ndarray:
         """Tell for each of these moments whether an agent answers."""
-        return np.any([(seconds >= r.start) & (seconds < r.end) for r in self.runs], axis=0)
+        spans = [(seconds >= r.start) & (seconds < r.end) for r in self.runs]
+        alive: np.ndarray = np.any(spans, axis=0)
+        return alive
 
 
 def suffix(rng: np.random.Generator, length: int = 5) -> str:

@@ -7,12 +7,15 @@ all samples of a series in time order, and the text must end with ``# EOF``.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Iterator
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from tests.cluster.scrape import Labels, Series
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+    from pathlib import Path
+
+    from tests.cluster.scrape import Labels, Series
 
 ENDINGS = ("_total", "_bucket", "_count", "_sum")
 

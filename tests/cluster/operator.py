@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from tests.cluster.nodes import Node
-from tests.cluster.scenario import Scenario
 from tests.cluster.scrape import Scraper, Series, Target, lives
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from tests.cluster.nodes import Node
+    from tests.cluster.scenario import Scenario
 
 POD = "cilium-operator-5c9d7b6f8-x7k2p"
 IDENTITIES = 180
@@ -21,18 +25,31 @@ def operator_series(scenario: Scenario, scraper: Scraper, node: Node) -> Iterato
         t = target.seconds
         ones = np.ones(len(t))
         started = ones * (scenario.epoch - 9 * 86400)
+        # A warning a few times a day, and what an event adds.
         errors = np.floor((t + 9 * 86400) / 40000)
+        failed = sum(
+            np.floor(np.clip(t - e.start, 0, e.end - e.start) * e.rate)
+            for e in scenario.of("operator_errors")
+        )
         yield from target.up_series()
         for name, kind, own, values in (
             ("cilium_operator_process_start_time_seconds", "gauge", {}, started),
             ("cilium_operator_unmanaged_pods", "gauge", {}, 0 * ones),
-            ("cilium_operator_identity_gc_entries", "gauge", {"status": "alive"}, IDENTITIES * ones),
+            (
+                "cilium_operator_identity_gc_entries",
+                "gauge",
+                {"status": "alive"},
+                IDENTITIES * ones,
+            ),
             ("cilium_operator_errors_warnings_total", "counter", _WARNING, errors),
+            ("cilium_operator_errors_warnings_total", "counter", _ERROR, 0 * ones + failed),
         ):
-            yield from target.series(name, kind, own, values)
+            present = values > 0 if kind == "counter" else None
+            yield from target.series(name, kind, own, values, present)
 
 
 _WARNING = {"level": "warning", "subsystem": "k8s-client"}
+_ERROR = {"level": "error", "subsystem": "controller"}
 
 
 def kube_state_series(scenario: Scenario, scraper: Scraper, nodes: list[Node]) -> Iterator[Series]:

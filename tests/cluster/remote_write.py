@@ -8,13 +8,15 @@ Format: prompb/remote.proto and the remote-write 1.0 specification of Prometheus
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterable, Iterator
-from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
-from tests.cluster.scrape import Series
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+    from pathlib import Path
+
+    from tests.cluster.scrape import Series
 
 STALE: Final = 0x7FF0000000000002  # model/value/value.go of Prometheus
 #: a fresh server takes samples at most an hour older than its newest one

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import re
 import tomllib
-from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 FOLDER = Path(__file__).parent / "scenarios"
 STYLES = ("annotations", "servicemonitor", "kube-prometheus-stack")
@@ -17,6 +19,8 @@ KINDS = (
     "drops",
     "policy",
     "http",
+    "dns",
+    "tcp",
     "agent_restart",
     "agent_replaced",
     "node_reboot",
@@ -24,11 +28,14 @@ KINDS = (
     "node_leaves",
     "scrape_gap",
     "unreachable",
+    "latency",
     "endpoints",
     "not_ready",
     "rollout",
     "map_pressure",
     "agent_errors",
+    "regeneration_failures",
+    "operator_errors",
 )
 UNITS = {"d": 86400, "h": 3600, "m": 60, "s": 1}
 
@@ -44,8 +51,9 @@ class Event:
     Not every field means something for every kind: `rate` [1/s per node], `packets` (an exact
     total per node instead of a rate), `shape` step or ramp, `size` (endpoints, a fill ratio, the
     latency [s] of HTTP requests, or the share of a policy's allowed methods that it refuses because
-    of their path), `method` (for a policy: those it allows), `name` (policy, map, subsystem, or the
-    component whose scrapes fail).
+    of their path, or the added seconds of probes), `status` (of HTTP, or the response code of DNS),
+    `method` (for a policy: those it allows), `name` (policy, map, subsystem, DNS query, TCP flag,
+    or the component whose scrapes fail).
     """
 
     kind: str
@@ -77,6 +85,8 @@ class Service:
     statuses: Mapping[str, float] = field(default_factory=lambda: {"200": 1.0})
     latency: float = 0.02
     nodes: tuple[str, ...] = ()
+    #: with layer 7 rules at both ends, server and client, each request counts twice
+    reporters: tuple[str, ...] = ("server",)
 
 
 @dataclass(frozen=True)
@@ -96,6 +106,12 @@ class Scenario:
     burstiness: float = 0.0
     daily: bool = False
     context: str = "labels"
+    #: "v2", or "v1" for the deprecated `http` metrics of Hubble
+    http: str = "v2"
+    #: DNS lookups [1/s per node and client] that a layer 7 rule shows; without one there are none
+    dns: float = 0.0
+    #: the `query` option of Hubble's dns metrics
+    dns_query: bool = False
     services: tuple[Service, ...] = ()
     events: tuple[Event, ...] = ()
 
@@ -137,9 +153,7 @@ def parse(document: Mapping[str, Any], name: str) -> Scenario:
     start = cluster.pop("start")
     nodes = cluster.pop("nodes")
     seconds = _seconds(cluster.pop("duration"), start)
-    records = tuple(
-        (_seconds(a, start), _seconds(b, start)) for a, b in cluster.pop("records", [])
-    )
+    records = tuple((_seconds(a, start), _seconds(b, start)) for a, b in cluster.pop("records", []))
     scenario = Scenario(
         name=name,
         nodes=tuple(nodes) if isinstance(nodes, list) else node_names(nodes),
@@ -181,7 +195,8 @@ def _seconds(value: datetime | str | int, start: datetime) -> int:
 
 
 def _service(table: Mapping[str, Any]) -> Service:
-    return Service(**{**table, "nodes": tuple(table.get("nodes", ()))})
+    lists = {k: tuple(table[k]) for k in ("nodes", "reporters") if k in table}
+    return Service(**{**table, **lists})
 
 
 def _event(table: Mapping[str, Any], start: datetime, seconds: int) -> Event:

@@ -6,13 +6,16 @@ Labels per style are those of examples/kubernetes/addons/prometheus/monitoring-e
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from tests.cluster.nodes import Node
-from tests.cluster.scenario import Event, Scenario
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from tests.cluster.nodes import Node
+    from tests.cluster.scenario import Event, Scenario
 
 Labels = dict[str, str]
 PORTS = {"agent": 9962, "hubble": 9965, "operator": 9963}
@@ -114,7 +117,7 @@ class Target:
 
     def _stale(self, there: np.ndarray) -> np.ndarray:
         """Mark a series at the first scrape that lacks it, or when its target is forgotten."""
-        marks = self.times[1:][there[:-1] & ~there[1:]]
+        marks: np.ndarray = self.times[1:][there[:-1] & ~there[1:]]
         if there[-1] and self.forgotten is not None:
             marks = np.append(marks, self.forgotten)
         return marks

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -13,12 +12,17 @@ from tests.cluster import openmetrics, remote_write, traffic, truth
 from tests.cluster.agent import Agent
 from tests.cluster.connectivity import Health
 from tests.cluster.hubble import Hubble
-from tests.cluster.nodes import Node
 from tests.cluster.operator import kube_state_series, operator_series
 from tests.cluster.scenario import Scenario, load
 from tests.cluster.scrape import Scraper, Series, lives
-from tests.cluster.truth import Truth
 from tests.cluster.workloads import Pods
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from tests.cluster.nodes import Node
+    from tests.cluster.truth import Truth
 
 
 @dataclass(frozen=True)
@@ -55,12 +59,14 @@ def simulate(scenario: Scenario | str) -> Cluster:
     """Run a scenario; the same one gives the same cluster."""
     chosen = load(scenario) if isinstance(scenario, str) else scenario
     # A stream of random numbers per part keeps a change in one from stirring all others.
-    rngs = [np.random.default_rng([chosen.seed, part]) for part in range(6)]
+    rngs = [np.random.default_rng([chosen.seed, part]) for part in range(7)]
     nodes = node_lives.build(chosen, rngs[0])
     drops = traffic.drops(chosen, nodes, rngs[1])
     requests = traffic.requests(chosen, nodes, rngs[2])
-    series = list(_series(chosen, nodes, drops, requests, rngs[3:]))
-    return Cluster(chosen, nodes, series, truth.build(chosen, nodes, drops, requests))
+    lookups = traffic.lookups(chosen, nodes, rngs[6])
+    series = list(_series(chosen, nodes, drops, requests, lookups, rngs[3:6]))
+    true = truth.build(chosen, nodes, drops, requests, lookups)
+    return Cluster(chosen, nodes, series, true)
 
 
 def _series(
@@ -68,6 +74,7 @@ def _series(
     nodes: list[Node],
     drops: list[traffic.Drops],
     requests: list[traffic.Requests],
+    lookups: list[traffic.Lookups],
     rngs: list[np.random.Generator],
 ) -> Iterator[Series]:
     scraper, pods = Scraper(scenario, rngs[0]), Pods(scenario, rngs[1])
@@ -77,7 +84,7 @@ def _series(
         for target in scraper.targets("agent", node, lives(node), node.agent_up):
             yield from agent.series(target)
             yield from health.series(target)
-        hubble = Hubble(scenario, node, drops, requests, pods, rngs[2])
+        hubble = Hubble(scenario, node, drops, requests, lookups, pods, rngs[2])
         for target in scraper.targets("hubble", node, lives(node), node.agent_up):
             yield from hubble.series(target)
     yield from operator_series(scenario, scraper, nodes[0])

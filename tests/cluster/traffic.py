@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from tests.cluster.nodes import Node
-from tests.cluster.scenario import Event, Scenario, Service
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from tests.cluster.nodes import Node
+    from tests.cluster.scenario import Event, Scenario, Service
 
 #: reason, direction, protocol, source, destination, packets/s per node of ordinary drops
 BACKGROUND = (
@@ -18,6 +21,13 @@ BACKGROUND = (
     ("Invalid source ip", "EGRESS", "ICMPv6", "", "", 0.005),
     ("Policy denied", "EGRESS", "UDP", "batch/report", "kube-system/coredns", 0.01),
     ("Policy denied", "INGRESS", "TCP", "default/crawler", "default/api", 0.01),
+)
+DNS_CLIENTS = ("default/frontend", "default/web", "batch/report")
+# Search domains make names that do not exist an ordinary thing.
+DNS_ANSWERS = (
+    ("No Error", "api.default.svc.cluster.local.", 0.90),
+    ("Non-Existent Domain", "api.default.svc.cluster.local.cluster.local.", 0.098),
+    ("Server Failure", "billing.example.org.", 0.002),
 )
 # The work of a day rises and falls with the office: least at 02:00, most at 14:00 UTC.
 DAY_SWING = 0.6
@@ -54,6 +64,19 @@ class Requests:
     arrivals: np.ndarray
     #: the proxy refused them; the application never saw them
     denied: bool = False
+    reporters: tuple[str, ...] = ("server",)
+    event: Event | None = None
+
+
+@dataclass(frozen=True)
+class Lookups:
+    """DNS lookups of one kind that the proxy of one node saw answered, in each second."""
+
+    node: str
+    source: str
+    rcode: str
+    query: str
+    arrivals: np.ndarray
     event: Event | None = None
 
 
@@ -154,8 +177,9 @@ def _of_service(
                 refused = _refused(policy, method, arrivals, rng)
                 arrivals = arrivals - refused
                 # Envoy refuses without asking the application, so it is quick.
-                yield Requests(*labels, "403", 0.002, refused, denied=True, event=policy)
-            yield Requests(*labels, status, service.latency, arrivals)
+                both = service.reporters
+                yield Requests(*labels, "403", 0.002, refused, True, both, policy)
+            yield Requests(*labels, status, service.latency, arrivals, False, service.reporters)
 
 
 def _refused(
@@ -167,3 +191,21 @@ def _refused(
     refused = np.zeros_like(arrivals)
     refused[span] = rng.binomial(arrivals[span], policy.size if allowed else 1.0)
     return refused
+
+
+def lookups(scenario: Scenario, nodes: list[Node], rng: np.random.Generator) -> list[Lookups]:
+    """Simulate the DNS lookups that a layer 7 rule makes visible."""
+    streams: list[Lookups] = []
+    for node in nodes if scenario.dns else []:
+        up = node.up(scenario.seconds)
+        for client in DNS_CLIENTS:
+            wave = scenario.dns * pattern(scenario, rng)
+            for rcode, query, share in DNS_ANSWERS:
+                arrivals = rng.poisson(wave * share) * up
+                streams.append(Lookups(node.name, client, rcode, query, arrivals))
+        for event in scenario.of("dns"):
+            if not event.nodes or node.name in event.nodes:
+                arrivals = rng.poisson(intensity(event, scenario.seconds)) * up
+                labels = (node.name, event.source, event.status, event.name)
+                streams.append(Lookups(*labels, arrivals, event))
+    return [s for s in streams if s.arrivals.any()]

@@ -3,21 +3,24 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
 
-from tests.cluster.nodes import Node
-from tests.cluster.scenario import Event, Scenario
-from tests.cluster.traffic import Drops, Requests
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+    from pathlib import Path
+
+    from tests.cluster.nodes import Node
+    from tests.cluster.scenario import Event, Scenario
+    from tests.cluster.traffic import Drops, Lookups, Requests
 
 SCHEMA = "cilium-analysis/truth/1"
 DROP_LABELS = ("node", "reason", "direction", "protocol", "source", "destination")
+LOOKUP_LABELS = ("node", "source", "rcode", "query")
 REQUEST_LABELS = ("node", "source", "destination", "method", "status", "denied")
 Moment = str | datetime | float | int
 
@@ -58,6 +61,7 @@ class Truth:
         epoch: int,
         drops: list[Flow],
         requests: list[Flow],
+        lookups: list[Flow],
         incidents: list[Incident],
         restarts: list[dict[str, Any]],
     ) -> None:
@@ -66,6 +70,7 @@ class Truth:
         self.epoch = epoch
         self.drops = drops
         self.requests_ = requests
+        self.lookups_ = lookups
         self.incidents = incidents
         #: agent processes: node, pod, start and end in Unix seconds, and why the run began
         self.restarts = restarts
@@ -90,6 +95,12 @@ class Truth:
     ) -> pd.Series[float]:
         """Count the HTTP requests in a span; `by` may also be node, source, method, denied."""
         return self._total(self.requests_, start, end, by)
+
+    def lookups(
+        self, start: Moment, end: Moment, by: Sequence[str] = ("rcode",)
+    ) -> pd.Series[float]:
+        """Count the DNS lookups answered in a span; `by` may also be node, source, query."""
+        return self._total(self.lookups_, start, end, by)
 
     def incident(self, kind: str) -> Incident:
         """Return the only incident of a kind."""
@@ -121,6 +132,7 @@ class Truth:
             "restarts": self.restarts,
             "drops": [_flow_row(f) for f in self.drops],
             "requests": [_flow_row(f) for f in self.requests_],
+            "lookups": [_flow_row(f) for f in self.lookups_],
         }
         unfinished = path.with_suffix(".new")
         unfinished.write_text(json.dumps(document, separators=(",", ":")), encoding="utf-8")
@@ -135,6 +147,7 @@ class Truth:
             document["epoch"],
             [_flow(r) for r in document["drops"]],
             [_flow(r) for r in document["requests"]],
+            [_flow(r) for r in document["lookups"]],
             [_incident(r) for r in document["incidents"]],
             document["restarts"],
         )
@@ -169,22 +182,28 @@ def _incident(row: dict[str, Any]) -> Incident:
 
 
 def build(
-    scenario: Scenario, nodes: list[Node], drops: list[Drops], requests: list[Requests]
+    scenario: Scenario,
+    nodes: list[Node],
+    drops: list[Drops],
+    requests: list[Requests],
+    lookups: list[Lookups],
 ) -> Truth:
     """Gather the truth of a simulation."""
     numbers = {id(e): i for i, e in enumerate(scenario.events)}
+    streams: list[Drops | Requests | Lookups] = [*drops, *requests, *lookups]
     return Truth(
         scenario.name,
         scenario.epoch,
         [_of(d, DROP_LABELS, d.arrivals, numbers) for d in drops],
         [_of(r, REQUEST_LABELS, r.arrivals, numbers) for r in requests],
-        [_happened(scenario, e, drops, requests) for e in scenario.events],
+        [_of(x, LOOKUP_LABELS, x.arrivals, numbers) for x in lookups],
+        [_happened(scenario, e, streams) for e in scenario.events],
         [_run(scenario, n, i) for n in nodes for i in range(len(n.runs))],
     )
 
 
 def _of(
-    stream: Drops | Requests,
+    stream: Drops | Requests | Lookups,
     names: Sequence[str],
     arrivals: np.ndarray,
     numbers: dict[int, int],
@@ -195,20 +214,20 @@ def _of(
 
 
 def _happened(
-    scenario: Scenario, event: Event, drops: list[Drops], requests: list[Requests]
+    scenario: Scenario, event: Event, streams: Sequence[Drops | Requests | Lookups]
 ) -> Incident:
-    mine = [s.arrivals for s in [*drops, *requests] if s.event is event]
+    mine = [s.arrivals for s in streams if s.event is event]
     total = np.sum(mine, axis=0) if mine else np.zeros(1)
     hits = np.flatnonzero(total)
     onset = int(hits[0]) if len(hits) else event.start
-    moment = lambda second: datetime.fromtimestamp(scenario.epoch + second, UTC)  # noqa: E731
-    labels = {
-        k: v
-        for k in ("reason", "direction", "protocol", "source", "destination", "status", "name")
-        if (v := getattr(event, k)) and (event.kind in ("drops", "policy") or k not in _DROPS)
-    }
-    span = moment(event.start), moment(event.end), moment(onset)
-    return Incident(event.kind, labels, event.nodes or scenario.nodes, *span, int(total.sum()))
+    packets = bool(event.rate or event.packets) and event.kind in ("drops", "policy")
+    names = (*(_DROPS if packets else ()), "source", "destination", "status", "name")
+    labels = {k: v for k in names if (v := getattr(event, k))}
+    start, end, first = (
+        datetime.fromtimestamp(scenario.epoch + s, UTC) for s in (event.start, event.end, onset)
+    )
+    nodes = event.nodes or scenario.nodes
+    return Incident(event.kind, labels, nodes, start, end, first, int(total.sum()))
 
 
 _DROPS = ("reason", "direction", "protocol")

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import dataclass
-
-import numpy as np
+from typing import TYPE_CHECKING
 
 from tests.cluster.nodes import suffix
-from tests.cluster.scenario import Scenario
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from tests.cluster.scenario import Scenario
 
 FOREVER = 10**9
 
@@ -38,8 +42,7 @@ class Pods:
         if key not in self._known:
             moments = [-FOREVER, *self._rollouts.get(workload, []), FOREVER]
             self._known[key] = [
-                Pod(self._name(workload), start, end)
-                for start, end in zip(moments, moments[1:], strict=False)
+                Pod(self._name(workload), start, end) for start, end in itertools.pairwise(moments)
             ]
         return self._known[key]
 

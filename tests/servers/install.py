@@ -13,9 +13,12 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 HOW_TO_GET = "python tests/servers/install.py"
 CACHE_VARIABLE = "CILIUM_ANALYSIS_SERVERS"

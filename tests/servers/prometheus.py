@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import shutil
 import subprocess
-from collections.abc import Sequence
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 from tests.servers.install import HOW_TO_GET, program
 from tests.servers.process import ServerFailed, ServerProcess
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
 
 # Test data is old on purpose, and a range of 100 years is what Prometheus can still count in ms.
 RETENTION = "100y"

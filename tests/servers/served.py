@@ -4,18 +4,22 @@ from __future__ import annotations
 
 import fcntl
 import hashlib
-from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 from tests.cluster import remote_write
 from tests.cluster.scenario import Scenario, load
 from tests.cluster.simulation import simulate
 from tests.cluster.truth import Truth
-from tests.servers.process import ServerProcess
 from tests.servers.prometheus import PrometheusServer
 from tests.servers.victoria import VictoriaServer
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from tests.servers.process import ServerProcess
 
 #: the ids by which tests choose a server, and the folder of its program
 KINDS = {

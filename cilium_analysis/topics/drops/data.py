@@ -179,6 +179,7 @@ def _grid(window: Window, answered: pd.Index) -> pd.DatetimeIndex:
 def _span(source: Source, window: Window, *, match: str) -> _Span:
     agents = frames.with_levels(_fetch(source, "agents", window, match=match), ["node"])
     values = _fetch(source, "drops", window, match=match)
+    values = frames.with_levels(values, ["direction", "node", "reason"])
     reading = counters.read(values, scraped=agents if agents.shape[1] else None)
     events = reading.events
     inside = (events["time"] > window.start) & (events["time"] <= window.end)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import TYPE_CHECKING
@@ -107,6 +108,9 @@ def _usual(data: Drops, usual: pd.DataFrame, nodes: list[str]) -> pd.DataFrame:
     """Give the baseline of these nodes: 0 where an agent was scraped and had nothing to count."""
     usual = usual.reindex(columns=nodes)
     seen = data.usual_seen.reindex(index=usual.index, columns=nodes, fill_value=False)
+    if not data.usual_seen.shape[1]:
+        # Nothing tells when agents were scraped; where others counted, these did too.
+        seen = seen.mask(data.usual.notna().any(axis=1), other=True)
     return usual.mask(usual.isna() & seen.astype(bool), 0.0)
 
 
@@ -158,8 +162,7 @@ def _finding(data: Drops, rise: _Rise) -> Finding:
 
 def _rate(data: Drops, usual: pd.DataFrame) -> float:
     """Give the baseline's mean rate [packets/s] over the steps that were observed."""
-    means = usual.mean().fillna(0.0)
-    return float(means.sum() / data.window.step.total_seconds())
+    return float(usual.mean().sum(min_count=1) / data.window.step.total_seconds())
 
 
 def _severity(reason: str, value: float, total: float, length: timedelta) -> Severity:
@@ -207,6 +210,8 @@ def _place(named: tuple[str, ...], nodes: int) -> str:
 
 
 def _short(value: float) -> str:
+    if math.isnan(value):
+        return "an unknown rate"
     return f"{value:.0f}" if value >= 100 else f"{value:.3g}"
 
 
@@ -226,7 +231,7 @@ def _doubts(data: Drops, rise: _Rise, start: pd.Timestamp, end: pd.Timestamp) ->
         for node in _shared(unknown["node"], rise.nodes)
     ]
     if not rise.usual.notna().to_numpy().any():
-        said.append("no data in the baseline")
+        said.append("no data in the baseline: compared with the quieter half of the window")
     return (*said, *(f"server: {text}" for text in data.warnings))
 
 

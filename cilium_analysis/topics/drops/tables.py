@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from ipaddress import ip_address
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -16,6 +17,10 @@ if TYPE_CHECKING:
     from cilium_analysis.topics.drops.data import Drops
 
 KEYS = ("reason", "direction", "node")
+
+#: What Hubble calls a request that the layer 7 proxy denied (api/v1/flow/flow.proto); it is
+#: answered, for example with 403, and no packet is dropped.
+PROXY_DENIAL = "DROP_REASON_UNKNOWN"
 
 
 def totals(counts: pd.DataFrame, by: Sequence[str]) -> pd.Series:
@@ -148,6 +153,7 @@ def who(data: Drops, *, most: int = 15) -> pd.DataFrame:
     whole = events.groupby(level="reason").transform("sum")
     table = (events / whole).rename("share").reset_index()
     counted = totals(data.counts, ["reason"])
+    table["reason"] = table["reason"].replace(PROXY_DENIAL, "denied by the proxy, no packet drop")
     table["packets"] = table["share"] * table["reason"].map(counted).astype("float64")
     return table.sort_values(
         ["packets", "share"], ascending=False, kind="stable", ignore_index=True
@@ -223,7 +229,17 @@ def notes(data: Drops) -> list[str]:
             " (Helm: hubble.metrics.enabled with drop:labelsContext=source_namespace,"
             "source_workload,destination_namespace,destination_workload)."
         )
+    if any(_is_address(str(node)) for node in data.counts.columns.get_level_values("node")):
+        said.append("Nodes go by their addresses: no label in the data tells their names.")
     return said + _gap_notes(data) + _event_notes(data) + [f"Server: {w}" for w in data.warnings]
+
+
+def _is_address(text: str) -> bool:
+    try:
+        ip_address(text)
+    except ValueError:
+        return False
+    return True
 
 
 def _gap_notes(data: Drops) -> list[str]:

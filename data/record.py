@@ -1,0 +1,76 @@
+"""Record the sample bundle from a real Prometheus that serves the simulated cluster.
+
+Run as ``python -m data.record`` from the root of the repository; see ``data/README.md``.
+"""
+
+from __future__ import annotations
+
+import shutil
+import sys
+from collections.abc import Mapping
+from datetime import datetime
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import pandas as pd
+
+from cilium_analysis import Window, connect
+from cilium_analysis.bundle import Recorder
+from cilium_analysis.capture import TOPICS, load
+from cilium_analysis.source import Record, Source
+from tests.servers.served import ClusterServers
+
+TARGET = Path(__file__).parent / "sample"
+WINDOW = Window.parse("2026-03-21T08:00Z", "2026-03-21T10:00Z", step="30s")
+BASELINES = ("previous", "1d")
+
+
+class Sample:
+    """A source under the name that says what it is: not a server of that address."""
+
+    name = "sample (a simulated cluster, Cilium 1.15.2)"
+
+    def __init__(self, source: Source) -> None:
+        self._source = source
+
+    @property
+    def server(self) -> Mapping[str, str]:
+        """What the server says of itself."""
+        return self._source.server
+
+    @property
+    def journal(self) -> list[Record]:
+        """One record per answer."""
+        return self._source.journal
+
+    def range(self, promql: str, window: Window) -> pd.DataFrame:
+        """Pass a range query on."""
+        return self._source.range(promql, window)
+
+    def instant(self, promql: str, moment: datetime) -> pd.DataFrame:
+        """Pass an instant query on."""
+        return self._source.instant(promql, moment)
+
+
+def record(target: Path) -> None:
+    """Record every topic, against each of the baselines."""
+    with TemporaryDirectory() as folder:
+        servers = ClusterServers(Path(folder))
+        try:
+            source = Sample(connect(servers("sample", "prometheus-2").url))
+            first = WINDOW.baseline(BASELINES[0])
+            with Recorder(source, target, window=WINDOW, baseline=first) as recorder:
+                for name in BASELINES:
+                    for topic in TOPICS:
+                        load(topic, recorder, WINDOW, WINDOW.baseline(name))
+        finally:
+            servers.stop()
+
+
+if __name__ == "__main__":
+    fresh = TARGET.with_name("sample.new")
+    record(fresh)
+    if TARGET.exists():
+        shutil.rmtree(TARGET)
+    fresh.rename(TARGET)
+    sys.stdout.write(f"{TARGET}\n")

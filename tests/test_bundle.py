@@ -1,0 +1,197 @@
+from __future__ import annotations
+
+import json
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pyarrow.parquet as pq
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from cilium_analysis import frames
+from cilium_analysis.bundle import Bundle, Recorder
+from cilium_analysis.bundle.files import read_frame, write_frame
+from cilium_analysis.errors import (
+    BudgetExceeded,
+    BundleError,
+    OutputError,
+    ServerUnavailable,
+)
+from cilium_analysis.window import Window
+from tests.sources import MemorySource, grid
+
+START = datetime(2026, 3, 21, 8, tzinfo=UTC)
+WINDOW = Window(START, START + timedelta(minutes=10), timedelta(seconds=30), timezone="Asia/Tokyo")
+FRAME = grid(WINDOW, {("a", 'x"$<b>'): np.arange(21.0) / 3, ("b", ""): 1e-7}, "node reason")
+
+
+@pytest.fixture
+def recorded(tmp_path: Path) -> Path:
+    """A bundle that holds one range answer and one instant answer."""
+    source = MemorySource({"up": FRAME}, warnings=("partial answer",))
+    directory = tmp_path / "deep" / "bundle"
+    with Recorder(source, directory, window=WINDOW, baseline=WINDOW.baseline()) as recorder:
+        assert recorder.range("up", WINDOW) is FRAME
+        recorder.range("up", WINDOW)
+        recorder.instant("up", WINDOW.end)
+        recorder.range("nothing", WINDOW)
+    return directory
+
+
+def test_what_was_recorded_is_answered_again_to_the_last_digit(recorded: Path) -> None:
+    bundle = Bundle(recorded)
+    pd.testing.assert_frame_equal(bundle.range("up", WINDOW), FRAME, check_exact=True)
+    pd.testing.assert_frame_equal(bundle.instant("up", WINDOW.end), FRAME.tail(1))
+    assert bundle.range("nothing", WINDOW).shape == (0, 0)
+    assert (bundle.window, bundle.baseline) == (WINDOW, WINDOW.baseline())
+    assert bundle.window.timezone == "Asia/Tokyo"
+    assert bundle.name == "http://prometheus:9090"
+    assert bundle.server["version"] == "3.5.0"
+
+
+def test_cost_and_warnings_survive(recorded: Path) -> None:
+    bundle = Bundle(recorded)
+    bundle.range("up", WINDOW)
+    (record,) = bundle.journal
+    assert record.warnings == ("partial answer",)
+    assert (record.series, record.samples, record.bytes, record.seconds) == (2, 42, 100, 0.5)
+
+
+def test_a_part_of_the_window_at_the_same_step_is_answered(recorded: Path) -> None:
+    part = Window(START + timedelta(minutes=2), START + timedelta(minutes=4), WINDOW.step)
+    frame = Bundle(recorded).range("up", part)
+    assert (frame.index[0], frame.index[-1], len(frame)) == (part.start, part.end, 5)
+
+
+@pytest.mark.parametrize(
+    "window",
+    [
+        WINDOW.extended(after=timedelta(seconds=30)),
+        WINDOW.extended(before=timedelta(seconds=30)),
+        Window(WINDOW.start, WINDOW.end, timedelta(seconds=60)),
+        Window(START + timedelta(seconds=10), START + timedelta(seconds=70), WINDOW.step),
+    ],
+)
+def test_anything_else_says_what_the_bundle_holds(recorded: Path, window: Window) -> None:
+    with pytest.raises(BundleError, match="2026-03-21T08:00:00Z to 2026-03-21T08:10:00Z"):
+        Bundle(recorded).range("up", window)
+
+
+def test_another_query_says_so(recorded: Path) -> None:
+    with pytest.raises(BundleError, match="not to this query: down"):
+        Bundle(recorded).range("down", WINDOW)
+    with pytest.raises(BundleError):
+        Bundle(recorded).instant("up", START)
+
+
+def test_the_same_answer_is_kept_once(recorded: Path) -> None:
+    manifest = json.loads((recorded / "manifest.json").read_text())
+    assert [row["promql"] for row in manifest["answers"]] == ["up", "up", "nothing"]
+    assert {row["file"] for row in manifest["answers"]} == {
+        f"answers/{path.name}" for path in (recorded / "answers").iterdir()
+    }
+    assert manifest["answers"][0]["rows"] == 42
+
+
+def test_any_tool_can_read_the_numbers(recorded: Path) -> None:
+    table = pq.read_table(recorded / "answers" / "0001.parquet").to_pandas()
+    assert list(table.columns) == ["time", "label:node", "label:reason", "value", "series"]
+    assert table["value"].sum() == pytest.approx(FRAME.sum().sum())
+
+
+def test_nothing_is_left_when_recording_fails(tmp_path: Path) -> None:
+    source = MemorySource(error=ServerUnavailable("gone"))
+    with (
+        pytest.raises(ServerUnavailable),
+        Recorder(source, tmp_path / "bundle", window=WINDOW) as recorder,
+    ):
+        recorder.range("up", WINDOW)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_refusal_is_recorded_and_answered_again(tmp_path: Path) -> None:
+    source = MemorySource(error=BudgetExceeded("too many"))
+    with Recorder(source, tmp_path / "bundle", window=WINDOW) as recorder:
+        with pytest.raises(BudgetExceeded):
+            recorder.range("up", WINDOW)
+    with pytest.raises(BudgetExceeded, match="too many"):
+        Bundle(tmp_path / "bundle").range("up", WINDOW)
+
+
+def test_a_directory_that_exists_is_not_touched(tmp_path: Path) -> None:
+    with pytest.raises(OutputError, match="exists already"):
+        Recorder(MemorySource(), tmp_path, window=WINDOW)
+
+
+def test_a_place_that_cannot_be_written_is_said(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(OutputError, match="cannot write"):
+        Recorder(MemorySource(), tmp_path / "file" / "bundle", window=WINDOW)
+
+
+def damage(directory: Path, **changes: object) -> None:
+    path = directory / "manifest.json"
+    manifest = json.loads(path.read_text())
+    path.write_text(json.dumps(manifest | changes))
+
+
+def test_damage_is_noticed(recorded: Path) -> None:
+    path = recorded / "answers" / "0001.parquet"
+    path.write_bytes(path.read_bytes()[:-1] + b"?")
+    with pytest.raises(BundleError, match="has changed"):
+        Bundle(recorded).range("up", WINDOW)
+    path.unlink()
+    with pytest.raises(BundleError, match="damaged"):
+        Bundle(recorded).range("up", WINDOW)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"schema": "cilium-analysis/bundle/99"},
+        {"answers": [{"promql": "up", "window": None}]},
+        {"answers": [{"promql": "up", "window": None, "file": "../../etc/passwd"}]},
+        {"answers": [{"promql": "up", "window": {"start": 1}, "file": "answers/0001.parquet"}]},
+        {"window": None},
+        {"answers": None},
+    ],
+)
+def test_a_manifest_that_cannot_be_is_refused(recorded: Path, changes: dict[str, object]) -> None:
+    damage(recorded, **changes)
+    with pytest.raises(BundleError):
+        Bundle(recorded)
+
+
+def test_no_bundle_at_all(tmp_path: Path) -> None:
+    with pytest.raises(BundleError, match="no bundle"):
+        Bundle(tmp_path)
+    (tmp_path / "manifest.json").write_text("{")
+    with pytest.raises(BundleError, match="damaged"):
+        Bundle(tmp_path)
+    (tmp_path / "manifest.json").write_text("[]")
+    with pytest.raises(BundleError, match="schema"):
+        Bundle(tmp_path)
+
+
+LABELS = st.dictionaries(st.sampled_from(["__name__", "a", "series", "value"]), st.text(max_size=4))
+
+
+@settings(max_examples=50)
+@given(
+    series=st.lists(LABELS, min_size=1, max_size=5, unique_by=lambda d: tuple(sorted(d.items()))),
+    data=st.data(),
+)
+def test_every_frame_survives_its_file(
+    tmp_path_factory: pytest.TempPathFactory, series: list[dict[str, str]], data: st.DataObject
+) -> None:
+    value = st.one_of(st.just(np.nan), st.floats(width=64))
+    column = st.lists(value, min_size=4, max_size=4).filter(lambda c: not np.isnan(c).all())
+    values = np.array([data.draw(column) for _ in series]).T
+    frame = frames.build(np.array([0, 1, 500, 10**12]), values, series)
+    # Labels that are empty in every series do not exist in Prometheus.
+    path = tmp_path_factory.mktemp("frame") / "frame.parquet"
+    write_frame(frame, path)
+    pd.testing.assert_frame_equal(read_frame(path), frame, check_exact=True)

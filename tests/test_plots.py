@@ -1,0 +1,122 @@
+"""Plots are tested on their artists, not on pixels."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from io import BytesIO
+
+import matplotlib as mpl
+import numpy as np
+import pandas as pd
+import pytest
+from matplotlib import pyplot as plt
+from matplotlib.axes import Axes
+from matplotlib.patches import Rectangle
+
+from cilium_analysis import plots
+
+TIMES = pd.date_range("2026-03-21 08:00", periods=60, freq="30s", tz="UTC", unit="ms")
+HOSTILE = r"$\frac{1}{0}$ <b> _^%{"
+
+
+@pytest.fixture(autouse=True)
+def closed() -> Iterator[None]:
+    mpl.use("Agg")
+    yield
+    plt.close("all")
+
+
+def rates(columns: int = 3) -> pd.DataFrame:
+    values = np.outer(np.ones(60), np.arange(columns, 0, -1.0))
+    return pd.DataFrame(values, index=TIMES, columns=[f"reason {i}" for i in range(columns)])
+
+
+def drawn(ax: Axes) -> Axes:
+    """Render, so that bad text or ticks would raise."""
+    plt.savefig(BytesIO(), format="png")
+    return ax
+
+
+def legend(ax: Axes) -> list[str]:
+    found = ax.get_legend()
+    assert found is not None
+    return [text.get_text() for text in found.get_texts()]
+
+
+def test_a_stack_adds_up_and_is_labelled() -> None:
+    ax = drawn(plots.stacked(rates(), unit="packets/s"))
+    assert sorted(legend(ax)) == ["reason 0", "reason 1", "reason 2"]
+    paths = [path for c in ax.collections for path in c.get_paths()]
+    top = max(float(np.asarray(path.vertices)[:, 1].max()) for path in paths)
+    assert top == pytest.approx(6.0)
+    assert ax.get_ylabel() == "packets/s"
+
+
+def test_times_are_those_of_the_readers_clock() -> None:
+    ax = drawn(plots.stacked(rates(), timezone="Asia/Tokyo"))
+    assert "Asia/Tokyo" in ax.get_xlabel()
+    labels = [tick.get_text() for tick in ax.get_xticklabels()]
+    assert any(label.startswith("17:") for label in labels)
+
+
+def test_small_parts_are_drawn_together() -> None:
+    ax = drawn(plots.stacked(rates(9), most=4))
+    assert plots.OTHERS in legend(ax)
+    assert len(legend(ax)) == 5
+    kept = plots.largest(rates(9), most=4)
+    assert kept.sum(axis=1).tolist() == rates(9).sum(axis=1).tolist()
+
+
+def test_the_given_axes_are_used() -> None:
+    _, ax = plt.subplots()
+    assert plots.stacked(rates(), ax=ax) is ax
+    assert plots.shade(ax, [(TIMES[3], TIMES[9])]) is ax
+    assert plots.heatmap(pd.DataFrame([[1.0]]), ax=ax) is ax
+    assert plots.comparison(pd.DataFrame({"packets": [1.0], "expected": [2.0]}), ax=ax) is ax
+
+
+def test_a_heat_map_shows_every_number() -> None:
+    table = pd.DataFrame([[12431.0, 0.0], [3.0, 7.0]], index=["a", "b"], columns=["x", "y"])
+    ax = drawn(plots.heatmap(table, unit="packets"))
+    assert sorted(text.get_text() for text in ax.texts) == sorted(["12.4k", "3", "7"])
+
+
+def test_a_comparison_has_a_pair_of_bars_per_row() -> None:
+    table = pd.DataFrame(
+        {"packets": [40.0, 2.0], "expected": [1.0, 2.0]}, index=["Policy denied", "Other"]
+    )
+    ax = drawn(plots.comparison(table, unit="packets"))
+    assert sorted(bar.get_width() for bar in ax.patches if isinstance(bar, Rectangle)) == [
+        1.0,
+        2.0,
+        2.0,
+        40.0,
+    ]
+    assert len(legend(ax)) == 2
+
+
+@pytest.mark.parametrize("frame", [pd.DataFrame(), rates() * 0, rates() * np.nan])
+def test_nothing_is_said_in_words(frame: pd.DataFrame) -> None:
+    ax = drawn(plots.stacked(frame))
+    assert "Nothing" in ax.texts[0].get_text()
+    assert not ax.axison
+
+
+def test_empty_tables_are_said_in_words() -> None:
+    for ax in (plots.heatmap(pd.DataFrame()), plots.comparison(pd.DataFrame())):
+        assert "Nothing" in drawn(ax).texts[0].get_text()
+
+
+def test_text_from_labels_cannot_break_a_plot() -> None:
+    table = pd.DataFrame([[5.0, 1.0]], index=[HOSTILE], columns=[HOSTILE, "y"])
+    drawn(plots.heatmap(table, unit=HOSTILE))
+    drawn(plots.comparison(table.set_axis(["packets", "expected"], axis=1), unit=HOSTILE))
+    drawn(plots.stacked(rates(1).set_axis([HOSTILE], axis=1), unit=HOSTILE))
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [(0.0, "0"), (0.314, "0.31"), (41.25, "41"), (999.4, "999"), (12431.0, "12.4k"), (3e6, "3M")],
+)
+def test_numbers_are_short(value: float, text: str) -> None:
+    assert plots.short(value) == text
