@@ -27,8 +27,8 @@ def connect(address: str) -> Prometheus | Bundle:
     ----------
     address
         The URL of a Prometheus-compatible server, the directory of a bundle, or ``sample``.
-        Credentials may stand in the URL; better name a file or an environment variable, see
-        `cilium_analysis.prometheus.credentials`.
+        Credentials come from the environment variables of `Credentials.from_environment`, or
+        from the user information of the URL.
 
     Raises
     ------
@@ -39,9 +39,9 @@ def connect(address: str) -> Prometheus | Bundle:
     """
     text = address.strip()
     if text.startswith(("http://", "https://")):
-        from cilium_analysis.prometheus import Prometheus
+        from cilium_analysis.prometheus import Credentials, Prometheus
 
-        return Prometheus(text)
+        return Prometheus(text, credentials=Credentials.from_environment())
     directory = sample_directory() if text == "sample" else Path(text)
     if not text or not directory.is_dir():
         hint = "give the URL of a server (http://…), the directory of a bundle, or sample"

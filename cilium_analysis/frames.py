@@ -46,7 +46,7 @@ def build(
     order = columns.argsort() if len(columns) and not columns.is_monotonic_increasing else None
     if order is not None:
         columns, values = columns[order], values[:, order]
-    return pd.DataFrame(values, index=time_index(times), columns=columns)
+    return pd.DataFrame(values, index=time_index(times), columns=columns, copy=False)
 
 
 def time_index(times: NDArray[np.int64]) -> pd.DatetimeIndex:

@@ -267,6 +267,11 @@ class Window:
         return self.end - self.start
 
     @property
+    def middle(self) -> datetime:
+        """Point nearest to the middle, not after it."""
+        return self.start + self.length // 2 // self.step * self.step
+
+    @property
     def points(self) -> int:
         """Number of points: start, start + step, … up to the end."""
         return self.length // self.step + 1

@@ -1,0 +1,406 @@
+"""The client: PromQL in, labelled frames out."""
+
+from __future__ import annotations
+
+import time
+from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Any, Self
+from urllib.parse import quote
+
+import pandas as pd
+
+from cilium_analysis.errors import (
+    AccessDenied,
+    NotPrometheus,
+    PrometheusError,
+    QueryRejected,
+)
+from cilium_analysis.prometheus import catalogue, planning
+from cilium_analysis.prometheus.catalogue import add_instant
+from cilium_analysis.prometheus.columns import join
+from cilium_analysis.prometheus.credentials import Credentials
+from cilium_analysis.prometheus.parameters import (
+    as_upstream_writes,
+    between,
+    escaped,
+    number,
+    seconds,
+    timeout_of,
+)
+from cilium_analysis.prometheus.planning import Plan
+from cilium_analysis.prometheus.replies import smaller, warnings
+from cilium_analysis.prometheus.transport import Compression, Transport, split_url
+from cilium_analysis.prometheus.upstream import as_upstream
+from cilium_analysis.source import Record
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Mapping
+
+    import requests
+
+    from cilium_analysis.prometheus.decode import Answer
+    from cilium_analysis.window import Window
+
+
+class Prometheus:
+    """A Prometheus-compatible server: Prometheus, Thanos, Mimir, Cortex, VictoriaMetrics.
+
+    Also a drop-in for ``prometheus_pandas.query.Prometheus``: `query` and `query_range` return
+    the same, and errors are also `RuntimeError`.
+
+    Parameters
+    ----------
+    url
+        With a path prefix if there is one. User information in it is used for basic
+        authentication and shown nowhere.
+    http
+        A `requests.Session` to use, with its own credentials, proxies and adapters.
+    timeout
+        For a connection, for each pause within a reply, and for the server's evaluation [s].
+    headers
+        To send along with every request.
+    credentials
+        References to files and environment variables, see `Credentials`.
+    max_samples
+        A range query that would bring more is refused before it is sent.
+    concurrency
+        Requests at the same time.
+    compression
+        ``auto``, ``gzip`` or ``identity``, see `Transport`.
+    retries
+        How often to try again after 429, 502, 503, 504, a lost connection or a broken body.
+    pause
+        Waits so many seconds between two tries.
+
+    Raises
+    ------
+    SourceError
+        If the URL is none of a server.
+    """
+
+    def __init__(
+        self,
+        url: str,
+        http: requests.Session | None = None,
+        *,
+        timeout: float = 120.0,
+        headers: Mapping[str, str] | None = None,
+        credentials: Credentials | None = None,
+        max_samples: int = 50_000_000,
+        concurrency: int = 4,
+        compression: Compression = "auto",
+        retries: int = 4,
+        pause: Callable[[float], None] = time.sleep,
+    ) -> None:
+        base, auth = split_url(url)
+        self.transport = Transport(
+            base=base,
+            http=http,
+            credentials=credentials or Credentials(),
+            auth=auth,
+            headers=headers or {},
+            timeout=timeout,
+            retries=retries,
+            compression=compression,
+            pause=pause,
+        )
+        self.max_samples = max_samples
+        self.concurrency = concurrency
+        self.journal: list[Record] = []
+        self._build: dict[str, str] | None = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def __repr__(self) -> str:
+        return f"Prometheus({self.name!r})"
+
+    def close(self) -> None:
+        """Close the session."""
+        self.transport.close()
+
+    @property
+    def name(self) -> str:
+        """Address without credentials."""
+        return self.transport.base.rstrip("/")
+
+    @property
+    def server(self) -> Mapping[str, str]:
+        """What the server says of itself: ``application``, ``version``, …; empty if nothing."""
+        if self._build is None:
+            self._build = self._build_info()
+        return self._build
+
+    def _build_info(self) -> dict[str, str]:
+        try:
+            data = self._get("api/v1/status/buildinfo")
+        except (QueryRejected, NotPrometheus, AccessDenied):
+            return {}
+        info = {k: str(v) for k, v in data.items() if isinstance(v, str) and v}
+        return {"application": "Prometheus", **info} if info else {}
+
+    def range(self, promql: str, window: Window) -> pd.DataFrame:
+        """Evaluate a query at every point of a window.
+
+        Long windows and large answers are fetched in several requests at the same time; a point
+        of a range query does not depend on the others.
+
+        Parameters
+        ----------
+        promql
+            Any expression that gives a vector or a scalar.
+        window
+            What to ask for. The times of the frame are those of the answer: some servers move
+            them.
+
+        Returns
+        -------
+        pandas.DataFrame
+            A label frame.
+
+        Raises
+        ------
+        BudgetExceeded
+            If the answer would hold more samples than `max_samples`.
+        PrometheusError
+            If the server does not answer.
+        """
+        began = time.perf_counter()
+        plan = self._affordable(promql, window)
+        points = -(-window.points // plan.requests)
+        answers = self._pieces(promql, window, max(points, 3))
+        said = [text for a in answers for text in warnings(a.envelope, a.histograms)]
+        parts = [answer.columns for answer in answers]
+        samples = sum(part.samples for part in parts)
+        frame = join(parts)
+        self._note(
+            Record(
+                promql,
+                window,
+                frame.shape[1],
+                samples,
+                sum(answer.size for answer in answers),
+                time.perf_counter() - began,
+                tuple(dict.fromkeys([*said, *self._newest(window)])),
+            )
+        )
+        return frame
+
+    def plan(self, promql: str, window: Window) -> Plan:
+        """Estimate what `range` would fetch, by counting series at its ends and its middle.
+
+        Parameters
+        ----------
+        promql, window
+            As for `range`.
+        """
+        moments = (window.start, window.middle, window.end)
+        return planning.plan(window, [self._count(promql, moment) for moment in moments])
+
+    def _count(self, promql: str, moment: datetime) -> int | None:
+        """Count the series of an expression at one moment, if the server can."""
+        params = {"query": f"count({promql}\n)", "time": seconds(moment)}
+        try:
+            result = self._query("api/v1/query", params, query=promql).data.get("result")
+        except QueryRejected:
+            return None
+        return int(float(result[0]["value"][1])) if result else 0
+
+    def _affordable(self, promql: str, window: Window) -> Plan:
+        """Plan a fetch, and refuse one over the budget."""
+        if window.points < planning.PLANNED_FROM:
+            return Plan(None, window.points, 1)
+        found = self.plan(promql, window)
+        planning.check(found, window, budget=self.max_samples, promql=promql)
+        return found
+
+    def _pieces(self, promql: str, window: Window, points: int) -> list[Answer]:
+        """Fetch a window in pieces of so many points, or fewer where the server wants it."""
+        pieces = list(window.split(min(points, planning.MAX_POINTS)))
+        if len(pieces) == 1:
+            return self._piece(promql, window)
+        pool = ThreadPoolExecutor(self.concurrency, thread_name_prefix="cilium-analysis")
+        try:
+            futures = [pool.submit(self._piece, promql, piece) for piece in pieces]
+            return [answer for future in futures for answer in future.result()]
+        finally:
+            # After an error, or Ctrl-C, nothing more is begun, and nobody waits.
+            pool.shutdown(wait=False, cancel_futures=True)
+
+    def _piece(self, promql: str, window: Window) -> list[Answer]:
+        params = {
+            "query": promql,
+            "start": seconds(window.start),
+            "end": seconds(window.end),
+            "step": number(window.step.total_seconds()),
+        }
+        try:
+            return [self._query("api/v1/query_range", params, query=promql)]
+        except QueryRejected as refusal:
+            fewer = smaller(str(refusal), window)
+            if fewer is None:
+                raise
+            return [a for piece in window.split(fewer) for a in self._piece(promql, piece)]
+
+    def instant(self, promql: str, moment: datetime) -> pd.DataFrame:
+        """Evaluate a query at one moment.
+
+        Parameters
+        ----------
+        promql
+            Any expression that gives a vector, a scalar, or raw samples (``metric[10m]``).
+        moment
+            Aware.
+
+        Returns
+        -------
+        pandas.DataFrame
+            A label frame: of one row for a vector or a scalar, of all samples for raw ones.
+
+        Raises
+        ------
+        PrometheusError
+            If the server does not answer.
+        """
+        began = time.perf_counter()
+        params = {"query": promql, "time": seconds(moment)}
+        answer = self._query("api/v1/query", params, query=promql)
+        left_out = add_instant(answer)
+        samples = answer.columns.samples
+        frame = join([answer.columns])
+        said = warnings(answer.envelope, answer.histograms + left_out)
+        took = time.perf_counter() - began
+        self._note(Record(promql, None, frame.shape[1], samples, answer.size, took, said))
+        return frame
+
+    def exemplars(self, promql: str, window: Window) -> pd.DataFrame:
+        """Fetch the exemplars of the series that a query selects.
+
+        Parameters
+        ----------
+        promql
+            Any expression; its selectors count.
+        window
+            Its start and end.
+
+        Returns
+        -------
+        pandas.DataFrame
+            One row per exemplar: ``time``, ``value``, the labels of the series, and those of the
+            exemplar (such as ``traceID``). Empty if the server keeps none (Prometheus:
+            ``--enable-feature=exemplar-storage``).
+        """
+        params = {"query": promql, "start": seconds(window.start), "end": seconds(window.end)}
+        answer = self.transport.ask("api/v1/query_exemplars", params, query=promql)
+        return catalogue.exemplars(answer.envelope.get("data") or ())
+
+    def metadata(self) -> pd.DataFrame:
+        """List what the scraped targets say of their metrics.
+
+        Returns
+        -------
+        pandas.DataFrame
+            ``metric``, ``type``, ``help``, ``unit``; more than one row for a metric on which
+            targets disagree.
+        """
+        return catalogue.metadata(self._get("api/v1/metadata"))
+
+    def label_values(
+        self, name: str, *, match: str = "", window: Window | None = None
+    ) -> list[str]:
+        """List the values of a label.
+
+        Parameters
+        ----------
+        name
+            Of the label; any UTF-8.
+        match
+            A selector that narrows the series, such as ``cilium_endpoint``.
+        window
+            That narrows the time, roughly.
+        """
+        params = between(window) | ({"match[]": match} if match else {})
+        path = f"api/v1/label/{quote(escaped(name), safe='')}/values"
+        found = self.transport.ask(path, params, form=False).envelope.get("data")
+        return [str(value) for value in found or ()]
+
+    def series(self, match: str, *, window: Window | None = None) -> pd.DataFrame:
+        """List the series that a selector matches: one row each, one column per label."""
+        params = between(window) | {"match[]": match}
+        found = self.transport.ask("api/v1/series", params, query=match).envelope.get("data")
+        return pd.DataFrame(found or []).fillna("")
+
+    def query(
+        self,
+        query: str,
+        time: str | float | datetime | None = None,
+        timeout: str | timedelta | None = None,
+    ) -> Any:
+        """Evaluate an instant query, as ``prometheus_pandas.query.Prometheus.query`` does.
+
+        Returns
+        -------
+        pandas.DataFrame, pandas.Series, numpy.float64 or list
+            Exactly what upstream returns; but a scalar is its value, where upstream 0.3.3 fails.
+        """
+        params = {"query": query}
+        if time is not None:
+            params["time"] = as_upstream_writes(time)
+        answer = self._query("api/v1/query", params | timeout_of(timeout), query=query)
+        return as_upstream(answer)
+
+    def query_range(
+        self,
+        query: str,
+        start: str | float | datetime,
+        end: str | float | datetime,
+        step: str | float | timedelta,
+        timeout: str | timedelta | None = None,
+    ) -> pd.DataFrame:
+        """Evaluate a range query, as ``prometheus_pandas.query.Prometheus.query_range`` does.
+
+        Returns
+        -------
+        pandas.DataFrame
+            Exactly what upstream returns.
+        """
+        params = {
+            "query": query,
+            "start": as_upstream_writes(start),
+            "end": as_upstream_writes(end),
+            "step": as_upstream_writes(step),
+        }
+        answer = self._query("api/v1/query_range", params | timeout_of(timeout), query=query)
+        frame: pd.DataFrame = as_upstream(answer)
+        return frame
+
+    def _query(self, path: str, params: Mapping[str, str], *, query: str) -> Answer:
+        limit = {"timeout": f"{self.transport.timeout:.0f}s"}
+        answer = self.transport.ask(path, limit | dict(params), query=query)
+        if "resultType" not in answer.data:
+            raise NotPrometheus(f"{self.name} did not answer like Prometheus: no result in it")
+        return answer
+
+    def _get(self, path: str) -> dict[str, Any]:
+        return self.transport.ask(path, {}, form=False).data
+
+    def _note(self, record: Record) -> None:
+        self.journal.append(record)
+
+    def _newest(self, window: Window) -> Iterable[str]:
+        """Say that VictoriaMetrics repeats values in its newest 30 s (-search.latencyOffset)."""
+        age = datetime.now(UTC) - window.end
+        if age < timedelta(seconds=30) and self._is_victoria():
+            yield "the newest 30 s are not real: VictoriaMetrics repeats earlier values there"
+
+    def _is_victoria(self) -> bool:
+        """Recognise VictoriaMetrics by a page of its own; its buildinfo does not name it."""
+        try:
+            answer = self.transport.ask("api/v1/status/active_queries", {}, form=False)
+        except PrometheusError:
+            return False
+        return "data" in answer.envelope

@@ -1,0 +1,121 @@
+"""Series of samples as they arrive, and one frame made of them. Pure."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from cilium_analysis import frames
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    import pandas as pd
+    from numpy.typing import NDArray
+
+    Key = tuple[tuple[str, str], ...]
+
+
+@dataclass
+class Columns:
+    """Series: labels, times [ms since 1970 UTC], and values as floats.
+
+    Neighbours that have the same times share one array of them, so that a regular answer takes
+    little more memory than its values.
+    """
+
+    labels: list[Mapping[str, str]] = field(default_factory=list)
+    times: list[NDArray[np.int64]] = field(default_factory=list)
+    floats: list[NDArray[np.float64]] = field(default_factory=list)
+
+    def add(
+        self, labels: Mapping[str, str], times: NDArray[np.int64], values: NDArray[np.float64]
+    ) -> None:
+        """Append one series; its times increase."""
+        if self.times and np.array_equal(self.times[-1], times):
+            times = self.times[-1]
+        self.labels.append(labels)
+        self.times.append(times)
+        self.floats.append(values)
+
+    def add_samples(self, labels: Mapping[str, str], samples: Sequence[tuple[float, str]]) -> None:
+        """Append one series of pairs as they stand in JSON: time [s], value as text."""
+        times = np.array([milliseconds(sample[0]) for sample in samples], dtype=np.int64)
+        self.add(labels, times, np.array([float(sample[1]) for sample in samples]))
+
+    @property
+    def samples(self) -> int:
+        """Number of samples in all series."""
+        return sum(map(len, self.floats))
+
+
+def milliseconds(seconds: float) -> int:
+    """Give a time of an answer in whole milliseconds."""
+    return round(float(seconds) * 1000)
+
+
+def join(parts: Sequence[Columns]) -> pd.DataFrame:
+    """Make one label frame of the parts of a window; a series may be in several of them.
+
+    Parameters
+    ----------
+    parts
+        In any order; emptied while the frame is filled, so that memory is not held twice.
+
+    Returns
+    -------
+    pandas.DataFrame
+        A label frame.
+    """
+    series: dict[Key, Mapping[str, str]] = {
+        _key(labels): labels for part in parts for labels in part.labels
+    }
+    if not series:
+        return frames.empty()
+    names = sorted({name for key in series for name, _ in key})
+    order = sorted(series, key=lambda key: [dict(key).get(name, "") for name in names])
+    places = {key: place for place, key in enumerate(order)}
+    times = _union(parts)
+    # Each series lies in one piece, so that it is written in one stroke.
+    values = np.full((len(order), len(times)), np.nan)
+    for part in parts:
+        _fill(values, times, part, places)
+    return frames.build(times, values.T, [dict(key) for key in order])
+
+
+def _key(labels: Mapping[str, str]) -> Key:
+    """Name a series; an empty label is no label (Prometheus' data model)."""
+    return tuple(sorted((name, value) for name, value in labels.items() if value))
+
+
+def _union(parts: Sequence[Columns]) -> NDArray[np.int64]:
+    """Give all times there are, in order."""
+    distinct = {id(times): times for part in parts for times in part.times}
+    everything = np.concatenate(list(distinct.values()))
+    union: NDArray[np.int64] = np.unique(everything)
+    return union
+
+
+def _fill(
+    values: NDArray[np.float64],
+    times: NDArray[np.int64],
+    part: Columns,
+    places: Mapping[Key, int],
+) -> None:
+    """Write the series of one part into their rows, and let go of them."""
+    known: tuple[NDArray[np.int64] | None, NDArray[np.intp] | slice] = (None, slice(0, 0))
+    while part.labels:
+        labels, own, samples = part.labels.pop(), part.times.pop(), part.floats.pop()
+        if known[0] is not own:
+            known = (own, _where(times, own))
+        values[places[_key(labels)], known[1]] = samples
+
+
+def _where(times: NDArray[np.int64], own: NDArray[np.int64]) -> NDArray[np.intp] | slice:
+    """Find the times of a series among all; neighbours as a slice, which is faster to fill."""
+    found = np.searchsorted(times, own)
+    if len(own) and found[-1] - found[0] == len(own) - 1:
+        return slice(int(found[0]), int(found[-1]) + 1)
+    return found

@@ -1,0 +1,78 @@
+"""What a fetch would cost, and how to cut it into requests. Pure."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from cilium_analysis.errors import BudgetExceeded
+from cilium_analysis.prometheus.replies import shortened
+
+if TYPE_CHECKING:
+    from cilium_analysis.window import Window
+
+#: Prometheus refuses more steps in one query (web/api/v1/api.go, ``queryRange``).
+MAX_POINTS = 11_000
+#: A fetch is planned first when a window has this many points: fewer cost less than planning.
+PLANNED_FROM = 100
+#: Samples that one request should bring: large answers come in several, at the same time.
+_PIECE_SAMPLES = 750_000
+_FEWEST_POINTS = 100
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a range query would cost, estimated from the series at a few moments.
+
+    Parameters
+    ----------
+    series
+        At most so many at one of the moments; None if the server could not count them.
+    points
+        Of each series.
+    requests
+        That would be sent.
+    """
+
+    series: int | None
+    points: int
+    requests: int
+
+    @property
+    def samples(self) -> int | None:
+        """Series times points."""
+        return None if self.series is None else self.series * self.points
+
+
+def plan(window: Window, counts: list[int | None]) -> Plan:
+    """Estimate what a window costs.
+
+    Parameters
+    ----------
+    window
+        To be fetched.
+    counts
+        Of series at a few moments; None where the server could not count.
+    """
+    series = max((count for count in counts if count is not None), default=None)
+    needed = -(-window.points // MAX_POINTS)
+    useful = -(-(series or 0) * window.points // _PIECE_SAMPLES)
+    return Plan(series, window.points, max(needed, min(useful, window.points // _FEWEST_POINTS)))
+
+
+def check(found: Plan, window: Window, *, budget: int, promql: str) -> None:
+    """Refuse a fetch that is over the budget.
+
+    Raises
+    ------
+    BudgetExceeded
+        With what to do about it.
+    """
+    if found.samples is None or found.samples <= budget:
+        return
+    longer = window.step * (found.samples / budget)
+    raise BudgetExceeded(
+        f"about {found.series:,} series at {found.points:,} points are {found.samples:,} samples,"
+        f" more than the budget of {budget:,}: take a step of {longer.total_seconds():.0f}s or"
+        f" more, a shorter window, narrower matchers, or aggregate (query: {shortened(promql)})"
+    )

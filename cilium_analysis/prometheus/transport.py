@@ -1,0 +1,295 @@
+"""Requests over HTTP: sent, signed, retried, and read piece by piece."""
+
+from __future__ import annotations
+
+import ipaddress
+import random
+import time
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+from typing import TYPE_CHECKING, Literal
+from urllib.parse import unquote, urlsplit, urlunsplit
+
+import requests
+from requests.adapters import HTTPAdapter
+from requests.auth import AuthBase, HTTPBasicAuth
+
+from cilium_analysis.errors import AnswerIncomplete, NotPrometheus, ServerUnavailable, SourceError
+from cilium_analysis.prometheus.credentials import Anonymous, Credentials
+from cilium_analysis.prometheus.decode import Answer, BrokenBodyError, Decoder
+from cilium_analysis.prometheus.replies import RETRYABLE, failure, shortened
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+Compression = Literal["auto", "gzip", "identity"]
+
+_PIECE = 1 << 18
+#: Prometheus packs about 14 MB of JSON per second: packed replies that come about as fast wait
+#: for the packing, and plain ones that come slower wait for the link [bytes/s].
+_PACKING = 8e6
+_SLOW = 10e6
+#: Replies smaller than this say nothing about speed [bytes].
+_ENOUGH = 1 << 22
+_LONGEST_WAIT = 30.0
+
+
+def split_url(url: str) -> tuple[str, AuthBase | None]:
+    """Take the user information out of a URL.
+
+    Returns
+    -------
+    tuple
+        The URL without it, ending in a slash, and what signs requests with it, if there is any.
+
+    Raises
+    ------
+    SourceError
+        If this is no http(s) URL.
+    """
+    try:
+        parts = urlsplit(url)
+        port = parts.port
+    except ValueError:
+        raise SourceError("not a URL of a server: write http://host:9090") from None
+    if parts.scheme not in ("http", "https") or not parts.hostname:
+        raise SourceError("not a URL of a server: write http://host:9090")
+    host = f"[{parts.hostname}]" if ":" in parts.hostname else parts.hostname
+    clean = urlunsplit(
+        (parts.scheme, host + (f":{port}" if port else ""), parts.path.rstrip("/") + "/", "", "")
+    )
+    if parts.username is None:
+        return clean, None
+    auth = HTTPBasicAuth(unquote(parts.username), unquote(parts.password or ""))
+    return clean, auth
+
+
+@dataclass
+class Transport:
+    """Send requests to one server, and to no other.
+
+    Parameters
+    ----------
+    base
+        URL without credentials, ending in a slash.
+    http
+        The session; one of its own if None.
+    credentials
+        References to credentials.
+    auth
+        What signs requests, before `credentials` and before the session's own.
+    headers
+        To send along.
+    timeout
+        For a connection and for each pause within a reply [s]; also the server's for a query.
+    retries
+        How often to try again.
+    compression
+        ``gzip``, ``identity``, or ``auto``: plain where the server is on this machine; else
+        packed, until large replies show that the link is faster than the server's packing.
+    pause
+        Waits so many seconds between two tries.
+    """
+
+    base: str
+    http: requests.Session | None = None
+    credentials: Credentials = field(default_factory=Credentials)
+    auth: AuthBase | None = None
+    headers: Mapping[str, str] = field(default_factory=dict)
+    timeout: float = 60.0
+    retries: int = 4
+    compression: Compression = "auto"
+    pause: Callable[[float], None] = time.sleep
+    _get_only: bool = False
+    _packed: bool = True
+    _settled: bool = False
+
+    def __post_init__(self) -> None:
+        self._owned = self.http is None
+        self.session = self.http or requests.Session()
+        if self._owned:
+            adapter = HTTPAdapter(pool_maxsize=16)
+            self.session.mount("http://", adapter)
+            self.session.mount("https://", adapter)
+        self._packed = self.compression == "gzip" or (
+            self.compression == "auto" and not _is_near(self.base)
+        )
+
+    def close(self) -> None:
+        """Close the session, as a `with` over upstream's client does."""
+        self.session.close()
+
+    def ask(
+        self, path: str, params: Mapping[str, str], *, query: str = "", form: bool = True
+    ) -> Answer:
+        """Send one request and decode its reply, trying again where that may help.
+
+        Parameters
+        ----------
+        path
+            Below the base, such as ``api/v1/query``.
+        params
+            Sent as a form by POST, or else in the URL.
+        query
+            For messages.
+        form
+            Whether the endpoint takes POST.
+
+        Raises
+        ------
+        PrometheusError
+            If the server does not give the answer.
+        """
+        for attempt in range(self.retries + 1):
+            problem, wait = self._attempt(path, params, query=query, form=form)
+            if isinstance(problem, Answer):
+                return problem
+            if wait is None or attempt == self.retries:
+                raise problem
+            backoff = min(0.25 * 2**attempt, 8.0) * random.uniform(0.5, 1.0)  # noqa: S311
+            self.pause(max(wait, backoff))
+        raise AssertionError("unreachable")
+
+    def _attempt(
+        self, path: str, params: Mapping[str, str], *, query: str, form: bool
+    ) -> tuple[Answer | Exception, float | None]:
+        """Try once: an answer, or an error and how long to wait [s]; None if it is for good."""
+        asked = f" (query: {shortened(query)})" if query else ""
+        try:
+            with self._send(path, params, form=form and not self._get_only) as reply:
+                if reply.status_code == 405 and form and not self._get_only:
+                    self._get_only = True
+                    return self._attempt(path, params, query=query, form=False)
+                return self._read(reply, query=query)
+        except (requests.exceptions.ChunkedEncodingError, BrokenBodyError) as problem:
+            text = f"the answer of {self.base} broke off ({shortened(str(problem))}){asked}"
+            return AnswerIncomplete(text), 0.0
+        except requests.exceptions.SSLError as problem:
+            hint = "check the certificate, or name its authority (ca_file)"
+            return ServerUnavailable(f"no TLS with {self.base}: {_cause(problem)}; {hint}"), None
+        except (requests.ConnectionError, requests.Timeout) as problem:
+            hint = "is it running, and reachable from here?"
+            return ServerUnavailable(
+                f"cannot reach {self.base}: {_cause(problem)}; {hint}{asked}"
+            ), 0.0
+        except requests.RequestException as problem:
+            return ServerUnavailable(f"cannot ask {self.base}: {_cause(problem)}{asked}"), None
+
+    def _send(self, path: str, params: Mapping[str, str], *, form: bool) -> requests.Response:
+        """Send; redirects are not followed, so that nothing reaches another host."""
+        headers = {"Accept": "application/json", **self.headers}
+        headers["Accept-Encoding"] = "gzip" if self._packed else "identity"
+        if self.credentials.tenant:
+            headers["X-Scope-OrgID"] = self.credentials.tenant
+        auth = self.auth or self.credentials.auth() or self.session.auth or Anonymous()
+        return self.session.request(
+            "POST" if form else "GET",
+            self.base + path,
+            data=dict(params) if form else None,
+            params=None if form else dict(params),
+            headers=headers,
+            auth=auth,
+            timeout=self.timeout,
+            stream=True,
+            allow_redirects=False,
+            verify=self.credentials.ca_file or None,
+            cert=self.credentials.cert,
+        )
+
+    def _read(
+        self, reply: requests.Response, *, query: str
+    ) -> tuple[Answer | Exception, float | None]:
+        if reply.status_code == 204:
+            return Answer({"status": "success"}, Decoder().columns), None
+        if 300 <= reply.status_code < 400:
+            return self._redirected(reply), None
+        decoder, began = Decoder(), time.perf_counter()
+        if reply.status_code == 200 and not _is_page(reply):
+            for piece in reply.iter_content(_PIECE):
+                decoder.feed(piece)
+            self._adapt(reply, decoder.size, time.perf_counter() - began)
+            answer = decoder.finish()
+            if answer.envelope.get("status") == "success":
+                return answer, None
+            return self._failed(reply, answer.envelope, "", query=query)
+        text = reply.content.decode("utf-8", "replace")
+        return self._failed(reply, _parsed(text), text, query=query)
+
+    def _failed(
+        self,
+        reply: requests.Response,
+        document: Mapping[str, object] | None,
+        text: str,
+        *,
+        query: str,
+    ) -> tuple[Exception, float | None]:
+        error = failure(reply.status_code, document, text, url=self.base, query=query)
+        wait = _retry_after(reply) if reply.status_code in RETRYABLE else None
+        return error, wait
+
+    def _redirected(self, reply: requests.Response) -> NotPrometheus:
+        target = urlsplit(reply.headers.get("Location", ""))
+        where = f"{target.scheme}://{target.hostname}" if target.hostname else "another path"
+        return NotPrometheus(
+            f"{self.base} redirects to {where}, which is not followed with your credentials:"
+            " if that is the server, give its address"
+        )
+
+    def _adapt(self, reply: requests.Response, size: int, seconds: float) -> None:
+        """Choose the encoding of the next reply by the speed of this one [bytes, s]."""
+        if self.compression != "auto" or size < _ENOUGH or self._settled:
+            return
+        rate = size / max(seconds, 1e-9)
+        if reply.headers.get("Content-Encoding") == "gzip":
+            self._packed = rate < _PACKING
+        elif rate < _SLOW:
+            self._packed = self._settled = True
+
+
+def _is_near(url: str) -> bool:
+    """Tell whether the server is on this machine."""
+    host = urlsplit(url).hostname or ""
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
+def _is_page(reply: requests.Response) -> bool:
+    return "html" in reply.headers.get("Content-Type", "")
+
+
+def _parsed(text: str) -> Mapping[str, object] | None:
+    """Parse a failed reply, if it is JSON as Prometheus writes it."""
+    import orjson
+
+    try:
+        document = orjson.loads(text)
+    except orjson.JSONDecodeError:
+        return None
+    return document if isinstance(document, dict) and "status" in document else None
+
+
+def _retry_after(reply: requests.Response) -> float:
+    """Read how long the server asks to wait [s] (RFC 9110, section 10.2.3); at most 30."""
+    text = reply.headers.get("Retry-After", "").strip()
+    if text.isdigit():
+        return min(float(text), _LONGEST_WAIT)
+    try:
+        moment = parsedate_to_datetime(text)
+    except ValueError:
+        return 0.0
+    seconds = (moment - datetime.now(UTC)).total_seconds()
+    return min(max(seconds, 0.0), _LONGEST_WAIT)
+
+
+def _cause(problem: BaseException) -> str:
+    """Name the innermost cause; urllib3 wraps it, and may quote the URL of a proxy around it."""
+    inner: object = problem
+    while getattr(inner, "reason", None) or getattr(inner, "args", None):
+        deeper = getattr(inner, "reason", None) or inner.args[0]  # type: ignore[attr-defined]
+        if not isinstance(deeper, BaseException):
+            break
+        inner = deeper
+    return shortened(str(inner).rpartition(">: ")[2] or type(problem).__name__)
