@@ -255,7 +255,10 @@ def test_hostile_labels_stay_text() -> None:
 
 def test_a_series_with_two_names_for_one_node_is_counted_once() -> None:
     values = 10.0 * np.arange(WIDE.points)
-    twice: dict[tuple[str, ...], object] = {("r", "INGRESS", "a", "i:1"): values, ("r", "INGRESS", "a", "i:2"): values}
+    twice: dict[tuple[str, ...], object] = {
+        ("r", "INGRESS", "a", "i:1"): values,
+        ("r", "INGRESS", "a", "i:2"): values,
+    }
     source = answers(drops=grid(WIDE, twice, "reason direction node instance"))
     data = drops.load(source, WINDOW, WINDOW.baseline())
     assert totals(data.counts, KEYS).sum() == 10.0 * (WINDOW.points - 1)
