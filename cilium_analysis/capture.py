@@ -6,7 +6,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from cilium_analysis.bundle import Recorder
-from cilium_analysis.errors import ParameterError
+from cilium_analysis.errors import ParameterError, suggest
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -31,7 +31,7 @@ def check_topics(topics: Sequence[str]) -> tuple[str, ...]:
     """
     for topic in topics:
         if topic not in TOPICS:
-            raise ParameterError(f"unknown topic {topic!r}: choose from {', '.join(TOPICS)}")
+            raise ParameterError(f"unknown topic {topic!r}: {suggest(topic, TOPICS)}")
     return tuple(dict.fromkeys(topics)) or TOPICS
 
 

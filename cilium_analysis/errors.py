@@ -24,6 +24,12 @@ what the command line returns. No message ever holds a credential.
 
 from __future__ import annotations
 
+import difflib
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
 
 class CiliumAnalysisError(Exception):
     """Anything that this package raises on purpose."""
@@ -98,3 +104,10 @@ class ServerUnavailable(PrometheusError):
 
 class ReportFailed(CiliumAnalysisError):
     """A notebook of a report stopped with an error; the notebook is kept as evidence."""
+
+
+def suggest(name: str, known: Iterable[str]) -> str:
+    """Give the end of a message about an unknown name: the nearest one, or all there are."""
+    names = list(known)
+    near = difflib.get_close_matches(name, names, n=1)
+    return f"did you mean {near[0]}?" if near else f"choose from {', '.join(names)}"

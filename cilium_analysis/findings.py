@@ -176,6 +176,36 @@ class Findings(Sequence[Finding]):
         )
 
 
+def merge(
+    empty: Findings, documents: Iterable[Mapping[str, Any]], *, incomplete: Sequence[str] = ()
+) -> dict[str, Any]:
+    """Make the documents of several topics into the one of a run, ranked anew.
+
+    Parameters
+    ----------
+    empty
+        Source, window and baseline of the run.
+    documents
+        As `Findings.as_json` gives them.
+    incomplete
+        Topics that stopped with an error, so that their findings are missing; named in the
+        document, because their absence is no good news.
+    """
+    rows = [row for document in documents for row in document["findings"]]
+    ranked = sorted(rows, key=_order_of_row)
+    merged = empty.as_json()
+    merged["findings"] = [row | {"rank": rank} for rank, row in enumerate(ranked, start=1)]
+    if incomplete:
+        merged["incomplete"] = list(incomplete)
+    return merged
+
+
+def _order_of_row(row: Mapping[str, Any]) -> tuple[float, float, str]:
+    """Rank stored findings as `_order` ranks those in memory."""
+    amount = row["value"] if row["total"] is None else row["total"]
+    return (-Severity[row["severity"].upper()], -(amount or 0.0), row["title"])
+
+
 def _order(finding: Finding) -> tuple[float, float, str]:
     """Most severe first, then the largest amount; the title breaks ties for good."""
     amount = finding.total if finding.total is not None else finding.value

@@ -17,6 +17,9 @@ if TYPE_CHECKING:
 
     Key = tuple[tuple[str, str], ...]
 
+#: Times beyond this are none; up to it a float holds every millisecond [s].
+FARTHEST = 2**53 / 1000
+
 
 @dataclass
 class Columns:
@@ -33,7 +36,7 @@ class Columns:
     def add(
         self, labels: Mapping[str, str], times: NDArray[np.int64], values: NDArray[np.float64]
     ) -> None:
-        """Append one series; its times increase."""
+        """Append one series; of two samples at one time the later counts."""
         if self.times and np.array_equal(self.times[-1], times):
             times = self.times[-1]
         self.labels.append(labels)
@@ -42,8 +45,8 @@ class Columns:
 
     def add_samples(self, labels: Mapping[str, str], samples: Sequence[tuple[float, str]]) -> None:
         """Append one series of pairs as they stand in JSON: time [s], value as text."""
-        times = np.array([milliseconds(sample[0]) for sample in samples], dtype=np.int64)
-        self.add(labels, times, np.array([float(sample[1]) for sample in samples]))
+        times = np.array([milliseconds(time) for time, _ in samples], dtype=np.int64)
+        self.add(labels, times, np.array([float(value) for _, value in samples]))
 
     @property
     def samples(self) -> int:
@@ -53,6 +56,8 @@ class Columns:
 
 def milliseconds(seconds: float) -> int:
     """Give a time of an answer in whole milliseconds."""
+    if not abs(float(seconds)) <= FARTHEST:
+        raise ValueError(f"{seconds} is not a time")
     return round(float(seconds) * 1000)
 
 
@@ -116,6 +121,6 @@ def _fill(
 def _where(times: NDArray[np.int64], own: NDArray[np.int64]) -> NDArray[np.intp] | slice:
     """Find the times of a series among all; neighbours as a slice, which is faster to fill."""
     found = np.searchsorted(times, own)
-    if len(own) and found[-1] - found[0] == len(own) - 1:
+    if len(own) and (np.diff(found) == 1).all():
         return slice(int(found[0]), int(found[-1]) + 1)
     return found

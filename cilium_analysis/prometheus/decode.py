@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from cilium_analysis.prometheus.columns import Columns
+from cilium_analysis.prometheus.columns import FARTHEST, Columns
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -98,7 +98,7 @@ class Decoder:
         Raises
         ------
         BrokenBodyError
-            If the body is not a JSON object.
+            If the body is not a JSON object, or its matrix not one of samples.
         """
         if self._fast:
             self._advance(last=True)
@@ -106,7 +106,10 @@ class Decoder:
         self._buffer.clear()
         data = envelope.get("data")
         if isinstance(data, dict) and data.get("resultType") == "matrix":
-            self._add_all(data.get("result") or [])
+            try:
+                self._add_all(data.get("result") or [])
+            except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError):
+                raise BrokenBodyError("a matrix of another form") from None
             data["result"] = []
         return Answer(envelope, self.columns, self.histograms, self.size)
 
@@ -158,8 +161,8 @@ class Decoder:
         view = bytes(self._buffer[: self._scanned])
         texts = [view[begin:end] for _, begin, end in self._waiting]
         lengths = [text.count(b"]") + 1 for text in texts]
-        parsed = _samples(texts)
-        if parsed is None or len(parsed[0]) != sum(lengths):
+        parsed = _samples(texts, sum(lengths))
+        if parsed is None:
             self._fast = False
         else:
             stop = 0
@@ -173,10 +176,10 @@ class Decoder:
     def _add_all(self, result: Sequence[Mapping[str, Any]]) -> None:
         """Add series from a parsed document."""
         for row in result:
-            values = row.get("values") or []
+            labels, values = _checked(row["metric"]), row.get("values") or []
             self.histograms += len(row.get("histograms") or [])
             if values:
-                self.columns.add_samples(row["metric"], values)
+                self.columns.add_samples(labels, values)
 
 
 def _document(body: bytes) -> dict[str, Any]:
@@ -196,21 +199,31 @@ def _labels(text: bytes) -> Mapping[str, str] | None:
     import orjson
 
     try:
-        found = orjson.loads(text)
-    except orjson.JSONDecodeError:
+        return _checked(orjson.loads(text))
+    except ValueError:
         return None
-    return found if isinstance(found, dict) else None
+
+
+def _checked(metric: Any) -> dict[str, str]:
+    """Give back what is a set of labels."""
+    if isinstance(metric, dict) and all(type(value) is str for value in metric.values()):
+        return metric
+    raise ValueError("a metric is not a set of labels")
 
 
 def _samples(
-    texts: Sequence[bytes],
+    texts: Sequence[bytes], count: int
 ) -> tuple[NDArray[np.int64], NDArray[np.float64]] | None:
     """Parse ``t,"v"],[t,"v`` of several series as one CSV; None if it is of another form."""
     import pyarrow as pa
     from pyarrow import csv
 
     # One pass over the bytes: t,"v"],[t,"v becomes lines of ,t,v (the first column is empty).
-    lines = b"," + _BETWEEN.join(texts).translate(_TO_LINES, b'"[')
+    body = _BETWEEN.join(texts)
+    lines = b"," + body.translate(_TO_LINES, b'"[')
+    # Of n samples go 2n - 1 quotes and n - 1 brackets; more or fewer are damage.
+    if len(body) + 1 - len(lines) != 3 * count - 2:
+        return None
     if b"Inf" in lines:
         lines = lines.replace(b"+Inf", b"Inf")
     floats = {"t": pa.float64(), "v": pa.float64()}
@@ -229,6 +242,6 @@ def _samples(
         return None
     seconds = table["t"].to_numpy()
     values = table["v"].to_numpy()
-    if np.isnan(seconds).any():
+    if len(seconds) != count or not (np.abs(seconds) <= FARTHEST).all():
         return None
     return np.rint(seconds * 1000).astype(np.int64), values

@@ -1,0 +1,5 @@
+"""Reports: notebooks run headlessly on a recording, and the pages made of them."""
+
+from cilium_analysis.report.run import Run, report
+
+__all__ = ["Run", "report"]

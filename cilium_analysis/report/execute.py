@@ -1,0 +1,122 @@
+"""Run one notebook with papermill, and keep what it wrote whether it succeeds or not."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING, Any
+
+import nbformat
+import papermill
+
+from cilium_analysis.findings import MIME
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from cilium_analysis.report.kernel import Kernels
+
+#: A cell that takes longer than this is taken for hung [s].
+CELL_TIMEOUT = 1800
+
+
+@dataclass(frozen=True)
+class Executed:
+    """What became of a notebook.
+
+    Parameters
+    ----------
+    topic
+        Its name without the suffix.
+    notebook
+        The executed notebook, as far as it got.
+    seconds
+        It took [s].
+    error
+        Why it stopped; empty if it ran to its end.
+    """
+
+    topic: str
+    notebook: nbformat.NotebookNode
+    seconds: float
+    error: str = ""
+
+    @property
+    def title(self) -> str:
+        """The first heading of the notebook."""
+        for cell in self.notebook.cells:
+            if cell.cell_type == "markdown" and cell.source.startswith("# "):
+                return str(cell.source.splitlines()[0].removeprefix("# "))
+        return self.topic
+
+    @property
+    def findings(self) -> list[dict[str, Any]]:
+        """Every findings document that the notebook showed."""
+        return [
+            output.data[MIME]
+            for cell in self.notebook.cells
+            for output in cell.get("outputs", ())
+            if MIME in output.get("data", {})
+        ]
+
+
+def execute(
+    notebook: Path,
+    parameters: Mapping[str, str],
+    directory: Path,
+    *,
+    kernels: Kernels,
+    progress: bool,
+) -> Executed:
+    """Run a notebook in a directory, and save it there.
+
+    Parameters
+    ----------
+    notebook
+        File of the notebook; its name without the suffix is the topic.
+    parameters
+        Checked already.
+    directory
+        Where it runs and is saved.
+    kernels
+        Keeps the kernel, for whoever wants to stop the run.
+    progress
+        Whether to show a progress bar.
+    """
+    target = directory / notebook.name
+    began = time.monotonic()
+    error = ""
+    with TemporaryDirectory(prefix="ca-") as home:
+        try:
+            papermill.execute_notebook(
+                notebook,
+                target,
+                parameters=dict(parameters),
+                kernel_manager_class=kernels.manager_class(Path(home)),
+                resources={"metadata": {"path": str(directory)}},
+                execution_timeout=CELL_TIMEOUT,
+                shutdown_kernel="immediate",
+                progress_bar={"desc": notebook.stem} if progress else False,
+            )
+        except Exception as problem:  # whatever stopped it, the notebook is kept
+            error = reason(problem)
+    ran = nbformat.read(target if target.exists() else notebook, as_version=4)
+    _forget_paths(ran, notebook.name)
+    nbformat.write(ran, target)
+    return Executed(notebook.stem, ran, time.monotonic() - began, error)
+
+
+def reason(problem: Exception) -> str:
+    """Say in one line why a notebook stopped."""
+    if isinstance(problem, papermill.PapermillExecutionError):
+        return f"{problem.ename}: {problem.evalue}"
+    text = " ".join(str(problem).split())
+    return f"{type(problem).__name__}: {text}" if text else type(problem).__name__
+
+
+def _forget_paths(notebook: nbformat.NotebookNode, name: str) -> None:
+    """Keep the name only: the directory gets another name when the run is whole."""
+    record = notebook.metadata.get("papermill", {})
+    record.update({key: name for key in ("input_path", "output_path") if key in record})

@@ -1,0 +1,144 @@
+"""Pages: an executed notebook, a run, all runs. Self-contained files without scripts.
+
+Nothing in a page is loaded from elsewhere, and its content security policy forbids it; what
+comes from metrics, labels and servers is escaped by Jinja2 or by `cilium_analysis.show`.
+"""
+
+from __future__ import annotations
+
+import re
+from copy import deepcopy
+from datetime import datetime
+from functools import cache
+from importlib.resources import files
+from typing import TYPE_CHECKING, Any
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
+
+from cilium_analysis.window import zone
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from nbformat import NotebookNode
+
+    from cilium_analysis.report.execute import Executed
+
+_MARKS = re.compile(r"[#*`]+")
+
+
+def notebook_page(executed: Executed, *, run: Mapping[str, Any], show_code: bool = False) -> str:
+    """Give the page of an executed notebook.
+
+    Parameters
+    ----------
+    executed
+        Also one that stopped with an error; the page says so at its top.
+    run
+        As `run.json` holds it.
+    show_code
+        Whether to show the code cells too.
+    """
+    described = _described(executed.notebook)
+    return _page(
+        "notebook.html.j2",
+        title=executed.title,
+        topic=executed.topic,
+        error=executed.error,
+        body=Markup(_body(described, show_code=show_code)),  # noqa: S704  nbconvert escaped it
+        code_style=_code_style() if show_code else "",
+        run=run,
+    )
+
+
+def run_page(run: Mapping[str, Any], findings: Mapping[str, Any]) -> str:
+    """Give the first page of a run: its findings, its reports, where the numbers come from.
+
+    Parameters
+    ----------
+    run, findings
+        As ``run.json`` and ``findings.json`` hold them.
+    """
+    return _page("run.html.j2", run=run, findings=findings)
+
+
+def runs_page(runs: Sequence[Mapping[str, Any]]) -> str:
+    """Give the list of all runs, each as its ``run.json`` has it."""
+    return _page("runs.html.j2", runs=runs)
+
+
+def _page(template: str, **values: Any) -> str:  # Jinja2's own way to take values
+    return _environment().get_template(template).render(**values)
+
+
+@cache
+def _environment() -> Environment:
+    environment = Environment(
+        loader=PackageLoader("cilium_analysis.report"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    style = files("cilium_analysis.report").joinpath("templates/style.css").read_text("utf-8")
+    environment.globals["style"] = Markup(style)  # noqa: S704  our own file
+    environment.filters |= {"clock": clock, "number": number}
+    return environment
+
+
+def clock(stored: str, timezone: str, *, day: bool = True) -> str:
+    """Write a stored UTC time as the reader's clock shows it."""
+    moment = datetime.fromisoformat(stored).astimezone(zone(timezone))
+    return f"{moment:%Y-%m-%d %H:%M:%S}" if day else f"{moment:%H:%M:%S}"
+
+
+def number(value: float | None) -> str:
+    """Write a number with three significant digits, or all digits before the point."""
+    if value is None:
+        return "–"
+    return f"{value:,.0f}" if abs(value) >= 100 or value == 0 else f"{value:,.3g}"
+
+
+def _body(notebook: NotebookNode, *, show_code: bool) -> str:
+    """Convert the cells to HTML; without code, without what the kernel wrote to stderr."""
+    from nbconvert import HTMLExporter
+
+    exporter = HTMLExporter(
+        template_name="basic",
+        exclude_input=not show_code,
+        exclude_input_prompt=True,
+        exclude_output_prompt=True,
+        exclude_anchor_links=True,
+    )
+    body, _ = exporter.from_notebook_node(notebook)
+    return str(body)
+
+
+def _code_style() -> Markup:
+    from pygments.formatters import HtmlFormatter
+
+    rules = HtmlFormatter(style="default").get_style_defs(".highlight")
+    return Markup(rules)  # noqa: S704  pygments' own rules
+
+
+def _described(notebook: NotebookNode) -> NotebookNode:
+    """Give every figure the text before it as its description, for those who cannot see it."""
+    described = deepcopy(notebook)
+    described.cells = [cell for cell in described.cells if not _papermill_mark(cell)]
+    text = ""
+    for cell in described.cells:
+        text = _plain(cell.source) if cell.cell_type == "markdown" else text
+        for output in cell.get("outputs", ()):
+            if "image/png" in output.get("data", {}):
+                output.metadata["image/png"] = {"alt": f"Figure. {text}"}
+    return described
+
+
+def _papermill_mark(cell: NotebookNode) -> bool:
+    """Tell the cells that papermill adds around an error; the page has its own banner."""
+    return "papermill-error-cell-tag" in cell.metadata.get("tags", ())
+
+
+def _plain(markdown: str) -> str:
+    return " ".join(_MARKS.sub("", markdown).split())

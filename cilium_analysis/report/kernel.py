@@ -1,0 +1,68 @@
+"""The kernel that runs a report's notebook: ours, whatever the machine has configured."""
+
+from __future__ import annotations
+
+import os
+import sys
+from typing import TYPE_CHECKING, Any
+
+from jupyter_client.manager import AsyncKernelManager
+
+from cilium_analysis.prometheus.credentials import PREFIX
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+_INLINE = "module://matplotlib_inline.backend_inline"
+
+
+class Kernels:
+    """The kernels of a run, so that all of them can be stopped when the run is."""
+
+    def __init__(self) -> None:
+        self._managers: list[AsyncKernelManager] = []
+
+    def manager_class(self, home: Path) -> type[AsyncKernelManager]:
+        """Give a kernel manager class for papermill to make its one manager from.
+
+        Parameters
+        ----------
+        home
+            Empty directory with a short path, for what the kernel writes for itself.
+        """
+        managers = self._managers
+
+        class ReportKernel(AsyncKernelManager):
+            """Runs the Python that runs the report, without the user's profile and history."""
+
+            def __init__(self, **settings: Any) -> None:  # traitlets' own signature
+                super().__init__(**settings)
+                self.connection_file = str(home / "kernel.json")
+                if sys.platform != "win32":
+                    self.transport = "ipc"
+                    self.ip = str(home / "kernel")
+                managers.append(self)
+
+            def format_kernel_cmd(self, extra_arguments: list[str] | None = None) -> list[str]:
+                launch = [sys.executable, "-m", "ipykernel_launcher", "-f", self.connection_file]
+                return [*launch, "--HistoryManager.enabled=False", *(extra_arguments or [])]
+
+            async def start_kernel(self, **options: Any) -> None:  # type: ignore[override]
+                options["env"] = environment(os.environ, home=home)
+                await super().start_kernel(**options)
+
+        return ReportKernel
+
+    def stop(self) -> None:
+        """Kill every kernel that still runs."""
+        for manager in self._managers:
+            process = getattr(manager.provisioner, "process", None)
+            if process is not None and process.poll() is None:
+                process.kill()
+
+
+def environment(found: Mapping[str, str], *, home: Path) -> dict[str, str]:
+    """Give a kernel's environment: no credentials, no profile of the user, figures inline."""
+    kept = {name: value for name, value in found.items() if not name.startswith(PREFIX)}
+    return kept | {"IPYTHONDIR": str(home), "MPLBACKEND": _INLINE}
