@@ -4,19 +4,12 @@ from __future__ import annotations
 
 import time
 from concurrent.futures import ThreadPoolExecutor
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, Self
 from urllib.parse import quote
 
-import pandas as pd
-
-from cilium_analysis.errors import (
-    AccessDenied,
-    NotPrometheus,
-    PrometheusError,
-    QueryRejected,
-)
-from cilium_analysis.prometheus import catalogue, planning
+from cilium_analysis.errors import NotPrometheus, QueryRejected
+from cilium_analysis.prometheus import catalogue, identity, planning
 from cilium_analysis.prometheus.catalogue import add_instant
 from cilium_analysis.prometheus.columns import join
 from cilium_analysis.prometheus.credentials import Credentials
@@ -35,8 +28,9 @@ from cilium_analysis.prometheus.upstream import as_upstream
 from cilium_analysis.source import Record
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping
+    from collections.abc import Callable, Mapping
 
+    import pandas as pd
     import requests
 
     from cilium_analysis.prometheus.decode import Answer
@@ -132,16 +126,8 @@ class Prometheus:
     def server(self) -> Mapping[str, str]:
         """What the server says of itself: ``application``, ``version``, …; empty if nothing."""
         if self._build is None:
-            self._build = self._build_info()
+            self._build = identity.introduce(self.transport)
         return self._build
-
-    def _build_info(self) -> dict[str, str]:
-        try:
-            data = self._get("api/v1/status/buildinfo")
-        except (QueryRejected, NotPrometheus, AccessDenied):
-            return {}
-        info = {k: str(v) for k, v in data.items() if isinstance(v, str) and v}
-        return {"application": "Prometheus", **info} if info else {}
 
     def range(self, promql: str, window: Window) -> pd.DataFrame:
         """Evaluate a query at every point of a window.
@@ -185,7 +171,7 @@ class Prometheus:
                 samples,
                 sum(answer.size for answer in answers),
                 time.perf_counter() - began,
-                tuple(dict.fromkeys([*said, *self._newest(window)])),
+                tuple(dict.fromkeys([*said, *identity.doubts(self.transport, window)])),
             )
         )
         return frame
@@ -296,7 +282,8 @@ class Prometheus:
         """
         params = {"query": promql, "start": seconds(window.start), "end": seconds(window.end)}
         answer = self.transport.ask("api/v1/query_exemplars", params, query=promql)
-        return catalogue.exemplars(answer.envelope.get("data") or ())
+        with catalogue.expected_of(self.name):
+            return catalogue.exemplars(answer.envelope.get("data") or ())
 
     def metadata(self) -> pd.DataFrame:
         """List what the scraped targets say of their metrics.
@@ -307,7 +294,9 @@ class Prometheus:
             ``metric``, ``type``, ``help``, ``unit``; more than one row for a metric on which
             targets disagree.
         """
-        return catalogue.metadata(self._get("api/v1/metadata"))
+        answer = self.transport.ask("api/v1/metadata", {}, form=False)
+        with catalogue.expected_of(self.name):
+            return catalogue.metadata(answer.envelope.get("data") or {})
 
     def label_values(
         self, name: str, *, match: str = "", window: Window | None = None
@@ -325,14 +314,16 @@ class Prometheus:
         """
         params = between(window) | ({"match[]": match} if match else {})
         path = f"api/v1/label/{quote(escaped(name), safe='')}/values"
-        found = self.transport.ask(path, params, form=False).envelope.get("data")
-        return [str(value) for value in found or ()]
+        answer = self.transport.ask(path, params, form=False)
+        with catalogue.expected_of(self.name):
+            return catalogue.names(answer.envelope.get("data") or [])
 
     def series(self, match: str, *, window: Window | None = None) -> pd.DataFrame:
         """List the series that a selector matches: one row each, one column per label."""
         params = between(window) | {"match[]": match}
-        found = self.transport.ask("api/v1/series", params, query=match).envelope.get("data")
-        return pd.DataFrame(found or []).fillna("")
+        answer = self.transport.ask("api/v1/series", params, query=match)
+        with catalogue.expected_of(self.name):
+            return catalogue.series(answer.envelope.get("data") or [])
 
     def query(
         self,
@@ -379,28 +370,11 @@ class Prometheus:
         return frame
 
     def _query(self, path: str, params: Mapping[str, str], *, query: str) -> Answer:
-        limit = {"timeout": f"{self.transport.timeout:.0f}s"}
+        limit = timeout_of(timedelta(seconds=self.transport.timeout))
         answer = self.transport.ask(path, limit | dict(params), query=query)
         if "resultType" not in answer.data:
             raise NotPrometheus(f"{self.name} did not answer like Prometheus: no result in it")
         return answer
 
-    def _get(self, path: str) -> dict[str, Any]:
-        return self.transport.ask(path, {}, form=False).data
-
     def _note(self, record: Record) -> None:
         self.journal.append(record)
-
-    def _newest(self, window: Window) -> Iterable[str]:
-        """Say that VictoriaMetrics repeats values in its newest 30 s (-search.latencyOffset)."""
-        age = datetime.now(UTC) - window.end
-        if age < timedelta(seconds=30) and self._is_victoria():
-            yield "the newest 30 s are not real: VictoriaMetrics repeats earlier values there"
-
-    def _is_victoria(self) -> bool:
-        """Recognise VictoriaMetrics by a page of its own; its buildinfo does not name it."""
-        try:
-            answer = self.transport.ask("api/v1/status/active_queries", {}, form=False)
-        except PrometheusError:
-            return False
-        return "data" in answer.envelope

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -95,6 +96,8 @@ def _named(environment: Mapping[str, str], name: str) -> str:
 def _secret(file: str, variable: str) -> str:
     """Read a secret from its file, or else its variable; the message never holds it."""
     if not file:
+        if variable and not os.environ.get(variable):
+            raise AccessDenied(f"no credentials in the environment variable {variable}: set it")
         return os.environ.get(variable, "")
     try:
         return Path(file).read_text(encoding="utf-8").strip()
@@ -103,12 +106,20 @@ def _secret(file: str, variable: str) -> str:
         raise AccessDenied(f"cannot read the credentials in {file}: {reason}") from None
 
 
+def basic(username: str, password: str) -> AuthBase:
+    """Give what signs a request by basic authentication, in UTF-8 (RFC 7617)."""
+    return HTTPBasicAuth(username.encode(), password.encode())
+
+
 @dataclass(frozen=True)
 class _Bearer(AuthBase):
     credentials: Credentials
 
     def __call__(self, request: PreparedRequest) -> PreparedRequest:
-        token = _secret(self.credentials.bearer_token_file, self.credentials.bearer_token_env)
+        file, variable = self.credentials.bearer_token_file, self.credentials.bearer_token_env
+        token = _secret(file, variable)
+        if not re.fullmatch(r"[!-~]+", token):
+            raise AccessDenied(f"what {file or variable} holds is not one bearer token: mend it")
         request.headers["Authorization"] = f"Bearer {token}"
         return request
 
@@ -119,7 +130,7 @@ class _Basic(AuthBase):
 
     def __call__(self, request: PreparedRequest) -> PreparedRequest:
         password = _secret(self.credentials.password_file, self.credentials.password_env)
-        signed: PreparedRequest = HTTPBasicAuth(self.credentials.username, password)(request)
+        signed: PreparedRequest = basic(self.credentials.username, password)(request)
         return signed
 
 

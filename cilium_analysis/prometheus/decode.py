@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from cilium_analysis.prometheus.columns import FARTHEST, Columns
+from cilium_analysis.prometheus.columns import FARTHEST, Columns, milliseconds
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -41,7 +41,11 @@ _TO_LINES = bytes.maketrans(b"]", b"\n")
 
 
 class BrokenBodyError(ValueError):
-    """The body of an answer is not whole, or not JSON."""
+    """The body of an answer is not whole, or not what Prometheus writes."""
+
+
+class ForeignBodyError(BrokenBodyError):
+    """The body is no JSON object from its first byte on; the message is how it begins."""
 
 
 @dataclass
@@ -105,13 +109,24 @@ class Decoder:
         envelope = _document((self._head or b"") + bytes(self._buffer))
         self._buffer.clear()
         data = envelope.get("data")
-        if isinstance(data, dict) and data.get("resultType") == "matrix":
+        if isinstance(data, dict) and "resultType" in data:
             try:
-                self._add_all(data.get("result") or [])
+                self._take(data, data.get("result") or [])
             except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError):
-                raise BrokenBodyError("a matrix of another form") from None
-            data["result"] = []
+                raise BrokenBodyError("a result of another form") from None
         return Answer(envelope, self.columns, self.histograms, self.size)
+
+    def _take(self, data: dict[str, Any], result: Any) -> None:
+        """Add the series of a matrix; look whether another result is well formed."""
+        if data["resultType"] == "matrix":
+            self._add_all(result)
+            data["result"] = []
+        elif data["resultType"] == "vector":
+            for row in result:
+                _checked(row["metric"])
+                _check_sample(row.get("value", (0, "0")))
+        elif data["resultType"] == "scalar":
+            _check_sample(result)
 
     def _advance(self, *, last: bool) -> None:
         """Cut off all series that are whole; parse them when they are many, or the last."""
@@ -185,12 +200,13 @@ class Decoder:
 def _document(body: bytes) -> dict[str, Any]:
     import orjson
 
+    start = body[:512].lstrip()
+    if start[:1] not in (b"{", b""):
+        raise ForeignBodyError(start.decode("utf-8", "replace"))
     try:
-        document = orjson.loads(body)
+        document: dict[str, Any] = orjson.loads(body)
     except orjson.JSONDecodeError as problem:
         raise BrokenBodyError(str(problem)) from None
-    if not isinstance(document, dict):
-        raise BrokenBodyError("not a JSON object")
     return document
 
 
@@ -209,6 +225,12 @@ def _checked(metric: Any) -> dict[str, str]:
     if isinstance(metric, dict) and all(type(value) is str for value in metric.values()):
         return metric
     raise ValueError("a metric is not a set of labels")
+
+
+def _check_sample(sample: Any) -> None:
+    time, value = sample
+    milliseconds(time)
+    float(value)
 
 
 def _samples(

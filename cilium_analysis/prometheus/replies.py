@@ -7,6 +7,8 @@ Mimir, Cortex and VictoriaMetrics differ and are read as well.
 from __future__ import annotations
 
 import re
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING, Any
 
 from cilium_analysis.errors import (
@@ -23,7 +25,12 @@ if TYPE_CHECKING:
 
 #: Statuses after which trying again may help; everything else stays as it is.
 RETRYABLE = frozenset({429, 502, 503, 504})
+#: A proxy waited too long; Prometheus since 2.43 where a query was cancelled.
+_GIVEN_UP = frozenset({408, 499})
+#: Of a text within a message; its end may be the point, so that the middle is left out.
 _LONGEST = 300
+_LONGEST_WAIT = 30.0
+_TITLE = re.compile(r"<title[^>]*>(.*?)</title>", re.DOTALL | re.IGNORECASE)
 _POINTS = re.compile(r"maximum number of points is (\d+)")
 _LENGTH = re.compile(
     r"(?:err-mimir-max-query-length|query time range exceeds the limit).*?"
@@ -35,7 +42,8 @@ _LENGTH = re.compile(
 def shortened(text: str) -> str:
     """Cut a long query or reply, so that an error stays one line that can be read."""
     line = " ".join(text.split())
-    return line if len(line) <= _LONGEST else f"{line[:_LONGEST]}…"
+    half = _LONGEST // 2
+    return line if len(line) <= _LONGEST else f"{line[:half]} … {line[-half:]}"
 
 
 def reason(document: Mapping[str, Any] | None, body: str) -> str:
@@ -52,8 +60,28 @@ def reason(document: Mapping[str, Any] | None, body: str) -> str:
         kind = document.get("errorType", "")
         named = f"{kind}: " if kind and not str(kind).isdigit() else ""
         return shortened(f"{named}{document['error']}")
-    text = re.sub(r"<[^>]*>", " ", body)
+    title = _TITLE.search(body)
+    text = re.sub(r"<[^>]*>", " ", title[1] if title else body)
     return shortened(text) or "no reason given"
+
+
+def retry_after(text: str) -> float:
+    """Read how long a server asks to wait [s] (RFC 9110, section 10.2.3); at most 30.
+
+    Parameters
+    ----------
+    text
+        Of the header: seconds, a date, or anything.
+    """
+    if re.fullmatch(r"[0-9]+", text.strip()):
+        return min(float(text), _LONGEST_WAIT)
+    try:
+        moment = parsedate_to_datetime(text)
+    except (ValueError, TypeError, OverflowError):
+        return 0.0
+    # Without a zone, or with -0000, it is UTC all the same.
+    aware = moment if moment.tzinfo else moment.replace(tzinfo=UTC)
+    return min(max((aware - datetime.now(UTC)).total_seconds(), 0.0), _LONGEST_WAIT)
 
 
 def failure(
@@ -77,20 +105,23 @@ def failure(
     if status in (401, 403):
         hint = "give credentials or a tenant, see cilium_analysis.prometheus.credentials"
         return AccessDenied(f"{url} denies access ({status}): {why}; {hint}{asked}")
-    if status in RETRYABLE or (status >= 500 and document is not None):
+    own = status == 500 and document is not None
+    if own or status in RETRYABLE | _GIVEN_UP or status > 501:
         hint = "try again later, or ask for less: a longer step, a shorter window"
         return ServerUnavailable(f"{url} cannot answer ({status}): {why}; {hint}{asked}")
-    if status == 413 or status == 414:
+    if status in (413, 414):
         return QueryRejected(f"{url} finds the request too long ({status}); shorten it{asked}")
     if document is None and _looks_foreign(status, body):
         hint = "is this the address of a Prometheus, with its path prefix?"
-        return NotPrometheus(f"{url} did not answer like Prometheus ({status}); {hint}")
+        return NotPrometheus(f"{url} did not answer like Prometheus ({status}: {why}); {hint}")
     return QueryRejected(f"{url} rejects the query: {why}; {_advice(why)}{asked}")
 
 
 def _looks_foreign(status: int, body: str) -> bool:
     """Tell a web page, or a wrong path, from a bare message of a proxied server."""
-    return status in (404, 405, 500) or body.lstrip().startswith("<") or 300 <= status < 400
+    if status in (200, 404, 405, 500, 501) or body.lstrip().startswith("<"):
+        return True
+    return "unsupported path requested" in body  # VictoriaMetrics, with status 400
 
 
 def _advice(why: str) -> str:

@@ -6,22 +6,27 @@ import ipaddress
 import random
 import time
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
-from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING, Literal
 from urllib.parse import unquote, urlsplit, urlunsplit
 
 import requests
 from requests.adapters import HTTPAdapter
-from requests.auth import AuthBase, HTTPBasicAuth
 
-from cilium_analysis.errors import AnswerIncomplete, NotPrometheus, ServerUnavailable, SourceError
-from cilium_analysis.prometheus.credentials import Anonymous, Credentials
-from cilium_analysis.prometheus.decode import Answer, BrokenBodyError, Decoder
-from cilium_analysis.prometheus.replies import RETRYABLE, failure, shortened
+from cilium_analysis.errors import (
+    AccessDenied,
+    AnswerIncomplete,
+    NotPrometheus,
+    ServerUnavailable,
+    SourceError,
+)
+from cilium_analysis.prometheus.credentials import Anonymous, Credentials, basic
+from cilium_analysis.prometheus.decode import Answer, BrokenBodyError, Decoder, ForeignBodyError
+from cilium_analysis.prometheus.replies import RETRYABLE, failure, retry_after, shortened
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
+
+    from requests.auth import AuthBase
 
 Compression = Literal["auto", "gzip", "identity"]
 
@@ -32,7 +37,11 @@ _PACKING = 8e6
 _SLOW = 10e6
 #: Replies smaller than this say nothing about speed [bytes].
 _ENOUGH = 1 << 22
-_LONGEST_WAIT = 30.0
+_BROKEN_OFF = (
+    requests.exceptions.ChunkedEncodingError,
+    requests.exceptions.ContentDecodingError,
+    BrokenBodyError,
+)
 
 
 def split_url(url: str) -> tuple[str, AuthBase | None]:
@@ -61,8 +70,7 @@ def split_url(url: str) -> tuple[str, AuthBase | None]:
     )
     if parts.username is None:
         return clean, None
-    auth = HTTPBasicAuth(unquote(parts.username), unquote(parts.password or ""))
-    return clean, auth
+    return clean, basic(unquote(parts.username), unquote(parts.password or ""))
 
 
 @dataclass
@@ -96,11 +104,13 @@ class Transport:
     http: requests.Session | None = None
     credentials: Credentials = field(default_factory=Credentials)
     auth: AuthBase | None = None
-    headers: Mapping[str, str] = field(default_factory=dict)
+    headers: Mapping[str, str] = field(default_factory=dict, repr=False)
     timeout: float = 60.0
     retries: int = 4
     compression: Compression = "auto"
     pause: Callable[[float], None] = time.sleep
+    #: Whether replies came with a header that VictoriaMetrics alone sends (lib/httpserver).
+    is_victoria: bool = False
     _get_only: bool = False
     _packed: bool = True
     _settled: bool = False
@@ -162,19 +172,37 @@ class Transport:
                     self._get_only = True
                     return self._attempt(path, params, query=query, form=False)
                 return self._read(reply, query=query)
-        except (requests.exceptions.ChunkedEncodingError, BrokenBodyError) as problem:
-            text = f"the answer of {self.base} broke off ({shortened(str(problem))}){asked}"
-            return AnswerIncomplete(text), 0.0
-        except requests.exceptions.SSLError as problem:
-            hint = "check the certificate, or name its authority (ca_file)"
-            return ServerUnavailable(f"no TLS with {self.base}: {_cause(problem)}; {hint}"), None
-        except (requests.ConnectionError, requests.Timeout) as problem:
-            hint = "is it running, and reachable from here?"
-            return ServerUnavailable(
-                f"cannot reach {self.base}: {_cause(problem)}; {hint}{asked}"
+        except (OSError, UnicodeError, BrokenBodyError) as problem:
+            return self._broken(problem, asked)
+
+    def _broken(self, problem: Exception, asked: str) -> tuple[Exception, float | None]:
+        """Say what went wrong on the way, and whether trying again may help."""
+        cause, http = _cause(problem), requests.exceptions
+        if isinstance(problem, _BROKEN_OFF):
+            hint = "try again, or ask for less: a longer step, a shorter window"
+            return AnswerIncomplete(
+                f"the answer of {self.base} broke off ({cause}); {hint}{asked}"
             ), 0.0
-        except requests.RequestException as problem:
-            return ServerUnavailable(f"cannot ask {self.base}: {_cause(problem)}{asked}"), None
+        if isinstance(problem, http.SSLError):
+            hint = "check the certificate, or name its authority (ca_file)"
+            return ServerUnavailable(f"no TLS with {self.base}: {cause}; {hint}{asked}"), None
+        if "Read timed out" in cause:
+            hint = f"ask for less, or allow more than the timeout of {self.timeout:g} s"
+            return ServerUnavailable(f"{self.base} is too slow: {cause}; {hint}{asked}"), 0.0
+        if isinstance(problem, (http.ConnectionError, http.Timeout)):
+            hint = "is it running, and reachable from here?"
+            through = " through the proxy" if isinstance(problem, http.ProxyError) else ""
+            where = f"{self.base}{through}"
+            return ServerUnavailable(f"cannot reach {where}: {cause}; {hint}{asked}"), 0.0
+        if isinstance(problem, (http.InvalidHeader, UnicodeError)):
+            # Not the cause: it quotes the value, which may be a secret.
+            names = ", ".join([*self.headers, "X-Scope-OrgID"])
+            hint = f"a header holds what HTTP does not allow; look at {names}"
+            return AccessDenied(f"cannot ask {self.base}: {hint}"), None
+        if not isinstance(problem, http.RequestException):
+            hint = "mend ca_file, client_cert or client_key"
+            return AccessDenied(f"cannot ask {self.base}: {cause}; {hint}"), None
+        return ServerUnavailable(f"cannot ask {self.base}: {cause}{asked}"), None
 
     def _send(self, path: str, params: Mapping[str, str], *, form: bool) -> requests.Response:
         """Send; redirects are not followed, so that nothing reaches another host."""
@@ -200,6 +228,7 @@ class Transport:
     def _read(
         self, reply: requests.Response, *, query: str
     ) -> tuple[Answer | Exception, float | None]:
+        self.is_victoria |= "X-Server-Hostname" in reply.headers
         if reply.status_code == 204:
             return Answer({"status": "success"}, Decoder().columns), None
         if 300 <= reply.status_code < 400:
@@ -209,10 +238,14 @@ class Transport:
             for piece in reply.iter_content(_PIECE):
                 decoder.feed(piece)
             self._adapt(reply, decoder.size, time.perf_counter() - began)
-            answer = decoder.finish()
+            try:
+                answer = decoder.finish()
+            except ForeignBodyError as problem:
+                return self._failed(reply, None, str(problem), query=query)
             if answer.envelope.get("status") == "success":
                 return answer, None
-            return self._failed(reply, answer.envelope, "", query=query)
+            known = answer.envelope if "status" in answer.envelope else None
+            return self._failed(reply, known, "", query=query)
         text = reply.content.decode("utf-8", "replace")
         return self._failed(reply, _parsed(text), text, query=query)
 
@@ -225,8 +258,9 @@ class Transport:
         query: str,
     ) -> tuple[Exception, float | None]:
         error = failure(reply.status_code, document, text, url=self.base, query=query)
-        wait = _retry_after(reply) if reply.status_code in RETRYABLE else None
-        return error, wait
+        if reply.status_code not in RETRYABLE:
+            return error, None
+        return error, retry_after(reply.headers.get("Retry-After", ""))
 
     def _redirected(self, reply: requests.Response) -> NotPrometheus:
         target = urlsplit(reply.headers.get("Location", ""))
@@ -271,25 +305,11 @@ def _parsed(text: str) -> Mapping[str, object] | None:
     return document if isinstance(document, dict) and "status" in document else None
 
 
-def _retry_after(reply: requests.Response) -> float:
-    """Read how long the server asks to wait [s] (RFC 9110, section 10.2.3); at most 30."""
-    text = reply.headers.get("Retry-After", "").strip()
-    if text.isdigit():
-        return min(float(text), _LONGEST_WAIT)
-    try:
-        moment = parsedate_to_datetime(text)
-    except ValueError:
-        return 0.0
-    seconds = (moment - datetime.now(UTC)).total_seconds()
-    return min(max(seconds, 0.0), _LONGEST_WAIT)
-
-
 def _cause(problem: BaseException) -> str:
     """Name the innermost cause; urllib3 wraps it, and may quote the URL of a proxy around it."""
-    inner: object = problem
-    while getattr(inner, "reason", None) or getattr(inner, "args", None):
-        deeper = getattr(inner, "reason", None) or inner.args[0]  # type: ignore[attr-defined]
-        if not isinstance(deeper, BaseException):
-            break
-        inner = deeper
-    return shortened(str(inner).rpartition(">: ")[2] or type(problem).__name__)
+    inner, deeper = problem, [problem]
+    while deeper:
+        inner = deeper[-1]
+        around = (*inner.args, getattr(inner, "reason", None))
+        deeper = [one for one in around if isinstance(one, BaseException)]
+    return shortened(str(inner).rpartition(">: ")[2] or type(inner).__name__)

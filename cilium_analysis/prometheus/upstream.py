@@ -31,13 +31,17 @@ def as_upstream(answer: Answer) -> Any:
     -------
     pandas.DataFrame, pandas.Series, numpy.float64 or list
         A matrix, vector, scalar or string. Upstream 0.3.3 fails on every scalar, since it takes
-        the pair of time and value for a number; here it is the value.
+        the pair of time and value for a number; here it is the value. Where upstream fails on
+        native histograms, they are left out.
     """
     kind = answer.data.get("resultType")
     if kind == "matrix":
         return _matrix(answer)
     if kind == "scalar":
         return np.float64(answer.data["result"][1])
+    if kind == "vector":
+        plain = [row for row in answer.data.get("result") or [] if "value" in row]
+        return to_pandas({"resultType": kind, "result": plain})
     return to_pandas(answer.data)
 
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import nbformat
 import papermill
+from jupyter_core.utils import ensure_event_loop
 
 from cilium_analysis.findings import MIME
 
@@ -102,6 +103,9 @@ def execute(
             )
         except Exception as problem:  # whatever stopped it, the notebook is kept
             error = reason(problem)
+        finally:
+            # The Jupyter client opens an event loop for each thread, and leaves it open.
+            ensure_event_loop().close()
     ran = nbformat.read(target if target.exists() else notebook, as_version=4)
     _forget_paths(ran, notebook.name)
     nbformat.write(ran, target)

@@ -1,0 +1,81 @@
+"""What people install: the conda environment, and the wheel with notebooks and sample in it."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+from zipfile import ZipFile
+
+import pytest
+import yaml
+
+from cilium_analysis import __version__
+
+ROOT = Path(__file__).parent.parent
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+FOR_DEVELOPERS = {"dev", "bench"}
+
+
+def test_the_version_is_one() -> None:
+    assert PROJECT["version"] == __version__
+
+
+def test_the_conda_environment_is_in_step() -> None:
+    environment = yaml.safe_load((ROOT / "environment.yml").read_text())
+    plain = [entry for entry in environment["dependencies"] if isinstance(entry, str)]
+    (nested,) = [entry["pip"] for entry in environment["dependencies"] if isinstance(entry, dict)]
+    assert environment["name"] == PROJECT["name"]
+    assert plain == [f"python{PROJECT['requires-python']}", "pip"]
+    (line,) = nested
+    extras = re.fullmatch(r"--editable \.\[([a-z,]+)\]", line)
+    assert extras is not None, line
+    assert set(extras[1].split(",")) == set(PROJECT["optional-dependencies"]) - FOR_DEVELOPERS
+
+
+@pytest.fixture(scope="module")
+def wheel(tmp_path_factory: pytest.TempPathFactory) -> ZipFile:
+    target = tmp_path_factory.mktemp("wheel")
+    command = [sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", str(target)]
+    subprocess.run(command, cwd=ROOT, check=True, capture_output=True)
+    (built,) = target.glob("*.whl")
+    return ZipFile(built)
+
+
+def test_the_wheel_has_notebooks_sample_pages_and_license(wheel: ZipFile) -> None:
+    names = set(wheel.namelist())
+    for notebook in (ROOT / "notebooks").glob("*.ipynb"):
+        assert f"cilium_analysis/_notebooks/{notebook.name}" in names
+    sample = ROOT / "data" / "sample"
+    for path in (path for path in sample.rglob("*") if path.is_file()):
+        assert f"cilium_analysis/_sample/{path.relative_to(sample)}" in names
+    for file in ("report/templates/style.css", "topics/drop_reasons.csv", "py.typed"):
+        assert f"cilium_analysis/{file}" in names
+    assert any(name.endswith("licenses/LICENSE") for name in names)
+    wheel.close()
+
+
+def test_the_installed_package_reports_without_the_checkout(wheel: ZipFile, tmp_path: Path) -> None:
+    """As ``pip install`` leaves it: the same dependencies, none of the checkout's files."""
+    wheel_file = Path(str(wheel.filename))
+    site = tmp_path / "site"
+    with ZipFile(wheel_file) as archive:
+        archive.extractall(site)
+    code = (
+        f"import sys; sys.path.insert(0, {str(site)!r})\n"
+        "import cilium_analysis\n"
+        f"assert cilium_analysis.__file__.startswith({str(site)!r})\n"
+        "from cilium_analysis.cli import main\n"
+        "from cilium_analysis.connection import sample_directory\n"
+        "from cilium_analysis.report.notebooks import notebook_directory\n"
+        "assert sample_directory().name == '_sample'\n"
+        "assert notebook_directory().name == '_notebooks'\n"
+        "sys.exit(main(['capture', '--source', 'sample']))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr
+    assert "Bundle: " in done.stdout
