@@ -22,6 +22,12 @@ STALE: Final = 0x7FF0000000000002  # model/value/value.go of Prometheus
 #: a fresh server takes samples at most an hour older than its newest one
 BATCH_MS: Final = 10 * 60 * 1000
 SAMPLE_SIZE: Final = 18
+#: what a request must say of itself
+HEADERS: Final = {
+    "Content-Type": "application/x-protobuf",
+    "Content-Encoding": "snappy",
+    "X-Prometheus-Remote-Write-Version": "0.1.0",
+}
 
 
 def varint(value: int) -> bytes:

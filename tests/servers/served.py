@@ -55,16 +55,9 @@ def start(kind: str) -> ServerProcess:
 def feed(server: ServerProcess, requests: Path) -> None:
     """Send everything a cluster's Prometheus would have scraped."""
     for body in remote_write.read(requests):
-        server.get("/api/v1/write", body, _HEADERS)
+        server.get("/api/v1/write", body, remote_write.HEADERS)
     if isinstance(server, VictoriaServer):
         server.flush()
-
-
-_HEADERS = {
-    "Content-Type": "application/x-protobuf",
-    "Content-Encoding": "snappy",
-    "X-Prometheus-Remote-Write-Version": "0.1.0",
-}
 
 
 @contextmanager

@@ -1,0 +1,1 @@
+"""How fast and how large: ``python -m tests.benchmarks``, each figure beside its yardstick."""
