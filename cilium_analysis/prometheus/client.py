@@ -198,7 +198,7 @@ class Prometheus:
 
     def _affordable(self, promql: str, window: Window) -> Plan:
         """Plan a fetch, and refuse one over the budget."""
-        if window.points < planning.PLANNED_FROM:
+        if not planning.needed(window, budget=self.max_samples):
             return Plan(None, window.points, 1)
         found = self.plan(promql, window)
         planning.check(found, window, budget=self.max_samples, promql=promql)
@@ -336,7 +336,8 @@ class Prometheus:
         Returns
         -------
         pandas.DataFrame, pandas.Series, numpy.float64 or list
-            Exactly what upstream returns; but a scalar is its value, where upstream 0.3.3 fails.
+            Exactly what upstream returns; but a scalar is its value, where upstream 0.3.3 gives
+            an array of its time and its value.
         """
         params = {"query": query}
         if time is not None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import TYPE_CHECKING
 
 from cilium_analysis.errors import BudgetExceeded
@@ -13,8 +15,10 @@ if TYPE_CHECKING:
 
 #: Prometheus refuses more steps in one query (web/api/v1/api.go, ``queryRange``).
 MAX_POINTS = 11_000
-#: A fetch is planned first when a window has this many points: fewer cost less than planning.
+#: A fetch is planned first when a window has this many points: fewer cost less than planning,
+#: and stay within the budget as long as a query gives no more series than this.
 PLANNED_FROM = 100
+_USUAL_SERIES = 100_000
 #: Samples that one request should bring: large answers come in several, at the same time.
 _PIECE_SAMPLES = 750_000
 _FEWEST_POINTS = 100
@@ -55,9 +59,14 @@ def plan(window: Window, counts: list[int | None]) -> Plan:
         Of series at a few moments; None where the server could not count.
     """
     series = max((count for count in counts if count is not None), default=None)
-    needed = -(-window.points // MAX_POINTS)
+    fewest = -(-window.points // MAX_POINTS)
     useful = -(-(series or 0) * window.points // _PIECE_SAMPLES)
-    return Plan(series, window.points, max(needed, min(useful, window.points // _FEWEST_POINTS)))
+    return Plan(series, window.points, max(fewest, min(useful, window.points // _FEWEST_POINTS)))
+
+
+def needed(window: Window, *, budget: int) -> bool:
+    """Tell whether a fetch has to be planned first."""
+    return window.points >= PLANNED_FROM or window.points * _USUAL_SERIES > budget
 
 
 def check(found: Plan, window: Window, *, budget: int, promql: str) -> None:
@@ -68,11 +77,15 @@ def check(found: Plan, window: Window, *, budget: int, promql: str) -> None:
     BudgetExceeded
         With what to do about it.
     """
-    if found.samples is None or found.samples <= budget:
+    if found.series is None or found.samples is None or found.samples <= budget:
         return
-    longer = window.step * (found.samples / budget)
+    # Aligned to another step, a window has at most two points more than steps in its length.
+    steps = budget // found.series - 2
+    longer = timedelta(seconds=math.ceil(window.length / max(steps, 1) / timedelta(seconds=1)))
+    helps = steps > 0 and longer <= window.length
+    advice = f"a step of {longer.total_seconds():.0f}s or more, a shorter window, " * helps
     raise BudgetExceeded(
         f"about {found.series:,} series at {found.points:,} points are {found.samples:,} samples,"
-        f" more than the budget of {budget:,}: take a step of {longer.total_seconds():.0f}s or"
-        f" more, a shorter window, narrower matchers, or aggregate (query: {shortened(promql)})"
+        f" more than the budget of {budget:,}: take {advice}narrower matchers, or aggregate"
+        f" (query: {shortened(promql)})"
     )

@@ -172,7 +172,7 @@ class Transport:
                     self._get_only = True
                     return self._attempt(path, params, query=query, form=False)
                 return self._read(reply, query=query)
-        except (OSError, UnicodeError, BrokenBodyError) as problem:
+        except (OSError, ValueError) as problem:
             return self._broken(problem, asked)
 
     def _broken(self, problem: Exception, asked: str) -> tuple[Exception, float | None]:
@@ -194,12 +194,12 @@ class Transport:
             through = " through the proxy" if isinstance(problem, http.ProxyError) else ""
             where = f"{self.base}{through}"
             return ServerUnavailable(f"cannot reach {where}: {cause}; {hint}{asked}"), 0.0
-        if isinstance(problem, (http.InvalidHeader, UnicodeError)):
+        if isinstance(problem, (http.InvalidHeader, UnicodeError)) or "header" in cause:
             # Not the cause: it quotes the value, which may be a secret.
             names = ", ".join([*self.headers, "X-Scope-OrgID"])
             hint = f"a header holds what HTTP does not allow; look at {names}"
             return AccessDenied(f"cannot ask {self.base}: {hint}"), None
-        if not isinstance(problem, http.RequestException):
+        if not isinstance(problem, (http.RequestException, ValueError)):
             hint = "mend ca_file, client_cert or client_key"
             return AccessDenied(f"cannot ask {self.base}: {cause}; {hint}"), None
         return ServerUnavailable(f"cannot ask {self.base}: {cause}{asked}"), None

@@ -30,8 +30,8 @@ def as_upstream(answer: Answer) -> Any:
     Returns
     -------
     pandas.DataFrame, pandas.Series, numpy.float64 or list
-        A matrix, vector, scalar or string. Upstream 0.3.3 fails on every scalar, since it takes
-        the pair of time and value for a number; here it is the value. Where upstream fails on
+        A matrix, vector, scalar or string. Upstream 0.3.3 means a scalar to be a number, but
+        gives an array of its time and its value; here it is the value. Where upstream fails on
         native histograms, they are left out.
     """
     kind = answer.data.get("resultType")
