@@ -3,39 +3,21 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import timedelta
 from typing import TYPE_CHECKING
 
-import numpy as np
 import pandas as pd
 
-from cilium_analysis import counters, frames, nodes
+from cilium_analysis import counters, frames
 from cilium_analysis.errors import BudgetExceeded
-from cilium_analysis.queries import Query, parse_matchers
+from cilium_analysis.queries import Query
+from cilium_analysis.topics import loading
+from cilium_analysis.topics.parties import CONTEXT
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from cilium_analysis.source import Source
     from cilium_analysis.window import Window
-
-#: Labels that Hubble's options sourceContext, destinationContext and labelsContext can add
-#: (pkg/hubble/metrics/api/context.go).
-CONTEXT_LABELS = (
-    "source",
-    "source_namespace",
-    "source_workload",
-    "source_app",
-    "source_pod",
-    "source_ip",
-    "destination",
-    "destination_namespace",
-    "destination_workload",
-    "destination_app",
-    "destination_pod",
-    "destination_ip",
-    "traffic_direction",
-)
 
 QUERIES: Mapping[str, Query] = {
     # The highest value in each step: nothing is lost that was counted before a reset within it.
@@ -52,16 +34,12 @@ QUERIES: Mapping[str, Query] = {
         "when each agent started; no value while it was not scraped",
     ),
     "hubble": Query(
-        "max by (cluster, instance, node, protocol, reason, " + ", ".join(CONTEXT_LABELS) + ")"
+        "max by (cluster, instance, node, protocol, reason, " + CONTEXT + ")"
         " (max_over_time(hubble_drop_total{<match>}[<range>]))",
         "events",
         "drop events seen by Hubble",
     ),
 }
-
-#: Counters are read from so long before the window on, so that a series which begins in the
-#: window is known not to have been there before.
-LEAD = timedelta(minutes=5)
 
 
 @dataclass(frozen=True)
@@ -137,7 +115,6 @@ def load(source: Source, window: Window, baseline: Window, *, match: str = "") -
     now = _span(source, window, match=match)
     then = _span(source, baseline, match=match)
     hubble, refused = _hubble(source, window, match=match)
-    warnings = {text for record in source.journal[began:] for text in record.warnings}
     return Drops(
         source=source.name,
         window=window,
@@ -149,44 +126,24 @@ def load(source: Source, window: Window, baseline: Window, *, match: str = "") -
         events=now.events,
         restarts=_restarts(now.agents, window),
         hubble=hubble,
-        warnings=tuple(sorted(warnings)),
+        warnings=loading.warnings(source, began),
         hubble_refused=refused,
     )
 
 
-def _fetch(source: Source, name: str, window: Window, *, match: str) -> pd.DataFrame:
-    """Ask one of the queries from `LEAD` before the window on; every step is a row."""
-    matchers = parse_matchers(match)
-    wide = _lead(window)
-    frame = source.range(QUERIES[name].render(match=matchers, step=window.step), wide)
-    known = nodes.names(source, window, match=matchers) if nodes.unnamed(frame) else {}
-    return nodes.resolve(frame, names=known).reindex(_grid(wide, frame.index))
-
-
-def _lead(window: Window) -> Window:
-    return window.extended(before=-(-LEAD // window.step) * window.step)
-
-
-def _grid(window: Window, answered: pd.Index) -> pd.DatetimeIndex:
-    """Give all times of the window, in the phase of the answer: some servers move the start."""
-    step = round(window.step.total_seconds() * 1000)
-    begin = round(window.start.timestamp() * 1000)
-    if len(answered):
-        begin += (round(answered[0].timestamp() * 1000) - begin) % step
-    return frames.time_index(begin + step * np.arange(window.points, dtype=np.int64))
-
-
 def _span(source: Source, window: Window, *, match: str) -> _Span:
-    agents = frames.with_levels(_fetch(source, "agents", window, match=match), ["node"])
-    values = _fetch(source, "drops", window, match=match)
+    agents = frames.with_levels(
+        loading.fetch(source, QUERIES["agents"], window, match=match), ["node"]
+    )
+    values = loading.fetch(source, QUERIES["drops"], window, match=match)
     values = frames.with_levels(values, ["direction", "node", "reason"])
     reading = counters.read(values, scraped=agents if agents.shape[1] else None)
     events = reading.events
     inside = (events["time"] > window.start) & (events["time"] <= window.end)
     return _Span(
-        frames.between(reading.increase, window.start, window.end),
+        loading.inside(reading.increase, window),
         events[inside].reset_index(drop=True),
-        frames.between(agents, window.start, window.end),
+        loading.inside(agents, window),
     )
 
 
@@ -200,11 +157,11 @@ def _by_node(agents: pd.DataFrame) -> pd.DataFrame:
 def _hubble(source: Source, window: Window, *, match: str) -> tuple[pd.DataFrame, bool]:
     """Read Hubble's events; they are not worth more than the budget of samples allows."""
     try:
-        values = _fetch(source, "hubble", window, match=match)
+        values = loading.fetch(source, QUERIES["hubble"], window, match=match)
     except BudgetExceeded:
         return frames.empty(["reason"]), True
     grown = counters.increase(values, pinned=False)
-    return frames.between(grown, window.start, window.end), False
+    return loading.inside(grown, window), False
 
 
 def _restarts(agents: pd.DataFrame, window: Window) -> pd.DataFrame:

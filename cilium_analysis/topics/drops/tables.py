@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 
 from cilium_analysis import frames
+from cilium_analysis.topics.parties import column, name_parties
 from cilium_analysis.topics.reasons import explain, from_hubble
 
 if TYPE_CHECKING:
@@ -174,38 +175,8 @@ def parties(hubble: pd.DataFrame) -> pd.DataFrame:
         Label frame with ``node``, ``reason`` (as the datapath spells it), ``protocol``,
         ``source``, ``destination``; an end that no label names is ``""``.
     """
-    table = frames.labels(hubble)
-    cells = {
-        "node": _column(table, "node"),
-        "reason": [from_hubble(name) for name in _column(table, "reason")],
-        "protocol": _column(table, "protocol"),
-        "source": _party(table, "source"),
-        "destination": _party(table, "destination"),
-    }
-    renamed = hubble.copy(deep=False)
-    renamed.columns = pd.MultiIndex.from_arrays(
-        [cells[name] for name in sorted(cells)], names=sorted(cells)
-    )
-    return frames.group(renamed, sorted(cells))
-
-
-def _column(table: pd.DataFrame, name: str) -> list[str]:
-    return [str(value) for value in table[name]] if name in table else [""] * len(table)
-
-
-def _party(table: pd.DataFrame, side: str) -> list[str]:
-    """Name one end: workload or app within its namespace, else whatever context there is."""
-    spaces = _column(table, f"{side}_namespace")
-    names = [
-        next((name for name in row if name), "")
-        for row in zip(
-            *(_column(table, f"{side}_{part}") for part in ("workload", "app", "pod", "ip")),
-            strict=True,
-        )
-    ]
-    joined = ["/".join(part for part in pair if part) for pair in zip(spaces, names, strict=True)]
-    contexts = _column(table, side)
-    return [whole or context for whole, context in zip(joined, contexts, strict=True)]
+    spelled = [from_hubble(name) for name in column(frames.labels(hubble), "reason")]
+    return name_parties(frames.relabel(hubble, "reason", spelled), ("node", "reason", "protocol"))
 
 
 def notes(data: Drops) -> list[str]:

@@ -1,0 +1,72 @@
+"""How topics ask: from before the window on, on its grid of times, with the nodes named."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from cilium_analysis import frames, nodes
+from cilium_analysis.queries import parse_matchers
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from cilium_analysis.queries import Query
+    from cilium_analysis.source import Source
+    from cilium_analysis.window import Window
+
+#: Counters are read from so long before the window on, so that a series which begins in the
+#: window is known not to have been there before.
+LEAD = timedelta(minutes=5)
+
+
+def fetch(source: Source, query: Query, window: Window, *, match: str) -> pd.DataFrame:
+    """Ask a query from `LEAD` before the window on.
+
+    Parameters
+    ----------
+    source
+        What answers.
+    query
+        Its answer keeps the labels of `cilium_analysis.nodes.NODE_LABELS`.
+    window
+        What it is about.
+    match
+        Label matchers of the user.
+
+    Returns
+    -------
+    pandas.DataFrame
+        Label frame with ``node``; every step of the wider window is a row.
+    """
+    matchers = parse_matchers(match)
+    wide = led(window)
+    frame = source.range(query.render(match=matchers, step=window.step), wide)
+    known = nodes.names(source, window, match=matchers) if nodes.unnamed(frame) else {}
+    return nodes.resolve(frame, names=known).reindex(_grid(wide, frame.index))
+
+
+def led(window: Window) -> Window:
+    """Give the window with `LEAD` before it, in whole steps."""
+    return window.extended(before=-(-LEAD // window.step) * window.step)
+
+
+def _grid(window: Window, answered: pd.Index) -> pd.DatetimeIndex:
+    """Give all times of the window, in the phase of the answer: some servers move the start."""
+    step = round(window.step.total_seconds() * 1000)
+    begin = round(window.start.timestamp() * 1000)
+    if len(answered):
+        begin += (round(answered[0].timestamp() * 1000) - begin) % step
+    return frames.time_index(begin + step * np.arange(window.points, dtype=np.int64))
+
+
+def inside(frame: pd.DataFrame, window: Window) -> pd.DataFrame:
+    """Cut off what was asked from before the window; a row is what happened up to its time."""
+    return frames.between(frame, window.start, window.end)
+
+
+def warnings(source: Source, began: int) -> tuple[str, ...]:
+    """Collect what the server said since its journal had so many records, each thing once."""
+    return tuple(sorted({text for record in source.journal[began:] for text in record.warnings}))
