@@ -5,7 +5,7 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from cilium_analysis.bundle import Recorder
+from cilium_analysis.bundle import Bundle, Recorder
 from cilium_analysis.errors import ParameterError, suggest
 
 if TYPE_CHECKING:
@@ -15,7 +15,10 @@ if TYPE_CHECKING:
     from cilium_analysis.source import Source
     from cilium_analysis.window import Window
 
-_MODULES = {"drop_reasons": "cilium_analysis.topics.drops"}
+_MODULES = {
+    "drop_reasons": "cilium_analysis.topics.drops",
+    "http_status": "cilium_analysis.topics.http",
+}
 
 #: Topics by the names of their notebooks.
 TOPICS = tuple(_MODULES)
@@ -33,6 +36,19 @@ def check_topics(topics: Sequence[str]) -> tuple[str, ...]:
         if topic not in TOPICS:
             raise ParameterError(f"unknown topic {topic!r}: {suggest(topic, TOPICS)}")
     return tuple(dict.fromkeys(topics)) or TOPICS
+
+
+def choose_topics(topics: Sequence[str], source: Source) -> tuple[str, ...]:
+    """Give the topics that are meant; none named means all that a source can answer.
+
+    Raises
+    ------
+    ParameterError
+        If there is no such topic.
+    """
+    if topics or not isinstance(source, Bundle):
+        return check_topics(topics)
+    return tuple(topic for topic in TOPICS if topic in source.topics) or TOPICS
 
 
 def load(topic: str, source: Source, window: Window, baseline: Window, *, match: str = "") -> Any:
@@ -66,7 +82,7 @@ def capture(
     window, baseline
         With the same step.
     topics
-        Names of `TOPICS`.
+        Names of `TOPICS`; none means all that the source can answer.
     match
         Label matchers that narrow every query.
     directory
@@ -81,7 +97,7 @@ def capture(
     PrometheusError, BundleError
         If the source does not answer; nothing is left behind then.
     """
-    chosen = check_topics(topics)
-    with Recorder(source, directory, window=window, baseline=baseline) as recorder:
+    chosen = choose_topics(topics, source)
+    with Recorder(source, directory, window=window, baseline=baseline, topics=chosen) as recorder:
         for topic in chosen:
             load(topic, recorder, window, baseline, match=match)

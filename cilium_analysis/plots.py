@@ -274,3 +274,50 @@ def _nothing(ax: Axes, text: str) -> Axes:
     ax.set_axis_off()
     ax.text(0.5, 0.5, plain(text), ha="center", va="center", color="#666666", style="italic")
     return ax
+
+
+def lines(
+    frame: pd.DataFrame,
+    *,
+    timezone: str = "UTC",
+    unit: str = "",
+    most: int = 7,
+    ax: Axes | None = None,
+) -> Axes:
+    """Draw several quantities over time; a gap in the data stays a gap.
+
+    Parameters
+    ----------
+    frame
+        Rows are times, columns the quantities, by name.
+    timezone
+        In which the reader reads times.
+    unit
+        Of the values, for the y axis.
+    most
+        Quantities to draw, those with the highest peaks; the legend says how many are not.
+    ax
+        Where to draw.
+    """
+    ax = _axes(ax, (10, 3.2))
+    peaks = frame.max().dropna().sort_values(ascending=False, kind="stable")
+    if not len(peaks):
+        return _nothing(ax, "Nothing in this window")
+    styles = ("-", "--", "-.", ":")
+    for place, name in enumerate(peaks.index[:most]):
+        ax.plot(
+            mdates.date2num(frame.index.to_numpy()),
+            frame[name].to_numpy(dtype="float64"),
+            label=plain(name),
+            color=PALETTE[place % len(PALETTE)],
+            linestyle=styles[place % len(styles)],
+            linewidth=1.6,
+        )
+    _tidy(ax)
+    ax.set_ylabel(plain(unit))
+    ax.margins(x=0)
+    ax.set_ylim(bottom=min(0.0, float(frame.min().min())))
+    left_out = len(peaks) - most
+    title = f"and {left_out} more below" if left_out > 0 else None
+    ax.legend(loc="upper left", frameon=False, fontsize="small", title=title)
+    return time_axis(ax, timezone=timezone)

@@ -59,7 +59,7 @@ def record(target: Path) -> None:
         try:
             source = Sample(connect(servers("sample", "prometheus-2").url))
             first = WINDOW.baseline(BASELINES[0])
-            with Recorder(source, target, window=WINDOW, baseline=first) as recorder:
+            with Recorder(source, target, window=WINDOW, baseline=first, topics=TOPICS) as recorder:
                 for name in BASELINES:
                     for topic in TOPICS:
                         load(topic, recorder, WINDOW, WINDOW.baseline(name))

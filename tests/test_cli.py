@@ -20,6 +20,7 @@ import pytest
 
 from cilium_analysis import __version__, connect
 from cilium_analysis.bundle import Bundle
+from cilium_analysis.capture import TOPICS
 from cilium_analysis.cli import main
 from cilium_analysis.connection import sample_directory
 from cilium_analysis.topics import drops
@@ -32,6 +33,9 @@ PROGRAM = [
     "-c",
     "import sys; from cilium_analysis.cli import main; sys.exit(main())",
 ]
+
+
+REPORT = ["report", "--source", "sample"]
 
 
 @pytest.fixture(autouse=True)
@@ -83,19 +87,31 @@ def test_the_demo_reports_on_the_sample(capsys: pytest.CaptureFixture[str]) -> N
     assert Path(page).is_file()
     assert err.splitlines() == [
         "cilium-analysis: Reading sample (a simulated cluster, Cilium 1.15.2)",
-        "cilium-analysis: Running drop_reasons",
+        f"cilium-analysis: Running {', '.join(TOPICS)}",
     ]
+    run = json.loads((Path(page).parent / "run.json").read_text())
+    assert [row["topic"] for row in run["topics"]] == list(TOPICS)
+    assert run["status"] == "complete"
 
 
 @pytest.mark.parametrize(("fail_on", "code"), [("critical", 20), ("warning", 20)])
 def test_findings_decide_the_exit_code_when_asked(fail_on: str, code: int) -> None:
-    assert main(["demo", "--fail-on", fail_on]) == code
+    assert main([*REPORT, "drop_reasons", "--fail-on", fail_on]) == code
 
 
 def test_a_quiet_window_is_fine_whatever_is_asked(capsys: pytest.CaptureFixture[str]) -> None:
     quiet = ["--start", "2026-03-21T08:00Z", "--end", "2026-03-21T08:50Z", "--step", "30s"]
     baseline = ["--baseline", "2026-03-21T06:00Z/2026-03-21T08:00Z"]
-    command = ["report", "--source", "sample", *quiet, *baseline, "--fail-on", "warning"]
+    command = [
+        "report",
+        "drop_reasons",
+        "--source",
+        "sample",
+        *quiet,
+        *baseline,
+        "--fail-on",
+        "warning",
+    ]
     assert main(command) == 0
     assert "Nothing unusual." in capsys.readouterr().out
 
@@ -120,8 +136,10 @@ def test_a_report_on_a_live_server_finds_what_the_topic_finds(
 def test_capture_then_report_offline(cluster_server: Serve) -> None:
     served = cluster_server("sample")
     times = ["--start", "2026-03-21T08:00Z", "--end", "2026-03-21T10:00Z", "--step", "30s"]
-    assert main(["capture", "--source", served.url, *times, "--output", "kept"]) == 0
-    assert main(["report", "--source", served.url, *times, "--output", "live"]) == 0
+    assert (
+        main(["capture", "drop_reasons", "--source", served.url, *times, "--output", "kept"]) == 0
+    )
+    assert main(["report", "drop_reasons", "--source", served.url, *times, "--output", "live"]) == 0
     assert main(["report", "--source", "kept", "--output", "offline"]) == 0
     live, offline = (next(Path(name).glob("*/findings.json")) for name in ("live", "offline"))
     assert live.read_bytes() == offline.read_bytes()
@@ -161,7 +179,6 @@ def test_help_loads_nothing_heavy() -> None:
 
 # Bad input: one line, exit 2, nothing written
 
-REPORT = ["report", "--source", "sample"]
 BAD = {
     "no command": ([], "required: COMMAND"),
     "unknown command": (["repot"], "invalid choice: 'repot'"),

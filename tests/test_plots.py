@@ -120,3 +120,23 @@ def test_text_from_labels_cannot_break_a_plot() -> None:
 )
 def test_numbers_are_short(value: float, text: str) -> None:
     assert plots.short(value) == text
+
+
+def test_lines_keep_gaps_and_draw_the_highest_first() -> None:
+    index = pd.date_range("2026-03-21 08:00", periods=4, freq="30s", tz="UTC")
+    frame = pd.DataFrame(
+        {f"n{i}": [1.0 * i, np.nan, 2.0 * i, 0.0] for i in range(1, 10)}, index=index
+    )
+    ax = plots.lines(frame, unit="endpoints", most=3)
+    assert [line.get_label() for line in ax.get_lines()] == ["n9", "n8", "n7"]
+    assert np.isnan(np.asarray(ax.get_lines()[0].get_ydata())[1])
+    assert len({line.get_linestyle() for line in ax.get_lines()}) == 3
+    legend = ax.get_legend()
+    assert legend is not None
+    assert legend.get_title().get_text() == "and 6 more below"
+    assert ax.get_ylabel() == "endpoints"
+
+
+def test_lines_of_nothing_say_so() -> None:
+    ax = plots.lines(pd.DataFrame(index=pd.DatetimeIndex([], tz="UTC")))
+    assert [text.get_text() for text in ax.texts] == ["Nothing in this window"]

@@ -35,12 +35,17 @@ if TYPE_CHECKING:
     import pandas as pd
 
 HOSTILE = "<script>alert(1)</script>\"'><img src=x onerror=alert(2)>"
+TOPIC = ("drop_reasons",)
 WINDOW = Window.parse("2026-03-21T08:00Z", "2026-03-21T10:00Z", step="30s")
 
 
 @pytest.fixture(scope="module")
 def sample_run(tmp_path_factory: pytest.TempPathFactory) -> Run:
-    return report(ask(source="sample", baseline=""), directory=tmp_path_factory.mktemp("reports"))
+    return report(
+        ask(source="sample", baseline=""),
+        topics=TOPIC,
+        directory=tmp_path_factory.mktemp("reports"),
+    )
 
 
 class Elements(HTMLParser):
@@ -187,6 +192,7 @@ def test_code_is_shown_when_asked_for(tmp_path: Path) -> None:
     mine = notebook(tmp_path / "mine", "print('seen ' + source)")
     run = report(
         ask(source="sample", baseline=""),
+        topics=TOPIC,
         directory=tmp_path / "out",
         notebooks=mine,
         show_code=True,
@@ -213,7 +219,9 @@ LABELS = "reason direction node instance"
 
 
 def test_names_from_the_cluster_stay_text(hostile_source: MemorySource, tmp_path: Path) -> None:
-    run = report(Question(hostile_source, WINDOW, WINDOW.baseline()), directory=tmp_path)
+    run = report(
+        Question(hostile_source, WINDOW, WINDOW.baseline()), topics=TOPIC, directory=tmp_path
+    )
     assert any(HOSTILE in row["title"] for row in run.findings["findings"])
     for page in [*pages(run.directory), *pages(tmp_path)]:
         elements = Elements(page)
@@ -229,7 +237,7 @@ def test_the_list_of_runs_escapes_and_skips_what_is_not_a_run(
     for name, text in {"broken": "{", "later": '{"schema": "cilium-analysis/run/9"}'}.items():
         (tmp_path / name).mkdir()
         (tmp_path / name / "run.json").write_text(text)
-    run = report(ask(source="sample", baseline=""), directory=tmp_path, notebooks=None)
+    run = report(ask(source="sample", baseline=""), topics=TOPIC, directory=tmp_path)
     listed = Elements((tmp_path / "index.html").read_text()).named("a")
     assert {a["href"].split("/")[0] for a in listed} == {"#main", run.directory.name}
     forged = sample_run.summary | {"name": HOSTILE, "source": HOSTILE}
@@ -265,7 +273,10 @@ def test_nothing_runs_when_a_notebook_lacks_a_parameter(tmp_path: Path) -> None:
     source = MemorySource()
     with pytest.raises(ParameterError, match="no parameter 'start'"):
         report(
-            Question(source, WINDOW, WINDOW.baseline()), directory=tmp_path / "o", notebooks=mine
+            Question(source, WINDOW, WINDOW.baseline()),
+            topics=TOPIC,
+            directory=tmp_path / "o",
+            notebooks=mine,
         )
     assert not source.journal
     assert not (tmp_path / "o").exists()
@@ -276,7 +287,9 @@ def test_nothing_runs_when_a_notebook_lacks_a_parameter(tmp_path: Path) -> None:
 
 def failing(tmp_path: Path, *code: str) -> Run:
     mine = notebook(tmp_path / "mine", *code)
-    return report(ask(source="sample", baseline=""), directory=tmp_path / "out", notebooks=mine)
+    return report(
+        ask(source="sample", baseline=""), topics=TOPIC, directory=tmp_path / "out", notebooks=mine
+    )
 
 
 def test_a_notebook_that_fails_is_kept_as_evidence(tmp_path: Path) -> None:
@@ -328,7 +341,9 @@ def test_kernels_see_no_credentials_and_no_profile(
 def test_a_source_that_dies_leaves_nothing_behind(tmp_path: Path) -> None:
     source = MemorySource(error=ServerUnavailable("it went away"))
     with pytest.raises(ServerUnavailable, match="it went away"):
-        report(Question(source, WINDOW, WINDOW.baseline()), directory=tmp_path / "out")
+        report(
+            Question(source, WINDOW, WINDOW.baseline()), topics=TOPIC, directory=tmp_path / "out"
+        )
     assert list((tmp_path / "out").iterdir()) == []
 
 
@@ -336,7 +351,9 @@ def test_an_output_that_cannot_be_written_is_refused_first(tmp_path: Path) -> No
     (tmp_path / "out").write_text("a file")
     source = MemorySource()
     with pytest.raises(OutputError, match="cannot write to"):
-        report(Question(source, WINDOW, WINDOW.baseline()), directory=tmp_path / "out")
+        report(
+            Question(source, WINDOW, WINDOW.baseline()), topics=TOPIC, directory=tmp_path / "out"
+        )
     assert not source.journal
 
 
@@ -349,7 +366,12 @@ from cilium_analysis.report import report
 _prepare_process()
 out, notebooks = map(Path, sys.argv[1:])
 try:
-    report(ask(source="sample", baseline=""), directory=out, notebooks=notebooks)
+    report(
+        ask(source="sample", baseline=""),
+        topics=["drop_reasons"],
+        directory=out,
+        notebooks=notebooks,
+    )
 except KeyboardInterrupt:
     sys.exit(130)
 """

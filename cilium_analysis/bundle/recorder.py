@@ -15,7 +15,7 @@ from cilium_analysis.errors import BudgetExceeded, OutputError, PrometheusError,
 from cilium_analysis.source import Record, iso, window_as_json
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
     from pathlib import Path
     from types import TracebackType
 
@@ -39,6 +39,8 @@ class Recorder:
         Of the bundle; must not exist.
     window, baseline
         What the bundle is about, for those who read it.
+    topics
+        Whose questions it answers.
 
     Raises
     ------
@@ -47,12 +49,19 @@ class Recorder:
     """
 
     def __init__(
-        self, source: Source, directory: Path, *, window: Window, baseline: Window | None = None
+        self,
+        source: Source,
+        directory: Path,
+        *,
+        window: Window,
+        baseline: Window | None = None,
+        topics: Sequence[str] = (),
     ) -> None:
         self._source = source
         self._directory = directory
         self._window = window
         self._baseline = baseline
+        self._topics = list(topics)
         self._answers: list[dict[str, Any]] = []
         if directory.exists():
             raise OutputError(f"{directory} exists already: choose another directory")
@@ -138,6 +147,7 @@ class Recorder:
             "window": window_as_json(self._window),
             "timezone": self._window.timezone,
             "baseline": window_as_json(self._baseline) if self._baseline else None,
+            "topics": self._topics,
             "versions": versions(),
             "answers": self._answers,
         }

@@ -66,6 +66,11 @@ class Bundle:
         stored = self.manifest["baseline"]
         return manifests.window(stored, timezone=self.window.timezone) if stored else None
 
+    @property
+    def topics(self) -> tuple[str, ...]:
+        """Whose questions it answers, as far as it says so."""
+        return tuple(str(topic) for topic in self.manifest.get("topics", ()))
+
     def range(self, promql: str, window: Window) -> pd.DataFrame:
         """Answer a range query from the recorded answers.
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from cilium_analysis import findings
 from cilium_analysis.bundle import Bundle
-from cilium_analysis.capture import capture, check_topics
+from cilium_analysis.capture import capture, choose_topics
 from cilium_analysis.findings import Severity
 from cilium_analysis.report import html, output
 from cilium_analysis.report.execute import Executed, execute
@@ -75,7 +75,7 @@ def report(
     question
         Where to look, and when.
     topics
-        Names of notebooks; none means all.
+        Names of notebooks; none means all that the source can answer.
     directory
         Of all runs; this one becomes a directory in it, with ``index.html``, a notebook and a
         page per topic, ``findings.json``, ``run.json`` and the bundle.
@@ -102,7 +102,7 @@ def report(
     PrometheusError
         If the source does not answer; nothing is left behind then.
     """
-    chosen = check_topics(topics)
+    chosen = choose_topics(topics, question.source)
     parameters = _parameters(question)
     files = [(notebooks or notebook_directory()) / f"{topic}.ipynb" for topic in chosen]
     for file in files:

@@ -8,18 +8,27 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from cilium_analysis import frames, nodes
-from cilium_analysis.queries import parse_matchers
+from cilium_analysis.queries import Query, parse_matchers
 
 if TYPE_CHECKING:
     import pandas as pd
 
-    from cilium_analysis.queries import Query
     from cilium_analysis.source import Source
     from cilium_analysis.window import Window
 
 #: Counters are read from so long before the window on, so that a series which begins in the
 #: window is known not to have been there before.
 LEAD = timedelta(minutes=5)
+
+
+#: Hubble has a registry of its own, without the start time of its process; but each of its
+#: targets has an ``up`` (9965 is ``hubble.metrics.port``).
+HUBBLE_TARGETS = Query(
+    "max by (cluster, instance, node)"
+    ' (max_over_time(up{instance=~".+:9965",<match>}[<range>])) == 1',
+    "1",
+    "which Hubble servers were scraped",
+)
 
 
 def fetch(source: Source, query: Query, window: Window, *, match: str) -> pd.DataFrame:
@@ -46,6 +55,18 @@ def fetch(source: Source, query: Query, window: Window, *, match: str) -> pd.Dat
     frame = source.range(query.render(match=matchers, step=window.step), wide)
     known = nodes.names(source, window, match=matchers) if nodes.unnamed(frame) else {}
     return nodes.resolve(frame, names=known).reindex(_grid(wide, frame.index))
+
+
+def hubble_targets(source: Source, window: Window, *, match: str) -> pd.DataFrame | None:
+    """Ask when each node's Hubble was scraped, for `cilium_analysis.counters.increase`.
+
+    Returns
+    -------
+    pandas.DataFrame or None
+        Label frame (``node``) from `LEAD` before the window on; None if nothing tells.
+    """
+    found = fetch(source, HUBBLE_TARGETS, window, match=match)
+    return frames.with_levels(found, ["node"]) if found.shape[1] else None
 
 
 def led(window: Window) -> Window:

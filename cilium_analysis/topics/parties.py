@@ -8,10 +8,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import pandas as pd
+
 from cilium_analysis import frames
 
 if TYPE_CHECKING:
-    import pandas as pd
+    from collections.abc import Mapping
 
 CONTEXT_LABELS = (
     "source",
@@ -52,6 +54,22 @@ def name_parties(frame: pd.DataFrame, keep: tuple[str, ...]) -> pd.DataFrame:
     named = frames.relabel(frame, "source", party(table, "source"))
     named = frames.relabel(named, "destination", party(table, "destination"))
     return frames.group(named, [*keep, "source", "destination"])
+
+
+def swapped(frame: pd.DataFrame) -> pd.DataFrame:
+    """Give a frame with source and destination exchanged, as for what answers are counted by."""
+    turned = {"source": "destination", "destination": "source"}
+    names = [_turned(str(name), turned) for name in frame.columns.names]
+    table = frames.labels(frame)
+    table.columns = pd.Index(names)
+    result = frame.copy(deep=False)
+    result.columns = pd.MultiIndex.from_frame(table[sorted(names)])
+    return result
+
+
+def _turned(name: str, turned: Mapping[str, str]) -> str:
+    side, mark, rest = name.partition("_")
+    return turned.get(side, side) + mark + rest
 
 
 def column(table: pd.DataFrame, name: str) -> list[str]:

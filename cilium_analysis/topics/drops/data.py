@@ -160,7 +160,8 @@ def _hubble(source: Source, window: Window, *, match: str) -> tuple[pd.DataFrame
         values = loading.fetch(source, QUERIES["hubble"], window, match=match)
     except BudgetExceeded:
         return frames.empty(["reason"]), True
-    grown = counters.increase(values, pinned=False)
+    targets = loading.hubble_targets(source, window, match=match)
+    grown = counters.increase(values, scraped=targets, pinned=False)
     return loading.inside(grown, window), False
 
 

@@ -1,0 +1,32 @@
+"""HTTP: requests by status, who asks whom, errors, denials and durations against the baseline.
+
+Hubble sees HTTP only where a layer 7 policy sends it through the proxy.
+"""
+
+from cilium_analysis.topics.http.data import QUERIES, Http, load
+from cilium_analysis.topics.http.findings import findings
+from cilium_analysis.topics.http.tables import (
+    by_destination,
+    by_status,
+    changes,
+    failures,
+    forbidden,
+    latency,
+    notes,
+    rates,
+)
+
+__all__ = [
+    "QUERIES",
+    "Http",
+    "by_destination",
+    "by_status",
+    "changes",
+    "failures",
+    "findings",
+    "forbidden",
+    "latency",
+    "load",
+    "notes",
+    "rates",
+]

@@ -1,0 +1,274 @@
+"""What the question about HTTP is answered from: queries as data, and their frames.
+
+Hubble's metrics ``http`` (v1) and ``httpV2`` share names but not meanings
+(pkg/hubble/metrics/http/handler.go): v2 counts a request when it is answered, with its status; v1
+counts requests without a status, and responses apart, from the server's point of view, so that
+source and destination are swapped. Here both become the same: requests answered, by status, from
+their client to their server.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import pandas as pd
+
+from cilium_analysis import counters, frames
+from cilium_analysis.errors import BudgetExceeded
+from cilium_analysis.queries import Query
+from cilium_analysis.topics import loading
+from cilium_analysis.topics.parties import CONTEXT, name_parties, swapped
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from cilium_analysis.source import Source
+    from cilium_analysis.window import Window
+
+QUERIES: Mapping[str, Query] = {
+    "requests": Query(
+        f"max by (cluster, instance, method, node, reporter, status, {CONTEXT})"
+        " (max_over_time(hubble_http_requests_total{<match>}[<range>]))",
+        "requests",
+        "HTTP requests; with a status (httpV2) those answered",
+    ),
+    "responses": Query(
+        f"max by (cluster, instance, method, node, reporter, status, {CONTEXT})"
+        " (max_over_time(hubble_http_responses_total{<match>}[<range>]))",
+        "responses",
+        "HTTP responses, with source and destination swapped (http, v1)",
+    ),
+    "durations": Query(
+        f"max by (cluster, instance, le, method, node, reporter, {CONTEXT})"
+        " (max_over_time(hubble_http_request_duration_seconds_bucket{<match>}[<range>]))",
+        "requests",
+        "HTTP requests answered within so many seconds",
+    ),
+    "refused": Query(
+        f"max by (cluster, instance, node, {CONTEXT})"
+        " (max_over_time(hubble_drop_total"
+        '{protocol="HTTP",reason="DROP_REASON_UNKNOWN",<match>}[<range>]))',
+        "requests",
+        "requests that a layer 7 policy denied, as Hubble saw them",
+    ),
+    # Up to Cilium 1.14.5 there is no proxy_type, and DNS is among them.
+    "proxy": Query(
+        "max by (cluster, instance, node, rule)"
+        ' (max_over_time(cilium_policy_l7_total{proxy_type!="fqdn",<match>}[<range>]))',
+        "requests",
+        "layer 7 requests that the proxy received, forwarded, denied or could not parse",
+    ),
+}
+KEYS = ("source", "destination", "method", "status")
+
+
+@dataclass(frozen=True)
+class Http:
+    """Everything about the HTTP requests in a window and its baseline.
+
+    Parameters
+    ----------
+    source
+        Name of the source.
+    window, baseline
+        What is looked at, and what it is compared with.
+    counts, usual
+        Label frames (``destination``, ``method``, ``node``, ``source``, ``status``) of requests
+        answered per step [requests], in the window and in the baseline, as one reporter saw
+        them; the time of a row is the end of its step.
+    durations, usual_durations
+        Label frames (``destination``, ``le``, ``source``) of requests answered within ``le``
+        seconds per step.
+    refused, usual_refused
+        Label frames (``destination``, ``source``) of requests denied by policy per step.
+    proxy, usual_proxy
+        Label frames (``node``, ``rule``) of what the proxies did per step.
+    twice
+        Pairs of source and destination that both ends reported, so that one was left out.
+    warnings
+        What the server said about the answers.
+    left_out
+        What had more series than the budget allows.
+    """
+
+    source: str
+    window: Window
+    baseline: Window
+    counts: pd.DataFrame
+    usual: pd.DataFrame
+    durations: pd.DataFrame
+    usual_durations: pd.DataFrame
+    refused: pd.DataFrame
+    usual_refused: pd.DataFrame
+    proxy: pd.DataFrame
+    usual_proxy: pd.DataFrame
+    twice: tuple[tuple[str, str], ...] = ()
+    warnings: tuple[str, ...] = ()
+    left_out: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class _Span:
+    """The counters of one window, read."""
+
+    counts: pd.DataFrame
+    durations: pd.DataFrame
+    refused: pd.DataFrame
+    proxy: pd.DataFrame
+    twice: tuple[tuple[str, str], ...]
+
+
+def load(source: Source, window: Window, baseline: Window, *, match: str = "") -> Http:
+    """Fetch what the question needs.
+
+    Parameters
+    ----------
+    source
+        A server or a bundle.
+    window, baseline
+        With the same step.
+    match
+        Label matchers that narrow every query, such as ``cluster="prod"``.
+
+    Raises
+    ------
+    ParameterError
+        If the matchers cannot be read.
+    PrometheusError, BundleError
+        If the source does not answer.
+    """
+    began = len(source.journal)
+    left_out: list[str] = []
+    now = _span(source, window, match=match, left_out=left_out)
+    then = _span(source, baseline, match=match, left_out=left_out)
+    return Http(
+        source=source.name,
+        window=window,
+        baseline=baseline,
+        counts=now.counts,
+        usual=then.counts,
+        durations=now.durations,
+        usual_durations=then.durations,
+        refused=now.refused,
+        usual_refused=then.refused,
+        proxy=now.proxy,
+        usual_proxy=then.proxy,
+        twice=now.twice,
+        warnings=loading.warnings(source, began),
+        left_out=tuple(dict.fromkeys(left_out)),
+    )
+
+
+def _span(source: Source, window: Window, *, match: str, left_out: list[str]) -> _Span:
+    targets = loading.hubble_targets(source, window, match=match)
+    grown = {
+        name: _grown(source, name, window, match=match, targets=targets, left_out=left_out)
+        for name in QUERIES
+    }
+    old = _old_nodes(grown["responses"])
+    answered = _together(
+        [_with_status(grown["requests"]), swapped(grown["responses"])], (*KEYS, "node", "reporter")
+    )
+    reporters = _reporters(answered)
+    durations = _unswapped(grown["durations"], old)
+    return _Span(
+        counts=frames.group(_of_reporters(answered, reporters), [*KEYS, "node"]),
+        durations=frames.group(
+            _of_reporters(name_parties(durations, ("le", "reporter")), reporters),
+            ["source", "destination", "le"],
+        ),
+        refused=name_parties(grown["refused"], ()),
+        proxy=frames.group(grown["proxy"], ["node", "rule"]),
+        twice=_twice(answered),
+    )
+
+
+def _grown(
+    source: Source,
+    name: str,
+    window: Window,
+    *,
+    match: str,
+    targets: pd.DataFrame | None,
+    left_out: list[str],
+) -> pd.DataFrame:
+    """Read what one of the counters gained in the window."""
+    try:
+        values = loading.fetch(source, QUERIES[name], window, match=match)
+    except BudgetExceeded:
+        left_out.append(QUERIES[name].about)
+        return frames.empty()
+    return loading.inside(counters.increase(values, scraped=targets, pinned=False), window)
+
+
+def _with_status(requests: pd.DataFrame) -> pd.DataFrame:
+    """Keep what httpV2 counted; v1 has no status here, but in the responses."""
+    known = [status != "" for status in _level(requests, "status")]
+    return requests.loc[:, known]
+
+
+def _old_nodes(responses: pd.DataFrame) -> set[str]:
+    """Name the nodes whose Hubble runs ``http`` (v1)."""
+    return set(_level(responses, "node"))
+
+
+def _unswapped(durations: pd.DataFrame, old: set[str]) -> pd.DataFrame:
+    """Turn the durations of v1 round; they have no status that would tell."""
+    chosen = [node in old for node in _level(durations, "node")]
+    if not any(chosen):
+        return durations
+    turned = swapped(durations.loc[:, chosen])
+    return pd.concat([durations.loc[:, [not c for c in chosen]], turned], axis=1)
+
+
+def _together(parts: list[pd.DataFrame], keep: tuple[str, ...]) -> pd.DataFrame:
+    """Name the parties of several frames and put them side by side."""
+    others = tuple(name for name in keep if name not in ("source", "destination"))
+    named = [name_parties(part, others) for part in parts if part.shape[1]]
+    if not named:
+        return frames.empty(keep)
+    return frames.group(pd.concat(named, axis=1), keep)
+
+
+def _reporters(answered: pd.DataFrame) -> dict[tuple[str, str], str]:
+    """Choose one reporter per pair: the one that saw more; the server if both saw as much.
+
+    With layer 7 rules at both ends every request is counted at both. Each of them may have lost
+    a few, so that one within a hundredth of the other saw as much.
+    """
+    chosen = {}
+    for pair, seen in _seen(answered).items():
+        most = max(seen.values())
+        chosen[pair] = max(seen, key=lambda name: (seen[name] >= 0.99 * most, name == "server"))
+    return chosen
+
+
+def _seen(answered: pd.DataFrame) -> dict[tuple[str, str], dict[str, float]]:
+    sums = frames.group(answered, ["source", "destination", "reporter"]).sum()
+    seen: dict[tuple[str, str], dict[str, float]] = {}
+    for key, total in sums.items():
+        labels = dict(zip(sums.index.names, key, strict=True))  # type: ignore[call-overload]
+        pair = (labels["source"], labels["destination"])
+        seen.setdefault(pair, {})[labels["reporter"]] = float(total)
+    return seen
+
+
+def _twice(answered: pd.DataFrame) -> tuple[tuple[str, str], ...]:
+    found = _seen(answered)
+    return tuple(sorted(p for p, seen in found.items() if sum(n > 0 for n in seen.values()) > 1))
+
+
+def _of_reporters(frame: pd.DataFrame, chosen: Mapping[tuple[str, str], str]) -> pd.DataFrame:
+    table = frames.labels(frame).reindex(columns=["source", "destination", "reporter"])
+    keep = [
+        chosen.get((source, destination), reporter) == reporter
+        for source, destination, reporter in table.itertuples(index=False)
+    ]
+    return frame.loc[:, keep]
+
+
+def _level(frame: pd.DataFrame, name: str) -> list[str]:
+    if name not in frame.columns.names:
+        return [""] * frame.shape[1]
+    return [str(value) for value in frame.columns.get_level_values(name)]

@@ -1,0 +1,337 @@
+"""Findings about HTTP: which errors, denials and delays a person should act on."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pandas as pd
+
+from cilium_analysis import frames
+from cilium_analysis.findings import Finding, Findings, Severity
+from cilium_analysis.queries import Matcher
+from cilium_analysis.statistics.baseline import Rises, join
+from cilium_analysis.topics.http.slow import Slow, slow_stretches
+from cilium_analysis.topics.http.tables import (
+    DENIED_STATUS,
+    level,
+    made_by_policy,
+    status_class,
+    totals,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from numpy.typing import NDArray
+
+    from cilium_analysis.topics.http.data import Http
+
+#: One status, source, method or node is named when it has this share of the errors.
+NAMED_FROM = 0.8
+#: Errors are a rise only if their share of the requests rises by this factor too.
+RATIO_FACTOR = 2.0
+#: This share of the requests to a destination, for so long, and so many of them, is critical.
+CRITICAL_SHARE = 0.05
+CRITICAL_LENGTH = timedelta(minutes=2)
+CRITICAL_TOTAL = 100.0
+#: A quantile of the duration is critical from so many seconds on, if it is so many times the usual.
+CRITICAL_SECONDS = 1.0
+CRITICAL_SLOWER = 5.0
+#: Steps of a rise that were observed, below which it is doubtful.
+ENOUGH_OBSERVED = 0.98
+_RISES = Rises()
+_NEXT = {
+    "http_errors": "Look at the logs and recent rollouts of the destination, and at its own"
+    " dependencies: hubble observe --protocol http --http-status {status} --to-workload"
+    " {workload}.",
+    "http_denied": "Compare the layer 7 rules of the CiliumNetworkPolicies that select the"
+    " destination with these requests (method, path, headers): hubble observe --verdict DROPPED"
+    " --protocol http.",
+}
+
+
+@dataclass(frozen=True)
+class _Stream:
+    """Requests to one destination that went wrong in one way.
+
+    `bad` and `usual` are label frames of those requests, `whole` and `usual_whole` all requests
+    to the destination per step.
+    """
+
+    kind: str
+    destination: str
+    bad: pd.DataFrame
+    usual: pd.DataFrame
+    whole: pd.Series
+    usual_whole: pd.Series
+
+
+def findings(data: Http) -> Findings:
+    """Say what about HTTP is worth acting on.
+
+    Parameters
+    ----------
+    data
+        As from `load`.
+
+    Returns
+    -------
+    Findings
+        ``http_errors``, ``http_denied`` and ``http_latency`` for every rise above the baseline.
+        Empty when nothing is unusual, and when HTTP is not visible.
+    """
+    found = [
+        _finding(data, stream, first, last)
+        for stream in _streams(data)
+        for first, last in _rises(stream)
+    ]
+    return Findings(
+        data.source,
+        data.window,
+        data.baseline,
+        (*found, *(_late(data, slow) for slow in slow_stretches(data))),
+    )
+
+
+def _streams(data: Http) -> Iterator[_Stream]:
+    """Give what can go wrong at each destination: each status from 400 on, all 5xx as one."""
+    counts, usual = _apart(data, baseline=False), _apart(data, baseline=True)
+    for destination in sorted(set(level(counts, "destination"))):
+        there, before = (_to(frame, destination) for frame in (counts, usual))
+        wholes = there.sum(axis=1, min_count=1), before.sum(axis=1, min_count=1)
+        for kind in sorted(set(map(_kind_of, level(there, "status"))) - {""}):
+            bad, normal = (_of_kind(frame, kind) for frame in (there, before))
+            name = "http_denied" if kind == "denied" else "http_errors"
+            yield _Stream(name, destination, bad, normal, *wholes)
+
+
+def _apart(data: Http, *, baseline: bool) -> pd.DataFrame:
+    """Tell the 403s of policies from the others: they get a status of their own."""
+    counts = data.usual if baseline else data.counts
+    labels = ["source", "destination", "method", "node", "status"]
+    made = made_by_policy(data, baseline=baseline)
+    if not made.shape[1] or not counts.shape[1]:
+        return frames.group(counts, labels)
+    pairs = frames.group(made, ["source", "destination"])
+    answered = [status == DENIED_STATUS for status in level(counts, "status")]
+    forbidden = counts.loc[:, answered]
+    sums = frames.group(forbidden, ["source", "destination"])
+    share = (pairs.reindex(columns=sums.columns) / sums.where(sums > 0)).clip(0.0, 1.0).fillna(0.0)
+    keys = pd.MultiIndex.from_arrays(
+        [level(forbidden, "destination"), level(forbidden, "source")], names=sums.columns.names
+    )
+    by_policy = forbidden * share.reindex(index=forbidden.index, columns=keys).to_numpy()
+    parts = [
+        counts.loc[:, [not a for a in answered]],
+        forbidden - by_policy,
+        frames.relabel(by_policy, "status", ["denied"] * by_policy.shape[1]),
+    ]
+    return frames.group(pd.concat(parts, axis=1), labels)
+
+
+def _kind_of(status: str) -> str:
+    if status == "denied":
+        return status
+    found = status_class(status)
+    return found if found == "5xx" else status if found == "4xx" else ""
+
+
+def _of_kind(frame: pd.DataFrame, kind: str) -> pd.DataFrame:
+    return frame.loc[:, [_kind_of(status) == kind for status in level(frame, "status")]]
+
+
+def _to(frame: pd.DataFrame, destination: str) -> pd.DataFrame:
+    return frame.loc[:, [name == destination for name in level(frame, "destination")]]
+
+
+def _rises(stream: _Stream) -> list[tuple[int, int]]:
+    """Look for rises from each source and from all; keep those that are no mere rise of traffic."""
+    usual = _filled(stream.usual, stream.usual_whole)
+    found = _RISES.find(_sum(stream.bad), _sum(usual))
+    for source in sorted(set(level(stream.bad, "source"))):
+        parts = [_from(frame, source) for frame in (stream.bad, usual)]
+        found += _RISES.find(_sum(parts[0]), _sum(parts[1]) if parts[1].shape[1] else _none(usual))
+    joined = join(found, bridge=_RISES.bridge)
+    return [(first, last) for first, last in joined if _disproportionate(stream, first, last)]
+
+
+def _filled(usual: pd.DataFrame, whole: pd.Series) -> pd.DataFrame:
+    """Give 0 where the destination was seen and no request went wrong."""
+    if not usual.shape[1]:
+        return pd.DataFrame({"none": whole.where(whole.isna(), 0.0)})
+    return usual.mask(usual.isna() & whole.notna().to_numpy()[:, None], 0.0)
+
+
+def _none(usual: pd.DataFrame) -> NDArray[np.float64]:
+    seen = usual.notna().any(axis=1)
+    return np.where(seen, 0.0, np.nan)
+
+
+def _from(frame: pd.DataFrame, source: str) -> pd.DataFrame:
+    return frame.loc[:, [name == source for name in level(frame, "source")]]
+
+
+def _sum(frame: pd.DataFrame) -> NDArray[np.float64]:
+    return frame.sum(axis=1, min_count=1).to_numpy(dtype="float64")
+
+
+def _disproportionate(stream: _Stream, first: int, last: int) -> bool:
+    now = stream.bad.iloc[first:last].sum().sum() / max(stream.whole.iloc[first:last].sum(), 1.0)
+    return bool(now >= RATIO_FACTOR * _usual_share(stream))
+
+
+def _usual_share(stream: _Stream) -> float:
+    whole = float(stream.usual_whole.sum())
+    return float(stream.usual.sum().sum()) / whole if whole else 0.0
+
+
+def _finding(data: Http, stream: _Stream, first: int, last: int) -> Finding:
+    bad, whole = stream.bad.iloc[first:last], float(stream.whole.iloc[first:last].sum())
+    start, end = data.counts.index[first] - data.window.step, data.counts.index[last - 1]
+    total = float(bad.sum().sum())
+    value, before = total / (end - start).total_seconds(), _rate(data, stream)
+    share = total / whole if whole else 0.0
+    labels = _labels(stream, bad)
+    return Finding(
+        kind=stream.kind,
+        severity=_severity(stream.kind, labels, share, total, end - start),
+        title=_title(stream, labels, value, before, total, share),
+        start=start.to_pydatetime(),
+        end=end.to_pydatetime(),
+        labels=labels,
+        value=value,
+        baseline_value=before,
+        unit="requests/s",
+        total=total,
+        share=_of_all_failures(data, total),
+        trust_reasons=_doubts(data, stream, first, last),
+        query=_query(labels),
+        next_step=_NEXT[stream.kind].format(
+            status=labels.get("status", "5+"),
+            workload=labels.get("destination_workload", stream.destination or "…"),
+        ),
+    )
+
+
+def _rate(data: Http, stream: _Stream) -> float:
+    """Give the baseline's mean rate [requests/s] over the steps that were observed."""
+    usual = _sum(_filled(stream.usual, stream.usual_whole))
+    if np.isnan(usual).all():
+        return math.nan
+    return float(np.nanmean(usual) / data.window.step.total_seconds())
+
+
+def _of_all_failures(data: Http, total: float) -> float | None:
+    sums = totals(data.counts, ["status"])
+    whole = float(sums[[status_class(str(s)) in ("4xx", "5xx") for s in sums.index]].sum())
+    return min(total / whole, 1.0) if whole else None
+
+
+def _labels(stream: _Stream, bad: pd.DataFrame) -> dict[str, str]:
+    """Name status, parties, method and node where they single the errors out."""
+    status = DENIED_STATUS if stream.kind == "http_denied" else _most(bad, "status")
+    labels = {"status": status} | _party("source", _most(bad, "source"))
+    labels |= _party("destination", stream.destination)
+    for name in ("method", "node"):
+        # What nearly all requests are anyway says nothing.
+        if len(set(level(bad, name))) > 1:
+            labels[name] = _most(bad, name)
+    return {name: text for name, text in labels.items() if text}
+
+
+def _most(bad: pd.DataFrame, name: str) -> str:
+    sums = totals(bad, [name])
+    whole = sums.sum()
+    return str(sums.idxmax()) if whole and sums.max() >= NAMED_FROM * whole else ""
+
+
+def _party(side: str, name: str) -> dict[str, str]:
+    namespace, slash, workload = name.rpartition("/")
+    if not slash:
+        return {side: name}
+    return {f"{side}_namespace": namespace, f"{side}_workload": workload}
+
+
+def _severity(
+    kind: str, labels: dict[str, str], share: float, total: float, length: timedelta
+) -> Severity:
+    serious = share >= CRITICAL_SHARE and length >= CRITICAL_LENGTH and total >= CRITICAL_TOTAL
+    own_fault = kind == "http_errors" and status_class(labels.get("status", "500")) == "4xx"
+    if own_fault:
+        return Severity.WARNING if serious else Severity.INFO
+    return Severity.CRITICAL if serious else Severity.WARNING
+
+
+def _title(
+    stream: _Stream,
+    labels: dict[str, str],
+    value: float,
+    before: float,
+    total: float,
+    share: float,
+) -> str:
+    status = labels.get("status", "5xx")
+    what = "Requests denied by policy (403)" if stream.kind == "http_denied" else f"HTTP {status}"
+    source = "/".join(labels[n] for n in ("source_namespace", "source_workload") if n in labels)
+    source = source or labels.get("source", "")
+    by = f" for {source}" if source else ""
+    at = f" from {stream.destination}" if stream.destination else ""
+    on = f" on {labels['node']}" if "node" in labels else ""
+    old = "an unknown rate" if math.isnan(before) else f"{before:.3g} ({_usual_share(stream):.2%})"
+    return (
+        f"{what}{at}{by}{on}: {value:.3g} requests/s ({share:.1%} of the requests there)"
+        f" instead of {old}, {total:,.0f} in all"
+    )
+
+
+def _doubts(data: Http, stream: _Stream, first: int, last: int) -> tuple[str, ...]:
+    """Collect what speaks against the numbers of this rise."""
+    said = []
+    observed = float(stream.whole.iloc[first:last].notna().mean())
+    if observed < ENOUGH_OBSERVED:
+        said.append(f"requests were observed in only {observed:.0%} of the steps")
+    if not stream.usual_whole.notna().any():
+        said.append(
+            "no requests to it in the baseline: compared with the quieter half of the window"
+        )
+    if stream.kind == "http_denied" and not data.refused.shape[1]:
+        said.append("the share of policies is estimated from the proxies' own counts")
+    return (*said, *(f"server: {text}" for text in data.warnings))
+
+
+def _query(labels: dict[str, str]) -> str:
+    """Give a query for it; by hand one adds the context labels that are configured."""
+    status = Matcher("status", "=", labels["status"]) if "status" in labels else 'status=~"5.."'
+    known = [str(status)] + [
+        str(Matcher(name, "=", labels[name])) for name in ("method", "node") if name in labels
+    ]
+    return f"sum by (status, reporter) (rate(hubble_http_requests_total{{{','.join(known)}}}[5m]))"
+
+
+def _late(data: Http, slow: Slow) -> Finding:
+    start = data.durations.index[slow.first] - data.window.step
+    end = data.durations.index[slow.last - 1]
+    name, more = f"p{slow.quantile * 100:.0f}", "more than " if slow.beyond else ""
+    at = f" from {slow.destination}" if slow.destination else ""
+    serious = slow.value >= CRITICAL_SECONDS and slow.value >= CRITICAL_SLOWER * slow.usual
+    return Finding(
+        kind="http_latency",
+        severity=Severity.CRITICAL if serious else Severity.WARNING,
+        title=f"HTTP answers{at} are slow: {name} {more}{slow.value:.3g} s instead of"
+        f" {slow.usual:.3g} s",
+        start=start.to_pydatetime(),
+        end=end.to_pydatetime(),
+        labels={n: t for n, t in _party("destination", slow.destination).items() if t},
+        value=slow.value,
+        baseline_value=slow.usual,
+        unit="s",
+        trust_reasons=tuple(f"server: {text}" for text in data.warnings),
+        query=f"histogram_quantile({slow.quantile:g},"
+        " sum by (le) (rate(hubble_http_request_duration_seconds_bucket[5m])))",
+        next_step="Look at the load, limits and dependencies of the destination, and at the"
+        " traces of slow requests (exemplars) if they are stored.",
+    )

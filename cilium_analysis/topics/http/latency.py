@@ -1,0 +1,49 @@
+"""Quantiles from the buckets of a histogram. Pure."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+
+def quantile(q: float, buckets: Mapping[str, float]) -> float:
+    """Estimate a quantile, as PromQL's ``histogram_quantile`` does (promql/quantile.go).
+
+    Parameters
+    ----------
+    q
+        0 to 1.
+    buckets
+        By the bound ``le``: how many were at most so large.
+
+    Returns
+    -------
+    float
+        Interpolated within the bucket; the highest finite bound if it lies beyond; NaN without
+        any observation.
+    """
+    steps = sorted((bound_of(le), max(count, 0.0)) for le, count in buckets.items())
+    total = steps[-1][1] if steps else 0.0
+    if not total > 0 or not math.isinf(steps[-1][0]):
+        return math.nan
+    below, low = 0.0, 0.0
+    for bound, count in steps:
+        # Scrapes may tear a histogram; a running count that falls is held.
+        count = max(count, below)
+        if count >= q * total and count > below:
+            if math.isinf(bound):
+                return low
+            return low + (bound - low) * (q * total - below) / (count - below)
+        below, low = count, low if math.isinf(bound) else bound
+    return low
+
+
+def bound_of(le: str) -> float:
+    """Read the bound of a bucket; what is none sorts first and never holds a quantile."""
+    try:
+        return float(le)
+    except ValueError:
+        return 0.0

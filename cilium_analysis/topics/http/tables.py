@@ -1,0 +1,292 @@
+"""Tables about HTTP: frames in, frames out."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pandas as pd
+
+from cilium_analysis import frames
+from cilium_analysis.topics.http.latency import quantile
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from cilium_analysis.topics.http.data import Http
+
+QUANTILES = (0.5, 0.95, 0.99)
+#: What the proxy answers when a layer 7 policy denies a request (pkg/envoy, ``403``).
+DENIED_STATUS = "403"
+CLASSES = {"1": "1xx", "2": "2xx", "3": "3xx", "4": "4xx", "5": "5xx"}
+
+
+def status_class(status: str) -> str:
+    """Give ``5xx`` for ``503``; what is no HTTP status stays as it is."""
+    known = len(status) == 3 and status.isdecimal()
+    return CLASSES.get(status[0], status) if known else status or "unknown"
+
+
+def totals(counts: pd.DataFrame, by: Sequence[str]) -> pd.Series:
+    """Sum what was counted over time, per combination of some labels [requests]."""
+    sums = frames.group(counts, by).sum(axis=0)
+    return pd.Series(sums.to_numpy(), index=_ordered(sums.index, by), dtype="float64")
+
+
+def _ordered(index: pd.Index, by: Sequence[str]) -> pd.Index:
+    """Put the levels into the order that was asked for."""
+    if len(by) == 1:
+        return index.get_level_values(by[0])
+    levels = [index.get_level_values(name) for name in by]
+    return pd.MultiIndex.from_arrays(levels, names=list(by))
+
+
+def _compare(data: Http, by: Sequence[str]) -> pd.DataFrame:
+    """Set requests in the window beside those that the baseline makes one expect."""
+    scale = data.window.length / data.baseline.length
+    table = pd.DataFrame(
+        {"requests": totals(data.counts, by), "expected": totals(data.usual, by) * scale}
+    ).fillna(0.0)
+    table["change"] = table["requests"] - table["expected"]
+    return table
+
+
+def by_status(data: Http) -> pd.DataFrame:
+    """Give requests per status.
+
+    Returns
+    -------
+    pandas.DataFrame
+        Index ``status``; ``requests`` in the window, ``expected`` (of the baseline, for a window
+        of this length), ``change``, ``share`` of all requests.
+    """
+    table = _compare(data, ["status"])
+    whole = table["requests"].sum()
+    table["share"] = table["requests"] / whole if whole else np.nan
+    return table.sort_index()
+
+
+def rates(data: Http) -> pd.DataFrame:
+    """Give the rate of requests over time, one column per class of status [requests/s]."""
+    return _by_class(data.counts) / data.window.step.total_seconds()
+
+
+def _by_class(counts: pd.DataFrame) -> pd.DataFrame:
+    if not counts.shape[1]:
+        return pd.DataFrame(index=counts.index)
+    classes = [status_class(str(status)) for status in frames.labels(counts)["status"]]
+    summed = frames.group(frames.relabel(counts, "class", classes), ["class"])
+    summed.columns = summed.columns.get_level_values("class")
+    return summed
+
+
+def failures(data: Http) -> pd.DataFrame:
+    """Give the share of requests over time that got each error status.
+
+    Returns
+    -------
+    pandas.DataFrame
+        One column per status from 400 on, 0 to 1; NaN where nothing was requested.
+    """
+    summed = frames.group(data.counts, ["status"])
+    summed.columns = summed.columns.get_level_values("status")
+    whole = summed.sum(axis=1, min_count=1)
+    bad = [name for name in summed.columns if status_class(str(name)) in ("4xx", "5xx")]
+    return summed[bad].div(whole.where(whole > 0), axis=0)
+
+
+def by_destination(data: Http) -> pd.DataFrame:
+    """Give requests and errors per destination.
+
+    Returns
+    -------
+    pandas.DataFrame
+        Index ``destination``; ``requests``, ``expected``, ``errors`` (5xx), ``error ratio`` in
+        the window and ``usual ratio`` in the baseline, ``denied`` (by policy), ``p95`` and
+        ``usual p95`` of the duration [s].
+    """
+    table = _compare(data, ["destination"]).drop(columns="change")
+    table["errors"] = _errors(data.counts).reindex(table.index, fill_value=0.0)
+    usual = _errors(data.usual) / totals(data.usual, ["destination"])
+    table["error ratio"] = table["errors"] / table["requests"].where(table["requests"] > 0)
+    table["usual ratio"] = usual.reindex(table.index)
+    denied = forbidden(data).groupby("destination")["by policy"].sum()
+    table["denied"] = denied.reindex(table.index, fill_value=0.0)
+    for name, durations in (("p95", data.durations), ("usual p95", data.usual_durations)):
+        found = _by_destination(durations)
+        table[name] = [quantile(0.95, found.get(d, {})) for d in table.index]
+    return table.sort_values(["errors", "requests"], ascending=False)
+
+
+def _errors(counts: pd.DataFrame) -> pd.Series:
+    sums = totals(counts, ["destination", "status"])
+    failed = [status_class(str(status)) == "5xx" for status in sums.index.get_level_values(1)]
+    return sums[failed].groupby(level="destination").sum()
+
+
+def _by_destination(durations: pd.DataFrame) -> dict[str, dict[str, float]]:
+    """Give each destination's requests by the bound of their duration."""
+    found: dict[str, dict[str, float]] = {}
+    table = totals(durations, ["destination", "le"]).rename("total").reset_index()
+    for destination, bound, total in table.itertuples(index=False):
+        found.setdefault(str(destination), {})[str(bound)] = float(total)
+    return found
+
+
+def latency(data: Http) -> pd.DataFrame:
+    """Give quantiles of the duration of requests, per destination, beside the baseline's.
+
+    Returns
+    -------
+    pandas.DataFrame
+        ``destination``, then ``p50``, ``p95``, ``p99`` and ``usual p50`` … [s], interpolated
+        within Hubble's buckets (of 5 ms to 10 s): good to the width of a bucket.
+    """
+    now, then = _by_destination(data.durations), _by_destination(data.usual_durations)
+    rows = [
+        {"destination": destination}
+        | {f"p{q * 100:.0f}": quantile(q, now.get(destination, {})) for q in QUANTILES}
+        | {f"usual p{q * 100:.0f}": quantile(q, then.get(destination, {})) for q in QUANTILES}
+        for destination in sorted({*now, *then})
+    ]
+    return pd.DataFrame(rows)
+
+
+def forbidden(data: Http) -> pd.DataFrame:
+    """Tell the 403s of a layer 7 policy from those of the application.
+
+    A denied request is answered by the proxy; Hubble shows it as a dropped request too, and the
+    proxy counts it (``cilium_policy_l7_total{rule="denied"}``), neither of which an
+    application's own 403 does.
+
+    Returns
+    -------
+    pandas.DataFrame
+        ``source``, ``destination``, ``requests`` answered with 403, ``by policy``,
+        ``by application``; most first.
+    """
+    made = totals(made_by_policy(data), ["source", "destination"])
+    sums = totals(data.counts, ["source", "destination", "status"])
+    sums = sums[sums.index.get_level_values("status") == DENIED_STATUS].droplevel("status")
+    table = pd.DataFrame({"requests": sums[sums > 0]})
+    known = made.reindex(table.index, fill_value=0.0)
+    table["by policy"] = np.minimum(known, table["requests"])
+    table["by application"] = table["requests"] - table["by policy"]
+    ranked = table.sort_values("requests", ascending=False, kind="stable")
+    return ranked.reset_index()
+
+
+def made_by_policy(data: Http, *, baseline: bool = False) -> pd.DataFrame:
+    """Give the requests that a policy denied, per source and destination [requests per step].
+
+    Hubble's drop events say of which pair they are. Where there are none, what the proxies
+    counted is shared out over the 403s of the time around.
+
+    Parameters
+    ----------
+    data
+        As from `load`.
+    baseline
+        Whether to look at the baseline instead of the window.
+
+    Returns
+    -------
+    pandas.DataFrame
+        Label frame with ``destination`` and ``source``.
+    """
+    events = data.usual_refused if baseline else data.refused
+    if data.refused.shape[1]:
+        return events
+    counts, proxy = (data.usual, data.usual_proxy) if baseline else (data.counts, data.proxy)
+    answered = frames.group(of_status(counts, [DENIED_STATUS]), ["source", "destination"])
+    refused = proxy.loc[:, [rule == "denied" for rule in level(proxy, "rule")]]
+    # The proxies and Hubble are scraped at different moments.
+    wide = [_around(part.sum(axis=1)) for part in (refused, answered)]
+    share = (wide[0] / wide[1].where(wide[1] > 0)).clip(upper=1.0).fillna(0.0)
+    return answered.mul(share.reindex(answered.index, fill_value=0.0), axis=0)
+
+
+def _around(sums: pd.Series, *, steps: int = 5) -> pd.Series:
+    return sums.rolling(steps, center=True, min_periods=1).sum()
+
+
+def of_status(counts: pd.DataFrame, statuses: Sequence[str]) -> pd.DataFrame:
+    """Keep the requests with one of these statuses."""
+    return counts.loc[:, [status in statuses for status in level(counts, "status")]]
+
+
+def level(frame: pd.DataFrame, name: str) -> list[str]:
+    """Give one label of every series; ``""`` where the frame lacks it."""
+    if name not in frame.columns.names:
+        return [""] * frame.shape[1]
+    return [str(value) for value in frame.columns.get_level_values(name)]
+
+
+def denied(data: Http) -> float:
+    """Give the requests that the proxies denied in the window."""
+    counted = totals(data.proxy, ["rule"])
+    return float(counted[counted.index == "denied"].sum())
+
+
+def changes(data: Http, *, most: int = 15) -> pd.DataFrame:
+    """Give the combinations of source, destination, method and status that changed most.
+
+    Parameters
+    ----------
+    most
+        Number of rows.
+
+    Returns
+    -------
+    pandas.DataFrame
+        ``source``, ``destination``, ``method``, ``status``, ``requests``, ``expected``,
+        ``change``; by the size of the change, rises and falls alike.
+    """
+    table = _compare(data, ["source", "destination", "method", "status"]).reset_index()
+    order = table["change"].abs().sort_values(ascending=False, kind="stable").index
+    return table.loc[order[:most]].reset_index(drop=True)
+
+
+def notes(data: Http) -> list[str]:
+    """Say in words what the data cannot show, and how far to trust it."""
+    said = [] if data.counts.shape[1] else [invisible(data)]
+    if data.counts.shape[1] and not data.usual.shape[1]:
+        said.append("No requests in the baseline: everything looks new, nothing can be compared.")
+    if data.counts.shape[1] and not data.durations.shape[1]:
+        said.append("Durations are not in the data: nothing is said about latency.")
+    if data.twice:
+        pairs = ", ".join(f"{a or 'unnamed'} → {b or 'unnamed'}" for a, b in data.twice[:3])
+        said.append(f"Both ends reported some requests ({pairs}): one of both was counted.")
+    if data.counts.shape[1] and not any(any(pair) for pair in _pairs(data.counts)):
+        said.append(
+            "Who asked whom is not in the data (Helm: hubble.metrics.enabled with"
+            " httpV2:labelsContext=source_namespace,source_workload,destination_namespace,"
+            "destination_workload)."
+        )
+    proxied = denied(data)
+    if proxied and not data.refused.shape[1] and data.counts.shape[1]:
+        said.append(
+            f"Of the 403s, {proxied:,.0f} were made by policies, as the proxies counted; by whom"
+            " they were asked for is an estimate, as hubble_drop_total is not there."
+        )
+    said += [f"More series than the budget allows, left out: {name}." for name in data.left_out]
+    return said + [f"Server: {text}" for text in data.warnings]
+
+
+def invisible(data: Http) -> str:
+    """Say why no request is seen: that is not to say that there was none."""
+    handled = totals(data.proxy, ["rule"]).sum()
+    if handled > 0:
+        return (
+            "The proxies handled layer 7 requests, but Hubble's HTTP metrics are not there"
+            " (Helm: hubble.metrics.enabled with httpV2)."
+        )
+    return (
+        "HTTP is not visible: no layer 7 CiliumNetworkPolicy selects it, or Hubble's HTTP metrics"
+        " are off (Helm: hubble.metrics.enabled with httpV2). That does not mean no traffic."
+    )
+
+
+def _pairs(counts: pd.DataFrame) -> set[tuple[str, str]]:
+    table = frames.labels(counts).reindex(columns=["source", "destination"], fill_value="")
+    return {(str(a), str(b)) for a, b in table.itertuples(index=False)}
