@@ -100,7 +100,8 @@ def _text(value: object, pattern: str | None) -> str:
 
 
 def _right(right: bool) -> str:
-    return ' class="ca-number"' if right else ""
+    # JupyterLab sets all cells to the right.
+    return ' class="ca-number"' if right else ' style="text-align: left"'
 
 
 def _row(row: Sequence[str], numeric: Sequence[bool]) -> str:

@@ -91,3 +91,7 @@ class Source(Protocol):
     def instant(self, promql: str, moment: datetime) -> pd.DataFrame:
         """Evaluate a query at one moment: a label frame of one row (none if nothing is there)."""
         ...
+
+    def exemplars(self, promql: str, window: Window) -> pd.DataFrame:
+        """List the exemplars of the series that a query selects: ``time``, ``value``, labels."""
+        ...

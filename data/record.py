@@ -51,6 +51,10 @@ class Sample:
         """Pass an instant query on."""
         return self._source.instant(promql, moment)
 
+    def exemplars(self, promql: str, window: Window) -> pd.DataFrame:
+        """Pass a question for exemplars on."""
+        return self._source.exemplars(promql, window)
+
 
 def record(target: Path) -> None:
     """Record every topic, against each of the baselines."""

@@ -25,8 +25,10 @@ class MemorySource:
         *,
         warnings: tuple[str, ...] = (),
         error: Exception | None = None,
+        tables: Mapping[str, pd.DataFrame] | None = None,
     ) -> None:
         self.answers = answers or {}
+        self.tables = tables or {}
         self.warnings = warnings
         self.error = error
         self.journal: list[Record] = []
@@ -36,6 +38,11 @@ class MemorySource:
 
     def instant(self, promql: str, moment: datetime) -> pd.DataFrame:
         return self._answer(promql, None).tail(1)
+
+    def exemplars(self, promql: str, window: Window) -> pd.DataFrame:
+        table = self.tables.get(promql, pd.DataFrame({"time": [], "value": []}))
+        self.journal.append(Record(promql, window, 1, len(table), 100, 0.5, self.warnings))
+        return table
 
     def _answer(self, promql: str, window: Window | None) -> pd.DataFrame:
         if self.error:

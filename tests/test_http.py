@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import math
+import time
 from collections.abc import Callable
 from datetime import datetime, timedelta
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -13,15 +15,19 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cilium_analysis import connect
-from cilium_analysis.errors import BudgetExceeded
+from cilium_analysis.bundle import Bundle, Recorder
+from cilium_analysis.errors import BudgetExceeded, QueryRejected
 from cilium_analysis.findings import Severity
 from cilium_analysis.topics import http
-from cilium_analysis.topics.http.data import QUERIES
+from cilium_analysis.topics.http.data import EXEMPLARS, QUERIES
 from cilium_analysis.topics.http.latency import quantile
 from cilium_analysis.topics.http.tables import totals
 from cilium_analysis.window import Window
+from tests.cluster.exporter import LiveExporter
 from tests.cluster.scenario import Event, Scenario, Service
 from tests.cluster.scenario import load as scenario
+from tests.conftest import installed_or_skip
+from tests.servers.prometheus import NotInstalled, PrometheusServer
 from tests.servers.served import ClusterServer
 from tests.sources import MemorySource, grid
 
@@ -336,3 +342,64 @@ def test_names_that_mean_harm_stay_names() -> None:
         found.query
         == 'sum by (status, reporter) (rate(hubble_http_requests_total{status="500"}[5m]))'
     )
+
+
+# Traces
+
+
+def test_traces_of_a_live_cluster_are_listed_and_kept_in_a_bundle(tmp_path: Path) -> None:
+    labels = {"method": "GET", "status": "503", "source": "a/b", "destination": "c/d"}
+    with LiveExporter() as exporter:
+        try:
+            server = PrometheusServer(config=exporter.config(node="worker-1"), exemplars=True)
+        except NotInstalled as error:
+            installed_or_skip(error)
+            return
+        with server:
+            for trace in ("first", "last"):
+                exporter.metrics.add("hubble_http_requests_total", labels, trace=trace)
+                window = seen(server.url, trace)
+            with Recorder(connect(server.url), tmp_path / "b", window=window) as recorder:
+                live = http.load(recorder, window, window.baseline())
+    found = http.traces(live)
+    assert found["trace"].tolist() == ["last", "first"]
+    assert found.iloc[0][["why", "source", "destination", "method", "status"]].tolist() == [
+        "failed",
+        "a/b",
+        "c/d",
+        "GET",
+        "503",
+    ]
+    kept = http.load(Bundle(tmp_path / "b"), window, window.baseline())
+    pd.testing.assert_frame_equal(http.traces(kept), found)
+
+
+def seen(url: str, trace: str) -> Window:
+    """Wait until the server has scraped a trace."""
+    source, deadline = connect(url), time.monotonic() + 30
+    while True:
+        window = Window.parse("now-5m", "now", step="1s")
+        table = source.exemplars("hubble_http_requests_total", window)
+        if len(table) and trace in set(table["traceID"]):
+            return window
+        assert time.monotonic() < deadline, f"{trace} was not scraped"
+        time.sleep(0.1)
+
+
+def test_the_slowest_traces_come_first() -> None:
+    times = pd.date_range("2026-03-21 09:00", periods=3, freq="1min", tz="UTC")
+    table = pd.DataFrame({"time": times, "value": [0.2, 4.0, 1.0], "traceID": ["a", "b", "c"]})
+    promql = EXEMPLARS["slow"].render(step=WINDOW.step)
+    data = http.load(MemorySource(tables={promql: table}), WINDOW, WINDOW.baseline())
+    found = http.traces(data, most=2)
+    assert found["trace"].tolist() == ["b", "c"]
+    assert found["duration"].tolist() == [4.0, 1.0]
+
+
+def test_a_server_without_exemplars_is_no_failure() -> None:
+    class Older(MemorySource):
+        def exemplars(self, promql: str, window: Window) -> pd.DataFrame:
+            raise QueryRejected("404 page not found")
+
+    data = http.load(Older(), WINDOW, WINDOW.baseline())
+    assert len(http.traces(data)) == 0

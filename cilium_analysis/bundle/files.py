@@ -78,3 +78,24 @@ def read_frame(path: Path) -> pd.DataFrame:
         values,
         [dict(zip(levels, row, strict=True)) for row in zip(*levels.values(), strict=True)],
     )
+
+
+def write_table(table: pd.DataFrame, path: Path) -> int:
+    """Write a plain table, such as one of exemplars, as Parquet; gives the number of rows."""
+    pq.write_table(pa.Table.from_pandas(table, preserve_index=False), path, compression="zstd")
+    return len(table)
+
+
+def read_table(path: Path) -> pd.DataFrame:
+    """Read a table that `write_table` wrote.
+
+    Raises
+    ------
+    BundleError
+        If the file is not such a table.
+    """
+    try:
+        table: pd.DataFrame = pq.read_table(path).to_pandas()
+    except (pa.ArrowException, KeyError, TypeError, ValueError) as problem:
+        raise BundleError(f"the bundle is damaged: cannot read {path} ({problem})") from None
+    return table

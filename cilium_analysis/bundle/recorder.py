@@ -9,13 +9,13 @@ from datetime import UTC, datetime
 from secrets import token_hex
 from typing import TYPE_CHECKING, Any
 
-from cilium_analysis.bundle.files import write_frame
+from cilium_analysis.bundle.files import write_frame, write_table
 from cilium_analysis.bundle.manifest import MANIFEST, SCHEMA, versions
 from cilium_analysis.errors import BudgetExceeded, OutputError, PrometheusError, QueryRejected
 from cilium_analysis.source import Record, iso, window_as_json
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
     from pathlib import Path
     from types import TracebackType
 
@@ -117,13 +117,31 @@ class Recorder:
         self._keep(promql, {"time": iso(moment)}, frame)
         return frame
 
-    def _keep(self, promql: str, when: Mapping[str, Any], frame: pd.DataFrame) -> None:
+    def exemplars(self, promql: str, window: Window) -> pd.DataFrame:
+        """Pass a question for exemplars on, and keep its answer, or its refusal."""
+        when = {"window": window_as_json(window), "exemplars": True}
+        try:
+            table = self._source.exemplars(promql, window)
+        except PrometheusError as refusal:
+            self._keep_refusal(promql, when, refusal)
+            raise
+        self._keep(promql, when, table, write=write_table)
+        return table
+
+    def _keep(
+        self,
+        promql: str,
+        when: Mapping[str, Any],
+        frame: pd.DataFrame,
+        *,
+        write: Callable[[pd.DataFrame, Path], int] = write_frame,
+    ) -> None:
         if any(_same(row, promql, when) for row in self._answers):
             return
         file = f"answers/{len(self._answers) + 1:04}.parquet"
         path = self._temporary / file
         path.parent.mkdir(exist_ok=True)
-        rows = write_frame(frame, path)
+        rows = write(frame, path)
         record = self._source.journal[-1].as_json()
         cost = {k: record[k] for k in ("series", "samples", "bytes", "seconds", "warnings")}
         digest = hashlib.sha256(path.read_bytes()).hexdigest()
@@ -171,4 +189,5 @@ def _temporary_beside(directory: Path) -> Path:
 
 
 def _same(row: Mapping[str, Any], promql: str, when: Mapping[str, Any]) -> bool:
-    return bool(row["promql"] == promql and all(row.get(k) == v for k, v in when.items()))
+    kept = {key: row.get(key) for key in ("window", "time", "exemplars")}
+    return bool(row["promql"] == promql and kept == {**dict.fromkeys(kept), **when})

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from cilium_analysis import errors
 from cilium_analysis.bundle import manifest as manifests
-from cilium_analysis.bundle.files import read_frame
+from cilium_analysis.bundle.files import read_frame, read_table
 from cilium_analysis.errors import BundleError, PrometheusError
 from cilium_analysis.source import Record, iso
 
@@ -81,7 +81,7 @@ class Bundle:
         PrometheusError
             If the server refused the query when the bundle was recorded.
         """
-        rows = [row for row in self._held(promql) if row["window"] is not None]
+        rows = [row for row in self._held(promql) if row["window"] and "exemplars" not in row]
         for row in rows:
             if _covers(manifests.window(row["window"]), window):
                 frame = self._load(row)
@@ -96,6 +96,18 @@ class Bundle:
             if row["time"] == iso(moment):
                 return self._note(row, self._load(row), None)
         raise BundleError(self._missing(promql, rows, iso(moment)))
+
+    def exemplars(self, promql: str, window: Window) -> pd.DataFrame:
+        """List exemplars from the recorded answers; errors as for `range`."""
+        rows = [row for row in self._held(promql) if "exemplars" in row]
+        for row in rows:
+            held = manifests.window(row["window"])
+            if held.start <= window.start and window.end <= held.end:
+                table = read_table(self._whole(row))
+                inside = (table["time"] >= window.start) & (table["time"] <= window.end)
+                chosen = table[inside].reset_index(drop=True)
+                return self._note(row, chosen, window, samples=len(chosen))
+        raise BundleError(self._missing(promql, rows, f"{iso(window.start)} to {iso(window.end)}"))
 
     def _held(self, promql: str) -> list[dict[str, Any]]:
         return [row for row in self.manifest["answers"] if row["promql"] == promql]
@@ -119,26 +131,37 @@ class Bundle:
         return f"no answer for {wanted} in {self.directory}: the bundle {what}: {promql}"
 
     def _load(self, row: Mapping[str, Any]) -> pd.DataFrame:
+        return read_frame(self._whole(row))
+
+    def _whole(self, row: Mapping[str, Any]) -> Path:
+        """Give the file of an answer, after a look at whether it is what was recorded."""
         if "error" in row:
             kind = getattr(errors, str(row["error"]["type"]), PrometheusError)
             raise kind(str(row["error"]["message"]))
-        path = self.directory / row["file"]
+        path: Path = self.directory / str(row["file"])
         try:
             content = path.read_bytes()
         except OSError as problem:
             raise BundleError(f"the bundle {self.directory} is damaged: {problem}") from None
         if hashlib.sha256(content).hexdigest() != row["sha256"]:
             raise BundleError(f"the bundle is damaged: {path} has changed since it was recorded")
-        return read_frame(path)
+        return path
 
     def _note(
-        self, row: Mapping[str, Any], frame: pd.DataFrame, window: Window | None
+        self,
+        row: Mapping[str, Any],
+        frame: pd.DataFrame,
+        window: Window | None,
+        *,
+        samples: int | None = None,
     ) -> pd.DataFrame:
         """Keep the cost and the warnings of the recording, which a replay must not lose."""
         warnings = tuple(row["warnings"])
-        samples = int(frame.notna().to_numpy().sum())
+        if samples is None:
+            samples = int(frame.notna().to_numpy().sum())
         cost = {"bytes": row["bytes"], "seconds": row["seconds"], "warnings": warnings}
-        self.journal.append(Record(row["promql"], window, frame.shape[1], samples, **cost))
+        series = row["series"] if "exemplars" in row else frame.shape[1]
+        self.journal.append(Record(row["promql"], window, series, samples, **cost))
         return frame
 
 

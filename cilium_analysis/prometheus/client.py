@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, Self
 from urllib.parse import quote
@@ -206,12 +206,14 @@ class Prometheus:
 
     def _pieces(self, promql: str, window: Window, points: int) -> list[Answer]:
         """Fetch a window in pieces of so many points, or fewer where the server wants it."""
-        pieces = list(window.split(min(points, planning.MAX_POINTS)))
+        pieces = list(window.split(points))
         if len(pieces) == 1:
             return self._piece(promql, window)
         pool = ThreadPoolExecutor(self.concurrency, thread_name_prefix="cilium-analysis")
         try:
             futures = [pool.submit(self._piece, promql, piece) for piece in pieces]
+            for future in wait(futures, return_when=FIRST_EXCEPTION).done:
+                future.result()
             return [answer for future in futures for answer in future.result()]
         finally:
             # After an error, or Ctrl-C, nothing more is begun, and nobody waits.
@@ -280,10 +282,15 @@ class Prometheus:
             exemplar (such as ``traceID``). Empty if the server keeps none (Prometheus:
             ``--enable-feature=exemplar-storage``).
         """
+        began = time.perf_counter()
         params = {"query": promql, "start": seconds(window.start), "end": seconds(window.end)}
         answer = self.transport.ask("api/v1/query_exemplars", params, query=promql)
         with catalogue.expected_of(self.name):
-            return catalogue.exemplars(answer.envelope.get("data") or ())
+            data = answer.envelope.get("data") or ()
+            table = catalogue.exemplars(data)
+        said, took = warnings(answer.envelope, 0), time.perf_counter() - began
+        self._note(Record(promql, window, len(data), len(table), answer.size, took, said))
+        return table
 
     def metadata(self) -> pd.DataFrame:
         """List what the scraped targets say of their metrics.

@@ -14,6 +14,7 @@ from cilium_analysis.topics.http.tables import (
     latency,
     notes,
     rates,
+    traces,
 )
 
 __all__ = [
@@ -29,4 +30,5 @@ __all__ = [
     "load",
     "notes",
     "rates",
+    "traces",
 ]

@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING
 import pandas as pd
 
 from cilium_analysis import counters, frames
-from cilium_analysis.errors import BudgetExceeded
-from cilium_analysis.queries import Query
+from cilium_analysis.errors import BudgetExceeded, NotPrometheus, QueryRejected
+from cilium_analysis.queries import Query, parse_matchers
 from cilium_analysis.topics import loading
 from cilium_analysis.topics.parties import CONTEXT, name_parties, swapped
 
@@ -60,6 +60,18 @@ QUERIES: Mapping[str, Query] = {
         "layer 7 requests that the proxy received, forwarded, denied or could not parse",
     ),
 }
+#: Of what exemplars are kept, if they are at all (httpV2:exemplars=true, OpenMetrics, and
+#: --enable-feature=exemplar-storage); a value is the duration of that one request [s], or 1.
+EXEMPLARS: Mapping[str, Query] = {
+    "slow": Query(
+        "hubble_http_request_duration_seconds_bucket{<match>}", "s", "traces of single requests"
+    ),
+    "failed": Query(
+        'hubble_http_requests_total{status=~"[45]..",<match>}',
+        "requests",
+        "traces of single requests that failed",
+    ),
+}
 KEYS = ("source", "destination", "method", "status")
 
 
@@ -84,6 +96,9 @@ class Http:
         Label frames (``destination``, ``source``) of requests denied by policy per step.
     proxy, usual_proxy
         Label frames (``node``, ``rule``) of what the proxies did per step.
+    exemplars
+        One row per exemplar in the window: ``time``, ``value``, ``of`` (a name of `EXEMPLARS`),
+        the labels of the series and of the exemplar.
     twice
         Pairs of source and destination that both ends reported, so that one was left out.
     warnings
@@ -103,6 +118,7 @@ class Http:
     usual_refused: pd.DataFrame
     proxy: pd.DataFrame
     usual_proxy: pd.DataFrame
+    exemplars: pd.DataFrame
     twice: tuple[tuple[str, str], ...] = ()
     warnings: tuple[str, ...] = ()
     left_out: tuple[str, ...] = ()
@@ -154,6 +170,7 @@ def load(source: Source, window: Window, baseline: Window, *, match: str = "") -
         usual_refused=then.refused,
         proxy=now.proxy,
         usual_proxy=then.proxy,
+        exemplars=_exemplars(source, window, match=match),
         twice=now.twice,
         warnings=loading.warnings(source, began),
         left_out=tuple(dict.fromkeys(left_out)),
@@ -200,6 +217,19 @@ def _grown(
         left_out.append(QUERIES[name].about)
         return frames.empty()
     return loading.inside(counters.increase(values, scraped=targets, pinned=False), window)
+
+
+def _exemplars(source: Source, window: Window, *, match: str) -> pd.DataFrame:
+    """Ask for exemplars; a server that knows none is no reason to stop."""
+    found = []
+    for name, query in EXEMPLARS.items():
+        promql = query.render(match=parse_matchers(match), step=window.step)
+        try:
+            found.append(source.exemplars(promql, window).assign(of=name))
+        except (QueryRejected, NotPrometheus):
+            continue
+    filled = [table for table in found if len(table)]
+    return pd.concat(filled, ignore_index=True).fillna("") if filled else pd.DataFrame()
 
 
 def _with_status(requests: pd.DataFrame) -> pd.DataFrame:

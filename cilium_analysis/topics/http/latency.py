@@ -36,7 +36,7 @@ def quantile(q: float, buckets: Mapping[str, float]) -> float:
         if count >= q * total and count > below:
             if math.isinf(bound):
                 return low
-            return low + (bound - low) * (q * total - below) / (count - below)
+            return min(low + (bound - low) * (q * total - below) / (count - below), bound)
         below, low = count, low if math.isinf(bound) else bound
     return low
 

@@ -9,6 +9,7 @@ import pandas as pd
 
 from cilium_analysis import frames
 from cilium_analysis.topics.http.latency import quantile
+from cilium_analysis.topics.parties import column, party
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -18,6 +19,8 @@ if TYPE_CHECKING:
 QUANTILES = (0.5, 0.95, 0.99)
 #: What the proxy answers when a layer 7 policy denies a request (pkg/envoy, ``403``).
 DENIED_STATUS = "403"
+#: What Hubble calls the trace of an exemplar, and what others call it.
+TRACE_LABELS = ("traceID", "trace_id", "TraceID")
 CLASSES = {"1": "1xx", "2": "2xx", "3": "3xx", "4": "4xx", "5": "5xx"}
 
 
@@ -245,6 +248,39 @@ def changes(data: Http, *, most: int = 15) -> pd.DataFrame:
     table = _compare(data, ["source", "destination", "method", "status"]).reset_index()
     order = table["change"].abs().sort_values(ascending=False, kind="stable").index
     return table.loc[order[:most]].reset_index(drop=True)
+
+
+def traces(data: Http, *, most: int = 10) -> pd.DataFrame:
+    """List traces to look up: of the slowest requests, and of the last that failed.
+
+    Parameters
+    ----------
+    most
+        Rows of each.
+
+    Returns
+    -------
+    pandas.DataFrame
+        ``trace``, ``why`` (``slow``, ``failed``), ``time``, ``duration`` [s] (NaN where the
+        exemplar does not tell), ``source``, ``destination``, ``method``, ``status``.
+    """
+    table = data.exemplars
+    if not len(table):
+        return pd.DataFrame()
+    slow = table[table["of"] == "slow"].sort_values("value", ascending=False, kind="stable")
+    failed = table[table["of"] == "failed"].sort_values("time", ascending=False, kind="stable")
+    name = next((n for n in TRACE_LABELS if n in table), "")
+    parts = [part.drop_duplicates(name or None).head(most) for part in (slow, failed)]
+    chosen = pd.concat(parts, ignore_index=True)
+    shown = {
+        "trace": column(chosen, name),
+        "why": chosen["of"],
+        "time": chosen["time"].dt.strftime("%Y-%m-%d %H:%M:%SZ"),
+        "duration": chosen["value"].where(chosen["of"] == "slow"),
+        "source": party(chosen, "source"),
+        "destination": party(chosen, "destination"),
+    }
+    return pd.DataFrame(shown | {n: column(chosen, n) for n in ("method", "status")})
 
 
 def notes(data: Http) -> list[str]:
