@@ -37,7 +37,7 @@ _VALUES = b'},"values":[['
 _BETWEEN = b'"],['
 #: So many bytes of samples are parsed at once; more is hardly faster, and leaves larger holes.
 _BATCH = 1 << 20
-_TO_LINES = bytes.maketrans(b"[]", b",\n")
+_TO_LINES = bytes.maketrans(b"]", b"\n")
 
 
 class BrokenBodyError(ValueError):
@@ -240,15 +240,15 @@ def _samples(
     import pyarrow as pa
     from pyarrow import csv
 
-    # One pass over the bytes: t,"v"],[t,"v becomes lines of ,,t,v. Anything in the two columns
-    # that must be empty (which is what counts as true), or more columns, or fewer, is damage.
+    # One pass over the bytes: t,"v"],[t,"v becomes lines of ,t,v. Too many or too few quotes or
+    # brackets or columns are damage, and so is all but nothing (which is true) in the first.
     body = _BETWEEN.join(texts)
-    lines = b",," + body.translate(_TO_LINES, b'"')
-    if len(body) + 2 - len(lines) != 2 * count - 1:
+    lines = b"," + body.translate(_TO_LINES, b'"[')
+    if body.count(b"[") != count - 1 or len(body) + 1 - len(lines) != 3 * count - 2:
         return None
     if b"Inf" in lines:
         lines = lines.replace(b"+Inf", b"Inf")
-    columns = {"": pa.bool_(), " ": pa.bool_(), "t": pa.float64(), "v": pa.float64()}
+    columns = {"": pa.bool_(), "t": pa.float64(), "v": pa.float64()}
     try:
         table = csv.read_csv(
             pa.py_buffer(lines),

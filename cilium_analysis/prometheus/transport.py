@@ -166,9 +166,10 @@ class Transport:
     ) -> tuple[Answer | Exception, float | None]:
         """Try once: an answer, or an error and how long to wait [s]; None if it is for good."""
         asked = f" (query: {shortened(query)})" if query else ""
+        posted = form and not self._get_only
         try:
-            with self._send(path, params, form=form and not self._get_only) as reply:
-                if reply.status_code == 405 and form and not self._get_only:
+            with self._send(path, params, form=posted) as reply:
+                if reply.status_code == 405 and posted:
                     self._get_only = True
                     return self._attempt(path, params, query=query, form=False)
                 return self._read(reply, query=query)

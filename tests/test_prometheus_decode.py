@@ -1,0 +1,318 @@
+"""Answers, decoded while they arrive: the same as decoded slowly and plainly from the whole."""
+
+from __future__ import annotations
+
+import json
+from itertools import pairwise
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pandas as pd
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from cilium_analysis import frames
+from cilium_analysis.prometheus import decode
+from cilium_analysis.prometheus.columns import join
+from cilium_analysis.prometheus.decode import Answer, BrokenBodyError, Decoder
+from tests.answers import (
+    STYLES,
+    Style,
+    Written,
+    answers,
+    assert_label_frame,
+    go_time,
+    patient,
+    plainly,
+    render,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+RECORDED = Path(__file__).parent / "data" / "prom-json"
+HEAD = b'{"status":"success","data":{"resultType":"matrix","result":['
+
+
+def decoded(*pieces: bytes) -> Answer:
+    decoder = Decoder()
+    for piece in pieces:
+        decoder.feed(piece)
+    return decoder.finish()
+
+
+def cut(body: bytes, places: Iterable[int]) -> list[bytes]:
+    inside = sorted({0, len(body), *(place % (len(body) + 1) for place in places)})
+    return [body[begin:end] for begin, end in pairwise(inside)]
+
+
+def frame_of(*pieces: bytes) -> pd.DataFrame:
+    return join([decoded(*pieces).columns])
+
+
+@given(answers(), st.lists(st.integers(0, 4000), max_size=6))
+@patient
+def test_the_frame_is_that_of_the_whole_document(written: Written, places: list[int]) -> None:
+    found = decoded(*cut(written.body, places))
+    assert found.histograms == written.histograms
+    assert found.size == len(written.body)
+    assert found.columns.samples == sum(len(one.samples) for one in written.series)
+    assert_label_frame(join([found.columns]), plainly(written.body))
+
+
+@given(answers())
+@patient
+def test_what_stands_beside_the_series_is_kept(written: Written) -> None:
+    document = json.loads(written.body)
+    document["data"]["result"] = []
+    assert decoded(written.body).envelope == document
+
+
+@given(answers(), st.integers(0, 10_000), st.lists(st.integers(0, 4000), max_size=3))
+@patient
+def test_a_part_of_a_body_is_never_an_answer(
+    written: Written, length: int, places: list[int]
+) -> None:
+    body = written.body.rstrip()
+    part = body[: length % len(body)]
+    with pytest.raises(BrokenBodyError):
+        decoded(*cut(part, places))
+
+
+STRUCTURE = b'"[]{},:'
+#: Bytes that damage a structure; digits would make other numbers of it.
+DAMAGE = [bytes([byte]) for byte in STRUCTURE + b"\\ x\x00\xff"]
+
+
+@st.composite
+def damaged(draw: st.DrawFn) -> bytes:
+    """A body with one byte of its structure gone, replaced, or one too many."""
+    body = draw(answers()).body
+    places = [place for place, byte in enumerate(body) if byte in STRUCTURE]
+    place = draw(st.sampled_from(places))
+    behind = place + draw(st.integers(0, 1))
+    return body[:place] + draw(st.sampled_from([b"", *DAMAGE])) + body[behind:]
+
+
+def plainly_if_sound(body: bytes) -> pd.DataFrame | None:
+    try:
+        sound = json.loads(body.decode())
+        json.dumps(sound, ensure_ascii=False).encode()
+        data = sound.get("data")
+        is_matrix = isinstance(data, dict) and data.get("resultType") == "matrix"
+        rows = data.get("result") or [] if is_matrix else []
+        texts = [text for row in rows for text in row["metric"].values()]
+        if not all(isinstance(text, str) for text in texts):
+            return None
+        return plainly(body) if rows else frames.empty()
+    except (ValueError, TypeError, KeyError, AttributeError, ArithmeticError):
+        return None
+
+
+@given(damaged(), st.lists(st.integers(0, 4000), max_size=3))
+@settings(patient, max_examples=300)
+def test_a_damaged_body_gives_what_it_says_or_an_error(body: bytes, places: list[int]) -> None:
+    wanted = plainly_if_sound(body)
+    try:
+        found = frame_of(*cut(body, places))
+    except BrokenBodyError:
+        assert wanted is None
+    else:
+        assert wanted is not None
+        assert_label_frame(found, wanted)
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"",
+        b" ",
+        b"null",
+        b"[]",
+        b'"success"',
+        b"Service Unavailable",
+        b"<html></html>",
+        b"\x00\xff\xfe",
+        b'{"status":"success"',
+        b'{"status":"success"}{"status":"success"}',
+        HEAD,
+        HEAD + b"]}}x",
+        HEAD + b'{"metric":{"a":"b"},"values":[[1,"x"]]}]}}',
+        HEAD + b'{"metric":{"a":"b"},"values":[[1,""]]}]}}',
+        HEAD + b'{"metric":{"a":"b"},"values":[[1,"2","3"]]}]}}',
+        HEAD + b'{"metric":{"a":"b"},"values":[[1]]}]}}',
+        HEAD + b'{"metric":{"a":"b"},"values":[[null,"1"]]}]}}',
+        HEAD + b'{"metric":{"a":"b"},"values":[["NaN","1"]]}]}}',
+        HEAD + b'{"metric":{"a":"b"},"values":[[NaN,"1"]]}]}}',
+        HEAD + b'{"metric":{"a":"b"},"values":[[1e300,"1"]]}]}}',
+        HEAD + b'{"metric":{"a":"b"},"values":[[1e18,"1"]]}]}}',
+        HEAD + b'{"metric":{"a":"b"},"values":[[1,2"],[3,"4"]]}]}}',
+        HEAD + b'{"metric":{"a":"b"},"values":[[1,"[2"],[3,"4"]]}]}}',
+        HEAD + b'{"metric":{"a":"b"},"values":[[1,[2"],[3,"4"]]}]}}',
+        HEAD + b'{"metric":{"a":"b"},"values":[[1,"2"],"3,"4"]]}]}}',
+        HEAD + b'{"metric":{"a":"b"},"values":[[1,"2"],,3,"4"]]}]}}',
+        HEAD + b'{"metric":{"a":"b"},"values":[[1,"2"]{,[3,"4"]]}]}}',
+        HEAD + b'{"metric":{"a":"b"},"values":[[1,"2"],{[3,"4"]]}]}}',
+        HEAD + b'{"metric":{"a":"b"},"values":[[1,"2"],[3","4"]]}]}}',
+        HEAD + b'{"metric":{"a":"b"},"values":{"1":"2"}}]}}',
+        HEAD + b'{"metric":{"a":"b"},"values":7}]}}',
+        HEAD + b'{"metric":{"a":1},"values":[[1,"2"]]}]}}',
+        HEAD + b'{"metric":["a"],"values":[[1,"2"]]}]}}',
+        HEAD + b'{"values":[[1,"2"]]}]}}',
+        HEAD + b"[1,2]]}}",
+        HEAD[:-1] + b'{"a":1}}}',
+        HEAD[:-1] + b"3}}",
+    ],
+)
+def test_no_sound_matrix_is_a_broken_body(body: bytes) -> None:
+    with pytest.raises(BrokenBodyError):
+        decoded(body)
+    with pytest.raises(BrokenBodyError):
+        decoded(*(body[place : place + 1] for place in range(len(body))))
+
+
+def values_of(text: str) -> list[float]:
+    body = HEAD + b'{"metric":{},"values":[' + text.encode() + b"]}]}}"
+    found: list[float] = frame_of(body).iloc[:, 0].tolist()
+    return found
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [
+        ("+Inf", float("inf")),
+        ("Inf", float("inf")),
+        ("-Inf", float("-inf")),
+        ("1e-07", 1e-07),
+        ("1e+21", 1e21),
+        ("-1.5e+300", -1.5e300),
+        ("5e-324", 5e-324),
+        ("1e-400", 0.0),
+        ("1e400", float("inf")),
+        ("1.8446744073709552e+19", 18446744073709552000.0),
+        ("0.30000000000000004", 0.30000000000000004),
+        ("9007199254740993", 9007199254740992.0),
+        ("+1", 1.0),
+        ("0", 0.0),
+    ],
+)
+def test_every_way_to_write_a_number(text: str, value: float) -> None:
+    assert values_of(f'[1,"{text}"]') == [value]
+    assert values_of(f'[1,"{text}"],[2,"7"]') == [value, 7]
+
+
+def test_nan_is_a_sample_that_counts() -> None:
+    found = decoded(HEAD + b'{"metric":{},"values":[[1,"NaN"],[2,"1"]]}]}}')
+    assert found.columns.samples == 2
+    assert join([found.columns]).isna().to_numpy().tolist() == [[True], [False]]
+
+
+@pytest.mark.parametrize("style", [STYLES[0], STYLES[-1]])
+def test_times_are_exact_to_the_millisecond(style: Style) -> None:
+    """Where floats are a little off: 1.001 * 1000 is less than 1001."""
+    moments = [-1001, -1, 0, 1, 1001, 1435781451500, 1435781451781, 4102444800999]
+    moments += range(1_774_080_000_000, 1_774_080_002_000)
+    values = [[go_time(moment), "1"] for moment in sorted(moments)]
+    data = {"resultType": "matrix", "result": [{"metric": {}, "values": values}]}
+    index = frame_of(render({"status": "success", "data": data}, style).encode()).index
+    assert frames.milliseconds(index).tolist() == sorted(moments)
+
+
+def test_of_two_samples_at_one_time_the_later_stays() -> None:
+    """VictoriaMetrics keeps such raw samples; other series have points between and behind."""
+    body = HEAD + (
+        b'{"metric":{"a":"1"},"values":[[1,"10"],[1,"11"],[3,"30"]]},'
+        b'{"metric":{"a":"2"},"values":[[1,"1"],[2,"2"],[3,"3"]]}]}}'
+    )
+    found = frame_of(body)
+    assert_label_frame(found, plainly(body))
+    assert found.iloc[[0, 2], 0].tolist() == [11, 30]
+    assert found.isna().iloc[:, 0].tolist() == [False, True, False]
+
+
+def test_samples_out_of_order_are_put_in_order() -> None:
+    body = HEAD + b'{"metric":{"a":"1"},"values":[[3,"30"],[1,"10"],[2,"20"]]}]}}'
+    assert_label_frame(frame_of(body), plainly(body))
+
+
+def test_an_empty_label_is_no_label() -> None:
+    body = HEAD + b'{"metric":{"a":"","b":"x"},"values":[[1,"1"]]}]}}'
+    assert frame_of(body).columns.names == ["b"]
+
+
+@pytest.mark.parametrize("style", STYLES)
+def test_no_series_are_an_empty_frame(style: Style) -> None:
+    body = render({"status": "success", "data": {"resultType": "matrix", "result": []}}, style)
+    assert_label_frame(frame_of(body.encode()), frames.empty())
+
+
+def test_null_is_no_series() -> None:
+    assert_label_frame(
+        frame_of(b'{"status":"success","data":{"resultType":"matrix","result":null}}'),
+        frames.empty(),
+    )
+
+
+@pytest.mark.parametrize("batch", [1, 60, 1 << 22])
+def test_many_series_are_cut_while_they_arrive(batch: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is left for the JSON parser is the envelope alone."""
+    rest: list[bytes] = []
+    whole = decode._document
+
+    def spy(body: bytes) -> dict[str, object]:
+        rest.append(body)
+        return whole(body)
+
+    monkeypatch.setattr(decode, "_document", spy)
+    monkeypatch.setattr(decode, "_BATCH", batch)
+    rows = [
+        f'{{"metric":{{"n":"{n:03d}"}},'
+        f'"values":[[{n},"{n}"],[{n + 1}.500,"+Inf"],[{n + 2},"NaN"]]}}'
+        for n in range(200)
+    ]
+    end = b']},"warnings":["slow"]}'
+    body = HEAD + ",".join(rows).encode() + end
+    found = decoded(*(body[place : place + 97] for place in range(0, len(body), 97)))
+    assert rest == [HEAD + end]
+    assert found.envelope["warnings"] == ["slow"]
+    assert_label_frame(join([found.columns]), plainly(body))
+
+
+def test_histograms_beside_floats_are_counted_and_left_out() -> None:
+    """A series of both kinds in the midst of others, as a migrating target gives it."""
+    body = HEAD + (
+        b'{"metric":{"a":"1"},"values":[[1,"10"],[2,"20"]]},'
+        b'{"metric":{"a":"2"},"values":[[1,"1"]],"histograms":[[2,{"count":"3","sum":"4"}]]},'
+        b'{"metric":{"a":"3"},"histograms":[[1,{"count":"3","sum":"4","buckets":'
+        b'[[0,"-1","1","3"]]}],[2,{"count":"3","sum":"4"}]]},'
+        b'{"metric":{"a":"4"},"values":[[1,"40"]]}]}}'
+    )
+    for pieces in ([body], [body[n : n + 1] for n in range(len(body))]):
+        found = decoded(*pieces)
+        assert found.histograms == 3
+        frame = join([found.columns])
+        assert frame.columns.get_level_values("a").tolist() == ["1", "2", "4"]
+        assert_label_frame(frame, plainly(body))
+
+
+def test_a_recorded_answer_written_anew_by_another_program() -> None:
+    body = (RECORDED / "holmesgpt-node-cpu-range.json").read_bytes()
+    frame = frame_of(body)
+    assert_label_frame(frame, plainly(body))
+    assert frame.shape[1] == 8
+    assert frame.columns.names == ["mode"]
+    assert frame.index[0] == pd.Timestamp(1756099500, unit="s", tz="UTC")
+    assert frame["idle"].iloc[0].tolist() == [0.9651944444444388]
+
+
+def test_a_recorded_answer_of_victoria() -> None:
+    exchange = json.loads((RECORDED / "vm-cluster-playground__shape_range.json").read_text())
+    body = json.dumps(exchange["body"], separators=(",", ":")).encode()
+    found = decoded(body)
+    assert found.envelope["isPartial"] is False
+    assert found.envelope["data"] == {"resultType": "matrix", "result": []}
+    frame = join([found.columns])
+    assert_label_frame(frame, plainly(body))
+    assert frame.index[0] == pd.Timestamp(1790924705194, unit="ms", tz="UTC")
+    assert frame.shape == (16, 1)
