@@ -1,0 +1,141 @@
+"""What is known of Cilium's metrics, and that every query asks for what there is."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from importlib import import_module
+
+import pytest
+
+from cilium_analysis import nodes
+from cilium_analysis.capture import _MODULES, TOPICS
+from cilium_analysis.queries import Query
+from cilium_analysis.topics import loading
+from cilium_analysis.topics.metrics import CONTEXT, VERSIONS, find, known
+from cilium_analysis.topics.parties import CONTEXT_LABELS
+
+#: What scraping adds (job, instance, and the relabelings of chart, operator and examples), and
+#: what belongs to every histogram.
+ADDED = {"cluster", "instance", "job", "k8s_cluster", "le", "namespace", "node", "pod", "__name__"}
+#: Of other exporters: kube-state-metrics, and Prometheus itself.
+OTHERS = {"kube_node_info": {"internal_ip"}, "up": set()}
+_NAME = re.compile(r"\b((?:cilium|hubble|kube)_[a-z0-9_]+|up)\b(?=\s*[{\[)\s]|$)")
+_STRING = re.compile(r'"(?:[^"\\]|\\.)*"')
+_BY = re.compile(r"\b(?:by|without|on|ignoring|group_left|group_right)\s*\(([^)]*)\)")
+_SELECTOR = re.compile(r"\{([^}]*)\}")
+_MATCHER = re.compile(r"([a-zA-Z_]\w*)\s*(?:=~|!~|!=|=)")
+
+
+def catalogue() -> Iterator[tuple[str, str, Query]]:
+    """Every query there is: topic, name, query."""
+    for topic, module in _MODULES.items():
+        found = import_module(module)
+        for table in ("QUERIES", "EXEMPLARS"):
+            data = import_module(f"{module}.data")
+            for name, query in getattr(data, table, {}).items():
+                yield topic, f"{table.lower()}-{name}", query
+        assert found.QUERIES
+    yield from (("nodes", name, query) for name, query in nodes.QUERIES.items())
+    yield "loading", "hubble_targets", loading.HUBBLE_TARGETS
+
+
+CATALOGUE = list(catalogue())
+IDS = [f"{topic}-{name}" for topic, name, _ in CATALOGUE]
+
+
+def metrics_of(query: Query) -> set[str]:
+    """The metrics a query names, also as alternatives of ``__name__=~"a|b"``."""
+    named = re.findall(r'__name__=~?"([^"]*)"', query.promql)
+    alternatives = {part for text in named for part in text.split("|")}
+    bare = _BY.sub("", _SELECTOR.sub("{}", _STRING.sub('""', query.promql)))
+    return alternatives | set(_NAME.findall(bare))
+
+
+def labels_of(query: Query) -> set[str]:
+    """The labels a query groups or selects by."""
+    text = _STRING.sub('""', query.promql)
+    grouped = {part.strip() for inner in _BY.findall(text) for part in inner.split(",")}
+    matched = {name for inner in _SELECTOR.findall(text) for name in _MATCHER.findall(inner)}
+    return (grouped | matched) - {""}
+
+
+def allowed(name: str) -> set[str]:
+    if name in OTHERS:
+        return OTHERS[name] | ADDED
+    metric = find(name)
+    assert metric is not None, f"{name} is no metric of Cilium"
+    context = set(CONTEXT_LABELS) if CONTEXT in metric.labels else set()
+    own = set(metric.labels) - {CONTEXT}
+    # Up to 1.18 these name the agent's own node on the metrics of connectivity and cluster mesh.
+    local = {"source_cluster", "source_node_name"} if "source_node_name" in metric.remark else set()
+    return own | context | local | ADDED
+
+
+@pytest.mark.parametrize(("topic", "name", "query"), CATALOGUE, ids=IDS)
+def test_a_query_names_only_metrics_and_labels_there_are(
+    topic: str, name: str, query: Query
+) -> None:
+    metrics = metrics_of(query)
+    assert metrics, f"{topic} {name} names no metric: {query.promql}"
+    permitted = set().union(*(allowed(metric) for metric in metrics))
+    assert labels_of(query) <= permitted
+
+
+@pytest.mark.parametrize("version", VERSIONS, ids=lambda version: f"{version[0]}.{version[1]}")
+@pytest.mark.parametrize("topic", TOPICS)
+def test_every_topic_can_be_answered_in_every_version(topic: str, version: tuple[int, int]) -> None:
+    names = {m for of, _, query in CATALOGUE if of == topic for m in metrics_of(query)}
+    there = {name for name in names if (metric := find(name)) and metric.exists(version)}
+    assert there
+
+
+@pytest.mark.parametrize(("topic", "name", "query"), CATALOGUE, ids=IDS)
+def test_a_query_says_what_it_is_about(topic: str, name: str, query: Query) -> None:
+    assert query.unit, (topic, name)
+    assert query.about, (topic, name)
+
+
+# The table
+
+
+def test_versions_are_read() -> None:
+    lives = {
+        name: [v[1] for v in VERSIONS if known()[name].exists(v)]
+        for name in (
+            "cilium_drop_count_total",
+            "cilium_node_connectivity_status",
+            "cilium_node_health_connectivity_status",
+            "cilium_policy_import_errors_total",
+            "cilium_reconciler_full_total",
+            "cilium_operator_ipam_interface_creation_ops",
+            "cilium_agent_bootstrap_seconds",
+        )
+    }
+    every = list(range(13, 21))
+    assert lives == {
+        "cilium_drop_count_total": every,
+        "cilium_node_connectivity_status": [13, 14, 15, 16, 17],
+        "cilium_node_health_connectivity_status": [17, 18, 19, 20],
+        "cilium_policy_import_errors_total": [13, 14],
+        "cilium_reconciler_full_total": [16],
+        "cilium_operator_ipam_interface_creation_ops": every,
+        "cilium_agent_bootstrap_seconds": [13, 14, 15, 16, 17, 18, 19],
+    }
+
+
+def test_series_of_histograms_are_found() -> None:
+    for name in ("_bucket", "_sum", "_count"):
+        metric = find(f"hubble_http_request_duration_seconds{name}")
+        assert metric is not None
+        assert metric.kind == "histogram"
+    counter = find("cilium_drop_count_total")
+    assert counter is not None
+    assert counter.name == "cilium_drop_count_total"
+    assert find("no_such_metric") is None
+
+
+def test_what_one_reads_in_a_query() -> None:
+    query = Query('sum by (a, b) (rate(cilium_x_total{c="d=e",f=~"g",<match>}[5m])) / up', "", "")
+    assert metrics_of(query) == {"cilium_x_total", "up"}
+    assert labels_of(query) == {"a", "b", "c", "f"}
