@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 _MODULES = {
     "drop_reasons": "cilium_analysis.topics.drops",
     "http_status": "cilium_analysis.topics.http",
+    "setup_check": "cilium_analysis.topics.setup",
 }
 
 #: Topics by the names of their notebooks.

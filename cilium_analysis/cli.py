@@ -109,6 +109,8 @@ def _parser() -> _Parser:
     capture = _command(commands, "capture", _capture, "record what a report needs, a bundle only")
     _add_question(capture)
     capture.add_argument("--output", metavar="DIR", help="of the new bundle")
+    check = _command(commands, "check", _check, "is the monitoring itself set up right?")
+    _add_question(check, topics=False)
     demo = _command(commands, "demo", _demo, "report on the bundled sample, without any server")
     _add_report(demo)
     return parser
@@ -128,9 +130,10 @@ def _command(commands: Any, name: str, function: Any, text: str) -> argparse.Arg
     return parser
 
 
-def _add_question(parser: argparse.ArgumentParser) -> None:
+def _add_question(parser: argparse.ArgumentParser, *, topics: bool = True) -> None:
     add = parser.add_argument
-    add("topics", nargs="*", metavar="TOPIC", help="notebooks to run (default: all)")
+    if topics:
+        add("topics", nargs="*", metavar="TOPIC", help="notebooks to run (default: all)")
     add(
         "--source",
         default=os.environ.get(SOURCE_VARIABLE, ""),
@@ -178,7 +181,7 @@ def _question(options: argparse.Namespace) -> Question:
     from cilium_analysis.capture import check_topics
     from cilium_analysis.question import ask
 
-    check_topics(options.topics)
+    check_topics(getattr(options, "topics", ()))
     if not options.source:
         raise UsageError(f"no source: give --source http://…, or set {SOURCE_VARIABLE}")
     return ask(
@@ -218,6 +221,21 @@ def _capture(options: argparse.Namespace) -> int:
         directory=directory,
     )
     print(f"Bundle: {directory}")
+    return 0
+
+
+def _check(options: argparse.Namespace) -> int:
+    """Print what there is, what is missing, and how to switch it on."""
+    from cilium_analysis.topics import setup
+
+    question = _question(options)
+    data = setup.load(question.source, question.window, question.baseline, match=question.match)
+    for row in setup.checks(data).to_dict("records"):
+        hint = f" – Helm: {row['how to switch it on']}" if row["how to switch it on"] else ""
+        print(_line(f"{row['what']}: {row['state']}{hint}"))
+    found = [finding.title for finding in setup.findings(data)]
+    for text in [*found, *setup.notes(data)]:
+        print(_line(f"- {text}"))
     return 0
 
 

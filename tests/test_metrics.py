@@ -47,9 +47,17 @@ IDS = [f"{topic}-{name}" for topic, name, _ in CATALOGUE]
 def metrics_of(query: Query) -> set[str]:
     """The metrics a query names, also as alternatives of ``__name__=~"a|b"``."""
     named = re.findall(r'__name__=~?"([^"]*)"', query.promql)
-    alternatives = {part for text in named for part in text.split("|")}
+    alternatives = {name for text in named for name in _spelled_out(text)}
     bare = _BY.sub("", _SELECTOR.sub("{}", _STRING.sub('""', query.promql)))
     return alternatives | set(_NAME.findall(bare))
+
+
+def _spelled_out(pattern: str) -> list[str]:
+    """The names that a pattern such as ``a|b`` or ``a_(b|c)_d`` stands for."""
+    group = re.fullmatch(r"(\w*)\(([^()]*)\)(\w*)", pattern)
+    if group is None:
+        return pattern.split("|")
+    return [f"{group[1]}{middle}{group[3]}" for middle in group[2].split("|")]
 
 
 def labels_of(query: Query) -> set[str]:

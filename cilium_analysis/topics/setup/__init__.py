@@ -1,0 +1,17 @@
+"""The setup of the monitoring: what this cluster exports, and what it lacks."""
+
+from cilium_analysis.topics.setup.data import QUERIES, Setup, load
+from cilium_analysis.topics.setup.findings import findings
+from cilium_analysis.topics.setup.tables import checks, gaps, notes, targets, versions
+
+__all__ = [
+    "QUERIES",
+    "Setup",
+    "checks",
+    "findings",
+    "gaps",
+    "load",
+    "notes",
+    "targets",
+    "versions",
+]

@@ -1,0 +1,111 @@
+"""Tables about the setup: what is there, what is missing, how to switch it on."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pandas as pd
+
+from cilium_analysis.topics.setup.checks import CHECKS
+
+if TYPE_CHECKING:
+    from cilium_analysis.topics.setup.checks import Check
+    from cilium_analysis.topics.setup.data import Setup
+
+#: A target whose scrapes succeeded less often than this has gaps.
+WHOLE = 0.98
+
+
+def there(data: Setup, check: Check) -> bool:
+    """Tell whether any of the metrics of a check is there."""
+    return any(name in data.present.index for name in check.metrics)
+
+
+def checks(data: Setup) -> pd.DataFrame:
+    """Give what there is, one row per check.
+
+    Returns
+    -------
+    pandas.DataFrame
+        ``what``, ``state`` (``there``, ``missing``, ``missing, or nothing happened``),
+        ``series``, ``answers``, ``how to switch it on`` (Helm values; empty if it is there).
+    """
+    return pd.DataFrame([_row(data, check) for check in CHECKS])
+
+
+def _row(data: Setup, check: Check) -> dict[str, object]:
+    found = there(data, check)
+    absent = "missing, or nothing happened" if check.born_late else "missing"
+    return {
+        "what": check.name,
+        "state": "there" if found else absent,
+        "series": int(data.present.reindex(check.metrics).sum()),
+        "answers": check.answers,
+        "how to switch it on": "" if found else check.helm,
+    }
+
+
+def targets(data: Setup) -> pd.DataFrame:
+    """Give the scrape targets per component.
+
+    Returns
+    -------
+    pandas.DataFrame
+        Index ``component``; ``targets``, ``whole`` (those without gaps), ``down`` (those never
+        scraped), ``interval`` between scrapes [s] (median).
+    """
+    groups = data.targets.groupby("component")
+    return pd.DataFrame(
+        {
+            "targets": groups.size(),
+            "whole": groups["up"].agg(lambda up: int((up >= WHOLE).sum())),
+            "down": groups["up"].agg(lambda up: int((up == 0).sum())),
+            "interval": groups["interval"].median(),
+        }
+    )
+
+
+def gaps(data: Setup) -> pd.DataFrame:
+    """List the targets with gaps: ``component``, ``node``, ``instance``, ``job``, ``up``."""
+    found = data.targets[data.targets["up"] < WHOLE].drop(columns="interval")
+    return found.sort_values("up", kind="stable", ignore_index=True)
+
+
+def versions(data: Setup) -> pd.DataFrame:
+    """Give the number of agents per version of Cilium, index ``version``."""
+    return pd.DataFrame({"agents": data.versions.astype(int)})
+
+
+def notes(data: Setup) -> list[str]:
+    """Say in words what limits the reports about this cluster."""
+    said = []
+    if len(data.versions) > 1:
+        mixed = ", ".join(f"{count:.0f} of {version}" for version, count in data.versions.items())
+        said.append(
+            f"The agents are of mixed versions ({mixed}): metrics and labels differ between them."
+        )
+    step, slow = data.window.step.total_seconds(), data.targets["interval"]
+    slowest = float(slow.median()) if len(slow) else 0.0
+    if slowest > 1.5 * step:
+        said.append(
+            f"Targets are scraped every {slowest:.0f} s, less often than the step of {step:.0f} s:"
+            " ask with a step of that length, or scrape more often."
+        )
+    return said + _hubble_notes(data) + [f"Server: {text}" for text in data.warnings]
+
+
+def _hubble_notes(data: Setup) -> list[str]:
+    said = []
+    seen = [name for name in data.present.index if str(name).startswith("hubble_")]
+    if seen and not data.labelled and not data.contextual:
+        said.append(
+            "Hubble's metrics do not name workloads: who and what stays open (Helm:"
+            " hubble.metrics.enabled with labelsContext or sourceContext and destinationContext)."
+        )
+    if "hubble_http_requests_total" in data.present.index and not data.exemplars:
+        said.append(
+            "No exemplars of HTTP requests: no traces to look up (Helm:"
+            " hubble.metrics.enableOpenMetrics=true, httpV2:exemplars=true; Prometheus:"
+            " --enable-feature=exemplar-storage)."
+        )
+    return said
