@@ -68,7 +68,7 @@ class Table:
         flat = self._flat()
         numeric = [pd.api.types.is_numeric_dtype(dtype) for dtype in flat.dtypes]
         head = "".join(
-            f'<th scope="col"{_right(right)}>{html.escape(str(name).capitalize())}</th>'
+            f'<th scope="col"{_right(right)}>{html.escape(_heading(name))}</th>'
             for name, right in zip(flat.columns, numeric, strict=True)
         )
         rows = self._cells().itertuples(index=False, name=None)
@@ -92,11 +92,18 @@ class Table:
 
 
 def _text(value: object, pattern: str | None) -> str:
-    if value == "" or (isinstance(value, float) and pd.isna(value)):
+    if value == "" or value is None or value is pd.NaT or value != value:
         return MISSING
     if pattern and isinstance(value, int | float):
         return pattern.format(value)
-    return f"{value:,.4g}" if isinstance(value, float) else str(value)
+    if not isinstance(value, float):
+        return f"{value:,}" if type(value) is int else str(value)
+    return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.4g}"
+
+
+def _heading(name: object) -> str:
+    text = str(name).replace("_", " ")
+    return text[:1].upper() + text[1:]
 
 
 def _right(right: bool) -> str:

@@ -1,0 +1,26 @@
+"""Plots: from frames to Axes. Nothing here is shown or saved.
+
+Every function takes ``ax`` (a new one if not given) and returns it. Colours are those of Okabe
+and Ito (Color Universal Design, 2008), which stay apart for colour-blind eyes; series also
+differ in lightness and are labelled, so that a print in grey can be read.
+"""
+
+from cilium_analysis.plots.style import PALETTE, plain, short, time_axis
+from cilium_analysis.plots.tables import comparison, heatmap, matrix
+from cilium_analysis.plots.times import OTHERS, largest, lines, outages, shade, stacked
+
+__all__ = [
+    "OTHERS",
+    "PALETTE",
+    "comparison",
+    "heatmap",
+    "largest",
+    "lines",
+    "matrix",
+    "outages",
+    "plain",
+    "shade",
+    "short",
+    "stacked",
+    "time_axis",
+]

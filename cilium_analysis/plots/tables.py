@@ -1,0 +1,152 @@
+"""Plots of tables: one number per row and column, or per row."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from matplotlib.colors import LogNorm
+from matplotlib.ticker import FuncFormatter, MaxNLocator
+
+from cilium_analysis.plots.shares import SHARES, share_bar
+from cilium_analysis.plots.style import (
+    INK,
+    PALETTE,
+    REST,
+    axes,
+    nothing,
+    plain,
+    short,
+    short_tick,
+    tidy,
+    wrap,
+)
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from matplotlib.axes import Axes
+
+
+def heatmap(table: pd.DataFrame, *, unit: str = "", ax: Axes | None = None) -> Axes:
+    """Draw a table as colours, with the numbers in it; the scale is logarithmic.
+
+    Parameters
+    ----------
+    table
+        Values that are 0 or more, by row and column.
+    unit
+        Of the values, for the colour bar.
+    ax
+        Where to draw.
+    """
+    rows, columns = table.shape
+    ax = axes(ax, (max(6.0, 2.2 + 1.3 * columns), max(1.8, 1.6 + 0.36 * rows)))
+    if not rows or not columns or not table.to_numpy().any():
+        return nothing(ax, "Nothing in this window")
+    values = table.to_numpy(dtype="float64")
+    scale = LogNorm(vmin=1, vmax=max(float(values.max()), 10.0), clip=False)
+    image = ax.imshow(np.ma.masked_less(values, 1), cmap="Blues", norm=scale, aspect="auto")
+    ax.set_xticks(range(columns), [wrap(plain(name)) for name in table.columns], fontsize=8)
+    ax.set_yticks(range(rows), [plain(name) for name in table.index], fontsize=9)
+    ax.tick_params(length=0)
+    for side in ax.spines.values():
+        side.set_visible(False)
+    _numbers(ax, values, dark_from=float(scale.inverse(0.55)))
+    bar = ax.figure.colorbar(image, ax=ax, format=FuncFormatter(short_tick), pad=0.02)
+    bar.set_label(plain(unit))
+    bar.outline.set_visible(False)
+    return ax
+
+
+def _numbers(ax: Axes, values: Any, *, dark_from: float) -> None:
+    """Write the numbers into a heat map, as long as they can be read."""
+    if values.size > 400:
+        return
+    for (row, column), value in np.ndenumerate(values):
+        if value:
+            colour = "white" if value > dark_from else INK
+            ax.text(column, row, short(value), ha="center", va="center", fontsize=8, color=colour)
+
+
+def comparison(
+    table: pd.DataFrame,
+    *,
+    window: str = "packets",
+    baseline: str = "expected",
+    unit: str = "",
+    most: int = 8,
+    ax: Axes | None = None,
+) -> Axes:
+    """Draw the window beside its baseline, one pair of bars per row.
+
+    Parameters
+    ----------
+    table
+        One row per thing, named by the index.
+    window, baseline
+        The columns to draw.
+    unit
+        Of the values, for the x axis.
+    most
+        Rows to draw, from the top.
+    ax
+        Where to draw.
+    """
+    rows = table.head(most).iloc[::-1]
+    ax = axes(ax, (10, max(1.8, 0.9 + 0.62 * len(rows))))
+    if not len(rows):
+        return nothing(ax, "Nothing in this window or its baseline")
+    places = np.arange(len(rows))
+    drawn = (
+        (0.2, window, "window", PALETTE[3], ""),
+        (-0.2, baseline, "baseline, for the same length", REST, "//"),
+    )
+    for offset, column, label, colour, hatch in drawn:
+        bars = ax.barh(
+            places + offset,
+            rows[column],
+            height=0.38,
+            color=colour,
+            hatch=hatch,
+            edgecolor="white",
+            label=label,
+        )
+        ax.bar_label(bars, [short(value) for value in rows[column]], padding=3, fontsize=8)
+    ax.set_yticks(places, [wrap(plain(name), 34) for name in rows.index], fontsize=9)
+    tidy(ax, grid="x")
+    ax.xaxis.set_major_locator(MaxNLocator(6))
+    ax.xaxis.set_major_formatter(FuncFormatter(short_tick))
+    ax.margins(x=0.1)
+    ax.set_xlabel(plain(unit))
+    ax.legend(loc="lower right", frameon=False, fontsize="small")
+    return ax
+
+
+def matrix(table: pd.DataFrame, *, ax: Axes | None = None) -> Axes:
+    """Draw which share of the probes from each node (rows) to each other (columns) failed.
+
+    Parameters
+    ----------
+    table
+        0 to 1; NaN where there is no such path.
+    ax
+        Where to draw.
+    """
+    rows, columns = table.shape
+    ax = axes(ax, (max(5.0, 2.8 + 0.62 * columns), max(2.2, 1.8 + 0.36 * rows)))
+    if not rows or not columns:
+        return nothing(ax, "No pair of nodes is known to have failed")
+    values = table.to_numpy(dtype="float64")
+    ax.set_facecolor("#cccccc")
+    image = ax.imshow(np.ma.masked_invalid(values), cmap=SHARES, vmin=0, vmax=1, aspect="auto")
+    names = [plain(name) for name in table.columns]
+    ax.set_xticks(range(columns), names, fontsize=8, rotation=35, ha="right")
+    ax.set_yticks(range(rows), [plain(name) for name in table.index], fontsize=9)
+    ax.tick_params(length=0)
+    for side in ax.spines.values():
+        side.set_visible(False)
+    ax.set_xlabel("Target")
+    ax.set_ylabel("Source")
+    _numbers(ax, np.nan_to_num(values), dark_from=0.55)
+    share_bar(ax, image)
+    return ax

@@ -1,0 +1,193 @@
+"""Plots over time."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import matplotlib.dates as mdates
+import numpy as np
+
+from cilium_analysis.plots.shares import SHARES, share_bar
+from cilium_analysis.plots.style import (
+    PALETTE,
+    REST,
+    axes,
+    legend,
+    nothing,
+    plain,
+    tidy,
+    time_axis,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from datetime import datetime
+
+    import pandas as pd
+    from matplotlib.axes import Axes
+
+OTHERS = "all others"
+
+
+def stacked(
+    rates: pd.DataFrame,
+    *,
+    timezone: str = "UTC",
+    unit: str = "",
+    most: int = 6,
+    ax: Axes | None = None,
+) -> Axes:
+    """Draw what adds up to a whole over time, the largest part at the bottom.
+
+    Parameters
+    ----------
+    rates
+        Rows are times, columns the parts, by name.
+    timezone
+        In which the reader reads times.
+    unit
+        Of the values, for the y axis.
+    most
+        Parts to tell apart; the others are drawn together.
+    ax
+        Where to draw.
+    """
+    ax = axes(ax, (10, 4))
+    parts = largest(rates.fillna(0.0), most=most)
+    if not len(parts) or not parts.shape[1] or not parts.to_numpy().any():
+        return nothing(ax, "Nothing in this window")
+    colours = [REST if name == OTHERS else PALETTE[i] for i, name in enumerate(parts.columns)]
+    ax.stackplot(
+        mdates.date2num(parts.index.to_numpy()),
+        parts.to_numpy().T,
+        labels=[plain(name) for name in parts.columns],
+        colors=colours,
+        step="pre",
+        edgecolor="white",
+        linewidth=0.3,
+    )
+    tidy(ax)
+    ax.set_ylabel(plain(unit))
+    ax.set_ylim(bottom=0)
+    ax.margins(x=0)
+    legend(ax, reverse=True)
+    return time_axis(ax, timezone=timezone)
+
+
+def largest(rates: pd.DataFrame, *, most: int) -> pd.DataFrame:
+    """Keep the largest columns, and add the others up to one.
+
+    Parameters
+    ----------
+    rates
+        Columns to choose from.
+    most
+        How many to keep.
+    """
+    order = rates.sum().sort_values(ascending=False, kind="stable").index
+    kept = rates[order[:most]].copy()
+    if len(order) > most:
+        kept[OTHERS] = rates[order[most:]].sum(axis=1)
+    return kept
+
+
+def lines(
+    frame: pd.DataFrame,
+    *,
+    timezone: str = "UTC",
+    unit: str = "",
+    most: int = 7,
+    ax: Axes | None = None,
+) -> Axes:
+    """Draw several quantities over time; a gap in the data stays a gap.
+
+    Parameters
+    ----------
+    frame
+        Rows are times, columns the quantities, by name.
+    timezone
+        In which the reader reads times.
+    unit
+        Of the values, for the y axis.
+    most
+        Quantities to draw, those with the highest peaks; the legend says how many are not.
+    ax
+        Where to draw.
+    """
+    ax = axes(ax, (10, 3.2))
+    peaks = frame.max().dropna().sort_values(ascending=False, kind="stable")
+    if not len(peaks):
+        return nothing(ax, "Nothing in this window")
+    styles = ("-", "--", "-.", ":")
+    for place, name in enumerate(peaks.index[:most]):
+        ax.plot(
+            mdates.date2num(frame.index.to_numpy()),
+            frame[name].to_numpy(dtype="float64"),
+            label=plain(name),
+            color=PALETTE[place % len(PALETTE)],
+            linestyle=styles[place % len(styles)],
+            linewidth=1.6,
+        )
+    tidy(ax)
+    ax.set_ylabel(plain(unit))
+    ax.margins(x=0)
+    ax.set_ylim(bottom=min(0.0, float(frame.min().min())))
+    left_out = len(peaks) - most
+    title = f"and {left_out} more below" if left_out > 0 else None
+    legend(ax, title=title)
+    return time_axis(ax, timezone=timezone)
+
+
+def shade(
+    ax: Axes, stretches: Sequence[tuple[datetime, datetime]], *, colour: str = "#D55E00"
+) -> Axes:
+    """Mark stretches of time, such as those of findings, at the top of a plot over time.
+
+    Parameters
+    ----------
+    ax
+        Axes whose x values are times.
+    stretches
+        Start and end of each.
+    colour
+        Of the marks.
+    """
+    for start, end in stretches:
+        first, last = mdates.date2num([start, end])
+        ax.axvspan(first, last, ymin=0.985, ymax=1.0, color=colour, linewidth=0)
+    return ax
+
+
+def outages(frame: pd.DataFrame, *, timezone: str = "UTC", ax: Axes | None = None) -> Axes:
+    """Draw a strip per node: which share of the paths failed when.
+
+    Parameters
+    ----------
+    frame
+        Rows are times, the ends of their steps; columns are nodes; values 0 to 1, NaN where
+        nothing is known.
+    timezone
+        In which the reader reads times.
+    ax
+        Where to draw.
+    """
+    rows = frame.shape[1]
+    ax = axes(ax, (10, max(1.6, 1.1 + 0.36 * rows)))
+    if len(frame) < 2 or not rows:
+        return nothing(ax, "No outage in this window")
+    values = frame.to_numpy(dtype="float64").T
+    ends = mdates.date2num(frame.index.to_numpy())
+    edges = np.concatenate([[2 * ends[0] - ends[1]], ends])
+    ax.set_facecolor("#eeeeee")
+    image = ax.pcolormesh(
+        edges, np.arange(rows + 1), np.ma.masked_invalid(values), cmap=SHARES, vmin=0, vmax=1
+    )
+    for place in range(1, rows):
+        ax.axhline(place, color="white", linewidth=2)
+    ax.set_yticks(np.arange(rows) + 0.5, [plain(name) for name in frame.columns], fontsize=9)
+    ax.invert_yaxis()
+    ax.tick_params(axis="y", length=0)
+    for side in ax.spines.values():
+        side.set_visible(False)
+    share_bar(ax, image)
+    return time_axis(ax, timezone=timezone)
