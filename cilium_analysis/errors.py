@@ -16,7 +16,7 @@
     │   ├── BudgetExceeded                the answer would be larger than allowed
     │   ├── AnswerIncomplete              the answer broke off or was cut, after retries
     │   └── ServerUnavailable             unreachable, overloaded or too slow, after retries
-    └── ReportFailed                      a notebook stopped with an error
+    └── KubernetesUnavailable (also RuntimeError)  no Kubernetes API server can be reached
 
 A message names the query and the reason the server gave, and says what to do. `exit_code` is
 what the command line returns. No message ever holds a credential.
@@ -102,8 +102,8 @@ class ServerUnavailable(PrometheusError):
     """The server cannot be reached, is overloaded or too slow, even after retries."""
 
 
-class ReportFailed(CiliumAnalysisError):
-    """A notebook of a report stopped with an error; the notebook is kept as evidence."""
+class KubernetesUnavailable(CiliumAnalysisError, RuntimeError):
+    """The Kubernetes API server cannot be reached, is too slow, or is none, even after retries."""
 
 
 def suggest(name: str, known: Iterable[str]) -> str:

@@ -1,0 +1,172 @@
+"""How to reach a cluster's API server: a kubeconfig, or the service account of a pod."""
+
+from __future__ import annotations
+
+import os
+import time
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from importlib.resources import files
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
+
+from cilium_analysis.errors import ParameterError, SourceError, suggest
+from cilium_analysis.kube.listing import Reader
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from kubernetes.client import ApiClient, Configuration
+
+_SERVICE_ACCOUNT = "/var/run/secrets/kubernetes.io/serviceaccount"
+
+
+@dataclass(frozen=True)
+class Kubernetes:
+    """One cluster's API server, and how to ask it. It holds no credentials, only where they are.
+
+    Without arguments it is the cluster that kubectl talks to, or that of the pod this runs in.
+
+    Parameters
+    ----------
+    kubeconfig
+        File, or several as ``$KUBECONFIG`` lists them; that variable if empty, then
+        ``~/.kube/config``, then the pod's service account.
+    context
+        Of the kubeconfig; its current one if empty.
+    timeout
+        For a connection and for each pause within a reply [s].
+    retries
+        How often to try again; once at most where the server only is too slow.
+    service_account
+        Directory with a pod's ``token`` and ``ca.crt``.
+    client
+        A client of your own instead of all that; it is not closed here.
+    pause
+        Waits so many seconds between two tries.
+
+    Raises
+    ------
+    ParameterError
+        If the timeout or the number of retries makes no sense.
+    """
+
+    kubeconfig: str = ""
+    context: str = ""
+    timeout: float = 30.0
+    retries: int = 4
+    service_account: str = field(default=_SERVICE_ACCOUNT, kw_only=True)
+    client: ApiClient | None = field(default=None, repr=False, compare=False, kw_only=True)
+    pause: Callable[[float], None] = field(
+        default=time.sleep, repr=False, compare=False, kw_only=True
+    )
+
+    def __post_init__(self) -> None:
+        if not self.timeout > 0:
+            raise ParameterError(f"a timeout of {self.timeout} s cannot be: use 30")
+        if self.retries < 0:
+            raise ParameterError(f"{self.retries} retries cannot be: use 0 or more")
+
+    @contextmanager
+    def reader(self) -> Iterator[Reader]:
+        """Open what reads from the server, for the length of a block.
+
+        Raises
+        ------
+        SourceError
+            If there is no such cluster to ask, or the package ``kubernetes`` is missing.
+        """
+        kubernetes = _package()
+        api = self.client or kubernetes.client.ApiClient(self._configuration(kubernetes))
+        if api is not self.client:
+            api.set_default_header("Accept-Encoding", "gzip")
+        try:
+            server = _without_credentials(api.configuration.host)
+            yield Reader(api, server, self.timeout, self.retries, self.pause)
+        finally:
+            if api is not self.client:
+                api.close()
+
+    def _configuration(self, kubernetes: Any) -> Configuration:
+        # The way around a metaclass that would copy the settings of another cluster.
+        configuration = type.__call__(kubernetes.client.Configuration)
+        paths = self.kubeconfig or os.environ.get("KUBECONFIG") or str(_default_kubeconfig())
+        if self.kubeconfig or self.context or _existing(paths):
+            self._from_kubeconfig(paths, kubernetes, configuration)
+        elif os.environ.get("KUBERNETES_SERVICE_HOST"):
+            self._from_service_account(kubernetes, configuration)
+        else:
+            raise SourceError(
+                f"no cluster to ask: there is no kubeconfig {paths}, and this is no pod with a"
+                " service account; name a kubeconfig"
+            )
+        if urlsplit(configuration.host).scheme not in ("http", "https"):
+            raise SourceError(f"the kubeconfig {paths} names a server without https://: mend it")
+        # We try again ourselves; and nothing follows a redirect to another host.
+        configuration.retries = False
+        return configuration
+
+    def _from_kubeconfig(self, paths: str, kubernetes: Any, configuration: Configuration) -> None:
+        """Read a kubeconfig. No message quotes its errors, which may quote its secrets."""
+        if not _existing(paths):
+            raise SourceError(f"there is no kubeconfig {paths}")
+        config = kubernetes.config
+        try:
+            contexts, _ = config.list_kube_config_contexts(paths)
+            self._check_context(paths, [str(one["name"]) for one in contexts])
+            config.load_kube_config(
+                paths, self.context or None, configuration, persist_config=False
+            )
+        except SourceError:
+            raise
+        except OSError as problem:
+            raise SourceError(f"cannot read {problem.filename}: {problem.strerror}") from None
+        except Exception:
+            hint = "see whether `kubectl config view --minify` and `kubectl version` can"
+            raise SourceError(f"cannot make sense of the kubeconfig {paths}; {hint}") from None
+
+    def _check_context(self, paths: str, known: list[str]) -> None:
+        if self.context and self.context not in known:
+            near = suggest(self.context, known)
+            raise SourceError(f"{paths} has no context {self.context!r}: {near}")
+
+    def _from_service_account(self, kubernetes: Any, configuration: Configuration) -> None:
+        from kubernetes.config.incluster_config import InClusterConfigLoader
+
+        folder = Path(self.service_account)
+        loader = InClusterConfigLoader(str(folder / "token"), str(folder / "ca.crt"))
+        try:
+            loader.load_and_set(configuration)
+        except (kubernetes.config.ConfigException, OSError, ValueError):
+            hint = "mount a service account's token, or name a kubeconfig"
+            raise SourceError(f"{folder} holds no service account; {hint}") from None
+
+
+def cluster_role() -> str:
+    """Give the smallest ClusterRole that `load` needs, as YAML."""
+    return (files("cilium_analysis") / "cluster_role.yaml").read_text(encoding="utf-8")
+
+
+def _package() -> Any:
+    """Import the client, which is an extra and slow to import."""
+    try:
+        import kubernetes.client
+        import kubernetes.config
+    except ImportError:
+        hint = "pip install 'cilium-analysis[kubernetes]'"
+        raise SourceError(f"reading Kubernetes needs the package kubernetes: {hint}") from None
+    return kubernetes
+
+
+def _default_kubeconfig() -> Path:
+    return Path("~/.kube/config").expanduser()
+
+
+def _existing(paths: str) -> bool:
+    return any(Path(one).expanduser().is_file() for one in paths.split(os.pathsep) if one)
+
+
+def _without_credentials(url: str) -> str:
+    parts = urlsplit(url)
+    return parts._replace(netloc=parts.netloc.rpartition("@")[2], query="", fragment="").geturl()
