@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import orjson
 
-from cilium_analysis.errors import SourceError
+from cilium_analysis.errors import CiliumAnalysisError, SourceError
 from cilium_analysis.kube.fields import text
 
 if TYPE_CHECKING:
