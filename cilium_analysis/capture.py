@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 _MODULES = {
     "drop_reasons": "cilium_analysis.topics.drops",
+    "node_connectivity": "cilium_analysis.topics.connectivity",
     "http_status": "cilium_analysis.topics.http",
     "setup_check": "cilium_analysis.topics.setup",
 }

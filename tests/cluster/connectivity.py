@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from tests.cluster.nodes import Node
-    from tests.cluster.scenario import Scenario
+    from tests.cluster.scenario import Event, Scenario
     from tests.cluster.scrape import Labels, Series, Target
 
 PROBE_SECONDS = 60
@@ -37,7 +37,7 @@ class Health:
         self.phase = int(rng.integers(0, PROBE_SECONDS))
         self.rounds = np.arange(self.phase, scenario.seconds, PROBE_SECONDS)
         self.known = {n.name: self._known(n) for n in nodes}
-        self.reached = {n.name: self._reached(n) for n in nodes}
+        self.reached = {(n.name, kind): self._reached(n, kind) for n in nodes for kind in TYPES}
         self.latency = {
             (n.name, kind, protocol): rng.lognormal(np.log(0.0008), 0.4, len(self.rounds))
             + self._slower(n)
@@ -50,15 +50,25 @@ class Health:
         known: np.ndarray = (self.rounds >= target.joined) & (self.rounds < target.left)
         return known
 
-    def _reached(self, target: Node) -> np.ndarray:
+    def _reached(self, target: Node, kind: str) -> np.ndarray:
         reached = np.ones(len(self.rounds), dtype=bool)
         for start, end in target.down:
             reached &= ~((self.rounds >= start) & (self.rounds < end))
         for event in self.scenario.of("unreachable"):
-            # Who is cut off still reaches itself, and nobody else.
-            if (target.name in event.nodes) != (self.node.name in event.nodes):
+            if event.name in ("", kind) and self._cut(event, target):
                 reached &= ~((self.rounds >= event.start) & (self.rounds < event.end))
         return reached
+
+    def _cut(self, event: Event, target: Node) -> bool:
+        """Tell whether an event keeps this node from reaching a target.
+
+        With a `source` only that node does not reach the others, which reach it.
+        """
+        near, far = self.node.name in event.nodes, target.name in event.nodes
+        if event.source:
+            return far and self.node.name == event.source
+        # Who is cut off still reaches itself, and nobody else.
+        return far != near
 
     def _slower(self, target: Node) -> np.ndarray:
         """Add what makes a node slow, to and from everybody but itself."""
@@ -77,14 +87,14 @@ class Health:
         if self.scenario.version >= (1, 17, 0):
             yield from self._paths(target, index)
             yield from self._histogram(target)
-        down = self._count(reached=False)[index]
+        down = self._count("node", reached=False)[index]
         yield from target.series("cilium_unreachable_nodes", "gauge", {}, down)
-        known = down + self._count(reached=True)[index]
+        known = down + self._count("node", reached=True)[index]
         yield from target.series("cilium_nodes_all_num", "gauge", {}, known)
 
-    def _count(self, *, reached: bool) -> np.ndarray:
+    def _count(self, kind: str, *, reached: bool) -> np.ndarray:
         """Count in each round the known nodes that were reached, or were not."""
-        hits = [self.known[n.name] & (self.reached[n.name] == reached) for n in self.nodes]
+        hits = [self.known[n.name] & (self.reached[n.name, kind] == reached) for n in self.nodes]
         total: np.ndarray = np.sum(hits, axis=0)
         return total
 
@@ -99,8 +109,9 @@ class Health:
                 "target_node_name": other.name,
                 "target_node_type": "local_node" if near else "remote_intra_cluster",
             }
-            known, reached = self.known[other.name][index], self.reached[other.name][index]
+            known = self.known[other.name][index]
             for kind in TYPES:
+                reached = self.reached[other.name, kind][index]
                 labels = {**own, "type": kind}
                 name = "cilium_node_connectivity_status"
                 yield from target.series(name, "gauge", labels, reached, known)
@@ -117,9 +128,9 @@ class Health:
         return self._source() if self.scenario.version < (1, 19, 0) else {}
 
     def _paths(self, target: Target, index: np.ndarray) -> Iterator[Series]:
-        good = self._count(reached=True)[index]
-        bad = self._count(reached=False)[index]
         for kind in TYPES:
+            good = self._count(kind, reached=True)[index]
+            bad = self._count(kind, reached=False)[index]
             for status, paths in (("reachable", good), ("unreachable", bad), ("unknown", 0 * bad)):
                 own = self._own() | {"type": kind, "status": status}
                 name = "cilium_node_health_connectivity_status"
@@ -141,7 +152,9 @@ class Health:
 
     def _took(self, other: Node, kind: str, protocol: str) -> np.ndarray:
         """Return what each round recorded for a target, NaN while it was not known."""
-        took = np.where(self.reached[other.name], self.latency[other.name, kind, protocol], FAILED)
+        took = np.where(
+            self.reached[other.name, kind], self.latency[other.name, kind, protocol], FAILED
+        )
         return np.where(self.known[other.name], took, np.nan)
 
     def _sum_up(

@@ -1,0 +1,247 @@
+"""Whom to blame: from probes that failed to the nodes that did not answer. Pure."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import timedelta
+from typing import TYPE_CHECKING
+
+from cilium_analysis.topics.connectivity.counted import by_paths
+from cilium_analysis.topics.connectivity.reading import (
+    MAJORITY,
+    Outage,
+    column,
+    cut_off,
+    join,
+    keys,
+    names,
+    overlap,
+    read,
+    rows,
+    seen,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    import pandas as pd
+
+    from cilium_analysis.topics.connectivity.data import Connectivity
+    from cilium_analysis.topics.connectivity.reading import Own
+
+
+#: A node's own view is missing for at least so long: its agent was gone too.
+SILENT = timedelta(seconds=60)
+#: So many targets that one node alone misses are that node's trouble.
+SAME_SOURCE = 3
+
+
+def tell(data: Connectivity) -> list[Outage]:
+    """Give all outages, those of most observers first.
+
+    Parameters
+    ----------
+    data
+        As from `load`.
+    """
+    found = _by_pairs(data) if data.targets_named else []
+    # Observers that name no target, beside others that do, are not told apart from them.
+    told = [o for o in by_paths(data) if not any(overlap(o, other) for other in found)]
+    return sorted([*found, *told], key=lambda o: (-o.value, o.start, o.node, o.types))
+
+
+def _by_pairs(data: Connectivity) -> list[Outage]:
+    lost = _lost(data)
+    targets = join(_targets(data))
+    most = [_with_own_view(data, o, lost) for o in targets if o.most]
+    sources = [o for o in join(_sources(data, lost)) if not _covered(o, most)]
+    partial = [_with_peers(data, o) for o in targets if not o.most]
+    partial = [o for o in _each_other(partial) if not _from_one_of(o, sources)]
+    told = [*_split(data, most), *sources, *_one_source(partial)]
+    return [_with_protocols(data, outage) for outage in told]
+
+
+def _lost(data: Connectivity) -> pd.DataFrame:
+    return cut_off(
+        data.target_failing, data.target_observers, data.source_failing, data.source_targets
+    )
+
+
+def _targets(data: Connectivity) -> list[Outage]:
+    found = []
+    for node, kind in keys(data.rest_failing):
+        which = {"node": node, "type": kind}
+        found += read(
+            column(data.rest_failing, **which),
+            column(data.rest_observers, **which),
+            data.fine,
+            node=node,
+            kind=kind,
+            role="target",
+            numbers=(column(data.target_failing, **which), column(data.target_observers, **which)),
+        )
+    return found
+
+
+def _sources(data: Connectivity, lost: pd.DataFrame) -> list[Outage]:
+    found = []
+    for node, kind in keys(lost.loc[:, lost.any()]):
+        missed = column(data.source_failing, node=node, type=kind)
+        mine = column(lost, node=node, type=kind).astype(bool)
+        found += [
+            _with_targets(data, outage)
+            for outage in read(
+                missed.where(mine | missed.isna(), 0.0),
+                column(data.source_targets, node=node, type=kind),
+                data.fine,
+                node=node,
+                kind=kind,
+                role="source",
+            )
+        ]
+    return found
+
+
+def _covered(outage: Outage, others: Sequence[Outage]) -> bool:
+    return any(o.node == outage.node and overlap(o, outage) for o in others)
+
+
+def _with_own_view(data: Connectivity, outage: Outage, lost: pd.DataFrame) -> Outage:
+    """Add what the node's own probes say while others cannot reach it."""
+    length = outage.end - outage.start
+    missing = (1.0 - seen(data.observers, outage)) * length
+    if missing >= min(SILENT, length / 2):
+        return replace(outage, own="silent")
+    if outage.node not in names(data.source_targets, "node"):
+        return outage
+    flags = [rows(column(lost, node=outage.node, type=k), outage).eq(1) for k in outage.types]
+    cut = max((float(flag.mean()) for flag in flags if len(flag)), default=0.0)
+    own: Own = "cut off" if cut >= 0.3 else "reaches"
+    return replace(outage, own=own)
+
+
+def _with_protocols(data: Connectivity, outage: Outage) -> Outage:
+    """Add the protocols on whose probes most of the failing paths failed."""
+    if outage.role != "target" or not outage.failing:
+        return outage
+    found = set()
+    for protocol in names(data.failed_protocols, "protocol"):
+        for kind in outage.types:
+            failed = column(data.failed_protocols, node=outage.node, protocol=protocol, type=kind)
+            if rows(failed, outage).fillna(0.0).median() > MAJORITY * outage.failing:
+                found.add(protocol)
+    return replace(outage, protocols=tuple(sorted(found)))
+
+
+def _with_peers(data: Connectivity, outage: Outage) -> Outage:
+    """Add from where a node could not be reached, and whether it reached them itself."""
+    peers = _ends(data, outage, "target", "source")
+    back = _ends(data, outage, "source", "target")
+    own: Own = "cut off" if peers and set(peers) <= set(back) else "reaches"
+    told = outage.node in names(data.source_targets, "node")
+    if not peers or not told or seen(data.observers, outage) < 0.5:
+        own = "unknown"
+    return replace(outage, peers=peers, own=own)
+
+
+def _with_targets(data: Connectivity, outage: Outage) -> Outage:
+    """Add whom a node could not reach, unless it is everybody."""
+    peers = _ends(data, outage, "source", "target") if outage.value < 0.99 else ()
+    return replace(outage, peers=peers, own="reaches")
+
+
+def _ends(data: Connectivity, outage: Outage, mine: str, other: str) -> tuple[str, ...]:
+    """Give the other ends of the failing paths of a node during an outage."""
+    labels = data.pairs.columns
+    chosen = (labels.get_level_values(mine) == outage.node) & labels.get_level_values("type").isin(
+        outage.types
+    )
+    inside = rows(data.pairs.loc[:, chosen], outage)
+    failed = inside.columns[inside.gt(0).sum() * data.fine.step >= timedelta(minutes=1)]
+    return tuple(sorted({str(node) for node in failed.get_level_values(other)}))
+
+
+def _each_other(partial: Sequence[Outage]) -> list[Outage]:
+    """Keep one outage of two nodes that do not reach each other."""
+    kept: list[Outage] = []
+    for outage in partial:
+        mirrored = any(
+            outage.own == other.own == "cut off"
+            and (outage.peers, (outage.node,)) == ((other.node,), other.peers)
+            and overlap(outage, other)
+            for other in kept
+        )
+        if not mirrored:
+            kept.append(outage)
+    return kept
+
+
+def _from_one_of(outage: Outage, sources: Sequence[Outage]) -> bool:
+    """Tell whether those who miss a node are all known to miss many."""
+    known = {o.node for o in sources if overlap(o, outage)}
+    return bool(outage.peers) and set(outage.peers) <= known
+
+
+def _one_source(partial: Sequence[Outage]) -> list[Outage]:
+    """Make one outage of several nodes that only one and the same node misses."""
+    kept = list(partial)
+    for peer in sorted({o.peers for o in partial if len(o.peers) == 1}):
+        mine = [o for o in partial if o.peers == peer]
+        together = [o for o in mine if overlap(o, mine[0])]
+        if len(together) < SAME_SOURCE:
+            continue
+        kept = [o for o in kept if o not in together]
+        first = together[0]
+        kept.append(
+            replace(
+                first,
+                node=peer[0],
+                role="source",
+                start=min(o.start for o in together),
+                end=max(o.end for o in together),
+                failing=float(len(together)),
+                peers=tuple(sorted(o.node for o in together)),
+                own="reaches",
+            )
+        )
+    return kept
+
+
+def _split(data: Connectivity, most: Sequence[Outage]) -> list[Outage]:
+    """Make one outage of more than half of the nodes that are up and miss each other."""
+    alive = [o for o in most if o.own != "silent"]
+    known = max(data.observers.shape[1], 2)
+    for first in alive:
+        together = [o for o in alive if overlap(o, first)]
+        if 2 * len(together) > known:
+            kinds_ = {kind for o in together for kind in o.types}
+            whole = replace(
+                first,
+                node="",
+                role="split",
+                types=tuple(kind for kind in ("node", "endpoint") if kind in kinds_),
+                start=min(o.start for o in together),
+                end=max(o.end for o in together),
+                peers=tuple(sorted(o.node for o in together)),
+                parts=_parts(data, together),
+                own="unknown",
+            )
+            return [whole, *(o for o in most if o not in together)]
+    return list(most)
+
+
+def _parts(data: Connectivity, together: Sequence[Outage]) -> tuple[tuple[str, ...], ...]:
+    """Give the groups of nodes that still reached each other."""
+    nodes = names(data.observers, "node")
+    inside = rows(data.pairs, together[0])
+    failed = {
+        (source, target)
+        for (source, target, _), share in zip(keys(inside), inside.gt(0).mean(), strict=True)
+        if share > MAJORITY
+    }
+    parts: list[list[str]] = []
+    for node in nodes:
+        near = [p for p in parts if any({(node, o), (o, node)}.isdisjoint(failed) for o in p)]
+        parts = [p for p in parts if p not in near]
+        parts.append(sorted([node, *(other for part in near for other in part)]))
+    return tuple(tuple(part) for part in sorted(parts))

@@ -1,0 +1,363 @@
+"""What the question about connectivity is answered from: frames, and how they are loaded."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+import pandas as pd
+
+from cilium_analysis import frames
+from cilium_analysis.queries import Matcher, parse_matchers
+from cilium_analysis.topics import loading
+from cilium_analysis.topics.connectivity import latencies, reading
+from cilium_analysis.topics.connectivity.asking import (
+    Asker,
+    Names,
+    among,
+    by_observer,
+    either,
+    ends_of,
+)
+from cilium_analysis.topics.connectivity.promql import (
+    MOST_NODES,
+    MOST_PAIRS,
+    MOST_POINTS,
+    MOST_POINTS_OF_ALL,
+    PROBE,
+    QUERIES,
+)
+from cilium_analysis.topics.connectivity.reading import column, cut_off, no_frame
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from cilium_analysis.source import Source
+    from cilium_analysis.window import Window
+
+
+@dataclass(frozen=True)
+class Connectivity:
+    """Everything about connectivity between nodes in a window and its baseline.
+
+    All frames are label frames; nodes are named by their Kubernetes names where the data tells
+    them. Those about single nodes hold only nodes that were concerned.
+
+    Parameters
+    ----------
+    source
+        Name of the source.
+    window, baseline
+        What is looked at, and what it is compared with.
+    fine
+        The window in the steps of the frames about single nodes; they begin earlier.
+    every
+        The window in the steps of `observers` and `paths`, which hold all nodes.
+    observers
+        ``node``: 1 where the node's own view is in the data, whatever its version.
+    target_failing, target_observers
+        ``node``, ``type``: how many others could not reach a node, and how many probed it.
+    rest_failing, rest_observers
+        The same without those observers that were cut off themselves.
+    source_failing, source_targets
+        ``node``, ``type``: how many others a node could not reach, and how many it probed.
+    failed_protocols
+        ``node``, ``protocol``, ``type``: how many paths to a node a protocol failed on.
+    pairs
+        ``source``, ``target``, ``type``: share of probes that failed, where any did.
+    usual
+        ``role`` (target or source), ``node``, ``type``: share of probes that failed in the
+        baseline; one row.
+    usual_paths
+        By ``type``: paths that failed in the baseline, where the data names no target.
+    paths, paths_failing
+        ``node`` (and ``type``): paths that an observer knows, and that failed, where the data
+        names no target.
+    slow, usual_slow
+        ``node``, ``protocol``, ``type``: latency [s] of nodes whose latency rose.
+    quantiles, usual_quantiles
+        Tables of latency by ``type``, ``protocol`` and ``address_type``, one column per quantile
+        [s]; from a histogram also the share of probes that ``failed``.
+    targets_named
+        Whether the data names the targets of probes; of all observers if nothing is in `paths`.
+    warnings
+        What the server said about the answers.
+    crowded
+        Whether more nodes were concerned than were asked for.
+    """
+
+    source: str
+    window: Window
+    baseline: Window
+    fine: Window
+    every: Window
+    observers: pd.DataFrame
+    target_failing: pd.DataFrame
+    target_observers: pd.DataFrame
+    rest_failing: pd.DataFrame
+    rest_observers: pd.DataFrame
+    source_failing: pd.DataFrame
+    source_targets: pd.DataFrame
+    failed_protocols: pd.DataFrame
+    pairs: pd.DataFrame
+    usual: pd.DataFrame
+    usual_paths: pd.Series
+    paths: pd.DataFrame
+    paths_failing: pd.DataFrame
+    slow: pd.DataFrame
+    usual_slow: pd.DataFrame
+    quantiles: pd.DataFrame
+    usual_quantiles: pd.DataFrame
+    targets_named: bool
+    warnings: tuple[str, ...] = ()
+    crowded: bool = False
+
+
+def load(source: Source, window: Window, baseline: Window, *, match: str = "") -> Connectivity:
+    """Fetch what the question needs.
+
+    Parameters
+    ----------
+    source
+        A server or a bundle.
+    window, baseline
+        With the same step.
+    match
+        Label matchers that narrow every query, such as ``cluster="prod"``; those about nodes
+        choose the observers.
+
+    Raises
+    ------
+    ParameterError
+        If the matchers cannot be read.
+    PrometheusError, BundleError
+        If the source does not answer.
+    """
+    began = len(source.journal)
+    fine, every = _finer(window, most=MOST_POINTS), _finer(window, most=MOST_POINTS_OF_ALL)
+    asker = Asker(source, parse_matchers(match))
+    pairs = _pairs(asker, fine, every, baseline)
+    paths = _paths(asker, every, baseline, pairs.observers)
+    named = bool(pairs.observers.shape[1]) or bool(pairs.target_failing.shape[1])
+    slow, usual_slow = latencies.slow(asker, fine, baseline, pairs.names, named=named)
+    return Connectivity(
+        source=source.name,
+        window=window,
+        baseline=baseline,
+        fine=fine,
+        every=every,
+        observers=_together(pairs.observers, paths.total),
+        target_failing=pairs.target_failing,
+        target_observers=pairs.target_observers,
+        rest_failing=pairs.rest_failing,
+        rest_observers=pairs.rest_observers,
+        source_failing=pairs.source_failing,
+        source_targets=pairs.source_targets,
+        failed_protocols=pairs.protocols,
+        pairs=pairs.pairs,
+        usual=pairs.usual,
+        usual_paths=paths.usual,
+        paths=paths.total,
+        paths_failing=paths.failing,
+        slow=slow,
+        usual_slow=usual_slow,
+        quantiles=latencies.quantiles(asker, window, named=named),
+        usual_quantiles=latencies.quantiles(asker, baseline, named=named),
+        targets_named=named,
+        warnings=loading.warnings(source, began),
+        crowded=pairs.crowded,
+    )
+
+
+def _finer(window: Window, *, most: int) -> Window:
+    """Give the window in steps of one round of probes, or longer ones if it is very long."""
+    least = PROBE * max(-(-window.length // (most * PROBE)), 1)
+    return replace(window, step=min(window.step, least))
+
+
+@dataclass(frozen=True)
+class Pairs:
+    """What is known where the data names the targets."""
+
+    observers: pd.DataFrame
+    target_failing: pd.DataFrame
+    target_observers: pd.DataFrame
+    rest_failing: pd.DataFrame
+    rest_observers: pd.DataFrame
+    source_failing: pd.DataFrame
+    source_targets: pd.DataFrame
+    protocols: pd.DataFrame
+    pairs: pd.DataFrame
+    usual: pd.DataFrame
+    names: Names
+    crowded: bool
+
+
+def _pairs(asker: Asker, fine: Window, every: Window, baseline: Window) -> Pairs:
+    """Ask which nodes were concerned at all, then about those over time."""
+    observers = asker.over("observers", every)
+    whole = loading.led(fine)
+    troubled = {
+        role: asker.at_end(QUERIES[f"failing_{role}s"], whole) for role in ("target", "source")
+    }
+    clusters = {
+        cluster
+        for role, index in (
+            ("source", observers.columns),
+            *((role, found.index) for role, found in troubled.items()),
+        )
+        for cluster, _ in ends_of(index, role)
+    }
+    names = Names(several=len(clusters) > 1)
+    bare = {role: {node for _, node in ends_of(f.index, role)} for role, f in troubled.items()}
+    # Whoever misses all others has to be known as a target too, and the other way round.
+    both = sorted(bare["target"] | bare["source"])
+    named = names.give(observers, "source", "node", [])
+    if not bare["target"]:
+        return _quiet(named, names)
+    to, of = among("target_node_name", both), among("source_node_name", both)
+    of_type = ["type"]
+    failing = names.give(asker.over("target_failing", fine, to), "target", "node", of_type)
+    probing = names.give(asker.over("target_observers", fine, to), "target", "node", of_type)
+    missed = names.give(asker.over("source_failing", fine, of), "source", "node", of_type)
+    asked = names.give(asker.over("source_targets", fine, of), "source", "node", of_type)
+    never = names.give(asker.over("probed", fine, to), "target", "node", of_type)
+    failing = failing.mask(never.reindex(columns=failing.columns) < 0)
+    missed, asked = _without(missed, never), _without(asked, never)
+    protocols = asker.over("failed_protocols", fine, to)
+    protocols = names.give(protocols, "target", "node", ["protocol", "type"])
+    lost = cut_off(failing, probing, missed, asked)
+    guilty = sorted({key[0] for key in reading.keys(lost.loc[:, lost.any()])})
+    rest, left = failing, probing
+    if guilty:
+        but = Matcher("source_node_name", "!~", either(names.bare[n] for n in guilty))
+        rest = names.give(asker.over("target_failing", fine, to, but), "target", "node", of_type)
+        left = names.give(asker.over("target_observers", fine, to, but), "target", "node", of_type)
+        rest = reading.instead(failing, rest, lost)
+        left = reading.instead(probing, left, lost)
+    return Pairs(
+        named,
+        failing,
+        probing,
+        rest,
+        left,
+        missed,
+        asked,
+        protocols,
+        _failing_pairs(asker, fine, names, failing, rest, guilty),
+        _usual(asker, baseline, names, to, of),
+        names,
+        crowded=any(_full(found) for found in troubled.values()),
+    )
+
+
+def _without(counts: pd.DataFrame, never: pd.DataFrame) -> pd.DataFrame:
+    """Leave targets that nobody has ever probed out of the counts of each observer."""
+    result = counts.copy()
+    for place, (_, kind) in enumerate(reading.keys(counts)):
+        ghosts = never.loc[:, never.columns.get_level_values("type") == kind].lt(0).sum(axis=1)
+        result.isetitem(place, (counts.iloc[:, place] - ghosts).clip(lower=0.0).to_numpy())
+    return result
+
+
+def _quiet(observers: pd.DataFrame, names: Names) -> Pairs:
+    """Say that no probe failed."""
+    of_node = no_frame(observers.index, ["node", "type"])
+    pairs = no_frame(observers.index, ["source", "target", "type"])
+    usual = no_frame(observers.index[:0], ["node", "role", "type"])
+    return Pairs(
+        observers=observers,
+        target_failing=of_node,
+        target_observers=of_node,
+        rest_failing=of_node,
+        rest_observers=of_node,
+        source_failing=of_node,
+        source_targets=of_node,
+        protocols=no_frame(observers.index, ["node", "protocol", "type"]),
+        pairs=pairs,
+        usual=usual,
+        names=names,
+        crowded=False,
+    )
+
+
+def _full(found: pd.Series) -> bool:
+    """Tell whether as many were found as had been asked for."""
+    if not len(found):
+        return False
+    return bool((found.groupby(level="type").size() >= MOST_NODES).any())
+
+
+def _failing_pairs(
+    asker: Asker,
+    fine: Window,
+    names: Names,
+    failing: pd.DataFrame,
+    rest: pd.DataFrame,
+    guilty: Sequence[str],
+) -> pd.DataFrame:
+    """Ask for the failing pairs: all of them if they are few, else those that need explaining."""
+    extra: list[Matcher] = []
+    most = failing.max().fillna(0.0)
+    if most.sum() > MOST_PAIRS / 2:
+        extra = [Matcher("source_node_name", "!~", either(names.bare[n] for n in guilty))]
+        most = rest.max().fillna(0.0)
+    ordered = most[most > 0].groupby(level="node").sum().sort_values(kind="stable")
+    # As other observers may fail at other times, only half of what is allowed is planned for.
+    chosen = ordered.index[ordered.cumsum() <= MOST_PAIRS / 2]
+    if not len(chosen):
+        return no_frame(failing.index, ["source", "target", "type"])
+    to = among("target_node_name", sorted({names.bare[str(node)] for node in chosen}))
+    found = asker.over("pairs", fine, to, *(extra if guilty else []))
+    found = frames.relabel(
+        found, "target", [names.name(*e) for e in ends_of(found.columns, "target")]
+    )
+    return names.give(found, "source", "source", ["target", "type"])
+
+
+def _usual(asker: Asker, baseline: Window, names: Names, to: Matcher, of: Matcher) -> pd.DataFrame:
+    """Ask which share of these nodes' probes failed in the baseline."""
+    parts = []
+    for role, matcher in (("target", to), ("source", of)):
+        found = asker.at_end(QUERIES[f"usual_{role}s"], baseline, matcher)
+        frame = found.to_frame(baseline.end).T
+        frame.columns = found.index
+        frame = names.give(frame.astype("float64"), role, "node", ["type"])
+        parts.append(frames.relabel(frame, "role", [role] * frame.shape[1]))
+    return pd.concat(parts, axis=1)
+
+
+@dataclass(frozen=True)
+class Paths:
+    """What is known where the data names no target."""
+
+    total: pd.DataFrame
+    failing: pd.DataFrame
+    usual: pd.Series
+
+
+def _paths(asker: Asker, every: Window, baseline: Window, known: pd.DataFrame) -> Paths:
+    """Ask what observers say who do not name their targets; of the others, nothing."""
+    total = by_observer(asker, "path_observers", every, ["node"])
+    named = known.reindex(index=total.index, columns=total.columns).notna()
+    total = total.mask(named).dropna(axis=1, how="all")
+    if not total.shape[1]:
+        return Paths(total, no_frame(total.index, ["node", "type"]), pd.Series(dtype="float64"))
+    failing = by_observer(asker, "paths_failing", every, ["node", "type"])
+    ends = [reading.names(total, "node"), reading.kinds(failing)]
+    both = pd.MultiIndex.from_product(ends, names=["node", "type"])
+    there = pd.DataFrame(
+        {key: column(total, node=key[0]).notna() for key in both}, index=total.index, columns=both
+    )
+    # Nothing came back where nothing failed.
+    failing = failing.reindex(columns=both).fillna(0.0).where(there.astype(bool))
+    usual = asker.at_end(QUERIES["usual_paths"], baseline)
+    if len(usual):
+        usual = usual.groupby(level="type").sum()
+    return Paths(total, failing, usual)
+
+
+def _together(pairs: pd.DataFrame, paths: pd.DataFrame) -> pd.DataFrame:
+    """Tell whose view is in the data, whichever metric it comes from."""
+    both = pd.concat([pairs, paths.reindex(pairs.index)] if len(pairs) else [paths], axis=1)
+    return frames.group(both.where(both.isna(), 1.0), ["node"], how="max")

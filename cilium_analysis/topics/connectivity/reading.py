@@ -1,0 +1,377 @@
+"""Read outages out of probes: stretches of time, and whom to blame for them. Pure."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from datetime import timedelta
+from typing import TYPE_CHECKING, Literal, TypeVar
+
+import numpy as np
+import pandas as pd
+
+from cilium_analysis import frames
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from numpy.typing import NDArray
+
+    from cilium_analysis.window import Window
+
+    Floats = NDArray[np.float64]
+    Flags = NDArray[np.bool_]
+    Span = tuple[int, int]
+
+Rows = TypeVar("Rows", pd.DataFrame, pd.Series)
+
+#: Failures with at most so much time between them are one outage that flapped.
+BRIDGE = timedelta(minutes=10)
+#: Observers probe at different moments of a round, so that an outage ends for one after another.
+ROUND = timedelta(seconds=120)
+#: More than this share of the probes fails: the fault is with the node, not with an observer.
+MAJORITY = 0.5
+#: What a minority sees is worth telling when it lasts this long, or comes back so often.
+LASTING = timedelta(seconds=110)
+FLAPPING = 3
+#: A node that misses so many others is to blame itself, even if it reaches most.
+MANY_TARGETS, MANY_SHARE = 3, 0.25
+
+Role = Literal["target", "source", "observer", "unknown", "split"]
+Own = Literal["cut off", "reaches", "silent", "unknown"]
+
+
+@dataclass(frozen=True)
+class Outage:
+    """One stretch of time in which a node could not be reached, or could not reach others.
+
+    Parameters
+    ----------
+    node
+        Who is concerned; empty if the data does not tell.
+    types
+        ``node``, ``endpoint`` or both.
+    role
+        Whether others did not reach the node (target), or the node did not reach others: source
+        if the data says which, observer if not; ``split`` if a cluster fell into parts.
+    start, end
+        Within the window.
+    before, after
+        Whether it began before the window, and whether it lasts until its end.
+    share
+        Share of the paths that fail over time; NaN where nothing is known.
+    failing, among
+        Paths that failed, typically, of so many.
+    minutes
+        In which a path failed.
+    longest
+        Longest uninterrupted failure.
+    times
+        How often it failed.
+    own
+        What the node's own probes say meanwhile.
+    peers
+        Other ends of the failing paths, where they are few.
+    parts
+        Of a split cluster: groups of nodes that still reached each other.
+    protocols
+        Of the probes that failed, where the data tells.
+    likely
+        Whether the node is concluded from what all observers saw together.
+    unseen
+        Minutes inside of which nothing is known.
+    """
+
+    node: str
+    types: tuple[str, ...]
+    role: Role
+    start: pd.Timestamp
+    end: pd.Timestamp
+    before: bool
+    after: bool
+    share: pd.Series
+    failing: float
+    among: float
+    minutes: float
+    longest: timedelta
+    times: int
+    own: Own = "unknown"
+    peers: tuple[str, ...] = ()
+    parts: tuple[tuple[str, ...], ...] = ()
+    protocols: tuple[str, ...] = ()
+    likely: bool = False
+    unseen: float = 0.0
+
+    @property
+    def value(self) -> float:
+        """Typical share of the paths that failed."""
+        return self.failing / self.among if self.among else float("nan")
+
+    @property
+    def most(self) -> bool:
+        """Whether most paths failed."""
+        return self.value > MAJORITY
+
+
+def column(frame: pd.DataFrame, **wanted: str) -> pd.Series:
+    """Give the only series with these labels; all NaN if there is none."""
+    chosen = np.ones(frame.shape[1], dtype=bool)
+    for name, value in wanted.items():
+        chosen &= np.asarray(frame.columns.get_level_values(name) == value)
+    if not chosen.any():
+        return pd.Series(np.nan, index=frame.index, dtype="float64")
+    return frame.iloc[:, int(chosen.argmax())]
+
+
+def keys(frame: pd.DataFrame) -> list[tuple[str, ...]]:
+    """Give the labels of all series, in the order of the levels."""
+    return [tuple(str(value) for value in key) for key in frame.columns]
+
+
+def names(frame: pd.DataFrame, label: str) -> list[str]:
+    """Give the values of a label, sorted."""
+    if label not in frame.columns.names:
+        return []
+    return sorted({str(value) for value in frame.columns.get_level_values(label) if value})
+
+
+def majority(failing: pd.DataFrame, observers: pd.DataFrame) -> pd.DataFrame:
+    """Tell when most observers could not reach a node."""
+    return failing / observers.reindex(columns=failing.columns) > MAJORITY
+
+
+def cut_off(
+    target_failing: pd.DataFrame,
+    target_observers: pd.DataFrame,
+    source_failing: pd.DataFrame,
+    source_targets: pd.DataFrame,
+) -> pd.DataFrame:
+    """Tell when a node missed many others that most of the others do reach.
+
+    Returns
+    -------
+    pandas.DataFrame
+        Of bool, with the columns of `source_failing`.
+    """
+    lost = majority(target_failing, target_observers)
+    result = pd.DataFrame(False, index=source_failing.index, columns=source_failing.columns)
+    for place, (node, kind) in enumerate(keys(source_failing)):
+        mine = lost.loc[:, lost.columns.get_level_values("type") == kind]
+        others = mine.loc[:, mine.columns.get_level_values("node") != node].sum(axis=1)
+        missed = source_failing.iloc[:, place] - others
+        asked = column(source_targets, node=node, type=kind) - others
+        share = missed / asked.where(asked > 0)
+        many = (missed >= MANY_TARGETS) & (share >= MANY_SHARE)
+        alone = (missed > 0.5) & ((share > MAJORITY) | many)
+        kept = _mostly(alone, source_failing.iloc[:, place])
+        result.isetitem(place, kept.to_numpy())
+    return result
+
+
+def _mostly(flags: pd.Series, failing: pd.Series) -> pd.Series:
+    """Keep flags in those stretches of failure at whose height they are mostly up.
+
+    Where a cluster falls into parts, one observer after another notices: the first of them look
+    as if they alone missed everybody.
+    """
+    kept = flags.copy()
+    for first, last in spans(failing.gt(0.5).to_numpy(), bridge=2):
+        inside = failing.iloc[first : last + 1]
+        high = inside >= 0.5 * inside[flags.iloc[first : last + 1]].max()
+        if flags.iloc[first : last + 1][high].mean() < 0.5:
+            kept.iloc[first : last + 1] = False
+    return kept
+
+
+def instead(whole: pd.DataFrame, rest: pd.DataFrame, lost: pd.DataFrame) -> pd.DataFrame:
+    """Leave observers out of the counts only around the times in which they were cut off.
+
+    Parameters
+    ----------
+    whole, rest
+        Counts per ``node`` and ``type`` over all observers, and without those.
+    lost
+        When they were cut off.
+    """
+    rest = rest.reindex(columns=whole.columns)
+    result = whole.copy()
+    for place, (_, kind) in enumerate(keys(whole)):
+        during = lost.loc[:, lost.columns.get_level_values("type") == kind].any(axis=1)
+        around = during.astype(float).rolling(9, center=True, min_periods=1).max() > 0
+        # Where all observers were cut off themselves, nobody is left who could say anything.
+        left = rest.iloc[:, place].fillna(0.0).where(whole.iloc[:, place].notna())
+        result.isetitem(place, whole.iloc[:, place].mask(around, left).to_numpy())
+    return result
+
+
+def spans(hit: Flags, *, bridge: int = 0) -> list[Span]:
+    """Give first and last positions of runs; holes of at most `bridge` positions are bridged."""
+    places = np.flatnonzero(hit)
+    if not len(places):
+        return []
+    cuts = np.flatnonzero(np.diff(places) > bridge + 1)
+    firsts, lasts = places[np.r_[0, cuts + 1]], places[np.r_[cuts, len(places) - 1]]
+    return [(int(a), int(b)) for a, b in zip(firsts, lasts, strict=True)]
+
+
+def read(
+    failing: pd.Series,
+    among: pd.Series,
+    window: Window,
+    *,
+    node: str,
+    kind: str,
+    role: Role,
+    numbers: tuple[pd.Series, pd.Series] | None = None,
+) -> list[Outage]:
+    """Read the outages out of how many paths failed over time.
+
+    Parameters
+    ----------
+    failing
+        Paths that failed and nobody else is to blame for; NaN where nothing is known.
+    among
+        Paths that there were.
+    window
+        What is looked at; the series begin earlier.
+    node, kind, role
+        As in `Outage`.
+    numbers
+        All paths that failed, whoever is to blame, and all that there were: the numbers of an
+        outage for which the node itself is to blame.
+    """
+    levels = failing.to_numpy(dtype="float64")
+    # Where nobody looked, the failure is taken to last from one sight of it to the next.
+    filled = failing.ffill(limit=_steps(BRIDGE, window)).where(failing.bfill().gt(0), failing)
+    hit = filled.gt(1e-6).to_numpy() & (filled.notna()).to_numpy()
+    found: list[Outage] = []
+    for first, last in spans(hit, bridge=_steps(BRIDGE, window)):
+        outage = _outage(failing, among, hit, (first, last), window)
+        if outage is None or _newborn(levels, first, outage):
+            continue
+        if outage.most and numbers:
+            outage = _outage(*numbers, hit, (first, last), window) or outage
+        if outage.most or outage.longest >= LASTING or outage.times >= FLAPPING:
+            found.append(replace(outage, node=node, types=(kind,), role=role))
+    return found
+
+
+def _steps(length: timedelta, window: Window) -> int:
+    return max(int(length / window.step), 1)
+
+
+def _newborn(levels: Floats, first: int, outage: Outage) -> bool:
+    """Tell whether a node merely was not probed yet when it joined."""
+    return first > 0 and bool(np.isnan(levels[:first]).all()) and outage.longest <= ROUND
+
+
+def _outage(
+    failing: pd.Series, among: pd.Series, hit: Flags, span: Span, window: Window
+) -> Outage | None:
+    first, last = span
+    index, step = failing.index, window.step
+    inside = failing.iloc[first : last + 1].where(hit[first : last + 1], 0.0)
+    peak = float(inside.max())
+    strong = inside[inside >= 0.5 * peak]
+    if not peak or not len(strong):
+        return None
+    weight = (inside / peak).fillna(1.0).clip(upper=1.0)
+    runs = spans((inside >= 0.5 * peak).to_numpy() | inside.isna().to_numpy())
+    longest = max(float(weight.iloc[a : b + 1].sum()) for a, b in runs) * step
+    # Before all observers have noticed a short outage, it is over for the first of them.
+    typical = strong[strong == peak] if longest <= ROUND else strong
+    present = among.iloc[first : last + 1].loc[typical.index]
+    number = float(present.quantile(0.5, interpolation="higher"))
+    start = index[first] - step if first else index[0]
+    end = _end(failing, span, hit, window)
+    if end <= window.start or start >= window.end:
+        return None
+    return Outage(
+        node="",
+        types=(),
+        role="unknown",
+        start=max(start, pd.Timestamp(window.start)),
+        end=min(end, pd.Timestamp(window.end)),
+        before=bool(start < window.start or not first),
+        after=last == len(index) - 1,
+        share=(failing / among.where(among > 0)).clip(0.0, 1.0),
+        failing=float((typical / present).median()) * number,
+        among=number,
+        minutes=float(weight.sum()) * step / timedelta(minutes=1),
+        longest=longest,
+        times=len(runs),
+        unseen=float(inside.isna().sum()) * step / timedelta(minutes=1),
+    )
+
+
+def _end(failing: pd.Series, span: Span, hit: Flags, window: Window) -> pd.Timestamp:
+    """Give the end: when the first observers recovered, if the others did within a round."""
+    index, last = failing.index, span[1]
+    if last == len(index) - 1:
+        return pd.Timestamp(index[last])
+    first = spans(hit[: last + 1])[-1][0]
+    run = failing.iloc[max(first, span[0]) : last + 1].to_numpy(dtype="float64")
+    full = last - int(np.argmax(np.nan_to_num(run[::-1]) >= 0.9 * np.nanmax(run)))
+    return pd.Timestamp(index[full if (last - full) * window.step <= ROUND else last])
+
+
+def join(outages: Iterable[Outage]) -> list[Outage]:
+    """Make one outage of those of node and endpoint at the same time."""
+    joined: list[Outage] = []
+    for outage in sorted(outages, key=lambda o: (o.node, o.role, o.start, o.types)):
+        for place, other in enumerate(joined):
+            same = (other.node, other.role) == (outage.node, outage.role)
+            if same and overlap(other, outage):
+                joined[place] = _both(other, outage)
+                break
+        else:
+            joined.append(outage)
+    return joined
+
+
+def overlap(one: Outage, other: Outage) -> bool:
+    """Tell whether two outages overlap, or nearly do."""
+    return bool(one.start <= other.end + ROUND and other.start <= one.end + ROUND)
+
+
+def _both(one: Outage, other: Outage) -> Outage:
+    """Join two outages of a node; the numbers are those of the worse one."""
+    worse = max(one, other, key=lambda o: (o.value, o.minutes, o.types == ("node",)))
+    kinds = set(one.types) | set(other.types)
+    share = pd.concat([one.share, other.share], axis=1).max(axis=1)
+    return replace(
+        worse,
+        types=tuple(kind for kind in ("node", "endpoint") if kind in kinds)
+        + tuple(sorted(kinds - {"node", "endpoint"})),
+        start=min(one.start, other.start),
+        end=max(one.end, other.end),
+        before=one.before or other.before,
+        after=one.after or other.after,
+        share=share,
+        minutes=max(one.minutes, other.minutes),
+        longest=max(one.longest, other.longest),
+        times=max(one.times, other.times),
+        peers=tuple(sorted({*one.peers, *other.peers})),
+    )
+
+
+def rows(frame: Rows, outage: Outage) -> Rows:
+    """Give what of a frame or series falls into an outage."""
+    return frame.loc[(frame.index > outage.start) & (frame.index <= outage.end)]
+
+
+def kinds(frame: pd.DataFrame) -> Sequence[str]:
+    """Give the types of probes: node, endpoint."""
+    return names(frame, "type")
+
+
+def seen(observers: pd.DataFrame, outage: Outage) -> float:
+    """Tell in which share of an outage the node's own view is in the data."""
+    if outage.node not in names(observers, "node"):
+        return 0.0
+    mine = rows(column(observers, node=outage.node), outage)
+    return float(mine.notna().mean()) if len(mine) else 1.0
+
+
+def no_frame(index: pd.Index, levels: Sequence[str]) -> pd.DataFrame:
+    """Give a label frame over some times without any series."""
+    return pd.DataFrame(index=index, columns=frames.empty(levels).columns, dtype="float64")

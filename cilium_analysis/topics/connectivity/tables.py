@@ -1,0 +1,264 @@
+"""Tables about connectivity: frames in, frames out."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pandas as pd
+
+from cilium_analysis import frames
+from cilium_analysis.topics.connectivity.blame import tell
+from cilium_analysis.topics.connectivity.reading import column, keys, names
+
+if TYPE_CHECKING:
+    from cilium_analysis.topics.connectivity.data import Connectivity
+    from cilium_analysis.topics.connectivity.reading import Outage
+
+#: What stands for a node that the data does not name.
+UNKNOWN = "(target not in the data)"
+OUTAGE_COLUMNS = ("node", "type", "observers", "share", "start", "end", "minutes", "flaps", "about")
+PAIR_COLUMNS = ("source", "target", "type", "minutes", "start", "end", "asymmetric")
+_ABOUT = {
+    "target": "others did not reach it",
+    "source": "it did not reach others",
+    "observer": "it did not reach others, targets unknown",
+    "unknown": "most observers missed somebody",
+    "split": "the nodes did not reach each other",
+}
+
+
+def outages(data: Connectivity) -> pd.DataFrame:
+    """Give all outages, those of most observers first.
+
+    Returns
+    -------
+    pandas.DataFrame
+        ``node``, ``type``, ``observers`` (how many paths failed of how many), ``share`` of them,
+        ``start``, ``end``, ``minutes`` in which paths failed, ``flaps`` (how often it failed again
+        after it had come back), and what it is ``about``.
+    """
+    rows = [
+        (
+            outage.node or ", ".join(outage.peers) or UNKNOWN,
+            " and ".join(outage.types),
+            f"{outage.failing:.0f} of {outage.among:.0f}",
+            outage.value,
+            outage.start,
+            outage.end,
+            outage.minutes,
+            outage.times - 1,
+            ("likely: " if outage.likely else "") + _ABOUT[outage.role],
+        )
+        for outage in tell(data)
+    ]
+    return pd.DataFrame(rows, columns=list(OUTAGE_COLUMNS))
+
+
+def pairs(data: Connectivity, *, most: int = 20) -> pd.DataFrame:
+    """Give the pairs of nodes of which the first could not reach the second.
+
+    Parameters
+    ----------
+    most
+        Number of rows.
+
+    Returns
+    -------
+    pandas.DataFrame
+        ``source``, ``target``, ``type``, ``minutes`` in which it failed, ``start`` and ``end`` of
+        the failures, and whether they are ``asymmetric`` (``yes``, ``no`` or ``unknown``): the
+        target reached the source meanwhile. Empty where the data names no targets.
+    """
+    inside = frames.between(data.pairs, data.window.start, data.window.end)
+    step = data.fine.step
+    rows = []
+    for source, target in sorted({key[:2] for key in keys(inside)}):
+        levels = inside.columns.get_level_values
+        both = inside.loc[:, (levels("source") == source) & (levels("target") == target)]
+        failing = both.loc[:, both.gt(0).any()]
+        failed = failing.index[failing.gt(0).any(axis=1)]
+        if not len(failed):
+            continue
+        kinds = sorted({str(kind) for *_, kind in keys(failing)}, reverse=True)
+        minutes = float(failing.sum().max()) * step.total_seconds() / 60
+        asymmetric = _asymmetric(data, source, target, failed)
+        span = (failed[0] - step, failed[-1])
+        rows.append((source, target, " and ".join(kinds), minutes, *span, asymmetric))
+    table = pd.DataFrame(rows, columns=list(PAIR_COLUMNS))
+    order = ["minutes", "source", "target"]
+    return table.sort_values(order, ascending=[False, True, True], ignore_index=True).head(most)
+
+
+def _asymmetric(data: Connectivity, source: str, target: str, when: pd.Index) -> str:
+    """Tell whether the target reached the source while the source did not reach it."""
+    named = names(data.source_targets, "node")
+    if target not in names(data.observers, "node") or target not in named:
+        return "unknown"
+    watched = column(data.observers, node=target).reindex(when).notna()
+    if watched.mean() < 0.5:
+        return "unknown"
+    labels = data.pairs.columns
+    back = (labels.get_level_values("source") == target) & (
+        labels.get_level_values("target") == source
+    )
+    if back.any():
+        return "no" if data.pairs.loc[when, back].gt(0).any(axis=1).mean() > 0.5 else "yes"
+    # Without a failing pair the target reached it, if its failing pairs would have been found.
+    missed = data.target_failing.loc[
+        when, data.target_failing.columns.get_level_values(0) == source
+    ]
+    asked = source in names(data.pairs, "target") or not missed.gt(0).to_numpy().any()
+    return "yes" if asked and not data.crowded else "unknown"
+
+
+def matrix(data: Connectivity, *, most: int = 25) -> pd.DataFrame:
+    """Give the share of the window in which probes from one node (rows) to another failed.
+
+    Parameters
+    ----------
+    most
+        Nodes in rows and in columns, those with most failures first.
+
+    Returns
+    -------
+    pandas.DataFrame
+        0 to 1; NaN where a node would probe itself. The worse of node and endpoint. Empty where
+        the data names no targets, or nothing failed.
+    """
+    inside = frames.between(data.pairs, data.window.start, data.window.end)
+    if not inside.shape[1]:
+        return pd.DataFrame(dtype="float64")
+    shares = inside.fillna(0.0).mean()
+    shares = shares[shares > 0].groupby(level=["source", "target"]).max()
+    rest = shares.rename("share").reset_index()
+    table = rest.pivot_table(index="source", columns="target", values="share", fill_value=0.0)
+    rows = table.sum(axis=1).sort_values(ascending=False, kind="stable").index[:most]
+    columns = table.sum(axis=0).sort_values(ascending=False, kind="stable").index[:most]
+    table = table.loc[rows, columns]
+    own = np.equal.outer(np.asarray(rows, dtype=object), np.asarray(columns, dtype=object))
+    return table.mask(own.astype(bool))
+
+
+def timeline(data: Connectivity, *, most: int = 30) -> pd.DataFrame:
+    """Give the share of failing paths over time, one plain column per node concerned.
+
+    Parameters
+    ----------
+    most
+        Number of nodes.
+
+    Returns
+    -------
+    pandas.DataFrame
+        0 to 1; NaN where nothing is known. The time of a row is the end of its step.
+    """
+    found: dict[str, pd.Series] = {}
+    for outage in tell(data):
+        for name, share in _shares(data, outage).items():
+            found[name] = (
+                pd.concat([found[name], share], axis=1).max(axis=1) if (name in found) else share
+            )
+    table = pd.DataFrame(dict(list(found.items())[:most]))
+    if not len(table):
+        return table
+    return frames.between(table, data.window.start, data.window.end)
+
+
+def _shares(data: Connectivity, outage: Outage) -> dict[str, pd.Series]:
+    if outage.role != "split":
+        return {outage.node or UNKNOWN: outage.share}
+    return {
+        node: pd.concat(
+            [
+                column(data.target_failing, node=node, type=kind)
+                / column(data.target_observers, node=node, type=kind)
+                for kind in outage.types
+            ],
+            axis=1,
+        ).max(axis=1)
+        for node in outage.peers
+    }
+
+
+def latency(data: Connectivity) -> pd.DataFrame:
+    """Give quantiles of the latency of successful probes, beside those of the baseline.
+
+    Returns
+    -------
+    pandas.DataFrame
+        ``type``, ``protocol``, ``address_type``; ``p50``, ``p90``, ``p99`` and the same as
+        ``usual_…`` [s]: over all pairs of nodes where the data names them, else read off the
+        buckets of a histogram, which also gives the share of probes that ``failed``.
+    """
+    keys = ["type", "protocol", "address_type"]
+    usual = data.usual_quantiles.add_prefix("usual_")
+    if not len(data.quantiles):
+        return pd.DataFrame(columns=[*keys, *data.quantiles.columns, *usual.columns])
+    usual = usual.reindex(data.quantiles.index)
+    table = pd.concat([data.quantiles, usual], axis=1).reset_index()
+    return table[[*keys, *data.quantiles.columns, *usual.columns]].sort_values(
+        keys, ascending=[False, True, True], ignore_index=True
+    )
+
+
+def notes(data: Connectivity) -> list[str]:
+    """Say in words what the data cannot show, and how far to trust it."""
+    if blind(data):
+        return [
+            "No connectivity metrics in this window: nothing can be said about connectivity.",
+            *_warnings(data),
+        ]
+    said = []
+    if data.paths.shape[1]:
+        said.append(
+            "These versions of Cilium count failing paths without naming their targets: nodes that"
+            " were likely the target are concluded from what all observers saw together."
+        )
+    if data.paths.shape[1] and data.targets_named:
+        said.append("Some observers name the targets of their probes, others do not.")
+    if not data.targets_named and len(data.quantiles):
+        said.append(
+            "Latency is that of successful probes: a failed one is recorded as 10 s, so that all"
+            " above 5 s is left out. Quantiles are as coarse as the histogram's buckets."
+        )
+    if data.targets_named and len(data.quantiles):
+        said.append(
+            "Latency is the median of each pair of nodes over the window, and quantiles are over"
+            " all pairs; pairs that mostly failed are left out."
+        )
+    if not len(data.quantiles):
+        said.append("No latency of probes in this window.")
+    elif not len(data.usual_quantiles):
+        said.append("No latency in the baseline: nothing can be compared.")
+    if data.crowded:
+        said.append("More nodes were concerned than are looked at one by one: the worst are shown.")
+    looked = data.fine if data.targets_named else data.every
+    if looked.step.total_seconds() > 60:
+        step = looked.step.total_seconds() / 60
+        said.append(f"Seen in steps of {step:.0f} min: shorter outages look weaker than they were.")
+    return said + _gap_notes(data) + _warnings(data)
+
+
+def blind(data: Connectivity) -> bool:
+    """Tell whether there is nothing to look at."""
+    return not data.observers.shape[1] and not data.targets_named
+
+
+def _gap_notes(data: Connectivity) -> list[str]:
+    inside = frames.between(data.observers, data.window.start, data.window.end)
+    step = data.every.step.total_seconds()
+    missing = inside.isna().sum() * step / 60
+    long = missing[missing > max(0.02 * len(inside) * step / 60, 1.0)].sort_values(ascending=False)
+    nodes = long.index.get_level_values("node")
+    said = [
+        f"What {node} itself saw is not in the data for {minutes:.0f} of the window's minutes."
+        for node, minutes in zip(nodes[:10], long[:10], strict=True)
+    ]
+    if len(long) > 10:
+        said.append(f"So it is for {len(long) - 10} more nodes.")
+    return said
+
+
+def _warnings(data: Connectivity) -> list[str]:
+    return [f"Server: {text}" for text in data.warnings]
