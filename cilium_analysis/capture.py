@@ -18,7 +18,10 @@ if TYPE_CHECKING:
 _MODULES = {
     "drop_reasons": "cilium_analysis.topics.drops",
     "node_connectivity": "cilium_analysis.topics.connectivity",
+    "endpoint_growth": "cilium_analysis.topics.endpoints",
     "http_status": "cilium_analysis.topics.http",
+    "dns": "cilium_analysis.topics.dns",
+    "flows": "cilium_analysis.topics.flows",
     "setup_check": "cilium_analysis.topics.setup",
 }
 

@@ -140,3 +140,11 @@ def test_lines_keep_gaps_and_draw_the_highest_first() -> None:
 def test_lines_of_nothing_say_so() -> None:
     ax = plots.lines(pd.DataFrame(index=pd.DatetimeIndex([], tz="UTC")))
     assert [text.get_text() for text in ax.texts] == ["Nothing in this window"]
+
+
+def test_nothing_is_marked_where_nothing_is_drawn() -> None:
+    ax = plots.stacked(pd.DataFrame(index=pd.DatetimeIndex([], tz="UTC")))
+    start = pd.Timestamp("2026-03-21 08:00", tz="UTC").to_pydatetime()
+    plots.shade(ax, [(start, start + pd.Timedelta("2h").to_pytimedelta())])
+    ax.figure.canvas.draw()
+    assert len(ax.patches) == 0

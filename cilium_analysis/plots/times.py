@@ -152,6 +152,8 @@ def shade(
     colour
         Of the marks.
     """
+    if not ax.axison:  # nothing is drawn there
+        return ax
     for start, end in stretches:
         first, last = mdates.date2num([start, end])
         ax.axvspan(first, last, ymin=0.985, ymax=1.0, color=colour, linewidth=0)

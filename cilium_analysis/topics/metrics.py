@@ -79,7 +79,9 @@ def find(name: str) -> Metric | None:
 
 
 def _metric(row: Mapping[str, str]) -> Metric:
-    labels = frozenset(part.strip() for part in row["labels"].split(";") if part.strip())
+    # "query (if query option)" is the label query.
+    words = (part.split(" (")[0].strip() for part in row["labels"].split(";"))
+    labels = frozenset(word for word in words if word)
     return Metric(
         name=row["name"],
         kind=row["type"],

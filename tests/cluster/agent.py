@@ -8,6 +8,7 @@ import numpy as np
 
 from tests.cluster import counting
 from tests.cluster.traffic import Drops, Requests, intensity, pattern
+from tests.cluster.vitals import Vitals
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -19,6 +20,10 @@ if TYPE_CHECKING:
 PIN_READ_SINCE = (1, 15, 0)  # pkg/maps/metricsmap/metricsmap.go
 FORWARD_SUMMED_SINCE = (1, 15, 4)
 MAPS = ("ct4_global", "lb4_services_v2", "ipcache", "cilium_policy_*")
+POOL = 254  # addresses of a /24, the default size of a node's pool in cluster-pool mode
+RESTORED_WITHIN = 45  # seconds in which a restarted agent brings its endpoints back
+FILLED_WITHIN = 600  # seconds in which a new or rebooted node gets its pods
+REGENERATION_BOUNDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
 
 
 class Agent:
@@ -34,9 +39,11 @@ class Agent:
     ) -> None:
         """Draw what is peculiar to this node."""
         self.scenario, self.node = scenario, node
+        self.vitals = Vitals(scenario, node)
         self.drops = [d for d in drops if d.node == node.name]
         self.requests = [r for r in requests if r.node == node.name]
         self.endpoints = self._endpoints(rng)
+        self.restoring = self._restoring()
         self.not_ready = self._not_ready()
         up = node.up(scenario.seconds)
         rate = rng.uniform(300, 1500)
@@ -64,8 +71,27 @@ class Agent:
         count = np.clip(int(rng.integers(8, 30)) + np.cumsum(steps), 3, 110).astype(np.float64)
         for event in self._mine("endpoints"):
             count += _ramp(event, seconds) * event.size
+        for begin in self._boots():
+            share = np.clip((np.arange(seconds) - begin) / FILLED_WITHIN, 0.1, 1.0)
+            count[begin:] *= share[begin:]
         whole: np.ndarray = np.floor(count)
         return whole
+
+    def _boots(self) -> list[int]:
+        """List when the node began without any pod."""
+        inside = [r.boot for r in self.node.runs if 0 <= r.boot < self.scenario.seconds]
+        return sorted(set(inside))
+
+    def _restoring(self) -> np.ndarray:
+        """Tell how many endpoints a restarted agent has not yet brought back; others stay."""
+        behind = np.zeros(self.scenario.seconds)
+        for run in self.node.runs:
+            if run.start <= 0 or run.start >= self.scenario.seconds or run.boot in self._boots():
+                continue
+            span = slice(run.start, min(run.start + RESTORED_WITHIN, self.scenario.seconds))
+            left = 1 - np.arange(span.stop - span.start) / RESTORED_WITHIN
+            behind[span] = np.floor(self.endpoints[span] * left)
+        return behind
 
     def _not_ready(self) -> np.ndarray:
         stuck = np.zeros(self.scenario.seconds)
@@ -92,6 +118,7 @@ class Agent:
         yield from self._policies(target)
         yield from self._layer7(target)
         yield from self._health(target)
+        yield from self.vitals.series(target)
 
     def _packets(self, target: Target) -> Iterator[Series]:
         pairs = sorted({(d.reason, d.direction) for d in self.drops})
@@ -134,13 +161,39 @@ class Agent:
         yield from target.series("cilium_version", "gauge", {**own, "revision": "a1b2c3d4"}, ones)
 
     def _endpoint_gauges(self, target: Target) -> Iterator[Series]:
-        total = _at(self.endpoints, target)
-        stuck = _at(self.not_ready, target)
+        behind = _at(self.restoring, target)
+        total = _at(self.endpoints, target) - behind
+        stuck = np.minimum(_at(self.not_ready, target), total)
         yield from target.series("cilium_endpoint", "gauge", {}, total)
-        for state, number in (("ready", total - stuck), ("waiting-for-identity", stuck)):
+        fresh = np.where(behind > 0, np.minimum(total - stuck, 3), 0)
+        for state, number, always in (
+            ("ready", total - stuck - fresh, True),
+            ("regenerating", fresh, True),
+            ("waiting-for-identity", stuck, False),
+        ):
             own = {"endpoint_state": state}
-            present = number > 0 if state != "ready" else None
+            present = None if always else number > 0
             yield from target.series("cilium_endpoint_state", "gauge", own, number, present)
+        yield from self._addresses(target, total)
+        yield from self._regenerations(target)
+
+    def _addresses(self, target: Target, endpoints: np.ndarray) -> Iterator[Series]:
+        """Yield the pool: the host's endpoint takes no address from it, the router does."""
+        used = np.minimum(endpoints, POOL)
+        for family, number, pool in (("ipv4", used, POOL), ("ipv6", 0 * used, 0)):
+            own = {"family": family}
+            yield from target.series("cilium_ip_addresses", "gauge", own, number)
+            if self.scenario.version >= (1, 15, 0) and pool:
+                if self.scenario.version >= (1, 20, 0):
+                    own |= {"cidr": f"10.0.{self.node.ip.rsplit('.', 1)[1]}.0/24"}
+                size = np.full(len(used), float(pool))
+                yield from target.series("cilium_ipam_capacity", "gauge", own, size)
+        kinds = {"cluster_local": 60.0, "reserved": 9.0, "node_local": 0.0}
+        for kind, count in kinds.items():
+            number = np.full(len(used), count)
+            yield from target.series("cilium_identity", "gauge", {"type": kind}, number)
+
+    def _regenerations(self, target: Target) -> Iterator[Series]:
         for outcome, arrivals in self.regenerations.items():
             values = counting.in_process(arrivals, self.node, target.seconds)
             own = {"outcome": outcome}
@@ -148,6 +201,20 @@ class Agent:
                 own |= {"reason": "policy update", "error": ""}
             name = "cilium_endpoint_regenerations_total"
             yield from target.series(name, "counter", own, values, values > 0)
+        # Half of the successful ones take 50 ms, the others 250 ms.
+        done = counting.in_process(self.regenerations["success"], self.node, target.seconds)
+        name, own = "cilium_endpoint_regeneration_time_stats_seconds", {"scope": "total"}
+        own |= {"status": "success"}
+        yield from target.series(f"{name}_count", "histogram", own, done, done > 0)
+        quick = np.ceil(done / 2)
+        took = quick * 0.05 + (done - quick) * 0.25
+        yield from target.series(f"{name}_sum", "histogram", own, took, done > 0)
+        for bound in REGENERATION_BOUNDS:
+            within = np.where(bound >= 0.25, done, np.where(bound >= 0.05, quick, 0.0))
+            labels = own | {"le": f"{bound:g}"}
+            yield from target.series(f"{name}_bucket", "histogram", labels, within, done > 0)
+        labels = own | {"le": "+Inf"}
+        yield from target.series(f"{name}_bucket", "histogram", labels, done, done > 0)
 
     def _policies(self, target: Target) -> Iterator[Series]:
         events, version = self.scenario.of("policy"), self.scenario.version
@@ -197,12 +264,23 @@ class Agent:
             values = counting.in_process(arrivals, self.node, target.seconds)
             name = "cilium_errors_warnings_total"
             yield from target.series(name, "counter", own, values, values > 0)
-        none = np.zeros(len(target.seconds))
-        yield from target.series("cilium_controllers_failing", "gauge", {}, none)
         for name, base in self._pressures():
             values = _at(base, target)
-            own = {"map_name": name}
-            yield from target.series("cilium_bpf_map_pressure", "gauge", own, values, values > 0)
+            for shown, share, least in self._shown(name):
+                own = {"map_name": shown}
+                present = values * share > least
+                metric = "cilium_bpf_map_pressure"
+                yield from target.series(metric, "gauge", own, values * share, present)
+
+    def _shown(self, name: str) -> list[tuple[str, float, float]]:
+        """Spell a map as its version does: label, share of the fill, and what is not shown."""
+        if name != "cilium_policy_*":
+            return [(name, 1.0, 0.0)]
+        if self.scenario.version < (1, 15, 0):
+            return [("policy_1023", 1.0, 0.1), ("policy_401", 0.6, 0.1)]
+        kind = "v2_" if self.scenario.version < (1, 20, 0) else "v3_"
+        kind = "" if self.scenario.version < (1, 17, 0) else kind
+        return [(f"cilium_policy_{kind}*", 1.0, 0.1)]
 
     def _pressures(self) -> Iterator[tuple[str, np.ndarray]]:
         for name, base in self.pressure.items():

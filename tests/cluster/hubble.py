@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from tests.cluster.nodes import Node
-    from tests.cluster.scenario import Scenario
+    from tests.cluster.scenario import Event, Scenario
     from tests.cluster.scrape import Labels, Series, Target
     from tests.cluster.traffic import Drops, Lookups, Requests
 
@@ -81,6 +81,7 @@ class Hubble:
             self._lookup(lookup)
         self._forwarded(rng)
         self._tcp(rng)
+        self._icmp_and_ports()
 
     def series(self, target: Target) -> Iterator[Series]:
         """Yield everything this server exposes."""
@@ -231,14 +232,21 @@ class Hubble:
         prior = round(usual * self.age)
         server = "kube-system/coredns"
         own = {"qtypes": "A", "query": lookup.query if self.scenario.dns_query else ""}
-        asked = own | {"rcode": "", "ips_returned": "0"}
+        # A query that a policy denies has its code at once, and no response.
+        code = lookup.rcode if lookup.rcode == "Policy denied" else ""
+        asked = own | {"rcode": code, "ips_returned": "0"}
         ips = "1" if lookup.rcode == "No Error" else "0"
         answered = own | {"rcode": lookup.rcode, "ips_returned": ips}
         there = (lookup.source, server, "egress")
         back = (server, lookup.source, "ingress")
         count = lookup.arrivals
         self._count("hubble_dns_queries_total", asked, count, peers=there, prior=prior)
+        if lookup.rcode in ("Policy denied", "no response"):
+            return
         self._count("hubble_dns_responses_total", answered, count, peers=back, prior=prior)
+        if lookup.rcode == "No Error":
+            name, records = "hubble_dns_response_types_total", own | {"type": "A"}
+            self._count(name, records, count, peers=back, prior=prior)
 
     def _tcp(self, rng: np.random.Generator) -> None:
         """Count the flags of forwarded packets: normally each SYN gets its SYN-ACK and FINs."""
@@ -253,11 +261,35 @@ class Hubble:
             own = {"flag": flag, "family": "IPv4"}
             self._count("hubble_tcp_flags_total", own, np.maximum(events, 0), prior=old)
         for event in self.scenario.of("tcp"):
-            if not event.nodes or self.node.name in event.nodes:
-                extra = rng.poisson(intensity(event, seconds)) * up
-                own = {"flag": event.name or "RST", "family": "IPv4"}
-                peers = (event.source, event.destination, "ingress")
-                self._count("hubble_tcp_flags_total", own, extra, peers=peers)
+            if event.nodes and self.node.name not in event.nodes:
+                continue
+            extra = rng.poisson(intensity(event, seconds)) * up
+            peers = (event.source, event.destination, "ingress")
+            if event.name == "flows":
+                self._flows_of(event, extra, peers)
+                continue
+            own = {"flag": event.name or "RST", "family": "IPv4"}
+            self._count("hubble_tcp_flags_total", own, extra, peers=peers)
+
+    def _flows_of(self, event: Event, events: np.ndarray, peers: tuple[str, str, str]) -> None:
+        """Count forwarded flows of an event; of one from the start on, also those before."""
+        prior = round(event.rate * self.age) if event.start == 0 else 0
+        own = {"protocol": event.protocol, "type": "Trace", "subtype": "to-endpoint"}
+        own["verdict"] = "FORWARDED"
+        self._count("hubble_flows_processed_total", own, events, peers=peers, prior=prior)
+
+    def _icmp_and_ports(self) -> None:
+        """Count health probes by ICMP, and requests by port; from random numbers of their own."""
+        seconds, up = self.scenario.seconds, self.node.up(self.scenario.seconds)
+        rng = np.random.default_rng([self.scenario.seed, *self.node.name.encode()])
+        asked = rng.poisson(0.2, seconds) * up
+        for kind, events in (("EchoRequest", asked), ("EchoReply", rng.binomial(asked, 0.999))):
+            own, old = {"type": kind, "family": "IPv4"}, round(0.2 * self.age)
+            self._count("hubble_icmp_total", own, events, prior=old)
+        for protocol, port, rate in (("TCP", "443", 6.0), ("TCP", "8080", 9.0), ("UDP", "53", 4.0)):
+            events = rng.poisson(rate, seconds) * up
+            own, old = {"protocol": protocol, "port": port}, round(rate * self.age)
+            self._count("hubble_port_distribution_total", own, events, prior=old)
 
     def _forwarded(self, rng: np.random.Generator) -> None:
         up = self.node.up(self.scenario.seconds)

@@ -34,6 +34,15 @@ def operator_series(scenario: Scenario, scraper: Scraper, node: Node) -> Iterato
         yield from target.up_series()
         for name, kind, own, values in (
             ("cilium_operator_process_start_time_seconds", "gauge", {}, started),
+            ("cilium_operator_process_cpu_seconds_total", "counter", {}, 0.01 * (t + 9 * 86400)),
+            ("cilium_operator_process_resident_memory_bytes", "gauge", {}, 96 * 2**20 * ones),
+            (
+                "cilium_operator_identity_gc_runs",
+                "gauge",
+                {"outcome": "success"}
+                | ({"identity_type": "crd"} if scenario.version >= (1, 17, 0) else {}),
+                np.floor((t + 9 * 86400) / 900),
+            ),
             ("cilium_operator_unmanaged_pods", "gauge", {}, 0 * ones),
             (
                 "cilium_operator_identity_gc_entries",

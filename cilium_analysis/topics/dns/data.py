@@ -1,0 +1,198 @@
+"""What the question about DNS is answered from: queries as data, and their frames.
+
+Hubble counts a query with its client as the source, and a response with the DNS server as the
+source; a query that a policy denies is counted among the queries, with the rcode ``Policy
+denied`` (pkg/hubble/metrics/dns/handler.go). Here all are from the client to the server.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import pandas as pd
+
+from cilium_analysis import frames
+from cilium_analysis.topics import hubble, loading
+from cilium_analysis.topics.parties import column, swapped
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from cilium_analysis.queries import Query
+    from cilium_analysis.source import Source
+    from cilium_analysis.window import Window
+
+ASKED = hubble.Metric(
+    "hubble_dns_queries_total",
+    ("ips_returned", "qtypes", "query", "rcode"),
+    "queries",
+    "DNS queries that a layer 7 policy lets Hubble see",
+)
+ANSWERED = hubble.Metric(
+    "hubble_dns_responses_total",
+    ("ips_returned", "qtypes", "query", "rcode"),
+    "responses",
+    "DNS responses that a layer 7 policy lets Hubble see, from server to client",
+)
+RECORDS = hubble.Metric(
+    "hubble_dns_response_types_total",
+    ("qtypes", "query", "type"),
+    "records",
+    "records in DNS responses",
+)
+
+QUERIES: Mapping[str, Query] = {
+    "agents": hubble.AGENTS,
+    "servers": hubble.SERVERS,
+    "lost": hubble.LOST,
+    "queries": ASKED.whole,
+    "queries_summed": ASKED.growth("rcode"),
+    "responses": ANSWERED.whole,
+    "responses_summed": ANSWERED.growth("rcode"),
+    "records": RECORDS.growth("type"),
+}
+
+#: What Hubble calls a query that a policy denied.
+DENIED = "Policy denied"
+KEYS = ("rcode", "source", "destination", "query")
+_LEVELS = (*KEYS, "node")
+
+
+@dataclass(frozen=True)
+class Dns:
+    """Everything about DNS in a window and its baseline.
+
+    Parameters
+    ----------
+    source
+        Name of the source.
+    window, baseline
+        What is looked at, and what it is compared with.
+    counts, usual
+        Label frames (``destination``, ``node``, ``query``, ``rcode``, ``source``) of lookups
+        answered, or denied by policy, per step [responses], in the window and in the baseline;
+        the source is the client, the destination the DNS server; the time of a row is the end
+        of its step.
+    asked, usual_asked
+        Label frames (the same, ``rcode`` always empty) of queries sent on per step [queries].
+    records
+        Label frame (``type``) of records in responses per step in the window.
+    seen, usual_seen
+        Frames of bool, one column per node: whether its Hubble was scraped in the step.
+    agents
+        Frame of bool, one column per node: whether its agent was scraped in the step.
+    restarts
+        ``time`` and ``node`` of every start of an agent in the window.
+    lost
+        Label frame (``node``, ``source``) of events that Hubble lost per step in the window.
+    both_ends
+        Whether queries are counted where they leave and where they arrive.
+    summed
+        Whether the series were too many, so that names and parties are left out.
+    refused
+        Whether even their sums were too much for the server or the budget.
+    warnings
+        What the server said about the answers.
+    """
+
+    source: str
+    window: Window
+    baseline: Window
+    counts: pd.DataFrame
+    usual: pd.DataFrame
+    asked: pd.DataFrame
+    usual_asked: pd.DataFrame
+    records: pd.DataFrame
+    seen: pd.DataFrame
+    usual_seen: pd.DataFrame
+    agents: pd.DataFrame
+    restarts: pd.DataFrame
+    lost: pd.DataFrame
+    both_ends: bool = False
+    summed: bool = False
+    refused: bool = False
+    warnings: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class _Span:
+    """The counters of one window, read."""
+
+    counts: pd.DataFrame
+    asked: pd.DataFrame
+    both_ends: bool
+    summed: bool
+    refused: bool
+
+
+def load(source: Source, window: Window, baseline: Window, *, match: str = "") -> Dns:
+    """Fetch what the question needs.
+
+    Parameters
+    ----------
+    source
+        A server or a bundle.
+    window, baseline
+        With the same step.
+    match
+        Label matchers that narrow every query, such as ``cluster="prod"``.
+
+    Raises
+    ------
+    ParameterError
+        If the matchers cannot be read.
+    PrometheusError, BundleError
+        If the source does not answer.
+    """
+    began = len(source.journal)
+    scraped = hubble.scrapes(source, window, match=match)
+    before = hubble.scrapes(source, baseline, match=match)
+    now = _span(source, window, match=match, scraped=scraped)
+    then = _span(source, baseline, match=match, scraped=before)
+    records = hubble.summed(source, RECORDS, window, match=match, least=["type"]).increase
+    return Dns(
+        source=source.name,
+        window=window,
+        baseline=baseline,
+        counts=now.counts,
+        usual=then.counts,
+        asked=now.asked,
+        usual_asked=then.asked,
+        records=frames.group(records, ["type"]),
+        seen=scraped.seen(window),
+        usual_seen=before.seen(baseline),
+        agents=scraped.agents_seen(window),
+        restarts=scraped.restarts(window),
+        lost=hubble.lost(source, window, match=match, scraped=scraped),
+        both_ends=now.both_ends,
+        summed=now.summed or then.summed,
+        refused=now.refused or then.refused,
+        warnings=loading.warnings(source, began),
+    )
+
+
+def _span(source: Source, window: Window, *, match: str, scraped: hubble.Scrapes) -> _Span:
+    queries, responses = (
+        hubble.counted(source, metric, window, match=match, scraped=scraped, least=["rcode"])
+        for metric in (ASKED, ANSWERED)
+    )
+    asked, answered = queries.increase, responses.increase
+    ways = set(column(frames.labels(asked), "traffic_direction"))
+    summed = queries.summed or responses.summed
+    if summed:
+        # Queries with their parties beside responses without would look unanswered.
+        asked, answered = (frames.group(f, ["node", "rcode"]) for f in (asked, answered))
+    denied = [rcode == DENIED for rcode in column(frames.labels(asked), "rcode")]
+    keep = ("node", "query", "rcode")
+    counts = hubble.parties(swapped(answered), keep)
+    if any(denied):
+        both = pd.concat([counts, hubble.parties(asked.loc[:, denied], keep)], axis=1)
+        counts = frames.group(both, _LEVELS)
+    return _Span(
+        counts=counts,
+        asked=hubble.parties(asked.loc[:, [not d for d in denied]], keep),
+        both_ends={"egress", "ingress"} <= ways,
+        summed=summed,
+        refused=queries.refused or responses.refused,
+    )

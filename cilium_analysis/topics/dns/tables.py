@@ -1,0 +1,292 @@
+"""Tables about DNS: frames in, frames out."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pandas as pd
+
+from cilium_analysis import frames
+from cilium_analysis.topics.dns.data import DENIED, KEYS
+from cilium_analysis.topics.telling import rounded, trust
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from cilium_analysis.topics.dns.data import Dns
+
+#: How lookups without an answer stand among the response codes.
+NO_RESPONSE = "no response"
+MEANINGS = {
+    "No Error": "answered; also a name without such a record",
+    "Format Error": "the server could not read the query",
+    "Server Failure": "the server, or one it asked, could not answer",
+    "Non-Existent Domain": "no such name; ordinary where search domains are tried (ndots)",
+    "Not Implemented": "the server does not know this kind of query",
+    "Query Refused": "the server would not answer",
+    DENIED: "Cilium's DNS proxy refused the query, by policy",
+    NO_RESPONSE: "asked, and Hubble saw no answer",
+}
+
+
+def totals(counts: pd.DataFrame, by: Sequence[str]) -> pd.Series:
+    """Sum what was counted over time, per combination of some labels.
+
+    Parameters
+    ----------
+    counts
+        Label frame of increases.
+    by
+        Label names, in the order of the levels of the result.
+    """
+    return frames.group(counts, by).sum(axis=0).groupby(level=list(by)).sum()
+
+
+def missing(data: Dns) -> pd.DataFrame:
+    """Give the queries without a response per step in the window.
+
+    Returns
+    -------
+    pandas.DataFrame
+        Label frame as `Dns.counts`, with ``no response`` for the rcode; of which server is not
+        told. An answer that comes a step later than its query is not missing.
+    """
+    return unanswered(data.asked, data.counts)
+
+
+def unanswered(asked: pd.DataFrame, counts: pd.DataFrame) -> pd.DataFrame:
+    """Give the queries without a response per step, by client, name and node.
+
+    Parameters
+    ----------
+    asked, counts
+        As in `Dns`, of the same steps.
+    """
+    by = ["node", "query", "source"]
+    answers = counts.loc[:, counts.columns.get_level_values("rcode") != DENIED]
+    queries, responses = frames.group(asked, by), frames.group(answers, by)
+    responses = responses.reindex(columns=queries.columns)
+    open_ = queries - responses.fillna(0.0)
+    # Answers beyond the queries of a step belong to the queries of the step before.
+    late = open_.shift(-1).clip(upper=0.0).fillna(0.0)
+    gone = (open_ + late).clip(lower=0.0)
+    labels = frames.labels(gone).assign(rcode=NO_RESPONSE, destination="")
+    gone.columns = pd.MultiIndex.from_frame(labels[sorted(labels.columns)])
+    return gone
+
+
+def rates(data: Dns, by: str = "rcode") -> pd.DataFrame:
+    """Give the rate of responses over time, one plain column per rcode (or client, or server).
+
+    Parameters
+    ----------
+    by
+        The label to tell apart.
+
+    Returns
+    -------
+    pandas.DataFrame
+        [responses/s]; the time of a row is the end of its step. By rcode, queries without a
+        response have a column of their own.
+    """
+    counts = data.counts
+    if by == "rcode" and missing(data).to_numpy(na_value=0.0).any():
+        counts = pd.concat([counts, missing(data)], axis=1)
+    summed = frames.group(counts, [by]) / data.window.step.total_seconds()
+    summed.columns = summed.columns.get_level_values(by)
+    return summed
+
+
+def flow(data: Dns) -> pd.DataFrame:
+    """Give the rates of queries sent on and of responses over time [1/s]."""
+    answers = data.counts.loc[:, data.counts.columns.get_level_values("rcode") != DENIED]
+    seconds = data.window.step.total_seconds()
+    return pd.DataFrame(
+        {
+            "queries": frames.group(data.asked, []).sum(axis=1, min_count=1) / seconds,
+            "responses": frames.group(answers, []).sum(axis=1, min_count=1) / seconds,
+        }
+    )
+
+
+def _compare(data: Dns, by: Sequence[str]) -> pd.DataFrame:
+    """Set responses in the window beside those that the baseline makes one expect."""
+    scale = data.window.length / data.baseline.length
+    now = pd.concat([data.counts, missing(data)], axis=1)
+    then = pd.concat([data.usual, unanswered(data.usual_asked, data.usual)], axis=1)
+    table = pd.DataFrame(
+        {"responses": totals(now, by), "expected": totals(then, by) * scale}
+    ).fillna(0.0)
+    table = table.loc[(table > 0).any(axis=1)]
+    table["change"] = table["responses"] - table["expected"]
+    return table
+
+
+def by_rcode(data: Dns) -> pd.DataFrame:
+    """Give responses per result code, with what the code means; most first.
+
+    Returns
+    -------
+    pandas.DataFrame
+        Index ``rcode``; ``responses`` in the window, ``expected`` (of the baseline, for a window
+        of this length), ``change``, ``share`` of all, ``meaning``. Queries without a response
+        are a row of their own.
+    """
+    table = _compare(data, ["rcode"])
+    whole = table["responses"].sum()
+    table["share"] = table["responses"] / whole if whole else np.nan
+    table["meaning"] = [MEANINGS.get(str(code), "") for code in table.index]
+    return rounded(table.sort_values("responses", ascending=False, kind="stable"))
+
+
+def by_client(data: Dns, *, most: int = 15) -> pd.DataFrame:
+    """Give queries and responses per client, those with most failures first.
+
+    Parameters
+    ----------
+    most
+        Number of rows.
+
+    Returns
+    -------
+    pandas.DataFrame
+        Index ``client``; ``queries`` (also those denied), ``responses``, ``missing``, ``nxdomain``
+        (names that do not exist), ``failed`` (other codes than ``No Error``, and missing),
+        ``share`` of the queries that failed.
+    """
+    return _by_party(data, "source", most).rename_axis("client")
+
+
+def by_server(data: Dns, *, most: int = 15) -> pd.DataFrame:
+    """Give responses per DNS server, as `by_client`; what is missing has no server."""
+    table = _by_party(data, "destination", most).rename_axis("server")
+    return table.drop(columns=["missing"])
+
+
+def _by_party(data: Dns, side: str, most: int) -> pd.DataFrame:
+    sums = totals(data.counts, [side, "rcode"]).rename("n").reset_index()
+    codes = sums.pivot_table(index=side, columns="rcode", values="n", fill_value=0.0)
+    denied = codes.get(DENIED, pd.Series(0.0, index=codes.index))
+    existing = codes.get("Non-Existent Domain", pd.Series(0.0, index=codes.index))
+    fine = codes.get("No Error", pd.Series(0.0, index=codes.index))
+    table = pd.DataFrame(
+        {
+            "queries": totals(data.asked, [side]).add(denied, fill_value=0.0),
+            "responses": codes.sum(axis=1).sub(denied, fill_value=0.0),
+            "missing": totals(missing(data), [side]) if side == "source" else 0.0,
+            "nxdomain": existing,
+            "failed": codes.sum(axis=1).sub(fine + existing, fill_value=0.0),
+        }
+    ).fillna(0.0)
+    table["failed"] += table["missing"]
+    whole = table[["queries", "responses"]].max(axis=1)
+    table["share"] = (table["failed"] / whole).where(whole > 0)
+    order = ["failed", "queries"]
+    return rounded(table.sort_values(order, ascending=False, kind="stable").head(most))
+
+
+def by_name(data: Dns, *, most: int = 15) -> pd.DataFrame:
+    """Give responses per name that was looked up and result code; most first.
+
+    Parameters
+    ----------
+    most
+        Number of rows.
+
+    Returns
+    -------
+    pandas.DataFrame
+        ``query``, ``rcode``, ``responses``, ``expected``, ``change``; empty if Hubble does not
+        count names (its option ``dns:query``).
+    """
+    if not named(data):
+        return pd.DataFrame(columns=["query", "rcode", "responses", "expected", "change"])
+    table = _compare(data, ["query", "rcode"]).reset_index()
+    table = table.sort_values("responses", ascending=False, kind="stable", ignore_index=True)
+    return rounded(table.head(most))
+
+
+def named(data: Dns) -> bool:
+    """Tell whether Hubble counts the names that are looked up."""
+    frames_ = (data.counts, data.usual)
+    return any((f.columns.get_level_values("query") != "").any() for f in frames_)
+
+
+def by_type(data: Dns) -> pd.DataFrame:
+    """Give the records in responses by type, such as ``A``; most first.
+
+    Returns
+    -------
+    pandas.DataFrame
+        Index ``type``; ``records``, ``share``.
+    """
+    sums = totals(data.records, ["type"])
+    table = pd.DataFrame({"records": sums, "share": sums / sums.sum() if sums.sum() else np.nan})
+    return rounded(table.sort_values("records", ascending=False, kind="stable"))
+
+
+def changes(data: Dns, *, most: int = 15) -> pd.DataFrame:
+    """Give the combinations of result code, client, server and name that changed most.
+
+    Parameters
+    ----------
+    most
+        Number of rows.
+
+    Returns
+    -------
+    pandas.DataFrame
+        ``rcode``, ``source``, ``destination``, ``query``, ``responses``, ``expected``,
+        ``change``; by the size of the change, rises and falls alike.
+    """
+    table = _compare(data, KEYS).reset_index()
+    order = table["change"].abs().sort_values(ascending=False, kind="stable").index
+    return rounded(table.loc[order[:most]].reset_index(drop=True))
+
+
+def notes(data: Dns) -> list[str]:
+    """Say in words what the data cannot show, and how far to trust it."""
+    said = []
+    there = data.counts.shape[1] or data.asked.shape[1]
+    if data.refused:
+        said.append("DNS has more series than the server or the budget allows: it is left out.")
+    elif not there:
+        said.append(
+            "DNS is not visible here, which is not the same as no DNS traffic: these metrics exist"
+            " only where a policy with DNS rules (toFQDNs with rules: dns) selects the traffic"
+            " and Hubble counts it (Helm: hubble.metrics.enabled with dns)."
+        )
+    if not there and not data.seen.shape[1] and not data.agents.shape[1]:
+        said.append("No metrics of Cilium agents or Hubble in this window at all.")
+    if there and not (data.usual.shape[1] or data.usual_asked.shape[1]):
+        said.append("No DNS metrics in the baseline: nothing can be compared.")
+    if data.summed and not data.refused:
+        said.append("The series are too many for the budget: who asked for what is left out.")
+    elif there:
+        said += _said_of_labels(data)
+    if data.both_ends:
+        said.append(
+            "Policies with DNS rules select both ends, so that each lookup is counted twice:"
+            " where it leaves and where it arrives."
+        )
+    if data.asked.shape[1] and not data.counts.shape[1]:
+        said.append("Queries but not a single response: see whether Hubble counts responses.")
+    said += trust(data.seen, data.restarts, data.lost, data.window)
+    return said + [f"Server: {text}" for text in data.warnings]
+
+
+def _said_of_labels(data: Dns) -> list[str]:
+    said = []
+    if not named(data):
+        said.append("Names are not counted: Hubble's option dns:query adds them (many series).")
+    if not any(data.counts.columns.get_level_values("source") != ""):
+        said.append(
+            "Who asked is not visible (Helm: hubble.metrics.enabled with"
+            " dns:query;labelsContext=source_namespace,source_workload,"
+            "destination_namespace,destination_workload)."
+        )
+    said.append(
+        "Only lookups that a policy with DNS rules selects are counted; others are not visible."
+    )
+    return said

@@ -1,0 +1,29 @@
+"""Endpoints: how many, where, how fast they grow, whether they are ready, and what runs out."""
+
+from cilium_analysis.topics.endpoints.data import QUERIES, Endpoints, load
+from cilium_analysis.topics.endpoints.findings import findings
+from cilium_analysis.topics.endpoints.tables import (
+    by_node,
+    counts,
+    growth,
+    limits,
+    not_ready,
+    notes,
+    regenerations,
+    states,
+)
+
+__all__ = [
+    "QUERIES",
+    "Endpoints",
+    "by_node",
+    "counts",
+    "findings",
+    "growth",
+    "limits",
+    "load",
+    "not_ready",
+    "notes",
+    "regenerations",
+    "states",
+]

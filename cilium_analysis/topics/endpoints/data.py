@@ -1,0 +1,304 @@
+"""What the question about endpoints is answered from: queries as data, and their frames."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pandas as pd
+
+from cilium_analysis import counters, frames
+from cilium_analysis.queries import Query
+from cilium_analysis.topics import loading
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from cilium_analysis.source import Source
+    from cilium_analysis.window import Window
+
+_TIMES = 'cilium_endpoint_regeneration_time_stats_seconds_{part}{{scope="total",<match>}}'
+
+
+def _greatest(metric: str, *labels: str) -> str:
+    by = ", ".join(sorted((*labels, "cluster", "instance", "node")))
+    return f"max by ({by}) (max_over_time({metric}[<range>]))"
+
+
+QUERIES: Mapping[str, Query] = {
+    # As it was at the last scrape of a step: the highest would turn every replaced pod into two.
+    "endpoints": Query(
+        "max by (cluster, instance, node) (last_over_time(cilium_endpoint{<match>}[<range>]))",
+        "endpoints",
+        "endpoints that each agent manages",
+    ),
+    "agents": Query(
+        _greatest("cilium_process_start_time_seconds{<match>}"),
+        "s since 1970",
+        "when each agent started; no value while it was not scraped",
+    ),
+    # The mean over a step: what passes in seconds counts little, however long the step is.
+    "states": Query(
+        "max by (cluster, endpoint_state, instance, node)"
+        " (avg_over_time(cilium_endpoint_state{<match>}[<range>]))",
+        "endpoints",
+        "endpoints in each state",
+    ),
+    "regenerations": Query(
+        _greatest("cilium_endpoint_regenerations_total{<match>}", "error", "outcome", "reason"),
+        "endpoints",
+        "endpoints regenerated; reason and error since Cilium 1.20",
+    ),
+    "regeneration_counts": Query(
+        _greatest(_TIMES.format(part="count"), "status"),
+        "endpoints",
+        "endpoints regenerated, as the histogram of their times counts them",
+    ),
+    "regeneration_seconds": Query(
+        _greatest(_TIMES.format(part="sum"), "status"),
+        "s",
+        "time that regenerating endpoints took in all",
+    ),
+    "addresses": Query(
+        "max by (cluster, family, instance, node)"
+        " (last_over_time(cilium_ip_addresses{<match>}[<range>]))",
+        "addresses",
+        "addresses allocated on each node",
+    ),
+    # Since Cilium 1.20 there is one series per CIDR.
+    "pools": Query(
+        "sum by (cluster, family, instance, node) (max by (cidr, cluster, family, instance, node)"
+        " (max_over_time(cilium_ipam_capacity{<match>}[<range>])))",
+        "addresses",
+        "addresses in the pool of each node (Cilium 1.15 and later)",
+    ),
+    # Up to Cilium 1.14 every endpoint's policy map has a series: as later, the fullest is kept.
+    "pressure": Query(
+        _greatest('cilium_bpf_map_pressure{map_name!~"policy_[0-9]+",<match>}', "map_name")
+        + " or label_replace("
+        + _greatest('cilium_bpf_map_pressure{map_name=~"policy_[0-9]+",<match>}')
+        + ', "map_name", "policy_*", "instance", ".*")',
+        "ratio",
+        "how full BPF maps are; absent at 0, and policy maps below 0.1",
+    ),
+    "policies": Query(
+        _greatest("cilium_policy{<match>}"),
+        "policies",
+        "policies loaded in each agent",
+    ),
+    "identities": Query(
+        _greatest("cilium_identity{<match>}", "type"),
+        "identities",
+        "security identities that each agent knows",
+    ),
+}
+
+
+@dataclass(frozen=True)
+class Span:
+    """What is known about the endpoints in one stretch of time; rows are its steps.
+
+    Parameters
+    ----------
+    counts
+        Endpoints per node, one plain column each; NaN where nothing is known.
+    states
+        Label frame (``endpoint_state``, ``node``) of endpoints.
+    regenerations
+        Label frame (``error``, ``node``, ``outcome``, ``reason``) of regenerations per step.
+    regenerated, seconds
+        Regenerations per step, and the time they took in all [s], per node.
+    addresses, pools
+        Label frames (``family``, ``node``) of addresses in use, and in the pool.
+    pressure
+        Label frame (``map_name``, ``node``) of the fill of BPF maps, 1 is full.
+    policies
+        Policies loaded, per node.
+    identities
+        Label frame (``node``, ``type``).
+    agents
+        When each node's agent started [s since 1970], per node; NaN while it was not scraped.
+    events
+        What the counts of regenerations rest on, as `cilium_analysis.counters.Reading.events`.
+    """
+
+    counts: pd.DataFrame
+    states: pd.DataFrame
+    regenerations: pd.DataFrame
+    regenerated: pd.DataFrame
+    seconds: pd.DataFrame
+    addresses: pd.DataFrame
+    pools: pd.DataFrame
+    pressure: pd.DataFrame
+    policies: pd.DataFrame
+    identities: pd.DataFrame
+    agents: pd.DataFrame
+    events: pd.DataFrame
+
+
+@dataclass(frozen=True)
+class Endpoints:
+    """Everything about the endpoints in a window and its baseline.
+
+    Parameters
+    ----------
+    source
+        Name of the source.
+    window, baseline
+        What is looked at, and what it is compared with.
+    now, usual
+        What is known about the two.
+    restarts
+        ``time`` and ``node`` of every start of an agent in the window.
+    warnings
+        What the server said about the answers.
+    """
+
+    source: str
+    window: Window
+    baseline: Window
+    now: Span
+    usual: Span
+    restarts: pd.DataFrame
+    warnings: tuple[str, ...] = ()
+
+    @property
+    def blind(self) -> bool:
+        """Whether no agent was seen in the window."""
+        return not (self.now.agents.shape[1] or self.now.counts.shape[1])
+
+
+def load(source: Source, window: Window, baseline: Window, *, match: str = "") -> Endpoints:
+    """Fetch what the question needs.
+
+    Parameters
+    ----------
+    source
+        A server or a bundle.
+    window, baseline
+        With the same step.
+    match
+        Label matchers that narrow every query, such as ``cluster="prod"``.
+
+    Raises
+    ------
+    ParameterError
+        If the matchers cannot be read.
+    PrometheusError, BundleError
+        If the source does not answer.
+    """
+    began = len(source.journal)
+    now = _span(source, window, match=match)
+    usual = _span(source, baseline, match=match)
+    return Endpoints(
+        source=source.name,
+        window=window,
+        baseline=baseline,
+        now=now,
+        usual=usual,
+        restarts=_restarts(now.agents, window),
+        warnings=loading.warnings(source, began),
+    )
+
+
+def _span(source: Source, window: Window, *, match: str) -> Span:
+    def ask(name: str, *labels: str) -> pd.DataFrame:
+        frame = loading.fetch(source, QUERIES[name], window, match=match)
+        return frames.with_levels(frame, ["node", *labels])
+
+    def level(name: str, *labels: str) -> pd.DataFrame:
+        return loading.inside(_bridged(ask(name, *labels)), window)
+
+    agents = ask("agents")
+    scraped = agents if agents.shape[1] else None
+
+    def count(name: str, *labels: str) -> counters.Reading:
+        return counters.read(ask(name, *labels), scraped=scraped, pinned=False)
+
+    done = count("regenerations", "error", "outcome", "reason")
+    inside = (done.events["time"] > window.start) & (done.events["time"] <= window.end)
+    return Span(
+        counts=_plain(level("endpoints")),
+        states=level("states", "endpoint_state"),
+        regenerations=loading.inside(done.increase, window),
+        regenerated=_per_node(count("regeneration_counts", "status"), window),
+        seconds=_per_node(count("regeneration_seconds", "status"), window),
+        addresses=level("addresses", "family"),
+        pools=level("pools", "family"),
+        pressure=level("pressure", "map_name"),
+        policies=_plain(level("policies")),
+        identities=level("identities", "type"),
+        agents=_plain(level("agents")),
+        events=done.events[inside].reset_index(drop=True),
+    )
+
+
+def _bridged(levels: pd.DataFrame) -> pd.DataFrame:
+    """Keep a level until its next scrape, where the step is shorter or a scrape comes late.
+
+    A gap in the scrapes stays a gap but for its first steps.
+    """
+    filled = levels.copy()
+    for position in range(levels.shape[1]):
+        column = levels.iloc[:, position]
+        rows = np.flatnonzero(column.notna())
+        usual = int(np.median(np.diff(rows))) if len(rows) > 1 else 1
+        filled.isetitem(position, column.ffill(limit=max(usual, 1)).to_numpy())
+    return filled
+
+
+def _plain(levels: pd.DataFrame) -> pd.DataFrame:
+    """Give a label frame that has only ``node`` one plain column per node."""
+    plain = levels.copy(deep=False)
+    plain.columns = pd.Index(levels.columns.get_level_values("node"), name="node")
+    return plain
+
+
+def _per_node(reading: counters.Reading, window: Window) -> pd.DataFrame:
+    return _plain(frames.group(loading.inside(reading.increase, window), ["node"]))
+
+
+def pick(levels: pd.DataFrame, label: str, value: str) -> pd.DataFrame:
+    """Give the series with a label's value, one plain column per node.
+
+    Parameters
+    ----------
+    levels
+        Label frame with ``node`` and the label.
+    label, value
+        What to choose.
+    """
+    chosen = levels.loc[:, levels.columns.get_level_values(label) == value]
+    return _plain(frames.group(chosen, ["node"], how="max"))
+
+
+def not_ready(states: pd.DataFrame, among: Sequence[str] = ()) -> pd.DataFrame:
+    """Give the endpoints that are not ready, per node; 0 where all are.
+
+    Parameters
+    ----------
+    states
+        Label frame (``endpoint_state``, ``node``).
+    among
+        Only these states; all but ``ready`` if none is named.
+    """
+    names = states.columns.get_level_values("endpoint_state")
+    chosen = names.isin(list(among)) if among else names != "ready"
+    nodes = pd.Index(sorted(set(states.columns.get_level_values("node"))), name="node")
+    waiting = _plain(frames.group(states.loc[:, chosen], ["node"])).reindex(columns=nodes)
+    # An agent that shows any state shows all that are not empty.
+    known = _plain(frames.group(states, ["node"])).notna()
+    return waiting.fillna(0.0).astype("float64").where(known)
+
+
+def _restarts(agents: pd.DataFrame, window: Window) -> pd.DataFrame:
+    """List the starts of agents that fall into the window."""
+    starts = [
+        {"time": moment, "node": node}
+        for node, column in agents.items()
+        for moment in pd.to_datetime(column.dropna().round().unique(), unit="s", utc=True)
+        if window.start < moment <= window.end
+    ]
+    table = pd.DataFrame(starts, columns=["time", "node"])
+    return table.sort_values(["time", "node"], ignore_index=True)

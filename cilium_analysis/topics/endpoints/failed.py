@@ -1,0 +1,107 @@
+"""Regenerations of endpoints that fail."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import TYPE_CHECKING
+
+from cilium_analysis.findings import Finding, Severity
+from cilium_analysis.statistics.baseline import Rises, join
+from cilium_analysis.topics.endpoints.tables import failures
+from cilium_analysis.topics.endpoints.telling import (
+    NAMED_FROM,
+    doubts_about,
+    enough,
+    placed,
+    query_for,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    import numpy as np
+    import pandas as pd
+
+    from cilium_analysis.topics.endpoints.data import Endpoints
+
+
+_FAILURES = Rises(least=5.0, evidence=12.0)
+
+
+def failed(data: Endpoints) -> Iterator[Finding]:
+    """Look for rises of regenerations that failed."""
+    counts = failures(data.now)
+    usual = _usual_failures(data, list(counts.columns))
+    found = _FAILURES.find(_all(counts), _all(usual)) if counts.shape[1] else []
+    for node in counts.columns:
+        found += _FAILURES.find(
+            counts[node].to_numpy(dtype="float64"), usual[node].to_numpy(dtype="float64")
+        )
+    for run in join(found, bridge=_FAILURES.bridge):
+        yield _failed_finding(data, counts, usual, run)
+
+
+def _usual_failures(data: Endpoints, nodes: list[str]) -> pd.DataFrame:
+    """Give the baseline: 0 where an agent was scraped and no regeneration had failed yet."""
+    usual = failures(data.usual).reindex(columns=nodes)
+    seen = data.usual.agents.notna().reindex(index=usual.index, columns=nodes, fill_value=False)
+    if not data.usual.agents.shape[1]:
+        seen = seen.mask(data.usual.regenerations.notna().any(axis=1), other=True)
+    return usual.mask(usual.isna() & seen.astype(bool), 0.0)
+
+
+def _all(counts: pd.DataFrame) -> np.ndarray:
+    return counts.sum(axis=1, min_count=1).to_numpy(dtype="float64")
+
+
+def _failed_finding(
+    data: Endpoints, counts: pd.DataFrame, usual: pd.DataFrame, run: tuple[int, int]
+) -> Finding:
+    inside = counts.iloc[run[0] : run[1]].sum()
+    before = usual.mean().fillna(0.0) * (run[1] - run[0])
+    excess = (inside - before).clip(lower=0.0).sort_values(ascending=False, kind="stable")
+    named = [str(n) for n in excess.index[: enough(excess)]]
+    one = named[0] if len(named) == 1 else None
+    start, end = counts.index[run[0]] - data.window.step, counts.index[run[1] - 1]
+    value = float(inside[one] if one else inside.sum())
+    labels = ({"node": one} if one else {}) | _why(data, named, run)
+    why = "".join(f", {name} “{text}”" for name, text in labels.items() if name != "node")
+    minutes = (end - start) / timedelta(minutes=1)
+    return Finding(
+        kind="regeneration_failures",
+        severity=Severity.WARNING,
+        title=f"{value:.0f} endpoint regenerations failed {placed(named, counts.shape[1])} within"
+        f" {minutes:.0f} minutes{why}: new policies may not be in force there",
+        start=start.to_pydatetime(),
+        end=end.to_pydatetime(),
+        labels=labels,
+        value=value,
+        baseline_value=float(before[one] if one else before.sum()),
+        unit="endpoints",
+        total=value,
+        trust_reasons=doubts_about(data, named, start, end),
+        query=query_for(
+            "sum by (node, outcome) (increase(cilium_endpoint_regenerations_total"
+            '{outcome!="success"}[5m]))',
+            {k: v for k, v in labels.items() if k in ("node", "reason", "error")},
+        ),
+        next_step="The agent's log on the node names the endpoints and the error (subsys=endpoint,"
+        " “Regeneration of endpoint failed”); `cilium-dbg endpoint list` shows their state.",
+    )
+
+
+def _why(data: Endpoints, nodes: Sequence[str], run: tuple[int, int]) -> dict[str, str]:
+    """Name reason and error (since Cilium 1.20) where most failures share them."""
+    rows = data.now.regenerations.iloc[run[0] : run[1]]
+    columns = rows.columns
+    mine = columns.get_level_values("node").isin(list(nodes))
+    sums = rows.loc[:, mine & (columns.get_level_values("outcome") != "success")].sum()
+    found = {}
+    for name in ("reason", "error"):
+        shares = sums.groupby(level=name).sum() / sums.sum() if sums.sum() else sums.iloc[:0]
+        if len(shares) and shares.max() >= NAMED_FROM and shares.idxmax():
+            found[name] = str(shares.idxmax())
+    return found
+
+
+# What all have in common

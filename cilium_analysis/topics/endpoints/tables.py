@@ -1,0 +1,380 @@
+"""Tables about endpoints: frames in, frames out."""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+from ipaddress import ip_address
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pandas as pd
+
+from cilium_analysis.statistics.forecast import RunsOut, Trend, Trends
+from cilium_analysis.topics.endpoints import levels as of
+from cilium_analysis.topics.endpoints.data import not_ready as waiting
+from cilium_analysis.topics.endpoints.data import pick
+
+if TYPE_CHECKING:
+    from cilium_analysis.topics.endpoints.data import Endpoints, Span
+
+#: What the sum of all nodes is called.
+CLUSTER = "nodes there all along"
+NEVER = "not at this rate"
+_TRENDS = Trends()
+
+
+def counts(data: Endpoints, *, most: int | None = None) -> pd.DataFrame:
+    """Give the endpoints over time, one column per node.
+
+    Parameters
+    ----------
+    most
+        Number of nodes, those that moved most first; all by name if not given.
+    """
+    levels = data.now.counts
+    moved = (levels.max() - levels.min()).sort_values(ascending=False, kind="stable")
+    return levels if most is None else levels[moved.index[:most]]
+
+
+def not_ready(data: Endpoints) -> pd.DataFrame:
+    """Give the endpoints that are not ready over time, one column per node that has any."""
+    levels = waiting(data.now.states)
+    return levels.loc[:, levels.max() > 0]
+
+
+def by_node(data: Endpoints) -> pd.DataFrame:
+    """Give each node's endpoints and policies.
+
+    Returns
+    -------
+    pandas.DataFrame
+        By ``node``: ``endpoints`` at the end (of those that left, when last seen), ``usual`` (the
+        baseline's median), ``change``, ``not ready``, ``policies`` and ``identities`` at the end,
+        ``restarts``, ``scraped`` (share of the steps), ``joined``, ``left``; most endpoints
+        first.
+    """
+    table = of.lives(data)
+    ready = waiting(data.now.states)
+    ends = {
+        "endpoints": _last(data.now.counts),
+        "usual": data.usual.counts.median(),
+        "not ready": _last(ready),
+        "policies": _last(data.now.policies),
+        "identities": _last(_known_identities(data.now)),
+        "restarts": data.restarts["node"].value_counts(),
+    }
+    table = table.assign(
+        **{name: series.reindex(table.index).astype("float64") for name, series in ends.items()}
+    )
+    table["restarts"] = table["restarts"].fillna(0).astype("int64")
+    table["change"] = table["endpoints"] - table["usual"]
+    names = ["endpoints", "usual", "change", "not ready", "policies", "identities", "restarts"]
+    table = table[[*names, "scraped", "joined", "left"]]
+    return table.sort_values(["endpoints"], ascending=False, kind="stable")
+
+
+def _last(frame: pd.DataFrame) -> pd.Series:
+    """Give the last known value of each column."""
+    return frame.ffill().iloc[-1] if len(frame) else pd.Series(dtype="float64")
+
+
+def _known_identities(span: Span) -> pd.DataFrame:
+    """Add the types of identities up, per node."""
+    nodes = span.identities.columns.get_level_values("node")
+    columns = {
+        node: span.identities.loc[:, nodes == node].sum(axis=1, min_count=1)
+        for node in sorted(set(nodes))
+    }
+    return pd.DataFrame(columns, index=span.identities.index, dtype="float64")
+
+
+def states(data: Endpoints) -> pd.DataFrame:
+    """Give the endpoints in each state.
+
+    Returns
+    -------
+    pandas.DataFrame
+        By ``state``: ``endpoints`` at the end, ``mean`` and ``most`` over the window, ``usual``
+        (the baseline's mean), and the ``node`` with the most of them.
+    """
+    now, usual = data.now.states, data.usual.states
+    rows = []
+    for state in sorted(set(now.columns.get_level_values("endpoint_state"))):
+        mine = pick(now, "endpoint_state", state)
+        before = pick(usual, "endpoint_state", state)
+        whole = mine.sum(axis=1, min_count=1)
+        rows.append(
+            {
+                "state": state,
+                "endpoints": float(_last(mine).sum()),
+                "mean": float(whole.mean()),
+                "most": float(whole.max()),
+                # A state that no endpoint was in has no series.
+                "usual": float(before.sum(axis=1).where(usual.notna().any(axis=1)).mean()),
+                "node": str(mine.mean().idxmax()) if mine.max().max() > 0 else "",
+            }
+        )
+    names = ["state", "endpoints", "mean", "most", "usual", "node"]
+    table = pd.DataFrame(rows, columns=names).set_index("state")
+    return table.sort_values("mean", ascending=False, kind="stable")
+
+
+def growth(data: Endpoints, *, most: int = 30) -> pd.DataFrame:
+    """Tell how fast endpoints become more, per node and in the whole cluster.
+
+    Parameters
+    ----------
+    most
+        Number of nodes, those that changed most.
+
+    Returns
+    -------
+    pandas.DataFrame
+        By ``node``, the sum of the nodes that were there all along first: ``now``, ``change``
+        (against the baseline's median), ``per day`` with its 95 % interval ``low`` to ``high``
+        (NaN where the window says too little), and ``since`` when it goes like this.
+    """
+    nodes = of.stable(data)
+    now = of.settled(data.now.counts[nodes], data.now.agents)
+    usual = data.usual.counts.reindex(columns=nodes).median()
+    change = _last(now) - usual
+    order = change.abs().sort_values(ascending=False, kind="stable").index[:most]
+    rows = [_growth(str(n), now[n], float(usual[n])) for n in order if now[n].notna().any()]
+    if rows:
+        rows.insert(0, _growth(CLUSTER, of.together(now), float(usual.sum(min_count=len(usual)))))
+    names = ["node", "now", "change", "per day", "low", "high", "since"]
+    return pd.DataFrame(rows, columns=names).set_index("node")
+
+
+def _growth(name: str, level: pd.Series, usual: float) -> dict[str, object]:
+    trend = _TRENDS.latest(level)
+    now = float(level.dropna().iloc[-1])
+    return {"node": name, "now": now, "change": now - usual} | _slope(trend)
+
+
+def _slope(trend: Trend | None) -> dict[str, object]:
+    if trend is None:
+        return {"per day": np.nan, "low": np.nan, "high": np.nan, "since": ""}
+    ends = [value if np.isfinite(value) else np.nan for value in (trend.low, trend.high)]
+    since = f"{trend.start:%Y-%m-%d %H:%M}Z"
+    return {"per day": trend.slope, "low": ends[0], "high": ends[1], "since": since}
+
+
+def limits(data: Endpoints, *, most: int = 15) -> pd.DataFrame:
+    """Tell how full the limits are, and when they run out.
+
+    Parameters
+    ----------
+    most
+        Number of rows, the fullest first.
+
+    Returns
+    -------
+    pandas.DataFrame
+        ``limit``, ``node``, ``fill`` and ``usual`` (1 is full), ``per day`` with its 95 %
+        interval ``low`` to ``high``, and ``runs out``: the date and its interval in words, or
+        why there is none.
+    """
+    found = [fill for fill in of.fills(data) if not np.isnan(fill.now())]
+    found.sort(key=lambda fill: (-fill.now(), fill.name, fill.node))
+    names = ["limit", "node", "fill", "usual", "per day", "low", "high", "runs out"]
+    return pd.DataFrame([_limit(data, fill) for fill in found[:most]], columns=names)
+
+
+def _limit(data: Endpoints, fill: of.Fill) -> dict[str, object]:
+    trend = fill.trend()
+    slope = _slope(trend)
+    del slope["since"]
+    head = {"limit": fill.name, "node": fill.node, "fill": fill.now()}
+    head |= {"usual": float(fill.usual.median())}
+    return head | slope | {"runs out": _when(data, fill, trend)}
+
+
+def _when(data: Endpoints, fill: of.Fill, trend: Trend | None) -> str:
+    if fill.elastic:
+        return "the pool's size changes by itself"
+    if trend is None:
+        return "too little is known"
+    if fill.now() >= 1.0:
+        return "it is full"
+    if not trend.rising:
+        return NEVER
+    expected = of.foretell(trend, data.window.end)
+    if not foreseeable(trend, data.window.end):
+        return "later than this window can tell"
+    return dates(expected)
+
+
+def foreseeable(trend: Trend, now: datetime) -> bool:
+    """Tell whether a fill is full before the trend would be stretched too far.
+
+    Parameters
+    ----------
+    trend
+        Of a fill.
+    now
+        The end of the window.
+    """
+    expected = of.foretell(trend, now).expected
+    return expected is not None and expected - now <= of.FORESIGHT * trend.length
+
+
+def dates(when: RunsOut) -> str:
+    """Write a date and its interval: 2026-03-21 08:12Z (08:05Z to 08:31Z)."""
+    if when.expected is None:
+        return NEVER
+    day = when.expected.date()
+    first, last = (_date(end, day) for end in (when.earliest, when.latest))
+    interval = f"{first} to {last}" if when.latest else f"{first} or later"
+    return f"{when.expected:%Y-%m-%d %H:%M}Z ({interval})"
+
+
+def _date(moment: datetime | None, day: object) -> str:
+    if moment is None:
+        return "never"
+    return f"{moment:%H:%M}Z" if moment.date() == day else f"{moment:%Y-%m-%d %H:%M}Z"
+
+
+def regenerations(data: Endpoints) -> pd.DataFrame:
+    """Tell how many regenerations each node did, how many failed, and how long they took.
+
+    Returns
+    -------
+    pandas.DataFrame
+        By ``node``: ``done``, ``failed``, ``expected failed`` (what the baseline makes one
+        expect), ``mean s`` and ``usual mean s`` [s]; most failures first.
+    """
+    scale = data.window.length / data.baseline.length
+    done = _done(data.now)
+    failed = failures(data.now).sum().reindex(done.index, fill_value=0.0)
+    table = pd.DataFrame(
+        {
+            "done": done - failed,
+            "failed": failed,
+            "expected failed": failures(data.usual).sum() * scale,
+            "mean s": data.now.seconds.sum() / data.now.regenerated.sum().replace(0.0, np.nan),
+            "usual mean s": data.usual.seconds.sum()
+            / data.usual.regenerated.sum().replace(0.0, np.nan),
+        },
+        dtype="float64",
+    )
+    table[["done", "failed", "expected failed"]] = table[
+        ["done", "failed", "expected failed"]
+    ].fillna(0.0)
+    table.index.name = "node"
+    return table.sort_values(["failed", "done"], ascending=False, kind="stable")
+
+
+def failures(span: Span) -> pd.DataFrame:
+    """Give the regenerations that failed in each step, one column per node.
+
+    Parameters
+    ----------
+    span
+        Of the window or the baseline.
+    """
+    outcomes = span.regenerations.columns.get_level_values("outcome")
+    return _sum_by_node(span.regenerations.loc[:, outcomes != "success"])
+
+
+def _done(span: Span) -> pd.Series:
+    return _sum_by_node(span.regenerations).sum()
+
+
+def _sum_by_node(increases: pd.DataFrame) -> pd.DataFrame:
+    nodes = increases.columns.get_level_values("node")
+    columns = {
+        str(n): increases.loc[:, nodes == n].sum(axis=1, min_count=1) for n in sorted(set(nodes))
+    }
+    return pd.DataFrame(columns, index=increases.index, dtype="float64")
+
+
+def notes(data: Endpoints) -> list[str]:
+    """Say in words what the data cannot show, and how far to trust it."""
+    if data.blind:
+        said = ["No metrics of Cilium agents in this window: nothing can be said about endpoints."]
+        return said + [f"Server: {text}" for text in data.warnings]
+    return [
+        *_missing(data),
+        *_comings_and_goings(data),
+        *_gaps(data),
+        *(
+            f"The agent on {row['node']} started at {row['time']:%Y-%m-%d %H:%M:%S}Z; what it"
+            " showed until its endpoints were restored is not counted as growth."
+            for _, row in data.restarts.iterrows()
+        ),
+        *_lagging(data),
+        *(f"Server: {text}" for text in data.warnings),
+    ]
+
+
+def _missing(data: Endpoints) -> list[str]:
+    now = data.now
+    checks = [
+        (now.agents, "The agents' start times are not in the data: restarts cannot be told."),
+        (now.counts, "cilium_endpoint is not in the data: growth cannot be told."),
+        (now.states, "cilium_endpoint_state is not in the data: whether all are ready is unknown."),
+        (
+            now.pools,
+            "The size of the nodes' IP pools is not in the data (cilium_ipam_capacity, since"
+            " Cilium 1.15): how many more endpoints fit is unknown.",
+        ),
+        (
+            now.pressure,
+            "How full BPF maps are is not in the data (cilium_bpf_map_pressure; off by default up"
+            " to Cilium 1.13).",
+        ),
+    ]
+    said = [text for frame, text in checks if not frame.shape[1]]
+    if not data.usual.counts.shape[1]:
+        said.append("No data in the baseline: the window is compared with its own beginning.")
+    if any(is_address(str(node)) for node in now.counts.columns):
+        said.append("Nodes go by their addresses: no label in the data tells their names.")
+    return said
+
+
+def is_address(text: str) -> bool:
+    """Tell whether a node goes by its address."""
+    try:
+        ip_address(text)
+    except ValueError:
+        return False
+    return True
+
+
+def _comings_and_goings(data: Endpoints) -> list[str]:
+    table = of.lives(data)
+    had = _last(data.now.counts)
+    said = [
+        f"{node} joined at {when:%Y-%m-%d %H:%M}Z; its {had.get(node, np.nan):.0f} endpoints are a"
+        " change in nodes, not growth."
+        for node, when in table["joined"].dropna().items()
+    ]
+    return said + [
+        f"{node} was last seen at {when:%Y-%m-%d %H:%M}Z, with {had.get(node, np.nan):.0f}"
+        " endpoints: it left, or is no longer scraped."
+        for node, when in table["left"].dropna().items()
+    ]
+
+
+def _gaps(data: Endpoints) -> list[str]:
+    table = of.lives(data)
+    minutes = data.window.length / timedelta(minutes=1)
+    gone = table[(table["scraped"] < 0.98) & table["joined"].isna() & table["left"].isna()]
+    return [
+        f"{node} was not scraped for {(1 - share) * minutes:.0f} of the window's minutes."
+        for node, share in gone["scraped"].items()
+    ]
+
+
+def _lagging(data: Endpoints) -> list[str]:
+    """Name agents that have other policies loaded than most; all read the same ones."""
+    last = _last(data.now.policies).reindex(of.stable(data)).dropna()
+    if not len(last):
+        return []
+    usual = float(last.median())
+    return [
+        f"The agent on {node} has {number:.0f} policies loaded, most have {usual:.0f}."
+        for node, number in last.items()
+        if abs(number - usual) >= max(2.0, 0.05 * usual)
+    ]

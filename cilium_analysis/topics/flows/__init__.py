@@ -1,0 +1,37 @@
+"""Flows: verdicts, TCP handshakes, ICMP, ports and talkers, as Hubble saw them.
+
+Hubble counts events: neither packets nor connections. Only changes and shares mean something.
+"""
+
+from cilium_analysis.topics.flows.data import QUERIES, Counts, Flows, load
+from cilium_analysis.topics.flows.findings import findings
+from cilium_analysis.topics.flows.tables import (
+    echoes,
+    flags,
+    handshakes,
+    icmp,
+    notes,
+    policy,
+    ports,
+    rates,
+    talkers,
+    verdicts,
+)
+
+__all__ = [
+    "QUERIES",
+    "Counts",
+    "Flows",
+    "echoes",
+    "findings",
+    "flags",
+    "handshakes",
+    "icmp",
+    "load",
+    "notes",
+    "policy",
+    "ports",
+    "rates",
+    "talkers",
+    "verdicts",
+]

@@ -1,0 +1,243 @@
+"""How Hubble's counters are asked for and read: per series, and less of them if they are many.
+
+Hubble runs inside the agent, so that its counters begin at 0 whenever the agent starts. A series
+there is after its first event, and one that names a pod vanishes with it.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pandas as pd
+
+from cilium_analysis import counters, frames
+from cilium_analysis.errors import BudgetExceeded, QueryRejected
+from cilium_analysis.queries import Query
+from cilium_analysis.topics import loading
+from cilium_analysis.topics.parties import CONTEXT, column, name_parties, swapped
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from cilium_analysis.source import Source
+    from cilium_analysis.window import Window
+
+#: The end of a pod's name that its ReplicaSet and the API server drew (k8s.io/apimachinery
+#: pkg/util/rand: no vowels, so that no words come out).
+_POD = re.compile(r"-[bcdfghjklmnpqrstvwxz2456789]{6,10}-[bcdfghjklmnpqrstvwxz2456789]{5}$")
+
+AGENTS = Query(
+    "max by (cluster, instance, node)"
+    " (max_over_time(cilium_process_start_time_seconds{<match>}[<range>]))",
+    "s since 1970",
+    "when each agent started; no value while it was not scraped",
+)
+SERVERS = Query(
+    'max by (cluster, instance, node) (max_over_time(up{instance=~".+:9965",<match>}[<range>]))',
+    "bool",
+    "whether Hubble's metrics were scraped",
+)
+LOST = Query(
+    "max by (cluster, instance, node, source)"
+    " (max_over_time(hubble_lost_events_total{<match>}[<range>]))",
+    "events",
+    "events that Hubble lost, by where (Cilium 1.14 and later)",
+)
+
+
+@dataclass(frozen=True)
+class Metric:
+    """A counter of Hubble.
+
+    Parameters
+    ----------
+    name
+        As exposed.
+    labels
+        Its own labels, all of them: series that differ in any are counters of their own.
+    unit, about
+        As for `Query`.
+    """
+
+    name: str
+    labels: tuple[str, ...]
+    unit: str
+    about: str
+
+    @property
+    def whole(self) -> Query:
+        """Ask for every series; its highest value in each step, so that no reset hides any."""
+        names = ", ".join(sorted(("cluster", "instance", "node", *self.labels)))
+        promql = f"max by ({names}, {CONTEXT}) (max_over_time({self.name}{{<match>}}[<range>]))"
+        return Query(promql, self.unit, self.about)
+
+    def growth(self, *labels: str) -> Query:
+        """Ask the server to add up what its series gained in each step, by these labels.
+
+        A series without an earlier value began at 0 if others of its target had one; one that
+        fell began at 0 again. What a gap in the scrapes hides is lost.
+        """
+        names = ", ".join(sorted(("cluster", "instance", "node", *labels)))
+        now = f"{self.name}{{<match>}}"
+        before = f"{now} offset <range>"
+        promql = (
+            f"sum by ({names}) (({now} - {before} >= 0)"
+            f" or ({now} and on (cluster, instance) {before}))"
+        )
+        return Query(promql, self.unit, self.about + ", per step")
+
+
+@dataclass(frozen=True)
+class Scrapes:
+    """When agents and Hubble were scraped in a window, and a while before.
+
+    Parameters
+    ----------
+    agents
+        Label frame (``node``) of the agents' start times [s since 1970].
+    servers
+        Label frame (``node``) of 1 where Hubble was scraped; without series if nothing tells.
+    """
+
+    agents: pd.DataFrame
+    servers: pd.DataFrame
+
+    @property
+    def targets(self) -> pd.DataFrame | None:
+        """Give the start times where Hubble was scraped, for `counters.increase`; None unknown."""
+        if not self.servers.shape[1]:
+            return None
+        up = self.servers.fillna(0.0) > 0
+        starts = self.agents.reindex(index=up.index, columns=up.columns).ffill().bfill()
+        # Without a start time a target that appears has an unknown past.
+        return starts.fillna(1.0).where(up)
+
+    def seen(self, window: Window) -> pd.DataFrame:
+        """Tell when each node's Hubble was in sight in the window, one plain column per node."""
+        frame = loading.inside(_between_scrapes(self.servers) > 0, window)
+        frame.columns = frame.columns.get_level_values("node")
+        return frame
+
+    def agents_seen(self, window: Window) -> pd.DataFrame:
+        """Tell when each node's agent was scraped in the window, one plain column per node."""
+        frame = loading.inside(_between_scrapes(self.agents).notna(), window)
+        frame.columns = frame.columns.get_level_values("node")
+        return frame
+
+    def restarts(self, window: Window) -> pd.DataFrame:
+        """List ``time`` and ``node`` of the agents' starts in the window."""
+        starts = frames.tidy(self.agents).drop_duplicates(["node", "value"])
+        times = pd.to_datetime(starts["value"].round(), unit="s", utc=True)
+        inside = (times > window.start) & (times <= window.end)
+        table = pd.DataFrame({"time": times[inside], "node": starts["node"][inside]})
+        return table.sort_values(["time", "node"], ignore_index=True)
+
+
+def _between_scrapes(frame: pd.DataFrame) -> pd.DataFrame:
+    """Fill the steps between two scrapes where steps are shorter than that: they are in sight."""
+    there = frame.notna().to_numpy()
+    gaps = [np.diff(np.flatnonzero(column)) for column in there.T]
+    usual = int(np.median(np.concatenate(gaps))) if any(len(g) for g in gaps) else 1
+    return frame.bfill(limit=usual - 1) if usual > 1 else frame
+
+
+def scrapes(source: Source, window: Window, *, match: str) -> Scrapes:
+    """Ask when agents and Hubble were scraped."""
+    agents, servers = (
+        frames.group(loading.fetch(source, query, window, match=match), ["node"], how="max")
+        for query in (AGENTS, SERVERS)
+    )
+    return Scrapes(agents, servers)
+
+
+@dataclass(frozen=True)
+class Counted:
+    """What a counter gained in each step of a window.
+
+    Parameters
+    ----------
+    increase
+        Label frame with ``node``.
+    summed
+        Whether the series were too many, so that only the server's sums are there.
+    refused
+        Whether even the sums were too many, so that there is nothing.
+    """
+
+    increase: pd.DataFrame
+    summed: bool = False
+    refused: bool = False
+
+
+def counted(
+    source: Source,
+    metric: Metric,
+    window: Window,
+    *,
+    match: str,
+    scraped: Scrapes,
+    least: Sequence[str],
+) -> Counted:
+    """Read a counter; of one with too many series, the sums by some labels.
+
+    Parameters
+    ----------
+    source, window, match
+        As for a topic's ``load``.
+    metric
+        What to read.
+    scraped
+        As from `scrapes`.
+    least
+        Labels to be content with if the series are too many to fetch.
+    """
+    try:
+        values = loading.fetch(source, metric.whole, window, match=match)
+    except (BudgetExceeded, QueryRejected):
+        return summed(source, metric, window, match=match, least=least)
+    grown = counters.increase(values, scraped=scraped.targets, pinned=False)
+    return Counted(loading.inside(grown, window))
+
+
+def summed(
+    source: Source, metric: Metric, window: Window, *, match: str, least: Sequence[str]
+) -> Counted:
+    """Read only the sums of a counter by some labels; arguments as for `counted`."""
+    try:
+        sums = loading.fetch(source, metric.growth(*least), window, match=match)
+    except (BudgetExceeded, QueryRejected):
+        return Counted(frames.empty([*least, "node"]), summed=True, refused=True)
+    return Counted(loading.inside(sums, window), summed=True)
+
+
+def lost(source: Source, window: Window, *, match: str, scraped: Scrapes) -> pd.DataFrame:
+    """Read how many events Hubble lost per step: label frame with ``node`` and ``source``."""
+    values = loading.fetch(source, LOST, window, match=match)
+    grown = counters.increase(values, scraped=scraped.targets, pinned=False)
+    return frames.group(loading.inside(grown, window), ["node", "source"])
+
+
+def parties(frame: pd.DataFrame, keep: Sequence[str]) -> pd.DataFrame:
+    """Name both ends, as `name_parties`; the pods of a Deployment are one, and go by its name.
+
+    Names of pods change with every rollout, so that neither a baseline nor a sum over nodes
+    would fit them.
+    """
+    named = name_parties(frame, tuple(keep))
+    for side in ("source", "destination"):
+        short = [_POD.sub("", str(name)) for name in named.columns.get_level_values(side)]
+        named = frames.relabel(named, side, short)
+    return frames.group(named, [*keep, "source", "destination"])
+
+
+def reversed_where(frame: pd.DataFrame, label: str, values: Sequence[str]) -> pd.DataFrame:
+    """Exchange both ends of the series whose label has one of these values: those of answers."""
+    chosen = [value in values for value in column(frames.labels(frame), label)]
+    if not any(chosen):
+        return frame
+    parts = [frame.loc[:, [not c for c in chosen]], swapped(frame.loc[:, chosen])]
+    names = sorted({str(name) for part in parts for name in part.columns.names})
+    return pd.concat([frames.with_levels(part, names) for part in parts], axis=1)

@@ -1,0 +1,158 @@
+"""How findings about Hubble's counts are told: names, numbers and doubts."""
+
+from __future__ import annotations
+
+import math
+from datetime import timedelta
+from typing import TYPE_CHECKING
+
+from cilium_analysis.findings import Finding, Severity
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    import pandas as pd
+
+    from cilium_analysis.window import Window
+
+#: A Hubble that was scraped in less than this share of a stretch's steps makes it doubtful.
+ENOUGH_SCRAPED = 0.98
+#: A restart so long before a stretch may still explain it.
+RESTART_BEFORE = timedelta(minutes=5)
+#: Hubble lost so much, as a share of what a finding is about, that it may be wrong.
+LOST_SHARE = 0.1
+
+
+def total(counts: pd.DataFrame) -> float:
+    """Add everything up."""
+    return float(counts.to_numpy(dtype="float64", na_value=0.0).sum())
+
+
+def only(counts: pd.DataFrame, labels: Mapping[str, str]) -> pd.DataFrame:
+    """Keep the series with these labels."""
+    for name, value in labels.items():
+        counts = counts.loc[:, counts.columns.get_level_values(name) == value]
+    return counts
+
+
+def between(parties: Mapping[str, str]) -> str:
+    """Name both ends, as far as they are known, for the middle of a sentence."""
+    source, destination = parties.get("source"), parties.get("destination")
+    return (f" from {source}" if source else "") + (f" to {destination}" if destination else "")
+
+
+def place(named: Sequence[str], nodes: int) -> str:
+    """Name up to three nodes, or say how many there are."""
+    if len(named) <= 3:
+        return "on " + ", ".join(named)
+    return f"on {len(named)} of {nodes} nodes, most on {named[0]}"
+
+
+def short(value: float) -> str:
+    """Write a rate with three digits."""
+    if math.isnan(value):
+        return "an unknown rate"
+    return f"{value:.0f}" if value >= 100 else f"{value:.3g}"
+
+
+def rounded(table: pd.DataFrame) -> pd.DataFrame:
+    """Write amounts as whole numbers, as they were counted; shares stay as they are."""
+    whole = [name for name, dtype in table.dtypes.items() if dtype.kind == "f" and name != "share"]
+    return table.assign(**{str(name): table[name].round().astype("int64") for name in whole})
+
+
+def doubts(
+    seen: pd.DataFrame,
+    restarts: pd.DataFrame,
+    lost: pd.DataFrame,
+    *,
+    amount: float,
+    nodes: Sequence[str],
+    start: pd.Timestamp,
+    end: pd.Timestamp,
+) -> list[str]:
+    """Collect what speaks against the numbers of a stretch.
+
+    Parameters
+    ----------
+    seen
+        Frame of bool, one column per node: whether its Hubble was scraped in the step.
+    restarts
+        ``time`` and ``node`` of the agents' starts.
+    lost
+        Label frame of events that Hubble lost.
+    amount
+        What a loss is compared with [events].
+    nodes
+        Those that the stretch is about.
+    start, end
+        Of the stretch.
+    """
+    rows = (seen.index > start) & (seen.index <= end)
+    scraped = seen.loc[rows].mean()
+    said = [
+        f"Hubble on {node} was scraped in only {scraped[node]:.0%} of the steps"
+        for node in nodes
+        if node in scraped and scraped[node] < ENOUGH_SCRAPED
+    ]
+    near = restarts[restarts["time"].between(start - RESTART_BEFORE, end)]
+    said += [f"the agent on {node} restarted" for node in sorted(set(near["node"]) & set(nodes))]
+    gone = total(lost.loc[(lost.index > start) & (lost.index <= end)])
+    if gone > LOST_SHARE * amount:
+        said.append(f"Hubble lost {gone:,.0f} events meanwhile, of any kind")
+    return said
+
+
+def trust(
+    seen: pd.DataFrame, restarts: pd.DataFrame, lost: pd.DataFrame, window: Window
+) -> list[str]:
+    """Say in words when Hubble was out of sight, began anew, or lost events."""
+    said = []
+    for node, scraped in seen.items():
+        gone = int((~scraped).sum())
+        if gone > (1.0 - ENOUGH_SCRAPED) * len(scraped):
+            minutes = gone * window.step.total_seconds() / 60
+            said.append(
+                f"Hubble on {node} was not scraped for {minutes:.0f} of the window's minutes."
+            )
+    said += [
+        f"The agent on {row['node']} started at {row['time']:%Y-%m-%d %H:%M:%S}Z; Hubble's"
+        " counters began anew."
+        for _, row in restarts.iterrows()
+    ]
+    for where, amount in lost.sum().groupby(level="source").sum().items():
+        if amount > 0:
+            said.append(
+                f"Hubble lost {amount:,.0f} events of any kind ({where}): its counts are low."
+            )
+    return said
+
+
+def blind(metric: str, what: str, window: Window, *, before: int) -> Finding:
+    """Say that there is nothing to look at.
+
+    Parameters
+    ----------
+    metric
+        That is not there.
+    what
+        That nothing can be said about.
+    window
+        Of the finding.
+    before
+        Number of Hubble servers that the baseline has.
+    """
+    return Finding(
+        kind="missing_metrics",
+        severity=Severity.WARNING,
+        title=f"No metrics of agents or Hubble in this window: nothing can be said about {what}",
+        start=window.start,
+        end=window.end,
+        labels={"metric": metric},
+        value=0.0,
+        baseline_value=float(before),
+        unit="servers",
+        query='count(up{instance=~".+:9965"})',
+        next_step="Check that Hubble's metrics are scraped (Helm: hubble.metrics.enabled), that the"
+        " window is within the server's retention, and the label matchers.",
+    )

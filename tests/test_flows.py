@@ -1,0 +1,456 @@
+"""Flows on the simulated cluster, through real servers, against what was made to happen."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from cilium_analysis import connect
+from cilium_analysis.bundle import Bundle, Recorder
+from cilium_analysis.errors import BudgetExceeded, ParameterError
+from cilium_analysis.findings import Severity
+from cilium_analysis.queries import parse_matchers
+from cilium_analysis.topics import flows
+from cilium_analysis.topics.flows.data import METRICS, QUERIES
+from cilium_analysis.topics.flows.failures import NO_ANSWER
+from cilium_analysis.topics.flows.shifts import Shift, Shifts
+from cilium_analysis.topics.flows.tables import totals
+from cilium_analysis.window import Window
+from tests.cluster import scenario as scenarios
+from tests.cluster.scenario import Event, Scenario
+from tests.cluster.simulation import Cluster
+from tests.servers.process import ServerProcess
+from tests.servers.served import ClusterServer
+from tests.sources import MemorySource, grid
+
+Serve = Callable[..., ClusterServer]
+Make = Callable[[Scenario], Cluster]
+
+MINUTE = timedelta(minutes=1)
+#: Scenarios in which no connection fails and no traffic shifts, whatever else happens.
+QUIET = (
+    "annotations_style",
+    "burst_between_scrapes",
+    "connectivity",
+    "endpoints",
+    "http_errors",
+    "node_reboot",
+    "quiet",
+    "restart_1_14",
+    "restart_1_15",
+    "scrape_gap",
+    "series_end",
+)
+WEB, API, DB, BATCH = "default/web", "default/api", "default/db", "batch/report"
+
+
+def whole(served: ClusterServer, *, settle: int = 10) -> Window:
+    """All of a scenario but its first minutes, in which nothing is known yet."""
+    begin = served.scenario.start + settle * MINUTE
+    return Window.parse(begin.isoformat(), served.scenario.end.isoformat(), step="30s")
+
+
+def load(served: ClusterServer, window: Window, *, match: str = "") -> flows.Flows:
+    source = connect(served.url)
+    return flows.load(source, window, window.baseline("previous"), match=match)
+
+
+def quiet(*events: Event, **changes: object) -> Scenario:
+    return scenarios.load("quiet").with_(**{"seconds": 7200, "events": events, **changes})
+
+
+def talk(source: str, destination: str, rate: float, start: int, end: int) -> Event:
+    """Forwarded flows between two workloads, on every node."""
+    return Event("tcp", start, end, source=source, destination=destination, rate=rate, name="flows")
+
+
+def counted_in(made: Cluster, name: str, **labels: str) -> float:
+    """Add up what series that begin with an event have counted in the end."""
+    last = [series.values[-1] for series in made.find(name, **labels)]  # noqa: PD011
+    return float(sum(last))
+
+
+def test_resets_are_found_on_every_server(
+    server_kind: str, cluster_server: Serve, cluster: Make
+) -> None:
+    served = cluster_server("dns_failures", server_kind)
+    (finding,) = flows.findings(load(served, whole(served, settle=60)))
+    incident = served.truth.incident("tcp")
+    assert finding.kind == "tcp_failures"
+    assert finding.unit == "flows/s"
+    assert finding.labels == {
+        "protocol": "TCP",
+        "flag": "RST",
+        "source": WEB,
+        "destination": API,
+    }
+    assert "worker-1" in finding.title
+    assert abs(finding.start - incident.start) <= MINUTE
+    assert abs(finding.end - incident.end) <= MINUTE
+    really = counted_in(
+        cluster(served.scenario), "hubble_tcp_flags_total", flag="RST", source_workload="web"
+    )
+    assert really > 5_000
+    assert finding.total == pytest.approx(really, rel=0.01)
+    assert finding.severity is Severity.WARNING
+    assert finding.trust == "good"
+
+
+@pytest.mark.parametrize(
+    ("version", "context", "style"),
+    [
+        ((1, 13, 4), "none", "annotations"),
+        ((1, 15, 2), "workload", "servicemonitor"),
+        ((1, 18, 1), "pod", "annotations"),
+        ((1, 20, 0), "labels-pod", "kube-prometheus-stack"),
+    ],
+)
+def test_handshakes_without_an_answer(
+    version: tuple[int, int, int], context: str, style: str, cluster_server: Serve
+) -> None:
+    event = Event("tcp", 4200, 5400, source=WEB, destination=DB, rate=2.0, name="SYN")
+    changes = {"version": version, "context": context, "style": style}
+    served = cluster_server(quiet(event, **changes))
+    data = load(served, whole(served))
+    (finding,) = flows.findings(data)
+    assert finding.labels["flag"] == NO_ANSWER
+    parties = {"source": WEB, "destination": DB} if context != "none" else {}
+    assert {n: v for n, v in finding.labels.items() if n in ("source", "destination")} == parties
+    incident = served.truth.incident("tcp")
+    assert abs(finding.start - incident.start) <= MINUTE
+    assert abs(finding.end - incident.end) <= MINUTE
+    assert finding.total == pytest.approx(2.0 * 4 * 1200, rel=0.05)
+    worst = flows.handshakes(data).iloc[0]
+    assert (worst["source"], worst["destination"]) == tuple(parties.values() or ("", ""))
+    visible = not any("Who talks to whom" in note for note in flows.notes(data))
+    assert visible == (context != "none")
+
+
+@pytest.mark.parametrize("context", ["labels", "workload", "pod"])
+def test_traffic_that_stops_and_traffic_that_rises(context: str, cluster_server: Serve) -> None:
+    events = (
+        talk(WEB, API, 4.0, 0, 7200),
+        talk(WEB, API, 20.0, 5400, 6600),
+        talk(BATCH, DB, 3.0, 0, 4500),
+    )
+    served = cluster_server(quiet(*events, context=context))
+    data = load(served, whole(served, settle=60))
+    stop, rise = flows.findings(data)
+    assert {stop.kind, rise.kind} == {"traffic_shift"}
+    same = {"verdict": "FORWARDED", "protocol": "TCP"}
+    assert stop.labels == same | {"source": BATCH, "destination": DB}
+    assert stop.severity is Severity.WARNING
+    assert stop.value == pytest.approx(0.0, abs=0.1)
+    assert stop.baseline_value == pytest.approx(12.0, rel=0.05)
+    assert abs(stop.start - (served.scenario.start + timedelta(seconds=4500))) <= MINUTE
+    assert stop.end == data.window.end
+    assert rise.labels == same | {"source": WEB, "destination": API}
+    assert rise.severity is Severity.INFO
+    assert rise.value == pytest.approx(96.0, rel=0.05)
+    assert rise.total == pytest.approx(96.0 * 1200, rel=0.03)
+    assert abs(rise.start - (served.scenario.start + timedelta(seconds=5400))) <= MINUTE
+    assert abs(rise.end - (served.scenario.start + timedelta(seconds=6600))) <= MINUTE
+    pairs = flows.talkers(data).set_index(["source", "destination"])
+    really = (16.0 * 3600 + 80.0 * 1200, 12.0 * 900)
+    for pair, amount in zip(((WEB, API), (BATCH, DB)), really, strict=True):
+        assert pairs.loc[pair, "flows"] == pytest.approx(amount, rel=0.03)
+    spaces = flows.talkers(data, "namespace")
+    assert {"default", "batch"} <= set(spaces["source"])
+
+
+@pytest.mark.parametrize("name", QUIET)
+def test_nothing_is_found_where_nothing_shifts(name: str, cluster_server: Serve) -> None:
+    served = cluster_server(name)
+    assert list(flows.findings(load(served, whole(served)))) == []
+
+
+@pytest.mark.parametrize("name", ["restart_1_15", "node_reboot", "scrape_gap"])
+def test_steady_talkers_survive_restarts_and_gaps(name: str, cluster_server: Serve) -> None:
+    scenario = scenarios.load(name)
+    steady = talk(WEB, API, 3.0, 0, scenario.seconds)
+    served = cluster_server(scenario.with_(events=(*scenario.events, steady)))
+    window = whole(served)
+    data = load(served, window)
+    assert [f for f in flows.findings(data) if f.kind == "traffic_shift"] == []
+    pair = flows.talkers(data).set_index(["source", "destination"]).loc[(WEB, API)]
+    seconds = window.length.total_seconds() * len(scenario.nodes)
+    assert pair["flows"] == pytest.approx(3.0 * seconds, rel=0.03)
+
+
+def test_amounts_are_those_of_the_counters(server_kind: str, cluster_server: Serve) -> None:
+    """A second way: the last value minus the first, where nothing was reset or born."""
+    served = cluster_server("quiet", server_kind)
+    window = whole(served, settle=120)
+    data = load(served, window)
+    for name, metric in METRICS.items():
+        frame = connect(served.url).range(metric.name, window)
+        stable = frame.loc[:, frame.notna().all()]
+        direct = float((stable.iloc[-1] - stable.iloc[0]).sum())
+        assert direct > 0
+        counted = float(getattr(data.now, name).sum().sum())
+        assert counted == pytest.approx(direct, rel=0.01)
+    assert flows.ports(data).index[0] == "8080/TCP"
+    assert float(flows.echoes(data)["share"]["window"]) < 0.01
+    assert set(flows.flags(data).columns) == {"SYN", "SYN-ACK", "FIN", "RST"}
+    assert set(flows.rates(data).columns) == {"FORWARDED", "DROPPED"}
+    assert flows.policy(data)["action"].unique().tolist() == ["dropped"]
+    assert any("lost" in note for note in flows.notes(data))
+
+
+def test_an_empty_server_is_said_to_be_blind(prometheus2: ServerProcess) -> None:
+    window = Window.parse("2026-03-21T08:00Z", "2026-03-21T10:00Z", step="30s")
+    data = flows.load(connect(prometheus2.url), window, window.baseline())
+    (finding,) = flows.findings(data)
+    assert finding.kind == "missing_metrics"
+    assert any("at all" in note for note in flows.notes(data))
+    assert_empty(data)
+
+
+def assert_empty(data: flows.Flows) -> None:
+    tables = (
+        flows.verdicts,
+        flows.icmp,
+        flows.echoes,
+        flows.ports,
+        flows.policy,
+        flows.talkers,
+        flows.handshakes,
+    )
+    for table in tables:
+        assert len(table(data)) == 0
+    assert flows.rates(data).shape[1] == flows.flags(data).shape[1] == 0
+
+
+class Refusing:
+    """A source that finds some queries to be about too many series."""
+
+    def __init__(self, url: str, *starts: str) -> None:
+        self.source, self.starts = connect(url), starts
+        self.name, self.server, self.journal = (
+            self.source.name,
+            self.source.server,
+            self.source.journal,
+        )
+        self.instant, self.exemplars = self.source.instant, self.source.exemplars
+
+    def range(self, promql: str, window: Window) -> pd.DataFrame:
+        about = any(metric.name in promql for metric in METRICS.values())
+        if about and promql.startswith(self.starts):
+            raise BudgetExceeded("too many")
+        return self.source.range(promql, window)
+
+
+@pytest.mark.parametrize("name", ["dns_failures", "node_reboot", "restart_1_14"])
+def test_sums_by_the_server_when_the_series_are_too_many(
+    name: str, server_kind: str, cluster_server: Serve
+) -> None:
+    served = cluster_server(name, server_kind)
+    window = whole(served)
+    baseline = window.baseline("previous")
+    data = flows.load(Refusing(served.url, "max"), window, baseline)
+    usual = load(served, window)
+    for metric in ("flows", "flags", "ports"):
+        own = list(METRICS[metric].labels)
+        few, many = (totals(getattr(d.now, metric), own) for d in (data, usual))
+        np.testing.assert_allclose(few.sum(), many.sum(), rtol=0.01)
+    assert sum("too many series" in note for note in flows.notes(data)) == len(METRICS)
+    found = [(f.kind, dict(f.labels)) for f in flows.findings(data)]
+    reset = ("tcp_failures", {"protocol": "TCP", "flag": "RST"})
+    assert found == ([reset] if name == "dns_failures" else [])
+
+
+def test_what_is_too_much_in_any_form_is_left_out(cluster_server: Serve) -> None:
+    served = cluster_server("quiet")
+    window = whole(served)
+    source = Refusing(served.url, "max", "sum")
+    data = flows.load(source, window, window.baseline("previous"))
+    assert list(flows.findings(data)) == []
+    assert set(data.refused) == {metric.name for metric in METRICS.values()}
+    assert any("left out" in note for note in flows.notes(data))
+    assert_empty(data)
+
+
+def test_a_bundle_gives_the_same_findings(cluster_server: Serve, tmp_path: Path) -> None:
+    served = cluster_server("dns_failures")
+    window = whole(served, settle=60)
+    baseline = window.baseline("previous")
+    for number, source in enumerate((connect(served.url), Refusing(served.url, "max"))):
+        directory = tmp_path / str(number)
+        with Recorder(source, directory, window=window, baseline=baseline) as recorder:
+            first = flows.findings(flows.load(recorder, window, baseline))
+        again = flows.findings(flows.load(Bundle(directory), window, baseline))
+        assert again.as_json()["findings"] == first.as_json()["findings"]
+        assert len(first) == 1
+
+
+def test_matchers_narrow_every_query(cluster_server: Serve) -> None:
+    served = cluster_server("quiet")
+    window = whole(served)
+    data = load(served, window, match='node="worker-1"')
+    assert set(data.now.flows.columns.get_level_values("node")) == {"worker-1"}
+    assert list(data.now.seen.columns) == ["worker-1"]
+    with pytest.raises(ParameterError):
+        load(served, window, match="node")
+
+
+WINDOW = Window.parse("2026-03-21T08:00Z", "2026-03-21T09:00Z", step="30s")
+BASELINE = WINDOW.baseline()
+BOTH = BASELINE.extended(before=5 * MINUTE)
+LABELS = "protocol type subtype verdict source destination node instance"
+
+
+class Timeline(MemorySource):
+    """A source whose frames reach over the baseline and the window."""
+
+    def range(self, promql: str, window: Window) -> pd.DataFrame:
+        return super().range(promql, window).loc[window.start : window.end]
+
+
+def timeline(**values: pd.DataFrame) -> Timeline:
+    """A source that knows some of the queries."""
+    return Timeline({QUERIES[n].render(step=WINDOW.step): f for n, f in values.items()})
+
+
+def over(counts: Mapping[Any, object], labels: str) -> pd.DataFrame:
+    """Values from before the baseline to the end of the window."""
+    wide = Window.parse(BOTH.start.isoformat(), WINDOW.end.isoformat(), step="30s")
+    return grid(wide, counts, labels)
+
+
+def since(minutes: int) -> np.ndarray:
+    """Count the steps since some time of the window."""
+    points = len(over({("n",): 0.0}, "node"))
+    return np.maximum(np.arange(points) - (points - 1 - 120) - 2 * minutes, 0).astype(float)
+
+
+UP = {("n", "n"): 1.0}
+
+
+def forwarded(values: object, source: str = "a/x", destination: str = "a/y") -> pd.DataFrame:
+    key = ("TCP", "Trace", "to-endpoint", "FORWARDED", source, destination, "n", "n")
+    return over({key: values}, LABELS)
+
+
+def test_all_traffic_stops_while_hubble_is_scraped() -> None:
+    steps = since(-65)
+    values = 100.0 * np.minimum(steps, 190.0)
+    servers = over(UP, "node instance")
+    data = flows.load(
+        timeline(flows=forwarded(values, "", ""), servers=servers, agents=servers),
+        WINDOW,
+        BASELINE,
+    )
+    (finding,) = flows.findings(data)
+    assert finding.labels == {"verdict": "FORWARDED", "protocol": "TCP"}
+    assert "stopped" in finding.title
+    assert finding.total == 0.0
+
+
+def test_a_hubble_out_of_sight_is_no_stop_of_traffic() -> None:
+    steps = since(-65)
+    gone = steps > 190.0
+    values = np.where(gone, np.nan, 100.0 * steps)
+    servers = over({("n", "n"): np.where(gone, 0.0, 1.0)}, "node instance")
+    agents = over(UP, "node instance")
+    source = timeline(flows=forwarded(values), servers=servers, agents=agents)
+    data = flows.load(source, WINDOW, BASELINE)
+    assert list(flows.findings(data)) == []
+    assert any("was not scraped" in note for note in flows.notes(data))
+
+
+def test_a_hubble_that_comes_into_sight_has_an_unknown_past() -> None:
+    late = since(10) > 0
+    values = np.where(late, 1e6 + since(10), np.nan)
+    rst = over(
+        {("RST", "IPv4", "", "", "n", "n"): values}, "flag family source destination node instance"
+    )
+    steady = over({("n", "n"): np.where(late, 1.0, np.nan), ("m", "m"): 1.0}, "node instance")
+    agents = over({("n", "n"): 1.0, ("m", "m"): 1.0}, "node instance")
+    data = flows.load(timeline(flags=rst, servers=steady, agents=agents), WINDOW, BASELINE)
+    assert totals(data.now.flags, ["flag"])["RST"] == since(10)[-1] - 1
+    assert list(flows.findings(data)) == []
+
+
+def test_only_traffic_rises_when_resets_rise_with_it() -> None:
+    labels = "flag family source destination node instance"
+    syn, rst = (ratio * (since(-65) + 9.0 * (since(20) - since(40))) for ratio in (300.0, 30.0))
+    keys = (("SYN", "a", "b"), ("SYN-ACK", "b", "a"), ("RST", "a", "b"))
+    columns = {
+        (flag, "IPv4", source, destination, "n", "n"): values
+        for (flag, source, destination), values in zip(keys, (syn, syn, rst), strict=True)
+    }
+    up = over(UP, "node instance")
+    data = flows.load(
+        timeline(flags=over(columns, labels), servers=up, agents=up), WINDOW, BASELINE
+    )
+    assert totals(data.now.flags, ["flag"])["RST"] > 8_000
+    assert list(flows.findings(data)) == []
+    (row,) = flows.handshakes(data).to_dict("records")
+    assert (row["source"], row["destination"], row["missing"]) == ("a", "b", 0)
+
+
+def test_echo_replies_of_ipv6_have_the_wrong_family_before_1_19() -> None:
+    columns = {
+        ("EchoRequest", "IPv4", "a", "b", "n", "n"): 3.0 * since(-65),
+        ("EchoRequest", "IPv6", "a", "b", "n", "n"): 2.0 * since(-65),
+        ("EchoReply", "IPv4", "b", "a", "n", "n"): 4.0 * since(-65),
+    }
+    icmp = over(columns, "type family source destination node instance")
+    data = flows.load(timeline(icmp=icmp), WINDOW, BASELINE)
+    row = flows.echoes(data).loc["window"]
+    assert (row["requests"], row["replies"], row["missing"]) == (600, 480, 120)
+    assert list(flows.icmp(data).index) == ["EchoRequest", "EchoReply"]
+    assert set(data.now.icmp.columns.get_level_values("source")) == {"a"}
+
+
+def test_hostile_labels_stay_text() -> None:
+    bad = 'x"} or vector(1) or y{z="<script>$'
+    values = 100.0 * np.minimum(since(-65), 190.0)
+    frame = over({(bad, "Trace", bad, "FORWARDED", bad, bad, bad, "n"): values}, LABELS)
+    up = over({(bad, "n"): 1.0}, "node instance")
+    data = flows.load(timeline(flows=frame, servers=up, agents=up), WINDOW, BASELINE)
+    found = flows.findings(data)
+    (finding,) = found
+    inside = finding.query.split("{", 1)[1].rsplit("}", 1)[0]
+    assert {m.value for m in parse_matchers(inside)} == {bad, "FORWARDED"}
+    assert "<script>" not in found.to_html()
+    assert list(flows.talkers(data)["source"]) == [bad]
+
+
+def test_pods_of_a_deployment_are_one() -> None:
+    rate = 50.0 * since(-65)
+    columns: dict[tuple[str, ...], object] = {
+        (f"a/web-5d9c7b6f5-{end}", "a/db-0", "n", "n"): rate for end in ("x2k4v", "7bcdf")
+    }
+    labels = "source destination node instance"
+    data = flows.load(timeline(flows=over(columns, labels)), WINDOW, BASELINE)
+    assert flows.talkers(data)[["source", "destination"]].to_numpy().tolist() == [
+        ["a/web", "a/db-0"]
+    ]
+
+
+@pytest.mark.parametrize(
+    ("counts", "found"),
+    [
+        (np.full(60, 10.0), []),
+        (np.r_[np.full(20, 10.0), np.full(20, 50.0), np.full(20, 10.0)], [Shift(20, 40, True)]),
+        (np.r_[np.full(20, 10.0), np.full(20, 1.0), np.full(20, 10.0)], [Shift(20, 40, False)]),
+        (np.r_[np.full(20, 10.0), np.full(20, np.nan), np.full(20, 10.0)], []),
+        (np.r_[np.full(20, 10.0), np.full(3, 50.0), np.full(37, 10.0)], []),
+        (np.r_[np.full(20, 10.0), np.full(40, 0.0)], [Shift(20, 60, False)]),
+    ],
+)
+def test_shifts_are_found_at_their_edges(counts: np.ndarray, found: list[Shift]) -> None:
+    assert Shifts(width=10, least=1.0).find(counts, np.full(60, 10.0)) == found
+
+
+def test_a_baseline_that_swings_allows_for_as_much() -> None:
+    swing = np.repeat([5.0, 40.0], 30)
+    assert Shifts(width=10, least=1.0).find(np.roll(swing, 30), swing) == []
+    assert Shifts(width=10, least=1.0).find(swing, np.empty(0)) == []
