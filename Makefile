@@ -11,7 +11,7 @@ demo: $(STAMP)
 	$(BIN)/cilium-analysis demo
 
 test: $(DEV_STAMP) servers lint
-	$(BIN)/python -m pytest -n 2
+	$(BIN)/python -m pytest -n 2 --dist loadfile
 
 lint: $(DEV_STAMP)
 	$(BIN)/ruff format --check .

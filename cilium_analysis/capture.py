@@ -22,6 +22,7 @@ _MODULES = {
     "http_status": "cilium_analysis.topics.http",
     "dns": "cilium_analysis.topics.dns",
     "flows": "cilium_analysis.topics.flows",
+    "agent_health": "cilium_analysis.topics.health",
     "setup_check": "cilium_analysis.topics.setup",
 }
 

@@ -86,7 +86,8 @@ def cluster_servers(shared_folder: Path) -> Iterator[ClusterServers]:
 def cluster_server(cluster_servers: ClusterServers) -> Callable[..., ClusterServer]:
     """Give a running server that holds a scenario: ``cluster_server("sample", "prometheus-3")``.
 
-    The same scenario and kind give the same server all session long; ``fresh=True`` a new one.
+    The same scenario and kind give the same server, as long as few others are asked for between;
+    ``fresh=True`` gives a new one.
     """
 
     def serve(

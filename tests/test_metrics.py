@@ -75,9 +75,10 @@ def allowed(name: str) -> set[str]:
     assert metric is not None, f"{name} is no metric of Cilium"
     context = set(CONTEXT_LABELS) if CONTEXT in metric.labels else set()
     own = set(metric.labels) - {CONTEXT}
-    # Up to 1.18 these name the agent's own node on the metrics of connectivity and cluster mesh.
-    local = {"source_cluster", "source_node_name"} if "source_node_name" in metric.remark else set()
-    return own | context | local | ADDED
+    # Labels of older versions, such as source_node_name up to 1.18, stand in the remark.
+    older = set(re.findall(r"[a-z_]+", metric.remark)) if "label" in metric.remark else set()
+    older |= {"source_cluster", "source_node_name"} & set(re.findall(r"\w+", metric.remark))
+    return own | context | older | ADDED
 
 
 @pytest.mark.parametrize(("topic", "name", "query"), CATALOGUE, ids=IDS)

@@ -242,21 +242,35 @@ def test_after_an_error_nothing_more_is_asked_for() -> None:
         assert len(pieces_of(stub)) <= 4
 
 
+def counted(held: ClusterServer, query: str) -> int:
+    """How many series there are at the start, the middle or the end of the two hours."""
+    words = [{"query": query, "time": moment.timestamp()} for moment in ends_of(window_of(held))]
+    bodies = [json.loads(held.server.get(f"/api/v1/query?{urlencode(each)}")) for each in words]
+    return max(len(body["data"]["result"]) for body in bodies)
+
+
+def ends_of(window: Window) -> tuple[datetime, ...]:
+    return window.start, window.start + window.length / 2, window.end
+
+
 def test_the_budget_is_kept(held: ClusterServer) -> None:
     window = window_of(held)
     query = "cilium_bpf_map_pressure"
-    with Stub(forward(held.url)) as stub, Prometheus(stub.url, max_samples=1000) as client:
+    series = counted(held, query)
+    budget = 60 * series
+    with Stub(forward(held.url)) as stub, Prometheus(stub.url, max_samples=budget) as client:
         with pytest.raises(BudgetExceeded) as caught:
             client.range(query, window)
         message = str(caught.value)
-        assert message.startswith("about 16 series at 241 points are 3,856 samples, more than ")
+        assert message.startswith(
+            f"about {series} series at 241 points are {series * 241:,} samples, more than the"
+            f" budget of {budget:,}: take a step of 125s or more, a shorter window, narrower"
+        )
         assert message.endswith(f"(query: {query})")
         assert pieces_of(stub) == []
         assert client.journal == []
-        step = re.search(r"take a step of (\d+s) or more", message)
-        assert step
         # What it proposes helps, and a little less does not.
-        assert client.range(query, window_of(held, step[1])).count().sum() <= 1000
+        assert client.range(query, window_of(held, "125s")).count().sum() <= budget
         with pytest.raises(BudgetExceeded):
             client.range(query, window_of(held, "100s"))
         with pytest.raises(BudgetExceeded):
@@ -297,7 +311,9 @@ def test_the_step_that_is_proposed_is_within_the_budget(
 
 def test_a_plan_says_what_would_be_asked(held: ClusterServer, client: Prometheus) -> None:
     window = window_of(held)
-    assert client.plan("cilium_bpf_map_pressure", window) == Plan(16, 241, 1)
+    assert client.plan("cilium_bpf_map_pressure", window) == Plan(
+        counted(held, "cilium_bpf_map_pressure"), 241, 1
+    )
     assert client.plan("no_such_metric", window) == Plan(0, 241, 1)
     assert client.plan("cilium_bpf_map_pressure", window_of(held, "250ms")).requests == 3
     assert client.plan("up # a remark", window).series == client.plan("up", window).series
@@ -312,15 +328,24 @@ def test_a_plan_of_what_cannot_be_counted() -> None:
     assert plan.samples is None
 
 
-def test_a_short_window_is_not_planned() -> None:
-    window = Window.parse("2026-03-21T08:00Z", "2026-03-21T08:30Z", step="30s")
-    with Stub(matrix()) as stub:
+@pytest.mark.parametrize(("points", "asked"), [(2, 0), (99, 0), (100, 3), (101, 3)])
+def test_a_short_window_is_not_planned(points: int, asked: int) -> None:
+    began = datetime(2026, 3, 21, 8, tzinfo=UTC)
+    window = Window(began, began + timedelta(seconds=30 * (points - 1)), timedelta(seconds=30))
+    with Stub(large(lambda _: matrix())) as stub:
         with Prometheus(stub.url) as client:
             client.range("x", window)
-            assert stub.paths == ["/api/v1/query_range"]
-        stub.play(large(lambda _: matrix()))
+            assert stub.paths == ["/api/v1/query"] * asked + ["/api/v1/query_range"]
+        # Where the budget is small, every window is.
         with Prometheus(stub.url, max_samples=1000) as client, pytest.raises(BudgetExceeded):
             client.range("x", window)
+
+
+def test_a_budget_may_be_used_up() -> None:
+    planning.check(Plan(10, 2401, 1), LARGE, budget=24_010, promql="x")
+    planning.check(Plan(None, 2401, 1), LARGE, budget=1, promql="x")
+    with pytest.raises(BudgetExceeded):
+        planning.check(Plan(10, 2401, 1), LARGE, budget=24_009, promql="x")
 
 
 # Servers that give less at once.

@@ -256,15 +256,21 @@ def test_null_is_no_series() -> None:
 
 @pytest.mark.parametrize("batch", [1, 60, 1 << 22])
 def test_many_series_are_cut_while_they_arrive(batch: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    """What is left for the JSON parser is the envelope alone."""
+    """What is left for the JSON parser is the envelope alone, and memory holds a batch."""
     rest: list[bytes] = []
-    whole = decode._document
+    batches: list[int] = []
+    whole, samples = decode._document, decode._samples
 
     def spy(body: bytes) -> dict[str, object]:
         rest.append(body)
         return whole(body)
 
+    def count(texts: list[bytes], size: int) -> object:
+        batches.append(sum(map(len, texts)))
+        return samples(texts, size)
+
     monkeypatch.setattr(decode, "_document", spy)
+    monkeypatch.setattr(decode, "_samples", count)
     monkeypatch.setattr(decode, "_BATCH", batch)
     rows = [
         f'{{"metric":{{"n":"{n:03d}"}},'
@@ -275,6 +281,9 @@ def test_many_series_are_cut_while_they_arrive(batch: int, monkeypatch: pytest.M
     body = HEAD + ",".join(rows).encode() + end
     found = decoded(*(body[place : place + 97] for place in range(0, len(body), 97)))
     assert rest == [HEAD + end]
+    # A batch is parsed as soon as it is full.
+    assert max(batches) <= batch + 200
+    assert (len(batches) == 1) == (batch > len(body))
     assert found.envelope["warnings"] == ["slow"]
     assert_label_frame(join([found.columns]), plainly(body))
 

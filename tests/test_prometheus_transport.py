@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import threading
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
 from typing import TYPE_CHECKING
@@ -27,6 +28,7 @@ from cilium_analysis.prometheus.replies import retry_after, shortened
 from cilium_analysis.prometheus.transport import split_url
 from cilium_analysis.window import Window
 from tests.faults import (
+    PATIENCE,
     TEXT,
     Reply,
     Request,
@@ -422,6 +424,22 @@ def test_a_query_by_get_where_post_is_refused(stub: Stub, client: Prometheus) ->
     first, second, _ = stub.requests
     assert second.params == first.params
     assert second.body == b""
+
+
+def test_many_learn_at_once_that_post_is_refused(stub: Stub, client: Prometheus) -> None:
+    together = threading.Barrier(2)
+
+    def read_only(request: Request) -> Reply:
+        if request.method == "GET":
+            return UP
+        together.wait(PATIENCE)
+        return text(405, "Method Not Allowed")
+
+    stub.play(read_only)
+    with ThreadPoolExecutor(2) as pool:
+        for found in pool.map(client.query, [QUERY, QUERY]):
+            assert_whole(found)
+    assert sorted(request.method for request in stub.requests) == ["GET", "GET", "POST", "POST"]
 
 
 def test_neither_post_nor_get(stub: Stub, client: Prometheus, waits: list[float]) -> None:

@@ -6,6 +6,7 @@ import fcntl
 import hashlib
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from itertools import count
 from typing import TYPE_CHECKING
 
 from tests.cluster import remote_write
@@ -28,6 +29,10 @@ KINDS = {
     "victoria": "victoria-1",
     "victoria-1.79": "victoria-1.79",
 }
+
+
+#: servers that run at the same time; no test uses as many
+AT_ONCE = 5
 
 
 @dataclass(frozen=True)
@@ -70,13 +75,14 @@ def locked(path: Path) -> Iterator[None]:
 
 @dataclass
 class ClusterServers:
-    """Starts servers for scenarios and keeps them until `stop`.
+    """Starts servers for scenarios and keeps those used last, until `stop`.
 
     The files of a scenario are made once below `folder`, which the processes of a test run share.
     """
 
     folder: Path
     servers: dict[tuple[str, str], ClusterServer] = field(default_factory=dict)
+    numbers: Iterator[int] = field(default_factory=count)
 
     def __call__(
         self, scenario: str | Scenario, kind: str = "prometheus-2", *, fresh: bool = False
@@ -87,10 +93,16 @@ class ClusterServers:
         the end of the session.
         """
         chosen = load(scenario) if isinstance(scenario, str) else scenario
-        key = (kind, self._name(chosen) + (f"-{len(self.servers)}" if fresh else ""))
-        if key not in self.servers:
-            self.servers[key] = self._serve(chosen, kind)
-        return self.servers[key]
+        key = (kind, self._name(chosen) + (f"-{next(self.numbers)}" if fresh else ""))
+        found = self.servers.pop(key, None) or self._serve(chosen, kind)
+        self.servers[key] = found  # the last is the one used last
+        self._spare()
+        return found
+
+    def _spare(self) -> None:
+        """Stop what was not used for longest: an idle server takes a few percent of a core."""
+        while len(self.servers) > AT_ONCE:
+            self.servers.pop(next(iter(self.servers))).server.stop()
 
     def _name(self, scenario: Scenario) -> str:
         digest = hashlib.sha256(repr(scenario).encode()).hexdigest()[:12]

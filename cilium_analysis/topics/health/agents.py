@@ -1,0 +1,249 @@
+"""The metrics of the agents, as data."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from cilium_analysis.topics.health.metrics import (
+    Metric,
+    asked,
+    by,
+    counter,
+    durations,
+    gauge,
+    metric,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+
+#: What the policy maps of all endpoints are called here, as later versions do.
+OLD_POLICY_MAPS = "policy_*"
+
+
+def _pressure() -> Metric:
+    """Ask how full maps are; up to Cilium 1.14 every endpoint's policy map has a series."""
+    policy = 'cilium_bpf_map_pressure{{map_name{}"policy_[0-9]+",<match>}}'
+    fullest = asked(policy.format("=~"), ())
+    return Metric(
+        f"{asked(policy.format('!~'), ('map_name',))}"
+        f' or label_replace({fullest}, "map_name", "{OLD_POLICY_MAPS}", "", "")',
+        "ratio",
+        "how full BPF maps are; absent at 0, and policy maps below 0.1",
+        section="maps",
+        labels=("map_name",),
+    )
+
+
+_PROCESS = "cilium_process_"
+
+AGENTS: Mapping[str, Metric] = {
+    "starts": gauge(
+        "agent",
+        f"{_PROCESS}start_time_seconds",
+        "s since 1970",
+        "when each agent started; no value while it was not scraped",
+        "pod",
+    ),
+    # Two starts within one step.
+    "first_starts": Metric(
+        f"min by ({by(('pod',))})"
+        f" (min_over_time({_PROCESS}start_time_seconds{{<match>}}[<range>]))",
+        "s since 1970",
+        "when each agent started that was scraped first in a step",
+        labels=("pod",),
+    ),
+    # The port of the agents' metrics is prometheus.port.
+    "up": gauge(
+        "agent",
+        'up{instance=~".+:9962",<match>}',
+        "1",
+        "whether each agent answered its scrapes",
+    ),
+    "versions": gauge("agent", "cilium_version", "1", "which Cilium each agent is", "version"),
+    "forwarded": metric(
+        "pinned",
+        "agent",
+        "cilium_forward_count_total",
+        "packets",
+        "packets forwarded since each node booted",
+        "direction",
+    ),
+    "cpu": counter("agent", f"{_PROCESS}cpu_seconds_total", "CPU time of the agents"),
+    "memory": gauge(
+        "agent", f"{_PROCESS}resident_memory_bytes", "bytes", "memory that the agents hold"
+    ),
+    "files": gauge("agent", f"{_PROCESS}open_fds", "files", "files that the agents have open"),
+    "files_limit": gauge(
+        "agent", f"{_PROCESS}max_fds", "files", "files that the agents may have open"
+    ),
+    "errors": counter(
+        "errors",
+        "cilium_errors_warnings_total",
+        "errors and warnings in the agents' logs",
+        "level",
+        "subsystem",
+    ),
+    "pressure": _pressure(),
+    "map_operations": counter(
+        "map operations",
+        "cilium_bpf_map_ops_total",
+        "operations on BPF maps",
+        "operation",
+        "outcome",
+        inside=("map_name",),
+    ),
+    "map_failures": counter(
+        "map operations",
+        'cilium_bpf_map_ops_total{outcome="fail",operation="update",<match>}',
+        "updates of BPF maps that failed",
+        "map_name",
+    ),
+    "map_memory": gauge(
+        "agent",
+        "cilium_bpf_maps_virtual_memory_max_bytes",
+        "bytes",
+        "memory that the host's BPF maps may take",
+    ),
+    "program_memory": gauge(
+        "agent",
+        "cilium_bpf_progs_virtual_memory_max_bytes",
+        "bytes",
+        "memory that the host's BPF programs may take",
+    ),
+    **durations(
+        "syscall",
+        "syscalls",
+        "cilium_bpf_syscall_duration_seconds",
+        "BPF system calls",
+        "operation",
+        inside=("outcome",),
+    ),
+    **durations(
+        "conntrack_gc",
+        "conntrack",
+        "cilium_datapath_conntrack_gc_duration_seconds",
+        "garbage collections of the connection tracking maps",
+        "family",
+        "protocol",
+        "status",
+    ),
+    "conntrack_runs": counter(
+        "conntrack",
+        "cilium_datapath_conntrack_gc_runs_total",
+        "garbage collections of the connection tracking maps, by how they ended",
+        "status",
+        inside=("family", "protocol"),
+    ),
+    "conntrack_resets": counter(
+        "conntrack",
+        "cilium_datapath_conntrack_dump_resets_total",
+        "dumps of the connection tracking maps that began anew",
+        "family",
+        inside=("area", "name"),
+    ),
+    "conntrack_entries": metric(
+        "gauge",
+        "conntrack",
+        "cilium_datapath_conntrack_gc_entries",
+        "entries",
+        "entries of the connection tracking maps after a garbage collection",
+        "family",
+        "protocol",
+        "status",
+        over="last",
+    ),
+    **durations(
+        "api",
+        "api",
+        "cilium_agent_api_process_time_seconds",
+        "calls to the agents' API",
+        "method",
+        inside=("path", "return_code"),
+    ),
+    "api_codes": counter(
+        "api",
+        "cilium_agent_api_process_time_seconds_count",
+        "calls to the agents' API, by return code",
+        "return_code",
+        inside=("method", "path"),
+    ),
+    **durations(
+        "kubernetes",
+        "kubernetes",
+        "cilium_k8s_client_api_latency_time_seconds",
+        "calls to the Kubernetes API",
+        "method",
+        inside=("path",),
+    ),
+    "kubernetes_codes": counter(
+        "kubernetes",
+        "cilium_k8s_client_api_calls_total",
+        "calls to the Kubernetes API, by return code",
+        "return_code",
+        inside=("host", "method"),
+    ),
+    **durations(
+        "kubernetes_wait",
+        "kubernetes",
+        "cilium_k8s_client_rate_limiter_duration_seconds",
+        "waits before calls to the Kubernetes API, imposed by the client itself",
+        inside=("method", "path"),
+    ),
+    "controllers_failing": gauge(
+        "controllers", "cilium_controllers_failing", "controllers", "controllers that fail"
+    ),
+    "controller_runs": counter(
+        "controllers", "cilium_controllers_runs_total", "runs of controllers", "status"
+    ),
+    **durations(
+        "controller",
+        "controllers",
+        "cilium_controllers_runs_duration_seconds",
+        "runs of controllers",
+        "status",
+    ),
+    **durations(
+        "kvstore",
+        "kvstore",
+        "cilium_kvstore_operations_duration_seconds",
+        "operations on the key-value store",
+        "action",
+        "outcome",
+        inside=("kind", "scope"),
+    ),
+    "kvstore_quorum": counter(
+        "kvstore",
+        "cilium_kvstore_quorum_errors_total",
+        "quorum errors of the key-value store",
+        inside=("error",),
+    ),
+    "kvstore_sync": counter(
+        "kvstore",
+        "cilium_kvstore_sync_errors_total",
+        "failed writes to the key-value store",
+        inside=("scope", "source_cluster"),
+    ),
+    **durations(
+        "kvstore_wait",
+        "kvstore",
+        "cilium_kvstore_events_queue_seconds",
+        "events of the key-value store waiting for their queue",
+        inside=("action", "scope"),
+    ),
+    **durations(
+        "policy",
+        "policy",
+        "cilium_policy_implementation_delay",
+        "policies becoming effective in the datapath",
+        "source",
+    ),
+    "policy_buckets": counter(
+        "policy",
+        "cilium_policy_implementation_delay_bucket",
+        "policies that became effective within so many seconds",
+        "le",
+        inside=("source",),
+    ),
+}

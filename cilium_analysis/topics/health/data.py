@@ -1,0 +1,210 @@
+"""What the question about agents and operators is answered from: the frames of all queries."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import pandas as pd
+
+from cilium_analysis import counters, frames
+from cilium_analysis.errors import BudgetExceeded
+from cilium_analysis.topics import loading
+from cilium_analysis.topics.health.catalogue import QUERIES
+from cilium_analysis.topics.health.starts import Start, spacing, starts
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from cilium_analysis.frames import How
+    from cilium_analysis.source import Source
+    from cilium_analysis.topics.health.metrics import Metric
+    from cilium_analysis.window import Window
+
+#: Sections whose counters belong to the operator's process, or to one whose start is not known.
+OPERATORS = frozenset({"operator", "operator errors", "identities", "ipam", "cloud"})
+
+
+@dataclass(frozen=True)
+class Span:
+    """What is known about one stretch of time.
+
+    Parameters
+    ----------
+    window
+        The stretch; rows of the frames are its steps.
+    frames
+        By the name of their query, label frames with ``node`` and the labels of the query: of
+        gauges their levels, of counters what they gained per step.
+    agents
+        When each node's agent started [s since 1970], one plain column per node, from some
+        minutes before the window on; NaN while it was not scraped.
+    up
+        Whether each node's agent answered its scrapes (1 or 0; NaN while none was tried), as
+        `agents`; without columns where the server does not say.
+    starts
+        Every start of an agent in the window.
+    """
+
+    window: Window
+    frames: Mapping[str, pd.DataFrame]
+    agents: pd.DataFrame
+    up: pd.DataFrame
+    starts: tuple[Start, ...]
+
+    def __getitem__(self, name: str) -> pd.DataFrame:
+        return self.frames[name]
+
+    def whole(self, name: str, by: Sequence[str] = (), *, how: How = "sum") -> pd.DataFrame:
+        """Merge a frame over all labels but some.
+
+        Parameters
+        ----------
+        name
+            Of the query.
+        by
+            Labels to keep.
+        how
+            As for `cilium_analysis.frames.group`.
+        """
+        return frames.group(self.frames[name], by, how=how)
+
+    def per_node(self, name: str, *, how: How = "sum") -> pd.DataFrame:
+        """Merge a frame to one plain column per node."""
+        return plain(self.whole(name, ["node"], how=how))
+
+    @property
+    def seen(self) -> pd.DataFrame:
+        """Whether each node's agent was scraped in each step of the window."""
+        return loading.inside(self.agents, self.window).notna()
+
+
+@dataclass(frozen=True)
+class Health:
+    """Everything about agents and operators in a window and its baseline.
+
+    Parameters
+    ----------
+    source
+        Name of the source.
+    window, baseline
+        What is looked at, and what it is compared with.
+    now, usual
+        What is known about the two.
+    warnings
+        What the server said about the answers.
+    left_out
+        What had more series than the budget allows.
+    """
+
+    source: str
+    window: Window
+    baseline: Window
+    now: Span
+    usual: Span
+    warnings: tuple[str, ...] = ()
+    left_out: tuple[str, ...] = ()
+
+    @property
+    def blind(self) -> bool:
+        """Whether no agent was seen in the window."""
+        names = ("memory", "cpu", "errors", "controllers_failing", "pressure")
+        return not self.now.seen.shape[1] and not any(self.now[n].shape[1] for n in names)
+
+
+def load(source: Source, window: Window, baseline: Window, *, match: str = "") -> Health:
+    """Fetch what the question needs.
+
+    Parameters
+    ----------
+    source
+        A server or a bundle.
+    window, baseline
+        With the same step.
+    match
+        Label matchers that narrow every query, such as ``cluster="prod"``.
+
+    Raises
+    ------
+    ParameterError
+        If the matchers cannot be read.
+    PrometheusError, BundleError
+        If the source does not answer.
+    """
+    began = len(source.journal)
+    left_out: list[str] = []
+    now, usual = (_span(source, each, match, left_out) for each in (window, baseline))
+    return Health(
+        source=source.name,
+        window=window,
+        baseline=baseline,
+        now=now,
+        usual=usual,
+        warnings=loading.warnings(source, began),
+        left_out=tuple(dict.fromkeys(left_out)),
+    )
+
+
+def _span(source: Source, window: Window, match: str, left_out: list[str]) -> Span:
+    raw = {
+        name: _asked(source, metric, window, match, left_out) for name, metric in QUERIES.items()
+    }
+    agents = frames.group(raw["starts"], ["node"], how="max")
+    processes = {"agent": agents, "operator": raw["operators"]}
+    return Span(
+        window=window,
+        frames={
+            name: loading.inside(_read(metric, raw[name], processes), window)
+            for name, metric in QUERIES.items()
+        },
+        agents=plain(agents),
+        up=plain(raw["up"]),
+        starts=starts(raw, window),
+    )
+
+
+def _asked(
+    source: Source, metric: Metric, window: Window, match: str, left_out: list[str]
+) -> pd.DataFrame:
+    try:
+        frame = loading.fetch(source, metric, window, match=match)
+    except BudgetExceeded:
+        left_out.append(metric.about)
+        frame = frames.empty()
+    return frames.with_levels(frame, ["node", *metric.labels])
+
+
+def _read(
+    metric: Metric, values: pd.DataFrame, processes: Mapping[str, pd.DataFrame]
+) -> pd.DataFrame:
+    """Give the levels of a gauge, or what a counter gained."""
+    if metric.kind == "gauge":
+        return bridged(values)
+    if metric.section == "clustermesh":
+        return counters.increase(values, pinned=False)
+    scraped = processes["operator" if metric.section in OPERATORS else "agent"]
+    known = scraped if scraped.shape[1] else None
+    return counters.increase(values, scraped=known, pinned=metric.kind == "pinned")
+
+
+def bridged(levels: pd.DataFrame) -> pd.DataFrame:
+    """Keep a level until its next scrape, where scrapes are rarer than steps.
+
+    Parameters
+    ----------
+    levels
+        Label frame. A gap in the scrapes stays a gap but for its first steps.
+    """
+    filled = levels.copy()
+    for position in range(levels.shape[1]):
+        column = levels.iloc[:, position]
+        # One step more, as a scrape may come a little late.
+        filled.isetitem(position, column.ffill(limit=spacing(column)).to_numpy())
+    return filled
+
+
+def plain(frame: pd.DataFrame) -> pd.DataFrame:
+    """Give a label frame that has only ``node`` one plain column per node."""
+    result = frame.copy(deep=False)
+    result.columns = pd.Index(frame.columns.get_level_values("node"), name="node")
+    return result

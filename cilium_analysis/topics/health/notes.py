@@ -1,0 +1,96 @@
+"""What the data about agents and operators cannot show, and how far to trust it."""
+
+from __future__ import annotations
+
+from ipaddress import ip_address
+from typing import TYPE_CHECKING
+
+from cilium_analysis.topics.health.catalogue import QUERIES, SECTIONS
+from cilium_analysis.topics.health.restarts import restarts
+from cilium_analysis.topics.health.tables import resources
+from cilium_analysis.topics.health.troubles import SETTLES_WITHIN, operator_starts
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from cilium_analysis.topics.health.data import Health
+
+#: From this share of its limit on, open files are worth a word.
+MANY_FILES = 0.9
+
+
+def notes(data: Health) -> list[str]:
+    """Say in words what the data cannot show, and how far to trust it."""
+    return [
+        *_blind(data),
+        *_missing(data),
+        *_starts(data),
+        *_scrapes(data),
+        *_files(data),
+        *(f"More series than the budget allows, left out: {name}." for name in data.left_out),
+        *(f"Server: {text}" for text in data.warnings),
+    ]
+
+
+def _blind(data: Health) -> Iterator[str]:
+    if data.blind:
+        yield "No metrics of Cilium agents in this window: nothing can be said about their health."
+    elif not data.now.seen.shape[1]:
+        yield "The agents' start times are not in the data: restarts cannot be told."
+    if not data.usual.seen.shape[1] and not data.usual["errors"].shape[1]:
+        yield "No data in the baseline: everything looks new, nothing can be compared."
+    elif data.now.seen.shape[1] and not data.now.up.shape[1]:
+        yield "No up series of port 9962: an agent that is gone is not told from one that is down."
+    if any(_is_address(str(node)) for node in data.now.seen.columns):
+        yield "Nodes go by their addresses: no label in the data tells their names."
+
+
+def _is_address(text: str) -> bool:
+    try:
+        ip_address(text)
+    except ValueError:
+        return False
+    return True
+
+
+def _missing(data: Health) -> Iterator[str]:
+    """Say which sections have no data at all; without agents that was said already."""
+    if data.blind:
+        return
+    left_out = set(data.left_out)
+    for section, about in SECTIONS.items():
+        mine = {name: metric for name, metric in QUERIES.items() if metric.section == section}
+        refused = any(metric.about in left_out for metric in mine.values())
+        if not refused and not any(data.now[name].shape[1] for name in mine):
+            yield f"Not in this version or not exported: {about}."
+
+
+def _starts(data: Health) -> Iterator[str]:
+    restarted = {start for each in restarts(data) for start in each.starts}
+    for start in data.now.starts:
+        if not any(start.node == r.node and start.time == r.time for r in restarted):
+            yield (
+                f"The agent on {start.node} started at {start.time:%Y-%m-%d %H:%M:%S}Z for the"
+                " first time that the data shows: no restart."
+            )
+    if data.now.starts:
+        minutes = SETTLES_WITHIN.total_seconds() / 60
+        yield f"What agents log within {minutes:.0f} minutes of their start is no finding."
+    for node, moment in operator_starts(data.now):
+        yield f"An operator started at {moment:%Y-%m-%d %H:%M:%S}Z ({node})."
+
+
+def _scrapes(data: Health) -> Iterator[str]:
+    for node, share in resources(data)["scraped"].items():
+        if share < 0.98:
+            minutes = (1 - share) * data.window.length.total_seconds() / 60
+            yield f"{node} was not scraped for {minutes:.0f} of the window's minutes."
+
+
+def _files(data: Health) -> Iterator[str]:
+    for node, row in resources(data).iterrows():
+        if row["peak files"] >= MANY_FILES * row["files limit"]:
+            yield (
+                f"The agent on {node} had {row['peak files']:,.0f} of"
+                f" {row['files limit']:,.0f} files open."
+            )

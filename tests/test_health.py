@@ -1,0 +1,579 @@
+"""Agents and operators of the simulated cluster, through real servers, against what happened."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from datetime import UTC, datetime, timedelta
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from cilium_analysis import connect, frames
+from cilium_analysis.errors import BudgetExceeded
+from cilium_analysis.findings import Finding, Severity
+from cilium_analysis.topics import health
+from cilium_analysis.topics.health.catalogue import SECTIONS
+from cilium_analysis.topics.health.starts import gaps, together
+from cilium_analysis.window import Window
+from tests.cluster import vitals
+from tests.cluster.scenario import Event, Scenario
+from tests.cluster.scenario import load as scenario
+from tests.servers.served import ClusterServer
+from tests.sources import MemorySource, grid
+
+Serve = Callable[..., ClusterServer]
+
+QUIET = scenario("quiet")
+HALF = QUIET.seconds // 2
+WINDOW = Window.parse("2026-03-21T08:00Z", "2026-03-21T10:00Z", step="30s")
+WIDE = Window.parse("2026-03-21T07:55Z", "2026-03-21T10:00Z", step="30s")
+BEFORE = Window.parse("2026-03-21T05:55Z", "2026-03-21T08:00Z", step="30s")
+
+
+def second_half(served: ClusterServer, step: str = "30s") -> Window:
+    told = served.scenario
+    middle = told.start + (told.end - told.start) / 2
+    return Window.parse(middle.isoformat(), told.end.isoformat(), step=step)
+
+
+def load(served: ClusterServer, window: Window | None = None) -> health.Health:
+    window = window or second_half(served)
+    return health.load(connect(served.url), window, window.baseline())
+
+
+def event(kind: str, at: int, seconds: int, *nodes: str, **more: object) -> Event:
+    return Event(kind, HALF + at, HALF + at + seconds, nodes=nodes, **more)  # type: ignore[arg-type]
+
+
+def told(*events: Event, **changes: object) -> Scenario:
+    return QUIET.with_(services=(), events=events, **changes)
+
+
+def kinds(found: health.Health) -> list[tuple[str, dict[str, str]]]:
+    return [(f.kind, dict(f.labels)) for f in health.findings(found)]
+
+
+def only(data: health.Health) -> Finding:
+    (found,) = health.findings(data)
+    return found
+
+
+def assert_near(finding: Finding, incident: object, seconds: float = 61) -> None:
+    assert abs(finding.start - incident.start) <= timedelta(seconds=seconds)  # type: ignore[attr-defined]
+    assert abs(finding.end - incident.end) <= timedelta(seconds=seconds)  # type: ignore[attr-defined]
+
+
+# Restarts
+
+
+@pytest.mark.parametrize("name", ["restart_1_14", "restart_1_15"])
+def test_a_restart_and_a_replaced_pod_are_told_apart(
+    name: str, cluster_server: Serve, server_kind: str
+) -> None:
+    served = cluster_server(name, server_kind)
+    data = load(served)
+    found = {f.labels["node"]: f for f in health.findings(data)}
+    assert {(f.kind, f.severity, f.value) for f in found.values()} == {
+        ("agent_restart", Severity.INFO, 1.0)
+    }
+    true = {run["node"]: run for run in served.truth.restarts if run["why"] != "first"}
+    assert set(found) == set(true)
+    for node, run in true.items():
+        assert abs(found[node].end.timestamp() - run["start"]) <= 1.0
+        assert found[node].start < found[node].end
+    assert "in place" in found["worker-1"].title
+    assert "new pod" in found["worker-2"].title
+    assert list(health.restarts(data)["how"]) == ["in place", "replaced"]
+
+
+def test_a_reboot_is_told_and_explains_its_gap(cluster_server: Serve, server_kind: str) -> None:
+    data = load(served := cluster_server("node_reboot", server_kind))
+    found = only(data)
+    assert (found.kind, dict(found.labels)) == ("agent_restart", {"node": "worker-2"})
+    assert "rebooted" in found.title
+    assert_near(found, served.truth.incident("node_reboot"))
+
+
+def test_an_old_agent_that_only_restarts_is_no_reboot(cluster_server: Serve) -> None:
+    events = (
+        event("node_reboot", 1800, 150, "worker-1"),
+        event("agent_restart", 4000, 20, "worker-2"),
+    )
+    data = load(cluster_server(told(*events, version=(1, 13, 4))))
+    assert dict(zip(*(health.restarts(data)[c] for c in ("node", "how")), strict=True)) == {
+        "worker-1": "reboot",
+        "worker-2": "in place",
+    }
+
+
+@pytest.mark.parametrize("interval", [15, 60])
+def test_a_crash_loop_is_one_warning(interval: int, cluster_server: Serve) -> None:
+    moments = (0, 60, 150, 300, 500, 900)
+    events = (event("agent_restart", 1200 + at, 20, "worker-1") for at in moments)
+    served = cluster_server(told(*events, interval=interval))
+    found = only(load(served))
+    assert (found.kind, found.severity) == ("agent_restart", Severity.WARNING)
+    assert found.labels == {"node": "worker-1"}
+    assert found.value == len(moments)
+    last = max(run["start"] for run in served.truth.restarts if run["node"] == "worker-1")
+    assert abs(found.end.timestamp() - last) <= 1.0
+    coarse = only(load(served, second_half(served, "5m")))
+    assert 2 <= coarse.value <= len(moments)
+    assert coarse.trust == "doubtful"
+
+
+def test_agents_that_all_restart_at_once_are_one_warning(cluster_server: Serve) -> None:
+    events = (event("agent_restart", 1800 + 10 * i, 20, n) for i, n in enumerate(QUIET.nodes))
+    found = only(load(cluster_server(told(*events))))
+    assert (found.severity, found.labels, found.value) == (Severity.WARNING, {}, 4.0)
+    assert "4 of 4 nodes" in found.title
+
+
+def test_a_rollout_is_one_piece_of_news(cluster_server: Serve) -> None:
+    events = (event("agent_replaced", 1800 + 90 * i, 40, n) for i, n in enumerate(QUIET.nodes))
+    found = only(load(cluster_server(told(*events))))
+    assert (found.severity, found.labels, found.value) == (Severity.INFO, {}, 4.0)
+    assert "Rollout" in found.title
+
+
+@pytest.mark.parametrize("kind", ["node_joins", "node_leaves"])
+def test_a_node_that_comes_or_goes_is_no_finding(kind: str, cluster_server: Serve) -> None:
+    data = load(cluster_server(told(event(kind, 1800, 100, "worker-3"))))
+    assert kinds(data) == []
+    assert any("worker-3" in note for note in health.notes(data))
+
+
+# Errors and maps
+
+
+def test_errors_and_a_full_map_are_two_findings(cluster_server: Serve, server_kind: str) -> None:
+    served = cluster_server("endpoints", server_kind)
+    data = load(served)
+    found = {f.kind: f for f in health.findings(data)}
+    assert set(found) == {"agent_errors", "map_pressure"}
+    errors, pressure = found["agent_errors"], found["map_pressure"]
+    assert errors.labels == {"node": "worker-2", "subsystem": "endpoint"}
+    assert_near(errors, served.truth.incident("agent_errors"))
+    # 0.2 per second for 40 minutes, drawn from a Poisson distribution.
+    assert errors.value == pytest.approx(480, abs=4 * np.sqrt(480))
+    assert errors.value == health.errors(data)["count"].max()
+    assert errors.trust == "good"
+    assert pressure.labels == {"node": "worker-2", "map_name": "ct4_global"}
+    assert pressure.value == pytest.approx(0.97)
+    assert pressure.severity is Severity.WARNING
+    row = health.pressure(data).iloc[0]
+    assert (row["map"], row["node"], row["peak"]) == ("ct4_global", "worker-2", pressure.value)
+
+
+def test_errors_are_counted_as_the_server_counts_them(cluster_server: Serve) -> None:
+    served = cluster_server("endpoints")
+    window = second_half(served)
+    promql = 'sum(cilium_errors_warnings_total{subsystem="endpoint"})'
+    theirs = connect(served.url).instant(promql, window.end).to_numpy().item()
+    assert only_errors(load(served)).total == theirs
+
+
+def only_errors(data: health.Health) -> Finding:
+    (found,) = (f for f in health.findings(data) if f.kind.endswith("_errors"))
+    return found
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("controllers", "failed runs of controllers"),
+        ("k8s-client", "failed calls to the Kubernetes API"),
+        ("kvstore", "failed operations on the key-value store"),
+    ],
+)
+def test_one_cause_seen_twice_is_one_finding(name: str, words: str, cluster_server: Serve) -> None:
+    events = [event("agent_errors", 1800, 1200, "worker-1", name=name, rate=0.2)]
+    served = cluster_server(told(*events))
+    found = only(load(served))
+    assert (found.kind, found.labels) == ("agent_errors", {"node": "worker-1", "subsystem": name})
+    assert words in found.title
+    assert_near(found, served.truth.incident("agent_errors"))
+    assert found.value == pytest.approx(240, abs=4 * np.sqrt(240))
+
+
+def test_errors_on_all_nodes_are_one_finding(cluster_server: Serve) -> None:
+    served = cluster_server(told(event("agent_errors", 1800, 1200, name="ipcache", rate=0.1)))
+    found = only(load(served))
+    assert found.labels == {"subsystem": "ipcache"}
+    assert "4 of 4 nodes" in found.title
+    assert found.value == pytest.approx(480, abs=4 * np.sqrt(480))
+
+
+def test_errors_go_on_over_a_restart(cluster_server: Serve) -> None:
+    events = (
+        event("agent_errors", 1500, 1200, "worker-1", name="endpoint", rate=0.2),
+        event("agent_restart", 2000, 20, "worker-1"),
+    )
+    served = cluster_server(told(*events))
+    found = {f.kind: f for f in health.findings(load(served))}
+    assert set(found) == {"agent_errors", "agent_restart"}
+    assert_near(found["agent_errors"], served.truth.incident("agent_errors"))
+    assert any("started at" in reason for reason in found["agent_errors"].trust_reasons)
+
+
+def test_errors_of_the_operator(cluster_server: Serve, server_kind: str) -> None:
+    served = cluster_server(told(event("operator_errors", 1800, 1200, rate=0.1)), server_kind)
+    found = only(load(served))
+    assert (found.kind, found.labels) == ("operator_errors", {"subsystem": "controller"})
+    assert_near(found, served.truth.incident("operator_errors"))
+    assert found.value == pytest.approx(120, abs=4)
+
+
+@pytest.mark.parametrize(
+    ("version", "style"),
+    [
+        ((1, 13, 4), "annotations"),
+        ((1, 15, 2), "servicemonitor"),
+        ((1, 18, 2), "kube-prometheus-stack"),
+        ((1, 20, 0), "annotations"),
+        ((1, 20, 0), "servicemonitor"),
+    ],
+)
+def test_every_version_and_style_finds_the_same(
+    version: tuple[int, int, int], style: str, cluster_server: Serve
+) -> None:
+    events = (
+        event("map_pressure", 1800, 1200, "worker-1", name="lb4_services_v2", size=0.99),
+        event("map_pressure", 1800, 1200, "worker-2", name="cilium_policy_*", size=0.93),
+        event("agent_errors", 1800, 1200, "worker-3", name="ipam", rate=0.2),
+        event("agent_restart", 5000, 20, "worker-1"),
+    )
+    served = cluster_server(told(*events, version=version, style=style))
+    found = health.findings(load(served))
+    addresses = style == "annotations" and version >= (1, 19, 0)
+    names = dict(zip(("worker-1", "worker-2", "worker-3"), (11, 12, 13), strict=True))
+    assert {(f.kind, f.labels["node"], f.severity) for f in found} == {
+        (kind, f"10.10.0.{names[node]}" if addresses else node, severity)
+        for kind, node, severity in (
+            ("map_pressure", "worker-1", Severity.CRITICAL),
+            ("map_pressure", "worker-2", Severity.WARNING),
+            ("agent_errors", "worker-3", Severity.WARNING),
+            ("agent_restart", "worker-1", Severity.INFO),
+        )
+    }
+
+
+# Scrapes
+
+
+def test_gaps_are_found_and_told_apart(cluster_server: Serve, server_kind: str) -> None:
+    served = cluster_server("scrape_gap", server_kind)
+    start = served.scenario.start
+    window = Window.parse(
+        (start + timedelta(minutes=30)).isoformat(), served.scenario.end.isoformat(), step="30s"
+    )
+    data = health.load(connect(served.url), window, window.baseline())
+    whole, one = sorted(health.findings(data), key=lambda f: f.start)
+    assert (whole.kind, whole.labels) == ("scrape_gap", {})
+    assert (one.kind, one.labels) == ("scrape_gap", {"node": "worker-2"})
+    for finding, incident in zip((whole, one), (0, 2), strict=True):
+        assert_near(finding, served.truth.incidents[incident])
+    assert whole.value == pytest.approx(720, abs=31)
+    assert one.value == pytest.approx(480, abs=31)
+    assert "not scraped at all" in whole.title
+    assert "did not answer" in one.title
+
+
+def test_an_agent_that_does_not_come_back_is_told(cluster_server: Serve) -> None:
+    gone = Event("scrape_gap", 2 * HALF - 1200, 2 * HALF, nodes=("worker-2",), name="agent")
+    found = only(load(cluster_server(told(gone))))
+    assert (found.kind, found.labels) == ("scrape_gap", {"node": "worker-2"})
+    assert found.value == pytest.approx(1200, abs=31)
+    assert "had not come back" in found.title
+
+
+def test_an_agent_that_was_down_all_along_is_told(cluster_server: Serve) -> None:
+    gone = Event("scrape_gap", HALF - 1800, 2 * HALF, nodes=("worker-2",), name="agent")
+    found = only(load(cluster_server(told(gone))))
+    assert (found.kind, found.labels) == ("scrape_gap", {"node": "worker-2"})
+    assert found.value == pytest.approx(HALF + 1800, abs=31)
+    assert found.start == second_half_start()
+
+
+def second_half_start() -> datetime:
+    return QUIET.start + timedelta(seconds=HALF)
+
+
+# Numbers
+
+
+@pytest.mark.parametrize("step", ["30s", "5m"])
+def test_resources_and_durations_are_those_of_the_processes(
+    step: str, cluster_server: Serve, server_kind: str
+) -> None:
+    served = cluster_server("quiet", server_kind)
+    data = load(served, second_half(served, step))
+    table = health.resources(data)
+    assert set(table.index) == set(served.scenario.nodes)
+    for column in ("CPU", "peak CPU", "usual CPU"):
+        assert table[column].to_numpy() == pytest.approx(0.04, rel=0.02)
+    assert set(table["files limit"]) == {vitals.FILES_LIMIT}
+    assert table["scraped"].min() > 0.99
+    assert (table["memory"] <= table["peak memory"]).all()
+    promql = "max by (node) (cilium_process_resident_memory_bytes)"
+    theirs = connect(served.url).instant(promql, data.window.end)
+    for node, value in zip(frames.labels(theirs)["node"], theirs.to_numpy()[0], strict=True):
+        # The highest of the last step; it wanders by a fifth of a MiB in a minute.
+        assert table.loc[node, "memory"] == pytest.approx(value / 2**20, rel=1e-2)
+    means = health.latency(data).set_index("what")
+    for what, seconds in (
+        ("agent's API", vitals.API_SECONDS),
+        ("Kubernetes API", vitals.KUBERNETES_SECONDS),
+        ("controllers", vitals.CONTROLLER_SECONDS),
+        ("policy until it is in the datapath", vitals.POLICY_SECONDS),
+    ):
+        assert means.loc[what, "mean"] == pytest.approx(seconds)
+        assert means.loc[what, "usual mean"] == pytest.approx(seconds)
+    (calls,) = means["calls"][means.index == "agent's API"]
+    assert calls == pytest.approx(0.2 * 4 * data.window.length.total_seconds(), rel=0.05)
+    assert 0.1 <= means["p99"].max() <= 0.5
+    done = health.activity(data).set_index(["what", "kind"])["count"]
+    assert done["calls to the agents' API", "200"] == pytest.approx(calls, abs=1)
+    assert done["runs of controllers", "success"] == pytest.approx(
+        0.5 * 4 * data.window.length.total_seconds(), rel=0.05
+    )
+    operator = health.operator(data).set_index("what")["window"]
+    assert operator["CPU, mean of all operators together"] == pytest.approx(0.01, rel=0.01)
+    assert operator["identity garbage collections: success"] in (7.0, 8.0, 9.0)
+
+
+@pytest.mark.parametrize("name", ["quiet", "annotations_style"])
+def test_ordinary_life_is_no_finding(name: str, cluster_server: Serve, server_kind: str) -> None:
+    assert kinds(load(cluster_server(name, server_kind))) == []
+
+
+# From memory: what the simulated cluster does not do
+
+
+def asked(name: str, window: Window = WINDOW) -> str:
+    return health.QUERIES[name].render(step=window.step)
+
+
+class Now(MemorySource):
+    """Answers differently for the window and its baseline."""
+
+    def __init__(self, now: Mapping[str, pd.DataFrame], usual: Mapping[str, pd.DataFrame]) -> None:
+        super().__init__()
+        self.now, self.usual = (
+            {asked(name): frame for name, frame in part.items()} for part in (now, usual)
+        )
+
+    def range(self, promql: str, window: Window) -> pd.DataFrame:
+        late = window.end > WINDOW.start
+        self.answers = self.now if late else self.usual
+        return super().range(promql, window)
+
+
+def agents(window: Window, start: object, node: str = "a", pod: str = "p") -> pd.DataFrame:
+    return grid(window, {(node, "10.0.0.1:9962", pod): start}, "node instance pod")
+
+
+LONG_AGO = datetime(2026, 3, 1, tzinfo=UTC).timestamp()
+
+
+def from_memory(
+    now: Mapping[str, pd.DataFrame], usual: Mapping[str, pd.DataFrame] | None = None
+) -> health.Health:
+    both = [
+        {"starts": agents(window, LONG_AGO), "first_starts": agents(window, LONG_AGO)}
+        for window in (WIDE, BEFORE)
+    ]
+    source = Now(both[0] | dict(now), both[1] | dict(usual or {}))
+    return health.load(source, WINDOW, WINDOW.baseline())
+
+
+def test_a_clock_that_is_set_is_no_restart() -> None:
+    booted = WINDOW.start.timestamp() + 600
+    times = np.array([WIDE.start.timestamp() + 30 * i for i in range(WIDE.points)])
+    shown = np.where(times < booted + 300, booted, booted + 40)
+    shown = np.where(times < booted, LONG_AGO, shown)
+    shown = np.where(times > booted + 900, booted + 41, shown)
+    frame = agents(WIDE, shown)
+    found = only(from_memory({"starts": frame, "first_starts": frame}))
+    assert found.value == 1.0
+    assert found.end.timestamp() == booted
+
+
+def test_two_starts_in_one_step_are_two() -> None:
+    times = np.array([WIDE.start.timestamp() + 30 * i for i in range(WIDE.points)])
+    first, second = WINDOW.start.timestamp() + 605, WINDOW.start.timestamp() + 625
+    latest = np.where(times < second, LONG_AGO, second)
+    earliest = np.where(times < second, LONG_AGO, np.where(times < second + 30, first, second))
+    data = from_memory({"starts": agents(WIDE, latest), "first_starts": agents(WIDE, earliest)})
+    assert only(data).value == 2.0
+
+
+def test_controllers_that_fail_for_long_are_found_by_their_gauge_alone() -> None:
+    places = np.arange(WIDE.points)
+    failing = grid(
+        WIDE, {("a", "10.0.0.1:9962"): 2.0 * ((places > 60) & (places < 120))}, "node instance"
+    )
+    brief = grid(
+        WIDE, {("a", "10.0.0.1:9962"): 1.0 * ((places > 60) & (places < 64))}, "node instance"
+    )
+    found = only(from_memory({"controllers_failing": failing}))
+    assert (found.labels["subsystem"], found.value) == ("controllers", 2.0)
+    assert kinds(from_memory({"controllers_failing": brief})) == []
+
+
+def test_failed_updates_make_a_full_map_critical() -> None:
+    places = np.arange(WIDE.points)
+    keys = "node instance map_name"
+    name = ("a", "10.0.0.1:9962", "cilium_policy_*")
+    pressure = grid(WIDE, {name: np.where(places > 100, 0.95, 0.2)}, keys)
+    failures = grid(WIDE, {(*name[:2], "policy"): np.maximum(places - 100, 0)}, keys)
+    found = only(from_memory({"pressure": pressure, "map_failures": failures}))
+    assert (found.kind, found.severity) == ("map_pressure", Severity.CRITICAL)
+    assert "150 updates failed" in found.title
+    alone = only(from_memory({"map_failures": failures}))
+    assert (alone.kind, alone.labels["map_name"], alone.value) == ("agent_errors", "policy", 150.0)
+
+
+def test_ordinary_answers_of_the_kubernetes_api_are_no_errors() -> None:
+    rising = np.maximum(np.arange(WIDE.points) - 100, 0)
+    for code, bad in (
+        ("409", False),
+        ("404", False),
+        ("429", True),
+        ("500", True),
+        ("<error>", True),
+    ):
+        frame = grid(WIDE, {("a", "10.0.0.1:9962", code): rising}, "node instance return_code")
+        assert bool(kinds(from_memory({"kubernetes_codes": frame}))) is bad, code
+
+
+def test_address_management_and_cloud_are_shown() -> None:
+    labels = "instance type"
+    levels: dict[tuple[str, ...], object] = {
+        ("10.0.0.1:9963", "available"): 5.0,
+        ("10.0.0.1:9963", "used"): 90.0,
+    }
+    calls = grid(WIDE, {("10.0.0.1:9963", "OK"): np.arange(WIDE.points)}, "instance response_code")
+    data = from_memory({"addresses": grid(WIDE, levels, labels), "ec2_count": calls})
+    table = health.operator(data).set_index("what")["window"]
+    assert table["addresses: used"] == 90.0
+    assert table["calls to the EC2 API: OK"] == WINDOW.points - 1
+
+
+def test_a_remote_cluster_that_is_lost_is_found() -> None:
+    places = np.arange(WIDE.points)
+    key = ("a", "10.0.0.1:9962", "west")
+    names = "node instance target_cluster"
+    ready = grid(WIDE, {key: np.where((places > 60) & (places <= 80), 0.0, 1.0)}, names)
+    found = only(from_memory({"mesh_ready": ready}))
+    assert found.labels == {"subsystem": "clustermesh", "node": "a"}
+    assert "west" in found.title
+    assert found.end - found.start == timedelta(minutes=10)
+    never = {"mesh_ready": grid(BEFORE, {key: 0.0}, names)}
+    assert kinds(from_memory({"mesh_ready": ready}, never)) == []
+    (row,) = health.clustermesh(from_memory({"mesh_ready": ready})).to_dict("records")
+    assert row["ready"] == pytest.approx(1 - 20 / (WINDOW.points - 1))
+
+
+def test_nodes_without_addresses_are_found() -> None:
+    short = np.where(np.arange(WIDE.points) > 100, 3.0, 0.0)
+    frame = grid(WIDE, {("10.0.0.1:9963", "in-deficit"): short}, "instance category")
+    found = only(from_memory({"ipam_nodes": frame}))
+    assert (found.kind, found.labels, found.value) == (
+        "operator_errors",
+        {"subsystem": "ipam"},
+        3.0,
+    )
+
+
+# Nothing, little, hostile
+
+
+def test_nothing_is_said_plainly() -> None:
+    data = health.load(MemorySource(), WINDOW, WINDOW.baseline())
+    (found,) = health.findings(data)
+    assert found.kind == "missing_metrics"
+    assert any("nothing can be said" in note for note in health.notes(data))
+    for table in (
+        health.resources,
+        health.errors,
+        health.restarts,
+        health.pressure,
+        health.latency,
+        health.activity,
+        health.operator,
+        health.clustermesh,
+    ):
+        assert len(table(data)) == 0
+    for plot in (
+        health.cpu,
+        health.memory,
+        health.errors_over_time,
+        health.pressure_over_time,
+    ):
+        assert plot(data).shape[1] == 0
+
+
+def test_what_is_not_exported_is_said_by_section(cluster_server: Serve) -> None:
+    said = "\n".join(health.notes(load(cluster_server("quiet"))))
+    for section in ("kvstore", "ipam", "cloud", "clustermesh", "syscalls"):
+        assert SECTIONS[section] in said
+    for section in ("agent", "errors", "maps", "operator", "controllers"):
+        assert SECTIONS[section] not in said
+
+
+def test_more_series_than_allowed_are_left_out_and_said() -> None:
+    class Refusing(MemorySource):
+        def range(self, promql: str, window: Window) -> pd.DataFrame:
+            if "latency" in promql:
+                raise BudgetExceeded("too many")
+            return super().range(promql, window)
+
+    data = health.load(Refusing(), WINDOW, WINDOW.baseline())
+    assert "calls to the Kubernetes API" in data.left_out
+    assert any("left out" in note for note in health.notes(data))
+
+
+HOSTILE = '<script>"\'}{x="$'
+
+
+def test_names_that_mean_harm_stay_names() -> None:
+    rising = np.maximum(np.arange(WIDE.points) - 100, 0)
+    frame = grid(
+        WIDE,
+        {(HOSTILE, "10.0.0.1:9962", HOSTILE, "error"): rising},
+        "node instance subsystem level",
+    )
+    both = (
+        {name: agents(w, LONG_AGO, HOSTILE) for name in ("starts", "first_starts")}
+        for w in (WIDE, BEFORE)
+    )
+    now, usual = both
+    data = from_memory(now | {"errors": frame}, usual)
+    found = only_errors(data)
+    assert found.labels == {"node": HOSTILE, "subsystem": HOSTILE}
+    assert '\\"' in found.query
+    assert list(health.errors(data)["subsystem"]) == [HOSTILE]
+
+
+def test_gaps_need_a_sample_before_and_scrapes_that_fail_after() -> None:
+    index = pd.date_range("2026-03-21", periods=40, freq="30s", tz="UTC")
+    agents = pd.DataFrame({"a": 1.0, "b": 1.0, "c": 1.0}, index=index)
+    agents.loc[index[:20], "a"] = np.nan
+    agents.loc[index[10:20], "b"] = np.nan
+    agents.loc[index[30:], "c"] = np.nan
+    up = pd.DataFrame({"c": 1.0}, index=index)
+    found = gaps(agents, up, least=timedelta(minutes=2))
+    assert [(g.node, g.answered, g.over, g.length) for g in found] == [
+        ("b", None, True, timedelta(minutes=5))
+    ]
+    up.loc[index[30:], "c"] = 0.0
+    assert [g.node for g in gaps(agents, up, least=timedelta(minutes=2))] == ["b", "c"]
+
+
+def test_neighbours_are_put_together() -> None:
+    base = pd.Timestamp("2026-03-21", tz="UTC")
+    moments = [base + timedelta(minutes=m) for m in (0, 4, 20, 23, 27)]
+    groups = together(moments, when=lambda moment: moment, within=timedelta(minutes=5))
+    assert [len(group) for group in groups] == [2, 3]
