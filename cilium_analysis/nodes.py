@@ -8,6 +8,7 @@ Cilium's agent and Hubble run on the host network, so that ``instance`` is the n
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
+from weakref import WeakKeyDictionary
 
 from cilium_analysis import frames
 from cilium_analysis.queries import Query
@@ -63,6 +64,20 @@ def names(source: Source, window: Window, *, match: Sequence[Matcher] = ()) -> M
     Mapping
         From address to node name; empty if nothing tells.
     """
+    known = _KNOWN.setdefault(source, {})
+    key = (window, tuple(match))
+    if key not in known:
+        known[key] = _ask(source, window, match)
+    return known[key]
+
+
+#: What sources have told: every query of every topic needs the same names.
+_KNOWN: WeakKeyDictionary[Source, dict[tuple[Window, tuple[Matcher, ...]], Mapping[str, str]]] = (
+    WeakKeyDictionary()
+)
+
+
+def _ask(source: Source, window: Window, match: Sequence[Matcher]) -> Mapping[str, str]:
     found: dict[str, str] = {}
     for key, address, name in (
         ("addresses", "internal_ip", "node"),

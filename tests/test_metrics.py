@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import csv
 import re
 from collections.abc import Iterator
 from importlib import import_module
+from pathlib import Path
 
 import pytest
 
@@ -148,3 +150,40 @@ def test_what_one_reads_in_a_query() -> None:
     query = Query('sum by (a, b) (rate(cilium_x_total{c="d=e",f=~"g",<match>}[5m])) / up', "", "")
     assert metrics_of(query) == {"cilium_x_total", "up"}
     assert labels_of(query) == {"a", "b", "c", "f"}
+
+
+# Panels of Cilium's dashboards
+
+PANELS = Path(__file__).parent / "data" / "dashboards" / "dashboards.csv"
+LISTED = Path(__file__).parent.parent / "notebooks" / "README.md"
+
+
+def panels() -> list[dict[str, str]]:
+    with PANELS.open(encoding="utf-8") as lines:
+        return list(csv.DictReader(lines))
+
+
+def listed() -> list[list[str]]:
+    rows = [line.strip().strip("|").split(" | ") for line in LISTED.read_text().splitlines()]
+    return [[cell.strip() for cell in row] for row in rows if len(row) == 4][1:]
+
+
+def test_every_panel_is_listed_once() -> None:
+    expected = [(p["dashboard"], p["section"], p["panel"]) for p in panels()]
+    assert len(expected) == 135
+    assert [(row[0], row[1], row[2]) for row in listed()] == expected
+
+
+@pytest.mark.parametrize("number", range(135))
+def test_a_panel_is_where_the_list_says(number: int) -> None:
+    panel, where = panels()[number], listed()[number][3]
+    metrics = {metric for metric in panel["metrics"].split(";") if find(metric)}
+    notebook = re.match(r"\[`(\w+)`\]\((\w+)\.ipynb\)", where)
+    if notebook:
+        asked = {m for of, _, query in CATALOGUE if of == notebook[1] for m in metrics_of(query)}
+        names = {metric.name for name in asked if (metric := find(name))}
+        assert not metrics or {find(m).name for m in metrics} & names  # type: ignore[union-attr]
+    elif where.startswith("dead: "):
+        assert not metrics
+    else:
+        assert where.startswith("–")
