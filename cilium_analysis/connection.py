@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -38,14 +39,15 @@ def connect(address: str) -> Prometheus | Bundle:
         If the bundle is damaged or of another schema.
     """
     text = address.strip()
-    if text.startswith(("http://", "https://")):
+    if text.lower().startswith(("http://", "https://")):
         from cilium_analysis.prometheus import Credentials, Prometheus
 
         return Prometheus(text, credentials=Credentials.from_environment())
     directory = sample_directory() if text == "sample" else Path(text)
     if not text or not directory.is_dir():
         hint = "give the URL of a server (http://…), the directory of a bundle, or sample"
-        raise SourceError(f"no source {address!r}: {hint}")
+        shown = re.sub(r"//[^/]*@", "//…@", address)  # never a password
+        raise SourceError(f"no source {shown!r}: {hint}")
     from cilium_analysis.bundle import Bundle
 
     return Bundle(directory)

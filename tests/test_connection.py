@@ -36,3 +36,10 @@ def test_a_file_is_no_source(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(SourceError):
         connect(str(tmp_path / "file"))
+
+
+def test_a_password_in_an_address_that_is_none_is_not_shown() -> None:
+    with pytest.raises(SourceError) as caught:
+        connect("ftp://ann:hunter2@prometheus:9090")
+    assert "hunter2" not in str(caught.value)
+    assert isinstance(connect("HTTP://ann:hunter2@127.0.0.1:9"), Prometheus)
