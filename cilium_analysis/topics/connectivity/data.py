@@ -30,7 +30,7 @@ from cilium_analysis.topics.connectivity.promql import (
 from cilium_analysis.topics.connectivity.reading import column, cut_off, no_frame
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from cilium_analysis.source import Source
     from cilium_analysis.window import Window
@@ -200,15 +200,7 @@ def _pairs(asker: Asker, fine: Window, every: Window, baseline: Window) -> Pairs
     troubled = {
         role: asker.at_end(QUERIES[f"failing_{role}s"], whole) for role in ("target", "source")
     }
-    clusters = {
-        cluster
-        for role, index in (
-            ("source", observers.columns),
-            *((role, found.index) for role, found in troubled.items()),
-        )
-        for cluster, _ in ends_of(index, role)
-    }
-    names = Names(several=len(clusters) > 1)
+    names = Names(several=len(_clusters(observers, troubled)) > 1)
     bare = {role: {node for _, node in ends_of(f.index, role)} for role, f in troubled.items()}
     # Whoever misses all others has to be known as a target too, and the other way round.
     both = sorted(bare["target"] | bare["source"])
@@ -231,10 +223,13 @@ def _pairs(asker: Asker, fine: Window, every: Window, baseline: Window) -> Pairs
     rest, left = failing, probing
     if guilty:
         but = Matcher("source_node_name", "!~", either(names.bare[n] for n in guilty))
-        rest = names.give(asker.over("target_failing", fine, to, but), "target", "node", of_type)
-        left = names.give(asker.over("target_observers", fine, to, but), "target", "node", of_type)
-        rest = reading.instead(failing, rest, lost)
-        left = reading.instead(probing, left, lost)
+        parts = (("target_failing", failing), ("target_observers", probing))
+        rest, left = (
+            reading.instead(
+                known, names.give(asker.over(q, fine, to, but), "target", "node", of_type), lost
+            )
+            for q, known in parts
+        )
     return Pairs(
         named,
         failing,
@@ -249,6 +244,12 @@ def _pairs(asker: Asker, fine: Window, every: Window, baseline: Window) -> Pairs
         names,
         crowded=any(_full(found) for found in troubled.values()),
     )
+
+
+def _clusters(observers: pd.DataFrame, troubled: Mapping[str, pd.Series]) -> set[str]:
+    """Give the clusters that observers or troubled nodes are of."""
+    indexes = [("source", observers.columns), *((r, f.index) for r, f in troubled.items())]
+    return {cluster for role, index in indexes for cluster, _ in ends_of(index, role)}
 
 
 def _without(counts: pd.DataFrame, never: pd.DataFrame) -> pd.DataFrame:

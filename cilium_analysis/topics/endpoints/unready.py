@@ -73,23 +73,19 @@ def _stuck_finding(
     start, end = index[run[0]] - data.window.step, index[run[1] - 1]
     state = _state(data, nodes, run)
     value = float(each[one] if one else each.sum())
-    whole = float(
-        data.now.counts.reindex(columns=[one] if one else nodes)
-        .iloc[run[0] : run[1]]
-        .median()
-        .sum()
-    )
+    there = data.now.counts.reindex(columns=[one] if one else nodes).iloc[run[0] : run[1]]
+    whole = float(there.median().sum())
     share = value / whole if whole else None
     labels = ({"node": one} if one else {}) | ({"state": state} if state else {})
     critical = value >= CRITICAL_STUCK or (share or 0.0) >= CRITICAL_SHARE
-    lasting = run[1] == len(index)
-    verb = "is" if f"{value:.0f}" == "1" else "are"
+    where = placed(named, levels.shape[1])
+    when = (
+        f"since {start:%H:%M}Z" if run[1] == len(index) else f"from {start:%H:%M}Z to {end:%H:%M}Z"
+    )
     return Finding(
         kind="endpoint_not_ready",
         severity=Severity.CRITICAL if critical else Severity.WARNING,
-        title=f"{value:.0f} of {whole:.0f} endpoints {placed(named, levels.shape[1])} {verb} not"
-        f" ready {f'({state}) ' if state else ''}"
-        + (f"since {start:%H:%M}Z" if lasting else f"from {start:%H:%M}Z to {end:%H:%M}Z"),
+        title=_title(value, whole, where, state, when),
         start=start.to_pydatetime(),
         end=end.to_pydatetime(),
         labels=labels,
@@ -104,6 +100,12 @@ def _stuck_finding(
         ),
         next_step=_NEXT.get(state, _NEXT[""]),
     )
+
+
+def _title(value: float, whole: float, where: str, state: str, when: str) -> str:
+    verb = "is" if f"{value:.0f}" == "1" else "are"
+    how = f"({state}) " if state else ""
+    return f"{value:.0f} of {whole:.0f} endpoints {where} {verb} not ready {how}{when}"
 
 
 _NEXT: Mapping[str, str] = {

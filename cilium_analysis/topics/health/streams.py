@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 import pandas as pd
@@ -125,32 +125,42 @@ def _calls(data: Health) -> Iterator[Stream]:
 
 
 def _failures(data: Health) -> Iterator[Stream]:
-    yield from _one(
-        data,
+    """Give what agents and operators failed to do themselves."""
+    for row in (*_AGENT_FAILURES, *_OPERATOR_FAILURES):
+        yield from _one(data, *row)
+    for name in _values(data.now["map_failures"], "map_name"):
+        what, metric = f"failed updates of the BPF map {name}", "cilium_bpf_map_ops_total"
+        row = ("agent_errors", "bpf", "map_failures", "map_name", what, metric, name.__eq__)
+        for stream in _one(data, *row):
+            yield replace(stream, map_name=name)
+
+
+def _failed(outcome: str) -> bool:
+    return outcome not in ("success", "")
+
+
+# kind, subsystem, query, label, what, metric, and which values of the label are bad
+_AGENT_FAILURES = (
+    (
         "agent_errors",
         "controllers",
         "controller_runs",
         "status",
         "failed runs of controllers",
         "cilium_controllers_runs_total",
-        lambda status: status == "failure",
-    )
-    yield from _one(
-        data,
+        "failure".__eq__,
+    ),
+    (
         "agent_errors",
         "kvstore",
         "kvstore_count",
         "outcome",
         "failed operations on the key-value store",
         "cilium_kvstore_operations_duration_seconds_count",
-        lambda outcome: outcome not in ("success", ""),
-    )
-    for name, what, metric in (
-        ("kvstore_quorum", "quorum errors", "cilium_kvstore_quorum_errors_total"),
-        ("kvstore_sync", "failed writes", "cilium_kvstore_sync_errors_total"),
-    ):
-        yield from _one(
-            data,
+        _failed,
+    ),
+    *(
+        (
             "agent_errors",
             "kvstore",
             name,
@@ -159,28 +169,23 @@ def _failures(data: Health) -> Iterator[Stream]:
             metric,
             lambda _: True,
         )
-    for name in _values(data.now["map_failures"], "map_name"):
-        for stream in _one(
-            data,
-            "agent_errors",
-            "bpf",
-            "map_failures",
-            "map_name",
-            f"failed updates of the BPF map {name}",
-            "cilium_bpf_map_ops_total",
-            name.__eq__,
-        ):
-            yield Stream(**{**vars(stream), "map_name": name})
-    yield from _one(
-        data,
+        for name, what, metric in (
+            ("kvstore_quorum", "quorum errors", "cilium_kvstore_quorum_errors_total"),
+            ("kvstore_sync", "failed writes", "cilium_kvstore_sync_errors_total"),
+        )
+    ),
+)
+_OPERATOR_FAILURES = (
+    (
         "operator_errors",
         "identity-gc",
         "identity_runs",
         "outcome",
         "failed garbage collections of identities",
         "cilium_operator_identity_gc_runs",
-        lambda outcome: outcome not in ("success", ""),
-    )
+        _failed,
+    ),
+)
 
 
 def _one(
