@@ -160,6 +160,25 @@ def group(frame: pd.DataFrame, by: Sequence[str], *, how: How = "sum") -> pd.Dat
     )
 
 
+def totals(counts: pd.DataFrame, by: Sequence[str]) -> pd.Series:
+    """Sum what was counted over time, per combination of some labels.
+
+    Parameters
+    ----------
+    counts
+        Label frame of increases.
+    by
+        Label names, in the order of the levels of the result.
+
+    Returns
+    -------
+    pandas.Series
+        float64, sorted; empty, with these levels, if nothing was counted.
+    """
+    sums = group(counts, by).sum(axis=0).groupby(level=list(by)).sum()
+    return sums.astype("float64")
+
+
 def _merge(
     values: NDArray[np.float64], codes: NDArray[np.intp], groups: int, how: How
 ) -> NDArray[np.float64]:

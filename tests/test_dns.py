@@ -16,10 +16,11 @@ from cilium_analysis import connect
 from cilium_analysis.bundle import Bundle, Recorder
 from cilium_analysis.errors import BudgetExceeded, ParameterError, QueryRejected
 from cilium_analysis.findings import Finding, Severity
+from cilium_analysis.frames import totals
 from cilium_analysis.queries import parse_matchers
 from cilium_analysis.topics import dns
 from cilium_analysis.topics.dns.data import DENIED, QUERIES
-from cilium_analysis.topics.dns.tables import NO_RESPONSE, totals
+from cilium_analysis.topics.dns.tables import NO_RESPONSE
 from cilium_analysis.window import Window
 from tests.cluster import scenario as scenarios
 from tests.cluster.scenario import Event, Scenario

@@ -12,10 +12,10 @@ import pytest
 from cilium_analysis import connect, counters, frames
 from cilium_analysis.errors import BudgetExceeded, ParameterError
 from cilium_analysis.findings import Severity
+from cilium_analysis.frames import totals
 from cilium_analysis.queries import parse_matchers
 from cilium_analysis.topics import drops
 from cilium_analysis.topics.drops.data import QUERIES
-from cilium_analysis.topics.drops.tables import totals
 from cilium_analysis.window import Window
 from tests.cluster.truth import Truth
 from tests.servers.process import ServerProcess

@@ -15,12 +15,12 @@ from cilium_analysis import connect
 from cilium_analysis.bundle import Bundle, Recorder
 from cilium_analysis.errors import BudgetExceeded, ParameterError
 from cilium_analysis.findings import Severity
+from cilium_analysis.frames import totals
 from cilium_analysis.queries import parse_matchers
 from cilium_analysis.topics import flows
 from cilium_analysis.topics.flows.data import METRICS, QUERIES
 from cilium_analysis.topics.flows.failures import NO_ANSWER
 from cilium_analysis.topics.flows.shifts import Shift, Shifts
-from cilium_analysis.topics.flows.tables import totals
 from cilium_analysis.window import Window
 from tests.cluster import scenario as scenarios
 from tests.cluster.scenario import Event, Scenario

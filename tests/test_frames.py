@@ -86,3 +86,21 @@ def test_relabel_and_levels() -> None:
     assert frames.with_levels(frame, ["x", "node"]).columns.names == ["node", "x"]
     assert list(frames.with_levels(frame, ["x", "node"]).columns) == [("a", "")]
     assert list(frame.columns) == [("a", "p")], "the frame given is left as it was"
+
+
+def test_totals_are_summed_over_time_in_the_order_asked_for() -> None:
+    times = np.array([0, 30_000], dtype=np.int64)
+    values = np.array([[1.0, 2.0, np.nan], [3.0, np.nan, 5.0]])
+    series = [{"a": "x", "b": "1"}, {"a": "y", "b": "1"}, {"a": "x", "b": "2"}]
+    frame = frames.build(times, values, series)
+    assert frames.totals(frame, ["b"]).to_dict() == {"1": 6.0, "2": 5.0}
+    both = frames.totals(frame, ["b", "a"])
+    assert both.index.names == ["b", "a"]
+    assert both.to_dict() == {("1", "x"): 4.0, ("1", "y"): 2.0, ("2", "x"): 5.0}
+
+
+def test_totals_of_nothing_keep_their_levels() -> None:
+    none = frames.totals(frames.empty(), ["b", "a"])
+    assert none.empty
+    assert none.dtype == "float64"
+    assert none.index.names == ["b", "a"]

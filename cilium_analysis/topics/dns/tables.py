@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 
 from cilium_analysis import frames
+from cilium_analysis.frames import totals
 from cilium_analysis.topics.dns.data import DENIED, KEYS
 from cilium_analysis.topics.telling import rounded, trust
 
@@ -28,19 +29,6 @@ MEANINGS = {
     DENIED: "Cilium's DNS proxy refused the query, by policy",
     NO_RESPONSE: "asked, and Hubble saw no answer",
 }
-
-
-def totals(counts: pd.DataFrame, by: Sequence[str]) -> pd.Series:
-    """Sum what was counted over time, per combination of some labels.
-
-    Parameters
-    ----------
-    counts
-        Label frame of increases.
-    by
-        Label names, in the order of the levels of the result.
-    """
-    return frames.group(counts, by).sum(axis=0).groupby(level=list(by)).sum()
 
 
 def missing(data: Dns) -> pd.DataFrame:

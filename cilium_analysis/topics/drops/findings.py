@@ -8,9 +8,10 @@ from datetime import timedelta
 from typing import TYPE_CHECKING
 
 from cilium_analysis.findings import Finding, Findings, Severity
+from cilium_analysis.frames import totals
 from cilium_analysis.queries import Matcher
 from cilium_analysis.statistics.baseline import Rises, join
-from cilium_analysis.topics.drops.tables import parties, totals
+from cilium_analysis.topics.drops.tables import parties
 from cilium_analysis.topics.reasons import explain
 
 if TYPE_CHECKING:

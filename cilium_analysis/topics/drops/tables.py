@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 
 from cilium_analysis import frames
+from cilium_analysis.frames import totals
 from cilium_analysis.topics.parties import column, name_parties
 from cilium_analysis.topics.reasons import explain, from_hubble
 
@@ -22,25 +23,6 @@ KEYS = ("reason", "direction", "node")
 #: What Hubble calls a request that the layer 7 proxy denied (api/v1/flow/flow.proto); it is
 #: answered, for example with 403, and no packet is dropped.
 PROXY_DENIAL = "DROP_REASON_UNKNOWN"
-
-
-def totals(counts: pd.DataFrame, by: Sequence[str]) -> pd.Series:
-    """Sum what was counted over time, per combination of some labels.
-
-    Parameters
-    ----------
-    counts
-        Label frame of increases [packets].
-    by
-        Label names, in the order of the levels of the result.
-    """
-    sums = counts.sum(axis=0)
-    return sums.groupby(level=list(by)).sum() if len(sums) else _nothing(by)
-
-
-def _nothing(by: Sequence[str]) -> pd.Series:
-    index = pd.MultiIndex.from_arrays([[] for _ in by], names=list(by))
-    return pd.Series([], index=index if len(by) > 1 else index.get_level_values(0), dtype="float64")
 
 
 def _compare(data: Drops, by: Sequence[str]) -> pd.DataFrame:

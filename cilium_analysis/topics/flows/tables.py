@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 
 from cilium_analysis import frames
+from cilium_analysis.frames import totals
 from cilium_analysis.topics.flows.data import METRICS
 from cilium_analysis.topics.telling import rounded, trust
 
@@ -15,19 +16,6 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from cilium_analysis.topics.flows.data import Counts, Flows
-
-
-def totals(counts: pd.DataFrame, by: Sequence[str]) -> pd.Series:
-    """Sum what was counted over time, per combination of some labels.
-
-    Parameters
-    ----------
-    counts
-        Label frame of increases.
-    by
-        Label names, in the order of the levels of the result.
-    """
-    return frames.group(counts, by).sum(axis=0).groupby(level=list(by)).sum()
 
 
 def _compare(

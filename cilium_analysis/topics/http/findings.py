@@ -12,16 +12,11 @@ import pandas as pd
 
 from cilium_analysis import frames
 from cilium_analysis.findings import Finding, Findings, Severity
+from cilium_analysis.frames import totals
 from cilium_analysis.queries import Matcher
 from cilium_analysis.statistics.baseline import Rises, join
 from cilium_analysis.topics.http.slow import Slow, slow_stretches
-from cilium_analysis.topics.http.tables import (
-    DENIED_STATUS,
-    level,
-    made_by_policy,
-    status_class,
-    totals,
-)
+from cilium_analysis.topics.http.tables import DENIED_STATUS, level, made_by_policy, status_class
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

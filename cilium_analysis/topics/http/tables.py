@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 
 from cilium_analysis import frames
+from cilium_analysis.frames import totals
 from cilium_analysis.topics.http.latency import quantile
 from cilium_analysis.topics.parties import column, party
 
@@ -28,20 +29,6 @@ def status_class(status: str) -> str:
     """Give ``5xx`` for ``503``; what is no HTTP status stays as it is."""
     known = len(status) == 3 and status.isdecimal()
     return CLASSES.get(status[0], status) if known else status or "unknown"
-
-
-def totals(counts: pd.DataFrame, by: Sequence[str]) -> pd.Series:
-    """Sum what was counted over time, per combination of some labels [requests]."""
-    sums = frames.group(counts, by).sum(axis=0)
-    return pd.Series(sums.to_numpy(), index=_ordered(sums.index, by), dtype="float64")
-
-
-def _ordered(index: pd.Index, by: Sequence[str]) -> pd.Index:
-    """Put the levels into the order that was asked for."""
-    if len(by) == 1:
-        return index.get_level_values(by[0])
-    levels = [index.get_level_values(name) for name in by]
-    return pd.MultiIndex.from_arrays(levels, names=list(by))
 
 
 def _compare(data: Http, by: Sequence[str]) -> pd.DataFrame:
