@@ -96,6 +96,27 @@ def test_the_same_answer_is_kept_once(recorded: Path) -> None:
     assert manifest["answers"][0]["rows"] == 42
 
 
+def test_what_two_topics_ask_is_asked_once(tmp_path: Path) -> None:
+    source = MemorySource({"up": FRAME}, warnings=("partial answer",))
+    with Recorder(source, tmp_path / "bundle", window=WINDOW) as recorder:
+        recorder.range("up", WINDOW)
+        source.error = ServerUnavailable("gone since")
+        pd.testing.assert_frame_equal(recorder.range("up", WINDOW), FRAME, check_exact=True)
+    first, again = source.journal
+    assert (first.bytes, again.bytes, again.seconds) == (100, 0, 0.0)
+    assert again.warnings == ("partial answer",)
+
+
+def test_a_refusal_is_not_asked_for_twice(tmp_path: Path) -> None:
+    source = MemorySource(error=BudgetExceeded("too many series"))
+    with Recorder(source, tmp_path / "bundle", window=WINDOW) as recorder:
+        with pytest.raises(BudgetExceeded):
+            recorder.range("up", WINDOW)
+        source.error = ServerUnavailable("gone since")
+        with pytest.raises(BudgetExceeded, match="too many series"):
+            recorder.range("up", WINDOW)
+
+
 def test_any_tool_can_read_the_numbers(recorded: Path) -> None:
     table = pq.read_table(recorded / "answers" / "0001.parquet").to_pandas()
     assert list(table.columns) == ["time", "label:node", "label:reason", "value", "series"]

@@ -9,7 +9,8 @@ from importlib.metadata import PackageNotFoundError, version
 from platform import python_version
 from typing import TYPE_CHECKING, Any
 
-from cilium_analysis.errors import BundleError
+from cilium_analysis import errors
+from cilium_analysis.errors import BundleError, PrometheusError
 from cilium_analysis.window import Window
 
 if TYPE_CHECKING:
@@ -78,3 +79,10 @@ def window(stored: Mapping[str, Any], *, timezone: str = "UTC") -> Window:
     """Read a window as `cilium_analysis.source.window_as_json` stores it."""
     start, end = (datetime.fromisoformat(stored[key]) for key in ("start", "end"))
     return Window(start, end, timedelta(seconds=stored["step_seconds"]), timezone=timezone)
+
+
+def refusal(stored: Mapping[str, Any]) -> PrometheusError:
+    """Make the error anew with which the server refused a query."""
+    kind = getattr(errors, str(stored["type"]), PrometheusError)
+    made = kind if issubclass(kind, PrometheusError) else PrometheusError
+    return made(str(stored["message"]))

@@ -9,8 +9,8 @@ from datetime import UTC, datetime
 from secrets import token_hex
 from typing import TYPE_CHECKING, Any
 
-from cilium_analysis.bundle.files import write_frame, write_table
-from cilium_analysis.bundle.manifest import MANIFEST, SCHEMA, versions
+from cilium_analysis.bundle.files import read_frame, read_table, write_frame, write_table
+from cilium_analysis.bundle.manifest import MANIFEST, SCHEMA, refusal, versions
 from cilium_analysis.errors import BudgetExceeded, OutputError, PrometheusError, QueryRejected
 from cilium_analysis.source import Record, iso, window_as_json
 
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 class Recorder:
     """A source that passes on what another answers, and keeps it in a new bundle.
 
-    Use it as a context manager: the directory appears under its name when the block ends well,
+    What several topics ask is asked once: the second one gets what was kept. Use it as a context manager: the directory appears under its name when the block ends well,
     and not at all when it ends with an error.
 
     Parameters
@@ -99,48 +99,60 @@ class Recorder:
 
     def range(self, promql: str, window: Window) -> pd.DataFrame:
         """Pass a range query on, and keep its answer, or its refusal."""
-        try:
-            frame = self._source.range(promql, window)
-        except PrometheusError as refusal:
-            self._keep_refusal(promql, {"window": window_as_json(window)}, refusal)
-            raise
-        self._keep(promql, {"window": window_as_json(window)}, frame)
-        return frame
+        when = {"window": window_as_json(window)}
+        return self._answer(promql, when, lambda: self._source.range(promql, window), window)
 
     def instant(self, promql: str, moment: datetime) -> pd.DataFrame:
         """Pass an instant query on, and keep its answer, or its refusal."""
-        try:
-            frame = self._source.instant(promql, moment)
-        except PrometheusError as refusal:
-            self._keep_refusal(promql, {"time": iso(moment)}, refusal)
-            raise
-        self._keep(promql, {"time": iso(moment)}, frame)
-        return frame
+        return self._answer(
+            promql, {"time": iso(moment)}, lambda: self._source.instant(promql, moment), None
+        )
 
     def exemplars(self, promql: str, window: Window) -> pd.DataFrame:
         """Pass a question for exemplars on, and keep its answer, or its refusal."""
         when = {"window": window_as_json(window), "exemplars": True}
-        try:
-            table = self._source.exemplars(promql, window)
-        except PrometheusError as refusal:
-            self._keep_refusal(promql, when, refusal)
-            raise
-        self._keep(promql, when, table, write=write_table)
-        return table
+        return self._answer(promql, when, lambda: self._source.exemplars(promql, window), window)
 
-    def _keep(
+    def _answer(
         self,
         promql: str,
         when: Mapping[str, Any],
-        frame: pd.DataFrame,
-        *,
-        write: Callable[[pd.DataFrame, Path], int] = write_frame,
-    ) -> None:
-        if any(_same(row, promql, when) for row in self._answers):
-            return
+        ask: Callable[[], pd.DataFrame],
+        window: Window | None,
+    ) -> pd.DataFrame:
+        kept = next((row for row in self._answers if _same(row, promql, when)), None)
+        if kept is not None:
+            return self._again(kept, window)
+        try:
+            frame = ask()
+        except PrometheusError as said:
+            self._keep_refusal(promql, when, said)
+            raise
+        self._keep(promql, when, frame)
+        return frame
+
+    def _again(self, row: Mapping[str, Any], window: Window | None) -> pd.DataFrame:
+        """Give a kept answer once more; its warnings are for this reader too, its cost is not."""
+        if "error" in row:
+            raise refusal(row["error"])
+        record = Record(
+            promql=str(row["promql"]),
+            window=window,
+            series=int(row["series"]),
+            samples=int(row["samples"]),
+            bytes=0,
+            seconds=0.0,
+            warnings=tuple(row["warnings"]),
+        )
+        self.journal.append(record)
+        read = read_table if "exemplars" in row else read_frame
+        return read(self._temporary / str(row["file"]))
+
+    def _keep(self, promql: str, when: Mapping[str, Any], frame: pd.DataFrame) -> None:
         file = f"answers/{len(self._answers) + 1:04}.parquet"
         path = self._temporary / file
         path.parent.mkdir(exist_ok=True)
+        write = write_table if "exemplars" in when else write_frame
         rows = write(frame, path)
         record = self._source.journal[-1].as_json()
         cost = {k: record[k] for k in ("series", "samples", "bytes", "seconds", "warnings")}
@@ -150,10 +162,10 @@ class Recorder:
             | {"sha256": digest, **cost}
         )
 
-    def _keep_refusal(self, promql: str, when: Mapping[str, Any], refusal: PrometheusError) -> None:
+    def _keep_refusal(self, promql: str, when: Mapping[str, Any], said: PrometheusError) -> None:
         """Keep that the server would not answer; an unreachable server is no answer at all."""
-        if isinstance(refusal, BudgetExceeded | QueryRejected):
-            error = {"type": type(refusal).__name__, "message": str(refusal)}
+        if isinstance(said, BudgetExceeded | QueryRejected):
+            error = {"type": type(said).__name__, "message": str(said)}
             self._answers.append({"promql": promql, "window": None, **when, "error": error})
 
     def _finish(self) -> None:

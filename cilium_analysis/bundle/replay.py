@@ -5,10 +5,9 @@ from __future__ import annotations
 import hashlib
 from typing import TYPE_CHECKING, Any
 
-from cilium_analysis import errors
 from cilium_analysis.bundle import manifest as manifests
 from cilium_analysis.bundle.files import read_frame, read_table
-from cilium_analysis.errors import BundleError, PrometheusError
+from cilium_analysis.errors import BundleError
 from cilium_analysis.source import Record, iso
 
 if TYPE_CHECKING:
@@ -136,8 +135,7 @@ class Bundle:
     def _whole(self, row: Mapping[str, Any]) -> Path:
         """Give the file of an answer, after a look at whether it is what was recorded."""
         if "error" in row:
-            kind = getattr(errors, str(row["error"]["type"]), PrometheusError)
-            raise kind(str(row["error"]["message"]))
+            raise manifests.refusal(row["error"])
         path: Path = self.directory / str(row["file"])
         try:
             content = path.read_bytes()
