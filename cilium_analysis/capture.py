@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from cilium_analysis.window import Window
 
 _MODULES = {
+    "incident": "cilium_analysis.topics.incident",
     "drop_reasons": "cilium_analysis.topics.drops",
     "node_connectivity": "cilium_analysis.topics.connectivity",
     "endpoint_growth": "cilium_analysis.topics.endpoints",

@@ -263,11 +263,11 @@ def _lines(run: Run) -> list[str]:
     from cilium_analysis.report.html import clock
 
     zone = run.summary["parameters"]["timezone"]
-    found = [
-        f"{row['rank']}. [{row['severity']}] {row['title']}"
-        f" ({clock(row['start'], zone)} to {clock(row['end'], zone)} {zone})"
-        for row in run.findings["findings"]
-    ]
+    found = []
+    for row in run.findings["findings"]:
+        span = f"({clock(row['start'], zone)} to {clock(row['end'], zone)} {zone})"
+        found.append(f"{row['rank']}. [{row['severity']}] {row['title']} {span}")
+        found += [f"   with: {each['title']}" for each in row.get("evidence", ())]
     nothing = "No findings, but the run is not whole." if run.failures else "Nothing unusual."
     return [*(found or [nothing]), f"Report: {run.directory / 'index.html'}"]
 

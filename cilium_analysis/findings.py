@@ -65,6 +65,8 @@ class Finding:
         PromQL that shows it.
     next_step
         What to look at.
+    evidence
+        Findings that tell of the same thing, if this one leads a story.
     """
 
     kind: str
@@ -81,6 +83,7 @@ class Finding:
     total: float | None = None
     share: float | None = None
     trust_reasons: tuple[str, ...] = ()
+    evidence: tuple[Finding, ...] = ()
 
     @property
     def trust(self) -> str:
@@ -105,15 +108,19 @@ class Findings(Sequence[Finding]):
         What was looked at, and what it was compared with.
     items
         In any order; kept by severity, then by how far the value is above its baseline's.
+    ranked
+        Whether the items come in order, and stay so.
     """
 
     source: str
     window: Window
     baseline: Window | None
     items: tuple[Finding, ...] = ()
+    ranked: bool = False
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "items", tuple(sorted(self.items, key=_order)))
+        if not self.ranked:
+            object.__setattr__(self, "items", tuple(sorted(self.items, key=_order)))
 
     @overload
     def __getitem__(self, index: int) -> Finding: ...
@@ -141,9 +148,10 @@ class Findings(Sequence[Finding]):
         seen: Counter[str] = Counter()
         rows = []
         for rank, finding in enumerate(self.items, start=1):
-            seen[finding.key()] += 1
-            again = f"-{seen[finding.key()]}" if seen[finding.key()] > 1 else ""
-            rows.append(_as_json(finding, identity=finding.key() + again, rank=rank))
+            row = _as_json(finding, seen) | {"rank": rank}
+            if finding.evidence:
+                row["evidence"] = [_as_json(each, seen) for each in finding.evidence]
+            rows.append(row)
         return {
             "schema": SCHEMA,
             "source": self.source,
@@ -177,9 +185,16 @@ class Findings(Sequence[Finding]):
 
 
 def merge(
-    empty: Findings, documents: Iterable[Mapping[str, Any]], *, incomplete: Sequence[str] = ()
+    empty: Findings,
+    documents: Iterable[Mapping[str, Any]],
+    *,
+    stories: Iterable[Mapping[str, Any]] = (),
+    incomplete: Sequence[str] = (),
 ) -> dict[str, Any]:
     """Make the documents of several topics into the one of a run, ranked anew.
+
+    A document that tells stories comes first, in its own order; what the others say about the
+    same things is not said twice.
 
     Parameters
     ----------
@@ -187,17 +202,28 @@ def merge(
         Source, window and baseline of the run.
     documents
         As `Findings.as_json` gives them.
+    stories
+        Those of the question about incidents, likewise.
     incomplete
         Topics that stopped with an error, so that their findings are missing; named in the
         document, because their absence is no good news.
     """
+    told = [row for document in stories for row in document["findings"]]
+    known = {_what(each) for row in told for each in (row, *row.get("evidence", ()))}
     rows = [row for document in documents for row in document["findings"]]
-    ranked = sorted(rows, key=_order_of_row)
+    others = sorted((row for row in rows if _what(row) not in known), key=_order_of_row)
     merged = empty.as_json()
-    merged["findings"] = [row | {"rank": rank} for rank, row in enumerate(ranked, start=1)]
+    ranked = enumerate([*told, *others], start=1)
+    merged["findings"] = [row | {"rank": rank} for rank, row in ranked]
     if incomplete:
         merged["incomplete"] = list(incomplete)
     return merged
+
+
+def _what(row: Mapping[str, Any]) -> tuple[str, str, str]:
+    """Tell what a stored finding is about, and when."""
+    labels = json.dumps(row["labels"], sort_keys=True)
+    return (f"{row['kind']}{labels}", row["start"], row["end"])
 
 
 def _order_of_row(row: Mapping[str, Any]) -> tuple[float, float, str]:
@@ -212,9 +238,12 @@ def _order(finding: Finding) -> tuple[float, float, str]:
     return (-finding.severity, -amount if math.isfinite(amount) else 0.0, finding.title)
 
 
-def _as_json(finding: Finding, *, identity: str, rank: int) -> dict[str, Any]:
+def _as_json(finding: Finding, seen: Counter[str]) -> dict[str, Any]:
+    """Give one finding; of several with the same key the later ones are numbered."""
+    key = finding.key()
+    seen[key] += 1
     return {
-        "id": identity,
+        "id": f"{key}-{seen[key]}" if seen[key] > 1 else key,
         "kind": finding.kind,
         "severity": str(finding.severity),
         "title": finding.title,
@@ -226,7 +255,6 @@ def _as_json(finding: Finding, *, identity: str, rank: int) -> dict[str, Any]:
         "unit": finding.unit,
         "total": _number(finding.total),
         "share": _number(finding.share),
-        "rank": rank,
         "trust": finding.trust,
         "trust_reasons": list(finding.trust_reasons),
         "query": finding.query,
@@ -241,12 +269,15 @@ def _number(value: float | None) -> float | None:
 
 def _row(rank: int, finding: Finding) -> str:
     doubts = "; ".join(finding.trust_reasons)
-    cells = (
-        str(rank),
-        str(finding.severity),
-        finding.title,
-        finding.next_step,
-        f"{finding.trust}: {doubts}" if doubts else finding.trust,
-    )
-    inner = "".join(f"<td>{html.escape(cell)}</td>" for cell in cells)
+    trust = f"{finding.trust}: {doubts}" if doubts else finding.trust
+    what = html.escape(finding.title) + _evidence(finding)
+    texts = (str(rank), str(finding.severity), None, finding.next_step, trust)
+    cells = (what if text is None else html.escape(text) for text in texts)
+    inner = "".join(f"<td>{cell}</td>" for cell in cells)
     return f'<tr class="ca-{finding.severity}">{inner}</tr>'
+
+
+def _evidence(finding: Finding) -> str:
+    """List what else tells of the same thing."""
+    items = "".join(f"<li>{html.escape(each.title)}</li>" for each in finding.evidence)
+    return f'<ul class="ca-evidence">{items}</ul>' if items else ""

@@ -152,6 +152,25 @@ def span(window: Window) -> str:
     return f"{start:%Y-%m-%d %H:%M:%S} to {last} {window.timezone}, every {step}"
 
 
+def local(table: pd.DataFrame, timezone: str) -> pd.DataFrame:
+    """Write a table's times as the reader's clock shows them; the headings name the zone.
+
+    Parameters
+    ----------
+    table
+        Its columns of times are in UTC.
+    timezone
+        IANA name.
+    """
+    times = [n for n, kind in table.dtypes.items() if isinstance(kind, pd.DatetimeTZDtype)]
+    tz = zone(timezone)
+    texts = {
+        str(n): ["" if pd.isna(t) else f"{t.astimezone(tz):%Y-%m-%d %H:%M:%S}" for t in table[n]]
+        for n in times
+    }
+    return table.assign(**texts).rename(columns={n: f"{n} ({timezone})" for n in times})
+
+
 def journal(records: Sequence[Record]) -> Table:
     """Give the answers of a source as a table: what was asked, and what it cost."""
     rows = [

@@ -27,7 +27,7 @@ def test_an_unknown_topic_is_refused() -> None:
         ParameterError, match="unknown topic 'dropreasons': did you mean drop_reasons"
     ):
         check_topics(["dropreasons"])
-    with pytest.raises(ParameterError, match="choose from drop_reasons"):
+    with pytest.raises(ParameterError, match="choose from incident, drop_reasons"):
         check_topics(["xyz"])
 
 

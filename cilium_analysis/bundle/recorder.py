@@ -28,7 +28,8 @@ if TYPE_CHECKING:
 class Recorder:
     """A source that passes on what another answers, and keeps it in a new bundle.
 
-    What several topics ask is asked once: the second one gets what was kept. Use it as a context manager: the directory appears under its name when the block ends well,
+    What several topics ask is asked once: the second one gets what was kept. Use it as a context
+    manager: the directory appears under its name when the block ends well,
     and not at all when it ends with an error.
 
     Parameters

@@ -5,6 +5,7 @@ and Ito (Color Universal Design, 2008), which stay apart for colour-blind eyes; 
 differ in lightness and are labelled, so that a print in grey can be read.
 """
 
+from cilium_analysis.plots.stories import stories
 from cilium_analysis.plots.style import PALETTE, plain, short, time_axis
 from cilium_analysis.plots.tables import comparison, heatmap, matrix
 from cilium_analysis.plots.times import OTHERS, largest, lines, outages, shade, stacked
@@ -22,5 +23,6 @@ __all__ = [
     "shade",
     "short",
     "stacked",
+    "stories",
     "time_axis",
 ]

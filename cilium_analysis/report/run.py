@@ -27,6 +27,8 @@ if TYPE_CHECKING:
     from cilium_analysis.question import Question
 
 _BUNDLE = "bundle"
+#: The question whose findings tell what those of all others amount to.
+_STORIES = "incident"
 
 
 @dataclass(frozen=True)
@@ -182,6 +184,7 @@ def _write(
     found = findings.merge(
         _frame_of_reference(question),
         [document for executed in done for document in executed.findings],
+        stories=[d for executed in done if executed.topic == _STORIES for d in executed.findings],
         incomplete=incomplete,
     )
     summary = _summary(question, done, found, Bundle(directory / _BUNDLE))

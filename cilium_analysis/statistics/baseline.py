@@ -1,4 +1,4 @@
-"""When counts rise above what a baseline makes one expect. Pure."""
+"""What a baseline makes one expect, and when counts rise above it. Pure."""
 
 from __future__ import annotations
 
@@ -164,3 +164,160 @@ def join(stretches: list[tuple[int, int]], *, bridge: int = 0) -> list[tuple[int
         else:
             joined.append((first, last))
     return joined
+
+
+#: Steps over which a level is taken: single steps are noise.
+WIDTH = 5
+#: A level is said to be expected if the baseline was between these quantiles of its own.
+QUANTILES = (0.01, 0.99)
+#: Nothing is known to better than this share of its level.
+RELATIVE = 0.05
+#: Without any spread in the baseline, this share of the largest value is one.
+WITHOUT_SPREAD = 0.2
+#: Series that are looked at together, so that memory stays small.
+_CHUNK = 4096
+
+
+@dataclass(frozen=True)
+class Expectation:
+    """What a baseline makes one expect of series, and how far they are from it.
+
+    Parameters
+    ----------
+    level
+        Expected value of each series; 0 for counts that the baseline does not have.
+    half
+        Half of the span in which it usually is; above 0.
+    """
+
+    level: Floats
+    half: Floats
+
+    def scores(self, values: Floats) -> Floats:
+        """Give by how many half spans each value is above (or below) what is expected.
+
+        Parameters
+        ----------
+        values
+            Shape (T, S), means over `WIDTH` steps (`smoothed`).
+
+        Returns
+        -------
+        numpy.ndarray
+            Shape (T, S), without unit: packets, seconds and ratios can be compared.
+        """
+        result: Floats = (values - self.level) / self.half
+        return result
+
+
+def expect(baseline: Floats, window: Floats, *, counts: bool) -> Expectation:
+    """Learn from a baseline what to expect, robustly: single outliers and bursts do not matter.
+
+    Parameters
+    ----------
+    baseline, window
+        Shape (T, S), the same series in both; NaN where nothing is known.
+    counts
+        Whether they are counts per step, which scatter at least as Poisson counts do, and are 0
+        where a series is not there at all.
+
+    Returns
+    -------
+    Expectation
+        Arrays of shape (S,).
+    """
+    usual, now = (smoothed(_filled(each, counts)) for each in (baseline, window))
+    low, level, high = _quantiles(usual)
+    # The median of a sparse counter is 0, and its mean says more.
+    mean = _mean(np.clip(usual, low, high)) if len(usual) else level
+    level = np.where((level == 0.0) & (mean > 0.0), mean, level)
+    most = np.fmax(_largest(now), _largest(usual))
+    half = np.fmax((high - low) / 2.0, RELATIVE * np.abs(level))
+    if counts:
+        half = np.fmax(half, 3.0 * np.sqrt(np.fmax(level * WIDTH, 1.0)) / WIDTH)
+    half = np.where(half > 0.0, half, WITHOUT_SPREAD * most)
+    return Expectation(level, np.where(half > 0.0, half, 1.0))
+
+
+def smoothed(values: Floats, *, width: int = WIDTH) -> Floats:
+    """Give the mean of each run of steps, NaN where most of it is unknown.
+
+    Parameters
+    ----------
+    values
+        Shape (T, S).
+    width
+        Steps of a run.
+
+    Returns
+    -------
+    numpy.ndarray
+        Shape (T, S); row t is about the steps up to and including t.
+    """
+    known = ~np.isnan(values)
+    zero = np.zeros((1, values.shape[1]))
+    sums = np.concatenate([zero, np.cumsum(np.where(known, values, 0.0), axis=0)])
+    have = np.concatenate([zero, np.cumsum(known, axis=0)])
+    first = np.maximum(np.arange(1, len(values) + 1) - width, 0)
+    last = np.arange(1, len(values) + 1)
+    number = have[last] - have[first]
+    enough = number > width / 2.0
+    result: Floats = np.where(enough, (sums[last] - sums[first]) / np.maximum(number, 1.0), np.nan)
+    return result
+
+
+def extremes(baseline: Floats, window: Floats, *, counts: bool) -> tuple[Floats, NDArray[np.int64]]:
+    """Give the largest deviation of each series from its baseline, and when it was.
+
+    Parameters
+    ----------
+    baseline, window, counts
+        As for `expect`; any number of series.
+
+    Returns
+    -------
+    tuple
+        Scores (S,), with their sign; positions of the extremes in the window (S,).
+    """
+    scores = np.zeros(window.shape[1])
+    places = np.zeros(window.shape[1], dtype=np.int64)
+    for first in range(0, window.shape[1] if len(window) else 0, _CHUNK):
+        part = slice(first, first + _CHUNK)
+        found = expect(baseline[:, part], window[:, part], counts=counts)
+        values = smoothed(_filled(window[:, part], counts))
+        every = np.nan_to_num(found.scores(values))
+        places[part] = np.argmax(np.abs(every), axis=0)
+        scores[part] = np.take_along_axis(every, places[part][None, :], axis=0)[0]
+    return scores, places
+
+
+def _filled(values: Floats, counts: bool) -> Floats:
+    """Take a counter that is not there for one that counts nothing."""
+    filled: Floats = np.nan_to_num(values) if counts else values
+    return filled
+
+
+def _quantiles(values: Floats) -> tuple[Floats, Floats, Floats]:
+    """Give low, median and high per column; 0 for a column of which nothing is known."""
+    if not len(values):
+        nothing = np.zeros(values.shape[1])
+        return nothing, nothing, nothing
+    ordered = np.sort(values, axis=0)  # NaN last
+    number = (~np.isnan(values)).sum(axis=0)
+    found = []
+    for share in (QUANTILES[0], 0.5, QUANTILES[1]):
+        place = np.round(share * np.maximum(number - 1, 0)).astype(np.int64)
+        found.append(np.nan_to_num(np.take_along_axis(ordered, place[None, :], axis=0)[0]))
+    return found[0], found[1], found[2]
+
+
+def _mean(values: Floats) -> Floats:
+    known = ~np.isnan(values)
+    result: Floats = np.where(known, values, 0.0).sum(axis=0) / np.maximum(known.sum(axis=0), 1)
+    return result
+
+
+def _largest(values: Floats) -> Floats:
+    filled = np.where(np.isnan(values), 0.0, np.abs(values))
+    result: Floats = filled.max(axis=0, initial=0.0)
+    return result

@@ -1,0 +1,88 @@
+"""What happened: all findings as stories, ranked, each with what speaks against its numbers."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from cilium_analysis.findings import Finding, Findings, Severity
+from cilium_analysis.topics.incident import policy, trust
+from cilium_analysis.topics.incident.data import TOPICS
+from cilium_analysis.topics.incident.stories import ONSET, Story, stories
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from cilium_analysis.topics.incident.data import Incident
+
+#: A policy that changed so long before an onset is shown beside it.
+POLICY_BEFORE = 5 * ONSET / 2
+_DENIALS = ("drop_spike", "http_denied", "dns_failures")
+
+
+def findings(data: Incident) -> Findings:
+    """Tell what happened, most likely the root or most worth acting on first.
+
+    Parameters
+    ----------
+    data
+        As from `load`.
+
+    Returns
+    -------
+    Findings
+        One per story: its lead, with the other findings of the story as ``evidence``. Empty when
+        nothing is unusual.
+    """
+    told = [_with_policies(data, story) for story in stories(every(data), step=data.window.step)]
+    ranked = sorted(told, key=_rank)
+    return Findings(
+        data.source, data.window, data.baseline, tuple(s.told() for s in ranked), ranked=True
+    )
+
+
+def every(data: Incident) -> list[Finding]:
+    """Give the findings of all questions, with all that is known against them."""
+    found = [f for name, loaded in data.topics.items() for f in TOPICS[name].findings(loaded)]
+    return [_doubted(data, finding) for finding in _once(found)]
+
+
+def _once(found: Sequence[Finding]) -> Iterator[Finding]:
+    """Leave out what two questions both say: the same thing about the same time."""
+    seen = set()
+    for finding in found:
+        key = (finding.key(), finding.start, finding.end)
+        if key not in seen:
+            seen.add(key)
+            yield finding
+
+
+def _doubted(data: Incident, finding: Finding) -> Finding:
+    reasons = dict.fromkeys((*finding.trust_reasons, *trust.doubts(data, finding)))
+    return replace(finding, trust_reasons=tuple(reasons))
+
+
+def _with_policies(data: Incident, story: Story) -> Story:
+    """Show the policies that changed shortly before denials beside them."""
+    if not any(_denied(finding) for finding in story.members):
+        return story
+    onset = min(finding.start for finding in story.members if _denied(finding))
+    near = [
+        policy.as_finding(change)
+        for change in policy.changes(data)
+        if onset - POLICY_BEFORE <= change.end and change.start <= onset + ONSET
+    ]
+    evidence = sorted((*story.evidence, *near), key=lambda each: each.start)
+    return replace(story, evidence=tuple(evidence))
+
+
+def _denied(finding: Finding) -> bool:
+    if finding.kind == "drop_spike":
+        return finding.labels.get("reason", "").startswith("Policy denied")
+    return finding.kind in _DENIALS and finding.severity > Severity.INFO
+
+
+def _rank(story: Story) -> tuple[float, bool]:
+    """Put what follows a change of policies before what is as severe, but follows nothing."""
+    changed = any(finding.kind == "policy_change" for finding in story.evidence)
+    return (-story.severity, not changed)

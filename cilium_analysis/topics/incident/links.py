@@ -1,0 +1,139 @@
+"""What tends to show as what: which kinds of findings one root change brings about. Data only.
+
+Nothing here proves a cause. The order is how Cilium's parts depend on each other
+(docs.cilium.io, "Component Overview" and "Troubleshooting"): agents before their datapath, the
+datapath before connections, connections and names before requests.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+#: Kinds from the root of things to their surface; a story is told from its deepest kind on.
+DEPTH: Mapping[str, int] = {
+    kind: depth
+    for depth, kinds in enumerate(
+        (
+            ("policy_change", "kubernetes_event"),
+            ("agent_restart", "endpoint_growth"),
+            ("node_unreachable", "map_pressure", "endpoint_limit"),
+            ("dns_failures",),
+            ("drop_spike", "http_denied"),
+            ("operator_errors", "agent_errors", "regeneration_failures"),
+            ("http_errors", "endpoint_not_ready", "node_latency"),
+            ("http_latency", "tcp_failures"),
+            ("scrape_gap", "missing_metrics", "counter_artefact"),
+            ("traffic_shift",),
+        )
+    )
+    for kind in kinds
+}
+
+_CONNECTIONS = ("http_errors", "http_latency", "tcp_failures", "traffic_shift")
+
+
+@dataclass(frozen=True)
+class Link:
+    """Where one kind of finding may show as others.
+
+    Parameters
+    ----------
+    shown_as
+        Kinds that often follow.
+    reasons
+        Drop reasons for which that holds, as they begin; any if there are none.
+    """
+
+    shown_as: tuple[str, ...]
+    reasons: tuple[str, ...] = ()
+
+
+LINKS: Mapping[str, tuple[Link, ...]] = {
+    "policy_change": (
+        Link(("drop_spike",), ("Policy denied",)),
+        Link(("http_denied", "dns_failures", "regeneration_failures", "endpoint_not_ready")),
+    ),
+    "agent_restart": (
+        Link(
+            (
+                "scrape_gap",
+                "drop_spike",
+                "node_unreachable",
+                "endpoint_not_ready",
+                "regeneration_failures",
+                "agent_errors",
+                "dns_failures",
+                "counter_artefact",
+                "node_latency",
+                *_CONNECTIONS,
+            )
+        ),
+    ),
+    "node_unreachable": (
+        Link(
+            (
+                "scrape_gap",
+                "drop_spike",
+                "node_latency",
+                "dns_failures",
+                "endpoint_not_ready",
+                "agent_errors",
+                "operator_errors",
+                *_CONNECTIONS,
+            )
+        ),
+    ),
+    "map_pressure": (
+        Link(
+            (
+                "drop_spike",
+                "agent_errors",
+                "dns_failures",
+                "endpoint_not_ready",
+                "regeneration_failures",
+                *_CONNECTIONS,
+            )
+        ),
+    ),
+    "endpoint_growth": (Link(("endpoint_limit", "map_pressure", "endpoint_not_ready")),),
+    "endpoint_limit": (
+        Link(("endpoint_not_ready", "operator_errors", "agent_errors", "regeneration_failures")),
+    ),
+    "dns_failures": (Link(_CONNECTIONS),),
+    "drop_spike": (
+        Link(("dns_failures", "http_denied", "node_unreachable", "node_latency", *_CONNECTIONS)),
+    ),
+    "http_denied": (Link(("http_errors", "drop_spike", "tcp_failures", "traffic_shift")),),
+    "operator_errors": (Link(("endpoint_limit", "endpoint_not_ready")),),
+    "agent_errors": (Link(("regeneration_failures", "endpoint_not_ready")),),
+    "regeneration_failures": (Link(("endpoint_not_ready", "agent_errors")),),
+    "node_latency": (Link(("http_latency", "tcp_failures")),),
+    "http_errors": (Link(("http_latency", "tcp_failures", "traffic_shift")),),
+    "http_latency": (Link(("http_errors", "tcp_failures", "traffic_shift")),),
+    "tcp_failures": (Link(("http_errors", "http_latency", "traffic_shift")),),
+    "traffic_shift": (Link(("http_latency", "map_pressure")),),
+    "missing_metrics": (Link(("missing_metrics", "scrape_gap")),),
+    "scrape_gap": (Link(("scrape_gap", "missing_metrics")),),
+}
+
+
+def may_show_as(kind: str, reason: str, other: str, other_reason: str) -> bool:
+    """Tell whether findings of one kind tend to show as another.
+
+    Parameters
+    ----------
+    kind, other
+        Of the two findings.
+    reason, other_reason
+        Their drop reasons, "" if they have none.
+    """
+    for link in LINKS.get(kind, ()):
+        reasons = link.reasons
+        said = other_reason or reason
+        if other in link.shown_as and (not reasons or said.startswith(reasons)):
+            return True
+    return False

@@ -1,0 +1,178 @@
+"""What else changed: every quantity that any question asks for, far from its baseline."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+
+from cilium_analysis import frames
+from cilium_analysis.statistics.baseline import expect, extremes, smoothed
+from cilium_analysis.topics.health.catalogue import QUERIES as HEALTH
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping, Sequence
+
+    from cilium_analysis.frames import How
+    from cilium_analysis.topics.dns import Dns
+    from cilium_analysis.topics.drops import Drops
+    from cilium_analysis.topics.endpoints import Endpoints
+    from cilium_analysis.topics.flows import Flows
+    from cilium_analysis.topics.health import Health
+    from cilium_analysis.topics.http import Http
+    from cilium_analysis.topics.incident.data import Incident
+
+#: So many half spans from its baseline is far.
+FAR = 3.0
+COLUMNS = ("what", "where", "unit", "usual", "extreme", "score", "since", "until")
+
+
+@dataclass(frozen=True)
+class Stream:
+    """Series of one quantity, in the window and in the baseline.
+
+    Parameters
+    ----------
+    what, unit
+        In words.
+    now, usual
+        Label frames, with the same step.
+    counts
+        Whether they are counts per step; they are shown per second.
+    """
+
+    what: str
+    unit: str
+    now: pd.DataFrame
+    usual: pd.DataFrame
+    counts: bool
+
+
+def movers(data: Incident, *, most: int = 20) -> pd.DataFrame:
+    """List the quantities that were farthest from their baseline, whatever they are.
+
+    Parameters
+    ----------
+    data
+        As from `load`.
+    most
+        Number of rows.
+
+    Returns
+    -------
+    pandas.DataFrame
+        ``what``, ``where`` (labels), ``unit``, ``usual`` and ``extreme`` level [unit], ``score``
+        (how many half spans of its baseline it was away, at the most; signed; comparable between
+        units), ``since`` and ``until`` it was far away around that (UTC); the farthest first.
+    """
+    rows = [row for stream in streams(data) for row in _far(stream, data)]
+    table = pd.DataFrame(rows, columns=list(COLUMNS))
+    order = table["score"].abs().sort_values(ascending=False, kind="stable").index
+    return table.loc[order[:most]].reset_index(drop=True)
+
+
+def streams(data: Incident) -> Iterator[Stream]:
+    """Give everything that was loaded, grouped so that it can be read."""
+    readers: Mapping[str, Callable[[Any], Iterator[Stream]]] = {
+        "drop_reasons": _drops,
+        "http_status": _http,
+        "dns": _dns,
+        "flows": _flows,
+        "endpoint_growth": _endpoints,
+        "agent_health": _health,
+    }
+    for name, loaded in data.topics.items():
+        if name in readers:
+            yield from readers[name](loaded)
+
+
+def _grouped(
+    what: str, unit: str, now: pd.DataFrame, usual: pd.DataFrame, by: Sequence[str]
+) -> Stream:
+    return Stream(what, unit, frames.group(now, by), frames.group(usual, by), counts=True)
+
+
+def _drops(data: Drops) -> Iterator[Stream]:
+    yield _grouped("Drops", "packets/s", data.counts, data.usual, ["reason", "direction"])
+    yield _grouped("Drops of a node", "packets/s", data.counts, data.usual, ["node"])
+
+
+def _http(data: Http) -> Iterator[Stream]:
+    by = ["destination", "status"]
+    yield _grouped("HTTP responses", "requests/s", data.counts, data.usual, by)
+
+
+def _dns(data: Dns) -> Iterator[Stream]:
+    yield _grouped("DNS responses", "responses/s", data.counts, data.usual, ["rcode"])
+    yield _grouped("DNS queries", "queries/s", data.asked, data.usual_asked, ["source"])
+
+
+def _flows(data: Flows) -> Iterator[Stream]:
+    now, usual = data.now, data.usual
+    yield _grouped("Flows", "flows/s", now.flows, usual.flows, ["protocol", "verdict"])
+    yield _grouped("TCP flags", "flows/s", now.flags, usual.flags, ["flag"])
+    yield _grouped("ICMP messages", "flows/s", now.icmp, usual.icmp, ["type"])
+
+
+def _endpoints(data: Endpoints) -> Iterator[Stream]:
+    now, usual = data.now, data.usual
+    by = ["endpoint_state"]
+    states = [frames.group(span.states, by) for span in (now, usual)]
+    yield Stream("Endpoints in a state", "endpoints", states[0], states[1], counts=False)
+    known = [frames.group(span.identities, ["type"], how="max") for span in (now, usual)]
+    yield Stream("Identities", "identities", known[0], known[1], counts=False)
+    fill = [frames.group(span.pressure, ["map_name"], how="max") for span in (now, usual)]
+    yield Stream("Fill of the fullest BPF map", "ratio", fill[0], fill[1], counts=False)
+
+
+def _health(data: Health) -> Iterator[Stream]:
+    for name, metric in HEALTH.items():
+        counts = metric.kind != "gauge"
+        if metric.unit == "s since 1970" or name == "up":
+            continue
+        how: How = "sum" if counts else "max"
+        now, usual = (span.whole(name, metric.labels, how=how) for span in (data.now, data.usual))
+        unit = f"{metric.unit}/s" if counts else metric.unit
+        yield Stream(metric.about[:1].upper() + metric.about[1:], unit, now, usual, counts)
+
+
+def _far(stream: Stream, data: Incident) -> Iterator[tuple[object, ...]]:
+    """Give the rows of the series that were far from their baseline."""
+    now = stream.now
+    if not now.shape[1] or not len(now) or not len(stream.usual):
+        return
+    usual = stream.usual.reindex(columns=now.columns).to_numpy(dtype="float64")
+    values = now.to_numpy(dtype="float64")
+    scores, places = extremes(usual, values, counts=stream.counts)
+    scale = data.window.step.total_seconds() if stream.counts else 1.0
+    for which in np.flatnonzero(np.abs(scores) >= FAR):
+        column = [which]
+        found = expect(usual[:, column], values[:, column], counts=stream.counts)
+        smooth = smoothed(np.nan_to_num(values[:, column]) if stream.counts else values[:, column])
+        first, last = _around(found.scores(smooth)[:, 0], int(places[which]))
+        yield (
+            stream.what,
+            _where(now, int(which)),
+            stream.unit,
+            float(found.level[0]) / scale,
+            float(smooth[places[which], 0]) / scale,
+            float(scores[which]),
+            now.index[first],
+            now.index[last],
+        )
+
+
+def _around(scores: np.ndarray, place: int) -> tuple[int, int]:
+    """Give the first and last step around an extreme that were far on the same side."""
+    far = np.nan_to_num(scores * np.sign(scores[place])) >= FAR
+    before, after = np.flatnonzero(~far[:place]), np.flatnonzero(~far[place:])
+    first = int(before[-1]) + 1 if len(before) else 0
+    last = place + int(after[0]) - 1 if len(after) else len(far) - 1
+    return first, last
+
+
+def _where(frame: pd.DataFrame, which: int) -> str:
+    names = zip(frame.columns.names, frame.columns[which], strict=True)
+    return ", ".join(f"{name} {text}" for name, text in names if text)

@@ -1,0 +1,117 @@
+"""How far to trust findings: what one question knows that speaks against another's numbers."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import TYPE_CHECKING
+
+from cilium_analysis.frames import totals
+from cilium_analysis.topics.reasons import from_hubble
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    import pandas as pd
+
+    from cilium_analysis.findings import Finding
+    from cilium_analysis.topics.drops import Drops
+    from cilium_analysis.topics.incident.data import Incident
+
+#: Fewer events than this are few enough to be chance.
+FEW = 20.0
+#: Hubble, where it sees all drops, counts each about twice; below this share it misses most.
+SEES = 0.25
+#: Findings of these kinds are about the monitoring, and not doubtful because of it.
+_ABOUT_MONITORING = frozenset({"scrape_gap", "missing_metrics", "counter_artefact"})
+
+
+def doubts(data: Incident, finding: Finding) -> Iterator[str]:
+    """Give what speaks against a finding beside what its own question says.
+
+    Parameters
+    ----------
+    data
+        As from `load`.
+    finding
+        Of any question.
+    """
+    if finding.kind in _ABOUT_MONITORING:
+        return
+    if finding.start <= data.window.start + data.window.step:
+        yield "it had begun when the window begins: ask for an earlier start to see its onset"
+    newest = newest_sample(data)
+    if newest is not None and newest < finding.end - 2 * data.window.step:
+        yield f"the newest sample is of {newest:%H:%M:%S}Z, before its end"
+    if finding.total is not None and finding.total < FEW:
+        yield f"only {finding.total:.0f} events"
+    if finding.kind == "drop_spike":
+        yield from _disagreement(data, finding)
+
+
+def newest_sample(data: Incident) -> pd.Timestamp | None:
+    """Give the time of the last step in which any agent was scraped; None if none ever was."""
+    seen = data.started.dropna(how="all")
+    return seen.index[-1] if len(seen) else None
+
+
+def _disagreement(data: Incident, finding: Finding) -> Iterator[str]:
+    """Compare the datapath's count of a reason with Hubble's events."""
+    drops = data.topics.get("drop_reasons")
+    if drops is None or not drops.hubble.shape[1] or finding.total is None:
+        return
+    events = _hubble(drops, finding.start, finding.end)
+    seen = float(events.get(finding.labels.get("reason", ""), 0.0))
+    if seen < SEES * finding.total:
+        yield (
+            f"Hubble shows {seen:,.0f} events of this reason for {finding.total:,.0f} packets:"
+            " whose packets they are is a sample"
+        )
+
+
+def _hubble(drops: Drops, start: object, end: object) -> pd.Series:
+    """Count Hubble's drop events by the datapath's name for their reason."""
+    inside = drops.hubble.loc[(drops.hubble.index > start) & (drops.hubble.index <= end)]
+    sums = totals(inside, ["reason"])
+    sums.index = [from_hubble(str(reason)) for reason in sums.index]
+    return sums.groupby(level=0).sum()
+
+
+def notes(data: Incident) -> list[str]:
+    """Say in words what limits the whole analysis, each thing once.
+
+    Parameters
+    ----------
+    data
+        As from `load`.
+    """
+    said = [f"Not in this bundle, so nothing is said about it: {name}." for name in data.missing]
+    newest = newest_sample(data)
+    if newest is None:
+        said.append("No agent was scraped in this window: little of this can be trusted.")
+    elif newest < data.window.end - max(2 * data.window.step, timedelta(minutes=1)):
+        said.append(
+            f"The newest sample is of {newest:%Y-%m-%d %H:%M:%S}Z: the window ends later, and"
+            " what happened since is not seen."
+        )
+    said += list(_vanished(data))
+    if data.objects is None:
+        said.append(
+            "Kubernetes was not asked: events, rollouts and names of policies are missing from"
+            " the timeline."
+        )
+    return said
+
+
+def _vanished(data: Incident) -> Iterator[str]:
+    """Name reasons that Hubble shows, but the datapath's counter does not."""
+    drops = data.topics.get("drop_reasons")
+    if drops is None or not drops.hubble.shape[1]:
+        return
+    events = _hubble(drops, data.window.start, data.window.end)
+    counted = totals(drops.counts, ["reason"])
+    for reason, seen in events.items():
+        if seen >= 2 * FEW and not counted.get(reason, 0.0) and reason in counted.index:
+            yield (
+                f"Hubble shows {seen:,.0f} drops “{reason}” that cilium_drop_count_total does not:"
+                " their amount is not known."
+            )

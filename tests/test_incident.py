@@ -1,0 +1,208 @@
+"""What happened: stories, timeline, trust, on the simulated cluster and on made findings."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from itertools import permutations
+from typing import Any
+
+import pandas as pd
+import pytest
+
+from cilium_analysis import connect
+from cilium_analysis.findings import Finding, Findings, Severity, merge
+from cilium_analysis.topics import incident
+from cilium_analysis.topics.incident.links import DEPTH, LINKS
+from cilium_analysis.topics.incident.stories import stories
+from cilium_analysis.window import Window
+from tests.servers.served import ClusterServer
+
+START = datetime(2026, 3, 21, 8, tzinfo=UTC)
+STEP = timedelta(seconds=30)
+WINDOW = Window(START, START + timedelta(hours=2), STEP)
+
+
+def finding(
+    kind: str,
+    begin: float = 60,
+    end: float = 90,
+    *,
+    severity: Severity = Severity.CRITICAL,
+    title: str = "",
+    **labels: str,
+) -> Finding:
+    """A finding from one minute of the window to another."""
+    return Finding(
+        kind=kind,
+        severity=severity,
+        title=title or f"{kind} {labels}",
+        start=START + timedelta(minutes=begin),
+        end=START + timedelta(minutes=end),
+        labels=labels,
+        value=1.0,
+        baseline_value=0.0,
+        unit="1",
+        query="up",
+        next_step="look",
+    )
+
+
+def told(*found: Finding) -> list[tuple[str, set[str]]]:
+    return [(s.lead.kind, {e.kind for e in s.evidence}) for s in stories(found, step=STEP)]
+
+
+def test_one_root_change_is_one_story_told_from_its_root() -> None:
+    cut = finding("node_unreachable", node="worker-1")
+    lost = finding("drop_spike", 60.5, reason="Policy denied", node="worker-1")
+    slow = finding("tcp_failures", 61)
+    failed = finding("http_errors", 61, destination="default/web")
+    expected = [("node_unreachable", {"drop_spike", "tcp_failures", "http_errors"})]
+    for order in permutations([cut, lost, slow, failed]):
+        assert told(*order) == expected
+
+
+def test_what_happens_elsewhere_or_at_another_time_is_another_story() -> None:
+    here = finding("node_unreachable", node="worker-1")
+    there = finding("drop_spike", node="worker-2", reason="Policy denied")
+    later = finding("drop_spike", 110, 115, node="worker-1", reason="Policy denied")
+    assert len(told(here, there)) == 2
+    assert len(told(here, later)) == 2
+
+
+def test_what_began_clearly_earlier_does_not_follow() -> None:
+    cut = finding("node_unreachable", 80, node="worker-1")
+    lost = finding("drop_spike", 60, node="worker-1", reason="Invalid identity")
+    assert told(cut, lost)[0] == ("drop_spike", {"node_unreachable"})
+
+
+@pytest.mark.parametrize("shift", [-60, -30, 30, 60])
+def test_an_onset_that_is_off_by_a_minute_changes_nothing(shift: int) -> None:
+    cut = finding("node_unreachable", 60 + shift / 60, node="worker-1")
+    lost = finding("drop_spike", 60, node="worker-1", reason="Policy denied")
+    assert told(cut, lost) == [("node_unreachable", {"drop_spike"})]
+
+
+def test_a_mere_note_leads_no_warning_but_is_part_of_its_story() -> None:
+    note = finding("agent_restart", 59, 60, node="worker-1", severity=Severity.INFO)
+    lost = finding("drop_spike", node="worker-1", reason="Policy denied")
+    (story,) = stories([note, lost], step=STEP)
+    assert story.lead is lost
+    assert story.told().evidence == (note,)
+    assert story.told().severity == Severity.CRITICAL
+
+
+def test_every_kind_has_its_place() -> None:
+    assert {kind for links in LINKS.values() for link in links for kind in link.shown_as} <= set(
+        DEPTH
+    )
+    assert set(LINKS) <= set(DEPTH)
+
+
+def test_a_run_says_nothing_twice() -> None:
+    first, second = finding("drop_spike", reason="A"), finding("http_errors")
+    alone = finding("map_pressure", 5, 6, map_name="ct4_global")
+    empty = Findings("s", WINDOW, None)
+    lead = replace(first, evidence=(second,))
+    document = Findings("s", WINDOW, None, (lead,), ranked=True).as_json()
+    single = [Findings("s", WINDOW, None, (each,)).as_json() for each in (first, second, alone)]
+    merged = merge(empty, [document, *single], stories=[document])
+    assert [row["kind"] for row in merged["findings"]] == ["drop_spike", "map_pressure"]
+    assert [row["rank"] for row in merged["findings"]] == [1, 2]
+    assert [row["kind"] for row in merged["findings"][0]["evidence"]] == ["http_errors"]
+    assert len(merge(empty, single)["findings"]) == 3
+
+
+def test_evidence_is_escaped() -> None:
+    evil = finding("http_errors", title="<script>alert(1)</script>")
+    lead = replace(finding("drop_spike", reason="A"), evidence=(evil,))
+    page = Findings("s", WINDOW, None, (lead,)).to_html()
+    assert "<script>" not in page
+    assert "&lt;script&gt;" in page
+
+
+# On the sample
+
+
+@pytest.fixture(scope="module")
+def sample() -> incident.Incident:
+    bundle: Any = connect("sample")
+    return incident.load(bundle, bundle.window, bundle.baseline)
+
+
+def test_the_sample_tells_its_story(sample: incident.Incident) -> None:
+    found = incident.findings(sample)
+    lead = found[0]
+    assert (lead.kind, lead.labels["reason"]) == ("drop_spike", "Policy denied")
+    assert {each.kind for each in lead.evidence} == {"http_denied", "policy_change"}
+    (change,) = [each for each in lead.evidence if each.kind == "policy_change"]
+    applied = datetime(2026, 3, 21, 9, 0, 12, tzinfo=UTC)
+    assert change.start <= applied <= change.end
+    assert {each.kind for each in found} == {"drop_spike", "agent_restart"}
+
+
+def test_the_timeline_is_in_order_and_whole(sample: incident.Incident) -> None:
+    found = incident.findings(sample)
+    table = incident.timeline(sample, found)
+    assert table["time"].is_monotonic_increasing
+    assert len(table[table["story"] == 1]) == 1 + len(found[0].evidence)
+    taken_back = datetime(2026, 3, 21, 9, 41, 30, tzinfo=UTC)
+    (row,) = table[table["kind"] == "policies"].to_dict("records")
+    assert row["time"] <= taken_back <= row["end"]
+    assert row["story"] == 0
+
+
+def test_what_changed_most_is_what_happened(sample: incident.Incident) -> None:
+    table = incident.movers(sample)
+    first = table.iloc[0]
+    assert "Policy denied" in first["where"]
+    truth = datetime(2026, 3, 21, 9, 0, 13, tzinfo=UTC)
+    assert abs(first["since"] - truth) <= 2 * sample.window.step
+    assert table["score"].abs().is_monotonic_decreasing
+
+
+def test_findings_are_the_same_again(sample: incident.Incident) -> None:
+    once, again = incident.findings(sample), incident.findings(sample)
+    assert once.as_json() == again.as_json()
+
+
+def test_an_incident_at_the_edge_of_the_window_is_doubted() -> None:
+    bundle: Any = connect("sample")
+    begin = datetime(2026, 3, 21, 9, 10, tzinfo=UTC)
+    inside = Window(begin, bundle.window.end, bundle.window.step)
+    data = incident.load(bundle, inside, bundle.baseline)
+    lead = incident.findings(data)[0]
+    assert lead.kind == "drop_spike"
+    assert any("had begun" in reason for reason in lead.trust_reasons)
+
+
+# On real servers
+
+
+@pytest.mark.parametrize("kind", ["prometheus-3", "victoria"])
+def test_a_policy_change_is_shown_beside_what_it_denies(
+    kind: str, cluster_server: Callable[..., ClusterServer]
+) -> None:
+    served = cluster_server("sample", kind)
+    window = Window.parse("2026-03-21T08:00Z", "2026-03-21T10:00Z", step="30s")
+    data = incident.load(connect(served.url), window, window.baseline())
+    lead = incident.findings(data)[0]
+    assert (lead.kind, lead.labels["reason"]) == ("drop_spike", "Policy denied")
+    assert "policy_change" in {each.kind for each in lead.evidence}
+    true = served.truth.dropped(lead.start, lead.end, ("reason", "direction"))
+    assert lead.total == pytest.approx(true["Policy denied", "INGRESS"], rel=0.01)
+
+
+def test_a_server_without_anything_is_said_to_be_without(
+    cluster_server: Callable[..., ClusterServer],
+) -> None:
+    served = cluster_server("sample", "prometheus-3")
+    window = Window.parse("2020-03-21T08:00Z", "2020-03-21T09:00Z", step="30s")
+    data = incident.load(connect(served.url), window, window.baseline())
+    found = incident.findings(data)
+    assert {each.kind for each in found} == {"missing_metrics"}
+    assert len(found) == 1
+    assert any("No agent was scraped" in note for note in incident.notes(data))
+    assert isinstance(incident.timeline(data, found), pd.DataFrame)
+    assert incident.movers(data).empty
