@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from tests.cluster import counting
-from tests.cluster.traffic import Drops, Requests, intensity, pattern
+from tests.cluster.traffic import Drops, Requests, intensity, pattern, swell
 from tests.cluster.vitals import Vitals
 
 if TYPE_CHECKING:
@@ -20,6 +20,9 @@ if TYPE_CHECKING:
 PIN_READ_SINCE = (1, 15, 0)  # pkg/maps/metricsmap/metricsmap.go
 FORWARD_SUMMED_SINCE = (1, 15, 4)
 MAPS = ("ct4_global", "lb4_services_v2", "ipcache", "cilium_policy_*")
+NAT_MAP = "snat_v4_external"
+#: since when the pressure of a map is shown, where that is not always (pkg/bpf/map_linux.go)
+SHOWN_SINCE = {"ct4_global": (1, 16, 0), NAT_MAP: (1, 15, 0)}
 POOL = 254  # addresses of a /24, the default size of a node's pool in cluster-pool mode
 RESTORED_WITHIN = 45  # seconds in which a restarted agent brings its endpoints back
 FILLED_WITHIN = 600  # seconds in which a new or rebooted node gets its pods
@@ -47,11 +50,13 @@ class Agent:
         self.not_ready = self._not_ready()
         up = node.up(scenario.seconds)
         rate = rng.uniform(300, 1500)
+        factor = swell(scenario, node.name)
         self.forward = {
-            way: rng.poisson(rate * share * pattern(scenario, rng)) * up
+            way: rng.poisson(rate * share * pattern(scenario, rng) * factor) * up
             for way, share in (("INGRESS", 1.0), ("EGRESS", 0.8))
         }
         self.pressure = {name: rng.uniform(0.02, 0.4) for name in MAPS}
+        self.pressure[NAT_MAP] = self.pressure["ct4_global"] / 2
         self.warnings = rng.poisson(0.002, scenario.seconds)
         self.errors = self._rates("agent_errors", "endpoint", rng)
         self.regenerations = {
@@ -284,6 +289,8 @@ class Agent:
 
     def _pressures(self) -> Iterator[tuple[str, np.ndarray]]:
         for name, base in self.pressure.items():
+            if self.scenario.version < SHOWN_SINCE.get(name, (0, 0, 0)):
+                continue
             curve = np.full(self.scenario.seconds, base)
             for event in self._mine("map_pressure"):
                 if event.name == name:

@@ -10,7 +10,7 @@ import numpy as np
 
 from tests.cluster import counting
 from tests.cluster.reasons import HUBBLE
-from tests.cluster.traffic import intensity
+from tests.cluster.traffic import intensity, swell
 from tests.cluster.workloads import FOREVER, Pod, Pods
 
 if TYPE_CHECKING:
@@ -159,7 +159,7 @@ class Hubble:
         way = drop.direction.lower()
         peers = (drop.source, drop.destination, way)
         prior = drop.prior * self.age // max(-self.node.joined, 1)
-        denied = drop.reason == "Policy denied"
+        denied = drop.reason in ("Policy denied", "Policy denied by denylist")
         single = rng.binomial(drop.arrivals, SEEN)
         verdicts = rng.binomial(single, TWICE) if denied else 0 * single
         own = {"reason": HUBBLE[drop.reason], "protocol": drop.protocol}
@@ -252,7 +252,7 @@ class Hubble:
         """Count the flags of forwarded packets: normally each SYN gets its SYN-ACK and FINs."""
         seconds = self.scenario.seconds
         up = self.node.up(seconds)
-        opened = rng.poisson(rng.uniform(4, 10), seconds) * up
+        opened = rng.poisson(rng.uniform(4, 10) * swell(self.scenario, self.node.name)) * up
         answered = rng.binomial(opened, 0.998)
         resets = rng.binomial(opened, 0.01)
         flags = {"SYN": opened, "SYN-ACK": answered, "FIN": 2 * (answered - resets), "RST": resets}
@@ -293,14 +293,14 @@ class Hubble:
 
     def _forwarded(self, rng: np.random.Generator) -> None:
         up = self.node.up(self.scenario.seconds)
-        name = "hubble_flows_processed_total"
+        name, factor = "hubble_flows_processed_total", swell(self.scenario, self.node.name)
         for protocol, subtype, rate in (
             ("TCP", "to-endpoint", 60.0),
             ("TCP", "to-stack", 30.0),
             ("UDP", "to-endpoint", 8.0),
         ):
             mean = rate * float(rng.uniform(0.5, 1.5))
-            events = rng.poisson(mean, self.scenario.seconds) * up
+            events = rng.poisson(mean * factor) * up
             own = {"protocol": protocol, "type": "Trace", "subtype": subtype}
             self._count(name, own | {"verdict": "FORWARDED"}, events, prior=round(mean * self.age))
         lost = rng.poisson(0.0005, self.scenario.seconds) * up

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -12,21 +13,40 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from tests.cluster.nodes import Node
-    from tests.cluster.scenario import Scenario
+    from tests.cluster.scenario import Event, Scenario
 
 POD = "cilium-operator-5c9d7b6f8-x7k2p"
 IDENTITIES = 180
 
 
+def _up(events: list[Event], seconds: np.ndarray) -> np.ndarray:
+    """Tell when no event keeps the operator down."""
+    up = np.ones(len(seconds), dtype=bool)
+    for event in events:
+        up &= (seconds < event.start) | (seconds >= event.end)
+    return up
+
+
+def _began(events: list[Event], seconds: np.ndarray) -> np.ndarray:
+    """Tell when the process began that runs at these moments."""
+    began = np.full(len(seconds), -9.0 * 86400)
+    for event in events:
+        began[seconds >= event.end] = event.end
+    return began
+
+
 def operator_series(scenario: Scenario, scraper: Scraper, node: Node) -> Iterator[Series]:
     """Yield the metrics of the one operator that leads; it lives on the first node."""
     span = [(POD, 0, min(node.left, scenario.seconds))]
-    for target in scraper.targets("operator", node, span, lambda s: np.ones(len(s), dtype=bool)):
+    broken = scenario.of("operator_down")
+    for target in scraper.targets("operator", node, span, partial(_up, broken)):
         t = target.seconds
         ones = np.ones(len(t))
-        started = ones * (scenario.epoch - 9 * 86400)
+        begun = _began(broken, t)
+        age = t - begun
+        started = scenario.epoch + begun
         # A warning a few times a day, and what an event adds.
-        errors = np.floor((t + 9 * 86400) / 40000)
+        errors = np.floor(age / 40000)
         failed = sum(
             np.floor(np.clip(t - e.start, 0, e.end - e.start) * e.rate)
             for e in scenario.of("operator_errors")
@@ -34,14 +54,14 @@ def operator_series(scenario: Scenario, scraper: Scraper, node: Node) -> Iterato
         yield from target.up_series()
         for name, kind, own, values in (
             ("cilium_operator_process_start_time_seconds", "gauge", {}, started),
-            ("cilium_operator_process_cpu_seconds_total", "counter", {}, 0.01 * (t + 9 * 86400)),
+            ("cilium_operator_process_cpu_seconds_total", "counter", {}, 0.01 * age),
             ("cilium_operator_process_resident_memory_bytes", "gauge", {}, 96 * 2**20 * ones),
             (
                 "cilium_operator_identity_gc_runs",
                 "gauge",
                 {"outcome": "success"}
                 | ({"identity_type": "crd"} if scenario.version >= (1, 17, 0) else {}),
-                np.floor((t + 9 * 86400) / 900),
+                np.floor(age / 900),
             ),
             ("cilium_operator_unmanaged_pods", "gauge", {}, 0 * ones),
             (

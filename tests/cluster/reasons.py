@@ -13,6 +13,7 @@ HUBBLE = {
     "NAT 46/64 not enabled": "FAILED_TO_INSERT_INTO_PROXYMAP",
     "CT: Unknown L4 protocol": "CT_UNKNOWN_L4_PROTOCOL",
     "Unsupported L3 protocol": "UNSUPPORTED_L3_PROTOCOL",
+    "Error retrieving tunnel key": "ERROR_RETRIEVING_TUNNEL_KEY",
     "Missed tail call": "MISSED_TAIL_CALL",
     "Stale or unroutable IP": "STALE_OR_UNROUTABLE_IP",
     "No matching local container found": "NO_MATCHING_LOCAL_CONTAINER_FOUND",
@@ -26,4 +27,6 @@ HUBBLE = {
     "VLAN traffic disallowed by VLAN filter": "VLAN_FILTERED",
     "Authentication required": "AUTH_REQUIRED",
     "Local host is unreachable": "LOCAL_HOST_IS_UNREACHABLE",
+    # since Cilium 1.15
+    "Traffic is unencrypted": "UNENCRYPTED_TRAFFIC",
 }

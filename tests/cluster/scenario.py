@@ -9,8 +9,10 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from tests.cluster import expected
+
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
 FOLDER = Path(__file__).parent / "scenarios"
 STYLES = ("annotations", "servicemonitor", "kube-prometheus-stack")
@@ -36,6 +38,8 @@ KINDS = (
     "agent_errors",
     "regeneration_failures",
     "operator_errors",
+    "operator_down",
+    "load",
 )
 UNITS = {"d": 86400, "h": 3600, "m": 60, "s": 1}
 
@@ -53,7 +57,10 @@ class Event:
     latency [s] of HTTP requests, or the share of a policy's allowed methods that it refuses because
     of their path, or the added seconds of probes), `status` (of HTTP, or the response code of DNS),
     `method` (for a policy: those it allows), `name` (policy, map, subsystem, DNS query, TCP flag,
-    or the component whose scrapes fail).
+    or the component whose scrapes fail). An `http` or `dns` event with a `share` turns that share
+    of the usual requests or lookups into its own, instead of adding some; one of HTTP without a
+    `status` leaves theirs. `load` multiplies traffic by its `size`: that of the services it names,
+    or all.
     """
 
     kind: str
@@ -71,6 +78,7 @@ class Event:
     status: str = ""
     method: str = "GET"
     size: float = 0.0
+    share: float = 0.0
     name: str = ""
 
 
@@ -114,6 +122,8 @@ class Scenario:
     dns_query: bool = False
     services: tuple[Service, ...] = ()
     events: tuple[Event, ...] = ()
+    #: what an analysis should find, where the scenario is made to judge one
+    truth: expected.Expected | None = None
 
     @property
     def epoch(self) -> int:
@@ -153,10 +163,11 @@ def parse(document: Mapping[str, Any], name: str) -> Scenario:
     start = cluster.pop("start")
     nodes = cluster.pop("nodes")
     seconds = _seconds(cluster.pop("duration"), start)
+    chosen = tuple(nodes) if isinstance(nodes, list) else node_names(nodes)
     records = tuple((_seconds(a, start), _seconds(b, start)) for a, b in cluster.pop("records", []))
     scenario = Scenario(
         name=name,
-        nodes=tuple(nodes) if isinstance(nodes, list) else node_names(nodes),
+        nodes=chosen,
         version=parse_version(cluster.pop("version")),
         style=cluster.pop("scrape_style"),
         interval=_seconds(cluster.pop("scrape_interval"), start),
@@ -165,15 +176,41 @@ def parse(document: Mapping[str, Any], name: str) -> Scenario:
         seconds=seconds,
         records=records or ((0, seconds),),
         services=tuple(_service(s) for s in document.get("service", [])),
-        events=tuple(_event(e, start, seconds) for e in document.get("event", [])),
+        events=tuple(_event(e, start, seconds, chosen) for e in document.get("event", [])),
+        truth=_truth(document, start, chosen),
         **cluster,
     )
     return check(scenario)
 
 
+def _truth(
+    document: Mapping[str, Any], start: datetime, nodes: Sequence[str]
+) -> expected.Expected | None:
+    if "truth" not in document:
+        return None
+    return expected.parse(
+        document["truth"], seconds=lambda x: _seconds(x, start), places=lambda x: places(x, nodes)
+    )
+
+
 def node_names(count: int) -> tuple[str, ...]:
     """Name the nodes of a cluster of this size."""
     return ("control-plane", *(f"worker-{i}" for i in range(1, count)))
+
+
+def places(address: str, nodes: Sequence[str]) -> tuple[str, ...]:
+    """Turn an address into names of nodes, so that a scenario fits a cluster of any size.
+
+    ``#0`` is the first worker and ``#-1`` the last, ``!#0`` are all other workers, ``30%`` is that
+    share of the workers, at least one, from the first on; anything else is a name.
+    """
+    workers = nodes[1:]
+    if address.endswith("%"):
+        return tuple(workers[: max(1, round(len(workers) * float(address[:-1]) / 100))])
+    if address.startswith("!"):
+        out = places(address[1:], nodes)
+        return tuple(name for name in workers if name not in out)
+    return (workers[int(address[1:])],) if address.startswith("#") else (address,)
 
 
 def parse_version(text: str) -> tuple[int, int, int]:
@@ -199,7 +236,7 @@ def _service(table: Mapping[str, Any]) -> Service:
     return Service(**{**table, **lists})
 
 
-def _event(table: Mapping[str, Any], start: datetime, seconds: int) -> Event:
+def _event(table: Mapping[str, Any], start: datetime, seconds: int, names: Sequence[str]) -> Event:
     """Build an event; without an end or a duration it lasts until the simulation ends."""
     entry = dict(table)
     unknown = set(entry) - {f.name for f in fields(Event)} - {"node", "duration"}
@@ -209,8 +246,11 @@ def _event(table: Mapping[str, Any], start: datetime, seconds: int) -> Event:
     end = _seconds(entry.pop("end"), start) if "end" in entry else seconds
     if "duration" in entry:
         end = begin + _seconds(entry.pop("duration"), start)
-    nodes = entry.pop("nodes", [entry.pop("node")] if "node" in entry else [])
-    return Event(start=begin, end=end, nodes=tuple(nodes), **entry)
+    addresses = entry.pop("nodes", [entry.pop("node")] if "node" in entry else [])
+    nodes = tuple(name for address in addresses for name in places(address, names))
+    if entry.get("kind") == "unreachable" and "source" in entry:
+        (entry["source"],) = places(entry["source"], names)
+    return Event(start=begin, end=end, nodes=nodes, **entry)
 
 
 def check(scenario: Scenario) -> Scenario:
@@ -237,4 +277,4 @@ def _problems(s: Scenario) -> list[str]:
             found.append(f"event {e.kind} from {e.start} to {e.end} is not within the simulation")
         if unknown := set(e.nodes) - set(s.nodes):
             found.append(f"event {e.kind} names unknown nodes {sorted(unknown)}")
-    return found
+    return found + (expected.problems(s.truth, s.events, s.seconds) if s.truth else [])

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -94,6 +94,20 @@ def pattern(scenario: Scenario, rng: np.random.Generator) -> np.ndarray:
     return factor
 
 
+def swell(scenario: Scenario, node: str, *, source: str = "", destination: str = "") -> np.ndarray:
+    """Return the factor by which events of the kind `load` multiply traffic, for each second.
+
+    One that names an end is only about the services that have it.
+    """
+    factor = np.ones(scenario.seconds)
+    for event in scenario.of("load"):
+        here = not event.nodes or node in event.nodes
+        if here and event.source in ("", source) and event.destination in ("", destination):
+            span = slice(event.start, event.end)
+            factor[span] *= 1 + (event.size - 1) * shape(event)
+    return factor
+
+
 def drops(scenario: Scenario, nodes: list[Node], rng: np.random.Generator) -> list[Drops]:
     """Simulate every dropped packet: the ordinary ones and those of events."""
     streams = []
@@ -125,10 +139,22 @@ def _background(
 def intensity(event: Event, seconds: int) -> np.ndarray:
     """Return the mean packets per second of an event: a step, or a ramp up to its rate."""
     curve = np.zeros(seconds)
-    length = event.end - event.start
-    ramp = np.linspace(0, 1, length) if event.shape == "ramp" else np.ones(length)
-    curve[event.start : event.end] = event.rate * ramp
+    curve[event.start : event.end] = event.rate * shape(event)
     return curve
+
+
+def shape(event: Event) -> np.ndarray:
+    """Return how far an event has come, 0 to 1, in each of its seconds."""
+    length = event.end - event.start
+    return np.linspace(0, 1, length) if event.shape == "ramp" else np.ones(length)
+
+
+def _taken(event: Event, arrivals: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """Pick what an event with a share turns into its own."""
+    taken = np.zeros_like(arrivals)
+    span = slice(event.start, event.end)
+    taken[span] = rng.binomial(arrivals[span], event.share * shape(event))
+    return taken
 
 
 def _of_event(
@@ -156,7 +182,11 @@ def requests(scenario: Scenario, nodes: list[Node], rng: np.random.Generator) ->
             if node.name in (service.nodes or workers):
                 streams += _of_service(scenario, service, node, up, rng)
         for event in scenario.of("http"):
-            if not event.nodes or node.name in event.nodes:
+            if event.nodes and node.name not in event.nodes:
+                continue
+            if event.share:
+                streams = list(_changed(event, node.name, streams, rng))
+            else:
                 arrivals = rng.poisson(intensity(event, scenario.seconds)) * up
                 labels = (node.name, event.source, event.destination, event.method, event.status)
                 latency = event.size or 0.02
@@ -164,10 +194,32 @@ def requests(scenario: Scenario, nodes: list[Node], rng: np.random.Generator) ->
     return [s for s in streams if s.arrivals.any()]
 
 
+def _changed(
+    event: Event, node: str, streams: list[Requests], rng: np.random.Generator
+) -> Iterator[Requests]:
+    """Give the requests of a node when some of the usual ones went another way."""
+    for stream in streams:
+        ends = event.source in ("", stream.source) and event.destination in ("", stream.destination)
+        usual = stream.node == node and not stream.denied and stream.event is None
+        if not (usual and ends):
+            yield stream
+            continue
+        taken = _taken(event, stream.arrivals, rng)
+        yield replace(stream, arrivals=stream.arrivals - taken)
+        yield replace(
+            stream,
+            status=event.status or stream.status,
+            latency=event.size or stream.latency,
+            arrivals=taken,
+            event=event,
+        )
+
+
 def _of_service(
     scenario: Scenario, service: Service, node: Node, up: np.ndarray, rng: np.random.Generator
 ) -> Iterator[Requests]:
-    wave = pattern(scenario, rng)
+    ends = {"source": service.source, "destination": service.destination}
+    wave = pattern(scenario, rng) * swell(scenario, node.name, **ends)
     policies = [e for e in scenario.of("policy") if e.destination == service.destination]
     for method, share in service.methods.items():
         for status, part in service.statuses.items():
@@ -199,13 +251,31 @@ def lookups(scenario: Scenario, nodes: list[Node], rng: np.random.Generator) -> 
     for node in nodes if scenario.dns else []:
         up = node.up(scenario.seconds)
         for client in DNS_CLIENTS:
-            wave = scenario.dns * pattern(scenario, rng)
+            wave = scenario.dns * pattern(scenario, rng) * swell(scenario, node.name)
             for rcode, query, share in DNS_ANSWERS:
                 arrivals = rng.poisson(wave * share) * up
                 streams.append(Lookups(node.name, client, rcode, query, arrivals))
         for event in scenario.of("dns"):
-            if not event.nodes or node.name in event.nodes:
+            if event.nodes and node.name not in event.nodes:
+                continue
+            if event.share:
+                streams = list(_failed(event, node.name, streams, rng))
+            else:
                 arrivals = rng.poisson(intensity(event, scenario.seconds)) * up
                 labels = (node.name, event.source, event.status, event.name)
                 streams.append(Lookups(*labels, arrivals, event))
     return [s for s in streams if s.arrivals.any()]
+
+
+def _failed(
+    event: Event, node: str, streams: list[Lookups], rng: np.random.Generator
+) -> Iterator[Lookups]:
+    """Give the lookups of a node when some of the usual ones end otherwise."""
+    for stream in streams:
+        wanted = event.source in ("", stream.source) and event.name in ("", stream.query)
+        if stream.node != node or stream.event is not None or not wanted:
+            yield stream
+            continue
+        taken = _taken(event, stream.arrivals, rng)
+        yield replace(stream, arrivals=stream.arrivals - taken)
+        yield replace(stream, rcode=event.status, arrivals=taken, event=event)

@@ -102,6 +102,16 @@ class Truth:
         """Count the DNS lookups answered in a span; `by` may also be node, source, query."""
         return self._total(self.lookups_, start, end, by)
 
+    def caused(self, incident: int, start: Moment, end: Moment) -> int:
+        """Count the packets, requests and lookups of one event in a span."""
+        first, last = self._second(start), self._second(end)
+        total = 0
+        for flow in (*self.drops, *self.requests_, *self.lookups_):
+            if flow.event == incident:
+                a, b = np.searchsorted(flow.seconds, [first, last])
+                total += int(flow.counts[a:b].sum())
+        return total
+
     def incident(self, kind: str) -> Incident:
         """Return the only incident of a kind."""
         (found,) = [i for i in self.incidents if i.kind == kind]

@@ -1,0 +1,254 @@
+"""Judge the analysis by incidents whose truth is known.
+
+``python -m tests.benchmarks.incidents`` prints for each case at which rank the true finding is, how
+far its onset and its total are off, how many findings are false, and whether it stays first when
+the asked window begins five minutes earlier or later. The server's answers are kept below
+``--cache``, so that only what was never asked needs a server.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import shutil
+import tempfile
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+from importlib import import_module
+from pathlib import Path
+
+from cilium_analysis import connect
+from cilium_analysis.bundle import Bundle, Recorder
+from cilium_analysis.capture import _MODULES, TOPICS
+from cilium_analysis.errors import BundleError
+from cilium_analysis.findings import Finding, Findings, Severity
+from cilium_analysis.source import Source
+from cilium_analysis.window import Window
+from tests import cluster
+from tests.cluster.expected import Expected, Sought
+from tests.cluster.incidents import HALVES, Case, cases
+from tests.cluster.truth import Truth
+from tests.servers.served import ClusterServers
+
+CACHE = Path(__file__).parents[2] / ".cache" / "incidents"
+#: the start of the window moves by so much, and what is first should stay first
+MOVES = (timedelta(), timedelta(minutes=-5), timedelta(minutes=5))
+AT_ONCE = 2
+NEAR_STEPS, NEAR_TOTAL = 2.0, 0.01
+
+
+def analyse(source: Source, window: Window, baseline: Window, match: str) -> Findings:
+    """Give the ranked findings of all topics, as a report lists them."""
+    found: list[Finding] = []
+    for topic in TOPICS:
+        module = import_module(_MODULES[topic])
+        found += module.findings(module.load(source, window, baseline, match=match))
+    return Findings(source.name, window, baseline, tuple(found))
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """How an analysis did in one case."""
+
+    case: Case
+    #: where the true finding is; None if nowhere, or if there is none
+    rank: int | None
+    #: error of its onset [steps, or scrapes if they are further apart], and of its total [share]
+    onset: float | None
+    total: float | None
+    #: warnings and worse that are neither true nor follow from what is
+    false: tuple[str, ...]
+    #: the ranks when the window's start moves
+    moved: tuple[int | None, ...]
+    listed: tuple[str, ...]
+
+    @property
+    def quiet(self) -> bool:
+        """Tell whether nothing is to be found."""
+        return not _expected(self.case).finding
+
+
+def _expected(case: Case) -> Expected:
+    if case.scenario.truth is None:
+        raise ValueError(f"{case.name} does not say what is to be found")
+    return case.scenario.truth
+
+
+def window_of(case: Case, move: timedelta = timedelta()) -> Window:
+    """Give the window that is asked for, as the command line would make it."""
+    start, end = (_moment(case, second) for second in _expected(case).window)
+    whole = Window.parse(start.isoformat(), end.isoformat())
+    return replace(whole, start=whole.start + move)
+
+
+def _moment(case: Case, second: int) -> datetime:
+    return case.scenario.start + timedelta(seconds=second)
+
+
+def judge(case: Case, truth: Truth, answers: Sequence[Findings]) -> Verdict:
+    """Compare the findings of the asked window, and of the moved ones, with the truth."""
+    expected, first = _expected(case), answers[0]
+    rank, sought = _rank(expected, first)
+    found = first[rank - 1] if rank else None
+    return Verdict(
+        case,
+        rank,
+        _onset_error(case, truth, found, sought) if found and sought else None,
+        _total_error(case, truth, found, sought) if found and sought else None,
+        tuple(f.title for f in first if _false(expected, f)),
+        tuple(_rank(expected, one)[0] for one in answers[1:]),
+        tuple(f"{_mark(expected, f)} [{f.severity}] {f.kind} {f.title}" for f in first),
+    )
+
+
+def _rank(expected: Expected, findings: Findings) -> tuple[int | None, Sought | None]:
+    for rank, finding in enumerate(findings, start=1):
+        for sought in expected.finding:
+            if sought.fits(finding.kind, finding.labels):
+                return rank, sought
+    return None, None
+
+
+def _false(expected: Expected, finding: Finding) -> bool:
+    return finding.severity >= Severity.WARNING and _mark(expected, finding) == "-"
+
+
+def _mark(expected: Expected, finding: Finding) -> str:
+    """Mark what is sought, what is right besides, and what is neither."""
+    for mark, group in (("+", expected.finding), ("~", expected.also)):
+        if any(sought.fits(finding.kind, finding.labels) for sought in group):
+            return mark
+    return "-"
+
+
+def _onset_error(case: Case, truth: Truth, finding: Finding, sought: Sought) -> float | None:
+    if sought.event is None:
+        return None
+    window = window_of(case)
+    # The truth counts whole seconds; what began before the window begins with it.
+    onset = max(truth.incidents[sought.event].onset, window.start)
+    fine = (window.step.total_seconds(), case.scenario.interval, _expected(case).resolution)
+    return (finding.start - onset).total_seconds() / max(fine)
+
+
+def _total_error(case: Case, truth: Truth, finding: Finding, sought: Sought) -> float | None:
+    if not sought.total:
+        return None
+    window = window_of(case)
+    true = sum(truth.caused(event, window.start, window.end) for event in sought.total)
+    return (finding.total or 0.0) / true - 1
+
+
+def run(case: Case, cache: Path) -> Verdict:
+    """Analyse one case from what was recorded, or from a server if that does not suffice."""
+    folder = cache / f"{case.name}-{case.variant}-{_digest(case)}"
+    try:
+        answers = _ask(Bundle(folder / "bundle"), case)
+    except BundleError:
+        _record(case, folder)
+        answers = _ask(Bundle(folder / "bundle"), case)
+    return judge(case, Truth.read(folder / "truth.json"), answers)
+
+
+def _ask(source: Source, case: Case) -> list[Findings]:
+    windows = [window_of(case, move) for move in MOVES]
+    baseline = _expected(case).baseline
+    return [analyse(source, window, window.baseline(baseline), "") for window in windows]
+
+
+def _record(case: Case, folder: Path) -> None:
+    """Ask a real server that holds the case, and keep its answers and the truth."""
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
+    window = window_of(case)
+    with tempfile.TemporaryDirectory() as scratch:
+        servers = ClusterServers(Path(scratch))
+        try:
+            served = servers(case.scenario)
+            with Recorder(
+                connect(served.url), folder / "bundle", window=window, topics=TOPICS
+            ) as recorder:
+                _ask(recorder, case)
+            served.truth.write(folder / "truth.json")
+        finally:
+            servers.stop()
+
+
+def _digest(case: Case) -> str:
+    """Name what the answers depend on: the scenario without its truth, and the simulation."""
+    parts = [repr(replace(case.scenario, truth=None)), repr(_expected(case).window)]
+    parts += [p.read_text() for p in sorted(Path(cluster.__file__).parent.glob("*.py"))]
+    return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:12]
+
+
+def table(verdicts: Sequence[Verdict]) -> Iterator[str]:
+    """Give a line per case."""
+    yield f"{'case':26} {'nodes':>5} {'version':8} {'every':>5} {'style':21} " + (
+        f"{'rank':>4} {'onset':>6} {'total':>8} {'false':>5} moved"
+    )
+    for v in verdicts:
+        s = v.case.scenario
+        moved = "/".join(str(rank or "-") for rank in v.moved)
+        yield (
+            f"{s.name:26} {len(s.nodes):5} {'.'.join(map(str, s.version)):8} {s.interval:4}s"
+            f" {s.style:21} {'quiet' if v.quiet else v.rank or '-':>5}"
+            f" {_number(v.onset, '+.1f'):>6} {_number(v.total, '+.2%'):>8} {len(v.false):5} {moved}"
+        )
+
+
+def _number(value: float | None, form: str) -> str:
+    return "" if value is None else format(value, form)
+
+
+def summary(verdicts: Sequence[Verdict]) -> Iterator[str]:
+    """Give the figures of one half."""
+    loud = [v for v in verdicts if not v.quiet]
+    quiet = [v for v in verdicts if v.quiet]
+    onsets = [v.onset for v in loud if v.onset is not None]
+    totals = [v.total for v in loud if v.total is not None]
+    yield _share("first", [v.rank == 1 for v in loud])
+    yield _share("within the first three", [v.rank is not None and v.rank <= 3 for v in loud])
+    yield _share(
+        "first, and still when the window moves",
+        [v.rank == 1 and set(v.moved) == {1} for v in loud],
+    )
+    yield _share("onset within two steps", [abs(x) <= NEAR_STEPS for x in onsets])
+    yield _share("total within 1 %", [abs(x) <= NEAR_TOTAL for x in totals])
+    yield f"{'false per incident':42} {_mean([len(v.false) for v in loud])}"
+    yield f"{'false per quiet day':42} {_mean([len(v.false) for v in quiet])}"
+
+
+def _share(what: str, hits: Sequence[bool]) -> str:
+    share = f"{sum(hits) / len(hits):.0%}" if hits else "–"
+    return f"{what:42} {share} ({sum(hits)} of {len(hits)})"
+
+
+def _mean(counts: Sequence[int]) -> str:
+    return f"{sum(counts) / len(counts):.2f} ({sum(counts)} in {len(counts)})" if counts else "–"
+
+
+def main() -> None:
+    """Run from the command line."""
+    parser = argparse.ArgumentParser(prog="python -m tests.benchmarks.incidents")
+    parser.add_argument("--half", choices=HALVES, help="only the cases to tune with, or the others")
+    parser.add_argument("--only", default="", metavar="NAME", help="only incidents of this name")
+    parser.add_argument("--cache", type=Path, default=CACHE, metavar="DIR", help="of the answers")
+    parser.add_argument("--list", action="store_true", help="list all findings of each case")
+    given = parser.parse_args()
+    chosen = [c for c in cases() if given.half in (None, c.half) and given.only in ("", c.name)]
+    with ProcessPoolExecutor(min(AT_ONCE, len(chosen) or 1)) as pool:
+        verdicts = list(pool.map(run, chosen, [given.cache] * len(chosen)))
+    for line in table(verdicts):
+        print(line)
+    for half in HALVES:
+        mine = [v for v in verdicts if v.case.half == half]
+        if mine:
+            print("", f"{half}: {len(mine)} cases", *summary(mine), sep="\n")
+    for v in verdicts if given.list else []:
+        print("", v.case.scenario.name, *(v.listed or ["  (nothing)"]), sep="\n  ")
+
+
+if __name__ == "__main__":
+    main()
