@@ -80,8 +80,10 @@ def parse(
         name: tuple(_sought(entry, places) for entry in rest.pop(name, []))
         for name in ("finding", "also")
     }
-    resolution = seconds(rest.pop("resolution", 0))
-    return Expected(window=(start, end), resolution=resolution, **found, **rest)
+    resolution, baseline = seconds(rest.pop("resolution", 0)), rest.pop("baseline", "previous")
+    if rest:
+        raise ValueError(f"unknown field {sorted(rest)} in the truth")
+    return Expected((start, end), baseline, found["finding"], found["also"], resolution)
 
 
 def _sought(entry: Mapping[str, Any], places: Callable[[str], Sequence[str]]) -> Sought:
