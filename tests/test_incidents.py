@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from datetime import timedelta
 
 import numpy as np
 import pytest
 
+from cilium_analysis.findings import Finding, Findings, Severity
+from tests.benchmarks.incidents import judge, summary, table, window_of
 from tests.cluster.expected import Expected, Sought
 from tests.cluster.incidents import Case, cases, names, variant
 from tests.cluster.scenario import Event, Scenario, ScenarioError, load, places
@@ -188,3 +191,46 @@ def test_maps_show_their_pressure_since_their_version(
     maps = {"nat": "snat_v4_external", "conntrack": "ct4_global"}
     found = {k for k, v in maps.items() if made.find("cilium_bpf_map_pressure", map_name=v)}
     assert found == shown
+
+
+# The judge
+
+
+def finding(kind: str, cluster: Cluster, *, total: float, late: float = 0.0) -> Finding:
+    incident = cluster.truth.incidents[0]
+    return Finding(
+        kind=kind,
+        severity=Severity.WARNING,
+        title=kind,
+        start=incident.onset + timedelta(seconds=late),
+        end=incident.end,
+        labels={"reason": "Fragmentation needed", "direction": "EGRESS", "node": "worker-1"},
+        value=1.0,
+        baseline_value=0.0,
+        unit="packets/s",
+        query="",
+        next_step="",
+        total=total,
+    )
+
+
+def test_the_judge_compares_with_the_truth() -> None:
+    case = next(c for c in CASES if c.name == "mtu_blackhole")
+    made = simulate(case.scenario)
+    true, window = made.truth.incidents[0].total, window_of(case)
+    empty = Findings("", window, window.baseline())
+    coarse = max(window.step.total_seconds(), case.scenario.interval)
+    right = finding("drop_spike", made, total=true * 0.9, late=3.0 * coarse)
+    wrong = finding("endpoint_growth", made, total=true * 2)
+    after = finding("http_errors", made, total=1.0)
+    answers = [empty.with_items([right, wrong, after]), empty.with_items([right]), empty]
+    verdict = judge(case, made.truth, answers)
+    assert verdict.rank == 2
+    assert verdict.onset == pytest.approx(3.0)
+    assert verdict.total == pytest.approx(-0.1)
+    assert verdict.false == ("endpoint_growth",)
+    assert verdict.moved == (1, None)
+    assert "+3.0  -10.00%     1 1/-" in list(table([verdict]))[1]
+    assert "0% (0 of 1)" in next(summary([verdict]))
+    missed = judge(case, made.truth, [empty])
+    assert (missed.rank, missed.onset, missed.total, missed.false) == (None, None, None, ())
