@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 DEV_STAMP := $(VENV)/.installed-dev
 
-.PHONY: demo test lint servers sample bench clean
+.PHONY: demo test lint servers sample bench incidents clean
 
 demo: $(STAMP)
 	$(BIN)/cilium-analysis demo
@@ -29,6 +29,10 @@ sample: $(DEV_STAMP) servers
 
 bench: $(DEV_STAMP) servers
 	$(BIN)/python -m tests.benchmarks
+
+# How well incidents are found whose cause is known: half an hour, and minutes when asked again.
+incidents: $(DEV_STAMP) servers
+	$(BIN)/python -m tests.benchmarks.incidents
 
 $(VENV):
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed: make PYTHON=python3.12")'
