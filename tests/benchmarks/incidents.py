@@ -18,15 +18,15 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from fnmatch import fnmatch
 from functools import partial
-from importlib import import_module
 from pathlib import Path
 
 from cilium_analysis import connect
 from cilium_analysis.bundle import Bundle, Recorder
-from cilium_analysis.capture import _MODULES, TOPICS
+from cilium_analysis.capture import TOPICS
 from cilium_analysis.errors import BundleError
 from cilium_analysis.findings import Finding, Findings, Severity
 from cilium_analysis.source import Source
+from cilium_analysis.topics import incident
 from cilium_analysis.window import Window
 from tests import cluster
 from tests.cluster.expected import Expected, Sought
@@ -42,12 +42,8 @@ NEAR_STEPS, NEAR_TOTAL = 2.0, 0.01
 
 
 def analyse(source: Source, window: Window, baseline: Window, match: str) -> Findings:
-    """Give the ranked findings of all topics, as a report lists them."""
-    found: list[Finding] = []
-    for topic in TOPICS:
-        module = import_module(_MODULES[topic])
-        found += module.findings(module.load(source, window, baseline, match=match))
-    return Findings(source.name, window, baseline, tuple(found))
+    """Give the ranked stories, as a report lists them."""
+    return incident.findings(incident.load(source, window, baseline, match=match))
 
 
 @dataclass(frozen=True)

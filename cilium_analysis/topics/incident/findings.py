@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from cilium_analysis.findings import Finding, Findings, Severity
 from cilium_analysis.topics.incident import policy, trust
+from cilium_analysis.topics.incident.baselines import cleaned
 from cilium_analysis.topics.incident.data import TOPICS
 from cilium_analysis.topics.incident.stories import ONSET, Story, stories
 
@@ -43,8 +44,21 @@ def findings(data: Incident) -> Findings:
 
 def every(data: Incident) -> list[Finding]:
     """Give the findings of all questions, with all that is known against them."""
-    found = [f for name, loaded in data.topics.items() for f in TOPICS[name].findings(loaded)]
+    found = [finding for name in data.topics for finding in _of(data, name)]
     return [_doubted(data, finding) for finding in _once(found)]
+
+
+def _of(data: Incident, name: str) -> Iterator[Finding]:
+    """Give the findings of one question, against what is ordinary in its baseline."""
+    module = TOPICS[name]
+    usable, unusual = cleaned(name, module, data.topics[name])
+    said = tuple(
+        f"the baseline was itself an incident from {f.start:%H:%M:%S}Z to {f.end:%H:%M:%S}Z"
+        f" ({f.kind.replace('_', ' ')}): compared with the rest of it"
+        for f in unusual
+    )
+    for finding in module.findings(usable):
+        yield replace(finding, trust_reasons=(*finding.trust_reasons, *said))
 
 
 def _once(found: Sequence[Finding]) -> Iterator[Finding]:

@@ -1,0 +1,92 @@
+"""What is new, gone, worse or better since another run. Pure, but for reading that run."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+from cilium_analysis.errors import ParameterError
+from cilium_analysis.findings import SCHEMA, Severity
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+    from pathlib import Path
+
+#: A value that differs by less than this factor is the same.
+FACTOR = 1.25
+_ORDER = ("new", "worse", "same", "better", "gone")
+
+
+def read_findings(run: Path) -> dict[str, Any]:
+    """Read the findings of a run, to compare with.
+
+    Parameters
+    ----------
+    run
+        Its directory, or its ``findings.json``.
+
+    Raises
+    ------
+    ParameterError
+        If there is no such run, or it cannot be read.
+    """
+    path = run / "findings.json" if run.is_dir() else run
+    try:
+        document = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as problem:
+        raise ParameterError(f"no run to compare with in {run}: {problem}") from None
+    schema = document.get("schema") if isinstance(document, dict) else None
+    if schema != SCHEMA:
+        raise ParameterError(f"{path} has the schema {schema!r}; this version reads {SCHEMA!r}")
+    return dict(document)
+
+
+def compare(found: Mapping[str, Any], other: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Set the findings of a run beside those of another, by what and where they are.
+
+    Parameters
+    ----------
+    found, other
+        As ``findings.json`` holds them: the run, and the one to compare with.
+
+    Returns
+    -------
+    list of dict
+        ``id``, ``kind``, ``title``, ``change`` (``new``, ``worse``, ``same``, ``better``,
+        ``gone``), ``value`` and ``other_value`` [``unit``]; in the order of these words.
+    """
+    now, then = dict(_flat(found)), dict(_flat(other))
+    rows = [_row(now.get(key), then.get(key)) for key in {**now, **then}]
+    return sorted(rows, key=lambda row: (_ORDER.index(row["change"]), row["title"]))
+
+
+def _flat(document: Mapping[str, Any]) -> Iterator[tuple[str, Mapping[str, Any]]]:
+    for row in document["findings"]:
+        for each in (row, *row.get("evidence", ())):
+            if each["kind"] != "policy_change":
+                yield each["id"], each
+
+
+def _row(now: Mapping[str, Any] | None, then: Mapping[str, Any] | None) -> dict[str, Any]:
+    shown = now or then or {}
+    return {
+        "id": shown["id"],
+        "kind": shown["kind"],
+        "title": shown["title"],
+        "change": _change(now, then),
+        "value": now["value"] if now else None,
+        "other_value": then["value"] if then else None,
+        "unit": shown["unit"],
+    }
+
+
+def _change(now: Mapping[str, Any] | None, then: Mapping[str, Any] | None) -> str:
+    if now is None or then is None:
+        return "new" if then is None else "gone"
+    severities = [Severity[each["severity"].upper()] for each in (now, then)]
+    if severities[0] != severities[1]:
+        return "worse" if severities[0] > severities[1] else "better"
+    value, other = now["value"] or 0.0, then["value"] or 0.0
+    if value > FACTOR * other:
+        return "worse"
+    return "better" if other > FACTOR * value else "same"
