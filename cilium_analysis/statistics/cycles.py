@@ -18,6 +18,8 @@ _CYCLES = 4
 _SHORTEST = 4
 #: Correlation of a cycle with the mean of the others, in the middle one of the cycles.
 _ALIKE = 0.6
+#: Correlation with the cycle before that is worth a closer look.
+_HINT = 0.2
 #: The spectrum is looked up so many times finer than the series is long.
 _FINER = 4
 _PEAKS = 3
@@ -83,7 +85,8 @@ def _pattern(values: Floats, period: float) -> _Pattern:
     skipped, average = _moving_average(values, width)
     rest = values[skipped : skipped + len(average)] - average
     count = int((len(rest) + 1) / period)
-    if count < _CYCLES - 1:
+    # Most series have no pattern: a single correlation says so sooner than folding.
+    if count < _CYCLES - 1 or rest[width:] @ rest[:-width] < _HINT * (rest @ rest):
         return nothing
     starts = np.arange(count)[:, None] * period
     places = (starts + np.arange(width) * (period / width) + 1e-9).astype(np.int64)

@@ -10,7 +10,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from tests.benchmarks import cases, dataset
+from tests.benchmarks import cases, changepoints, dataset
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -18,7 +18,14 @@ if TYPE_CHECKING:
 README = Path(__file__).parents[2] / "README.md"
 _BLOCK = re.compile(r"(<!-- benchmarks -->\n).*?(<!-- /benchmarks -->)", re.DOTALL)
 _HEAD = "| what | median | beside it | aim | met |\n|---|---|---|---|---|"
-_LIBRARIES = ("numpy", "pandas", "prometheus-pandas", "prometheus-api-client", "requests")
+_LIBRARIES = (
+    "numpy",
+    "pandas",
+    "prometheus-pandas",
+    "prometheus-api-client",
+    "requests",
+    "ruptures",
+)
 
 
 def main() -> None:
@@ -44,6 +51,7 @@ def figures() -> Iterator[cases.Figure]:
     yield from cases.starting()
     yield from cases.reporting()
     yield from cases.counting()
+    yield from changepoints.figures()
     with dataset.serve() as server:
         yield from cases.fetching(server.url)
         yield from cases.remembering(server.url)

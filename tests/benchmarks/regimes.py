@@ -73,11 +73,11 @@ def _owner(changes: Ints, n: int) -> Ints:
     return np.searchsorted(changes, np.arange(n), side="right").astype(np.int64)
 
 
-def _levels(
-    generator: np.random.Generator, owner: Ints, *, least: float, most: float
-) -> Floats:
+def _levels(generator: np.random.Generator, owner: Ints, *, least: float, most: float) -> Floats:
     """Give levels [standard deviations of the noise] that differ by at least so much."""
-    steps = generator.uniform(least, most, owner.max() + 1) * generator.choice([-1, 1], owner.max() + 1)
+    steps = generator.uniform(least, most, owner.max() + 1) * generator.choice(
+        [-1, 1], owner.max() + 1
+    )
     if generator.random() < 0.5:  # up and down again, as incidents go
         steps = np.abs(steps) * np.where(np.arange(len(steps)) % 2, 1, -1)
     return np.asarray(np.cumsum(steps)[owner], dtype=np.float64)
@@ -105,7 +105,8 @@ def ar(generator: np.random.Generator, n: int, phi: float) -> Floats:
 def _gaussian(generator: np.random.Generator, owner: Ints) -> Floats:
     scale = 10.0 ** generator.uniform(-3, 6)
     noise = generator.normal(size=len(owner))
-    return (_levels(generator, owner, least=2, most=6) + noise + 20) * scale
+    values: Floats = (_levels(generator, owner, least=2, most=6) + noise + 20) * scale
+    return values
 
 
 def _autocorrelated(generator: np.random.Generator, owner: Ints) -> Floats:
@@ -142,10 +143,13 @@ def _latency(generator: np.random.Generator, owner: Ints) -> Floats:
 
 def _gauge(generator: np.random.Generator, owner: Ints) -> Floats:
     """Endpoints: whole numbers that stand still, step, and flicker at times."""
-    levels = np.round(generator.uniform(3, 40, owner.max() + 1) * (1 + np.arange(owner.max() + 1) % 2))
+    levels = np.round(
+        generator.uniform(3, 40, owner.max() + 1) * (1 + np.arange(owner.max() + 1) % 2)
+    )
     levels = levels + 5 * (np.arange(owner.max() + 1) % 2) + 30 * np.arange(owner.max() + 1)
     flicker = generator.choice([-1, 0, 0, 0, 0, 0, 0, 1], len(owner))
-    return levels[owner] + flicker * generator.integers(2)
+    values: Floats = levels[owner] + flicker * generator.integers(2)
+    return values
 
 
 def _with_outliers(generator: np.random.Generator, owner: Ints) -> Floats:
