@@ -57,7 +57,7 @@ def detect(series: ArrayLike | pd.Series[float]) -> Ints:
     Meant for the metrics of an incident as they are: gauges, rates, ratios and latencies;
     mostly zero, noisy or whole numbers; with a slow drift or a daily pattern. Of series that are
     nothing but noise one in a hundred gives a change, of the worst kinds (strongly clustered
-    counts, a daily pattern) four. A drift bends, but has no steps: that is `forecast.Trends`.
+    counts, a daily pattern, few samples with a long memory) up to five. A drift bends, but has no steps: that is `forecast.Trends`.
 
     Parameters
     ----------
@@ -275,7 +275,12 @@ class _Judge:
         step = abs(float(right.mean() - left.mean()))
         squares = (_squares(left), _squares(right))
         rest, n = sum(squares), last - first
-        if step == 0.0 or step < _EFFECT * math.sqrt(rest / max(n - 2, 1)):
+        # What is quiet on one side shows a step, however noisy the other side is.
+        quieter = min(
+            (_SHARED * rest / max(n - 2, 1) + s) / (_SHARED + len(side) - 1)
+            for s, side in zip(squares, (left, right), strict=True)
+        )
+        if step == 0.0 or step < _EFFECT * math.sqrt(quieter):
             return 0.0
         drift = _Drift.fit(self.values[first:last], at - first)
         if self._bends(rest, drift.line, n):
