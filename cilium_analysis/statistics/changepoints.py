@@ -57,7 +57,8 @@ def detect(series: ArrayLike | pd.Series[float]) -> Ints:
     Meant for the metrics of an incident as they are: gauges, rates, ratios and latencies;
     mostly zero, noisy or whole numbers; with a slow drift or a daily pattern. Of series that are
     nothing but noise one in a hundred gives a change, of the worst kinds (strongly clustered
-    counts, a daily pattern, few samples with a long memory) up to five. A drift bends, but has no steps: that is `forecast.Trends`.
+    counts, a daily pattern, few samples with a long memory) up to five. For drifts that bend
+    there is `forecast.Trends`.
 
     Parameters
     ----------
