@@ -1,0 +1,244 @@
+"""A total changed: which combinations of labels explain it. Pure."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pandas as pd
+
+from cilium_analysis.errors import ParameterError
+from cilium_analysis.statistics.cuboids import Lattice, distinct
+from cilium_analysis.statistics.ripple import Cause, Search
+
+if TYPE_CHECKING:
+    from collections.abc import Hashable, Sequence
+
+    from cilium_analysis.statistics.cuboids import Floats, Integers
+
+#: Stands for a dimension that is left open.
+ANY = "*"
+
+
+def attribute(
+    before: pd.Series,
+    after: pd.Series,
+    *,
+    exposure: tuple[pd.Series, pd.Series] | None = None,
+) -> pd.DataFrame:
+    """Explain the change of a total, or of a ratio, by the combinations of labels that changed.
+
+    Parameters
+    ----------
+    before, after
+        Amounts of the leaves, not negative: a level of the index for each dimension. Leaves may be
+        missing on either side; what occurs twice is added up, and NaN counts as missing. For a
+        ratio these are the numerators.
+    exposure
+        The denominators before and after: requests below errors, or below seconds of latency.
+
+    Returns
+    -------
+    pandas.DataFrame
+        A row per combination, largest change first, then one of all ``"*"`` for what is left.
+        Index: the dimensions of `before`, with ``"*"`` where one is left open. Columns, float64:
+        ``change``, which adds up to the change of the total or ratio [unit of it], and ``share``
+        of the whole change, NaN where that is 0. A leaf below several rows counts for the most
+        specific one. Of a ratio, a row's change is what its leaves lie above or below the old
+        ratio of everything, weighted by their part of the exposure, after less before.
+
+    Raises
+    ------
+    ParameterError
+        Amounts that are negative, infinite or no numbers; dimensions that differ; a label that is
+        missing (NaN) or ``"*"``.
+
+    Notes
+    -----
+    A change of everything alike is nobody's: it stays in the last row.
+    """
+    sides = [before, after, *(exposure or ())]
+    names = _names(sides)
+    leaves = _align([_checked(side) for side in sides], _order(names))
+    amounts = leaves.amounts
+    if exposure is None:
+        expected, changes = amounts[0], amounts[1] - amounts[0]
+    else:
+        expected, changes = _expected(amounts[0], *amounts[2:]), _ratio_changes(*amounts)
+    lattice = Lattice(leaves.codes)
+    causes = Search().find(lattice, expected, amounts[1]) if len(leaves.codes) else []
+    table = _table(lattice, causes, leaves.labels, changes)
+    return _frame(table, float(changes.sum()), before.index if len(before) else _named(sides))
+
+
+@dataclass(frozen=True)
+class _Leaves:
+    """Leaves in one order, whatever that of the rows and of the dimensions was.
+
+    Parameters
+    ----------
+    codes
+        Positions of labels, a row per leaf.
+    labels
+        Of each dimension.
+    amounts
+        Of the leaves, for each side.
+    """
+
+    codes: Integers
+    labels: list[list[object]]
+    amounts: list[Floats]
+
+
+def _named(sides: Sequence[pd.Series]) -> pd.Index:
+    """Give the first index that holds something."""
+    return next((side.index for side in sides if len(side)), sides[0].index)
+
+
+def _names(sides: Sequence[pd.Series]) -> list[Hashable]:
+    """Give the dimensions; for a side that holds nothing, any index will do."""
+    for side in sides:
+        if not isinstance(side, pd.Series):
+            raise ParameterError(f"attribution needs Series, not {type(side).__name__}")
+    names = list(_named(sides).names)
+    for side in sides:
+        other = list(side.index.names)
+        if len(side) and Counter(other) != Counter(names):
+            raise ParameterError(f"the dimensions differ: {names} and {other}")
+    return names
+
+
+def _order(names: list[Hashable]) -> list[Hashable] | None:
+    """Give the dimensions in an order of their own; None where names do not tell them apart."""
+    return sorted(names, key=repr) if len(set(names)) == len(names) else None
+
+
+def _checked(side: pd.Series) -> pd.Series:
+    """Refuse what cannot be an amount, and leave out what is missing."""
+    values = pd.to_numeric(side, errors="coerce").astype("float64")
+    if (values.isna() & side.notna()).any():
+        raise ParameterError("an amount is no number: attribution needs numbers")
+    if (values < 0).any() or np.isinf(values.to_numpy()).any():
+        raise ParameterError("an amount is negative or infinite: attribution needs 0 or more")
+    return values.dropna()
+
+
+def _align(sides: Sequence[pd.Series], order: list[Hashable] | None) -> _Leaves:
+    """Give every leaf its amount on every side, 0 where it is missing."""
+    held = [side.index for side in sides if len(side)]
+    count = held[0].nlevels if held else 0
+    numbered = [_number([_level(index, at, order) for index in held]) for at in range(count)]
+    rows = sum(map(len, held))
+    codes = np.stack([one for one, _ in numbered], axis=1) if held else np.empty((0, 1), np.int64)
+    first, leaf = distinct(codes)
+    amounts, begin = [], 0
+    for side in sides:
+        # In the order of the values: a sum of floats depends on it.
+        where = np.lexsort((side.to_numpy(), leaf[begin : begin + len(side)]))
+        own = leaf[begin : begin + len(side)][where]
+        amounts.append(np.bincount(own, side.to_numpy()[where], minlength=len(first)))
+        begin += len(side)
+    assert begin == rows
+    return _Leaves(codes[first], [labels for _, labels in numbered], amounts)
+
+
+def _level(
+    index: pd.Index, at: int, order: list[Hashable] | None
+) -> tuple[Integers, list[object]]:
+    """Give the codes and the labels of one dimension."""
+    place = at if order is None else list(index.names).index(order[at])
+    if isinstance(index, pd.MultiIndex):
+        return np.asarray(index.codes[place], dtype=np.int64), list(index.levels[place])
+    codes, labels = pd.factorize(index)
+    return codes.astype(np.int64), list(labels)
+
+
+def _number(levels: list[tuple[Integers, list[object]]]) -> tuple[Integers, list[object]]:
+    """Number the labels of all sides alike, in the order of their text."""
+    used: set[object] = set()
+    for codes, labels in levels:
+        if (codes < 0).any():
+            raise ParameterError("a label is missing (NaN): name it, for instance \"\"")
+        used.update(labels[code] for code in np.unique(codes))
+    if ANY in used:
+        raise ParameterError(f"a label is {ANY!r}, which stands for any label: rename it")
+    ordered = sorted(used, key=lambda label: (str(label), type(label).__name__))
+    place = {label: number for number, label in enumerate(ordered)}
+    mapped = [
+        np.array([place.get(label, -1) for label in labels], dtype=np.int64)[codes]
+        for codes, labels in levels
+    ]
+    return np.concatenate(mapped), ordered
+
+
+def _expected(numerators: Floats, below: Floats, now: Floats) -> Floats:
+    """Give the numerators that the exposure of now has at the old ratios.
+
+    A ratio over little exposure is drawn towards that of everything.
+    """
+    if not below.sum():
+        return np.zeros_like(now)
+    overall = numerators.sum() / below.sum()
+    trust = float(np.median(below[below > 0]))
+    ratios = (numerators + trust * overall) / (below + trust)
+    expected: Floats = now * ratios
+    return expected
+
+
+def _ratio_changes(above: Floats, above_now: Floats, below: Floats, now: Floats) -> Floats:
+    """Give what each leaf adds to the change of the overall ratio."""
+    if not below.sum() or not now.sum():
+        raise ParameterError("the exposure of one side is 0: there is no ratio to compare")
+    overall = above.sum() / below.sum()
+    changes: Floats = (above_now - overall * now) / now.sum() - (
+        above - overall * below
+    ) / below.sum()
+    return changes
+
+
+def _table(
+    lattice: Lattice, causes: list[Cause], labels: list[list[object]], changes: Floats
+) -> list[tuple[tuple[object, ...], float]]:
+    """Give each combination its labels and its change; the most specific one takes a leaf."""
+    rows = []
+    open_ = np.ones(len(changes), dtype=bool)
+    for cause in sorted(causes, key=lambda one: int(one.leaves.sum())):
+        change = float(changes[cause.leaves & open_].sum())
+        open_ &= ~cause.leaves
+        rows.append((_combination(lattice, cause, labels), change))
+    return sorted(rows, key=lambda row: (-abs(row[1]), [str(label) for label in row[0]]))
+
+
+def _combination(
+    lattice: Lattice, cause: Cause, labels: list[list[object]]
+) -> tuple[object, ...]:
+    """Name the labels of a combination; where it holds one leaf, all of that leaf's."""
+    only = np.flatnonzero(cause.leaves)
+    if len(only) == 1:
+        return tuple(names[code] for names, code in zip(labels, lattice.leaves[only[0]], strict=True))
+    cuboid = lattice.cuboids[cause.cuboid]
+    chosen = dict(zip(cuboid.dimensions, cuboid.labels[cause.group], strict=True))
+    return tuple(
+        names[chosen[at]] if at in chosen else ANY for at, names in enumerate(labels)
+    )
+
+
+def _frame(
+    table: list[tuple[tuple[object, ...], float]], whole: float, like: pd.Index
+) -> pd.DataFrame:
+    """Add the row of what is left, and bring the dimensions into the caller's order."""
+    names = list(like.names)
+    order = _order(names) or names
+    place = [order.index(name) for name in names] if _order(names) else list(range(len(names)))
+    rest = whole - sum(change for _, change in table)
+    keys = [tuple(key[at] for at in place) for key, _ in table] + [(ANY,) * len(names)]
+    changes = np.array([*(change for _, change in table), rest])
+    index = (
+        pd.MultiIndex.from_tuples(keys, names=names)
+        if isinstance(like, pd.MultiIndex)
+        else pd.Index([key[0] for key in keys], name=names[0])
+    )
+    share = changes / whole if whole else np.full(len(changes), np.nan)
+    return pd.DataFrame({"change": changes, "share": share}, index=index)

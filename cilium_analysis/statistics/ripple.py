@@ -1,0 +1,267 @@
+"""Which combinations of labels deviate from what was expected. Pure.
+
+Under a cause all leaves below it change in proportion to their expectation, the ripple effect (Y.
+Sun et al., "HotSpot: anomaly localization for additive KPIs with multi-dimensional attributes",
+IEEE Access 6, 2018; Z. Li et al., "Generic and robust localization of multi-dimensional root
+causes", ISSRE 2019). The combination with the highest likelihood ratio of one changed rate against
+none (the scan statistic of M. Kulldorff, "A spatial scan statistic", Communications in Statistics
+26(6), 1997) is then the cause itself: a part of it has less evidence, and what is around it thins
+the evidence out.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from cilium_analysis.statistics.cuboids import Floats, Lattice
+
+    Mask = NDArray[np.bool_]
+
+#: Median of the absolute deviation of a normal variable.
+_QUARTILE = 0.6745
+#: Leaves that an estimate of noise needs.
+_FEWEST = 30
+_FINEST_NOISE = 0.02
+
+
+@dataclass(frozen=True)
+class Cause:
+    """A group of a cuboid, and the leaves that it explains."""
+
+    cuboid: int
+    group: int
+    leaves: Mask
+    gain: float
+
+
+@dataclass(frozen=True)
+class Search:
+    """Look for combinations of labels whose leaves changed together.
+
+    Parameters
+    ----------
+    depth
+        Part of its evidence that a combination must gain for each dimension it names.
+    split
+        Part of its evidence that one more combination in its place must gain.
+    evidence
+        Log-likelihood ratio that a combination must reach.
+    least
+        Smallest part of the largest deviation that is worth naming.
+    most
+        Combinations in an explanation.
+    tries
+        Best ones that are looked at more closely.
+    """
+
+    depth: float = 0.03
+    split: float = 0.1
+    evidence: float = 10.0
+    least: float = 0.02
+    most: int = 8
+    tries: int = 40
+
+    def find(self, lattice: Lattice, expected: Floats, observed: Floats) -> list[Cause]:
+        """Give the combinations that explain what was observed best, strongest first.
+
+        Parameters
+        ----------
+        lattice
+            Of the leaves.
+        expected, observed
+            Of each leaf; not negative.
+        """
+        best: list[Cause] = []
+        lowest = np.inf
+        for level in levels(expected, observed):
+            causes, usual = self._settle(lattice, expected * level, observed)
+            cost = self._cost(usual, observed, causes, expected)
+            if cost < lowest * (1.0 - 1e-9):
+                best, lowest = causes, cost
+        return best
+
+    def _settle(
+        self, lattice: Lattice, usual: Floats, observed: Floats
+    ) -> tuple[list[Cause], Floats]:
+        """Search; then again with the level and the noise of the leaves that are not explained."""
+        causes: list[Cause] = []
+        for _ in range(2):
+            rest = ~covered(causes, len(usual))
+            usual = usual * _ratio(usual[rest], observed[rest], counts=bool(causes))
+            weights = weigh(usual, observed, rest)
+            causes = self._greedy(lattice, usual * weights, observed * weights)
+        return self._worth(causes, usual, observed), usual
+
+    def _greedy(self, lattice: Lattice, usual: Floats, observed: Floats) -> list[Cause]:
+        causes: list[Cause] = []
+        open_ = np.ones(len(usual))
+        while len(causes) < self.most:
+            found = self._strongest(lattice, usual * open_, observed * open_)
+            if found is None:
+                break
+            causes.append(found)
+            open_[found.leaves] = 0.0
+        return causes
+
+    def _strongest(self, lattice: Lattice, usual: Floats, observed: Floats) -> Cause | None:
+        """Give the best combination that is not better told as several of its parts."""
+        gains = [
+            evidence(o, u) * (1.0 - self.depth * len(cuboid.dimensions))
+            for o, u, cuboid in zip(
+                lattice.sums(observed), lattice.sums(usual), lattice.cuboids, strict=True
+            )
+        ]
+        first = None
+        for gain, at, group in _best(gains, self.tries):
+            if gain < self.evidence:
+                break
+            leaves = lattice.members(at, group)
+            cause = Cause(at, group, leaves, gain)
+            first = first or cause
+            if not self._falls_apart(lattice, cause, usual, observed):
+                return cause
+        return first
+
+    def _falls_apart(
+        self, lattice: Lattice, cause: Cause, usual: Floats, observed: Floats
+    ) -> bool:
+        """Tell whether two to four of its parts along one dimension explain more than it does."""
+        inside = np.flatnonzero(cause.leaves)
+        for dimension in range(lattice.leaves.shape[1]):
+            if dimension in lattice.cuboids[cause.cuboid].dimensions:
+                continue
+            label = lattice.leaves[inside, dimension]
+            parts = evidence(np.bincount(label, observed[inside]), np.bincount(label, usual[inside]))
+            together = np.cumsum(np.sort(parts)[::-1][:4])
+            together *= 1.0 - self.depth * (1 + len(lattice.cuboids[cause.cuboid].dimensions))
+            needed = cause.gain * (1.0 + self.split * np.arange(len(together)))
+            if (together[1:] > needed[1:]).any():
+                return True
+        return False
+
+    def _worth(self, causes: list[Cause], usual: Floats, observed: Floats) -> list[Cause]:
+        """Leave out what hardly matters beside the largest."""
+        deviation = observed - usual
+        amounts = [abs(float(deviation[cause.leaves].sum())) for cause in causes]
+        return [
+            cause
+            for cause, amount in zip(causes, amounts, strict=True)
+            if amount >= self.least * max(amounts)
+        ]
+
+    def _cost(
+        self, usual: Floats, observed: Floats, causes: list[Cause], expected: Floats
+    ) -> float:
+        """Give what an explanation leaves open, and what its length costs."""
+        everything = np.ones(len(usual), dtype=bool)
+        weights = weigh(expected, observed, everything)
+        told = usual.copy()
+        for cause in causes:
+            inside = cause.leaves
+            told[inside] *= _ratio(told[inside], observed[inside], counts=True)
+        open_ = float(evidence(observed * weights, told * weights).sum())
+        whole = float(evidence(observed * weights, expected * weights).sum())
+        return open_ + len(causes) * (self.evidence + 0.05 * whole)
+
+
+def levels(expected: Floats, observed: Floats) -> list[float]:
+    """Give the levels that everything may have moved to: none, and that of the usual leaf."""
+    usual = weighted_median(observed, expected)
+    return [1.0] if usual is None or abs(usual - 1.0) < 0.02 else [1.0, usual]
+
+
+def weighted_median(observed: Floats, expected: Floats) -> float | None:
+    """Give the median of the ratios, weighted by what was expected."""
+    known = expected > 0
+    if not known.any():
+        return None
+    ratios, weights = observed[known] / expected[known], expected[known]
+    order = np.lexsort((weights, ratios))
+    running = np.cumsum(weights[order])
+    return float(ratios[order][np.searchsorted(running, running[-1] / 2.0)])
+
+
+def _ratio(usual: Floats, observed: Floats, *, counts: bool) -> float:
+    below = float(usual.sum())
+    return float(observed.sum()) / below if counts and below > 0 else 1.0
+
+
+def evidence(observed: Floats, expected: Floats) -> Floats:
+    """Give the log-likelihood ratio of a changed rate; births count half an event as expected."""
+    above, below = observed + 0.5, expected + 0.5
+    return np.maximum(above * np.log(above / below) - (above - below), 0.0)
+
+
+def weigh(usual: Floats, observed: Floats, rest: Mask) -> Floats:
+    """Give how many independent events each unit of a leaf is worth.
+
+    The variance of a leaf grows with a power of its size between 1 and 2 (L. R. Taylor,
+    "Aggregation, variance and the mean", Nature 189, 1961), which is fitted to the leaves that
+    are not explained.
+    """
+    born = usual <= 0
+    typical = float(np.median(observed[born] if born.all() else usual[~born]))
+    size = np.where(born, max(typical, 1e-300), usual)
+    used = rest & ~born & _large(size)
+    variance = np.maximum((_FINEST_NOISE * size) ** 2, _variance(size, observed - usual, used))
+    weights: Floats = size / variance
+    return weights
+
+
+def _variance(size: Floats, deviation: Floats, used: Mask) -> Floats:
+    if used.sum() < _FEWEST:
+        return (0.1 * size) ** 2
+    order = np.argsort(size[used], kind="stable")
+    bins = np.array_split(order, min(12, len(order) // 15))
+    squared = deviation[used] ** 2
+    sizes = np.array([np.median(size[used][b]) for b in bins])
+    squares = np.array([np.quantile(squared[b], 0.4) / 0.275 for b in bins])
+    known = squares > 0
+    if known.mean() <= 0.5:
+        return np.zeros_like(size)
+    x, y = np.log(sizes[known]), np.log(squares[known])
+    power = _slope(x, y)
+    level = float(np.median(y - power * x))
+    return np.exp(level) * size**power
+
+
+def _large(size: Floats) -> Mask:
+    """Tell which leaves hold most of everything; the smallest ones tell nothing about noise."""
+    order = np.argsort(-size, kind="stable")
+    running = np.cumsum(size[order])
+    large = np.zeros(len(size), dtype=bool)
+    large[order[: int(np.searchsorted(running, 0.9 * running[-1])) + 1]] = True
+    return large
+
+
+def _slope(x: Floats, y: Floats) -> float:
+    """Give the median of the slopes between all pairs of bins, held between 1 and 2."""
+    first, second = np.triu_indices(len(x), k=1)
+    run = x[second] - x[first]
+    apart = run > 0.1
+    slopes = (y[second] - y[first])[apart] / run[apart]
+    return float(np.clip(np.median(slopes), 1.0, 2.0)) if len(slopes) else 1.0
+
+
+def covered(causes: list[Cause], count: int) -> Mask:
+    """Tell which leaves are explained."""
+    inside = np.zeros(count, dtype=bool)
+    for cause in causes:
+        inside |= cause.leaves
+    return inside
+
+
+def _best(gains: list[Floats], count: int) -> list[tuple[float, int, int]]:
+    """Give the highest gains with their cuboids and groups, highest first."""
+    found = []
+    for at, values in enumerate(gains):
+        top = np.argpartition(-values, count - 1)[:count] if len(values) > count else None
+        groups = np.arange(len(values)) if top is None else top
+        found += [(float(values[group]), at, int(group)) for group in groups]
+    return sorted(found, key=lambda one: (-one[0], -one[1], one[2]))[:count]

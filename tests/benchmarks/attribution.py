@@ -1,0 +1,199 @@
+"""Whether the causes of a change are found: generated cases, and recorded ones from a directory.
+
+Generated: leaves of four to six dimensions, heavy-tailed, with noise in all of them; one to three
+combinations of labels whose leaves rise or fall in proportion (the ripple effect), some of them
+born with it. Ratios: five dimensions as uneven as those of a video service's viewers, a few
+thousand of them, with counting noise, and causes that hit their leaves unevenly.
+
+Recorded: the cases that come with RobustSpot (https://github.com/FRPv6/RobustSpot) are read from a
+directory that holds its ``data`` and ``config/anomaly.yaml``; they are not part of this project.
+"""
+
+from __future__ import annotations
+
+import argparse
+import time
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import yaml
+
+from cilium_analysis.statistics.attribution import attribute
+
+Explanation = set[frozenset[tuple[str, object]]]
+Exposure = tuple[pd.Series, pd.Series] | None
+Method = Callable[[pd.Series, pd.Series, Exposure], Explanation]
+
+
+@dataclass(frozen=True)
+class Case:
+    """A change with its causes."""
+
+    before: pd.Series
+    after: pd.Series
+    exposure: Exposure
+    causes: Explanation
+
+
+def additive(seed: int, *, leaves: int | None = None) -> Case:
+    """Sums with noise in every leaf."""
+    rng = np.random.default_rng(seed)
+    index, codes = _leaves(rng, leaves or round(10 ** rng.uniform(3, 4.5)))
+    before = _sizes(rng, len(index))
+    rate, noise = np.ones(len(index)), rng.choice([0.01, 0.03, 0.06, 0.1])
+    causes, births = _causes(rng, codes, before), np.zeros(len(index))
+    for cause in causes:
+        inside = _inside(codes, cause)
+        rises = rng.random() < 0.7
+        change = rng.uniform(1.5, 6.0) if rises else rng.uniform(0.0, 0.5)
+        rate[inside] *= change * rng.normal(1.0, 0.05, int(inside.sum())).clip(0.5)
+        if rises and rng.random() < 0.4:
+            part = inside & (rng.random(len(index)) < rng.choice([0.3, 1.0], p=[0.7, 0.3]))
+            births[part] = before[part] * rate[part]
+    after = before * rate * rng.normal(1.0, noise, len(index)).clip(0.0)
+    if rng.random() < 0.5:
+        before, after = rng.poisson(before).astype(float), rng.poisson(after).astype(float)
+    before[births > 0] = 0.0
+    known = before + after > 0
+    sides = [pd.Series(side, index=index)[known] for side in (before, after)]
+    return Case(sides[0][sides[0] > 0], sides[1][sides[1] > 0], None, _named(causes))
+
+
+def _leaves(rng: np.random.Generator, count: int) -> tuple[pd.MultiIndex, np.ndarray]:
+    """Choose leaves among all combinations of labels, all of them or a part."""
+    dimensions = int(rng.integers(4, 7))
+    density = rng.choice([1.0, 0.5, 0.1])
+    mean = (count / density) ** (1 / dimensions)
+    sizes = np.maximum(2, np.round(mean * rng.uniform(0.5, 1.8, dimensions))).astype(int)
+    space = int(np.prod(sizes))
+    chosen = np.sort(rng.choice(space, min(count, space), replace=False))
+    codes = np.stack(np.unravel_index(chosen, sizes), axis=1)
+    labels = [[f"{'abcdef'[at]}{n}" for n in range(size)] for at, size in enumerate(sizes)]
+    index = pd.MultiIndex(labels, list(codes.T), names=list("abcdef"[:dimensions]))
+    return index, codes
+
+
+def _sizes(rng: np.random.Generator, count: int) -> np.ndarray:
+    kind = rng.integers(3)
+    if kind == 0:
+        return 100.0 * rng.lognormal(0.0, 1.0, count)
+    return rng.exponential(50.0, count) + 1.0 if kind == 1 else 10.0 * (1 + rng.pareto(1.5, count))
+
+
+def _causes(
+    rng: np.random.Generator, codes: np.ndarray, before: np.ndarray
+) -> list[dict[int, int]]:
+    """Choose one to three combinations, none within another, each with some weight."""
+    wanted, causes = int(rng.integers(1, 4)), list[dict[int, int]]()
+    for _ in range(1000):
+        if len(causes) == wanted:
+            break
+        depth = int(rng.integers(1, 4))
+        leaf = codes[rng.integers(len(codes))]
+        dimensions = rng.choice(codes.shape[1], depth, replace=False)
+        cause = {int(at): int(leaf[at]) for at in sorted(dimensions)}
+        inside = _inside(codes, cause)
+        nested = any(c.items() <= cause.items() or cause.items() <= c.items() for c in causes)
+        weight = before[inside].sum() / before.sum()
+        if not nested and inside.sum() >= 4 and 0.004 < weight < 0.4:
+            causes.append(cause)
+    return causes
+
+
+def _inside(codes: np.ndarray, cause: dict[int, int]) -> np.ndarray:
+    return np.all([codes[:, at] == label for at, label in cause.items()], axis=0)
+
+
+def _named(causes: list[dict[int, int]], names: str = "abcdef") -> Explanation:
+    return {frozenset((names[at], f"{names[at]}{n}") for at, n in c.items()) for c in causes}
+
+
+def ratio(seed: int) -> Case:
+    """Stalls among viewers: what they watch, and how, is known by five dimensions."""
+    rng = np.random.default_rng(seed)
+    sizes = (4, 2, 7, 6, 6)
+    codes = np.stack(np.unravel_index(np.arange(np.prod(sizes)), sizes), axis=1)
+    weight = np.ones(len(codes))
+    for at, size in enumerate(sizes):
+        weight *= rng.dirichlet(np.full(size, 0.7))[codes[:, at]]
+    for one, other in ((0, 1), (1, 2), (2, 3)):
+        table = rng.gamma(0.5, 1.0, (sizes[one], sizes[other]))
+        weight *= table[codes[:, one], codes[:, other]]
+    viewers = weight / weight.sum() * rng.uniform(1500, 12000)
+    known = viewers > 0.5
+    codes, viewers = codes[known], viewers[known]
+    causes = _ratio_causes(rng, codes, viewers)
+    usual = rng.uniform(0.01, 0.06) * rng.lognormal(0.0, 0.4, len(codes))
+    odds = np.ones(len(codes)) * rng.lognormal(0.0, 0.1)
+    for cause in causes:
+        inside = _inside(codes, cause)
+        odds[inside] *= rng.uniform(3.0, 10.0) * rng.lognormal(0.0, 0.5, int(inside.sum()))
+    labels = [[f"{'abcde'[at]}{n}" for n in range(size)] for at, size in enumerate(sizes)]
+    index = pd.MultiIndex(labels, list(codes.T), names=list("abcde"))
+    below = [rng.poisson(viewers * minutes) for minutes in (10, 1)]
+    now = np.minimum(usual * odds * rng.lognormal(0.0, 0.4, len(codes)), 0.9)
+    above = [rng.binomial(below[0], usual) / 10.0, rng.binomial(below[1], now)]
+    sides = [pd.Series(side, index=index, dtype=float) for side in (*above, below[0] / 10.0, below[1])]
+    return Case(sides[0], sides[1], (sides[2], sides[3]), _named(causes))
+
+
+def _ratio_causes(
+    rng: np.random.Generator, codes: np.ndarray, viewers: np.ndarray
+) -> list[dict[int, int]]:
+    """Mostly one cause of few dimensions; two are labels of one dimension."""
+    for _ in range(1000):
+        depth = int(rng.choice([1, 2, 3], p=[0.6, 0.28, 0.12]))
+        dimensions = rng.choice(5, depth, replace=False, p=[0.2, 0.25, 0.1, 0.4, 0.05])
+        leaf = codes[rng.choice(len(codes), p=viewers / viewers.sum())]
+        cause = {int(at): int(leaf[at]) for at in sorted(dimensions)}
+        causes = [cause]
+        if rng.random() < 0.15:
+            at = int(dimensions[0])
+            causes.append({**cause, at: int((cause[at] + 1) % (codes[:, at].max() + 1))})
+        parts = [viewers[_inside(codes, c)].sum() / viewers.sum() for c in causes]
+        if all(_inside(codes, c).sum() >= 4 for c in causes) and 0.03 < min(parts) and sum(parts) < 0.7:
+            return causes
+    raise AssertionError("no cause fits")
+
+
+def recorded(folder: Path) -> Iterator[Case]:
+    """Read RobustSpot's cases: the ten minutes before, and the minute of the anomaly."""
+    text = (folder / "config" / "anomaly.yaml").read_text(encoding="utf-8")
+    renamed = {"line": "cdn", "platform": "device", "coderate": "bitrate"}
+    for entry in yaml.safe_load(text):
+        path = folder / "data" / f"{entry['data']}.csv"
+        if not path.exists():
+            continue
+        table = pd.read_csv(path).rename(columns=renamed)
+        names = [name for name in table.columns if name not in ("min", "value", "cnt")]
+        minute = entry["timestamp"]
+        earlier = table[(table["min"] < minute) & (table["min"] >= minute - 600)]
+        sides = [part.groupby(names)[["value", "cnt"]].sum() for part in (earlier, table[table["min"] == minute])]
+        causes = entry["cause"] if isinstance(entry["cause"], list) else [entry["cause"]]
+        yield Case(
+            sides[0]["value"], sides[1]["value"], (sides[0]["cnt"], sides[1]["cnt"]),
+            {frozenset(cause.items()) for cause in causes},
+        )
+
+
+def ours(before: pd.Series, after: pd.Series, exposure: Exposure) -> Explanation:
+    """Name the rows of `attribute`, without the last one."""
+    table = attribute(before, after, exposure=exposure)
+    return {
+        frozenset((name, label) for name, label in zip(table.index.names, key, strict=True) if label != "*")
+        for key in table.index[:-1]
+    }
+
+
+def f1(cases: Iterable[Case], method: Method) -> float:
+    """Give F1 over all exact combinations."""
+    hits = named = true = 0
+    for case in cases:
+        found = method(case.before, case.after, case.exposure)
+        hits += len(found & case.causes)
+        named += len(found)
+        true += len(case.causes)
+    return 2.0 * hits / max(named + true, 1)
