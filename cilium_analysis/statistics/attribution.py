@@ -20,6 +20,9 @@ if TYPE_CHECKING:
 
 #: Stands for a dimension that is left open.
 ANY = "*"
+SUMS = Search()
+#: Of ratios the leaves of one cause differ more, and what they leave over is no second cause.
+RATIOS = Search(relative=0.3)
 
 
 def attribute(
@@ -64,11 +67,12 @@ def attribute(
     leaves = _align([_checked(side) for side in sides], _order(names))
     amounts = leaves.amounts
     if exposure is None:
-        expected, changes = amounts[0], amounts[1] - amounts[0]
+        search, expected, changes = SUMS, amounts[0], amounts[1] - amounts[0]
     else:
         expected, changes = _expected(amounts[0], *amounts[2:]), _ratio_changes(*amounts)
+        search = RATIOS
     lattice = Lattice(leaves.codes)
-    causes = Search().find(lattice, expected, amounts[1]) if len(leaves.codes) else []
+    causes = search.find(lattice, expected, amounts[1]) if len(leaves.codes) else []
     table = _table(lattice, causes, leaves.labels, changes)
     return _frame(table, float(changes.sum()), before.index if len(before) else _named(sides))
 

@@ -28,6 +28,7 @@ _QUARTILE = 0.6745
 #: Leaves that an estimate of noise needs.
 _FEWEST = 30
 _FINEST_NOISE = 0.02
+_HIGHEST = 20.0
 
 
 @dataclass(frozen=True)
@@ -52,6 +53,8 @@ class Search:
         Part of its evidence that one more combination in its place must gain.
     evidence
         Log-likelihood ratio that a combination must reach.
+    relative
+        The same as a part of the strongest one's.
     least
         Smallest part of the largest deviation that is worth naming.
     most
@@ -61,8 +64,9 @@ class Search:
     """
 
     depth: float = 0.03
-    split: float = 0.1
+    split: float = 0.2
     evidence: float = 10.0
+    relative: float = 0.001
     least: float = 0.02
     most: int = 8
     tries: int = 40
@@ -103,7 +107,7 @@ class Search:
         open_ = np.ones(len(usual))
         while len(causes) < self.most:
             found = self._strongest(lattice, usual * open_, observed * open_)
-            if found is None:
+            if found is None or (causes and found.gain < self.relative * causes[0].gain):
                 break
             causes.append(found)
             open_[found.leaves] = 0.0
@@ -112,7 +116,7 @@ class Search:
     def _strongest(self, lattice: Lattice, usual: Floats, observed: Floats) -> Cause | None:
         """Give the best combination that is not better told as several of its parts."""
         gains = [
-            evidence(o, u) * (1.0 - self.depth * len(cuboid.dimensions))
+            evidence(o, u) * (1.0 - self.depth * len(cuboid.dimensions)) - np.log(len(o))
             for o, u, cuboid in zip(
                 lattice.sums(observed), lattice.sums(usual), lattice.cuboids, strict=True
             )
@@ -173,7 +177,7 @@ class Search:
 def levels(expected: Floats, observed: Floats) -> list[float]:
     """Give the levels that everything may have moved to: none, and that of the usual leaf."""
     usual = weighted_median(observed, expected)
-    return [1.0] if usual is None or abs(usual - 1.0) < 0.02 else [1.0, usual]
+    return [1.0, usual] if usual and abs(usual - 1.0) >= 0.02 else [1.0]
 
 
 def weighted_median(observed: Floats, expected: Floats) -> float | None:
@@ -189,12 +193,16 @@ def weighted_median(observed: Floats, expected: Floats) -> float | None:
 
 def _ratio(usual: Floats, observed: Floats, *, counts: bool) -> float:
     below = float(usual.sum())
-    return float(observed.sum()) / below if counts and below > 0 else 1.0
+    above = float(observed.sum())
+    return above / below if counts and below > 0 and above > 0 else 1.0
 
 
 def evidence(observed: Floats, expected: Floats) -> Floats:
-    """Give the log-likelihood ratio of a changed rate; births count half an event as expected."""
-    above, below = observed + 0.5, expected + 0.5
+    """Give the log-likelihood ratio of a changed rate.
+
+    A rate above `_HIGHEST` times the expected one counts as that: a birth is no infinite evidence.
+    """
+    above, below = observed + 0.5, np.maximum(expected, observed / _HIGHEST) + 0.5
     return np.maximum(above * np.log(above / below) - (above - below), 0.0)
 
 
@@ -206,8 +214,8 @@ def weigh(usual: Floats, observed: Floats, rest: Mask) -> Floats:
     are not explained.
     """
     born = usual <= 0
-    typical = float(np.median(observed[born] if born.all() else usual[~born]))
-    size = np.where(born, max(typical, 1e-300), usual)
+    present = observed[observed > 0] if born.all() else usual[~born]
+    size = np.where(born, np.median(present) if len(present) else 1.0, usual)
     used = rest & ~born & _large(size)
     variance = np.maximum((_FINEST_NOISE * size) ** 2, _variance(size, observed - usual, used))
     weights: Floats = size / variance

@@ -12,6 +12,7 @@ directory that holds its ``data`` and ``config/anomaly.yaml``; they are not part
 from __future__ import annotations
 
 import argparse
+import itertools
 import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
@@ -186,6 +187,66 @@ def ours(before: pd.Series, after: pd.Series, exposure: Exposure) -> Explanation
         frozenset((name, label) for name, label in zip(table.index.names, key, strict=True) if label != "*")
         for key in table.index[:-1]
     }
+
+
+def greedy(before: pd.Series, after: pd.Series, exposure: Exposure) -> Explanation:
+    """Name what deviates most for its size, leave it out, and go on until it matters little."""
+    sides = pd.concat([before, after, *(exposure or ())], axis=1).fillna(0.0).to_numpy().T
+    index = pd.concat([before, after, *(exposure or ())], axis=1).index
+    usual, now = sides[0].copy(), sides[1].copy()
+    if exposure is not None:
+        usual = sides[3] * sides[0].sum() / sides[2].sum()
+    names, found, first = list(index.names), Explanation(), None
+    while len(found) < 5:
+        table = pd.DataFrame({"usual": usual, "now": now}, index=index)
+        best: tuple[float, frozenset[tuple[str, object]]] = (0.0, frozenset())
+        for size in range(1, len(names) + 1):
+            for chosen in itertools.combinations(names, size):
+                sums = table.groupby(list(chosen), sort=False).sum()
+                score = (sums["now"] - sums["usual"]).abs() / np.sqrt(sums["usual"] + sums["now"] + 1.0)
+                if score.max() > best[0] * 1.001:
+                    key = score.idxmax()
+                    labels = key if isinstance(key, tuple) else (key,)
+                    best = (score.max(), frozenset(zip(chosen, labels, strict=True)))
+        first = first or best[0]
+        if best[0] < 0.3 * first or not best[1]:
+            break
+        found.add(best[1])
+        inside = np.all([index.get_level_values(n) == label for n, label in best[1]], axis=0)
+        usual[inside] = now[inside] = 0.0
+    return found
+
+
+def adtributor(before: pd.Series, after: pd.Series, exposure: Exposure) -> Explanation:
+    """Adtributor (R. Bhagwan et al., NSDI 2014): labels of the one most surprising dimension."""
+    table = pd.concat([before, after, *(exposure or ())], axis=1).fillna(0.0)
+    best: tuple[float, Explanation] = (-1.0, set())
+    for name in table.index.names:
+        parts = table.groupby(level=name).sum().to_numpy().T
+        labels = table.groupby(level=name).sum().index
+        surprise = sum(_surprise(parts[at], parts[at + 1]) for at in range(0, len(parts), 2))
+        power = parts[1] - parts[0]
+        if exposure is not None:
+            power = power * parts[2].sum() - (parts[3] - parts[2]) * parts[0].sum()
+            power = power / (parts[2].sum() + parts[3] - parts[2])
+        power = power / (power.sum() or 1.0)
+        told, chosen = 0.0, list[int]()
+        for at in np.argsort(-surprise):
+            if power[at] > 0.1 and told <= 0.67:
+                told += power[at]
+                chosen.append(at)
+        total = float(surprise[chosen].sum())
+        if told > 0.67 and total > best[0]:
+            best = (total, {frozenset([(name, labels[at])]) for at in chosen})
+    return best[1]
+
+
+def _surprise(before: np.ndarray, after: np.ndarray) -> np.ndarray:
+    """Give the terms of the Jensen-Shannon divergence."""
+    p, q = before / before.sum(), after / after.sum()
+    with np.errstate(divide="ignore", invalid="ignore"):
+        terms = [0.5 * np.nan_to_num(one * np.log(2 * one / (p + q))) for one in (p, q)]
+    return terms[0] + terms[1]
 
 
 def f1(cases: Iterable[Case], method: Method) -> float:
