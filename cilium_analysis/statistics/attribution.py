@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 from cilium_analysis.errors import ParameterError
-from cilium_analysis.statistics.cuboids import Lattice, distinct
+from cilium_analysis.statistics.cuboids import Lattice, distinct, total
 from cilium_analysis.statistics.ripple import Cause, Search
 
 if TYPE_CHECKING:
@@ -134,23 +134,25 @@ def _align(sides: Sequence[pd.Series], order: list[Hashable] | None) -> _Leaves:
     held = [side.index for side in sides if len(side)]
     count = held[0].nlevels if held else 0
     numbered = [_number([_level(index, at, order) for index in held]) for at in range(count)]
-    rows = sum(map(len, held))
     codes = np.stack([one for one, _ in numbered], axis=1) if held else np.empty((0, 1), np.int64)
     first, leaf = distinct(codes)
     amounts, begin = [], 0
     for side in sides:
-        # In the order of the values: a sum of floats depends on it.
-        where = np.lexsort((side.to_numpy(), leaf[begin : begin + len(side)]))
-        own = leaf[begin : begin + len(side)][where]
-        amounts.append(np.bincount(own, side.to_numpy()[where], minlength=len(first)))
+        own = leaf[begin : begin + len(side)]
+        amounts.append(_summed(own, side.to_numpy(), len(first)))
         begin += len(side)
-    assert begin == rows
     return _Leaves(codes[first], [labels for _, labels in numbered], amounts)
 
 
-def _level(
-    index: pd.Index, at: int, order: list[Hashable] | None
-) -> tuple[Integers, list[object]]:
+def _summed(own: Integers, values: Floats, count: int) -> Floats:
+    """Add up what a leaf has; in order of size, as a sum of floats depends on the order."""
+    if np.bincount(own).max(initial=0) > 1:
+        order = np.lexsort((values, own))
+        own, values = own[order], values[order]
+    return total(own, values, count)
+
+
+def _level(index: pd.Index, at: int, order: list[Hashable] | None) -> tuple[Integers, list[object]]:
     """Give the codes and the labels of one dimension."""
     place = at if order is None else list(index.names).index(order[at])
     if isinstance(index, pd.MultiIndex):
@@ -160,12 +162,12 @@ def _level(
 
 
 def _number(levels: list[tuple[Integers, list[object]]]) -> tuple[Integers, list[object]]:
-    """Number the labels of all sides alike, in the order of their text."""
+    """Give numbers to the labels of all sides alike, in the order of their text."""
     used: set[object] = set()
     for codes, labels in levels:
         if (codes < 0).any():
-            raise ParameterError("a label is missing (NaN): name it, for instance \"\"")
-        used.update(labels[code] for code in np.unique(codes))
+            raise ParameterError('a label is missing (NaN): name it, for instance ""')
+        used.update(labels[code] for code in np.flatnonzero(np.bincount(codes)))
     if ANY in used:
         raise ParameterError(f"a label is {ANY!r}, which stands for any label: rename it")
     ordered = sorted(used, key=lambda label: (str(label), type(label).__name__))
@@ -215,18 +217,16 @@ def _table(
     return sorted(rows, key=lambda row: (-abs(row[1]), [str(label) for label in row[0]]))
 
 
-def _combination(
-    lattice: Lattice, cause: Cause, labels: list[list[object]]
-) -> tuple[object, ...]:
+def _combination(lattice: Lattice, cause: Cause, labels: list[list[object]]) -> tuple[object, ...]:
     """Name the labels of a combination; where it holds one leaf, all of that leaf's."""
     only = np.flatnonzero(cause.leaves)
     if len(only) == 1:
-        return tuple(names[code] for names, code in zip(labels, lattice.leaves[only[0]], strict=True))
+        return tuple(
+            names[code] for names, code in zip(labels, lattice.leaves[only[0]], strict=True)
+        )
     cuboid = lattice.cuboids[cause.cuboid]
     chosen = dict(zip(cuboid.dimensions, cuboid.labels[cause.group], strict=True))
-    return tuple(
-        names[chosen[at]] if at in chosen else ANY for at, names in enumerate(labels)
-    )
+    return tuple(names[chosen[at]] if at in chosen else ANY for at, names in enumerate(labels))
 
 
 def _frame(

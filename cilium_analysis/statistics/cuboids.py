@@ -79,7 +79,7 @@ class Lattice:
         done: list[Floats] = []
         for cuboid in self.cuboids:
             source = values if cuboid.finer is None else done[cuboid.finer]
-            done.append(np.bincount(cuboid.group, source, minlength=len(cuboid.labels)))
+            done.append(total(cuboid.group, source, len(cuboid.labels)))
         return done
 
     def members(self, at: int, group: int) -> NDArray[np.bool_]:
@@ -88,6 +88,12 @@ class Lattice:
         columns = self.leaves[:, cuboid.dimensions]
         inside: NDArray[np.bool_] = (columns == cuboid.labels[group]).all(axis=1)
         return inside
+
+
+def total(group: Integers, values: Floats, count: int) -> Floats:
+    """Sum values by group."""
+    sums: Floats = np.bincount(group, values, minlength=count).astype(np.float64, copy=False)
+    return sums
 
 
 def _choices(count: int) -> list[tuple[int, ...]]:
@@ -114,7 +120,7 @@ def _wider(
 
 
 def distinct(labels: Integers) -> tuple[Integers, Integers]:
-    """Number the distinct rows in increasing order.
+    """Give numbers to the distinct rows in increasing order.
 
     Returns
     -------

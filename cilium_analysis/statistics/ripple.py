@@ -16,6 +16,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from cilium_analysis.statistics.cuboids import total
+
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
@@ -23,11 +25,14 @@ if TYPE_CHECKING:
 
     Mask = NDArray[np.bool_]
 
-#: Median of the absolute deviation of a normal variable.
-_QUARTILE = 0.6745
+#: Quantile 0.4 of the square of a standard normal variable.
+_LOW_SQUARE = 0.275
 #: Leaves that an estimate of noise needs.
 _FEWEST = 30
+_ENOUGH = 20_000
+#: A leaf is never trusted to be more exact than this part of it.
 _FINEST_NOISE = 0.02
+#: A rate that rose by more than this factor counts as one that rose by it.
 _HIGHEST = 20.0
 
 
@@ -65,7 +70,7 @@ class Search:
 
     depth: float = 0.03
     split: float = 0.2
-    evidence: float = 10.0
+    evidence: float = 15.0
     relative: float = 0.001
     least: float = 0.02
     most: int = 8
@@ -132,16 +137,17 @@ class Search:
                 return cause
         return first
 
-    def _falls_apart(
-        self, lattice: Lattice, cause: Cause, usual: Floats, observed: Floats
-    ) -> bool:
+    def _falls_apart(self, lattice: Lattice, cause: Cause, usual: Floats, observed: Floats) -> bool:
         """Tell whether two to four of its parts along one dimension explain more than it does."""
         inside = np.flatnonzero(cause.leaves)
         for dimension in range(lattice.leaves.shape[1]):
             if dimension in lattice.cuboids[cause.cuboid].dimensions:
                 continue
             label = lattice.leaves[inside, dimension]
-            parts = evidence(np.bincount(label, observed[inside]), np.bincount(label, usual[inside]))
+            count = int(label.max()) + 1
+            parts = evidence(
+                total(label, observed[inside], count), total(label, usual[inside], count)
+            )
             together = np.cumsum(np.sort(parts)[::-1][:4])
             together *= 1.0 - self.depth * (1 + len(lattice.cuboids[cause.cuboid].dimensions))
             needed = cause.gain * (1.0 + self.split * np.arange(len(together)))
@@ -182,11 +188,12 @@ def levels(expected: Floats, observed: Floats) -> list[float]:
 
 def weighted_median(observed: Floats, expected: Floats) -> float | None:
     """Give the median of the ratios, weighted by what was expected."""
-    known = expected > 0
-    if not known.any():
+    known = np.flatnonzero(expected > 0)
+    if not len(known):
         return None
+    known = known[_sample(len(known))]
     ratios, weights = observed[known] / expected[known], expected[known]
-    order = np.lexsort((weights, ratios))
+    order = np.argsort(ratios, kind="stable")
     running = np.cumsum(weights[order])
     return float(ratios[order][np.searchsorted(running, running[-1] / 2.0)])
 
@@ -216,36 +223,37 @@ def weigh(usual: Floats, observed: Floats, rest: Mask) -> Floats:
     born = usual <= 0
     present = observed[observed > 0] if born.all() else usual[~born]
     size = np.where(born, np.median(present) if len(present) else 1.0, usual)
-    used = rest & ~born & _large(size)
-    variance = np.maximum((_FINEST_NOISE * size) ** 2, _variance(size, observed - usual, used))
+    used = np.flatnonzero(rest & ~born)
+    used = used[_sample(len(used))]
+    level, power = _noise(size[used], (observed - usual)[used])
+    variance = np.maximum((_FINEST_NOISE * size) ** 2, level * size**power)
     weights: Floats = size / variance
     return weights
 
 
-def _variance(size: Floats, deviation: Floats, used: Mask) -> Floats:
-    if used.sum() < _FEWEST:
-        return (0.1 * size) ** 2
-    order = np.argsort(size[used], kind="stable")
+def _sample(count: int) -> NDArray[np.int64]:
+    """Choose as many as an estimate needs; the same ones each time."""
+    if count <= _ENOUGH:
+        return np.arange(count)
+    return np.sort(np.random.default_rng(0).choice(count, _ENOUGH, replace=False))
+
+
+def _noise(size: Floats, deviation: Floats) -> tuple[float, float]:
+    """Fit the variance as level x size ** power, from the usual leaves of each size."""
+    order = np.argsort(size, kind="stable")
+    # The smallest leaves, which hold next to nothing, say nothing about noise.
+    order = order[np.cumsum(size[order]) >= 0.1 * size.sum()]
+    if len(order) < _FEWEST:
+        return 0.1**2, 2.0
     bins = np.array_split(order, min(12, len(order) // 15))
-    squared = deviation[used] ** 2
-    sizes = np.array([np.median(size[used][b]) for b in bins])
-    squares = np.array([np.quantile(squared[b], 0.4) / 0.275 for b in bins])
+    sizes = np.array([np.median(size[b]) for b in bins])
+    squares = np.array([np.quantile(deviation[b] ** 2, 0.4) / _LOW_SQUARE for b in bins])
     known = squares > 0
     if known.mean() <= 0.5:
-        return np.zeros_like(size)
+        return 0.0, 1.0
     x, y = np.log(sizes[known]), np.log(squares[known])
     power = _slope(x, y)
-    level = float(np.median(y - power * x))
-    return np.exp(level) * size**power
-
-
-def _large(size: Floats) -> Mask:
-    """Tell which leaves hold most of everything; the smallest ones tell nothing about noise."""
-    order = np.argsort(-size, kind="stable")
-    running = np.cumsum(size[order])
-    large = np.zeros(len(size), dtype=bool)
-    large[order[: int(np.searchsorted(running, 0.9 * running[-1])) + 1]] = True
-    return large
+    return float(np.exp(np.median(y - power * x))), power
 
 
 def _slope(x: Floats, y: Floats) -> float:
@@ -267,9 +275,11 @@ def covered(causes: list[Cause], count: int) -> Mask:
 
 def _best(gains: list[Floats], count: int) -> list[tuple[float, int, int]]:
     """Give the highest gains with their cuboids and groups, highest first."""
-    found = []
-    for at, values in enumerate(gains):
-        top = np.argpartition(-values, count - 1)[:count] if len(values) > count else None
-        groups = np.arange(len(values)) if top is None else top
-        found += [(float(values[group]), at, int(group)) for group in groups]
-    return sorted(found, key=lambda one: (-one[0], -one[1], one[2]))[:count]
+    every = np.concatenate(gains)
+    ends = np.cumsum([len(one) for one in gains])
+    top = np.argpartition(-every, count)[:count] if len(every) > count else np.arange(len(every))
+    cuboids = np.searchsorted(ends, top, side="right")
+    groups = top - (ends - [len(one) for one in gains])[cuboids]
+    # Of equal ones that with the fewest dimensions, which comes last.
+    order = np.lexsort((groups, -cuboids, -every[top]))
+    return [(float(every[top[at]]), int(cuboids[at]), int(groups[at])) for at in order]

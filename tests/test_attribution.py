@@ -1,0 +1,280 @@
+from __future__ import annotations
+
+import itertools
+
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from cilium_analysis.errors import ParameterError
+from cilium_analysis.statistics.attribution import attribute
+
+NAMES = ["reason", "direction", "node"]
+SIZES = (5, 3, 8)
+seeds = st.integers(0, 10_000)
+
+
+def leaves(seed: int) -> pd.Series:
+    """All combinations of a few labels, large and small."""
+    labels = [[f"{name}-{n}" for n in range(size)] for name, size in zip(NAMES, SIZES, strict=True)]
+    index = pd.MultiIndex.from_product(labels, names=NAMES)
+    values = np.random.default_rng(seed).lognormal(4.0, 1.0, len(index))
+    return pd.Series(values, index=index)
+
+
+def inside(index: pd.Index, combination: tuple[str, ...]) -> np.ndarray:
+    columns = [
+        index.get_level_values(at) == label for at, label in enumerate(combination) if label != "*"
+    ]
+    return np.all(columns, axis=0)
+
+
+def named(table: pd.DataFrame) -> set[tuple[str, ...]]:
+    return set(table.index[:-1])
+
+
+@st.composite
+def combinations(draw: st.DrawFn) -> tuple[str, ...]:
+    depth = draw(st.sampled_from([(0,), (1,), (2,), (0, 1), (0, 2), (1, 2), (0, 1, 2)]))
+    return tuple(
+        f"{NAMES[at]}-{draw(st.integers(0, SIZES[at] - 1))}" if at in depth else "*"
+        for at in range(3)
+    )
+
+
+tables = st.tuples(
+    st.lists(st.tuples(st.sampled_from("abcd"), st.sampled_from("xyz")), max_size=12),
+    st.lists(st.tuples(st.sampled_from("abcd"), st.sampled_from("xyz")), max_size=12),
+    seeds,
+)
+
+
+@settings(max_examples=200)
+@given(tables)
+def test_changes_add_up_whatever_the_tables_hold(
+    drawn: tuple[list[tuple[str, str]], list[tuple[str, str]], int],
+) -> None:
+    """Births, deaths, duplicates, zeros, nothing at all."""
+    rng = np.random.default_rng(drawn[2])
+    sides = [
+        pd.Series(
+            rng.choice([0.0, 1.0, 7.5, 1e6], len(rows)),
+            index=pd.MultiIndex.from_tuples(rows, names=["one", "other"])
+            if rows
+            else pd.MultiIndex.from_arrays([[], []], names=["one", "other"]),
+        )
+        for rows in drawn[:2]
+    ]
+    table = attribute(*sides)
+    whole = sides[1].sum() - sides[0].sum()
+    assert table["change"].sum() == pytest.approx(whole, abs=1e-6)
+    assert table.index[-1] == ("*", "*")
+    assert ("*", "*") not in named(table)
+    assert table.index.is_unique
+    if whole:
+        assert table["share"].sum() == pytest.approx(1.0)
+    else:
+        assert table["share"].isna().all()
+
+
+@given(seed=seeds, cause=combinations(), factor=st.sampled_from([0.0, 0.3, 2.0, 5.0, 50.0]))
+def test_one_cause_without_noise_is_named_exactly(
+    seed: int, cause: tuple[str, ...], factor: float
+) -> None:
+    before = leaves(seed)
+    after = before.copy()
+    chosen = inside(before.index, cause)
+    after[chosen] *= factor
+    table = attribute(before, after)
+    assert named(table) == {cause}
+    assert table["change"].iloc[0] == pytest.approx((after - before)[chosen].sum())
+    assert table["share"].iloc[0] == pytest.approx(1.0)
+
+
+@pytest.mark.parametrize("noise", [0.01, 0.05])
+def test_two_causes_in_noise_are_both_named(noise: float) -> None:
+    causes = {("reason-1", "direction-0", "*"), ("*", "*", "node-3")}
+    hits = 0
+    for seed in range(20):
+        before = leaves(seed)
+        after = before * np.random.default_rng(seed + 1).normal(1.0, noise, len(before))
+        for cause, factor in zip(sorted(causes), (3.0, 6.0), strict=True):
+            after[inside(before.index, cause)] *= factor
+        hits += named(attribute(before, after)) == causes
+    assert hits >= 19
+
+
+@given(seed=seeds, cause=combinations())
+def test_a_birth_is_named(seed: int, cause: tuple[str, ...]) -> None:
+    after = leaves(seed)
+    before = after[~inside(after.index, cause)]
+    assert named(attribute(before, after)) == {cause}
+    assert named(attribute(after, before)) == {cause}
+
+
+def test_one_leaf_that_is_born_is_named_whole() -> None:
+    before = leaves(1)
+    born = pd.Series({("new", "direction-1", "node-2"): 900.0}).rename_axis(NAMES)
+    table = attribute(before, pd.concat([before, born]))
+    assert named(table) == {("new", "direction-1", "node-2")}
+
+
+@given(seed=seeds, factor=st.sampled_from([0.0, 0.5, 1.0, 1.7, 10.0]))
+def test_a_change_of_everything_alike_names_nothing(seed: int, factor: float) -> None:
+    before = leaves(seed)
+    noise = np.random.default_rng(seed + 1).normal(1.0, 0.03, len(before))
+    table = attribute(before, before * factor * noise)
+    assert not named(table)
+
+
+def test_a_cause_on_top_of_a_change_of_everything_is_named() -> None:
+    before = leaves(3)
+    after = before * 2.0
+    after[inside(before.index, ("*", "direction-2", "node-1"))] *= 5.0
+    assert named(attribute(before, after)) == {("*", "direction-2", "node-1")}
+
+
+@pytest.mark.parametrize("mean", [3.0, 30.0, 3000.0])
+def test_counting_noise_alone_names_nothing(mean: float) -> None:
+    index = leaves(0).index
+    alarms = 0
+    for seed in range(30):
+        sides = np.random.default_rng(seed).poisson(mean, (2, len(index))).astype(float)
+        alarms += bool(named(attribute(*(pd.Series(side, index=index) for side in sides))))
+    assert alarms <= 2
+
+
+@given(
+    seed=seeds,
+    order=st.sampled_from(list(itertools.permutations(NAMES))),
+    first=combinations(),
+    second=combinations(),
+)
+def test_neither_the_order_of_rows_nor_of_dimensions_matters(
+    seed: int, order: tuple[str, ...], first: tuple[str, ...], second: tuple[str, ...]
+) -> None:
+    before = leaves(seed)
+    after = before * np.random.default_rng(seed + 1).normal(1.0, 0.1, len(before))
+    for cause in (first, second):
+        after[inside(before.index, cause)] *= 4.0
+    usual = attribute(before, after)
+    mixed = [
+        side.reorder_levels(list(order)).sample(frac=1.0, random_state=seed)
+        for side in (before, after)
+    ]
+    table = attribute(*mixed)
+    assert list(table.index.names) == list(order)
+    pd.testing.assert_frame_equal(table.reorder_levels(NAMES), usual, check_exact=True)
+
+
+@given(seed=seeds, cause=combinations(), scale=st.sampled_from([1e-9, 1e-3, 1024.0, 1e12]))
+def test_the_unit_does_not_matter(seed: int, cause: tuple[str, ...], scale: float) -> None:
+    before = leaves(seed)
+    after = before * np.random.default_rng(seed + 1).normal(1.0, 0.02, len(before))
+    after[inside(before.index, cause)] *= 4.0
+    usual, scaled = attribute(before, after), attribute(before * scale, after * scale)
+    assert list(usual.index) == list(scaled.index)
+    np.testing.assert_allclose(scaled["change"], usual["change"] * scale, rtol=1e-6)
+
+
+@given(seed=seeds, cause=combinations(), scale=st.sampled_from([0.1, 1.0, 10.0]))
+def test_the_change_of_a_ratio_adds_up_and_is_named(
+    seed: int, cause: tuple[str, ...], scale: float
+) -> None:
+    """A window ten times as long is no change of the ratio."""
+    below = leaves(seed) * 100.0
+    above = below * 0.02
+    now = below * scale
+    errors = now * 0.02
+    errors[inside(below.index, cause)] *= 10.0
+    table = attribute(above, errors, exposure=(below, now))
+    whole = errors.sum() / now.sum() - above.sum() / below.sum()
+    assert table["change"].sum() == pytest.approx(whole)
+    assert table["share"].sum() == pytest.approx(1.0)
+    assert named(table) == {cause}
+    assert table["share"].iloc[0] == pytest.approx(1.0)
+
+
+def test_the_mix_alone_is_no_combination_s_ratio() -> None:
+    below = leaves(5)
+    ratios = np.where(inside(below.index, ("reason-0", "*", "*")), 0.5, 0.01)
+    now = below.copy()
+    now[inside(below.index, ("reason-0", "*", "*"))] *= 3.0
+    table = attribute(below * ratios, now * ratios, exposure=(below, now))
+    assert table["change"].sum() > 0
+    assert table["share"].sum() == pytest.approx(1.0)
+
+
+def test_a_plain_index_will_do() -> None:
+    before = pd.Series([10.0, 10.0, 10.0], index=pd.Index(["a", "b", "c"], name="reason"))
+    table = attribute(before, before + np.array([0.0, 0.0, 90.0]))
+    assert list(table.index) == ["c", "*"]
+    assert table.index.name == "reason"
+    assert list(table["change"]) == [90.0, 0.0]
+
+
+def test_nothing_gives_the_last_row_alone() -> None:
+    empty = leaves(0).iloc[:0]
+    for sides in ((empty, empty), (pd.Series(dtype=float), pd.Series(dtype=float))):
+        table = attribute(*sides)
+        assert table["change"].tolist() == [0.0]
+        assert table["share"].isna().all()
+    zero = leaves(0) * 0.0
+    assert attribute(zero, zero)["change"].tolist() == [0.0]
+
+
+def test_an_empty_side_needs_no_dimensions() -> None:
+    before = leaves(0)
+    table = attribute(pd.Series(dtype=float), before)
+    assert list(table.index.names) == NAMES
+    assert table["change"].sum() == pytest.approx(before.sum())
+
+
+def test_what_is_missing_counts_as_absent_and_what_is_twice_is_added_up() -> None:
+    before = leaves(0)
+    halves = pd.concat([before / 2.0, before / 2.0])
+    gaps = pd.concat([before, before.rename(lambda label: f"{label}?", level=0) * np.nan])
+    assert not attribute(halves, gaps)["change"].round(6).any()
+
+
+@pytest.mark.parametrize("label", ["", "reason-1,", "{}", "\n", '"', "**", "%s", "нода", "0"])
+def test_labels_may_hold_any_text(label: str) -> None:
+    before = leaves(4).rename({"reason-1": label}, level="reason")
+    after = before.copy()
+    after[inside(before.index, (label, "*", "*"))] *= 3.0
+    assert named(attribute(before, after)) == {(label, "*", "*")}
+
+
+def test_numbers_will_do_as_labels() -> None:
+    before = leaves(4).rename({f"node-{n}": n for n in range(8)}, level="node")
+    after = before.copy()
+    after[before.index.get_level_values("node") == 3] *= 3.0
+    assert named(attribute(before, after)) == {("*", "*", 3)}
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda side: side.rename({"node-1": "*"}, level="node"), "stands for any"),
+        (lambda side: side.rename({"node-1": np.nan}, level="node"), "missing"),
+        (lambda side: side.rename_axis(["reason", "direction", "pod"]), "dimensions differ"),
+        (lambda side: side.droplevel("node"), "dimensions differ"),
+        (lambda side: -side, "negative"),
+        (lambda side: side * np.inf, "infinite"),
+        (lambda side: side.astype(str) + "?", "no number"),
+        (lambda side: side.to_frame(), "needs Series"),
+    ],
+)
+def test_what_cannot_be_is_refused_in_one_line(change, message) -> None:  # type: ignore[no-untyped-def]
+    side = leaves(0)
+    with pytest.raises(ParameterError, match=message) as error:
+        attribute(side, change(side))
+    assert "\n" not in str(error.value)
+
+
+def test_a_ratio_over_nothing_is_refused() -> None:
+    side = leaves(0)
+    with pytest.raises(ParameterError, match="exposure"):
+        attribute(side, side, exposure=(side, side * 0.0))
