@@ -32,8 +32,8 @@ _FEWEST = 30
 _ENOUGH = 20_000
 #: A leaf is never trusted to be more exact than this part of it.
 _FINEST_NOISE = 0.02
-#: A rate that rose by more than this factor counts as one that rose by it.
-_HIGHEST = 20.0
+#: Part of a rise that counts as expected.
+_FORESEEN = 0.05
 
 
 @dataclass(frozen=True)
@@ -207,9 +207,10 @@ def _ratio(usual: Floats, observed: Floats, *, counts: bool) -> float:
 def evidence(observed: Floats, expected: Floats) -> Floats:
     """Give the log-likelihood ratio of a changed rate.
 
-    A rate above `_HIGHEST` times the expected one counts as that: a birth is no infinite evidence.
+    A part of a rise counts as expected: a birth is no infinite evidence.
     """
-    above, below = observed + 0.5, np.maximum(expected, observed / _HIGHEST) + 0.5
+    above = observed + 0.5
+    below = expected + np.maximum(observed - expected, 0.0) * _FORESEEN + 0.5
     return np.maximum(above * np.log(above / below) - (above - below), 0.0)
 
 
