@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 _LOW_SQUARE = 0.275
 #: Leaves that an estimate of noise needs.
 _FEWEST = 30
+#: Leaves that are enough for one.
 _ENOUGH = 20_000
 #: A leaf is never trusted to be more exact than this part of it.
 _FINEST_NOISE = 0.02
