@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
+    from cilium_analysis.kube import Cluster
     from cilium_analysis.source import Source
     from cilium_analysis.window import Window
 
@@ -79,6 +80,7 @@ def capture(
     topics: Sequence[str],
     match: str,
     directory: Path,
+    cluster: Cluster | None = None,
 ) -> None:
     """Record what the topics need; the directory appears when all of it is there.
 
@@ -94,6 +96,8 @@ def capture(
         Label matchers that narrow every query.
     directory
         Of the new bundle.
+    cluster
+        Kubernetes objects to keep beside the answers.
 
     Raises
     ------
@@ -106,5 +110,7 @@ def capture(
     """
     chosen = choose_topics(topics, source)
     with Recorder(source, directory, window=window, baseline=baseline, topics=chosen) as recorder:
+        if cluster is not None:
+            recorder.keep_kubernetes(cluster.as_json())
         for topic in chosen:
             load(topic, recorder, window, baseline, match=match)

@@ -25,7 +25,8 @@ INTERRUPTED = 130
 _TIMES = ("--start", "--end")
 _EPILOG = f"""\
 Credentials never go on the command line: see CILIUM_ANALYSIS_BEARER_TOKEN_FILE,
-CILIUM_ANALYSIS_USERNAME and others in the README. {SOURCE_VARIABLE} stands in for --source.
+CILIUM_ANALYSIS_USERNAME and others in the README. {SOURCE_VARIABLE} stands in for --source,
+CILIUM_ANALYSIS_KUBERNETES for --kubernetes, without which no Kubernetes API is read.
 
 Exit codes: 0 fine, 1 the run failed, 2 usage; with --fail-on also 10 for a warning
 and 20 for a critical finding.
@@ -111,6 +112,11 @@ def _parser() -> _Parser:
     capture.add_argument("--output", metavar="DIR", help="of the new bundle")
     check = _command(commands, "check", _check, "is the monitoring itself set up right?")
     _add_question(check, topics=False)
+    check.add_argument(
+        "--cluster-role",
+        action="store_true",
+        help="print the smallest ClusterRole that --kubernetes needs, for kubectl apply -f -",
+    )
     demo = _command(commands, "demo", _demo, "report on the bundled sample, without any server")
     _add_report(demo)
     return parser
@@ -150,6 +156,20 @@ def _add_question(parser: argparse.ArgumentParser, *, topics: bool = True) -> No
     add("--step", default="", metavar="D", help="such as 30s (default: by the window's length)")
     add("--timezone", default="UTC", metavar="Z", help="of times, such as Europe/Berlin")
     add("--match", default="", metavar="M", help="""narrow all queries: 'cluster="prod"'""")
+    _add_kubernetes(parser)
+
+
+def _add_kubernetes(parser: argparse.ArgumentParser) -> None:
+    add = parser.add_argument
+    add(
+        "--kubernetes",
+        default="",
+        metavar="WHERE",
+        help="read events, policies, pods and nodes too: current (context of the kubeconfig),"
+        " in-cluster, or the name of a context (default: do not)",
+    )
+    add("--kubeconfig", default="", metavar="FILE", help="instead of $KUBECONFIG, ~/.kube/config")
+    add("--cilium-namespace", default="kube-system", metavar="NS", help="where Cilium runs")
 
 
 def _add_report(parser: argparse.ArgumentParser) -> None:
@@ -192,6 +212,9 @@ def _question(options: argparse.Namespace) -> Question:
         baseline=options.baseline,
         match=options.match,
         timezone=options.timezone,
+        kubernetes=options.kubernetes,
+        kubeconfig=options.kubeconfig,
+        cilium_namespace=options.cilium_namespace,
     )
 
 
@@ -211,7 +234,7 @@ def _capture(options: argparse.Namespace) -> int:
 
     question = _question(options)
     directory = Path(options.output or f"bundle-{run_name(question.window)}")
-    _say(f"Reading {question.source.name}")
+    _say(f"Reading {question.reading}")
     capture(
         question.source,
         question.window,
@@ -219,6 +242,7 @@ def _capture(options: argparse.Namespace) -> int:
         topics=options.topics,
         match=question.match,
         directory=directory,
+        cluster=question.cluster,
     )
     print(f"Bundle: {directory}")
     return 0
@@ -228,6 +252,8 @@ def _check(options: argparse.Namespace) -> int:
     """Print what there is, what is missing, and how to switch it on."""
     from cilium_analysis.topics import setup
 
+    if options.cluster_role:
+        return _print_cluster_role()
     question = _question(options)
     data = setup.load(question.source, question.window, question.baseline, match=question.match)
     for row in setup.checks(data).to_dict("records"):
@@ -236,6 +262,13 @@ def _check(options: argparse.Namespace) -> int:
     found = [finding.title for finding in setup.findings(data)]
     for text in [*found, *setup.notes(data)]:
         print(_line(f"- {text}"))
+    return 0
+
+
+def _print_cluster_role() -> int:
+    from cilium_analysis.kube import cluster_role
+
+    print(cluster_role(), end="")
     return 0
 
 

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import ast
+import os
 import sys
 from dataclasses import dataclass
+from datetime import timedelta
+from functools import cached_property
 from itertools import pairwise
 from typing import TYPE_CHECKING
 
@@ -13,12 +16,18 @@ from cilium_analysis.connection import connect
 from cilium_analysis.errors import ParameterError, WindowError, suggest
 from cilium_analysis.queries import parse_matchers
 from cilium_analysis.show import definition_list, span
-from cilium_analysis.window import Window
+from cilium_analysis.window import Window, format_duration
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+    from datetime import datetime
 
+    from cilium_analysis.kube import Cluster, Kubernetes
     from cilium_analysis.source import Source
+
+#: Stands in for the parameter ``kubernetes``, which notebooks do not have.
+KUBERNETES_VARIABLE = "CILIUM_ANALYSIS_KUBERNETES"
+_LONG_AFTER = timedelta(minutes=15)
 
 
 @dataclass(frozen=True)
@@ -33,12 +42,56 @@ class Question:
         What to look at, and what to compare it with.
     match
         Label matchers that narrow every query; checked.
+    kubernetes
+        Whose API is read beside a server; None if none is.
+    cilium_namespace
+        Where Cilium runs in it.
     """
 
     source: Source
     window: Window
     baseline: Window
     match: str = ""
+    kubernetes: Kubernetes | None = None
+    cilium_namespace: str = "kube-system"
+
+    @cached_property
+    def cluster(self) -> Cluster | None:
+        """What the Kubernetes API showed: a bundle's own, or read when it is first asked for.
+
+        None if nobody asked for it. A note says so if it seems to be of another cluster than
+        the metrics.
+
+        Raises
+        ------
+        KubernetesUnavailable, SourceError
+            As of `cilium_analysis.kube.load`.
+        BundleError
+            If the bundle's objects are damaged.
+        """
+        from cilium_analysis.kube import Cluster, load
+        from cilium_analysis.topics.setup import identity
+
+        if isinstance(self.source, Bundle):
+            document = self.source.kubernetes
+            return Cluster.from_json(document) if document is not None else None
+        if self.kubernetes is None:
+            return None
+        found = load(
+            self.kubernetes,
+            window=self.window,
+            since=self.baseline.start,
+            cilium_namespace=self.cilium_namespace,
+        )
+        metrics = identity.agents(self.source, self.window, match=self.match)
+        doubts = identity.doubts(metrics, found.nodes, unread=found.unread)
+        return found.noted(*_later(found.read, self.window), *doubts)
+
+    @property
+    def reading(self) -> str:
+        """What is going to be read, for people."""
+        beside = f" and Kubernetes ({self.kubernetes.name})" if self.kubernetes else ""
+        return self.source.name + beside
 
     def _repr_html_(self) -> str:
         return definition_list(self._rows())
@@ -52,8 +105,16 @@ class Question:
             "Window": span(self.window),
             "Baseline": span(self.baseline),
             "Only": self.match,
+            "Kubernetes": self._kubernetes(),
         }
         return {name: text for name, text in rows.items() if text}
+
+    def _kubernetes(self) -> str:
+        """Name the API without reading it."""
+        if isinstance(self.source, Bundle):
+            row = self.source.manifest.get("kubernetes")
+            return f"{row['server']}, read {row['read'][:19]}Z" if row else ""
+        return self.kubernetes.name if self.kubernetes else ""
 
 
 def ask(
@@ -65,6 +126,9 @@ def ask(
     baseline: str = "previous",
     match: str = "",
     timezone: str = "UTC",
+    kubernetes: str = "",
+    kubeconfig: str = "",
+    cilium_namespace: str = "kube-system",
 ) -> Question:
     """Make the parameters of a notebook into what the topics take.
 
@@ -83,6 +147,11 @@ def ask(
         Label matchers such as ``cluster="prod"``.
     timezone
         IANA name of the reader's zone.
+    kubernetes, kubeconfig
+        As for `cilium_analysis.kube.Kubernetes.at`. If empty, the environment variable
+        ``CILIUM_ANALYSIS_KUBERNETES`` tells where; without it no Kubernetes API is read.
+    cilium_namespace
+        Where Cilium runs.
 
     Raises
     ------
@@ -94,13 +163,15 @@ def ask(
     _refuse_unknown_injected()
     parse_matchers(match)
     found = connect(source)
+    access = _access(found, kubernetes, kubeconfig)
     if isinstance(found, Bundle) and not start:
         window = _recorded(found, end=end, step=step, timezone=timezone)
         if not baseline and found.baseline:
             return Question(found, window, found.baseline, match)
     else:
         window = Window.parse(start or "-2h", end or "now", step=step, timezone=timezone)
-    return Question(found, window, window.baseline(baseline or "previous"), match)
+    before = window.baseline(baseline or "previous")
+    return Question(found, window, before, match, access, cilium_namespace)
 
 
 def _recorded(bundle: Bundle, *, end: str, step: str, timezone: str) -> Window:
@@ -109,6 +180,36 @@ def _recorded(bundle: Bundle, *, end: str, step: str, timezone: str) -> Window:
         raise WindowError("an end or a step needs a start; give none of them for the whole bundle")
     held = bundle.window
     return Window(held.start, held.end, held.step, timezone=timezone or held.timezone)
+
+
+def _later(read: datetime, window: Window) -> list[str]:
+    """Say so if the objects are those of a time long after the window."""
+    after = read - window.end
+    if after < _LONG_AFTER:
+        return []
+    return [
+        f"Kubernetes was read {format_duration(timedelta(minutes=after // timedelta(minutes=1)))}"
+        " after the end of the window: nodes, pods and policies are as they were then, and what"
+        " was deleted before is not among them."
+    ]
+
+
+def _access(source: Source, where: str, kubeconfig: str) -> Kubernetes | None:
+    """Give the Kubernetes API to read; the current context may be of another cluster."""
+    if isinstance(source, Bundle):
+        if where or kubeconfig:
+            raise ParameterError(
+                "a bundle brings its own Kubernetes objects: leave --kubernetes out"
+            )
+        return None
+    chosen = where or os.environ.get(KUBERNETES_VARIABLE, "")
+    if kubeconfig and not chosen:
+        raise ParameterError("a kubeconfig needs a context: add --kubernetes current, or its name")
+    if not chosen:
+        return None
+    from cilium_analysis.kube import Kubernetes
+
+    return Kubernetes.at(chosen, kubeconfig=kubeconfig)
 
 
 def _refuse_other_than_text(parameters: Mapping[str, object]) -> None:

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 SCHEMA = "cilium-analysis/bundle/1"
 MANIFEST = "manifest.json"
+KUBERNETES = "kubernetes.json"
 _FILE = re.compile(r"answers/\d{4,}\.parquet")
 _LIBRARIES = ("cilium-analysis", "numpy", "pandas", "pyarrow", "requests")
 
@@ -66,6 +67,7 @@ def _check(directory: Path, manifest: Mapping[str, Any]) -> None:
             _check_file(row)
             if row["window"] is not None:
                 window(row["window"])
+        _check_kubernetes(manifest.get("kubernetes"))
     except (KeyError, TypeError, ValueError) as problem:
         raise BundleError(f"the manifest of {directory} is damaged: {problem!r}") from None
 
@@ -73,6 +75,19 @@ def _check(directory: Path, manifest: Mapping[str, Any]) -> None:
 def _check_file(row: Mapping[str, Any]) -> None:
     if "error" not in row and not _FILE.fullmatch(row["file"]):
         raise ValueError(f"{row['file']!r} is no file of a bundle")
+
+
+def _check_kubernetes(row: Mapping[str, Any] | None) -> None:
+    """Check what is said of the Kubernetes objects; bundles without them say nothing."""
+    if row is None:
+        return
+    lists = [row["unread"], row["notes"]]
+    texts = [row["file"], row["sha256"], row["server"], row["read"]]
+    if row["file"] != KUBERNETES or not all(isinstance(one, list) for one in lists):
+        raise ValueError(f"{row['file']!r} is no file of a bundle")
+    if not all(isinstance(text, str) for text in [*texts, *lists[0], *lists[1]]):
+        raise TypeError("what is said of Kubernetes is no text")
+    datetime.fromisoformat(row["read"])
 
 
 def window(stored: Mapping[str, Any], *, timezone: str = "UTC") -> Window:

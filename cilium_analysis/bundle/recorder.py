@@ -10,7 +10,7 @@ from secrets import token_hex
 from typing import TYPE_CHECKING, Any
 
 from cilium_analysis.bundle.files import read_frame, read_table, write_frame, write_table
-from cilium_analysis.bundle.manifest import MANIFEST, SCHEMA, refusal, versions
+from cilium_analysis.bundle.manifest import KUBERNETES, MANIFEST, SCHEMA, refusal, versions
 from cilium_analysis.errors import BudgetExceeded, OutputError, PrometheusError, QueryRejected
 from cilium_analysis.source import Record, iso, window_as_json
 
@@ -64,6 +64,7 @@ class Recorder:
         self._baseline = baseline
         self._topics = list(topics)
         self._answers: list[dict[str, Any]] = []
+        self._kubernetes: dict[str, Any] | None = None
         if directory.exists():
             raise OutputError(f"{directory} exists already: choose another directory")
         self._temporary = _temporary_beside(directory)
@@ -113,6 +114,20 @@ class Recorder:
         """Pass a question for exemplars on, and keep its answer, or its refusal."""
         when = {"window": window_as_json(window), "exemplars": True}
         return self._answer(promql, when, lambda: self._source.exemplars(promql, window), window)
+
+    def keep_kubernetes(self, document: Mapping[str, Any]) -> None:
+        """Keep the objects of a cluster, so that `Bundle.kubernetes` gives them again.
+
+        Parameters
+        ----------
+        document
+            JSON-ready, with ``server``, ``read``, ``unread`` and ``notes`` for the manifest.
+        """
+        content = json.dumps(document, ensure_ascii=False).encode("utf-8", "surrogatepass")
+        (self._temporary / KUBERNETES).write_bytes(content)
+        told = {key: document[key] for key in ("server", "read", "unread", "notes")}
+        digest = hashlib.sha256(content).hexdigest()
+        self._kubernetes = {"file": KUBERNETES, "sha256": digest, **told}
 
     def _answer(
         self,
@@ -180,6 +195,7 @@ class Recorder:
             "baseline": window_as_json(self._baseline) if self._baseline else None,
             "topics": self._topics,
             "versions": versions(),
+            "kubernetes": self._kubernetes,
             "answers": self._answers,
         }
         text = json.dumps(manifest, indent=1, ensure_ascii=False)

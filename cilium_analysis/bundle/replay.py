@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 from typing import TYPE_CHECKING, Any
 
 from cilium_analysis.bundle import manifest as manifests
@@ -69,6 +70,27 @@ class Bundle:
     def topics(self) -> tuple[str, ...]:
         """Whose questions it answers, as far as it says so."""
         return tuple(str(topic) for topic in self.manifest.get("topics", ()))
+
+    @property
+    def kubernetes(self) -> dict[str, Any] | None:
+        """The Kubernetes objects that were recorded, as a document; None if none were.
+
+        Raises
+        ------
+        BundleError
+            If they are damaged.
+        """
+        row = self.manifest.get("kubernetes")
+        if row is None:
+            return None
+        path = self._whole(row)
+        try:
+            document = json.loads(path.read_bytes())
+        except ValueError as problem:
+            raise BundleError(f"the bundle is damaged: cannot read {path} ({problem})") from None
+        if not isinstance(document, dict):
+            raise BundleError(f"the bundle is damaged: {path} holds no objects")
+        return document
 
     def range(self, promql: str, window: Window) -> pd.DataFrame:
         """Answer a range query from the recorded answers.

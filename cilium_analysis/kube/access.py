@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
     from kubernetes.client import ApiClient, Configuration
 
+CURRENT, IN_CLUSTER = "current", "in-cluster"
 _SERVICE_ACCOUNT = "/var/run/secrets/kubernetes.io/serviceaccount"
 
 
@@ -39,6 +40,8 @@ class Kubernetes:
         For a connection and for each pause within a reply [s].
     retries
         How often to try again; once at most where the server only is too slow.
+    in_cluster
+        Whether it is that of the pod this runs in, whatever kubeconfig there is.
     service_account
         Directory with a pod's ``token`` and ``ca.crt``.
     client
@@ -49,13 +52,15 @@ class Kubernetes:
     Raises
     ------
     ParameterError
-        If the timeout or the number of retries makes no sense.
+        If the timeout or the number of retries makes no sense, or a kubeconfig or context is
+        named for the cluster of this pod.
     """
 
     kubeconfig: str = ""
     context: str = ""
     timeout: float = 30.0
     retries: int = 4
+    in_cluster: bool = field(default=False, kw_only=True)
     service_account: str = field(default=_SERVICE_ACCOUNT, kw_only=True)
     client: ApiClient | None = field(default=None, repr=False, compare=False, kw_only=True)
     pause: Callable[[float], None] = field(
@@ -67,6 +72,29 @@ class Kubernetes:
             raise ParameterError(f"a timeout of {self.timeout} s cannot be: use 30")
         if self.retries < 0:
             raise ParameterError(f"{self.retries} retries cannot be: use 0 or more")
+        if self.in_cluster and (self.kubeconfig or self.context):
+            raise ParameterError("the cluster of this pod needs no kubeconfig: name a context")
+
+    @classmethod
+    def at(cls, where: str, *, kubeconfig: str = "") -> Kubernetes:
+        """Give the cluster that a word on the command line means.
+
+        Parameters
+        ----------
+        where
+            ``current`` (the kubeconfig's current context, as kubectl takes it), ``in-cluster``
+            (of the pod this runs in), or the name of a context.
+        kubeconfig
+            As of the class.
+        """
+        if where == IN_CLUSTER:
+            return cls(kubeconfig, in_cluster=True)
+        return cls(kubeconfig, "" if where == CURRENT else where)
+
+    @property
+    def name(self) -> str:
+        """What `at` takes for it."""
+        return IN_CLUSTER if self.in_cluster else self.context or CURRENT
 
     @contextmanager
     def reader(self) -> Iterator[Reader]:
@@ -91,6 +119,9 @@ class Kubernetes:
     def _configuration(self, kubernetes: Any) -> Configuration:
         # The way around a metaclass that would copy the settings of another cluster.
         configuration = type.__call__(kubernetes.client.Configuration)
+        if self.in_cluster:
+            self._from_service_account(kubernetes, configuration)
+            return _settled(configuration)
         paths = self.kubeconfig or os.environ.get("KUBECONFIG") or str(_default_kubeconfig())
         if self.kubeconfig or self.context or _existing(paths):
             self._from_kubeconfig(paths, kubernetes, configuration)
@@ -103,9 +134,7 @@ class Kubernetes:
             )
         if urlsplit(configuration.host).scheme not in ("http", "https"):
             raise SourceError(f"the kubeconfig {paths} names a server without https://: mend it")
-        # We try again ourselves; and nothing follows a redirect to another host.
-        configuration.retries = False
-        return configuration
+        return _settled(configuration)
 
     def _from_kubeconfig(self, paths: str, kubernetes: Any, configuration: Configuration) -> None:
         """Read a kubeconfig. No message quotes its errors, which may quote its secrets."""
@@ -146,6 +175,12 @@ class Kubernetes:
 def cluster_role() -> str:
     """Give the smallest ClusterRole that `load` needs, as YAML."""
     return (files("cilium_analysis") / "cluster_role.yaml").read_text(encoding="utf-8")
+
+
+def _settled(configuration: Configuration) -> Configuration:
+    """Let nothing try again, which we do ourselves, or follow a redirect to another host."""
+    configuration.retries = False
+    return configuration
 
 
 def _package() -> Any:

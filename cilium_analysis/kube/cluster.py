@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
-from datetime import UTC, datetime
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime, timedelta
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -106,6 +106,10 @@ class Cluster:
             "notes": list(self.notes),
         }
 
+    def noted(self, *notes: str) -> Cluster:
+        """Give the same with more notes."""
+        return replace(self, notes=(*self.notes, *notes))
+
     @classmethod
     def from_json(cls, document: Mapping[str, Any]) -> Cluster:
         """Make a cluster from what `as_json` gave.
@@ -135,7 +139,11 @@ class Cluster:
 
 
 def load(
-    kubernetes: Kubernetes, *, window: Window | None = None, cilium_namespace: str = "kube-system"
+    kubernetes: Kubernetes,
+    *,
+    window: Window | None = None,
+    since: datetime | None = None,
+    cilium_namespace: str = "kube-system",
 ) -> Cluster:
     """Read a cluster's objects once. What cannot be read is left empty, with a note.
 
@@ -145,6 +153,8 @@ def load(
         Where to read.
     window
         Keeps only the events that touch it; all there are if None.
+    since
+        Keeps the events from then on, if it is before the window's start.
     cilium_namespace
         Where Cilium runs.
 
@@ -164,7 +174,8 @@ def load(
     frames = {name: tables.frame(name, tables.ordered(name, rows)) for name, rows in found.items()}
     if window is not None:
         reading.notes += _forgotten(frames["events"], window)
-        frames["events"] = during(frames["events"], window)
+        earlier = max(window.start - (since or window.start), timedelta())
+        frames["events"] = during(frames["events"], window.extended(before=earlier))
     return Cluster(
         server=reader.server,
         read=datetime.now(UTC),

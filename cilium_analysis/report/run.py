@@ -103,6 +103,8 @@ def report(
         If anything asked for cannot be; nothing has run then.
     PrometheusError
         If the source does not answer; nothing is left behind then.
+    KubernetesUnavailable
+        If the Kubernetes API was asked for and does not answer; nothing is left behind then.
     """
     chosen = choose_topics(topics, question.source)
     parameters = _parameters(question)
@@ -111,7 +113,7 @@ def report(
         check_parameters(file, parameters)
     began, name = datetime.now(UTC), output.run_name(question.window)
     with output.new_run(directory, name) as temporary:
-        tell(f"Reading {question.source.name}")
+        tell(f"Reading {question.reading}")
         _record(question, chosen, temporary)
         tell(f"Running {', '.join(chosen)}")
         done = _execute(files, parameters, temporary, jobs=jobs, progress=progress)
@@ -143,6 +145,7 @@ def _record(question: Question, topics: Sequence[str], directory: Path) -> None:
         topics=topics,
         match=question.match,
         directory=directory / _BUNDLE,
+        cluster=question.cluster,
     )
 
 
@@ -213,6 +216,7 @@ def _summary(
         "status": "failed" if any(executed.error for executed in done) else "complete",
         "source": question.source.name,
         "server": bundle.server,
+        "kubernetes": _kubernetes(bundle),
         "window": window_as_json(question.window),
         "baseline": window_as_json(question.baseline),
         "parameters": {"topics": [executed.topic for executed in done], **parameters},
@@ -221,6 +225,12 @@ def _summary(
         "topics": [_topic(executed) for executed in done],
         "queries": [_query(row) for row in bundle.manifest["answers"]],
     }
+
+
+def _kubernetes(bundle: Bundle) -> dict[str, Any] | None:
+    """Say which API was read, when, and what could not be read; None if none was."""
+    row = bundle.manifest.get("kubernetes")
+    return {key: row[key] for key in ("server", "read", "unread", "notes")} if row else None
 
 
 def _topic(executed: Executed) -> dict[str, Any]:
