@@ -255,10 +255,19 @@ def _check(options: argparse.Namespace) -> int:
     if options.cluster_role:
         return _print_cluster_role()
     question = _question(options)
-    data = setup.load(question.source, question.window, question.baseline, match=question.match)
+    data = setup.load(
+        question.source,
+        question.window,
+        question.baseline,
+        match=question.match,
+        cluster=question.cluster,
+    )
     for row in setup.checks(data).to_dict("records"):
         hint = f" – Helm: {row['how to switch it on']}" if row["how to switch it on"] else ""
         print(_line(f"{row['what']}: {row['state']}{hint}"))
+    for row in setup.kubernetes(data).to_dict("records"):
+        told = [text for text in (row["state"], row["seen"], row["what to do"]) if text]
+        print(_line(f"Kubernetes, {row['what']}: {' – '.join(told)}"))
     found = [finding.title for finding in setup.findings(data)]
     for text in [*found, *setup.notes(data)]:
         print(_line(f"- {text}"))

@@ -6,7 +6,6 @@ import ast
 import os
 import sys
 from dataclasses import dataclass
-from datetime import timedelta
 from functools import cached_property
 from itertools import pairwise
 from typing import TYPE_CHECKING
@@ -16,18 +15,16 @@ from cilium_analysis.connection import connect
 from cilium_analysis.errors import ParameterError, WindowError, suggest
 from cilium_analysis.queries import parse_matchers
 from cilium_analysis.show import definition_list, span
-from cilium_analysis.window import Window, format_duration
+from cilium_analysis.window import Window
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
-    from datetime import datetime
 
     from cilium_analysis.kube import Cluster, Kubernetes
     from cilium_analysis.source import Source
 
 #: Stands in for the parameter ``kubernetes``, which notebooks do not have.
 KUBERNETES_VARIABLE = "CILIUM_ANALYSIS_KUBERNETES"
-_LONG_AFTER = timedelta(minutes=15)
 
 
 @dataclass(frozen=True)
@@ -71,6 +68,7 @@ class Question:
         """
         from cilium_analysis.kube import Cluster, load
         from cilium_analysis.topics.setup import identity
+        from cilium_analysis.topics.setup.objects import later
 
         if isinstance(self.source, Bundle):
             document = self.source.kubernetes
@@ -85,7 +83,7 @@ class Question:
         )
         metrics = identity.agents(self.source, self.window, match=self.match)
         doubts = identity.doubts(metrics, found.nodes, unread=found.unread)
-        return found.noted(*_later(found.read, self.window), *doubts)
+        return found.noted(*later(found.read, self.window), *doubts)
 
     @property
     def reading(self) -> str:
@@ -180,18 +178,6 @@ def _recorded(bundle: Bundle, *, end: str, step: str, timezone: str) -> Window:
         raise WindowError("an end or a step needs a start; give none of them for the whole bundle")
     held = bundle.window
     return Window(held.start, held.end, held.step, timezone=timezone or held.timezone)
-
-
-def _later(read: datetime, window: Window) -> list[str]:
-    """Say so if the objects are those of a time long after the window."""
-    after = read - window.end
-    if after < _LONG_AFTER:
-        return []
-    return [
-        f"Kubernetes was read {format_duration(timedelta(minutes=after // timedelta(minutes=1)))}"
-        " after the end of the window: nodes, pods and policies are as they were then, and what"
-        " was deleted before is not among them."
-    ]
 
 
 def _access(source: Source, where: str, kubeconfig: str) -> Kubernetes | None:

@@ -16,6 +16,7 @@ from cilium_analysis.queries import Query
 from cilium_analysis.topics import loading
 from cilium_analysis.topics.metrics import CONTEXT, VERSIONS, find, known
 from cilium_analysis.topics.parties import CONTEXT_LABELS
+from cilium_analysis.topics.setup import identity
 
 #: What scraping adds (job, instance, and the relabelings of chart, operator and examples), and
 #: what belongs to every histogram.
@@ -39,6 +40,7 @@ def catalogue() -> Iterator[tuple[str, str, Query]]:
                 yield topic, f"{table.lower()}-{name}", query
         assert found.QUERIES
     yield from (("nodes", name, query) for name, query in nodes.QUERIES.items())
+    yield from (("setup_check", name, query) for name, query in identity.QUERIES.items())
     yield "loading", "hubble_targets", loading.HUBBLE_TARGETS
 
 

@@ -2,6 +2,7 @@
 
 from cilium_analysis.topics.setup.data import QUERIES, Setup, load
 from cilium_analysis.topics.setup.findings import findings
+from cilium_analysis.topics.setup.kubernetes import kubernetes
 from cilium_analysis.topics.setup.tables import checks, gaps, notes, targets, versions
 
 __all__ = [
@@ -10,6 +11,7 @@ __all__ = [
     "checks",
     "findings",
     "gaps",
+    "kubernetes",
     "load",
     "notes",
     "targets",

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
     from cilium_analysis.queries import Matcher
     from cilium_analysis.source import Source
+    from cilium_analysis.topics.setup.objects import Objects
     from cilium_analysis.window import Window
 
 _NAMES = "|".join(sorted({metric for check in CHECKS for metric in check.metrics}))
@@ -86,6 +87,8 @@ class Setup:
         Number of exemplars of HTTP requests in the window.
     warnings
         What the server said about the answers.
+    cluster
+        What the Kubernetes API showed; None if it was not read.
     """
 
     source: str
@@ -98,9 +101,17 @@ class Setup:
     contextual: tuple[str, ...]
     exemplars: int
     warnings: tuple[str, ...] = ()
+    cluster: Objects | None = None
 
 
-def load(source: Source, window: Window, baseline: Window, *, match: str = "") -> Setup:
+def load(
+    source: Source,
+    window: Window,
+    baseline: Window,
+    *,
+    match: str = "",
+    cluster: Objects | None = None,
+) -> Setup:
     """Ask what there is.
 
     Parameters
@@ -111,6 +122,8 @@ def load(source: Source, window: Window, baseline: Window, *, match: str = "") -
         Only the window is looked at.
     match
         Label matchers that narrow every query, such as ``cluster="prod"``.
+    cluster
+        What the Kubernetes API showed, if it was read.
 
     Raises
     ------
@@ -140,6 +153,7 @@ def load(source: Source, window: Window, baseline: Window, *, match: str = "") -
         contextual=tuple(context.index),
         exemplars=_exemplars(source, window, matchers),
         warnings=loading.warnings(source, began),
+        cluster=cluster,
     )
 
 

@@ -6,7 +6,10 @@ from typing import TYPE_CHECKING
 
 from cilium_analysis.findings import Finding, Findings, Severity
 from cilium_analysis.queries import Matcher
+from cilium_analysis.topics.setup import coverage
 from cilium_analysis.topics.setup.checks import CHECKS
+from cilium_analysis.topics.setup.kubernetes import objects_of, remedy, some
+from cilium_analysis.topics.setup.objects import later
 from cilium_analysis.topics.setup.tables import there
 
 if TYPE_CHECKING:
@@ -15,6 +18,7 @@ if TYPE_CHECKING:
     from cilium_analysis.topics.setup.checks import Check
     from cilium_analysis.topics.setup.data import Setup
 
+_AGENTS = "cilium_process_start_time_seconds"
 #: What every cluster should have; the rest is in the table, as it is a matter of choice.
 _NEEDED = {"agent": Severity.WARNING, "operator": Severity.INFO, "Hubble": Severity.INFO}
 
@@ -30,8 +34,9 @@ def findings(data: Setup) -> Findings:
     Returns
     -------
     Findings
-        ``missing_metrics`` for a component without any, ``scrape_gap`` for a target that was
-        never scraped. Empty if all is well.
+        ``missing_metrics`` for a component without any, and for nodes without an agent;
+        ``scrape_gap`` for a target that was never scraped, and for agents that Prometheus does
+        not know. Empty if all is well.
     """
     missing = [
         _missing(data, check, _NEEDED[check.name])
@@ -40,7 +45,8 @@ def findings(data: Setup) -> Findings:
     ]
     down = data.targets[data.targets["up"] == 0]
     never = [_down(data, row) for _, row in down.iterrows()]
-    return Findings(data.source, data.window, data.baseline, (*missing, *never))
+    found = (*missing, *never, *_of_nodes(data))
+    return Findings(data.source, data.window, data.baseline, found)
 
 
 def _missing(data: Setup, check: Check, severity: Severity) -> Finding:
@@ -55,7 +61,58 @@ def _missing(data: Setup, check: Check, severity: Severity) -> Finding:
         baseline_value=float("nan"),
         unit="series",
         query=f"count({check.metrics[0]})",
-        next_step=f"Switch it on (Helm: {check.helm}), and see that Prometheus scrapes it.",
+        next_step=remedy(data, check.name)
+        or f"Switch it on (Helm: {check.helm}), and see that Prometheus scrapes it.",
+    )
+
+
+def _of_nodes(data: Setup) -> list[Finding]:
+    """Compare the nodes that Kubernetes names with those that are measured."""
+    objects = objects_of(data)
+    if objects is None:
+        return []
+    found = []
+    if without := coverage.without_agent(data, objects):
+        found.append(_without_agent(data, without, later(objects.read, data.window)))
+    if blind := coverage.not_scraped(data, objects):
+        found.append(_not_scraped(data, blind, later(objects.read, data.window)))
+    return found
+
+
+def _without_agent(data: Setup, names: list[str], doubts: list[str]) -> Finding:
+    return Finding(
+        kind="missing_metrics",
+        severity=Severity.WARNING,
+        title=f"No agent of Cilium runs on {some(names)}: nothing is known of these nodes",
+        start=data.window.start,
+        end=data.window.end,
+        labels={"node": some(names), "metric": _AGENTS},
+        value=float(len(names)),
+        baseline_value=float("nan"),
+        unit="nodes",
+        trust_reasons=tuple(doubts),
+        query=f"count by (node) ({_AGENTS})",
+        next_step="Look at the events of the DaemonSet cilium and at the nodes' taints; nodes of"
+        " another network, such as Fargate's, have none.",
+    )
+
+
+def _not_scraped(data: Setup, names: list[str], doubts: list[str]) -> Finding:
+    return Finding(
+        kind="scrape_gap",
+        severity=Severity.WARNING,
+        title=f"Prometheus does not know the agents on {some(names)}"
+        f" ({len(names)} of {len(data.cluster.nodes) if data.cluster else 0} nodes)",
+        start=data.window.start,
+        end=data.window.end,
+        labels={"node": some(names), "metric": "up"},
+        value=data.window.length.total_seconds(),
+        baseline_value=float("nan"),
+        unit="s",
+        trust_reasons=tuple(doubts),
+        query=f"count by (instance, node) ({_AGENTS})",
+        next_step="See that Prometheus discovers the pods there (Status → Service Discovery), and"
+        " that none of its relabelings or shards drops them.",
     )
 
 

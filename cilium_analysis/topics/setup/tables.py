@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import pandas as pd
 
+from cilium_analysis.topics.setup import kubernetes
 from cilium_analysis.topics.setup.checks import CHECKS
 
 if TYPE_CHECKING:
@@ -91,7 +92,8 @@ def notes(data: Setup) -> list[str]:
             f"Targets are scraped every {slowest:.0f} s, less often than the step of {step:.0f} s:"
             " ask with a step of that length, or scrape more often."
         )
-    return said + _hubble_notes(data) + [f"Server: {text}" for text in data.warnings]
+    said += _hubble_notes(data) + kubernetes.notes(data)
+    return said + [f"Server: {text}" for text in data.warnings]
 
 
 def _hubble_notes(data: Setup) -> list[str]:
