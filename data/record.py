@@ -8,16 +8,21 @@ from __future__ import annotations
 import shutil
 import sys
 from collections.abc import Mapping
+from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import pandas as pd
 
-from cilium_analysis import Window, connect
+from cilium_analysis import Window, connect, kube
 from cilium_analysis.bundle import Recorder
 from cilium_analysis.capture import TOPICS, load
+from cilium_analysis.kube import Cluster, Kubernetes
 from cilium_analysis.source import Record, Source
+from tests.cluster.kubernetes import Moment
+from tests.cluster.scenario import load as load_scenario
+from tests.kube_api import PATHS, KubeApi, write_kubeconfig
 from tests.servers.served import ClusterServers
 
 TARGET = Path(__file__).parent / "sample"
@@ -56,14 +61,27 @@ class Sample:
         return self._source.exemplars(promql, window)
 
 
+def kubernetes(folder: Path) -> Cluster:
+    """Read the simulated cluster's objects at the end of the window, by the real client."""
+    scenario = load_scenario("sample")
+    moment = Moment(scenario, int((WINDOW.end - scenario.start).total_seconds()))
+    objects = {PATHS[kind]: found for kind, found in moment.objects().items()}
+    with KubeApi(objects, config=moment.config()) as api:
+        access = Kubernetes(str(write_kubeconfig(folder / "kubeconfig", api.url)))
+        read = kube.load(access, window=WINDOW, since=WINDOW.baseline(BASELINES[0]).start)
+    return replace(read, server=Sample.name, read=moment.time)
+
+
 def record(target: Path) -> None:
     """Record every topic, against each of the baselines."""
     with TemporaryDirectory() as folder:
         servers = ClusterServers(Path(folder))
         try:
+            cluster = kubernetes(Path(folder))
             source = Sample(connect(servers("sample", "prometheus-2").url))
             first = WINDOW.baseline(BASELINES[0])
             with Recorder(source, target, window=WINDOW, baseline=first, topics=TOPICS) as recorder:
+                recorder.keep_kubernetes(cluster.as_json())
                 for name in BASELINES:
                     for topic in TOPICS:
                         load(topic, recorder, WINDOW, WINDOW.baseline(name))

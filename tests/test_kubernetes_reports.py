@@ -23,6 +23,8 @@ from cilium_analysis.kube import Kubernetes, cluster_role, load
 from cilium_analysis.kube.tables import COLUMNS
 from cilium_analysis.question import ask
 from cilium_analysis.window import Window
+from tests.cluster.kubernetes import Moment
+from tests.cluster.scenario import load as scenario
 from tests.kube_api import PATHS, KubeApi, recorded, status, write_kubeconfig
 from tests.servers.served import ClusterServer
 
@@ -199,6 +201,41 @@ def test_offline_the_findings_are_the_same(cluster_server: Serve, access: list[s
     assert live.read_bytes() == offline.read_bytes()
     again = next(Path("offline").glob("*/bundle/kubernetes.json"))
     assert again.read_bytes() == (bundle / "kubernetes.json").read_bytes()
+
+
+@pytest.fixture
+def simulated(tmp_path: Path) -> Iterator[list[str]]:
+    """Access to the simulated cluster of the sample, as its API showed it at the window's end."""
+    told = scenario("sample")
+    moment = Moment(told, 27 * 3600)
+    objects = {PATHS[kind]: found for kind, found in moment.objects().items()}
+    with KubeApi(objects, config=moment.config(), token=SECRETS["token"]) as server:
+        yield ["--kubernetes", "here", "--kubeconfig", str(kubeconfig(tmp_path, server.url))]
+
+
+def test_the_check_prints_what_kubernetes_says(
+    cluster_server: Serve, simulated: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["check", "--source", cluster_server("sample").url, *TIMES, *simulated]) == 0
+    out, err = capsys.readouterr()
+    lines = out.splitlines()
+    assert "Kubernetes, agent: scraped – prometheus-serve-addr=:9962" in lines
+    assert "Kubernetes, Service hubble-metrics: selects 6 pods – k8s-app=cilium" in lines
+    assert any(line.startswith("Kubernetes, nodes and agents: an agent on every") for line in lines)
+    assert "of different clusters" not in out
+    assert_no_secret(out, err)
+
+
+def test_the_simulated_cluster_offline(cluster_server: Serve, simulated: list[str]) -> None:
+    command = ["report", "setup_check", "--source", cluster_server("sample").url, *TIMES]
+    assert main([*command, *simulated, "--output", "live"]) == 0
+    (bundle,) = Path("live").glob("*/bundle")
+    assert main(["report", "--source", str(bundle), "--output", "offline"]) == 0
+    live, offline = (next(Path(name).glob("*/findings.json")) for name in ("live", "offline"))
+    assert live.read_bytes() == offline.read_bytes()
+    pages = [next(Path(name).glob("*/setup_check.html")) for name in ("live", "offline")]
+    assert all("an agent on every node" in page.read_text() for page in pages)
+    assert_no_secret()
 
 
 # What goes wrong

@@ -191,6 +191,26 @@ def test_metrics_that_are_taken_away(shown: Callable[..., Cluster]) -> None:
     assert rows(data)["metrics taken away"] == "cilium_drop_count_total"
 
 
+@pytest.mark.parametrize("annotated", [True, False])
+def test_envoy_is_told_of_by_its_service(annotated: bool, shown: Callable[..., Cluster]) -> None:
+    def change(objects: dict[str, list[Object]], config: dict[str, str]) -> None:
+        meta = {"name": "cilium-envoy", "namespace": "kube-system"}
+        asked = {"prometheus.io/scrape": "true", "prometheus.io/port": "9964"}
+        ports = [{"name": "envoy-metrics", "port": 9964}]
+        one = {"metadata": meta | {"annotations": asked if annotated else {}}}
+        objects["Service"].append(one | {"spec": {"clusterIP": "None", "ports": ports}})
+
+    assert rows(check(MemorySource(), shown()))["Envoy"] == "off"
+    table = setup.kubernetes(check(MemorySource(), shown(change=change))).set_index("what")
+    assert table.loc["Envoy", "state"] == "not scraped"
+    expected = "with annotation" if annotated else "without annotation"
+    assert str(table.loc["Envoy", "seen"]).endswith(expected)
+    embedded = shown(
+        change=lambda objects, config: config.update({"proxy-prometheus-port": "9964"})
+    )
+    assert rows(check(MemorySource(), embedded))["Envoy"] == "not scraped"
+
+
 # Layer 7
 
 
@@ -293,11 +313,11 @@ def test_another_cluster_is_said_and_nothing_is_concluded(
     [
         ("Node", {"nodes and agents"}),
         ("Pod", {"nodes and agents"}),
-        ("Service", {"Service hubble-metrics"}),
+        ("Service", {"Service hubble-metrics", "Envoy"}),
         ("CiliumClusterwideNetworkPolicy", {"HTTP at layer 7", "DNS at layer 7"}),
         (
             "/api/v1/namespaces/kube-system/configmaps/cilium-config",
-            {"agent", "operator", "Hubble"},
+            {"agent", "operator", "Hubble", "Envoy"},
         ),
     ],
     ids=lambda value: value.rpartition("/")[2] if isinstance(value, str) else "",

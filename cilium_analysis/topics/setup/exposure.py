@@ -159,6 +159,28 @@ def _has_stack(objects: Objects) -> bool:
     return any(labels.get("app", "") == f"{_STACK}-operator" for labels in objects.pods["labels"])
 
 
+def envoy(data: Setup, objects: Objects) -> tuple[State, str]:
+    """Tell whether Envoy's own metrics are scraped, and what leads to them.
+
+    It exports inside the agents' pods (``proxy-prometheus-port``) or from a DaemonSet of its own.
+    """
+    services, port = objects.services, objects.cilium_config.get("proxy-prometheus-port", "")
+    led = [
+        f"{row['name']} {'with' if row['prometheus'].get('scrape') == 'true' else 'without'}"
+        " annotation"
+        for _, row in services[services["name"].isin(["cilium-agent", "cilium-envoy"])].iterrows()
+        if any(each.get("name") == "envoy-metrics" for each in row["ports"])
+    ]
+    seen = "; ".join([f"proxy-prometheus-port={port}"] * bool(port) + [f"Service {s}" for s in led])
+    up = data.targets.loc[data.targets["component"] == "Envoy", "up"]
+    if (up > 0).any():
+        return "scraped", seen
+    if seen:
+        return "not scraped", seen
+    unread = {"services", "cilium_config"} & set(objects.unread)
+    return ("unknown", "") if unread else ("off", "neither a port nor a Service for its metrics")
+
+
 def remedy(data: Setup, objects: Objects, one: Component) -> str:
     """Say what to do about a component that Prometheus does not have; empty if nothing."""
     found = state(data, objects, one)

@@ -83,6 +83,7 @@ def _rows(data: Setup, objects: Objects) -> Iterator[Row]:
     for one in exposure.COMPONENTS:
         found = exposure.state(data, objects, one)
         yield one.name, found, _seen(objects, one), exposure.remedy(data, objects, one)
+    yield "Envoy", *exposure.envoy(data, objects), ""
     yield "way of scraping", exposure.style(data, objects), _annotated(objects), ""
     yield _hubble_service(objects)
     yield from _hubble_metrics(data, objects)
