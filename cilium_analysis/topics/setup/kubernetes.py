@@ -100,8 +100,14 @@ def _seen(objects: Objects, one: Component) -> str:
         return "cilium-config could not be read"
     known = objects.cilium_config
     keys = [key for key in (one.key, *one.others) if key in known.index]
-    texts = [f"{key}={' '.join(str(known[key]).split())}" for key in keys]
+    texts = [f"{key}={_short(key, str(known[key]))}" for key in keys]
     return "; ".join(texts) or f"cilium-config without {one.key}"
+
+
+def _short(key: str, value: str) -> str:
+    """Write a value in one line; of Hubble's metrics only the names, without their options."""
+    words = value.split()
+    return " ".join([w.partition(":")[0] for w in words] if key == "hubble-metrics" else words)
 
 
 def _annotated(objects: Objects) -> str:
