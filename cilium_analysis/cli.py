@@ -177,6 +177,11 @@ def _add_report(parser: argparse.ArgumentParser) -> None:
     add("--output", default="reports", metavar="DIR", help="of all runs (default: reports)")
     add("--jobs", type=_jobs, default=2, metavar="N", help="notebooks at a time (default: 2)")
     add("--fail-on", choices=("warning", "critical"), help="exit 10 or 20 on such findings")
+    add(
+        "--compare",
+        metavar="RUN",
+        help="directory of another run: what is new, gone, worse, better",
+    )
     add("--show-code", action="store_true", help="keep the code cells in the HTML")
 
 
@@ -290,6 +295,7 @@ def _run(question: Question, options: argparse.Namespace, *, topics: Sequence[st
         directory=Path(options.output),
         jobs=options.jobs,
         show_code=options.show_code,
+        compare=Path(options.compare) if options.compare else None,
         progress=sys.stderr.isatty(),
         tell=_say,
     )
@@ -311,7 +317,12 @@ def _lines(run: Run) -> list[str]:
         found.append(f"{row['rank']}. [{row['severity']}] {row['title']} {span}")
         found += [f"   with: {each['title']}" for each in row.get("evidence", ())]
     nothing = "No findings, but the run is not whole." if run.failures else "Nothing unusual."
-    return [*(found or [nothing]), f"Report: {run.directory / 'index.html'}"]
+    compared = [
+        f"{row['change']}: {row['title']}"
+        for row in run.summary.get("compared", {}).get("findings", ())
+        if row["change"] != "same"
+    ]
+    return [*(found or [nothing]), *compared, f"Report: {run.directory / 'index.html'}"]
 
 
 def _verdict(run: Run, fail_on: str | None) -> int:

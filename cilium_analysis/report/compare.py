@@ -41,7 +41,7 @@ def read_findings(run: Path) -> dict[str, Any]:
     return dict(document)
 
 
-def compare(found: Mapping[str, Any], other: Mapping[str, Any]) -> list[dict[str, Any]]:
+def compared(found: Mapping[str, Any], other: Mapping[str, Any]) -> list[dict[str, Any]]:
     """Set the findings of a run beside those of another, by what and where they are.
 
     Parameters

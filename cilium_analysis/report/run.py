@@ -14,6 +14,7 @@ from cilium_analysis.bundle import Bundle
 from cilium_analysis.capture import capture, choose_topics
 from cilium_analysis.findings import Severity
 from cilium_analysis.report import html, output
+from cilium_analysis.report.compare import compared, read_findings
 from cilium_analysis.report.execute import Executed, execute
 from cilium_analysis.report.kernel import Kernels
 from cilium_analysis.report.notebooks import check_parameters, notebook_directory
@@ -67,6 +68,7 @@ def report(
     notebooks: Path | None = None,
     jobs: int = 1,
     show_code: bool = False,
+    compare: Path | None = None,
     progress: bool = False,
     tell: Callable[[str], None] = lambda _: None,
 ) -> Run:
@@ -87,6 +89,8 @@ def report(
         Notebooks to run at a time.
     show_code
         Whether the pages show the code cells.
+    compare
+        Directory of another run, to say what is new, gone, worse or better since.
     progress
         Whether to show progress bars.
     tell
@@ -106,6 +110,7 @@ def report(
     KubernetesUnavailable
         If the Kubernetes API was asked for and does not answer; nothing is left behind then.
     """
+    other = read_findings(compare) if compare else None
     chosen = choose_topics(topics, question.source)
     parameters = _parameters(question)
     files = [(notebooks or notebook_directory()) / f"{topic}.ipynb" for topic in chosen]
@@ -117,7 +122,15 @@ def report(
         _record(question, chosen, temporary)
         tell(f"Running {', '.join(chosen)}")
         done = _execute(files, parameters, temporary, jobs=jobs, progress=progress)
-        run = _write(question, done, temporary, name=name, began=began, show_code=show_code)
+        run = _write(
+            question,
+            done,
+            temporary,
+            name=name,
+            began=began,
+            show_code=show_code,
+            other=other,
+        )
     output.write_index(directory)
     return Run(directory / name, *run)
 
@@ -181,6 +194,7 @@ def _write(
     name: str,
     began: datetime,
     show_code: bool,
+    other: dict[str, Any] | None,
 ) -> tuple[dict[str, Any], dict[str, Any]]:
     """Write what follows from the notebooks: findings, summary, pages."""
     incomplete = [executed.topic for executed in done if executed.error]
@@ -192,6 +206,8 @@ def _write(
     )
     summary = _summary(question, done, found, Bundle(directory / _BUNDLE))
     summary |= {"name": name, "began": iso(began.replace(microsecond=0))}
+    if other is not None:
+        summary["compared"] = {"window": other["window"], "findings": compared(found, other)}
     summary["seconds"] = round((datetime.now(UTC) - began).total_seconds(), 3)
     output.write_json(directory / "findings.json", found)
     output.write_json(directory / "run.json", summary)

@@ -74,5 +74,6 @@ def _without(frame: pd.DataFrame, found: Sequence[Finding]) -> pd.DataFrame:
     index = pd.DatetimeIndex(frame.index)
     keep = pd.Series(data=True, index=index)
     for finding in found:
-        keep &= ~((index > finding.start) & (index <= finding.end))
+        first, last = pd.Timestamp(finding.start), pd.Timestamp(finding.end)
+        keep &= ~((index > first) & (index <= last))
     return frame.loc[keep.to_numpy()]

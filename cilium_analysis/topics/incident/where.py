@@ -92,7 +92,8 @@ def _http(data: Incident, finding: Finding) -> tuple[str, str, pd.DataFrame] | N
 def _failed(counts: pd.DataFrame) -> pd.DataFrame:
     """Keep the requests answered with 403 or 5xx."""
     status = pd.Index(counts.columns.get_level_values("status")).astype(str)
-    return counts.loc[:, status.str.match(r"403|5..")]
+    failed: pd.DataFrame = counts.loc[:, status.str.match(r"403|5..")]
+    return failed
 
 
 def _dns(data: Incident, finding: Finding) -> tuple[str, str, pd.DataFrame] | None:
