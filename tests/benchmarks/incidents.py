@@ -157,6 +157,15 @@ def run(case: Case, cache: Path, *, moves: Sequence[timedelta] = MOVES) -> Verdi
     return judge(case, Truth.read(folder / "truth.json"), answers)
 
 
+def attempt(case: Case, cache: Path, *, moves: Sequence[timedelta] = MOVES) -> Verdict:
+    """Do as `run`, but let an analysis that breaks count as one that is wrong."""
+    try:
+        return run(case, cache, moves=moves)
+    except Exception as error:
+        said = f"{type(error).__name__}: {error}"
+        return Verdict(case, None, None, None, (said,), (), (f"! {said}",))
+
+
 def _ask(source: Source, case: Case, moves: Sequence[timedelta]) -> list[Findings]:
     """Analyse the window, and where something is to be found the moved ones."""
     windows = [window_of(case), *(window_of(case, m) for m in moves if _expected(case).finding)]
@@ -256,7 +265,7 @@ def main() -> None:
     verdicts: list[Verdict] = []
     moves = () if given.still else MOVES
     with ProcessPoolExecutor(min(AT_ONCE, len(chosen) or 1)) as pool:
-        done = pool.map(partial(run, cache=given.cache, moves=moves), chosen)
+        done = pool.map(partial(attempt, cache=given.cache, moves=moves), chosen)
         for line in table(_kept(done, verdicts), detailed=given.list):
             print(line, flush=True)
     for half in HALVES:
