@@ -39,7 +39,9 @@ FORMATS: Mapping[str, str] = {
     "seconds": "{:.3f}",
     "samples": "{:,}",
     "series": "{:,}",
-    "bytes": "{:,}",
+    "bytes": "{:,.0f}",
+    "expected bytes": "{:,.0f}",
+    "bytes/packet": "{:,.0f}",
 }
 MISSING = "–"
 

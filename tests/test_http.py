@@ -20,8 +20,8 @@ from cilium_analysis.errors import BudgetExceeded, QueryRejected
 from cilium_analysis.findings import Severity
 from cilium_analysis.frames import totals
 from cilium_analysis.topics import http
+from cilium_analysis.topics.buckets import quantile
 from cilium_analysis.topics.http.data import EXEMPLARS, QUERIES
-from cilium_analysis.topics.http.latency import quantile
 from cilium_analysis.window import Window
 from tests.cluster.exporter import LiveExporter
 from tests.cluster.scenario import Event, Scenario, Service

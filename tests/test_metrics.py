@@ -13,7 +13,6 @@ import pytest
 from cilium_analysis import nodes
 from cilium_analysis.capture import _MODULES, TOPICS
 from cilium_analysis.queries import Query
-from cilium_analysis.topics import loading
 from cilium_analysis.topics.metrics import CONTEXT, VERSIONS, find, known
 from cilium_analysis.topics.parties import CONTEXT_LABELS
 from cilium_analysis.topics.setup import identity
@@ -41,7 +40,6 @@ def catalogue() -> Iterator[tuple[str, str, Query]]:
         assert found.QUERIES
     yield from (("nodes", name, query) for name, query in nodes.QUERIES.items())
     yield from (("setup_check", name, query) for name, query in identity.QUERIES.items())
-    yield "loading", "hubble_targets", loading.HUBBLE_TARGETS
 
 
 CATALOGUE = list(catalogue())

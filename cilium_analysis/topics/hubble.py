@@ -81,13 +81,9 @@ class Metric:
         fell began at 0 again. What a gap in the scrapes hides is lost.
         """
         names = ", ".join(sorted(("cluster", "instance", "node", *labels)))
-        now = f"{self.name}{{<match>}}"
-        before = f"{now} offset <range>"
-        promql = (
-            f"sum by ({names}) (({now} - {before} >= 0)"
-            f" or ({now} and on (cluster, instance) {before}))"
-        )
-        return Query(promql, self.unit, self.about + ", per step")
+        selector = f"{self.name}{{<match>}}"
+        gained = loading.gained(selector, there=selector)
+        return Query(f"sum by ({names}) ({gained})", self.unit, self.about + ", per step")
 
 
 @dataclass(frozen=True)
@@ -144,15 +140,6 @@ def _between_scrapes(frame: pd.DataFrame) -> pd.DataFrame:
     return frame.bfill(limit=usual - 1) if usual > 1 else frame
 
 
-def scrapes(source: Source, window: Window, *, match: str) -> Scrapes:
-    """Ask when agents and Hubble were scraped."""
-    agents, servers = (
-        frames.group(loading.fetch(source, query, window, match=match), ["node"], how="max")
-        for query in (AGENTS, SERVERS)
-    )
-    return Scrapes(agents, servers)
-
-
 @dataclass(frozen=True)
 class Counted:
     """What a counter gained in each step of a window.
@@ -172,52 +159,81 @@ class Counted:
     refused: bool = False
 
 
-def counted(
-    source: Source,
-    metric: Metric,
-    window: Window,
-    *,
-    match: str,
-    scraped: Scrapes,
-    least: Sequence[str],
-) -> Counted:
-    """Read a counter; of one with too many series, the sums by some labels.
+@dataclass(frozen=True)
+class Reader:
+    """Reads Hubble's counters in one window; from `reader`.
 
     Parameters
     ----------
     source, window, match
         As for a topic's ``load``.
-    metric
-        What to read.
     scraped
-        As from `scrapes`.
-    least
-        Labels to be content with if the series are too many to fetch.
+        When agents and Hubble were scraped.
     """
-    try:
-        values = loading.fetch(source, metric.whole, window, match=match)
-    except (BudgetExceeded, QueryRejected):
-        return summed(source, metric, window, match=match, least=least)
-    grown = counters.increase(values, scraped=scraped.targets, pinned=False)
-    return Counted(loading.inside(grown, window))
+
+    source: Source
+    window: Window
+    match: str
+    scraped: Scrapes
+
+    def grown(self, query: Query) -> pd.DataFrame:
+        """Read what the series of a query gained per step: label frame with ``node``.
+
+        Raises
+        ------
+        BudgetExceeded, QueryRejected
+            If there are too many of them.
+        """
+        values = loading.fetch(self.source, query, self.window, match=self.match)
+        grown = counters.increase(values, scraped=self.scraped.targets, pinned=False)
+        return loading.inside(grown, self.window)
+
+    def counted(self, metric: Metric, *, least: Sequence[str]) -> Counted:
+        """Read a counter; of one with too many series, the sums by some labels.
+
+        Parameters
+        ----------
+        metric
+            What to read.
+        least
+            Labels to be content with if the series are too many to fetch.
+        """
+        try:
+            return Counted(self.grown(metric.whole))
+        except (BudgetExceeded, QueryRejected):
+            return self.summed(metric, least=least)
+
+    def summed(self, metric: Metric, *, least: Sequence[str]) -> Counted:
+        """Read only the sums of a counter by some labels; arguments as for `counted`."""
+        try:
+            sums = loading.fetch(self.source, metric.growth(*least), self.window, match=self.match)
+        except (BudgetExceeded, QueryRejected):
+            return Counted(frames.empty([*least, "node"]), summed=True, refused=True)
+        return Counted(loading.inside(sums, self.window), summed=True)
+
+    def lost(self) -> pd.DataFrame:
+        """Read how many events Hubble lost per step: label frame with ``node``, ``source``."""
+        return frames.group(self.grown(LOST), ["node", "source"])
+
+    @property
+    def seen(self) -> pd.DataFrame:
+        """Whether each node's Hubble was in sight, as `Scrapes.seen`."""
+        return self.scraped.seen(self.window)
 
 
-def summed(
-    source: Source, metric: Metric, window: Window, *, match: str, least: Sequence[str]
-) -> Counted:
-    """Read only the sums of a counter by some labels; arguments as for `counted`."""
-    try:
-        sums = loading.fetch(source, metric.growth(*least), window, match=match)
-    except (BudgetExceeded, QueryRejected):
-        return Counted(frames.empty([*least, "node"]), summed=True, refused=True)
-    return Counted(loading.inside(sums, window), summed=True)
+def reader(source: Source, window: Window, *, match: str) -> Reader:
+    """Ask when agents and Hubble were scraped, to read counters by.
 
-
-def lost(source: Source, window: Window, *, match: str, scraped: Scrapes) -> pd.DataFrame:
-    """Read how many events Hubble lost per step: label frame with ``node`` and ``source``."""
-    values = loading.fetch(source, LOST, window, match=match)
-    grown = counters.increase(values, scraped=scraped.targets, pinned=False)
-    return frames.group(loading.inside(grown, window), ["node", "source"])
+    Parameters
+    ----------
+    source, window, match
+        As for a topic's ``load``.
+    """
+    agents, servers = (
+        frames.group(loading.fetch(source, query, window, match=match), ["node"], how="max")
+        for query in (AGENTS, SERVERS)
+    )
+    return Reader(source, window, match, Scrapes(agents, servers))
 
 
 def parties(frame: pd.DataFrame, keep: Sequence[str]) -> pd.DataFrame:

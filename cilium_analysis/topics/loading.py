@@ -8,27 +8,18 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from cilium_analysis import frames, nodes
-from cilium_analysis.queries import Query, parse_matchers
+from cilium_analysis.queries import parse_matchers
 
 if TYPE_CHECKING:
     import pandas as pd
 
+    from cilium_analysis.queries import Query
     from cilium_analysis.source import Source
     from cilium_analysis.window import Window
 
 #: Counters are read from so long before the window on, so that a series which begins in the
 #: window is known not to have been there before.
 LEAD = timedelta(minutes=5)
-
-
-#: Hubble has a registry of its own, without the start time of its process; but each of its
-#: targets has an ``up`` (9965 is ``hubble.metrics.port``).
-HUBBLE_TARGETS = Query(
-    "max by (cluster, instance, node)"
-    ' (max_over_time(up{instance=~".+:9965",<match>}[<range>])) == 1',
-    "1",
-    "which Hubble servers were scraped",
-)
 
 
 def fetch(source: Source, query: Query, window: Window, *, match: str) -> pd.DataFrame:
@@ -57,16 +48,26 @@ def fetch(source: Source, query: Query, window: Window, *, match: str) -> pd.Dat
     return nodes.resolve(frame, names=known).reindex(_grid(wide, frame.index))
 
 
-def hubble_targets(source: Source, window: Window, *, match: str) -> pd.DataFrame | None:
-    """Ask when each node's Hubble was scraped, for `cilium_analysis.counters.increase`.
+def gained(selector: str, *, there: str) -> str:
+    """Write PromQL for what each series of a counter gained in a step.
 
-    Returns
-    -------
-    pandas.DataFrame or None
-        Label frame (``node``) from `LEAD` before the window on; None if nothing tells.
+    A series without an earlier value began at 0 if its target was there; one that fell began at
+    0 again. What a gap in the scrapes hides is lost, so that this is for sums that would be too
+    many series to fetch.
+
+    Parameters
+    ----------
+    selector
+        Of the counter, with its braces.
+    there
+        Selector of what the target exposes all along: the counter itself, where some series of
+        it always are.
     """
-    found = fetch(source, HUBBLE_TARGETS, window, match=match)
-    return frames.with_levels(found, ["node"]) if found.shape[1] else None
+    before = f"{selector} offset <range>"
+    return (
+        f"({selector} - {before} >= 0)"
+        f" or ({selector} and on (cluster, instance) {there} offset <range>)"
+    )
 
 
 def led(window: Window) -> Window:

@@ -146,11 +146,9 @@ def load(source: Source, window: Window, baseline: Window, *, match: str = "") -
         If the source does not answer.
     """
     began = len(source.journal)
-    scraped = hubble.scrapes(source, window, match=match)
-    before = hubble.scrapes(source, baseline, match=match)
-    now = _span(source, window, match=match, scraped=scraped)
-    then = _span(source, baseline, match=match, scraped=before)
-    records = hubble.summed(source, RECORDS, window, match=match, least=["type"]).increase
+    reader, before = (hubble.reader(source, each, match=match) for each in (window, baseline))
+    now, then = _span(reader), _span(before)
+    records = reader.summed(RECORDS, least=["type"]).increase
     return Dns(
         source=source.name,
         window=window,
@@ -160,11 +158,11 @@ def load(source: Source, window: Window, baseline: Window, *, match: str = "") -
         asked=now.asked,
         usual_asked=then.asked,
         records=frames.group(records, ["type"]),
-        seen=scraped.seen(window),
-        usual_seen=before.seen(baseline),
-        agents=scraped.agents_seen(window),
-        restarts=scraped.restarts(window),
-        lost=hubble.lost(source, window, match=match, scraped=scraped),
+        seen=reader.seen,
+        usual_seen=before.seen,
+        agents=reader.scraped.agents_seen(window),
+        restarts=reader.scraped.restarts(window),
+        lost=reader.lost(),
         both_ends=now.both_ends,
         summed=now.summed or then.summed,
         refused=now.refused or then.refused,
@@ -172,11 +170,8 @@ def load(source: Source, window: Window, baseline: Window, *, match: str = "") -
     )
 
 
-def _span(source: Source, window: Window, *, match: str, scraped: hubble.Scrapes) -> _Span:
-    queries, responses = (
-        hubble.counted(source, metric, window, match=match, scraped=scraped, least=["rcode"])
-        for metric in (ASKED, ANSWERED)
-    )
+def _span(reader: hubble.Reader) -> _Span:
+    queries, responses = (reader.counted(metric, least=["rcode"]) for metric in (ASKED, ANSWERED))
     asked, answered = queries.increase, responses.increase
     ways = set(column(frames.labels(asked), "traffic_direction"))
     summed = queries.summed or responses.summed

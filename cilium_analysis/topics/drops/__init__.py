@@ -14,6 +14,8 @@ from cilium_analysis.topics.drops.tables import (
     matrix,
     notes,
     rates,
+    volume_rates,
+    volumes,
     who,
 )
 
@@ -28,5 +30,7 @@ __all__ = [
     "matrix",
     "notes",
     "rates",
+    "volume_rates",
+    "volumes",
     "who",
 ]

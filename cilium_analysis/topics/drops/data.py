@@ -10,7 +10,7 @@ import pandas as pd
 from cilium_analysis import counters, frames
 from cilium_analysis.errors import BudgetExceeded
 from cilium_analysis.queries import Query
-from cilium_analysis.topics import loading
+from cilium_analysis.topics import hubble, loading
 from cilium_analysis.topics.parties import CONTEXT
 
 if TYPE_CHECKING:
@@ -27,12 +27,14 @@ QUERIES: Mapping[str, Query] = {
         "packets",
         "packets dropped by the datapath since it was loaded",
     ),
-    "agents": Query(
-        "max by (cluster, instance, node)"
-        " (max_over_time(cilium_process_start_time_seconds{<match>}[<range>]))",
-        "s since 1970",
-        "when each agent started; no value while it was not scraped",
+    "bytes": Query(
+        "max by (cluster, direction, instance, node, reason)"
+        " (max_over_time(cilium_drop_bytes_total{<match>}[<range>]))",
+        "bytes",
+        "bytes of the packets dropped by the datapath since it was loaded",
     ),
+    "agents": hubble.AGENTS,
+    "servers": hubble.SERVERS,
     "hubble": Query(
         "max by (cluster, instance, node, protocol, reason, " + CONTEXT + ")"
         " (max_over_time(hubble_drop_total{<match>}[<range>]))",
@@ -55,6 +57,8 @@ class Drops:
     counts, usual
         Label frames (``direction``, ``node``, ``reason``) of packets dropped per step [packets],
         in the window and in the baseline; the time of a row is the end of its step.
+    volumes, usual_volumes
+        The same in bytes per step [bytes].
     seen, usual_seen
         Frames of bool, one column per node: whether its agent was scraped in the step.
     events
@@ -74,6 +78,8 @@ class Drops:
     baseline: Window
     counts: pd.DataFrame
     usual: pd.DataFrame
+    volumes: pd.DataFrame
+    usual_volumes: pd.DataFrame
     seen: pd.DataFrame
     usual_seen: pd.DataFrame
     events: pd.DataFrame
@@ -88,6 +94,7 @@ class _Span:
     """The counters of one window, read."""
 
     counts: pd.DataFrame
+    volumes: pd.DataFrame
     events: pd.DataFrame
     agents: pd.DataFrame
 
@@ -114,18 +121,20 @@ def load(source: Source, window: Window, baseline: Window, *, match: str = "") -
     began = len(source.journal)
     now = _span(source, window, match=match)
     then = _span(source, baseline, match=match)
-    hubble, refused = _hubble(source, window, match=match)
+    events, refused = _hubble(source, window, match=match)
     return Drops(
         source=source.name,
         window=window,
         baseline=baseline,
         counts=now.counts,
         usual=then.counts,
+        volumes=now.volumes,
+        usual_volumes=then.volumes,
         seen=_by_node(now.agents),
         usual_seen=_by_node(then.agents),
         events=now.events,
         restarts=_restarts(now.agents, window),
-        hubble=hubble,
+        hubble=events,
         warnings=loading.warnings(source, began),
         hubble_refused=refused,
     )
@@ -135,16 +144,25 @@ def _span(source: Source, window: Window, *, match: str) -> _Span:
     agents = frames.with_levels(
         loading.fetch(source, QUERIES["agents"], window, match=match), ["node"]
     )
-    values = loading.fetch(source, QUERIES["drops"], window, match=match)
-    values = frames.with_levels(values, ["direction", "node", "reason"])
-    reading = counters.read(values, scraped=agents if agents.shape[1] else None)
-    events = reading.events
+    scraped = agents if agents.shape[1] else None
+    packets, volumes = (
+        counters.read(_of_map(source, name, window, match=match), scraped=scraped)
+        for name in ("drops", "bytes")
+    )
+    events = packets.events
     inside = (events["time"] > window.start) & (events["time"] <= window.end)
     return _Span(
-        loading.inside(reading.increase, window),
+        loading.inside(packets.increase, window),
+        loading.inside(volumes.increase, window),
         events[inside].reset_index(drop=True),
         loading.inside(agents, window),
     )
+
+
+def _of_map(source: Source, name: str, window: Window, *, match: str) -> pd.DataFrame:
+    """Ask for a counter of the BPF map, which its labels tell `counters.read`."""
+    values = loading.fetch(source, QUERIES[name], window, match=match)
+    return frames.with_levels(values, ["direction", "node", "reason"])
 
 
 def _by_node(agents: pd.DataFrame) -> pd.DataFrame:
@@ -157,12 +175,9 @@ def _by_node(agents: pd.DataFrame) -> pd.DataFrame:
 def _hubble(source: Source, window: Window, *, match: str) -> tuple[pd.DataFrame, bool]:
     """Read Hubble's events; they are not worth more than the budget of samples allows."""
     try:
-        values = loading.fetch(source, QUERIES["hubble"], window, match=match)
+        return hubble.reader(source, window, match=match).grown(QUERIES["hubble"]), False
     except BudgetExceeded:
         return frames.empty(["reason"]), True
-    targets = loading.hubble_targets(source, window, match=match)
-    grown = counters.increase(values, scraped=targets, pinned=False)
-    return loading.inside(grown, window), False
 
 
 def _restarts(agents: pd.DataFrame, window: Window) -> pd.DataFrame:

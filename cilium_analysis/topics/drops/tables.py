@@ -86,6 +86,42 @@ def rates(data: Drops, by: str = "reason") -> pd.DataFrame:
     return summed
 
 
+def volumes(data: Drops) -> pd.DataFrame:
+    """Give packets and bytes per reason and direction; most bytes first.
+
+    Returns
+    -------
+    pandas.DataFrame
+        ``reason``, ``direction``, ``packets``, ``expected`` (of the baseline, for a window of
+        this length), ``bytes``, ``expected bytes``, and ``bytes/packet`` with its ``usual``: the
+        mean size of what was dropped [bytes], which tells handshakes from bulk data.
+    """
+    by = ("reason", "direction")
+    scale = data.window.length / data.baseline.length
+    table = pd.DataFrame(
+        {
+            "packets": totals(data.counts, by),
+            "expected": totals(data.usual, by) * scale,
+            "bytes": totals(data.volumes, by),
+            "expected bytes": totals(data.usual_volumes, by) * scale,
+        },
+        dtype="float64",
+    ).fillna(0.0)
+    # A size is of the same packets only where both counters are there.
+    table["bytes/packet"] = (table["bytes"] / table["packets"]).where(table["bytes"] > 0)
+    table["usual"] = (table["expected bytes"] / table["expected"]).where(
+        table["expected bytes"] > 0
+    )
+    return table.sort_values(["bytes", "packets"], ascending=False, kind="stable").reset_index()
+
+
+def volume_rates(data: Drops, by: str = "reason") -> pd.DataFrame:
+    """Give the rate of bytes dropped over time, as `rates` [bytes/s]."""
+    summed = frames.group(data.volumes, [by]) / data.window.step.total_seconds()
+    summed.columns = summed.columns.get_level_values(by)
+    return summed
+
+
 def changes(data: Drops, *, most: int = 15) -> pd.DataFrame:
     """Give the combinations of reason, direction and node that changed most.
 

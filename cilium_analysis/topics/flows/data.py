@@ -172,36 +172,26 @@ def load(source: Source, window: Window, baseline: Window, *, match: str = "") -
         If the source does not answer.
     """
     began = len(source.journal)
-    scraped = hubble.scrapes(source, window, match=match)
-    before = hubble.scrapes(source, baseline, match=match)
-    now = _read(source, window, match=match, scraped=scraped)
-    then = _read(source, baseline, match=match, scraped=before)
+    reader, before = (hubble.reader(source, each, match=match) for each in (window, baseline))
+    now, then = (
+        {name: each.counted(metric, least=metric.labels) for name, metric in METRICS.items()}
+        for each in (reader, before)
+    )
     summed = [name for name in METRICS if now[name].summed or then[name].summed]
     refused = [name for name in METRICS if now[name].refused or then[name].refused]
     return Flows(
         source=source.name,
         window=window,
         baseline=baseline,
-        now=_counts(now, summed, scraped.seen(window)),
-        usual=_counts(then, summed, before.seen(baseline)),
-        agents=scraped.agents_seen(window),
-        restarts=scraped.restarts(window),
-        lost=hubble.lost(source, window, match=match, scraped=scraped),
+        now=_counts(now, summed, reader.seen),
+        usual=_counts(then, summed, before.seen),
+        agents=reader.scraped.agents_seen(window),
+        restarts=reader.scraped.restarts(window),
+        lost=reader.lost(),
         summed=tuple(METRICS[name].name for name in summed if name not in refused),
         refused=tuple(METRICS[name].name for name in refused),
         warnings=loading.warnings(source, began),
     )
-
-
-def _read(
-    source: Source, window: Window, *, match: str, scraped: hubble.Scrapes
-) -> Mapping[str, hubble.Counted]:
-    return {
-        name: hubble.counted(
-            source, metric, window, match=match, scraped=scraped, least=metric.labels
-        )
-        for name, metric in METRICS.items()
-    }
 
 
 def _counts(read: Mapping[str, hubble.Counted], summed: list[str], seen: pd.DataFrame) -> Counts:

@@ -8,10 +8,10 @@ import numpy as np
 import pandas as pd
 
 from cilium_analysis import frames
+from cilium_analysis.topics.buckets import quantile
 from cilium_analysis.topics.health.data import plain
 from cilium_analysis.topics.health.streams import of_value
 from cilium_analysis.topics.health.tables import compare
-from cilium_analysis.topics.http.latency import quantile
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

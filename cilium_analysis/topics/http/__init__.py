@@ -7,13 +7,16 @@ from cilium_analysis.topics.http.data import QUERIES, Http, load
 from cilium_analysis.topics.http.findings import findings
 from cilium_analysis.topics.http.tables import (
     by_destination,
+    by_protocol,
     by_status,
     changes,
     failures,
     forbidden,
     latency,
     notes,
+    proxies,
     rates,
+    redirects,
     traces,
 )
 
@@ -21,6 +24,7 @@ __all__ = [
     "QUERIES",
     "Http",
     "by_destination",
+    "by_protocol",
     "by_status",
     "changes",
     "failures",
@@ -29,6 +33,8 @@ __all__ = [
     "latency",
     "load",
     "notes",
+    "proxies",
     "rates",
+    "redirects",
     "traces",
 ]

@@ -14,10 +14,10 @@ from typing import TYPE_CHECKING
 
 import pandas as pd
 
-from cilium_analysis import counters, frames
+from cilium_analysis import frames
 from cilium_analysis.errors import BudgetExceeded, NotPrometheus, QueryRejected
 from cilium_analysis.queries import Query, parse_matchers
-from cilium_analysis.topics import loading
+from cilium_analysis.topics import hubble, loading
 from cilium_analysis.topics.parties import CONTEXT, name_parties, swapped
 
 if TYPE_CHECKING:
@@ -28,13 +28,13 @@ if TYPE_CHECKING:
 
 QUERIES: Mapping[str, Query] = {
     "requests": Query(
-        f"max by (cluster, instance, method, node, reporter, status, {CONTEXT})"
+        f"max by (cluster, instance, method, node, protocol, reporter, status, {CONTEXT})"
         " (max_over_time(hubble_http_requests_total{<match>}[<range>]))",
         "requests",
         "HTTP requests; with a status (httpV2) those answered",
     ),
     "responses": Query(
-        f"max by (cluster, instance, method, node, reporter, status, {CONTEXT})"
+        f"max by (cluster, instance, method, node, protocol, reporter, status, {CONTEXT})"
         " (max_over_time(hubble_http_responses_total{<match>}[<range>]))",
         "responses",
         "HTTP responses, with source and destination swapped (http, v1)",
@@ -54,12 +54,22 @@ QUERIES: Mapping[str, Query] = {
     ),
     # Up to Cilium 1.14.5 there is no proxy_type, and DNS is among them.
     "proxy": Query(
-        "max by (cluster, instance, node, rule)"
-        ' (max_over_time(cilium_policy_l7_total{proxy_type!="fqdn",<match>}[<range>]))',
+        "max by (cluster, instance, node, proxy_type, rule)"
+        " (max_over_time(cilium_policy_l7_total{<match>}[<range>]))",
         "requests",
-        "layer 7 requests that the proxy received, forwarded, denied or could not parse",
+        "layer 7 requests that each proxy received, forwarded, denied or could not parse",
     ),
+    "redirects": Query(
+        "max by (cluster, instance, node, protocol_l7)"
+        " (last_over_time(cilium_proxy_redirects{<match>}[<range>]))",
+        "redirects",
+        "ports of endpoints whose traffic the policies send through a proxy",
+    ),
+    "agents": hubble.AGENTS,
+    "servers": hubble.SERVERS,
 }
+#: Of those, what is counted.
+COUNTERS = ("requests", "responses", "durations", "refused", "proxy")
 #: Of what exemplars are kept, if they are at all (httpV2:exemplars=true, OpenMetrics, and
 #: --enable-feature=exemplar-storage); a value is the duration of that one request [s], or 1.
 EXEMPLARS: Mapping[str, Query] = {
@@ -94,8 +104,13 @@ class Http:
         seconds per step.
     refused, usual_refused
         Label frames (``destination``, ``source``) of requests denied by policy per step.
+    protocols, usual_protocols
+        Label frames (``protocol``) of requests answered per step, by version of HTTP.
     proxy, usual_proxy
-        Label frames (``node``, ``rule``) of what the proxies did per step.
+        Label frames (``node``, ``proxy_type``, ``rule``) of what the proxies did per step:
+        ``fqdn`` is the DNS proxy; up to Cilium 1.14.5 the type is empty, and DNS is among it.
+    redirects, usual_redirects
+        Label frames (``node``, ``protocol_l7``) of the redirects to a proxy.
     exemplars
         One row per exemplar in the window: ``time``, ``value``, ``of`` (a name of `EXEMPLARS`),
         the labels of the series and of the exemplar.
@@ -116,8 +131,12 @@ class Http:
     usual_durations: pd.DataFrame
     refused: pd.DataFrame
     usual_refused: pd.DataFrame
+    protocols: pd.DataFrame
+    usual_protocols: pd.DataFrame
     proxy: pd.DataFrame
     usual_proxy: pd.DataFrame
+    redirects: pd.DataFrame
+    usual_redirects: pd.DataFrame
     exemplars: pd.DataFrame
     twice: tuple[tuple[str, str], ...] = ()
     warnings: tuple[str, ...] = ()
@@ -131,7 +150,9 @@ class _Span:
     counts: pd.DataFrame
     durations: pd.DataFrame
     refused: pd.DataFrame
+    protocols: pd.DataFrame
     proxy: pd.DataFrame
+    redirects: pd.DataFrame
     twice: tuple[tuple[str, str], ...]
 
 
@@ -168,8 +189,12 @@ def load(source: Source, window: Window, baseline: Window, *, match: str = "") -
         usual_durations=then.durations,
         refused=now.refused,
         usual_refused=then.refused,
+        protocols=now.protocols,
+        usual_protocols=then.protocols,
         proxy=now.proxy,
         usual_proxy=then.proxy,
+        redirects=now.redirects,
+        usual_redirects=then.redirects,
         exemplars=_exemplars(source, window, match=match),
         twice=now.twice,
         warnings=loading.warnings(source, began),
@@ -178,45 +203,42 @@ def load(source: Source, window: Window, baseline: Window, *, match: str = "") -
 
 
 def _span(source: Source, window: Window, *, match: str, left_out: list[str]) -> _Span:
-    targets = loading.hubble_targets(source, window, match=match)
-    grown = {
-        name: _grown(source, name, window, match=match, targets=targets, left_out=left_out)
-        for name in QUERIES
-    }
+    reader = hubble.reader(source, window, match=match)
+    grown = {name: _grown(reader, QUERIES[name], left_out) for name in COUNTERS}
     old = _old_nodes(grown["responses"])
     answered = _together(
-        [_with_status(grown["requests"]), swapped(grown["responses"])], (*KEYS, "node", "reporter")
+        [_with_status(grown["requests"]), swapped(grown["responses"])],
+        (*KEYS, "node", "protocol", "reporter"),
     )
     reporters = _reporters(answered)
     durations = _unswapped(grown["durations"], old)
+    once = _of_reporters(answered, reporters)
     return _Span(
-        counts=frames.group(_of_reporters(answered, reporters), [*KEYS, "node"]),
+        counts=frames.group(once, [*KEYS, "node"]),
+        protocols=frames.group(once, ["protocol"]),
         durations=frames.group(
             _of_reporters(name_parties(durations, ("le", "reporter")), reporters),
             ["source", "destination", "le"],
         ),
         refused=name_parties(grown["refused"], ()),
-        proxy=frames.group(grown["proxy"], ["node", "rule"]),
+        proxy=frames.group(grown["proxy"], ["node", "proxy_type", "rule"]),
+        redirects=_redirects(source, window, match=match),
         twice=_twice(answered),
     )
 
 
-def _grown(
-    source: Source,
-    name: str,
-    window: Window,
-    *,
-    match: str,
-    targets: pd.DataFrame | None,
-    left_out: list[str],
-) -> pd.DataFrame:
+def _grown(reader: hubble.Reader, query: Query, left_out: list[str]) -> pd.DataFrame:
     """Read what one of the counters gained in the window."""
     try:
-        values = loading.fetch(source, QUERIES[name], window, match=match)
+        return reader.grown(query)
     except BudgetExceeded:
-        left_out.append(QUERIES[name].about)
+        left_out.append(query.about)
         return frames.empty()
-    return loading.inside(counters.increase(values, scraped=targets, pinned=False), window)
+
+
+def _redirects(source: Source, window: Window, *, match: str) -> pd.DataFrame:
+    levels = loading.fetch(source, QUERIES["redirects"], window, match=match)
+    return loading.inside(frames.with_levels(levels, ["node", "protocol_l7"]), window)
 
 
 def _exemplars(source: Source, window: Window, *, match: str) -> pd.DataFrame:

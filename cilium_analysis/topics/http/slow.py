@@ -10,7 +10,7 @@ import numpy as np
 
 from cilium_analysis import frames
 from cilium_analysis.statistics.baseline import Rises
-from cilium_analysis.topics.http.latency import bound_of, quantile
+from cilium_analysis.topics.buckets import bound_of, quantile
 
 if TYPE_CHECKING:
     import pandas as pd

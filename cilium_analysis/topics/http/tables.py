@@ -9,7 +9,7 @@ import pandas as pd
 
 from cilium_analysis import frames
 from cilium_analysis.frames import totals
-from cilium_analysis.topics.http.latency import quantile
+from cilium_analysis.topics.buckets import quantile
 from cilium_analysis.topics.parties import column, party
 
 if TYPE_CHECKING:
@@ -54,6 +54,73 @@ def by_status(data: Http) -> pd.DataFrame:
     whole = table["requests"].sum()
     table["share"] = table["requests"] / whole if whole else np.nan
     return table.sort_index()
+
+
+def by_protocol(data: Http) -> pd.DataFrame:
+    """Give requests per version of HTTP, such as ``HTTP/1.1``; columns as `by_status`."""
+    scale = data.window.length / data.baseline.length
+    now, usual = (totals(f, ["protocol"]) for f in (data.protocols, data.usual_protocols))
+    table = pd.DataFrame({"requests": now, "expected": usual * scale}).fillna(0.0)
+    table["change"] = table["requests"] - table["expected"]
+    whole = table["requests"].sum()
+    table["share"] = table["requests"] / whole if whole else np.nan
+    return table.sort_values("requests", ascending=False, kind="stable")
+
+
+def proxies(data: Http) -> pd.DataFrame:
+    """Give what the layer 7 proxies did with requests, as they counted themselves.
+
+    Returns
+    -------
+    pandas.DataFrame
+        ``proxy`` (``envoy``, or ``fqdn`` for DNS; up to Cilium 1.14.5 not told), ``rule``
+        (``received`` includes the others), ``requests``, ``expected`` (of the baseline, for a
+        window of this length), ``change``, ``most on`` (a node).
+    """
+    by = ["proxy_type", "rule"]
+    scale = data.window.length / data.baseline.length
+    table = pd.DataFrame(
+        {
+            "requests": totals(data.proxy, by),
+            "expected": totals(data.usual_proxy, by) * scale,
+        }
+    ).fillna(0.0)
+    table["change"] = table["requests"] - table["expected"]
+    each = totals(data.proxy, ["node", *by]).unstack("node")
+    table["most on"] = each.idxmax(axis=1) if each.size else ""
+    table = table.sort_index().reset_index().rename(columns={"proxy_type": "proxy"})
+    return table.assign(proxy=table["proxy"].replace("", "any"))
+
+
+def redirects(data: Http) -> pd.DataFrame:
+    """Give how much traffic policies send through a proxy, as redirects of endpoints' ports.
+
+    Returns
+    -------
+    pandas.DataFrame
+        Index ``protocol`` (of layer 7); ``redirects`` in the cluster at the end of the window,
+        ``usual`` (the baseline's mean), ``least`` and ``most`` of a node in the window, and the
+        node with the ``most on`` it.
+    """
+    rows = []
+    for protocol in sorted(set(level(data.redirects, "protocol_l7"))):
+        now, usual = (
+            levels.loc[:, [name == protocol for name in level(levels, "protocol_l7")]]
+            for levels in (data.redirects, data.usual_redirects)
+        )
+        peaks = now.max().groupby(level="node").max()
+        rows.append(
+            {
+                "protocol": protocol,
+                "redirects": float(now.ffill().iloc[-1].sum()),
+                "usual": float(usual.mean().sum(min_count=1)),
+                "least": float(now.min().min()),
+                "most": float(peaks.max()),
+                "most on": str(peaks.idxmax()) if peaks.max() > 0 else "",
+            }
+        )
+    names = ["protocol", "redirects", "usual", "least", "most", "most on"]
+    return pd.DataFrame(rows, columns=names).set_index("protocol")
 
 
 def rates(data: Http) -> pd.DataFrame:
@@ -189,7 +256,8 @@ def made_by_policy(data: Http, *, baseline: bool = False) -> pd.DataFrame:
         return events
     counts, proxy = (data.usual, data.usual_proxy) if baseline else (data.counts, data.proxy)
     answered = frames.group(of_status(counts, [DENIED_STATUS]), ["source", "destination"])
-    refused = proxy.loc[:, [rule == "denied" for rule in level(proxy, "rule")]]
+    refused = _of_http(proxy)
+    refused = refused.loc[:, [rule == "denied" for rule in level(refused, "rule")]]
     # The proxies and Hubble are scraped at different moments.
     wide = [_around(part.sum(axis=1)) for part in (refused, answered)]
     share = (wide[0] / wide[1].where(wide[1] > 0)).clip(upper=1.0).fillna(0.0)
@@ -212,9 +280,14 @@ def level(frame: pd.DataFrame, name: str) -> list[str]:
     return [str(value) for value in frame.columns.get_level_values(name)]
 
 
+def _of_http(proxy: pd.DataFrame) -> pd.DataFrame:
+    """Leave the DNS proxy out of what the proxies did, where the version tells it apart."""
+    return proxy.loc[:, [kind != "fqdn" for kind in level(proxy, "proxy_type")]]
+
+
 def denied(data: Http) -> float:
     """Give the requests that the proxies denied in the window."""
-    counted = totals(data.proxy, ["rule"])
+    counted = totals(_of_http(data.proxy), ["rule"])
     return float(counted[counted.index == "denied"].sum())
 
 
@@ -298,7 +371,7 @@ def notes(data: Http) -> list[str]:
 
 def invisible(data: Http) -> str:
     """Say why no request is seen: that is not to say that there was none."""
-    handled = totals(data.proxy, ["rule"]).sum()
+    handled = totals(_of_http(data.proxy), ["rule"]).sum()
     if handled > 0:
         return (
             "The proxies handled layer 7 requests, but Hubble's HTTP metrics are not there"
