@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
+
+#: A running count may fall by this share where buckets were read at different moments.
+TORN = 0.05
 
 
 def quantile(q: float, buckets: Mapping[str, float]) -> float:
@@ -23,11 +27,14 @@ def quantile(q: float, buckets: Mapping[str, float]) -> float:
     -------
     float
         Interpolated within the bucket; the highest finite bound if it lies beyond; NaN without
-        any observation.
+        any observation, and where processes with different bounds were added up, as in the
+        middle of an upgrade that changed them.
     """
     steps = sorted((bound_of(le), max(count, 0.0)) for le, count in buckets.items())
     total = steps[-1][1] if steps else 0.0
     if not total > 0 or not math.isinf(steps[-1][0]):
+        return math.nan
+    if _mixed([count for _, count in steps]):
         return math.nan
     below, low = 0.0, 0.0
     for bound, count in steps:
@@ -39,6 +46,12 @@ def quantile(q: float, buckets: Mapping[str, float]) -> float:
             return min(low + (bound - low) * (q * total - below) / (count - below), bound)
         below, low = count, low if math.isinf(bound) else bound
     return low
+
+
+def _mixed(counts: Sequence[float]) -> bool:
+    """Tell whether a running count falls by more than scrapes may tear it apart."""
+    falls = (high - low for high, low in itertools.pairwise(counts))
+    return max(falls, default=0.0) > TORN * max(counts, default=0.0)
 
 
 def bound_of(le: str) -> float:

@@ -7,15 +7,18 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from tests.cluster import counting
-from tests.cluster.traffic import Drops, Requests, intensity, pattern, swell
+from tests.cluster.traffic import Drops, intensity, pattern, swell
 from tests.cluster.vitals import Vitals
+from tests.cluster.watching import timed
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
     from tests.cluster.nodes import Node
+    from tests.cluster.proxy import Proxies
     from tests.cluster.scenario import Event, Scenario
     from tests.cluster.scrape import Labels, Series, Target
+    from tests.cluster.watching import Watch
 
 PIN_READ_SINCE = (1, 15, 0)  # pkg/maps/metricsmap/metricsmap.go
 FORWARD_SUMMED_SINCE = (1, 15, 4)
@@ -26,6 +29,7 @@ SHOWN_SINCE = {"ct4_global": (1, 16, 0), NAT_MAP: (1, 15, 0)}
 POOL = 254  # addresses of a /24, the default size of a node's pool in cluster-pool mode
 RESTORED_WITHIN = 45  # seconds in which a restarted agent brings its endpoints back
 FILLED_WITHIN = 600  # seconds in which a new or rebooted node gets its pods
+CALCULATION_SECONDS = 0.008
 REGENERATION_BOUNDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
 
 
@@ -37,14 +41,15 @@ class Agent:
         scenario: Scenario,
         node: Node,
         drops: list[Drops],
-        requests: list[Requests],
+        proxies: Proxies,
+        watch: Watch,
         rng: np.random.Generator,
     ) -> None:
         """Draw what is peculiar to this node."""
         self.scenario, self.node = scenario, node
         self.vitals = Vitals(scenario, node)
+        self.watch, self.proxies = watch, proxies
         self.drops = [d for d in drops if d.node == node.name]
-        self.requests = [r for r in requests if r.node == node.name]
         self.endpoints = self._endpoints(rng)
         self.restoring = self._restoring()
         self.not_ready = self._not_ready()
@@ -121,9 +126,10 @@ class Agent:
         yield from self._process(target)
         yield from self._endpoint_gauges(target)
         yield from self._policies(target)
-        yield from self._layer7(target)
+        yield from self.proxies.series(target)
         yield from self._health(target)
         yield from self.vitals.series(target)
+        yield from self.watch.series(target, self._managed(target))
 
     def _packets(self, target: Target) -> Iterator[Series]:
         pairs = sorted({(d.reason, d.direction) for d in self.drops})
@@ -165,9 +171,12 @@ class Agent:
         ones = np.ones(len(target.seconds))
         yield from target.series("cilium_version", "gauge", {**own, "revision": "a1b2c3d4"}, ones)
 
+    def _managed(self, target: Target) -> np.ndarray:
+        managed: np.ndarray = _at(self.endpoints, target) - _at(self.restoring, target)
+        return managed
+
     def _endpoint_gauges(self, target: Target) -> Iterator[Series]:
-        behind = _at(self.restoring, target)
-        total = _at(self.endpoints, target) - behind
+        behind, total = _at(self.restoring, target), self._managed(target)
         stuck = np.minimum(_at(self.not_ready, target), total)
         yield from target.series("cilium_endpoint", "gauge", {}, total)
         fresh = np.where(behind > 0, np.minimum(total - stuck, 3), 0)
@@ -208,8 +217,10 @@ class Agent:
             yield from target.series(name, "counter", own, values, values > 0)
         # Half of the successful ones take 50 ms, the others 250 ms.
         done = counting.in_process(self.regenerations["success"], self.node, target.seconds)
-        name, own = "cilium_endpoint_regeneration_time_stats_seconds", {"scope": "total"}
-        own |= {"status": "success"}
+        name = "cilium_endpoint_regeneration_time_stats_seconds"
+        own = {"scope": "policyCalculation", "status": "success"}
+        yield from timed(target, name, own, done, CALCULATION_SECONDS, REGENERATION_BOUNDS)
+        own = {"scope": "total", "status": "success"}
         yield from target.series(f"{name}_count", "histogram", own, done, done > 0)
         quick = np.ceil(done / 2)
         took = quick * 0.05 + (done - quick) * 0.25
@@ -241,24 +252,6 @@ class Agent:
         if version < (1, 15, 0):
             none = np.zeros(len(t))
             yield from target.series("cilium_policy_import_errors_total", "counter", {}, none)
-
-    def _layer7(self, target: Target) -> Iterator[Series]:
-        size = self.scenario.seconds
-        denied = _sum([r.arrivals for r in self.requests if r.denied], size)
-        passed = _sum([r.arrivals for r in self.requests if not r.denied], size)
-        rules = {"received": denied + passed, "forwarded": passed, "denied": denied}
-        for rule, arrivals in rules.items():
-            usual = 0.0 if rule == "denied" else float(arrivals.mean())
-            prior = round(usual * max(-self.node.runs[0].start, 0))
-            values = counting.in_process(arrivals, self.node, target.seconds, prior=prior)
-            own = {"rule": rule}
-            if self.scenario.version >= (1, 14, 6):
-                own["proxy_type"] = "envoy"
-            else:
-                name = f"cilium_policy_l7_{rule}_total"
-                yield from target.series(name, "counter", {}, values)
-            name = "cilium_policy_l7_total"
-            yield from target.series(name, "counter", own, values, values > 0)
 
     def _health(self, target: Target) -> Iterator[Series]:
         for subsystem, level, arrivals in (

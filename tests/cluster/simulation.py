@@ -13,8 +13,10 @@ from tests.cluster.agent import Agent
 from tests.cluster.connectivity import Health
 from tests.cluster.hubble import Hubble
 from tests.cluster.operator import kube_state_series, operator_series
+from tests.cluster.proxy import Proxies
 from tests.cluster.scenario import Scenario, load
 from tests.cluster.scrape import Scraper, Series, lives
+from tests.cluster.watching import Watch
 from tests.cluster.workloads import Pods
 
 if TYPE_CHECKING:
@@ -79,7 +81,9 @@ def _series(
 ) -> Iterator[Series]:
     scraper, pods = Scraper(scenario, rngs[0]), Pods(scenario, rngs[1])
     for node in nodes:
-        agent = Agent(scenario, node, drops, requests, rngs[2])
+        proxies = Proxies(scenario, node, requests, lookups)
+        watch = Watch(scenario, node, nodes)
+        agent = Agent(scenario, node, drops, proxies, watch, rngs[2])
         health = Health(scenario, node, nodes, rngs[2])
         for target in scraper.targets("agent", node, lives(node), node.agent_up):
             yield from agent.series(target)

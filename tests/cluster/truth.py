@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from tests.cluster.traffic import Drops, Lookups, Requests
 
 SCHEMA = "cilium-analysis/truth/1"
-DROP_LABELS = ("node", "reason", "direction", "protocol", "source", "destination")
+DROP_LABELS = ("node", "reason", "direction", "protocol", "source", "destination", "size")
 LOOKUP_LABELS = ("node", "source", "rcode", "query")
 REQUEST_LABELS = ("node", "source", "destination", "method", "status", "denied")
 Moment = str | datetime | float | int
@@ -83,12 +83,21 @@ class Truth:
         *,
         incident: int | None = None,
     ) -> pd.Series[float]:
-        """Count the packets dropped in a span; `by` may also be protocol, source, destination.
+        """Count the packets dropped in a span.
 
+        `by` may also be protocol, source, destination, size.
         With `incident`, only those of the event with that position in the scenario.
         """
         flows = [f for f in self.drops if incident is None or f.event == incident]
         return self._total(flows, start, end, by)
+
+    def bytes_dropped(
+        self, start: Moment, end: Moment, by: Sequence[str] = ("reason", "direction", "node")
+    ) -> pd.Series[float]:
+        """Count the bytes of the packets dropped in a span; `by` as for `dropped`."""
+        packets = self.dropped(start, end, by=(*by, "size"))
+        weighed = packets * packets.index.get_level_values("size").astype(int)
+        return weighed.groupby(level=list(by)).sum()
 
     def requests(
         self, start: Moment, end: Moment, by: Sequence[str] = ("status", "destination")

@@ -208,27 +208,26 @@ def _pairs(asker: Asker, fine: Window, every: Window, baseline: Window) -> Pairs
     if not bare["target"]:
         return _quiet(named, names)
     to, of = among("target_node_name", both), among("source_node_name", both)
-    of_type = ["type"]
-    failing = names.give(asker.over("target_failing", fine, to), "target", "node", of_type)
-    probing = names.give(asker.over("target_observers", fine, to), "target", "node", of_type)
-    missed = names.give(asker.over("source_failing", fine, of), "source", "node", of_type)
-    asked = names.give(asker.over("source_targets", fine, of), "source", "node", of_type)
-    never = names.give(asker.over("probed", fine, to), "target", "node", of_type)
+
+    def ask(name: str, role: str, *matchers: Matcher, also: Sequence[str] = ()) -> pd.DataFrame:
+        found = asker.over(name, fine, *matchers)
+        return names.give(found, role, "node", [*also, "type"])
+
+    failing, probing, never = (
+        ask(name, "target", to) for name in ("target_failing", "target_observers", "probed")
+    )
     failing = failing.mask(never.reindex(columns=failing.columns) < 0)
-    missed, asked = _without(missed, never), _without(asked, never)
-    protocols = asker.over("failed_protocols", fine, to)
-    protocols = names.give(protocols, "target", "node", ["protocol", "type"])
+    missed, asked = (
+        _without(ask(name, "source", of), never) for name in ("source_failing", "source_targets")
+    )
     lost = cut_off(failing, probing, missed, asked)
     guilty = sorted({key[0] for key in reading.keys(lost.loc[:, lost.any()])})
     rest, left = failing, probing
     if guilty:
         but = Matcher("source_node_name", "!~", either(names.bare[n] for n in guilty))
-        parts = (("target_failing", failing), ("target_observers", probing))
         rest, left = (
-            reading.instead(
-                known, names.give(asker.over(q, fine, to, but), "target", "node", of_type), lost
-            )
-            for q, known in parts
+            reading.instead(known, ask(name, "target", to, but), lost)
+            for name, known in (("target_failing", failing), ("target_observers", probing))
         )
     return Pairs(
         named,
@@ -238,7 +237,7 @@ def _pairs(asker: Asker, fine: Window, every: Window, baseline: Window) -> Pairs
         left,
         missed,
         asked,
-        protocols,
+        ask("failed_protocols", "target", to, also=["protocol"]),
         _failing_pairs(asker, fine, names, failing, rest, guilty),
         _usual(asker, baseline, names, to, of),
         names,

@@ -4,6 +4,7 @@ Hubble sees DNS only where a policy with DNS rules sends it through Cilium's pro
 answer says nothing about the traffic.
 """
 
+from cilium_analysis.topics.dns.asking import by_ips, by_qtype, proxy_latency, waits
 from cilium_analysis.topics.dns.data import QUERIES, Dns, load
 from cilium_analysis.topics.dns.findings import findings
 from cilium_analysis.topics.dns.tables import (
@@ -23,7 +24,9 @@ __all__ = [
     "QUERIES",
     "Dns",
     "by_client",
+    "by_ips",
     "by_name",
+    "by_qtype",
     "by_rcode",
     "by_server",
     "by_type",
@@ -33,5 +36,7 @@ __all__ = [
     "load",
     "missing",
     "notes",
+    "proxy_latency",
     "rates",
+    "waits",
 ]

@@ -13,13 +13,13 @@ from typing import TYPE_CHECKING
 import pandas as pd
 
 from cilium_analysis import frames
+from cilium_analysis.queries import Query
 from cilium_analysis.topics import hubble, loading
 from cilium_analysis.topics.parties import column, swapped
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from cilium_analysis.queries import Query
     from cilium_analysis.source import Source
     from cilium_analysis.window import Window
 
@@ -42,6 +42,10 @@ RECORDS = hubble.Metric(
     "records in DNS responses",
 )
 
+_TIMES = "cilium_proxy_upstream_reply_seconds_{}{{{}<match>}}"
+_UPSTREAM = 'scope="upstreamTime",'
+_THERE = "cilium_process_start_time_seconds{<match>}"
+
 QUERIES: Mapping[str, Query] = {
     "agents": hubble.AGENTS,
     "servers": hubble.SERVERS,
@@ -51,6 +55,24 @@ QUERIES: Mapping[str, Query] = {
     "responses": ANSWERED.whole,
     "responses_summed": ANSWERED.growth("rcode"),
     "records": RECORDS.growth("type"),
+    "proxy_times": Query(
+        f"sum by (cluster, error, le, scope) (max by (cluster, error, instance, le, scope)"
+        f" ({loading.gained(_TIMES.format('bucket', ''), there=_THERE)}))",
+        "lookups",
+        "lookups whose step in the DNS proxy took up to so many seconds",
+    ),
+    **{
+        f"proxy_upstream_{part}": Query(
+            "sum by (cluster, instance, node)"
+            f" ({loading.gained(_TIMES.format(part, _UPSTREAM), there=_THERE)})",
+            unit,
+            about,
+        )
+        for part, unit, about in (
+            ("sum", "s", "time that each node's DNS proxy waited for DNS servers"),
+            ("count", "lookups", "lookups that each node's DNS proxy sent on to DNS servers"),
+        )
+    },
 }
 
 #: What Hubble calls a query that a policy denied.
@@ -78,6 +100,15 @@ class Dns:
         Label frames (the same, ``rcode`` always empty) of queries sent on per step [queries].
     records
         Label frame (``type``) of records in responses per step in the window.
+    types, usual_types
+        Label frames (``kind``, ``ips_returned``, ``qtypes``, ``rcode``) of ``queries`` and
+        ``responses`` per step.
+    proxy_times, usual_proxy_times
+        Label frames (``error``, ``le``, ``scope``) of lookups per step whose step in the DNS
+        proxies took up to ``le`` seconds.
+    waited
+        Label frame (``node``, ``part``) of the ``count`` of lookups that each DNS proxy sent on,
+        and the ``sum`` of the time they took [s], per step in the window.
     seen, usual_seen
         Frames of bool, one column per node: whether its Hubble was scraped in the step.
     agents
@@ -104,6 +135,11 @@ class Dns:
     asked: pd.DataFrame
     usual_asked: pd.DataFrame
     records: pd.DataFrame
+    types: pd.DataFrame
+    usual_types: pd.DataFrame
+    proxy_times: pd.DataFrame
+    usual_proxy_times: pd.DataFrame
+    waited: pd.DataFrame
     seen: pd.DataFrame
     usual_seen: pd.DataFrame
     agents: pd.DataFrame
@@ -121,6 +157,7 @@ class _Span:
 
     counts: pd.DataFrame
     asked: pd.DataFrame
+    types: pd.DataFrame
     both_ends: bool
     summed: bool
     refused: bool
@@ -158,6 +195,11 @@ def load(source: Source, window: Window, baseline: Window, *, match: str = "") -
         asked=now.asked,
         usual_asked=then.asked,
         records=frames.group(records, ["type"]),
+        types=now.types,
+        usual_types=then.types,
+        proxy_times=_proxy_times(source, window, match=match),
+        usual_proxy_times=_proxy_times(source, baseline, match=match),
+        waited=_waited(source, window, match=match),
         seen=reader.seen,
         usual_seen=before.seen,
         agents=reader.scraped.agents_seen(window),
@@ -185,9 +227,32 @@ def _span(reader: hubble.Reader) -> _Span:
         both = pd.concat([counts, hubble.parties(asked.loc[:, denied], keep)], axis=1)
         counts = frames.group(both, _LEVELS)
     return _Span(
+        types=_types(asked, answered),
         counts=counts,
         asked=hubble.parties(asked.loc[:, [not d for d in denied]], keep),
         both_ends={"egress", "ingress"} <= ways,
         summed=summed,
         refused=queries.refused or responses.refused,
     )
+
+
+def _types(asked: pd.DataFrame, answered: pd.DataFrame) -> pd.DataFrame:
+    """Put what was asked for beside what was answered, by type, result and number of addresses."""
+    by = ["ips_returned", "kind", "qtypes", "rcode"]
+    parts = (("queries", asked), ("responses", answered))
+    kinds = [frames.relabel(frame, "kind", [kind] * frame.shape[1]) for kind, frame in parts]
+    return pd.concat([frames.group(frame, by) for frame in kinds], axis=1)
+
+
+def _proxy_times(source: Source, window: Window, *, match: str) -> pd.DataFrame:
+    found = loading.fetch(source, QUERIES["proxy_times"], window, match=match)
+    return loading.inside(frames.group(found, ["error", "le", "scope"]), window)
+
+
+def _waited(source: Source, window: Window, *, match: str) -> pd.DataFrame:
+    parts = []
+    for part in ("count", "sum"):
+        found = loading.fetch(source, QUERIES[f"proxy_upstream_{part}"], window, match=match)
+        parts.append(frames.relabel(found, "part", [part] * found.shape[1]))
+    both = pd.concat([frames.group(frame, ["node", "part"]) for frame in parts], axis=1)
+    return loading.inside(both, window)

@@ -5,10 +5,12 @@ from cilium_analysis.topics.endpoints.findings import findings
 from cilium_analysis.topics.endpoints.tables import (
     by_node,
     counts,
+    enforcement,
     growth,
     limits,
     not_ready,
     notes,
+    regeneration_times,
     regenerations,
     states,
 )
@@ -18,12 +20,14 @@ __all__ = [
     "Endpoints",
     "by_node",
     "counts",
+    "enforcement",
     "findings",
     "growth",
     "limits",
     "load",
     "not_ready",
     "notes",
+    "regeneration_times",
     "regenerations",
     "states",
 ]

@@ -21,6 +21,10 @@ if TYPE_CHECKING:
 _TIMES = 'cilium_endpoint_regeneration_time_stats_seconds_{part}{{scope="total",<match>}}'
 
 
+_BUCKETS = "cilium_endpoint_regeneration_time_stats_seconds_bucket{<match>}"
+_GAINED = loading.gained(_BUCKETS, there="cilium_process_start_time_seconds{<match>}")
+
+
 def _greatest(metric: str, *labels: str) -> str:
     by = ", ".join(sorted((*labels, "cluster", "instance", "node")))
     return f"max by ({by}) (max_over_time({metric}[<range>]))"
@@ -87,6 +91,18 @@ QUERIES: Mapping[str, Query] = {
         "policies",
         "policies loaded in each agent",
     ),
+    # All but a few of the modes are usually empty.
+    "enforcement": Query(
+        "max by (cluster, enforcement, instance, node)"
+        " (last_over_time(cilium_policy_endpoint_enforcement_status{<match>}[<range>])) > 0",
+        "endpoints",
+        "endpoints by what policies enforce on them; none of a mode is no series",
+    ),
+    "regeneration_times": Query(
+        f"sum by (cluster, le, scope) (max by (cluster, instance, le, scope, status) ({_GAINED}))",
+        "endpoints",
+        "regenerations of endpoints in the cluster whose step took up to so many seconds",
+    ),
     "identities": Query(
         _greatest("cilium_identity{<match>}", "type"),
         "identities",
@@ -117,6 +133,10 @@ class Span:
         Policies loaded, per node.
     identities
         Label frame (``node``, ``type``).
+    enforcement
+        Label frame (``enforcement``, ``node``) of endpoints; NaN where there is none.
+    regeneration_times
+        Label frame (``le``, ``scope``) of regenerations per step in the whole cluster.
     agents
         When each node's agent started [s since 1970], per node; NaN while it was not scraped.
     events
@@ -133,6 +153,8 @@ class Span:
     pressure: pd.DataFrame
     policies: pd.DataFrame
     identities: pd.DataFrame
+    enforcement: pd.DataFrame
+    regeneration_times: pd.DataFrame
     agents: pd.DataFrame
     events: pd.DataFrame
 
@@ -229,6 +251,8 @@ def _span(source: Source, window: Window, *, match: str) -> Span:
         pressure=level("pressure", "map_name"),
         policies=_plain(level("policies")),
         identities=level("identities", "type"),
+        enforcement=level("enforcement", "enforcement"),
+        regeneration_times=loading.inside(ask("regeneration_times", "le", "scope"), window),
         agents=_plain(level("agents")),
         events=done.events[inside].reset_index(drop=True),
     )

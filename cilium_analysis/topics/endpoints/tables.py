@@ -9,7 +9,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
+from cilium_analysis.frames import totals
 from cilium_analysis.statistics.forecast import RunsOut, Trend, Trends
+from cilium_analysis.topics.buckets import quantile
 from cilium_analysis.topics.endpoints import levels as of
 from cilium_analysis.topics.endpoints.data import not_ready as waiting
 from cilium_analysis.topics.endpoints.data import pick
@@ -97,15 +99,30 @@ def states(data: Endpoints) -> pd.DataFrame:
         By ``state``: ``endpoints`` at the end, ``mean`` and ``most`` over the window, ``usual``
         (the baseline's mean), and the ``node`` with the most of them.
     """
-    now, usual = data.now.states, data.usual.states
+    return _by_label(data.now.states, data.usual.states, "endpoint_state", "state")
+
+
+def enforcement(data: Endpoints) -> pd.DataFrame:
+    """Give the endpoints by what policies enforce on them.
+
+    Returns
+    -------
+    pandas.DataFrame
+        By ``enforcement`` (``none``, ``ingress``, ``egress``, ``both``, and the same with
+        ``audit-``); columns as `states`.
+    """
+    now, usual = data.now.enforcement, data.usual.enforcement
+    return _by_label(now, usual, "enforcement", "enforcement")
+
+
+def _by_label(now: pd.DataFrame, usual: pd.DataFrame, label: str, name: str) -> pd.DataFrame:
     rows = []
-    for state in sorted(set(now.columns.get_level_values("endpoint_state"))):
-        mine = pick(now, "endpoint_state", state)
-        before = pick(usual, "endpoint_state", state)
+    for value in sorted(set(now.columns.get_level_values(label))):
+        mine, before = (pick(levels, label, value) for levels in (now, usual))
         whole = mine.sum(axis=1, min_count=1)
         rows.append(
             {
-                "state": state,
+                name: value,
                 "endpoints": float(_last(mine).sum()),
                 "mean": float(whole.mean()),
                 "most": float(whole.max()),
@@ -114,8 +131,8 @@ def states(data: Endpoints) -> pd.DataFrame:
                 "node": str(mine.mean().idxmax()) if mine.max().max() > 0 else "",
             }
         )
-    names = ["state", "endpoints", "mean", "most", "usual", "node"]
-    table = pd.DataFrame(rows, columns=names).set_index("state")
+    names = [name, "endpoints", "mean", "most", "usual", "node"]
+    table = pd.DataFrame(rows, columns=names).set_index(name)
     return table.sort_values("mean", ascending=False, kind="stable")
 
 
@@ -263,6 +280,42 @@ def regenerations(data: Endpoints) -> pd.DataFrame:
     ].fillna(0.0)
     table.index.name = "node"
     return table.sort_values(["failed", "done"], ascending=False, kind="stable")
+
+
+def regeneration_times(data: Endpoints) -> pd.DataFrame:
+    """Tell how long each step of a regeneration took, in the whole cluster.
+
+    Returns
+    -------
+    pandas.DataFrame
+        By ``step`` (``policyCalculation``, …, ``total``): ``done``, the quantiles ``p50``,
+        ``p90`` and ``p99`` [s], interpolated within the buckets of their histogram, and
+        ``usual p90`` and ``usual p99``; NaN where agents have different buckets, as in an upgrade
+        that changed them. The longest first.
+    """
+    now, usual = (_buckets(span) for span in (data.now, data.usual))
+    rows = [
+        {
+            "step": step,
+            "done": max(buckets.values()),
+            **{f"p{100 * q:.0f}": quantile(q, buckets) for q in (0.5, 0.9, 0.99)},
+            **{f"usual p{100 * q:.0f}": quantile(q, usual.get(step, {})) for q in (0.9, 0.99)},
+        }
+        for step, buckets in now.items()
+        if any(buckets.values())
+    ]
+    names = ["step", "done", "p50", "p90", "p99", "usual p90", "usual p99"]
+    table = pd.DataFrame(rows, columns=names).set_index("step")
+    return table.sort_values("p90", ascending=False, kind="stable")
+
+
+def _buckets(span: Span) -> dict[str, dict[str, float]]:
+    """Give each step's regenerations by the bound of their duration."""
+    found: dict[str, dict[str, float]] = {}
+    sums = totals(span.regeneration_times, ["scope", "le"]).rename("done").reset_index()
+    for step, le, count in sums.itertuples(index=False):
+        found.setdefault(str(step), {})[str(le)] = float(count)
+    return found
 
 
 def failures(span: Span) -> pd.DataFrame:

@@ -63,43 +63,40 @@ def _stuck_finding(
     nodes: list[str],
     run: tuple[int, int],
 ) -> Finding:
-    inside = levels[nodes].iloc[run[0] : run[1]]
-    each = inside.median()
+    rows = slice(*run)
+    each = levels[nodes].iloc[rows].median()
     before = usual.reindex(columns=nodes).mean().fillna(0.0)
     excess = (each - before).clip(lower=0.0).sort_values(ascending=False, kind="stable")
     named = [str(n) for n in excess.index[: enough(excess)]]
-    one = named[0] if len(named) == 1 else None
-    index = data.now.states.index
-    start, end = index[run[0]] - data.window.step, index[run[1] - 1]
-    state = _state(data, nodes, run)
-    value = float(each[one] if one else each.sum())
-    there = data.now.counts.reindex(columns=[one] if one else nodes).iloc[run[0] : run[1]]
-    whole = float(there.median().sum())
+    one = named[:1] if len(named) == 1 else []
+    chosen = one or nodes
+    value = float(each[chosen].sum())
+    whole = float(data.now.counts.reindex(columns=chosen).iloc[rows].median().sum())
     share = value / whole if whole else None
-    labels = ({"node": one} if one else {}) | ({"state": state} if state else {})
     critical = value >= CRITICAL_STUCK or (share or 0.0) >= CRITICAL_SHARE
-    where = placed(named, levels.shape[1])
-    when = (
-        f"since {start:%H:%M}Z" if run[1] == len(index) else f"from {start:%H:%M}Z to {end:%H:%M}Z"
-    )
+    index, state = data.now.states.index, _state(data, nodes, run)
+    start, end = index[run[0]] - data.window.step, index[run[1] - 1]
+    where = {"node": one[0]} if one else {}
+    until = "" if run[1] == len(index) else f" to {end:%H:%M}Z"
+    when = f"{'from' if until else 'since'} {start:%H:%M}Z{until}"
     return Finding(
         kind="endpoint_not_ready",
         severity=Severity.CRITICAL if critical else Severity.WARNING,
-        title=_title(value, whole, where, state, when),
+        title=_title(value, whole, placed(named, levels.shape[1]), state, when),
         start=start.to_pydatetime(),
         end=end.to_pydatetime(),
-        labels=labels,
+        labels=where | ({"state": state} if state else {}),
         value=value,
-        baseline_value=float(before[one] if one else before.sum()),
+        baseline_value=float(before[chosen].sum()),
         unit="endpoints",
         share=share,
         trust_reasons=doubts_about(data, named, start, end),
-        query=query_for(
-            'sum by (node, endpoint_state) (cilium_endpoint_state{endpoint_state!="ready"})',
-            {k: v for k, v in labels.items() if k == "node"},
-        ),
+        query=query_for(_QUERY, where),
         next_step=_NEXT.get(state, _NEXT[""]),
     )
+
+
+_QUERY = 'sum by (node, endpoint_state) (cilium_endpoint_state{endpoint_state!="ready"})'
 
 
 def _title(value: float, whole: float, where: str, state: str, when: str) -> str:

@@ -20,16 +20,27 @@ from cilium_analysis.topics.health.tables import (
     resources,
     restarts,
 )
+from cilium_analysis.topics.health.watched import (
+    calls,
+    events,
+    forwarded,
+    forwarded_over_time,
+    told,
+)
 
 __all__ = [
     "QUERIES",
     "Health",
     "activity",
+    "calls",
     "clustermesh",
     "cpu",
     "errors",
     "errors_over_time",
+    "events",
     "findings",
+    "forwarded",
+    "forwarded_over_time",
     "latency",
     "load",
     "memory",
@@ -39,4 +50,5 @@ __all__ = [
     "pressure_over_time",
     "resources",
     "restarts",
+    "told",
 ]

@@ -70,9 +70,20 @@ AGENTS: Mapping[str, Metric] = {
         "packets forwarded since each node booted",
         "direction",
     ),
+    "forwarded_bytes": metric(
+        "pinned",
+        "agent",
+        "cilium_forward_bytes_total",
+        "bytes",
+        "bytes forwarded since each node booted",
+        "direction",
+    ),
     "cpu": counter("agent", f"{_PROCESS}cpu_seconds_total", "CPU time of the agents"),
     "memory": gauge(
         "agent", f"{_PROCESS}resident_memory_bytes", "bytes", "memory that the agents hold"
+    ),
+    "virtual": gauge(
+        "agent", f"{_PROCESS}virtual_memory_bytes", "bytes", "virtual memory of the agents"
     ),
     "files": gauge("agent", f"{_PROCESS}open_fds", "files", "files that the agents have open"),
     "files_limit": gauge(
@@ -245,5 +256,44 @@ AGENTS: Mapping[str, Metric] = {
         "policies that became effective within so many seconds",
         "le",
         inside=("source",),
+    ),
+    **durations(
+        "policy_identity",
+        "policy",
+        "cilium_policy_incremental_update_duration",
+        "new identities reaching all policies (Cilium 1.18 and later)",
+        "scope",
+    ),
+    "nodes_known": metric(
+        "gauge",
+        "watched",
+        "cilium_nodes_all_num",
+        "nodes",
+        "nodes that each agent knows",
+        over="last",
+    ),
+    "events_received_each": counter(
+        "watched",
+        "cilium_kubernetes_events_received_total",
+        "events of Kubernetes objects that each agent received",
+        inside=("action", "equal", "scope", "valid"),
+    ),
+    "events_each": counter(
+        "watched",
+        "cilium_kubernetes_events_total",
+        "events of Kubernetes objects that each agent handled",
+        inside=("action", "scope", "status"),
+    ),
+    "node_events_each": counter(
+        "watched",
+        "cilium_nodes_all_events_received_total",
+        "events of nodes that each agent received",
+        inside=("event_type", "source"),
+    ),
+    "service_events_each": counter(
+        "watched",
+        "cilium_services_events_total",
+        "events of services that each agent handled",
+        inside=("action",),
     ),
 }

@@ -14,6 +14,7 @@ from cilium_analysis.topics.health.metrics import (
     gauge,
     metric,
 )
+from cilium_analysis.topics.health.totals import TOTALS
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -32,6 +33,7 @@ SECTIONS: Mapping[str, str] = {
     "controllers": "controllers of the agents",
     "kvstore": "the key-value store (only where one or a cluster mesh is in use)",
     "policy": "delay until policies are in the datapath",
+    "watched": "events of Kubernetes objects, nodes and services",
     "operator": "process metrics of the operator (Helm: operator.prometheus.enabled; off by"
     " default before Cilium 1.15)",
     "operator errors": "errors and warnings in the operator's logs (Cilium 1.16 and later)",
@@ -68,6 +70,7 @@ _KVSTOREMESH = "cilium_kvstoremesh_remote_cluster"
 
 QUERIES: Mapping[str, Metric] = {
     **AGENTS,
+    **TOTALS,
     "operators": gauge(
         "operator",
         f"{_OPERATOR}start_time_seconds",
@@ -136,7 +139,8 @@ QUERIES: Mapping[str, Metric] = {
         "ipam",
         "cilium_operator_ipam_interface_creation_ops",
         "interfaces created",
-        inside=("subnet_id", "status"),
+        "status",
+        "subnet_id",
     ),
     **{
         name: metric

@@ -177,9 +177,11 @@ def _asked(
 def _read(
     metric: Metric, values: pd.DataFrame, processes: Mapping[str, pd.DataFrame]
 ) -> pd.DataFrame:
-    """Give the levels of a gauge, or what a counter gained."""
+    """Give the levels of a gauge, or what a counter gained per step."""
     if metric.kind == "gauge":
         return bridged(values)
+    if metric.kind == "gained":
+        return values
     if metric.section == "clustermesh":
         return counters.increase(values, pinned=False)
     scraped = processes["operator" if metric.section in OPERATORS else "agent"]

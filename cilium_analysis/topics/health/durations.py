@@ -25,6 +25,7 @@ LATENCIES: Mapping[str, tuple[str, str]] = {
     "kubernetes": ("Kubernetes API", "method"),
     "kubernetes_wait": ("own rate limit before the Kubernetes API", ""),
     "policy": ("policy until it is in the datapath", "source"),
+    "policy_identity": ("new identity until it is in all policies", "scope"),
     "controller": ("controllers", "status"),
     "syscall": ("BPF system calls", "operation"),
     "conntrack_gc": ("connection tracking garbage collection", "protocol"),
@@ -41,12 +42,13 @@ LATENCIES: Mapping[str, tuple[str, str]] = {
 #: What `activity` counts, by the name of the queries: in words, and the labels to tell apart.
 ACTIVITIES: Mapping[str, tuple[str, tuple[str, ...]]] = {
     "api_codes": ("calls to the agents' API", ("return_code",)),
-    "kubernetes_codes": ("calls to the Kubernetes API", ("return_code",)),
+    "kubernetes_methods": ("calls to the Kubernetes API", ("method", "return_code")),
     "controller_runs": ("runs of controllers", ("status",)),
-    "map_operations": ("operations on BPF maps", ("operation", "outcome")),
+    "map_names": ("operations on BPF maps", ("map_name", "operation", "outcome")),
     "conntrack_runs": ("connection tracking garbage collections", ("status",)),
-    "conntrack_resets": ("interrupted dumps of connection tracking", ("family",)),
+    "conntrack_dumps": ("interrupted dumps of connection tracking", ("area", "family", "name")),
     "kvstore_count": ("operations on the key-value store", ("action", "outcome")),
+    "kvstore_events": ("events of the key-value store", ("action", "scope")),
     "kvstore_quorum": ("quorum errors of the key-value store", ()),
     "kvstore_sync": ("failed writes to the key-value store", ()),
 }
@@ -60,7 +62,7 @@ def latency(data: Health) -> pd.DataFrame:
     pandas.DataFrame
         ``what``, ``kind`` (method, operation, …), ``calls`` in the window, ``mean``,
         ``usual mean`` [s], ``slowest node`` and its ``mean there`` [s], and ``p99`` [s]
-        of policies, interpolated within the buckets of their histogram.
+        of policies and identities, interpolated within the buckets of their histograms.
     """
     rows = [
         row
@@ -101,7 +103,7 @@ def _latencies(data: Health, name: str, what: str, label: str) -> list[dict[str,
                 "usual mean": _ratio(usual_seconds.sum(), usual_counts.sum()),
                 "slowest node": str(means.index[-1]) if len(means) else "",
                 "mean there": float(means.iloc[-1]) if len(means) else np.nan,
-                "p99": _p99(data) if name == "policy" else np.nan,
+                "p99": _p99(data, name, kind),
             }
         )
     return rows
@@ -111,15 +113,15 @@ def _ratio(part: float, whole: float) -> float:
     return float(part) / float(whole) if whole else np.nan
 
 
-def _p99(data: Health) -> float:
+def _p99(data: Health, name: str, kind: str) -> float:
     """Give a quantile over all nodes, if they all have the same buckets."""
-    buckets = frames.group(data.now["policy_buckets"], ["le", "node"]).sum()
-    bounds = {
-        tuple(sorted(mine.index.get_level_values("le"))) for _, mine in buckets.groupby("node")
-    }
-    if len(bounds) != 1:
+    if name == "policy":
+        buckets = data.now["policy_buckets"]
+    elif name == "policy_identity":
+        buckets = of_value(data.now["policy_identity_buckets"], "scope", kind)
+    else:
         return np.nan
-    within = buckets.groupby(level="le").sum()
+    within = frames.totals(buckets, ["le"])
     return quantile(0.99, {str(le): float(count) for le, count in within.items()})
 
 

@@ -13,11 +13,15 @@ from typing import TYPE_CHECKING, Literal
 
 from cilium_analysis.nodes import NODE_LABELS
 from cilium_analysis.queries import Query
+from cilium_analysis.topics import loading
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-Kind = Literal["gauge", "counter", "pinned"]
+#: What every agent exposes from its start on.
+_AGENT = "cilium_process_start_time_seconds{<match>}"
+
+Kind = Literal["gauge", "counter", "pinned", "gained"]
 
 
 @dataclass(frozen=True)
@@ -27,7 +31,8 @@ class Metric(Query):
     Parameters
     ----------
     kind
-        ``gauge``, ``counter`` (of a process), or ``pinned`` (a counter that outlives it).
+        ``gauge``, ``counter`` (of a process), or ``pinned`` (a counter that outlives it), or
+        ``gained`` (what a counter gained, added up over all processes by the server).
     section
         One of `SECTIONS`.
     labels
@@ -144,6 +149,32 @@ def counter(
         Labels of the same process to add up over.
     """
     return metric("counter", section, selector, "1", about, *labels, inside=inside)
+
+
+def gained(section: str, selector: str, about: str, *labels: str, unit: str = "1") -> Metric:
+    """Ask for what a counter gained in all agents together, by labels with many values.
+
+    Its series do not become more with the nodes.
+
+    Parameters
+    ----------
+    section
+        As `Metric.section`.
+    selector
+        Name of the metric.
+    about
+        What the answer says, in words.
+    labels
+        To keep.
+    unit
+        Of the values.
+    """
+    grown = loading.gained(f"{selector}{{<match>}}", there=_AGENT)
+    names = ", ".join(sorted({"cluster", *labels}))
+    # An agent that is scraped twice counts once.
+    once = f"max by ({', '.join(sorted({'instance', 'cluster', *labels}))}) ({grown})"
+    promql = f"sum by ({names}) ({once})"
+    return Metric(promql, unit, about + ", per step", kind="gained", section=section, labels=labels)
 
 
 def durations(

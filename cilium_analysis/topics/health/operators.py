@@ -59,7 +59,7 @@ def _operator_counts(data: Health) -> list[dict[str, object]]:
         ("operator_errors", "level", "log lines"),
         ("identity_runs", "outcome", "identity garbage collections"),
         ("ipam_resyncs", "", "resyncs with the cloud's API"),
-        ("ipam_creations", "", "interfaces created"),
+        ("ipam_creations", "status", "interfaces created"),
         ("ec2_count", "response_code", "calls to the EC2 API"),
         ("azure_count", "response_code", "calls to the Azure API"),
         ("alibabacloud_count", "response_code", "calls to the AlibabaCloud API"),

@@ -28,10 +28,10 @@ def resources(data: Health) -> pd.DataFrame:
     pandas.DataFrame
         Index ``node``; ``scraped`` (share of the window's steps), ``CPU``, ``peak CPU``,
         ``usual CPU`` [cores], ``memory``, ``peak memory``, ``usual memory`` [MiB] (the highest
-        of the last step, of the window, the baseline's mean), ``files``, ``peak files``,
-        ``usual files``, ``files limit``; ``connections`` (entries that connection tracking
-        kept), and ``BPF maps`` and ``BPF programs`` [MiB], the memory that all of the host may
-        take.
+        of the last step, of the window, the baseline's mean), ``virtual memory`` [MiB], ``files``,
+        ``peak files``, ``usual files``, ``files limit``; ``connections``
+        (entries that connection tracking kept), and ``BPF maps`` and ``BPF programs`` [MiB],
+        the memory that all of the host may take.
     """
     cores = cpu(data), cpu(data, baseline=True)
     table = pd.DataFrame(
@@ -40,6 +40,7 @@ def resources(data: Health) -> pd.DataFrame:
             "peak CPU": cores[0].max(),
             "usual CPU": cores[1].mean(),
             **_levels(data, "memory", "memory", MIB),
+            "virtual memory": last(data.now.per_node("virtual", how="max")) / MIB,
             **_levels(data, "files", "files", 1.0),
             "files limit": last(data.now.per_node("files_limit", how="max")),
             "connections": last(_alive(data)),

@@ -86,8 +86,8 @@ def proxies(data: Http) -> pd.DataFrame:
         }
     ).fillna(0.0)
     table["change"] = table["requests"] - table["expected"]
-    each = totals(data.proxy, ["node", *by]).unstack("node")
-    table["most on"] = each.idxmax(axis=1) if each.size else ""
+    each = totals(data.proxy, [*by, "node"]).sort_values(kind="stable").reset_index("node")["node"]
+    table["most on"] = each.groupby(level=by).last()
     table = table.sort_index().reset_index().rename(columns={"proxy_type": "proxy"})
     return table.assign(proxy=table["proxy"].replace("", "any"))
 
