@@ -89,6 +89,8 @@ class Health:
             yield from self._histogram(target)
         down = self._count("node", reached=False)[index]
         yield from target.series("cilium_unreachable_nodes", "gauge", {}, down)
+        missed = self._count("endpoint", reached=False)[index]
+        yield from target.series("cilium_unreachable_health_endpoints", "gauge", {}, missed)
         known = down + self._count("node", reached=True)[index]
         yield from target.series("cilium_nodes_all_num", "gauge", {}, known)
 

@@ -82,7 +82,7 @@ def _series(
     scraper, pods = Scraper(scenario, rngs[0]), Pods(scenario, rngs[1])
     for node in nodes:
         proxies = Proxies(scenario, node, requests, lookups)
-        watch = Watch(scenario, node, nodes)
+        watch = Watch(scenario, node)
         agent = Agent(scenario, node, drops, proxies, watch, rngs[2])
         health = Health(scenario, node, nodes, rngs[2])
         for target in scraper.targets("agent", node, lives(node), node.agent_up):

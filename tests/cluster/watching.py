@@ -39,9 +39,9 @@ ENFORCEMENTS = ("both", "egress", "ingress", "none", "audit-both", "audit-egress
 class Watch:
     """What one agent is told; from random numbers of its own."""
 
-    def __init__(self, scenario: Scenario, node: Node, nodes: list[Node]) -> None:
+    def __init__(self, scenario: Scenario, node: Node) -> None:
         """Draw what is peculiar to this node."""
-        self.scenario, self.node, self.nodes = scenario, node, nodes
+        self.scenario, self.node = scenario, node
         rng = np.random.default_rng([scenario.seed, 91, scenario.nodes.index(node.name)])
         seconds = scenario.seconds
         self.received = [
@@ -71,7 +71,6 @@ class Watch:
         ):
             for own, arrivals in counted:
                 yield from self._counter(target, name, own, arrivals)
-        yield from target.series("cilium_nodes_all_num", "gauge", {}, self._known(target))
         yield from self._enforcement(target, endpoints)
         if self.scenario.version >= IDENTITY_SINCE:
             yield from self._identity_updates(target)
@@ -82,12 +81,6 @@ class Watch:
         prior = round(float(arrivals.mean()) * self.age)
         values = counting.in_process(arrivals, self.node, target.seconds, prior=prior)
         yield from target.series(name, "counter", own, values, values > 0)
-
-    def _known(self, target: Target) -> np.ndarray:
-        known = np.zeros(len(target.seconds))
-        for node in self.nodes:
-            known += (target.seconds >= node.joined) & (target.seconds < node.left)
-        return known
 
     def _enforcement(self, target: Target, endpoints: np.ndarray) -> Iterator[Series]:
         chosen = np.minimum(endpoints, ENFORCED)

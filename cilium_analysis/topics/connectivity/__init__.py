@@ -11,6 +11,7 @@ from cilium_analysis.topics.connectivity.promql import QUERIES
 from cilium_analysis.topics.connectivity.tables import (
     latency,
     matrix,
+    missed,
     notes,
     outages,
     pairs,
@@ -24,6 +25,7 @@ __all__ = [
     "latency",
     "load",
     "matrix",
+    "missed",
     "notes",
     "outages",
     "pairs",

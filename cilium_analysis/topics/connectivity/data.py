@@ -78,6 +78,9 @@ class Connectivity:
     quantiles, usual_quantiles
         Tables of latency by ``type``, ``protocol`` and ``address_type``, one column per quantile
         [s]; from a histogram also the share of probes that ``failed``.
+    missed
+        ``node``, ``type`` (node or endpoint): how many others each agent itself said that it
+        could not reach; NaN where it reached all. In the steps of the window.
     targets_named
         Whether the data names the targets of probes; of all observers if nothing is in `paths`.
     warnings
@@ -108,6 +111,7 @@ class Connectivity:
     usual_slow: pd.DataFrame
     quantiles: pd.DataFrame
     usual_quantiles: pd.DataFrame
+    missed: pd.DataFrame
     targets_named: bool
     warnings: tuple[str, ...] = ()
     crowded: bool = False
@@ -163,10 +167,21 @@ def load(source: Source, window: Window, baseline: Window, *, match: str = "") -
         usual_slow=usual_slow,
         quantiles=latencies.quantiles(asker, window, named=named),
         usual_quantiles=latencies.quantiles(asker, baseline, named=named),
+        missed=_missed(source, window, match=match),
         targets_named=named,
         warnings=loading.warnings(source, began),
         crowded=pairs.crowded,
     )
+
+
+def _missed(source: Source, window: Window, *, match: str) -> pd.DataFrame:
+    """Ask how many others each agent missed, in any version."""
+    parts = []
+    for kind in ("node", "endpoint"):
+        found = loading.fetch(source, QUERIES[f"missed_{kind}s"], window, match=match)
+        parts.append(frames.relabel(found, "type", [kind] * found.shape[1]))
+    both = pd.concat([frames.group(part, ["node", "type"], how="max") for part in parts], axis=1)
+    return loading.inside(both, window)
 
 
 def _finer(window: Window, *, most: int) -> Window:

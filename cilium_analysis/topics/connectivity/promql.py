@@ -191,4 +191,19 @@ QUERIES: Mapping[str, Query] = {
         "probes",
         "probes by how long they took; a failed probe counts as 10 s",
     ),
+    **{
+        f"missed_{kind}": Query(
+            f"max by (cluster, instance, node) (max_over_time({metric}{{<match>}}[<range>])) > 0",
+            "nodes",
+            about,
+        )
+        for kind, metric, about in (
+            ("nodes", "cilium_unreachable_nodes", "nodes that each agent could not reach"),
+            (
+                "endpoints",
+                "cilium_unreachable_health_endpoints",
+                "nodes whose health endpoint each agent could not reach",
+            ),
+        )
+    },
 }

@@ -55,6 +55,27 @@ def outages(data: Connectivity) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=list(OUTAGE_COLUMNS))
 
 
+def missed(data: Connectivity) -> pd.DataFrame:
+    """Give what each agent said itself that it could not reach.
+
+    Returns
+    -------
+    pandas.DataFrame
+        ``node`` (the observer), ``type`` (node, or its health endpoint), ``most`` others missed
+        at a time, ``minutes`` in which any were, ``now`` at the end; only agents that missed any,
+        the worst first.
+    """
+    step = data.window.step.total_seconds() / 60
+    table = frames.labels(data.missed)[["node", "type"]].assign(
+        most=data.missed.max().to_numpy(),
+        minutes=(data.missed > 0).sum().to_numpy() * step,
+        now=data.missed.iloc[-1].fillna(0.0).to_numpy() if len(data.missed) else np.nan,
+    )
+    table = table[table["most"] > 0]
+    order = ["minutes", "most"]
+    return table.sort_values(order, ascending=False, kind="stable", ignore_index=True)
+
+
 def pairs(data: Connectivity, *, most: int = 20) -> pd.DataFrame:
     """Give the pairs of nodes of which the first could not reach the second.
 

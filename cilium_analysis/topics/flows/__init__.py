@@ -6,6 +6,7 @@ Hubble counts events: neither packets nor connections. Only changes and shares m
 from cilium_analysis.topics.flows.data import QUERIES, Counts, Flows, load
 from cilium_analysis.topics.flows.findings import findings
 from cilium_analysis.topics.flows.tables import (
+    by_node,
     echoes,
     flags,
     handshakes,
@@ -22,6 +23,7 @@ __all__ = [
     "QUERIES",
     "Counts",
     "Flows",
+    "by_node",
     "echoes",
     "findings",
     "flags",

@@ -71,6 +71,22 @@ def verdicts(data: Flows, *, most: int = 20) -> pd.DataFrame:
     return _compare(data, "flows", ["verdict", "type", "subtype"], most=most).reset_index()
 
 
+def by_node(data: Flows, *, most: int = 20) -> pd.DataFrame:
+    """Give flow events per node, as its Hubble saw them; most first.
+
+    Parameters
+    ----------
+    most
+        Number of rows.
+
+    Returns
+    -------
+    pandas.DataFrame
+        Index ``node``; ``flows``, ``expected``, ``change``, ``share``.
+    """
+    return _compare(data, "flows", ["node"], most=most)
+
+
 def flags(data: Flows) -> pd.DataFrame:
     """Give the rate of TCP flags over time, one plain column per flag [flows/s]."""
     return _rates(data.now.flags, "flag", data.window.step.total_seconds())
