@@ -22,6 +22,7 @@ from cilium_analysis.topics import dns
 from cilium_analysis.topics.dns.data import DENIED, QUERIES
 from cilium_analysis.topics.dns.tables import NO_RESPONSE
 from cilium_analysis.window import Window
+from tests.cluster import proxy
 from tests.cluster import scenario as scenarios
 from tests.cluster.scenario import Event, Scenario
 from tests.servers.process import ServerProcess
@@ -92,6 +93,32 @@ def test_totals_and_the_failure_on_every_server(server_kind: str, cluster_server
     assert finding.trust == "good"
     assert finding.share == pytest.approx(0.2, abs=0.03)
     assert finding.baseline_value < 0.1
+
+
+def test_types_and_the_proxys_times_are_the_true_ones(
+    server_kind: str, cluster_server: Serve
+) -> None:
+    served = cluster_server("dns_failures", server_kind)
+    window = whole(served, settle=60)
+    data = load(served, window)
+    really = served.truth.lookups(window.start, window.end)
+    (row,) = dns.by_qtype(data).reset_index().to_dict("records")
+    assert row["qtypes"] == "A"
+    assert row["queries"] == pytest.approx(really.sum(), rel=0.01)
+    assert row["responses"] == pytest.approx(really.sum(), rel=0.01)
+    assert row["failed"] == pytest.approx(really.drop("No Error").sum(), rel=0.02)
+    ips = dns.by_ips(data)["responses"]
+    assert ips["1"] == pytest.approx(really["No Error"], rel=0.01)
+    times = dns.proxy_latency(data).set_index("step")
+    assert set(times.index) == set(proxy.DNS_SECONDS)
+    assert set(times["outcome"]) == {"allow"}
+    for step, line in times.iterrows():
+        assert line["lookups"] == pytest.approx(really.sum(), rel=0.01)
+        bound = min(b for b in proxy.BOUNDS if b >= proxy.DNS_SECONDS[str(step)])
+        assert 0.0 <= line["p50"] <= line["p99"] <= bound
+    waits = dns.waits(data)
+    assert waits["mean s"].to_numpy() == pytest.approx(proxy.DNS_SECONDS["upstreamTime"])
+    assert waits["lookups"].sum() == pytest.approx(really.sum(), rel=0.01)
 
 
 @pytest.mark.parametrize(

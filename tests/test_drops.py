@@ -85,6 +85,26 @@ def test_every_part_is_right_but_for_one_scrape_at_each_edge(
     assert ((both["counted"] - both["true"]).abs() <= 0.01 * both["true"] + lost).all()
 
 
+@pytest.mark.parametrize("scenario", ["node_reboot", "quiet", "restart_1_14", "series_end"])
+def test_bytes_are_packets_times_their_size(
+    scenario: str, server_kind: str, cluster_server: Serve
+) -> None:
+    served = cluster_server(scenario, server_kind)
+    window = whole(served)
+    data = load(served, window)
+    really = served.truth.bytes_dropped(window.start, window.end, by=KEYS)
+    assert float(totals(data.volumes, KEYS).sum()) == pytest.approx(really.sum(), rel=0.01)
+    table = drops.volumes(data).set_index(list(KEYS))
+    sizes = really / true(served.truth, window)
+    many = table.index[table["packets"] > 100]
+    assert len(many)
+    for key in many:
+        # Streams of several sizes share a series; an edge may hold more of one.
+        assert table.loc[key, "bytes/packet"] == pytest.approx(sizes[key], rel=0.02)
+    rates = drops.volume_rates(data).sum().sum() * window.step.total_seconds()
+    assert rates == pytest.approx(table["bytes"].sum())
+
+
 def _at_risk(served: ClusterServer, window: Window, key: tuple[str, ...]) -> float:
     """Count what falls between the last scrape and an edge, or a reboot: no server has it."""
     names = ("reason", "direction", "node")[: len(key)]
@@ -186,7 +206,8 @@ def test_an_empty_server_is_said_to_be_blind(prometheus2: ServerProcess) -> None
     (finding,) = drops.findings(data)
     assert finding.kind == "missing_metrics"
     assert any("nothing can be said" in note for note in drops.notes(data))
-    for table in (drops.by_reason, drops.by_node, drops.changes, drops.who, drops.matrix):
+    tables = (drops.by_reason, drops.by_node, drops.changes, drops.who, drops.matrix, drops.volumes)
+    for table in tables:
         assert len(table(data)) == 0
     assert drops.rates(data).shape[1] == 0
 

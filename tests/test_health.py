@@ -16,7 +16,7 @@ from cilium_analysis.topics import health
 from cilium_analysis.topics.health.catalogue import SECTIONS
 from cilium_analysis.topics.health.starts import gaps, together
 from cilium_analysis.window import Window
-from tests.cluster import vitals
+from tests.cluster import vitals, watching
 from tests.cluster.scenario import Event, Scenario
 from tests.cluster.scenario import load as scenario
 from tests.servers.served import ClusterServer
@@ -461,6 +461,81 @@ def test_address_management_and_cloud_are_shown() -> None:
     assert table["calls to the EC2 API: OK"] == WINDOW.points - 1
 
 
+@pytest.mark.parametrize("version", [(1, 13, 4), (1, 15, 2), (1, 20, 0)])
+def test_what_agents_are_told_is_what_came(
+    version: tuple[int, int, int], cluster_server: Serve, server_kind: str
+) -> None:
+    served = cluster_server(told(version=version), server_kind)
+    data = load(served)
+    seconds, nodes = data.window.length.total_seconds(), len(served.scenario.nodes)
+    table = health.events(data).set_index(["about", "action"])
+    for scope, action in {(scope, action) for scope, action, *_ in watching.KUBERNETES}:
+        streams = [k for k in watching.KUBERNETES if k[:2] == (scope, action)]
+        row = table.loc[scope, action]
+        for column, chosen in (
+            ("received", streams),
+            ("unchanged", [k for k in streams if k[2]]),
+            ("handled", [k for k in streams if not k[2]]),
+        ):
+            mean = sum(k[3] for k in chosen) * seconds * nodes
+            # Five standard deviations of a Poisson variable, and the scrapes at the edges.
+            assert row[column] == pytest.approx(mean, abs=5 * mean**0.5 + 4), (scope, column)
+        assert (row["invalid"], row["failed"]) == (0.0, 0.0)
+    each = health.told(data)
+    assert set(each.index) == set(served.scenario.nodes)
+    objects = table["received"].drop(["nodes (custom-resource)", "services"], level="about").sum()
+    assert each["objects"].sum() == pytest.approx(objects, rel=0.01)
+    assert each["node events"].sum() == pytest.approx(
+        table.loc["nodes (custom-resource)", "update"]["received"], abs=nodes
+    )
+    services = table["handled"].xs("services", level="about").sum()
+    assert each["service events"].sum() == pytest.approx(services, abs=2 * nodes)
+    assert len(set(each["nodes known"])) == 1
+    assert set(health.resources(data)["virtual memory"]) == {1900.0}
+
+
+def test_the_servers_sum_is_that_of_the_counters(cluster_server: Serve) -> None:
+    """A second way: each counter's growth, through a restart and a replaced pod."""
+    data = load(cluster_server("restart_1_15"))
+    for summed, each in (
+        ("events_received", "events_received_each"),
+        ("service_events", "service_events_each"),
+        ("api_paths_count", "api_count"),
+        ("map_names", "map_operations"),
+    ):
+        exact = float(data.now[each].sum().sum())
+        assert exact > 0
+        # What came between the last scrape before a restart and the restart is lost to both.
+        assert float(data.now[summed].sum().sum()) == pytest.approx(exact, rel=0.01, abs=3)
+
+
+def test_forwarded_packets_have_their_size(cluster_server: Serve, server_kind: str) -> None:
+    data = load(cluster_server("quiet", server_kind))
+    table = health.forwarded(data)
+    assert len(table) == 2 * len(QUIET.nodes)
+    assert (table["MB"] * 1e6 / table["packets"]).to_numpy() == pytest.approx(640, rel=0.01)
+    seconds = data.window.length.total_seconds()
+    assert (table["packets/s"] * seconds).sum() == pytest.approx(table["packets"].sum())
+    over_time = health.forwarded_over_time(data).sum().sum() * data.window.step.total_seconds()
+    assert over_time == pytest.approx(table["MB"].sum())
+
+
+@pytest.mark.parametrize(("version", "there"), [((1, 17, 2), False), ((1, 18, 1), True)])
+def test_identity_updates_are_timed_where_the_version_does(
+    version: tuple[int, int, int], there: bool, cluster_server: Serve
+) -> None:
+    data = load(cluster_server(told(version=version)))
+    table = health.latency(data).set_index("what")
+    what = "new identity until it is in all policies"
+    assert (what in table.index) is there
+    if there:
+        assert table["mean"][what] == pytest.approx(watching.IDENTITY_SECONDS)
+        assert 0.01 <= table["p99"][what] <= 0.025
+    paths = health.calls(data).set_index(["what", "kind"])
+    mean = paths.loc[("Kubernetes API", "GET /version"), "mean"]
+    assert mean == pytest.approx(vitals.KUBERNETES_SECONDS)
+
+
 def test_a_remote_cluster_that_is_lost_is_found() -> None:
     places = np.arange(WIDE.points)
     key = ("a", "10.0.0.1:9962", "west")
@@ -504,6 +579,10 @@ def test_nothing_is_said_plainly() -> None:
         health.activity,
         health.operator,
         health.clustermesh,
+        health.calls,
+        health.events,
+        health.forwarded,
+        health.told,
     ):
         assert len(table(data)) == 0
     for plot in (

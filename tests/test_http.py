@@ -221,6 +221,24 @@ def test_more_traffic_with_the_same_share_of_errors_is_no_finding(cluster_server
     ] == []
 
 
+def test_what_the_proxies_did_is_told(cluster_server: Serve) -> None:
+    served = cluster_server("sample")
+    data = load(served, WINDOW)
+    table = http.proxies(data).set_index(["proxy", "rule"])["requests"]
+    really = served.truth.requests(WINDOW.start, WINDOW.end, by=("denied",))
+    assert table["envoy", "denied"] == pytest.approx(really["True"], rel=0.01)
+    assert table["envoy", "received"] == pytest.approx(really.sum(), rel=0.01)
+    lookups = served.truth.lookups(WINDOW.start, WINDOW.end).sum()
+    assert table["fqdn", "received"] == pytest.approx(lookups, rel=0.01)
+    redirects = http.redirects(data)
+    # Of each node with a service one for it, and one for each client of DNS.
+    assert redirects.loc["http", "redirects"] == 5
+    assert (redirects["least"]["dns"], redirects["most"]["dns"]) == (3, 3)
+    versions = http.by_protocol(data)
+    assert list(versions.index) == ["HTTP/1.1"]
+    assert versions["requests"].sum() == pytest.approx(http.by_status(data)["requests"].sum())
+
+
 def test_denials_are_found_without_hubbles_drops(cluster_server: Serve) -> None:
     """Only the proxies' own counts say then which 403s were a policy's."""
 

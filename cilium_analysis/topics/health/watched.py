@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import pandas as pd
 
+from cilium_analysis.frames import totals
 from cilium_analysis.topics.health.streams import pick
 from cilium_analysis.topics.health.tables import compare, last
 
@@ -66,8 +67,7 @@ def _objects(data: Health) -> list[dict[str, object]]:
 
 
 def _part(span: Span, name: str, label: str, chosen: Callable[[str], bool]) -> pd.Series:
-    picked = pick(span[name], label, chosen)
-    return picked.sum().groupby(level=["scope", "action"]).sum() if picked.shape[1] else pd.Series()
+    return totals(pick(span[name], label, chosen), ["scope", "action"])
 
 
 def _others(data: Health) -> list[dict[str, object]]:
