@@ -89,9 +89,15 @@ class Search:
         """
         best: list[Cause] = []
         lowest = np.inf
-        for level in levels(expected, observed):
+        tried = levels(expected, observed)
+        everything = np.ones(len(expected), dtype=bool)
+        # One yardstick for all: of a wrong level the whole change would look like noise.
+        weights = max(
+            (weigh(expected * level, observed, everything) for level in tried), key=np.sum
+        )
+        for level in tried:
             causes, usual = self._settle(lattice, expected * level, observed)
-            cost = self._cost(usual, observed, causes, expected)
+            cost = self._cost(usual * weights, observed * weights, causes, expected * weights)
             if cost < lowest * (1.0 - 1e-9):
                 best, lowest = causes, cost
         return best
@@ -170,14 +176,12 @@ class Search:
         self, usual: Floats, observed: Floats, causes: list[Cause], expected: Floats
     ) -> float:
         """Give what an explanation leaves open, and what its length costs."""
-        everything = np.ones(len(usual), dtype=bool)
-        weights = weigh(expected, observed, everything)
         told = usual.copy()
         for cause in causes:
             inside = cause.leaves
             told[inside] *= _ratio(told[inside], observed[inside], counts=True)
-        open_ = float(evidence(observed * weights, told * weights).sum())
-        whole = float(evidence(observed * weights, expected * weights).sum())
+        open_ = float(evidence(observed, told).sum())
+        whole = float(evidence(observed, expected).sum())
         return open_ + len(causes) * (self.evidence + 0.05 * whole)
 
 
