@@ -445,7 +445,7 @@ def test_ordinary_answers_of_the_kubernetes_api_are_no_errors() -> None:
         ("<error>", True),
     ):
         frame = grid(WIDE, {("a", "10.0.0.1:9962", code): rising}, "node instance return_code")
-        assert bool(kinds(from_memory({"kubernetes_codes": frame}))) is bad, code
+        assert bool(kinds(from_memory({"kubernetes_failures": frame}))) is bad, code
 
 
 def test_address_management_and_cloud_are_shown() -> None:

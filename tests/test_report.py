@@ -139,6 +139,14 @@ def test_run_json_tells_what_was_asked_and_what_it_cost(sample_run: Run) -> None
     }
     assert [query["promql"] for query in run["queries"]] == [row["promql"] for row in answers]
     assert sum(query["samples"] for query in run["queries"]) == sum(r["samples"] for r in answers)
+    assert run["cost"] == {
+        "queries": len(answers),
+        **{key: sum(row[key] for row in answers) for key in ("series", "samples", "bytes")},
+        "seconds": pytest.approx(sum(row["seconds"] for row in answers), abs=0.001),
+    }
+    assert (
+        f"{run['cost']['samples']:,} samples" in (sample_run.directory / "index.html").read_text()
+    )
     assert run["findings"] == {"critical": 1, "warning": 0, "info": 0}
     assert run["server"]["application"] == "Prometheus"
 

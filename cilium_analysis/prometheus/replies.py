@@ -31,6 +31,9 @@ _GIVEN_UP = frozenset({408, 499})
 _LONGEST = 300
 _LONGEST_WAIT = 30.0
 _TITLE = re.compile(r"<title[^>]*>(.*?)</title>", re.DOTALL | re.IGNORECASE)
+#: What Prometheus says when a query would hold more samples than --query.max-samples
+#: (promql/engine.go, ErrTooManySamples): those of all steps count, so that fewer steps help.
+_MEMORY = "too many samples into memory"
 _POINTS = re.compile(r"maximum number of points is (\d+)")
 _LENGTH = re.compile(
     r"(?:err-mimir-max-query-length|query time range exceeds the limit).*?"
@@ -163,11 +166,13 @@ def smaller(message: str, window: Window) -> int | None:
     Returns
     -------
     int or None
-        Fewer points than the window has, and at least 3; None if the message does not say.
+        Fewer points than the window has, and at least 3; None if fewer would not help.
     """
     points = None
     if found := _POINTS.search(message):
         points = int(found[1])
     elif found := _LENGTH.search(message):
         points = parse_duration(found["limit"]) // window.step
+    elif _MEMORY in message:
+        points = window.points // 2
     return points if points is not None and 3 <= points < window.points else None

@@ -239,6 +239,7 @@ def _summary(
         "versions": bundle.manifest["versions"],
         "findings": {str(s): counts[str(s)] for s in sorted(Severity, reverse=True)},
         "topics": [_topic(executed) for executed in done],
+        "cost": _cost(bundle.manifest["answers"]),
         "queries": [_query(row) for row in bundle.manifest["answers"]],
     }
 
@@ -259,6 +260,15 @@ def _topic(executed: Executed) -> dict[str, Any]:
         "notebook": f"{executed.topic}.ipynb",
         "html": f"{executed.topic}.html",
     }
+
+
+def _cost(answers: Sequence[dict[str, Any]]) -> dict[str, float]:
+    """Add up what all answers cost; one that the server refused cost a query."""
+    totals: dict[str, float] = {
+        key: sum(row.get(key, 0) for row in answers) for key in ("series", "samples", "bytes")
+    }
+    seconds = round(sum(row.get("seconds", 0.0) for row in answers), 3)
+    return {"queries": len(answers), **totals, "seconds": seconds}
 
 
 def _query(row: dict[str, Any]) -> dict[str, Any]:

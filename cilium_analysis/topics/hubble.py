@@ -81,9 +81,30 @@ class Metric:
         fell began at 0 again. What a gap in the scrapes hides is lost.
         """
         names = ", ".join(sorted(("cluster", "instance", "node", *labels)))
-        selector = f"{self.name}{{<match>}}"
-        gained = loading.gained(selector, there=selector)
-        return Query(f"sum by ({names}) ({gained})", self.unit, self.about + ", per step")
+        promql = growth(f"{self.name}{{<match>}}", names)
+        return Query(promql, self.unit, self.about + ", per step")
+
+    @property
+    def over_nodes(self) -> Query:
+        """Ask for `growth` by all labels and parties, but added up over the nodes."""
+        names = ", ".join(sorted(("cluster", *self.labels)))
+        promql = growth(f"{self.name}{{<match>}}", f"{names}, {CONTEXT}")
+        return Query(promql, self.unit, self.about + ", per step, on all nodes together")
+
+
+def growth(selector: str, by: str, *, there: str = "") -> str:
+    """Write PromQL that adds up what counters gained in each step, as `Metric.growth` explains.
+
+    Parameters
+    ----------
+    selector
+        Of the counters, with its braces.
+    by
+        Labels to keep, as in ``by (…)``.
+    there
+        As for `loading.gained`; the counters themselves if it is not said.
+    """
+    return f"sum by ({by}) ({loading.gained(selector, there=there or selector)})"
 
 
 @dataclass(frozen=True)
@@ -188,6 +209,26 @@ class Reader:
         grown = counters.increase(values, scraped=self.scraped.targets, pinned=False)
         return loading.inside(grown, self.window)
 
+    def gained(self, query: Query, over_nodes: Query) -> pd.DataFrame:
+        """Read what series gained per step; of a crowd of nodes, only what all gained together.
+
+        Parameters
+        ----------
+        query
+            As for `grown`.
+        over_nodes
+            Asks the server for the sums over all nodes, as `Metric.over_nodes`.
+
+        Raises
+        ------
+        BudgetExceeded, QueryRejected
+            If there are too many of them.
+        """
+        if not loading.crowded(self.scraped.servers):
+            return self.grown(query)
+        sums = loading.fetch(self.source, over_nodes, self.window, match=self.match)
+        return loading.inside(sums, self.window)
+
     def counted(self, metric: Metric, *, least: Sequence[str]) -> Counted:
         """Read a counter; of one with too many series, the sums by some labels.
 
@@ -199,7 +240,7 @@ class Reader:
             Labels to be content with if the series are too many to fetch.
         """
         try:
-            return Counted(self.grown(metric.whole))
+            return Counted(self.gained(metric.whole, metric.over_nodes))
         except (BudgetExceeded, QueryRejected):
             return self.summed(metric, least=least)
 
@@ -214,6 +255,11 @@ class Reader:
     def lost(self) -> pd.DataFrame:
         """Read how many events Hubble lost per step: label frame with ``node``, ``source``."""
         return frames.group(self.grown(LOST), ["node", "source"])
+
+    @property
+    def crowd_note(self) -> tuple[str, ...]:
+        """What it means for the answers that there are so many nodes; empty if there are not."""
+        return loading.crowd_note(self.scraped.servers)
 
     @property
     def seen(self) -> pd.DataFrame:

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
 import numpy as np
+import pandas as pd
 
 from cilium_analysis import frames, nodes
 from cilium_analysis.queries import parse_matchers
 
 if TYPE_CHECKING:
-    import pandas as pd
-
     from cilium_analysis.queries import Query
     from cilium_analysis.source import Source
     from cilium_analysis.window import Window
@@ -20,9 +20,18 @@ if TYPE_CHECKING:
 #: Counters are read from so long before the window on, so that a series which begins in the
 #: window is known not to have been there before.
 LEAD = timedelta(minutes=5)
+#: Points that all nodes together may have of a metric in which no finding is looked for: of more,
+#: longer steps are asked for.
+AT_REST = 12_000
+#: The same of levels in which findings are looked for, but which move slowly.
+SLOW = 4 * AT_REST
+#: With more nodes than this, Hubble's counters are added up over the nodes by the server.
+CROWD = 100
 
 
-def fetch(source: Source, query: Query, window: Window, *, match: str) -> pd.DataFrame:
+def fetch(
+    source: Source, query: Query, window: Window, *, match: str, every: int = 1
+) -> pd.DataFrame:
     """Ask a query from `LEAD` before the window on.
 
     Parameters
@@ -35,6 +44,8 @@ def fetch(source: Source, query: Query, window: Window, *, match: str) -> pd.Dat
         What it is about.
     match
         Label matchers of the user.
+    every
+        Steps of the window that one step of the answer takes.
 
     Returns
     -------
@@ -42,10 +53,66 @@ def fetch(source: Source, query: Query, window: Window, *, match: str) -> pd.Dat
         Label frame with ``node``; every step of the wider window is a row.
     """
     matchers = parse_matchers(match)
-    wide = led(window)
-    frame = source.range(query.render(match=matchers, step=window.step), wide)
+    wide = led(window) if every == 1 else _longer(led(window), every)
+    frame = source.range(query.render(match=matchers, step=wide.step), wide)
     known = nodes.names(source, window, match=matchers) if nodes.unnamed(frame) else {}
     return nodes.resolve(frame, names=known).reindex(_grid(wide, frame.index))
+
+
+def crowded(targets: pd.DataFrame | None) -> bool:
+    """Tell whether there are so many nodes that Hubble's counters are added up over them.
+
+    Parameters
+    ----------
+    targets
+        One column per node.
+    """
+    return targets is not None and targets.shape[1] > CROWD
+
+
+def crowd_note(targets: pd.DataFrame | None) -> tuple[str, ...]:
+    """Say what that means for the answers; nothing where it is not so."""
+    if targets is None or not crowded(targets):
+        return ()
+    return (
+        f"There are {targets.shape[1]} nodes: Hubble's counters were added up over them by the"
+        " server, so that no node is named, and what a gap in the scrapes hides is missing.",
+    )
+
+
+def every(window: Window, *, nodes: int, most: int = AT_REST) -> int:
+    """Tell how many steps may become one where a metric is only shown, or moves slowly.
+
+    Parameters
+    ----------
+    window
+        To be asked for.
+    nodes
+        Each of which has a series or more.
+    most
+        `AT_REST` or `SLOW`.
+
+    Returns
+    -------
+    int
+        1 as long as nodes times points stay below that.
+    """
+    return max(1, -(-nodes * window.points // most))
+
+
+def _longer(window: Window, every: int) -> Window:
+    """Give a window that ends with this one and covers it in steps as long as so many of its."""
+    step = every * window.step
+    return replace(window, start=window.end - -(-window.length // step) * step, step=step)
+
+
+def spread(levels: pd.DataFrame, window: Window) -> pd.DataFrame:
+    """Lay levels that were asked for in longer steps onto the steps of the window.
+
+    Between them is nothing, as if scrapes were as rare.
+    """
+    grid = _grid(led(window), levels.index)
+    return levels.reindex(grid, method="nearest", tolerance=pd.Timedelta(window.step) / 2)
 
 
 def gained(selector: str, *, there: str) -> str:

@@ -42,7 +42,9 @@ def between(parties: Mapping[str, str]) -> str:
 
 
 def place(named: Sequence[str], nodes: int) -> str:
-    """Name up to three nodes, or say how many there are."""
+    """Name up to three nodes, or say how many there are; nameless where all are added up."""
+    if not any(named):
+        return f"somewhere on {nodes} nodes" if nodes > 1 else "on an unknown node"
     if len(named) <= 3:
         return "on " + ", ".join(named)
     return f"on {len(named)} of {nodes} nodes, most on {named[0]}"

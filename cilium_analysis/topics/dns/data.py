@@ -54,6 +54,8 @@ QUERIES: Mapping[str, Query] = {
     "queries_summed": ASKED.growth("rcode"),
     "responses": ANSWERED.whole,
     "responses_summed": ANSWERED.growth("rcode"),
+    "queries_over_nodes": ASKED.over_nodes,
+    "responses_over_nodes": ANSWERED.over_nodes,
     "records": RECORDS.growth("type"),
     "proxy_times": Query(
         f"sum by (cluster, error, le, scope) (max by (cluster, error, instance, le, scope)"
@@ -208,7 +210,7 @@ def load(source: Source, window: Window, baseline: Window, *, match: str = "") -
         both_ends=now.both_ends,
         summed=now.summed or then.summed,
         refused=now.refused or then.refused,
-        warnings=loading.warnings(source, began),
+        warnings=(*reader.crowd_note, *loading.warnings(source, began)),
     )
 
 

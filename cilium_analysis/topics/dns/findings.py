@@ -192,8 +192,9 @@ def _finding(data: Dns, ends: _Ends, rise: _Rise) -> Finding:
 
 
 def _nodes(data: Dns) -> int:
-    columns = data.counts.columns.get_level_values("node")
-    return len(set(columns) | set(data.asked.columns.get_level_values("node")))
+    frames_of_nodes = (data.counts, data.asked)
+    named = {n for frame in frames_of_nodes for n in frame.columns.get_level_values("node")}
+    return len(named - {""}) or data.seen.shape[1]
 
 
 def _severity(ends: _Ends, rise: _Rise, share: float, length: timedelta) -> Severity:

@@ -41,6 +41,11 @@ QUERIES: Mapping[str, Query] = {
         "events",
         "drop events seen by Hubble",
     ),
+    "hubble_over_nodes": Query(
+        hubble.growth("hubble_drop_total{<match>}", f"cluster, protocol, reason, {CONTEXT}"),
+        "events",
+        "drop events seen by Hubble per step, on all nodes together",
+    ),
 }
 
 
@@ -174,8 +179,9 @@ def _by_node(agents: pd.DataFrame) -> pd.DataFrame:
 
 def _hubble(source: Source, window: Window, *, match: str) -> tuple[pd.DataFrame, bool]:
     """Read Hubble's events; they are not worth more than the budget of samples allows."""
+    reader = hubble.reader(source, window, match=match)
     try:
-        return hubble.reader(source, window, match=match).grown(QUERIES["hubble"]), False
+        return reader.gained(QUERIES["hubble"], QUERIES["hubble_over_nodes"]), False
     except BudgetExceeded:
         return frames.empty(["reason"]), True
 

@@ -82,7 +82,7 @@ QUERIES: Mapping[str, Query] = {
         _greatest('cilium_bpf_map_pressure{map_name!~"policy_[0-9]+",<match>}', "map_name")
         + " or label_replace("
         + _greatest('cilium_bpf_map_pressure{map_name=~"policy_[0-9]+",<match>}')
-        + ', "map_name", "policy_*", "instance", ".*")',
+        + ', "map_name", "policy_*", "", "")',
         "ratio",
         "how full BPF maps are; absent at 0, and policy maps below 0.1",
     ),
@@ -109,6 +109,19 @@ QUERIES: Mapping[str, Query] = {
         "security identities that each agent knows",
     ),
 }
+
+
+#: What changes slowly, or is only shown in tables: of many nodes asked for in longer steps.
+SHOWN_ONLY = frozenset(
+    {
+        "regeneration_counts",
+        "regeneration_seconds",
+        "addresses",
+        "pools",
+        "policies",
+        "identities",
+    }
+)
 
 
 @dataclass(frozen=True)
@@ -225,14 +238,24 @@ def load(source: Source, window: Window, baseline: Window, *, match: str = "") -
 
 
 def _span(source: Source, window: Window, *, match: str) -> Span:
+    def rarely(name: str) -> int:
+        if name == "pressure":
+            return loading.every(window, nodes=nodes, most=loading.SLOW)
+        return loading.every(window, nodes=nodes) if name in SHOWN_ONLY else 1
+
     def ask(name: str, *labels: str) -> pd.DataFrame:
-        frame = loading.fetch(source, QUERIES[name], window, match=match)
+        frame = loading.fetch(source, QUERIES[name], window, match=match, every=rarely(name))
         return frames.with_levels(frame, ["node", *labels])
 
     def level(name: str, *labels: str) -> pd.DataFrame:
-        return loading.inside(_bridged(ask(name, *labels)), window)
+        levels = ask(name, *labels)
+        if rarely(name) > 1:
+            levels = loading.spread(levels, window)
+        return loading.inside(_bridged(levels), window)
 
+    nodes = 0
     agents = ask("agents")
+    nodes = agents.shape[1]
     scraped = agents if agents.shape[1] else None
 
     def count(name: str, *labels: str) -> counters.Reading:

@@ -61,6 +61,7 @@ QUERIES: Mapping[str, Query] = {
     "lost": hubble.LOST,
     **{name: metric.whole for name, metric in METRICS.items()},
     **{f"{name}_summed": metric.growth(*metric.labels) for name, metric in METRICS.items()},
+    **{f"{name}_over_nodes": metric.over_nodes for name, metric in METRICS.items()},
 }
 
 #: What answers a SYN or an echo request; its source is who was asked.
@@ -143,7 +144,7 @@ class Flows:
     def nodes(self) -> int:
         """Count the nodes."""
         every = (self.now.flows, self.now.flags)
-        named = {node for f in every for node in f.columns.get_level_values("node")}
+        named = {node for f in every for node in f.columns.get_level_values("node")} - {""}
         return len(named | set(self.now.seen.columns))
 
     def span(self, first: int, last: int) -> tuple[pd.Timestamp, pd.Timestamp]:
@@ -190,7 +191,7 @@ def load(source: Source, window: Window, baseline: Window, *, match: str = "") -
         lost=reader.lost(),
         summed=tuple(METRICS[name].name for name in summed if name not in refused),
         refused=tuple(METRICS[name].name for name in refused),
-        warnings=loading.warnings(source, began),
+        warnings=(*reader.crowd_note, *loading.warnings(source, began)),
     )
 
 

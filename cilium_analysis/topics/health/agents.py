@@ -36,6 +36,25 @@ def _pressure() -> Metric:
     )
 
 
+#: The metrics of each agent that findings are looked for in; all others are only shown.
+SEARCHED = frozenset(
+    {
+        "starts",
+        "first_starts",
+        "up",
+        "errors",
+        "pressure",
+        "map_failures",
+        "kubernetes_failures",
+        "controllers_failing",
+        "controller_failures",
+        "kvstore_count",
+        "kvstore_quorum",
+        "kvstore_sync",
+    }
+)
+#: Those among them that are levels and move slowly.
+SLOW = frozenset({"pressure", "controllers_failing"})
 _PROCESS = "cilium_process_"
 
 AGENTS: Mapping[str, Metric] = {
@@ -46,12 +65,13 @@ AGENTS: Mapping[str, Metric] = {
         "when each agent started; no value while it was not scraped",
         "pod",
     ),
-    # Two starts within one step.
     "first_starts": Metric(
         f"min by ({by(('pod',))})"
-        f" (min_over_time({_PROCESS}start_time_seconds{{<match>}}[<range>]))",
+        f" (min_over_time({_PROCESS}start_time_seconds{{<match>}}[<range>]))"
+        f" < max by ({by(('pod',))})"
+        f" (max_over_time({_PROCESS}start_time_seconds{{<match>}}[<range>]))",
         "s since 1970",
-        "when each agent started that was scraped first in a step",
+        "when each agent started that was scraped first, in a step that saw two starts",
         labels=("pod",),
     ),
     # The port of the agents' metrics is prometheus.port.
@@ -195,6 +215,13 @@ AGENTS: Mapping[str, Metric] = {
         "return_code",
         inside=("host", "method"),
     ),
+    "kubernetes_failures": counter(
+        "kubernetes",
+        'cilium_k8s_client_api_calls_total{return_code!~"2..",<match>}',
+        "calls to the Kubernetes API that were refused or failed, by return code",
+        "return_code",
+        inside=("host", "method"),
+    ),
     **durations(
         "kubernetes_wait",
         "kubernetes",
@@ -207,6 +234,12 @@ AGENTS: Mapping[str, Metric] = {
     ),
     "controller_runs": counter(
         "controllers", "cilium_controllers_runs_total", "runs of controllers", "status"
+    ),
+    "controller_failures": counter(
+        "controllers",
+        'cilium_controllers_runs_total{status="failure",<match>}',
+        "runs of controllers that failed",
+        "status",
     ),
     **durations(
         "controller",

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from cilium_analysis.topics.health.agents import AGENTS
+from cilium_analysis.topics.health.agents import AGENTS, SEARCHED
 from cilium_analysis.topics.health.metrics import (
     Metric,
     asked,
@@ -69,7 +70,7 @@ _MESH = "cilium_clustermesh_remote_cluster"
 _KVSTOREMESH = "cilium_kvstoremesh_remote_cluster"
 
 QUERIES: Mapping[str, Metric] = {
-    **AGENTS,
+    **{name: replace(metric, shown_only=name not in SEARCHED) for name, metric in AGENTS.items()},
     **TOTALS,
     "operators": gauge(
         "operator",

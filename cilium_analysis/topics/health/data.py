@@ -10,6 +10,7 @@ import pandas as pd
 from cilium_analysis import counters, frames
 from cilium_analysis.errors import BudgetExceeded
 from cilium_analysis.topics import loading
+from cilium_analysis.topics.health.agents import SLOW
 from cilium_analysis.topics.health.catalogue import QUERIES
 from cilium_analysis.topics.health.starts import Start, spacing, starts
 
@@ -146,9 +147,15 @@ def load(source: Source, window: Window, baseline: Window, *, match: str = "") -
 
 
 def _span(source: Source, window: Window, match: str, left_out: list[str]) -> Span:
-    raw = {
-        name: _asked(source, metric, window, match, left_out) for name, metric in QUERIES.items()
-    }
+    raw: dict[str, pd.DataFrame] = {}
+    nodes = 0
+    for name, metric in QUERIES.items():
+        most = loading.AT_REST if metric.shown_only else loading.SLOW
+        fine = name not in SLOW and not metric.shown_only
+        rarely = 1 if fine else loading.every(window, nodes=nodes, most=most)
+        raw[name] = _asked(source, metric, window, match, left_out, every=rarely)
+        if name == "starts":
+            nodes = len(set(raw[name].columns.get_level_values("node")))
     agents = frames.group(raw["starts"], ["node"], how="max")
     processes = {"agent": agents, "operator": raw["operators"]}
     return Span(
@@ -164,10 +171,19 @@ def _span(source: Source, window: Window, match: str, left_out: list[str]) -> Sp
 
 
 def _asked(
-    source: Source, metric: Metric, window: Window, match: str, left_out: list[str]
+    source: Source,
+    metric: Metric,
+    window: Window,
+    match: str,
+    left_out: list[str],
+    *,
+    every: int,
 ) -> pd.DataFrame:
     try:
-        frame = loading.fetch(source, metric, window, match=match)
+        frame = loading.fetch(source, metric, window, match=match, every=every)
+        # Counters stay as they are: what they gained in a longer step is told once.
+        if metric.kind == "gauge" and every > 1:
+            frame = loading.spread(frame, window)
     except BudgetExceeded:
         left_out.append(metric.about)
         frame = frames.empty()

@@ -37,11 +37,15 @@ class Metric(Query):
         One of `SECTIONS`.
     labels
         Labels of the answer beside those of the node.
+    shown_only
+        Whether tables and plots show it, but no finding is looked for in it: of many nodes it is
+        asked for in longer steps.
     """
 
     kind: Kind = "gauge"
     section: str = "agent"
     labels: tuple[str, ...] = ()
+    shown_only: bool = False
 
 
 def by(labels: Sequence[str]) -> str:

@@ -102,7 +102,7 @@ def _calls(data: Health) -> Iterator[Stream]:
         (
             "agent_errors",
             "k8s-client",
-            "kubernetes_codes",
+            "kubernetes_failures",
             "return_code",
             "failed calls to the Kubernetes API",
             "cilium_k8s_client_api_calls_total",
@@ -144,7 +144,7 @@ _AGENT_FAILURES = (
     (
         "agent_errors",
         "controllers",
-        "controller_runs",
+        "controller_failures",
         "status",
         "failed runs of controllers",
         "cilium_controllers_runs_total",

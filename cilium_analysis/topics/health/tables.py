@@ -99,7 +99,10 @@ def cpu(data: Health, *, baseline: bool = False) -> pd.DataFrame:
         Whether to look at the baseline instead of the window.
     """
     span = data.usual if baseline else data.now
-    return span.per_node("cpu") / span.window.step.total_seconds()
+    taken = span.per_node("cpu")
+    # Of many nodes it is asked for in longer steps.
+    step = taken.index[1] - taken.index[0] if len(taken) > 1 else span.window.step
+    return taken / step.total_seconds()
 
 
 def memory(data: Health) -> pd.DataFrame:

@@ -70,6 +70,50 @@ QUERIES: Mapping[str, Query] = {
 }
 #: Of those, what is counted.
 COUNTERS = ("requests", "responses", "durations", "refused", "proxy")
+#: The same of many nodes together, per step.
+OVER_NODES: Mapping[str, Query] = {
+    name: Query(
+        hubble.growth(
+            selector,
+            f"cluster, {labels}",
+            there="hubble_http_requests_total{<match>}" if name == "refused" else "",
+        ),
+        QUERIES[name].unit,
+        about,
+    )
+    for name, selector, labels, about in (
+        (
+            "requests",
+            "hubble_http_requests_total{<match>}",
+            f"method, protocol, reporter, status, {CONTEXT}",
+            "HTTP requests per step, on all nodes together",
+        ),
+        (
+            "responses",
+            "hubble_http_responses_total{<match>}",
+            f"method, protocol, reporter, status, {CONTEXT}",
+            "HTTP responses per step, on all nodes together",
+        ),
+        (
+            "durations",
+            "hubble_http_request_duration_seconds_bucket{<match>}",
+            f"le, method, reporter, {CONTEXT}",
+            "HTTP requests answered within so many seconds, on all nodes together",
+        ),
+        (
+            "refused",
+            'hubble_drop_total{protocol="HTTP",reason="DROP_REASON_UNKNOWN",<match>}',
+            CONTEXT,
+            "requests denied per step, on all nodes together",
+        ),
+        (
+            "proxy",
+            "cilium_policy_l7_total{<match>}",
+            "proxy_type, rule",
+            "layer 7 requests that the proxies handled per step, on all nodes together",
+        ),
+    )
+}
 #: Of what exemplars are kept, if they are at all (httpV2:exemplars=true, OpenMetrics, and
 #: --enable-feature=exemplar-storage); a value is the duration of that one request [s], or 1.
 EXEMPLARS: Mapping[str, Query] = {
@@ -154,6 +198,7 @@ class _Span:
     proxy: pd.DataFrame
     redirects: pd.DataFrame
     twice: tuple[tuple[str, str], ...]
+    crowd: tuple[str, ...]
 
 
 def load(source: Source, window: Window, baseline: Window, *, match: str = "") -> Http:
@@ -197,14 +242,14 @@ def load(source: Source, window: Window, baseline: Window, *, match: str = "") -
         usual_redirects=then.redirects,
         exemplars=_exemplars(source, window, match=match),
         twice=now.twice,
-        warnings=loading.warnings(source, began),
+        warnings=(*now.crowd, *loading.warnings(source, began)),
         left_out=tuple(dict.fromkeys(left_out)),
     )
 
 
 def _span(source: Source, window: Window, *, match: str, left_out: list[str]) -> _Span:
     reader = hubble.reader(source, window, match=match)
-    grown = {name: _grown(reader, QUERIES[name], left_out) for name in COUNTERS}
+    grown = {name: _grown(reader, name, left_out) for name in COUNTERS}
     old = _old_nodes(grown["responses"])
     answered = _together(
         [_with_status(grown["requests"]), swapped(grown["responses"])],
@@ -224,15 +269,16 @@ def _span(source: Source, window: Window, *, match: str, left_out: list[str]) ->
         proxy=frames.group(grown["proxy"], ["node", "proxy_type", "rule"]),
         redirects=_redirects(source, window, match=match),
         twice=_twice(answered),
+        crowd=reader.crowd_note,
     )
 
 
-def _grown(reader: hubble.Reader, query: Query, left_out: list[str]) -> pd.DataFrame:
+def _grown(reader: hubble.Reader, name: str, left_out: list[str]) -> pd.DataFrame:
     """Read what one of the counters gained in the window."""
     try:
-        return reader.grown(query)
+        return reader.gained(QUERIES[name], OVER_NODES[name])
     except BudgetExceeded:
-        left_out.append(query.about)
+        left_out.append(QUERIES[name].about)
         return frames.empty()
 
 

@@ -67,7 +67,7 @@ def movers(data: Incident, *, most: int = 20) -> pd.DataFrame:
         (how many half spans of its baseline it was away, at the most; signed; comparable between
         units), ``since`` and ``until`` it was far away around that (UTC); the farthest first.
     """
-    rows = [row for stream in streams(data) for row in _far(stream, data)]
+    rows = [row for stream in streams(data) for row in _far(stream)]
     table = pd.DataFrame(rows, columns=list(COLUMNS))
     order = table["score"].abs().sort_values(ascending=False, kind="stable").index
     return table.loc[order[:most]].reset_index(drop=True)
@@ -138,7 +138,7 @@ def _health(data: Health) -> Iterator[Stream]:
         yield Stream(metric.about[:1].upper() + metric.about[1:], unit, now, usual, counts)
 
 
-def _far(stream: Stream, data: Incident) -> Iterator[tuple[object, ...]]:
+def _far(stream: Stream) -> Iterator[tuple[object, ...]]:
     """Give the rows of the series that were far from their baseline."""
     now = stream.now
     if not now.shape[1] or not len(now) or not len(stream.usual):
@@ -146,7 +146,7 @@ def _far(stream: Stream, data: Incident) -> Iterator[tuple[object, ...]]:
     usual = stream.usual.reindex(columns=now.columns).to_numpy(dtype="float64")
     values = now.to_numpy(dtype="float64")
     scores, places = extremes(usual, values, counts=stream.counts)
-    scale = data.window.step.total_seconds() if stream.counts else 1.0
+    scale = _step(now) if stream.counts else 1.0
     for which in np.flatnonzero(np.abs(scores) >= FAR):
         column = [which]
         found = expect(usual[:, column], values[:, column], counts=stream.counts)
@@ -162,6 +162,13 @@ def _far(stream: Stream, data: Incident) -> Iterator[tuple[object, ...]]:
             now.index[first],
             now.index[last],
         )
+
+
+def _step(frame: pd.DataFrame) -> float:
+    """Give the step of a frame [s]: of many nodes some things are asked for in longer ones."""
+    if len(frame) < 2:
+        return 1.0
+    return float(np.median(np.diff(frames.milliseconds(frame.index)))) / 1000.0
 
 
 def _around(scores: np.ndarray, place: int) -> tuple[int, int]:
