@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 DEV_STAMP := $(VENV)/.installed-dev
 
-.PHONY: demo test lint servers sample bench incidents clean
+.PHONY: demo test lint servers sample sweep bench incidents clean
 
 demo: $(STAMP)
 	$(BIN)/cilium-analysis demo
@@ -26,6 +26,10 @@ servers: $(DEV_STAMP)
 # The sample bundle, recorded from a real Prometheus that serves the simulated cluster.
 sample: $(DEV_STAMP) servers
 	$(BIN)/python -m data.record
+
+# The whole command on every version, server and scrape style; takes half an hour.
+sweep: $(DEV_STAMP) servers
+	$(BIN)/python -m tests.sweep
 
 bench: $(DEV_STAMP) servers
 	$(BIN)/python -m tests.benchmarks

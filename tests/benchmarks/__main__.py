@@ -10,7 +10,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from tests.benchmarks import attribution, cases, changepoints, dataset
+from tests.benchmarks import attribution, cases, changepoints, crowds, dataset
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -29,7 +29,7 @@ _LIBRARIES = (
 
 
 def main() -> None:
-    """Measure everything; takes about ten minutes."""
+    """Measure everything; takes about twenty minutes."""
     parser = argparse.ArgumentParser(prog="python -m tests.benchmarks", description=__doc__)
     parser.add_argument("--write", action="store_true", help="put the table into the README")
     write = parser.parse_args().write
@@ -57,6 +57,8 @@ def figures() -> Iterator[cases.Figure]:
         yield from cases.fetching(server.url)
         yield from cases.remembering(server.url)
         yield from cases.slow_link(server.url)
+    yield from crowds.asking()
+    yield from crowds.pairs()
 
 
 def machine() -> str:
