@@ -34,7 +34,7 @@ def catalogue() -> Iterator[tuple[str, str, Query]]:
     """Every query there is: topic, name, query."""
     for topic, module in _MODULES.items():
         found = import_module(module)
-        for table in ("QUERIES", "EXEMPLARS"):
+        for table in ("QUERIES", "OVER_NODES", "EXEMPLARS"):
             data = import_module(f"{module}.data")
             for name, query in getattr(data, table, {}).items():
                 yield topic, f"{table.lower()}-{name}", query
