@@ -18,6 +18,10 @@ if TYPE_CHECKING:
 
 #: A label is named when one value of it has this share of a rise.
 NAMED_FROM = 0.8
+#: So many are named one by one; of more it is said how many they are.
+MOST_NAMED = 3
+#: A part so large, beside the mean of those that have most of a rise, is one like theirs.
+ALIKE = 0.25
 #: Parties to look at one by one, the largest.
 MOST_PARTIES = 100
 #: A rise of which others explain this share is no incident of its own.
@@ -220,6 +224,18 @@ def culprit(above: pd.Series) -> str:
 
 
 def fewest(above: pd.Series) -> tuple[str, ...]:
-    """Name the fewest values that together have most of a rise, the largest first."""
+    """Name the fewest values that together have most of a rise, the largest first.
+
+    Where these are more than can be named, all others that have a part like theirs are among
+    them: a rise on all nodes alike is one on all nodes.
+
+    Parameters
+    ----------
+    above
+        By how much each value is above its baseline, not negative, the largest first.
+    """
     enough = int((above.cumsum() < NAMED_FROM * above.sum()).sum()) + 1
+    if enough > MOST_NAMED:
+        alike = ALIKE * float(above.iloc[:enough].mean())
+        enough = max(enough, int((above >= alike).sum()))
     return tuple(str(name) for name in above.index[:enough])

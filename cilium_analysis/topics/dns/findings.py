@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import pandas as pd
 
+from cilium_analysis import frames
 from cilium_analysis.findings import Finding, Findings, Severity
 from cilium_analysis.queries import Matcher
 from cilium_analysis.topics import rises
@@ -28,6 +29,8 @@ CRITICAL_LENGTH = timedelta(minutes=2)
 GRAVE = ("Server Failure", NO_RESPONSE)
 #: A code that becomes so many times commoner among the responses has risen; less is traffic.
 COMMONER = 2.0
+#: Others that fail at this share of a party's rate, or more often, fail like it.
+ALIKE = 0.5
 #: Queries without a response of a smaller share are in flight, or lost by Hubble.
 MISSING_SHARE = 0.01
 
@@ -112,17 +115,32 @@ def _rises_of(data: Dns, ends: _Ends, rcode: str) -> list[_Rise]:
         sight=rises.Sight.of(data.seen, data.counts, data.asked),
         usual_sight=rises.Sight.of(data.usual_seen, data.usual, data.usual_asked),
     )
-    found = [_rise(rcode, incident) for incident in incidents]
+    found = [_rise(rcode, incident, ends.now) for incident in incidents]
     return [rise for rise in found if _commoner(data, ends, rise)]
 
 
-def _rise(rcode: str, incident: rises.Incident) -> _Rise:
+def _rise(rcode: str, incident: rises.Incident, lookups: pd.DataFrame) -> _Rise:
     """Say whose a rise is, and keep what is about them."""
     named = incident.named(("source", "destination", "query"))
+    during = lookups.iloc[incident.first : incident.last]
+    named = {name: text for name, text in named.items() if _alone(incident, name, text, during)}
     mine = replace(incident, counts=only(incident.counts, named), usual=only(incident.usual, named))
     nodes = rises.fewest(mine.excess("node"))
     labels = {"rcode": rcode} | named
     return _Rise(rcode, mine.first, mine.last, labels, nodes, mine.counts, mine.usual)
+
+
+def _alone(incident: rises.Incident, name: str, text: str, lookups: pd.DataFrame) -> bool:
+    """Tell whether the others of a label end so more rarely than the one that has most of it.
+
+    The name that is asked for most has most of any outage; that does not make it the place.
+    """
+    excess = incident.excess(name)
+    asked = frames.totals(lookups, [name]).reindex(excess.index).fillna(0.0)
+    others = excess.index != text
+    mine = float(excess[text]) / max(float(asked[text]), 1.0)
+    rest = float(excess[others].sum()) / max(float(asked[others].sum()), 1.0)
+    return rest < ALIKE * mine
 
 
 def _commoner(data: Dns, ends: _Ends, rise: _Rise) -> bool:

@@ -11,6 +11,7 @@ from cilium_analysis.findings import Finding, Findings, Severity
 from cilium_analysis.frames import totals
 from cilium_analysis.queries import Matcher
 from cilium_analysis.statistics.baseline import Rises, join
+from cilium_analysis.topics import rises
 from cilium_analysis.topics.drops.tables import parties
 from cilium_analysis.topics.reasons import explain
 
@@ -127,9 +128,7 @@ def _culprits(counts: pd.DataFrame, usual: pd.DataFrame, first: int, last: int) 
     """Name the fewest nodes that together make up most of the excess, the largest first."""
     expected = usual.mean().fillna(0.0) * (last - first)
     excess = (counts.iloc[first:last].sum() - expected).clip(lower=0.0)
-    excess = excess.sort_values(ascending=False, kind="stable")
-    enough = int((excess.cumsum() < NAMED_FROM * excess.sum()).sum()) + 1
-    return tuple(str(node) for node in excess.index[:enough])
+    return rises.fewest(excess.sort_values(ascending=False, kind="stable"))
 
 
 def _finding(data: Drops, rise: _Rise) -> Finding:

@@ -10,6 +10,7 @@ import numpy as np
 
 from cilium_analysis.queries import Matcher
 from cilium_analysis.statistics.baseline import join
+from cilium_analysis.topics import rises
 from cilium_analysis.topics.endpoints.tables import is_address
 
 if TYPE_CHECKING:
@@ -48,8 +49,8 @@ def placed(nodes: Sequence[str], whole: int) -> str:
 
 
 def enough(excess: pd.Series) -> int:
-    """Count the fewest nodes that make up most of an excess."""
-    return int((excess.cumsum() < NAMED_FROM * excess.sum()).sum()) + 1
+    """Count the fewest nodes that make up most of an excess, as `rises.fewest` names them."""
+    return len(rises.fewest(excess))
 
 
 def doubts_about(

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from cilium_analysis.findings import Finding, Findings, Severity
 from cilium_analysis.queries import Matcher
 from cilium_analysis.statistics.baseline import join
+from cilium_analysis.topics.health.absence import absences
 from cilium_analysis.topics.health.agents import OLD_POLICY_MAPS
 from cilium_analysis.topics.health.complaints import complaints
 from cilium_analysis.topics.health.degraded import degraded
@@ -67,6 +68,7 @@ def findings(data: Health) -> Findings:
         *complaints(data),
         *degraded(data),
         *(_gap(data, each) for each in unexplained(data, restarted)),
+        *absences(data),
         *([_blind(data)] if data.blind else []),
     ]
     return Findings(data.source, data.window, data.baseline, tuple(found))

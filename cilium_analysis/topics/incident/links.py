@@ -91,6 +91,7 @@ LINKS: Mapping[str, tuple[Link, ...]] = {
         Link(
             (
                 "drop_spike",
+                "endpoint_limit",
                 "agent_errors",
                 "dns_failures",
                 "endpoint_not_ready",

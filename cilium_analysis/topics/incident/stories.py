@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 #: An onset is known no better than this: a scrape, a step, and the clock of who looks.
 ONSET = timedelta(minutes=2)
 #: Findings whose places are both named belong together only if these agree.
-_PLACES = ("node", "namespace", "workload", "destination", "source")
+_PLACES = ("node", "namespace", "workload", "destination", "source", "map_name")
 
 
 @dataclass(frozen=True)
