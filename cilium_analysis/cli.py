@@ -300,7 +300,8 @@ def _run(question: Question, options: argparse.Namespace, *, topics: Sequence[st
         tell=_say,
     )
     for line in _lines(run):
-        print(_line(line) if line.strip() else "")
+        indent = line[: len(line) - len(line.lstrip(" "))]
+        print(indent + _line(line))
     for topic, error in run.failures.items():
         _say(f"{topic} stopped with {error}; what ran is kept in {run.directory}")
     return 1 if run.failures else _verdict(run, options.fail_on)

@@ -16,7 +16,7 @@ from cilium_analysis.topics import health
 from cilium_analysis.topics.health.catalogue import SECTIONS
 from cilium_analysis.topics.health.starts import gaps, together
 from cilium_analysis.window import Window
-from tests.cluster import vitals, watching
+from tests.cluster import incidents, vitals, watching
 from tests.cluster.scenario import Event, Scenario
 from tests.cluster.scenario import load as scenario
 from tests.servers.served import ClusterServer
@@ -656,3 +656,28 @@ def test_neighbours_are_put_together() -> None:
     moments = [base + timedelta(minutes=m) for m in (0, 4, 20, 23, 27)]
     groups = together(moments, when=lambda moment: moment, within=timedelta(minutes=5))
     assert [len(group) for group in groups] == [2, 3]
+
+
+# Operators that are away
+
+HALF_MINUTE = timedelta(seconds=30)
+
+
+def test_an_operator_that_is_away_is_told_and_one_that_stays_is_not(
+    cluster_server: Callable[..., ClusterServer],
+) -> None:
+    told = incidents.variant("operator_down", 0)
+    served = cluster_server(told)
+    (event,) = told.of("operator_down")
+    start, end = (told.start + timedelta(seconds=second) for second in (event.start, event.end))
+    window = Window(start - timedelta(minutes=30), end + timedelta(minutes=15), HALF_MINUTE)
+    source = connect(served.url)
+    found = health.findings(health.load(source, window, window.baseline()))
+    (away,) = [each for each in found if each.kind == "scrape_gap"]
+    late = max(HALF_MINUTE, timedelta(seconds=told.interval)) * 2
+    assert abs(away.start - start) <= late
+    assert abs(away.end - end) <= late
+    assert away.value == pytest.approx((end - start).total_seconds(), abs=late.total_seconds())
+    before = Window(start - timedelta(minutes=45), start - timedelta(minutes=5), HALF_MINUTE)
+    calm = health.findings(health.load(source, before, before.baseline()))
+    assert not [each for each in calm if each.kind == "scrape_gap"]
