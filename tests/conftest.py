@@ -22,6 +22,21 @@ if TYPE_CHECKING:
     from tests.cluster.scenario import Scenario
     from tests.servers.process import ServerProcess
 
+#: what takes longest comes first, so that no worker is left alone with it at the end
+LONGEST = (
+    "test_cost.py",
+    "test_cli.py",
+    "test_sweep.py",
+    "test_all_topics.py",
+    "test_incidents.py",
+)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Put the longest files first."""
+    items.sort(key=lambda item: item.path.name not in LONGEST)
+
+
 SERVER_KINDS = ("prometheus-2", "prometheus-3", "victoria")
 
 

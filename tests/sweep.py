@@ -18,6 +18,9 @@ from typing import TYPE_CHECKING, Any
 
 from cilium_analysis.capture import TOPICS
 from cilium_analysis.cli import main as command
+from cilium_analysis.connection import connect
+from cilium_analysis.topics import incident
+from cilium_analysis.window import Window
 from tests.cluster.scenario import STYLES, Scenario, load
 from tests.servers.served import ClusterServers
 
@@ -72,9 +75,8 @@ def everything() -> list[tuple[tuple[int, int, int], str, str]]:
 
 def run(served: ClusterServer, output: Path) -> tuple[int, dict[str, Any], dict[str, Any]]:
     """Run the real command on the second half; give its exit code, run.json and findings.json."""
-    told = served.scenario
-    middle = told.start + (told.end - told.start) / 2
-    times = ["--start", middle.isoformat(), "--end", told.end.isoformat(), "--step", "30s"]
+    window = _second_half(served)
+    times = ["--start", window.start.isoformat(), "--end", window.end.isoformat(), "--step", "30s"]
     arguments = ["report", "--source", served.url, *times, "--output", str(output), "--jobs", "2"]
     code = command(arguments)
     (folder,) = [path.parent for path in output.glob("*/run.json")]
@@ -82,15 +84,30 @@ def run(served: ClusterServer, output: Path) -> tuple[int, dict[str, Any], dict[
     return (code, *documents)
 
 
-def problems(
-    served: ClusterServer, code: int, summary: dict[str, Any], found: list[dict[str, Any]]
-) -> Iterator[str]:
-    """Say what is wrong with a run, against what really happened."""
+def analysed(served: ClusterServer) -> list[dict[str, Any]]:
+    """Give the findings on the second half, as the command's notebook makes them."""
+    window = _second_half(served)
+    data = incident.load(connect(served.url), window, window.baseline())
+    found: list[dict[str, Any]] = incident.findings(data).as_json()["findings"]
+    return found
+
+
+def _second_half(served: ClusterServer) -> Window:
+    told = served.scenario
+    return Window(told.start + (told.end - told.start) / 2, told.end, STEP)
+
+
+def problems(code: int, summary: dict[str, Any]) -> Iterator[str]:
+    """Say what is wrong with a run, whatever it found."""
     if code:
         yield f"exit {code}"
     if [row["topic"] for row in summary["topics"]] != list(TOPICS):
         yield f"topics: {[row['topic'] for row in summary['topics']]}"
     yield from (f"{row['topic']}: {row['error']}" for row in summary["topics"] if row["error"])
+
+
+def mistakes(served: ClusterServer, found: list[dict[str, Any]]) -> Iterator[str]:
+    """Say what is wrong with findings, against what really happened."""
     wanted = expected(served.scenario, served.truth)
     for one in wanted:
         mine = [row for story in found for row in _members(story) if _is_of(row, one)]
@@ -130,31 +147,31 @@ def _wrong(row: dict[str, Any], wanted: Expected) -> Iterator[str]:
 
 def expected(told: Scenario, truth: Truth) -> list[Expected]:
     """Name the findings that the scenario should give at its version."""
-    made = {incident.kind: incident for incident in truth.incidents}
-    return [_expect(told, truth, incident) for incident in made.values()]
+    made = {each.kind: each for each in truth.incidents}
+    return [_expect(told, truth, each) for each in made.values()]
 
 
-def _expect(told: Scenario, truth: Truth, incident: Incident) -> Expected:
-    (node, *_) = incident.nodes
-    labels = incident.labels
-    if incident.kind == "drops":
+def _expect(told: Scenario, truth: Truth, made: Incident) -> Expected:
+    (node, *_) = made.nodes
+    labels = made.labels
+    if made.kind == "drops":
         where = {"reason": labels["reason"], "direction": labels["direction"]}
         by = tuple(where)
-        dropped = truth.dropped(incident.start, incident.end, by=by)
-        return Expected("drop_spike", incident, where, float(dropped[tuple(where.values())]))
-    if incident.kind == "unreachable":
+        dropped = truth.dropped(made.start, made.end, by=by)
+        return Expected("drop_spike", made, where, float(dropped[tuple(where.values())]))
+    if made.kind == "unreachable":
         # From 1.18 on no metric names the target: who misses all others is the likely one.
         named = shown(told, node) if told.version >= (1, 18, 0) else node
-        return Expected("node_unreachable", incident, {"node": named})
-    if incident.kind == "http":
+        return Expected("node_unreachable", made, {"node": named})
+    if made.kind == "http":
         where = {"status": labels["status"]}
-        answered = truth.requests(incident.start, incident.end, by=("status",))
-        return Expected("http_errors", incident, where, float(answered[labels["status"]]))
-    if incident.kind == "dns":
-        lookups = truth.lookups(incident.start, incident.end, by=("rcode", "source"))
+        answered = truth.requests(made.start, made.end, by=("status",))
+        return Expected("http_errors", made, where, float(answered[labels["status"]]))
+    if made.kind == "dns":
+        lookups = truth.lookups(made.start, made.end, by=("rcode", "source"))
         where = {"rcode": labels["status"]}
         asked = lookups[labels["status"], labels["source"]]
-        return Expected("dns_failures", incident, where, float(asked))
+        return Expected("dns_failures", made, where, float(asked))
     seen = shown(told, node)
     simple = {
         "endpoints": ("endpoint_growth", {"node": seen}),
@@ -166,8 +183,8 @@ def _expect(told: Scenario, truth: Truth, incident: Incident) -> Expected:
         "tcp": ("tcp_failures", {}),
         "agent_restart": ("agent_restart", {"node": seen}),
     }
-    kind, where = simple[incident.kind]
-    return Expected(kind, incident, where, timed=kind not in ("agent_restart", "map_pressure"))
+    kind, where = simple[made.kind]
+    return Expected(kind, made, where, timed=kind not in ("agent_restart", "map_pressure"))
 
 
 def shown(told: Scenario, node: str) -> str:
@@ -181,8 +198,9 @@ def main() -> int:
     """Run all combinations; exit 1 if any is wrong."""
     parser = argparse.ArgumentParser(prog="python -m tests.sweep", description=__doc__)
     parser.add_argument("--quick", action="store_true", help="only one combination a version")
-    quick = parser.parse_args().quick
-    combinations = rotation() if quick else everything()
+    parser.add_argument("--most", type=int, metavar="N", help="so many combinations")
+    given = parser.parse_args()
+    combinations = (rotation() if given.quick else everything())[: given.most]
     wrong = 0
     with tempfile.TemporaryDirectory() as folder:
         for version, kind, style in combinations:
@@ -201,7 +219,7 @@ def sweep(folder: Path, version: tuple[int, int, int], kind: str, style: str) ->
         served = servers(scenario(version, style), kind)
         output = folder / name.replace(" ", "-")
         code, summary, document = run(served, output)
-        found = list(problems(served, code, summary, document["findings"]))
+        found = [*problems(code, summary), *mistakes(served, document["findings"])]
     finally:
         servers.stop()
     print(  # noqa: T201

@@ -12,6 +12,7 @@ from cilium_analysis.errors import ParameterError
 from cilium_analysis.question import ask
 from cilium_analysis.report import report
 from cilium_analysis.report.notebooks import check_parameters, notebook_directory
+from cilium_analysis.topics import incident
 from tests.servers.process import ServerProcess
 from tests.servers.served import ClusterServer
 
@@ -30,15 +31,16 @@ def test_a_server_that_holds_nothing_is_said_to(prometheus2: ServerProcess, tmp_
 
 @pytest.mark.parametrize("kind", ["prometheus-3", "victoria"])
 def test_a_quiet_cluster_gives_no_finding_at_all(
-    kind: str, cluster_server: Callable[..., ClusterServer], tmp_path: Path
+    kind: str, cluster_server: Callable[..., ClusterServer]
 ) -> None:
     served = cluster_server("quiet", kind)
     told = served.scenario
     middle = told.start + (told.end - told.start) / 2
     times = {"start": middle.isoformat(), "end": told.end.isoformat(), "step": "30s"}
-    run = report(ask(source=served.url, **times), directory=tmp_path, jobs=2)
-    assert run.failures == {}
-    assert run.findings["findings"] == []
+    question = ask(source=served.url, **times)
+    data = incident.load(question.source, question.window, question.baseline)
+    assert list(incident.findings(data)) == []
+    assert set(data.topics) == set(TOPICS) - {"incident"}
 
 
 @pytest.mark.parametrize("topic", TOPICS)
