@@ -77,6 +77,18 @@ def test_what_began_clearly_earlier_does_not_follow() -> None:
     assert told(cut, lost)[0] == ("drop_spike", {"node_unreachable"})
 
 
+def test_packets_dropped_for_the_wiring_are_why_a_node_is_not_reached() -> None:
+    cut = finding("node_unreachable", node="worker-1")
+    lost = finding("drop_spike", 60.5, node="worker-1", reason="Traffic is unencrypted")
+    assert told(cut, lost) == [("drop_spike", {"node_unreachable"})]
+
+
+def test_what_is_full_is_told_before_what_filled_it() -> None:
+    grown = finding("endpoint_growth", 20, 90, node="worker-1")
+    full = finding("endpoint_limit", 80, 90, node="worker-1")
+    assert told(grown, full) == [("endpoint_limit", {"endpoint_growth"})]
+
+
 @pytest.mark.parametrize("shift", [-60, -30, 30, 60])
 def test_an_onset_that_is_off_by_a_minute_changes_nothing(shift: int) -> None:
     cut = finding("node_unreachable", 60 + shift / 60, node="worker-1")

@@ -43,7 +43,10 @@ NEAR_STEPS, NEAR_TOTAL = 2.0, 0.01
 
 def analyse(source: Source, window: Window, baseline: Window, match: str) -> Findings:
     """Give the ranked stories, as a report lists them."""
-    return incident.findings(incident.load(source, window, baseline, match=match))
+    data = incident.load(source, window, baseline, match=match)
+    if data.missing:
+        raise BundleError(f"not recorded yet: {', '.join(data.missing)}")
+    return incident.findings(data)
 
 
 @dataclass(frozen=True)

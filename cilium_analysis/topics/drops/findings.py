@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 
 #: One node, workload or protocol is named as the place when it has this share of a rise.
 NAMED_FROM = 0.8
+#: Nodes with this share of a rise have all of it: of the others only the ordinary is left.
+WHOLE = 0.95
 #: A loss at this rate [packets/s] for this long is critical, and so is this many packets.
 CRITICAL_RATE = 1.0
 CRITICAL_LENGTH = timedelta(minutes=2)
@@ -126,21 +128,26 @@ def _all(counts: pd.DataFrame) -> NDArray[np.float64]:
 
 def _culprits(counts: pd.DataFrame, usual: pd.DataFrame, first: int, last: int) -> tuple[str, ...]:
     """Name the fewest nodes that together make up most of the excess, the largest first."""
-    expected = usual.mean().fillna(0.0) * (last - first)
-    excess = (counts.iloc[first:last].sum() - expected).clip(lower=0.0)
+    excess = _excess(counts, usual, first, last)
     return rises.fewest(excess.sort_values(ascending=False, kind="stable"))
+
+
+def _excess(counts: pd.DataFrame, usual: pd.DataFrame, first: int, last: int) -> pd.Series:
+    expected = usual.mean().fillna(0.0) * (last - first)
+    return (counts.iloc[first:last].sum() - expected).clip(lower=0.0)
 
 
 def _finding(data: Drops, rise: _Rise) -> Finding:
     one = rise.nodes[0] if len(rise.nodes) == 1 else None
     inside = rise.counts.iloc[rise.first : rise.last]
-    total = float(inside[one].sum() if one else inside.to_numpy(na_value=0.0).sum())
+    counted = list(rise.nodes) if one or _is_whole(rise) else list(rise.counts.columns)
+    total = float(inside[counted].to_numpy(na_value=0.0).sum())
     index = data.counts.index
     start, end = index[rise.first] - data.window.step, index[rise.last - 1]
     value = total / (end - start).total_seconds()
     labels = {"reason": rise.reason, "direction": rise.direction}
     labels |= ({"node": one} if one else {}) | _whose(data, rise, start, end)
-    before = _rate(data, rise.usual[[one]] if one else rise.usual)
+    before = _rate(data, rise.usual[counted])
     whole = float(totals(data.counts, ["reason"]).sum())
     return Finding(
         kind="drop_spike",
@@ -158,6 +165,12 @@ def _finding(data: Drops, rise: _Rise) -> Finding:
         query=_query(labels),
         next_step=explain(rise.reason).next_step,
     )
+
+
+def _is_whole(rise: _Rise) -> bool:
+    """Tell whether the named nodes have all of a rise, but for what is ordinary on the others."""
+    excess = _excess(rise.counts, rise.usual, rise.first, rise.last)
+    return bool(excess[list(rise.nodes)].sum() >= WHOLE * excess.sum())
 
 
 def _rate(data: Drops, usual: pd.DataFrame) -> float:

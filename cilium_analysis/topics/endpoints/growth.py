@@ -142,7 +142,8 @@ def _grown_finding(data: Endpoints, group: Sequence[_Grown], now: pd.DataFrame) 
     trend = _TRENDS.latest(of.together(now[list(nodes)]))
     return Finding(
         kind="endpoint_growth",
-        severity=Severity.WARNING,
+        # What fell again by itself was no leak.
+        severity=Severity.INFO if _ended(data, end) else Severity.WARNING,
         title=_grown_title(data, group, nodes, trend),
         start=start.to_pydatetime(),
         end=end.to_pydatetime(),
@@ -165,6 +166,10 @@ def _grown_finding(data: Endpoints, group: Sequence[_Grown], now: pd.DataFrame) 
     )
 
 
+def _ended(data: Endpoints, end: pd.Timestamp) -> bool:
+    return bool(end < data.now.counts.index[-1])
+
+
 def _main(group: Sequence[_Grown]) -> _Grown:
     """Give the part that grew most: when that began counts."""
     return max(group, key=lambda each: each.value - each.usual)
@@ -181,7 +186,7 @@ def _grown_title(
 ) -> str:
     value, usual = sum(each.value for each in group), sum(each.usual for each in group)
     start, end = _main(group).start, max(each.end for each in group)
-    ended = end < data.now.counts.index[-1]
+    ended = _ended(data, end)
     since = "before the window" if _main(group).started_before else f"{start:%H:%M}Z"
     how = f"since {since}" + (f", and fell again at {end:%H:%M}Z" if ended else "")
     pace = ""

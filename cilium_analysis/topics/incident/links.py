@@ -19,8 +19,9 @@ DEPTH: Mapping[str, int] = {
     for depth, kinds in enumerate(
         (
             ("policy_change", "kubernetes_event"),
-            ("agent_restart", "endpoint_growth"),
+            ("agent_restart",),
             ("node_unreachable", "map_pressure", "endpoint_limit"),
+            ("endpoint_growth",),
             ("dns_failures",),
             ("drop_spike", "http_denied"),
             ("operator_errors", "agent_errors", "regeneration_failures"),
@@ -46,10 +47,26 @@ class Link:
         Kinds that often follow.
     reasons
         Drop reasons for which that holds, as they begin; any if there are none.
+    but
+        Drop reasons for which it does not.
     """
 
     shown_as: tuple[str, ...]
     reasons: tuple[str, ...] = ()
+    but: tuple[str, ...] = ()
+
+
+#: How nodes are wired to each other, in the datapath's words: packets dropped so are why a node
+#: cannot be reached, and not because it cannot.
+WIRING = (
+    "Authentication required",
+    "Encapsulation traffic is prohibited",
+    "Error retrieving tunnel",
+    "Incorrect VNI from VTEP",
+    "No node ID found",
+    "No tunnel/encapsulation endpoint",
+    "Traffic is unencrypted",
+)
 
 
 LINKS: Mapping[str, tuple[Link, ...]] = {
@@ -74,10 +91,10 @@ LINKS: Mapping[str, tuple[Link, ...]] = {
         ),
     ),
     "node_unreachable": (
+        Link(("drop_spike",), but=WIRING),
         Link(
             (
                 "scrape_gap",
-                "drop_spike",
                 "node_latency",
                 "dns_failures",
                 "endpoint_not_ready",
@@ -100,9 +117,18 @@ LINKS: Mapping[str, tuple[Link, ...]] = {
             )
         ),
     ),
-    "endpoint_growth": (Link(("endpoint_limit", "map_pressure", "endpoint_not_ready")),),
+    "endpoint_growth": (Link(("map_pressure", "endpoint_not_ready")),),
+    # What is full is what hurts; what filled it is told beside it.
     "endpoint_limit": (
-        Link(("endpoint_not_ready", "operator_errors", "agent_errors", "regeneration_failures")),
+        Link(
+            (
+                "endpoint_growth",
+                "endpoint_not_ready",
+                "operator_errors",
+                "agent_errors",
+                "regeneration_failures",
+            )
+        ),
     ),
     "dns_failures": (Link(_CONNECTIONS),),
     "drop_spike": (
@@ -132,9 +158,10 @@ def may_show_as(kind: str, reason: str, other: str, other_reason: str) -> bool:
     reason, other_reason
         Their drop reasons, "" if they have none.
     """
-    for link in LINKS.get(kind, ()):
-        reasons = link.reasons
-        said = other_reason or reason
-        if other in link.shown_as and (not reasons or said.startswith(reasons)):
-            return True
-    return False
+    said = other_reason or reason
+    return any(
+        other in link.shown_as
+        and (not link.reasons or said.startswith(link.reasons))
+        and not (link.but and said.startswith(link.but))
+        for link in LINKS.get(kind, ())
+    )

@@ -100,6 +100,8 @@ def _together(one: Finding, other: Finding, slack: timedelta) -> bool:
 
 
 _MONITORING = ("scrape_gap", "missing_metrics")
+#: What fills something up begins long before it is full.
+_FILLS = ("endpoint_growth",)
 
 
 def _shows_as(first: Finding, then: Finding, slack: timedelta) -> bool:
@@ -108,7 +110,7 @@ def _shows_as(first: Finding, then: Finding, slack: timedelta) -> bool:
         first.kind, first.labels.get("reason", ""), then.kind, then.labels.get("reason", "")
     ):
         return False
-    in_order = first.start <= then.start + slack
+    in_order = first.start <= then.start + slack or then.kind in _FILLS
     # What an outage brings about may last a little longer than it does.
     still = then.start <= first.end + slack
     return in_order and still and _agree(first, then)
