@@ -93,7 +93,9 @@ def _ask(source: Source, window: Window, match: Sequence[Matcher]) -> Mapping[st
 def unnamed(frame: pd.DataFrame) -> bool:
     """Tell whether any series lacks a ``node`` label, so that `names` would help."""
     table = frames.labels(frame)
-    return bool(len(table)) and ("node" not in table or bool((table["node"] == "").any()))
+    if not len(table) or "instance" not in table:
+        return False  # sums over nodes have no address to look up
+    return "node" not in table or bool((table["node"] == "").any())
 
 
 def resolve(

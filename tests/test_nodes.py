@@ -61,3 +61,9 @@ def test_unnamed() -> None:
     assert nodes.unnamed(frame({"instance": "i"}))
     assert not nodes.unnamed(frame({"instance": "i", "node": "a"}))
     assert not nodes.unnamed(frames.empty(["instance"]))
+
+
+def test_sums_over_nodes_have_no_address_to_look_up() -> None:
+    assert nodes.unnamed(frame({"instance": "10.0.0.1:9962", "reason": "a"}))
+    assert not nodes.unnamed(frame({"cluster": "a", "reason": "a"}))
+    assert not nodes.unnamed(frame({"instance": "10.0.0.1:9962", "node": "a"}))

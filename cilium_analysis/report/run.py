@@ -173,10 +173,12 @@ def _execute(
     """Run notebooks in threads: each is its own kernel process, which a thread waits for."""
     kernels = Kernels()
     pool = ThreadPoolExecutor(max_workers=jobs)
+    # papermill changes the working directory of all threads for moments.
+    target, files = directory.absolute(), [file.absolute() for file in notebooks]
     try:
         waiting = [
-            pool.submit(execute, file, parameters, directory, kernels=kernels, progress=progress)
-            for file in notebooks
+            pool.submit(execute, file, parameters, target, kernels=kernels, progress=progress)
+            for file in files
         ]
         return [job.result() for job in waiting]
     finally:
