@@ -55,7 +55,7 @@ def told(*found: Finding) -> list[tuple[str, set[str]]]:
 
 def test_one_root_change_is_one_story_told_from_its_root() -> None:
     cut = finding("node_unreachable", node="worker-1")
-    lost = finding("drop_spike", 60.5, reason="Policy denied", node="worker-1")
+    lost = finding("drop_spike", 60.5, reason="FIB lookup failed", node="worker-1")
     slow = finding("tcp_failures", 61)
     failed = finding("http_errors", 61, destination="default/web")
     expected = [("node_unreachable", {"drop_spike", "tcp_failures", "http_errors"})]
@@ -66,13 +66,25 @@ def test_one_root_change_is_one_story_told_from_its_root() -> None:
 def test_what_happens_elsewhere_or_at_another_time_is_another_story() -> None:
     here = finding("node_unreachable", node="worker-1")
     there = finding("drop_spike", node="worker-2", reason="Policy denied")
-    later = finding("drop_spike", 110, 115, node="worker-1", reason="Policy denied")
+    later = finding("drop_spike", 110, 115, node="worker-1", reason="FIB lookup failed")
+    slow = finding("http_errors", 75)
     assert len(told(here, there)) == 2
     assert len(told(here, later)) == 2
+    assert len(told(here, slow)) == 2
+
+
+def test_a_policy_refuses_packets_wherever_nodes_are_reached() -> None:
+    here = finding("node_unreachable", node="worker-1")
+    refused = finding("drop_spike", reason="Policy denied", node="worker-1")
+    full = finding("map_pressure", map_name="ct4_global")
+    lost = finding("drop_spike", reason="CT: Map insertion failed")
+    assert len(told(here, refused)) == 2
+    assert len(told(full, refused)) == 2
+    assert told(full, lost) == [("map_pressure", {"drop_spike"})]
 
 
 def test_what_began_clearly_earlier_does_not_follow() -> None:
-    cut = finding("node_unreachable", 80, node="worker-1")
+    cut = finding("node_unreachable", 66, node="worker-1")
     lost = finding("drop_spike", 60, node="worker-1", reason="Invalid identity")
     assert told(cut, lost)[0] == ("drop_spike", {"node_unreachable"})
 
@@ -92,7 +104,7 @@ def test_what_is_full_is_told_before_what_filled_it() -> None:
 @pytest.mark.parametrize("shift", [-60, -30, 30, 60])
 def test_an_onset_that_is_off_by_a_minute_changes_nothing(shift: int) -> None:
     cut = finding("node_unreachable", 60 + shift / 60, node="worker-1")
-    lost = finding("drop_spike", 60, node="worker-1", reason="Policy denied")
+    lost = finding("drop_spike", 60, node="worker-1", reason="FIB lookup failed")
     assert told(cut, lost) == [("node_unreachable", {"drop_spike"})]
 
 

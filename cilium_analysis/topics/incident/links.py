@@ -56,6 +56,17 @@ class Link:
     but: tuple[str, ...] = ()
 
 
+#: Packets that a policy or a load balancer refuses are refused wherever nodes can be reached.
+REFUSED = ("Policy denied", "Denied by LB src range check", "Service backend not found")
+#: What a full map of BPF does to packets, by the map: connections, addresses, services.
+FULL = (
+    "CT: ",
+    "No conntrack map found",
+    "No mapping for NAT masquerade",
+    "No nat map found",
+    "Service backend not found",
+    "Unknown connection tracking state",
+)
 #: How nodes are wired to each other, in the datapath's words: packets dropped so are why a node
 #: cannot be reached, and not because it cannot.
 WIRING = (
@@ -91,7 +102,7 @@ LINKS: Mapping[str, tuple[Link, ...]] = {
         ),
     ),
     "node_unreachable": (
-        Link(("drop_spike",), but=WIRING),
+        Link(("drop_spike",), but=(*WIRING, *REFUSED)),
         Link(
             (
                 "scrape_gap",
@@ -105,9 +116,9 @@ LINKS: Mapping[str, tuple[Link, ...]] = {
         ),
     ),
     "map_pressure": (
+        Link(("drop_spike",), FULL),
         Link(
             (
-                "drop_spike",
                 "endpoint_limit",
                 "agent_errors",
                 "dns_failures",
@@ -132,7 +143,8 @@ LINKS: Mapping[str, tuple[Link, ...]] = {
     ),
     "dns_failures": (Link(_CONNECTIONS),),
     "drop_spike": (
-        Link(("dns_failures", "http_denied", "node_unreachable", "node_latency", *_CONNECTIONS)),
+        Link(("node_unreachable", "node_latency"), but=REFUSED),
+        Link(("dns_failures", "http_denied", *_CONNECTIONS)),
     ),
     "http_denied": (Link(("http_errors", "drop_spike", "tcp_failures", "traffic_shift")),),
     "operator_errors": (Link(("endpoint_limit", "endpoint_not_ready")),),

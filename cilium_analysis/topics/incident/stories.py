@@ -100,6 +100,9 @@ def _together(one: Finding, other: Finding, slack: timedelta) -> bool:
 
 
 _MONITORING = ("scrape_gap", "missing_metrics")
+#: What something else brings about shows within this time, unless it works slowly.
+SOON = timedelta(minutes=10)
+_GRADUAL = ("agent_restart", "endpoint_growth", "endpoint_limit", "map_pressure")
 #: What fills something up begins long before it is full.
 _FILLS = ("endpoint_growth",)
 
@@ -113,7 +116,8 @@ def _shows_as(first: Finding, then: Finding, slack: timedelta) -> bool:
     in_order = first.start <= then.start + slack or then.kind in _FILLS
     # What an outage brings about may last a little longer than it does.
     still = then.start <= first.end + slack
-    return in_order and still and _agree(first, then)
+    soon = first.kind in _GRADUAL or then.start <= first.start + SOON
+    return in_order and still and soon and _agree(first, then)
 
 
 def _agree(one: Finding, other: Finding, *, exactly: bool = False) -> bool:
