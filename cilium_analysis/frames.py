@@ -59,6 +59,12 @@ def milliseconds(index: pd.Index) -> NDArray[np.int64]:
     return pd.DatetimeIndex(index).as_unit("ms").asi8
 
 
+def step_seconds(frame: pd.DataFrame) -> float:
+    """Give the step of a frame [s], which may be longer than asked for; 0 if it has no two rows."""
+    times = milliseconds(frame.index[:2])
+    return float(times[1] - times[0]) / 1000.0 if len(times) == 2 else 0.0
+
+
 def label_index(series: Sequence[Mapping[str, str]]) -> pd.MultiIndex:
     """Make the columns of a label frame: one level per label name, sorted by name."""
     names = sorted(set().union(*series)) or ["__name__"]

@@ -104,3 +104,10 @@ def test_totals_of_nothing_keep_their_levels() -> None:
     assert none.empty
     assert none.dtype == "float64"
     assert none.index.names == ["b", "a"]
+
+
+def test_the_step_of_a_frame() -> None:
+    times = np.array([0, 60_000, 120_000])
+    frame = frames.build(times, np.ones((3, 1)), [{"a": "b"}])
+    assert frames.step_seconds(frame) == 60.0
+    assert frames.step_seconds(frame[:1]) == 0.0

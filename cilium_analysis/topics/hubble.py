@@ -229,6 +229,12 @@ class Reader:
         sums = loading.fetch(self.source, over_nodes, self.window, match=self.match)
         return loading.inside(sums, self.window)
 
+    def rarely(self, query: Query) -> pd.DataFrame:
+        """Ask what is only shown, of many nodes in longer steps: label frame with ``node``."""
+        nodes = self.scraped.servers.shape[1] or self.scraped.agents.shape[1]
+        every = loading.every(self.window, nodes=nodes)
+        return loading.fetch(self.source, query, self.window, match=self.match, every=every)
+
     def counted(self, metric: Metric, *, least: Sequence[str]) -> Counted:
         """Read a counter; of one with too many series, the sums by some labels.
 

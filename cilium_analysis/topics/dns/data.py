@@ -199,9 +199,9 @@ def load(source: Source, window: Window, baseline: Window, *, match: str = "") -
         records=frames.group(records, ["type"]),
         types=now.types,
         usual_types=then.types,
-        proxy_times=_proxy_times(source, window, match=match),
-        usual_proxy_times=_proxy_times(source, baseline, match=match),
-        waited=_waited(source, window, match=match),
+        proxy_times=_proxy_times(reader),
+        usual_proxy_times=_proxy_times(before),
+        waited=_waited(reader),
         seen=reader.seen,
         usual_seen=before.seen,
         agents=reader.scraped.agents_seen(window),
@@ -246,15 +246,15 @@ def _types(asked: pd.DataFrame, answered: pd.DataFrame) -> pd.DataFrame:
     return pd.concat([frames.group(frame, by) for frame in kinds], axis=1)
 
 
-def _proxy_times(source: Source, window: Window, *, match: str) -> pd.DataFrame:
-    found = loading.fetch(source, QUERIES["proxy_times"], window, match=match)
-    return loading.inside(frames.group(found, ["error", "le", "scope"]), window)
+def _proxy_times(reader: hubble.Reader) -> pd.DataFrame:
+    found = reader.rarely(QUERIES["proxy_times"])
+    return loading.inside(frames.group(found, ["error", "le", "scope"]), reader.window)
 
 
-def _waited(source: Source, window: Window, *, match: str) -> pd.DataFrame:
+def _waited(reader: hubble.Reader) -> pd.DataFrame:
     parts = []
     for part in ("count", "sum"):
-        found = loading.fetch(source, QUERIES[f"proxy_upstream_{part}"], window, match=match)
+        found = reader.rarely(QUERIES[f"proxy_upstream_{part}"])
         parts.append(frames.relabel(found, "part", [part] * found.shape[1]))
     both = pd.concat([frames.group(frame, ["node", "part"]) for frame in parts], axis=1)
-    return loading.inside(both, window)
+    return loading.inside(both, reader.window)

@@ -150,9 +150,11 @@ def _span(source: Source, window: Window, *, match: str) -> _Span:
         loading.fetch(source, QUERIES["agents"], window, match=match), ["node"]
     )
     scraped = agents if agents.shape[1] else None
+    # No finding is looked for in bytes.
+    rarely = loading.every(window, nodes=agents.shape[1])
     packets, volumes = (
-        counters.read(_of_map(source, name, window, match=match), scraped=scraped)
-        for name in ("drops", "bytes")
+        counters.read(_of_map(source, name, window, match=match, every=every), scraped=scraped)
+        for name, every in (("drops", 1), ("bytes", rarely))
     )
     events = packets.events
     inside = (events["time"] > window.start) & (events["time"] <= window.end)
@@ -164,9 +166,9 @@ def _span(source: Source, window: Window, *, match: str) -> _Span:
     )
 
 
-def _of_map(source: Source, name: str, window: Window, *, match: str) -> pd.DataFrame:
+def _of_map(source: Source, name: str, window: Window, *, match: str, every: int) -> pd.DataFrame:
     """Ask for a counter of the BPF map, which its labels tell `counters.read`."""
-    values = loading.fetch(source, QUERIES[name], window, match=match)
+    values = loading.fetch(source, QUERIES[name], window, match=match, every=every)
     return frames.with_levels(values, ["direction", "node", "reason"])
 
 

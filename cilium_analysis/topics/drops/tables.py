@@ -117,7 +117,8 @@ def volumes(data: Drops) -> pd.DataFrame:
 
 def volume_rates(data: Drops, by: str = "reason") -> pd.DataFrame:
     """Give the rate of bytes dropped over time, as `rates` [bytes/s]."""
-    summed = frames.group(data.volumes, [by]) / data.window.step.total_seconds()
+    step = frames.step_seconds(data.volumes) or data.window.step.total_seconds()
+    summed = frames.group(data.volumes, [by]) / step
     summed.columns = summed.columns.get_level_values(by)
     return summed
 

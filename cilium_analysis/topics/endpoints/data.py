@@ -120,6 +120,8 @@ SHOWN_ONLY = frozenset(
         "pools",
         "policies",
         "identities",
+        "enforcement",
+        "regeneration_times",
     }
 )
 

@@ -71,7 +71,7 @@ _KVSTOREMESH = "cilium_kvstoremesh_remote_cluster"
 
 QUERIES: Mapping[str, Metric] = {
     **{name: replace(metric, shown_only=name not in SEARCHED) for name, metric in AGENTS.items()},
-    **TOTALS,
+    **{name: replace(metric, shown_only=True) for name, metric in TOTALS.items()},
     "operators": gauge(
         "operator",
         f"{_OPERATOR}start_time_seconds",

@@ -97,7 +97,7 @@ OVER_NODES: Mapping[str, Query] = {
         (
             "durations",
             "hubble_http_request_duration_seconds_bucket{<match>}",
-            f"le, method, reporter, {CONTEXT}",
+            f"le, reporter, {CONTEXT}",
             "HTTP requests answered within so many seconds, on all nodes together",
         ),
         (
@@ -267,7 +267,7 @@ def _span(source: Source, window: Window, *, match: str, left_out: list[str]) ->
         ),
         refused=name_parties(grown["refused"], ()),
         proxy=frames.group(grown["proxy"], ["node", "proxy_type", "rule"]),
-        redirects=_redirects(source, window, match=match),
+        redirects=_redirects(reader),
         twice=_twice(answered),
         crowd=reader.crowd_note,
     )
@@ -282,9 +282,9 @@ def _grown(reader: hubble.Reader, name: str, left_out: list[str]) -> pd.DataFram
         return frames.empty()
 
 
-def _redirects(source: Source, window: Window, *, match: str) -> pd.DataFrame:
-    levels = loading.fetch(source, QUERIES["redirects"], window, match=match)
-    return loading.inside(frames.with_levels(levels, ["node", "protocol_l7"]), window)
+def _redirects(reader: hubble.Reader) -> pd.DataFrame:
+    levels = reader.rarely(QUERIES["redirects"])
+    return loading.inside(frames.with_levels(levels, ["node", "protocol_l7"]), reader.window)
 
 
 def _exemplars(source: Source, window: Window, *, match: str) -> pd.DataFrame:

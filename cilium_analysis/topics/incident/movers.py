@@ -146,7 +146,7 @@ def _far(stream: Stream) -> Iterator[tuple[object, ...]]:
     usual = stream.usual.reindex(columns=now.columns).to_numpy(dtype="float64")
     values = now.to_numpy(dtype="float64")
     scores, places = extremes(usual, values, counts=stream.counts)
-    scale = _step(now) if stream.counts else 1.0
+    scale = (frames.step_seconds(now) or 1.0) if stream.counts else 1.0
     for which in np.flatnonzero(np.abs(scores) >= FAR):
         column = [which]
         found = expect(usual[:, column], values[:, column], counts=stream.counts)
@@ -162,13 +162,6 @@ def _far(stream: Stream) -> Iterator[tuple[object, ...]]:
             now.index[first],
             now.index[last],
         )
-
-
-def _step(frame: pd.DataFrame) -> float:
-    """Give the step of a frame [s]: of many nodes some things are asked for in longer ones."""
-    if len(frame) < 2:
-        return 1.0
-    return float(np.median(np.diff(frames.milliseconds(frame.index)))) / 1000.0
 
 
 def _around(scores: np.ndarray, place: int) -> tuple[int, int]:
