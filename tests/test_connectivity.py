@@ -610,3 +610,42 @@ def test_names_with_dollars_are_drawn_as_they_are() -> None:
         ax.figure.canvas.draw()
     assert strips.get_yticklabels()[0].get_text() == r"\$a\$ & <b>"
     plt.close("all")
+
+
+DUAL = (event("unreachable", "worker-5", 70, 85, address="secondary"),)
+
+
+@pytest.mark.parametrize("version", [NAMED, BOTH, COUNTED, NEWEST])
+def test_an_outage_of_secondary_addresses_is_told_as_such(
+    version: tuple[int, int, int], cluster_server: Serve
+) -> None:
+    served = cluster_server(changed("secondary", *DUAL, secondary=1, version=version))
+    (finding,) = found(served)
+    assert finding.labels == {"node": "worker-5", "type": "node"}
+    assert near(finding, 70, 85)
+    assert "unreachable from all 7 other nodes" in finding.title
+    assert "only secondary addresses" in finding.title
+    table = connectivity.latency(read(served))
+    assert set(table["address_type"]) == {"primary", "secondary"}
+
+
+@pytest.mark.parametrize("version", [NAMED, COUNTED])
+@pytest.mark.parametrize("secondary", [1, 2])
+def test_an_outage_of_all_addresses_is_told_without_them(
+    secondary: int, version: tuple[int, int, int], cluster_server: Serve
+) -> None:
+    both = event("unreachable", "worker-5", 70, 85)
+    served = cluster_server(changed("dual", both, secondary=secondary, version=version))
+    (finding,) = found(served)
+    assert finding.labels == {"node": "worker-5", "type": "node"}
+    assert near(finding, 70, 85)
+    assert "addresses" not in finding.title
+
+
+def test_one_observer_that_misses_addresses_is_told_in_addresses(cluster_server: Serve) -> None:
+    one_way = event("unreachable", ("worker-5", "worker-6"), 70, 85, source="worker-2")
+    served = cluster_server(changed("dual_one_way", one_way, secondary=1, version=COUNTED))
+    (finding,) = found(served)
+    assert finding.labels["node"] == "worker-2"
+    assert "could not reach 4 of 14 addresses of other nodes" in finding.title
+    assert finding.value == pytest.approx(4 / 14)

@@ -1,4 +1,4 @@
-"""What cilium-health of one node says about all nodes.
+"""What cilium-health of one node says about all nodes, and all addresses of each.
 
 Up to 1.17 (pkg/metrics/metrics.go): a gauge per target. From 1.17 on: counts of paths without a
 target, and a histogram in which a failed probe is 10 s (pkg/health/server/server.go).
@@ -6,6 +6,7 @@ target, and a histogram in which a failed probe is 10 s (pkg/health/server/serve
 
 from __future__ import annotations
 
+from itertools import product
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -26,6 +27,11 @@ TYPES = ("node", "endpoint")
 PROTOCOLS = ("http", "icmp")
 
 
+def address_type(place: int) -> str:
+    """Name the kind of a node's address, of which the first is the primary one."""
+    return "secondary" if place else "primary"
+
+
 class Health:
     """The health server of one node; what it shows is as old as its last round of probes."""
 
@@ -37,10 +43,23 @@ class Health:
         self.phase = int(rng.integers(0, PROBE_SECONDS))
         self.rounds = np.arange(self.phase, scenario.seconds, PROBE_SECONDS)
         self.known = {n.name: self._known(n) for n in nodes}
-        self.reached = {(n.name, kind): self._reached(n, kind) for n in nodes for kind in TYPES}
+        self.places = range(1 + scenario.secondary)
+        self.paths = {
+            (n.name, kind, place): self._reached(n, kind, address_type(place))
+            for n in nodes
+            for kind in TYPES
+            for place in self.places
+        }
+        #: a node is reached if all its addresses are
+        self.reached = {
+            (n.name, kind): np.all([self.paths[n.name, kind, i] for i in self.places], axis=0)
+            for n in nodes
+            for kind in TYPES
+        }
         self.latency = {
-            (n.name, kind, protocol): rng.lognormal(np.log(0.0008), 0.4, len(self.rounds))
+            (n.name, kind, protocol, place): rng.lognormal(np.log(0.0008), 0.4, len(self.rounds))
             + self._slower(n)
+            for place in self.places
             for n in nodes
             for kind in TYPES
             for protocol in PROTOCOLS
@@ -50,12 +69,13 @@ class Health:
         known: np.ndarray = (self.rounds >= target.joined) & (self.rounds < target.left)
         return known
 
-    def _reached(self, target: Node, kind: str) -> np.ndarray:
+    def _reached(self, target: Node, kind: str, address: str) -> np.ndarray:
         reached = np.ones(len(self.rounds), dtype=bool)
         for start, end in target.down:
             reached &= ~((self.rounds >= start) & (self.rounds < end))
         for event in self.scenario.of("unreachable"):
-            if event.name in ("", kind) and self._cut(event, target):
+            concerned = event.name in ("", kind) and event.address in ("", address)
+            if concerned and self._cut(event, target):
                 reached &= ~((self.rounds >= event.start) & (self.rounds < event.end))
         return reached
 
@@ -100,6 +120,16 @@ class Health:
         total: np.ndarray = np.sum(hits, axis=0)
         return total
 
+    def _addresses(self, kind: str, *, reached: bool) -> np.ndarray:
+        """Count in each round the addresses of known nodes that were reached, or were not."""
+        hits = [
+            self.known[n.name] & (self.paths[n.name, kind, place] == reached)
+            for n in self.nodes
+            for place in self.places
+        ]
+        total: np.ndarray = np.sum(hits, axis=0)
+        return total
+
     def _source(self) -> Labels:
         return {"source_cluster": "default", "source_node_name": self.node.name}
 
@@ -113,17 +143,18 @@ class Health:
             }
             known = self.known[other.name][index]
             for kind in TYPES:
-                reached = self.reached[other.name, kind][index]
                 labels = {**own, "type": kind}
                 name = "cilium_node_connectivity_status"
+                reached = self.reached[other.name, kind][index]
                 yield from target.series(name, "gauge", labels, reached, known)
-                labels |= {"target_node_ip": other.ip, "address_type": "primary"}
-                for protocol in PROTOCOLS:
-                    shown = self.latency[other.name, kind, protocol][index]
+                for place, protocol in product(self.places, PROTOCOLS):
+                    ip = f"fd00:10::{place}:{other.ip.replace('.', ':')}" if place else other.ip
+                    shown = self.latency[other.name, kind, protocol, place][index]
                     # The old gauge keeps what the last probe took, which gave up sooner.
-                    shown = np.where(reached, shown, 5.0)
+                    shown = np.where(self.paths[other.name, kind, place][index], shown, 5.0)
                     name = "cilium_node_connectivity_latency_seconds"
-                    full = {**labels, "protocol": protocol}
+                    full = {**labels, "protocol": protocol, "address_type": address_type(place)}
+                    full |= {"target_node_ip": ip}
                     yield from target.series(name, "gauge", full, shown, known)
 
     def _own(self) -> Labels:
@@ -131,18 +162,23 @@ class Health:
 
     def _paths(self, target: Target, index: np.ndarray) -> Iterator[Series]:
         for kind in TYPES:
-            good = self._count(kind, reached=True)[index]
-            bad = self._count(kind, reached=False)[index]
+            good = self._addresses(kind, reached=True)[index]
+            bad = self._addresses(kind, reached=False)[index]
             for status, paths in (("reachable", good), ("unreachable", bad), ("unknown", 0 * bad)):
                 own = self._own() | {"type": kind, "status": status}
                 name = "cilium_node_health_connectivity_status"
                 yield from target.series(name, "gauge", own, paths)
 
     def _histogram(self, target: Target) -> Iterator[Series]:
-        for kind in TYPES:
-            for protocol in PROTOCOLS:
-                own = self._own() | {"type": kind, "protocol": protocol, "address_type": "primary"}
-                took = [self._took(other, kind, protocol) for other in self.nodes]
+        for kind, protocol in product(TYPES, PROTOCOLS):
+            for address in dict.fromkeys(address_type(place) for place in self.places):
+                own = self._own() | {"type": kind, "protocol": protocol, "address_type": address}
+                took = [
+                    self._took(other, kind, protocol, place)
+                    for other in self.nodes
+                    for place in self.places
+                    if address_type(place) == address
+                ]
                 for bound in (*BUCKETS, np.inf):
                     hits = np.sum([(x <= bound) for x in took], axis=0)
                     labels = {**own, "le": "+Inf" if bound == np.inf else f"{bound:g}"}
@@ -152,10 +188,12 @@ class Health:
                 total = np.nansum(np.array(took), axis=0)
                 yield from self._sum_up(target, "_sum", own, total)
 
-    def _took(self, other: Node, kind: str, protocol: str) -> np.ndarray:
-        """Return what each round recorded for a target, NaN while it was not known."""
+    def _took(self, other: Node, kind: str, protocol: str, place: int) -> np.ndarray:
+        """Return what each round recorded for an address, NaN while its node was not known."""
         took = np.where(
-            self.reached[other.name, kind], self.latency[other.name, kind, protocol], FAILED
+            self.paths[other.name, kind, place],
+            self.latency[other.name, kind, protocol, place],
+            FAILED,
         )
         return np.where(self.known[other.name], took, np.nan)
 

@@ -76,6 +76,8 @@ class Event:
     packets: int = 0
     shape: str = "step"
     status: str = ""
+    #: whose probes fail when something is `unreachable`: primary or secondary; empty: all
+    address: str = ""
     method: str = "GET"
     size: float = 0.0
     share: float = 0.0
@@ -112,6 +114,8 @@ class Scenario:
     records: tuple[tuple[int, int], ...]
     noise: float = 1.0
     burstiness: float = 0.0
+    #: further addresses of every node and health endpoint, as dual stack gives them
+    secondary: int = 0
     daily: bool = False
     context: str = "labels"
     #: "v2", or "v1" for the deprecated `http` metrics of Hubble

@@ -32,6 +32,8 @@ if TYPE_CHECKING:
 
 #: A node's own view is missing for at least so long: its agent was gone too.
 SILENT = timedelta(seconds=60)
+#: Kinds of addresses of which so much fewer probes failed than of another did not fail.
+NONE_FAILED = 0.02
 #: So many targets that one node alone misses are that node's trouble.
 SAME_SOURCE = 3
 
@@ -47,6 +49,8 @@ def tell(data: Connectivity) -> list[Outage]:
     found = _by_pairs(data) if data.targets_named else []
     # Observers that name no target, beside others that do, are not told apart from them.
     told = [o for o in by_paths(data) if not any(overlap(o, other) for other in found)]
+    address = _only(_failed_addresses(data), address_types(data))
+    told = [replace(outage, address=address) for outage in told]
     return sorted([*found, *told], key=lambda o: (-o.value, o.start, o.node, o.types))
 
 
@@ -58,7 +62,7 @@ def _by_pairs(data: Connectivity) -> list[Outage]:
     partial = [_with_peers(data, o) for o in targets if not o.most]
     partial = [o for o in _each_other(partial) if not _from_one_of(o, sources)]
     told = [*_split(data, most), *sources, *_one_source(partial)]
-    return [_with_protocols(data, outage) for outage in told]
+    return [_with_probes(data, outage) for outage in told]
 
 
 def _lost(data: Connectivity) -> pd.DataFrame:
@@ -120,17 +124,44 @@ def _with_own_view(data: Connectivity, outage: Outage, lost: pd.DataFrame) -> Ou
     return replace(outage, own=own)
 
 
-def _with_protocols(data: Connectivity, outage: Outage) -> Outage:
-    """Add the protocols on whose probes most of the failing paths failed."""
+def _with_probes(data: Connectivity, outage: Outage) -> Outage:
+    """Add the protocols and addresses on whose probes most of the failing paths failed."""
     if outage.role != "target" or not outage.failing:
         return outage
-    found = set()
-    for protocol in names(data.failed_protocols, "protocol"):
-        for kind in outage.types:
-            failed = column(data.failed_protocols, node=outage.node, protocol=protocol, type=kind)
-            if rows(failed, outage).fillna(0.0).median() > MAJORITY * outage.failing:
-                found.add(protocol)
-    return replace(outage, protocols=tuple(sorted(found)))
+    protocols, addresses = set(), set()
+    for address, node, protocol, kind in keys(data.failed_probes):
+        if node != outage.node or kind not in outage.types:
+            continue
+        which = {"address_type": address, "node": node, "protocol": protocol, "type": kind}
+        failed = rows(column(data.failed_probes, **which), outage)
+        if failed.fillna(0.0).median() > MAJORITY * outage.failing:
+            protocols.add(protocol)
+            addresses.add(address)
+    return replace(
+        outage,
+        protocols=tuple(sorted(protocols)),
+        address=_only(addresses, address_types(data)),
+    )
+
+
+def address_types(data: Connectivity) -> set[str]:
+    """Give the kinds of addresses that nodes have: primary, and perhaps secondary."""
+    if not len(data.quantiles):
+        return set()
+    return set(data.quantiles.index.get_level_values("address_type"))
+
+
+def _failed_addresses(data: Connectivity) -> set[str]:
+    """Give the kinds of addresses of which any probe of the window failed, as a histogram tells."""
+    if not len(data.quantiles) or "failed" not in data.quantiles:
+        return set()
+    failed = data.quantiles["failed"].groupby(level="address_type").max()
+    return {str(address) for address in failed.index[failed > NONE_FAILED * failed.max()]}
+
+
+def _only(found: set[str], known: set[str]) -> str:
+    """Name the one kind of address that is concerned, if nodes have others too."""
+    return next(iter(found)) if len(found) == 1 and known - found else ""
 
 
 def _with_peers(data: Connectivity, outage: Outage) -> Outage:

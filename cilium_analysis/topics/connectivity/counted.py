@@ -74,10 +74,17 @@ def _views(data: Connectivity, kind: str) -> _Views:
     gone = per_node * silent.sum(axis=1, keepdims=True)
     # Paths to nodes that are down altogether are no sign that the observer is cut off.
     others = total - per_node - gone
-    with np.errstate(divide="ignore", invalid="ignore"):
-        share = np.where(others > 0, (failing - gone) / others, 0.0)
+    missed = np.nan_to_num(failing - gone)
+    cut = (others > 0) & (missed > MAJORITY * others) | _one_address(missed, others, per_node)
     reach = -(-ROUND // data.every.step)
-    return _Views(nodes, failing, per_node, silent, np.nan_to_num(share) > MAJORITY, reach)
+    return _Views(nodes, failing, per_node, silent, cut, reach)
+
+
+def _one_address(missed: Floats, others: Floats, per_node: int) -> Flags:
+    """Tell who misses just as many paths as there are other nodes: one address of each."""
+    nodes = others / per_node
+    same: Flags = (per_node > 1) & (nodes > 1) & (np.abs(missed - nodes) < 0.25)
+    return same
 
 
 def by_paths(data: Connectivity) -> list[Outage]:
@@ -151,7 +158,9 @@ def _suspects(views: _Views, common: Flags) -> Flags:
     level = _typical(views)
     # Whoever was cut off a moment ago is still missed by those who have not probed since.
     explained = np.stack([_near(one, views.reach) for one in suspects.T], axis=1)
-    unexplained = np.round(level / views.per_node) - explained.sum(axis=1)
+    # Of a node with several addresses perhaps only one is missed.
+    missed = np.maximum(np.round(level / views.per_node), np.round(level) > 0)
+    unexplained = missed - explained.sum(axis=1)
     gone = views.silent.sum(axis=1)
     # Nodes that say nothing themselves, if there are not more of them than are missed.
     clear = common & (gone > 0) & (gone <= unexplained)
@@ -225,5 +234,9 @@ def _single(
         if not (beyond > 0.5).any():
             continue
         outages = told(beyond > 0.5, beyond, total, node=node, role="observer")
-        found += [o for o in outages if not any(overlap(o, other) for other in known)]
+        found += [
+            replace(o, paths=views.per_node)
+            for o in outages
+            if not any(overlap(o, other) for other in known)
+        ]
     return found

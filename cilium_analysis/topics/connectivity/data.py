@@ -61,8 +61,9 @@ class Connectivity:
         The same without those observers that were cut off themselves.
     source_failing, source_targets
         ``node``, ``type``: how many others a node could not reach, and how many it probed.
-    failed_protocols
-        ``node``, ``protocol``, ``type``: how many paths to a node a protocol failed on.
+    failed_probes
+        ``node``, ``address_type``, ``protocol``, ``type``: how many paths to a node's addresses a
+        protocol failed on.
     pairs
         ``source``, ``target``, ``type``: share of probes that failed, where any did.
     usual
@@ -101,7 +102,7 @@ class Connectivity:
     rest_observers: pd.DataFrame
     source_failing: pd.DataFrame
     source_targets: pd.DataFrame
-    failed_protocols: pd.DataFrame
+    failed_probes: pd.DataFrame
     pairs: pd.DataFrame
     usual: pd.DataFrame
     usual_paths: pd.Series
@@ -157,7 +158,7 @@ def load(source: Source, window: Window, baseline: Window, *, match: str = "") -
         rest_observers=pairs.rest_observers,
         source_failing=pairs.source_failing,
         source_targets=pairs.source_targets,
-        failed_protocols=pairs.protocols,
+        failed_probes=pairs.probes,
         pairs=pairs.pairs,
         usual=pairs.usual,
         usual_paths=paths.usual,
@@ -201,7 +202,7 @@ class Pairs:
     rest_observers: pd.DataFrame
     source_failing: pd.DataFrame
     source_targets: pd.DataFrame
-    protocols: pd.DataFrame
+    probes: pd.DataFrame
     pairs: pd.DataFrame
     usual: pd.DataFrame
     names: Names
@@ -252,7 +253,7 @@ def _pairs(asker: Asker, fine: Window, every: Window, baseline: Window) -> Pairs
         left,
         missed,
         asked,
-        ask("failed_protocols", "target", to, also=["protocol"]),
+        ask("failed_probes", "target", to, also=["address_type", "protocol"]),
         _failing_pairs(asker, fine, names, failing, rest, guilty),
         _usual(asker, baseline, names, to, of),
         names,
@@ -288,7 +289,7 @@ def _quiet(observers: pd.DataFrame, names: Names) -> Pairs:
         rest_observers=of_node,
         source_failing=of_node,
         source_targets=of_node,
-        protocols=no_frame(observers.index, ["node", "protocol", "type"]),
+        probes=no_frame(observers.index, ["address_type", "node", "protocol", "type"]),
         pairs=pairs,
         usual=usual,
         names=names,

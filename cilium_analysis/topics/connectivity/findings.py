@@ -99,8 +99,9 @@ def _severity(outage: Outage, usual: float) -> Severity:
 def _title(data: Connectivity, outage: Outage, usual: float) -> str:
     kinds = " and ".join(outage.types)
     protocols = " and ".join(protocol.upper() for protocol in outage.protocols)
-    how = f"({kinds}, {protocols})" if protocols else f"({kinds})"
-    text = f"{_what(data, outage)} {_when(data, outage)} {how}"
+    address = f"only {outage.address} addresses" if outage.address else ""
+    how = ", ".join(part for part in (kinds, protocols, address) if part)
+    text = f"{_what(data, outage)} {_when(data, outage)} ({how})"
     aside = _aside(outage)
     if usual >= AS_BEFORE * outage.value:
         aside += "; it was so in the baseline already"
@@ -138,6 +139,8 @@ def _torn(outage: Outage) -> str:
 
 def _count(outage: Outage, which: str) -> str:
     failing, among = round(outage.failing), round(outage.among)
+    if outage.paths > 1:
+        return f"{failing} of {among} addresses of {which} nodes"
     if failing < len(outage.peers) < among:
         return f"up to {len(outage.peers)} of {among} {which} nodes"
     if failing < among:

@@ -135,11 +135,11 @@ QUERIES: Mapping[str, Query] = {
         "s",
         "longest latency of a node; -1 if nobody has ever probed it",
     ),
-    "failed_protocols": Query(
-        f"count by ({_TARGET}, protocol, type)"
+    "failed_probes": Query(
+        f"count by ({_TARGET}, address_type, protocol, type)"
         f" ((last_over_time({_LATENCY}[90s]) >= 5) or (last_over_time({_LATENCY}[90s]) == 0))",
         "paths",
-        "paths to a node on which the last probe by a protocol gave no latency",
+        "paths to a node on which the last probe of an address by a protocol gave no latency",
     ),
     "usual_targets": Query(
         f"1 - avg by ({_TARGET}, type) (avg_over_time({_STATUS}[<range>]))",

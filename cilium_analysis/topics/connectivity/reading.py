@@ -75,6 +75,10 @@ class Outage:
         Of a split cluster: groups of nodes that still reached each other.
     protocols
         Of the probes that failed, where the data tells.
+    address
+        The type of address (primary, secondary) that failed, if those of another did not.
+    paths
+        Addresses of each node where `failing` and `among` count paths to addresses, else 1.
     likely
         Whether the node is concluded from what all observers saw together.
     unseen
@@ -98,6 +102,8 @@ class Outage:
     peers: tuple[str, ...] = ()
     parts: tuple[tuple[str, ...], ...] = ()
     protocols: tuple[str, ...] = ()
+    address: str = ""
+    paths: int = 1
     likely: bool = False
     unseen: float = 0.0
 
