@@ -127,6 +127,8 @@ class Dns:
         Whether even their sums were too much for the server or the budget.
     warnings
         What the server said about the answers.
+    crowd_note
+        What it means for the answers that there are very many nodes.
     """
 
     source: str
@@ -151,6 +153,7 @@ class Dns:
     summed: bool = False
     refused: bool = False
     warnings: tuple[str, ...] = ()
+    crowd_note: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -210,7 +213,8 @@ def load(source: Source, window: Window, baseline: Window, *, match: str = "") -
         both_ends=now.both_ends,
         summed=now.summed or then.summed,
         refused=now.refused or then.refused,
-        warnings=(*reader.crowd_note, *loading.warnings(source, began)),
+        warnings=loading.warnings(source, began),
+        crowd_note=reader.crowd_note,
     )
 
 

@@ -260,7 +260,7 @@ def notes(data: Dns) -> list[str]:
         )
     if data.asked.shape[1] and not data.counts.shape[1]:
         said.append("Queries but not a single response: see whether Hubble counts responses.")
-    said += trust(data.seen, data.restarts, data.lost, data.window)
+    said += [*data.crowd_note, *trust(data.seen, data.restarts, data.lost, data.window)]
     return said + [f"Server: {text}" for text in data.warnings]
 
 

@@ -76,6 +76,8 @@ class Drops:
         What the server said about the answers.
     hubble_refused
         Whether Hubble's series were too many to fetch.
+    crowd_note
+        What it means for Hubble's events that there are very many nodes.
     """
 
     source: str
@@ -92,6 +94,7 @@ class Drops:
     hubble: pd.DataFrame
     warnings: tuple[str, ...] = ()
     hubble_refused: bool = False
+    crowd_note: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -126,7 +129,8 @@ def load(source: Source, window: Window, baseline: Window, *, match: str = "") -
     began = len(source.journal)
     now = _span(source, window, match=match)
     then = _span(source, baseline, match=match)
-    events, refused = _hubble(source, window, match=match)
+    reader = hubble.reader(source, window, match=match)
+    events, refused = _hubble(reader)
     return Drops(
         source=source.name,
         window=window,
@@ -142,6 +146,7 @@ def load(source: Source, window: Window, baseline: Window, *, match: str = "") -
         hubble=events,
         warnings=loading.warnings(source, began),
         hubble_refused=refused,
+        crowd_note=reader.crowd_note,
     )
 
 
@@ -179,9 +184,8 @@ def _by_node(agents: pd.DataFrame) -> pd.DataFrame:
     return seen
 
 
-def _hubble(source: Source, window: Window, *, match: str) -> tuple[pd.DataFrame, bool]:
+def _hubble(reader: hubble.Reader) -> tuple[pd.DataFrame, bool]:
     """Read Hubble's events; they are not worth more than the budget of samples allows."""
-    reader = hubble.reader(source, window, match=match)
     try:
         return reader.gained(QUERIES["hubble"], QUERIES["hubble_over_nodes"]), False
     except BudgetExceeded:

@@ -219,6 +219,7 @@ def notes(data: Drops) -> list[str]:
             " (Helm: hubble.metrics.enabled with drop:labelsContext=source_namespace,"
             "source_workload,destination_namespace,destination_workload)."
         )
+    said += data.crowd_note
     if any(_is_address(str(node)) for node in data.counts.columns.get_level_values("node")):
         said.append("Nodes go by their addresses: no label in the data tells their names.")
     return said + _gap_notes(data) + _event_notes(data) + [f"Server: {w}" for w in data.warnings]

@@ -126,6 +126,8 @@ class Flows:
         The counters with too many series: without parties, and left out altogether.
     warnings
         What the server said about the answers.
+    crowd_note
+        What it means for the answers that there are very many nodes.
     """
 
     source: str
@@ -139,6 +141,7 @@ class Flows:
     summed: tuple[str, ...] = ()
     refused: tuple[str, ...] = ()
     warnings: tuple[str, ...] = ()
+    crowd_note: tuple[str, ...] = ()
 
     @property
     def nodes(self) -> int:
@@ -191,7 +194,8 @@ def load(source: Source, window: Window, baseline: Window, *, match: str = "") -
         lost=reader.lost(),
         summed=tuple(METRICS[name].name for name in summed if name not in refused),
         refused=tuple(METRICS[name].name for name in refused),
-        warnings=(*reader.crowd_note, *loading.warnings(source, began)),
+        warnings=loading.warnings(source, began),
+        crowd_note=reader.crowd_note,
     )
 
 

@@ -249,7 +249,7 @@ def notes(data: Flows) -> list[str]:
     ]
     if not data.usual.there:
         said.append("No Hubble metrics in the baseline: nothing can be compared.")
-    said += _left_out(data)
+    said += [*_left_out(data), *data.crowd_note]
     if not data.summed and not len(talkers(data)):
         said.append(
             "Who talks to whom is not visible (Helm: hubble.metrics.enabled with"

@@ -162,6 +162,8 @@ class Http:
         Pairs of source and destination that both ends reported, so that one was left out.
     warnings
         What the server said about the answers.
+    crowd_note
+        What it means for the answers that there are very many nodes.
     left_out
         What had more series than the budget allows.
     """
@@ -184,6 +186,7 @@ class Http:
     exemplars: pd.DataFrame
     twice: tuple[tuple[str, str], ...] = ()
     warnings: tuple[str, ...] = ()
+    crowd_note: tuple[str, ...] = ()
     left_out: tuple[str, ...] = ()
 
 
@@ -198,7 +201,7 @@ class _Span:
     proxy: pd.DataFrame
     redirects: pd.DataFrame
     twice: tuple[tuple[str, str], ...]
-    crowd: tuple[str, ...]
+    crowd_note: tuple[str, ...]
 
 
 def load(source: Source, window: Window, baseline: Window, *, match: str = "") -> Http:
@@ -242,7 +245,8 @@ def load(source: Source, window: Window, baseline: Window, *, match: str = "") -
         usual_redirects=then.redirects,
         exemplars=_exemplars(source, window, match=match),
         twice=now.twice,
-        warnings=(*now.crowd, *loading.warnings(source, began)),
+        warnings=loading.warnings(source, began),
+        crowd_note=now.crowd_note,
         left_out=tuple(dict.fromkeys(left_out)),
     )
 
@@ -269,7 +273,7 @@ def _span(source: Source, window: Window, *, match: str, left_out: list[str]) ->
         proxy=frames.group(grown["proxy"], ["node", "proxy_type", "rule"]),
         redirects=_redirects(reader),
         twice=_twice(answered),
-        crowd=reader.crowd_note,
+        crowd_note=reader.crowd_note,
     )
 
 

@@ -366,6 +366,7 @@ def notes(data: Http) -> list[str]:
             " they were asked for is an estimate, as hubble_drop_total is not there."
         )
     said += [f"More series than the budget allows, left out: {name}." for name in data.left_out]
+    said += data.crowd_note
     return said + [f"Server: {text}" for text in data.warnings]
 
 
