@@ -115,6 +115,59 @@ def spread(levels: pd.DataFrame, window: Window) -> pd.DataFrame:
     return levels.reindex(grid, method="nearest", tolerance=pd.Timedelta(window.step) / 2)
 
 
+def held(
+    levels: pd.DataFrame, *, scraped: pd.DataFrame | None = None, every: int = 1
+) -> pd.DataFrame:
+    """Keep levels until their target's next scrape, where scrapes are rarer than steps.
+
+    A series that this scrape lacks has ended, or is empty and therefore not exported: it is not
+    carried over it. A gap in the scrapes stays a gap but for its first steps.
+
+    Parameters
+    ----------
+    levels
+        Label frame with ``node``, which tells the targets apart.
+    scraped
+        A level that the same targets always export, with ``node``.
+    every
+        Steps of the window that one step of the answer took, as `spread` laid it out.
+
+    Returns
+    -------
+    pandas.DataFrame
+        The same series.
+    """
+    values, rows = levels.to_numpy(dtype="float64", copy=True), np.arange(len(levels))
+    names = levels.columns.get_level_values("node")
+    for node in names.unique():
+        mine = np.flatnonzero(names == node)
+        seen = levels.iloc[:, mine].notna().any(axis=1).to_numpy()
+        if scraped is not None and every == 1:
+            seen = seen | _scrapes(scraped, node, levels.index)
+        last = np.maximum.accumulate(np.where(seen, rows, -1))
+        # One step more than between two scrapes, as a scrape may come a little late.
+        reached = (last >= 0) & (rows - last <= max(spacing(seen), every))
+        values[:, mine] = np.where(reached[:, None], values[np.ix_(last, mine)], np.nan)
+    return pd.DataFrame(values, index=levels.index, columns=levels.columns)
+
+
+def _scrapes(scraped: pd.DataFrame, node: object, index: pd.Index) -> np.ndarray:
+    mine = scraped.columns.get_level_values("node") == node
+    return scraped.loc[:, mine].reindex(index).notna().any(axis=1).to_numpy()
+
+
+def spacing(seen: np.ndarray | pd.Series) -> int:
+    """Give the usual distance between two samples [steps].
+
+    Parameters
+    ----------
+    seen
+        Whether there is one, for each step.
+    """
+    rows = np.flatnonzero(seen)
+    return max(int(np.median(np.diff(rows))), 1) if len(rows) > 1 else 1
+
+
 def gained(selector: str, *, there: str) -> str:
     """Write PromQL for what each series of a counter gained in a step.
 

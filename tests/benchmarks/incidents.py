@@ -29,8 +29,10 @@ from cilium_analysis.source import Source
 from cilium_analysis.topics import incident
 from cilium_analysis.window import Window
 from tests import cluster
+from tests.cluster import nodes
 from tests.cluster.expected import Expected, Sought
 from tests.cluster.incidents import HALVES, Case, cases
+from tests.cluster.scenario import Scenario
 from tests.cluster.truth import Truth
 from tests.servers.served import ClusterServers
 
@@ -74,7 +76,17 @@ class Verdict:
 def _expected(case: Case) -> Expected:
     if case.scenario.truth is None:
         raise ValueError(f"{case.name} does not say what is to be found")
-    return case.scenario.truth
+    truth = case.scenario.truth
+    return truth if _named(case.scenario) else truth.translated(_addresses(case.scenario))
+
+
+def _named(scenario: Scenario) -> bool:
+    """Tell whether anything in the metrics gives nodes their names."""
+    return scenario.style != "annotations" or scenario.version < (1, 19, 0)
+
+
+def _addresses(scenario: Scenario) -> dict[str, str]:
+    return {name: nodes.address(position) for position, name in enumerate(scenario.nodes)}
 
 
 def window_of(case: Case, move: timedelta = timedelta()) -> Window:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -51,6 +51,11 @@ class Sought:
         """Tell whether a finding is this one."""
         return kind == self.kind and all(labels.get(k) == v for k, v in self.labels)
 
+    def translated(self, nodes: Mapping[str, str]) -> Sought:
+        """Call nodes by other names."""
+        labels = tuple((k, nodes.get(v, v) if k == "node" else v) for k, v in self.labels)
+        return replace(self, labels=labels)
+
 
 @dataclass(frozen=True)
 class Expected:
@@ -65,6 +70,14 @@ class Expected:
     also: tuple[Sought, ...] = ()
     #: how finely the metrics can show the onset at all, where the scrape interval is finer [s]
     resolution: int = 0
+
+    def translated(self, nodes: Mapping[str, str]) -> Expected:
+        """Call nodes by other names."""
+        finding, also = (
+            tuple(sought.translated(nodes) for sought in group)
+            for group in (self.finding, self.also)
+        )
+        return replace(self, finding=finding, also=also)
 
 
 def parse(

@@ -1,8 +1,9 @@
 """Cases to judge an analysis by: each incident in several clusters.
 
 The files in `FOLDER` say what happens, and what is to be found; the cluster in which it happens is
-drawn from the file's name and the number of the variant, so that it is always the same one. Even
-numbers are for tuning, odd ones are held out.
+drawn from the file's name and the number of the variant, so that it is always the same one. The
+first `SEEN` variants are for tuning: once a variant that was held out has led to a change, it is
+one of them, and the next takes its place.
 """
 
 from __future__ import annotations
@@ -29,6 +30,7 @@ NODES = (3, 4, 5, 6, 8, 12, 20)
 INTERVALS = ("10s", "15s", "30s", "60s")
 CONTEXTS = ("labels", "labels", "workload", "labels-pod")
 HALVES = ("tune", "held")
+SEEN = 2
 T = TypeVar("T")
 
 
@@ -43,7 +45,7 @@ class Case:
     @property
     def half(self) -> str:
         """Tell whether the case may be tuned with."""
-        return HALVES[self.variant % 2]
+        return HALVES[self.variant >= SEEN]
 
 
 def names() -> list[str]:
@@ -51,7 +53,7 @@ def names() -> list[str]:
     return sorted(p.stem for p in FOLDER.glob("*.toml"))
 
 
-def cases(*, variants: int = 2) -> Iterator[Case]:
+def cases(*, variants: int = SEEN + 1) -> Iterator[Case]:
     """Give every incident in so many clusters."""
     for name in names():
         for number in range(variants):
@@ -74,8 +76,8 @@ def _random(text: str) -> np.random.Generator:
 
 def _version(name: str, number: int, versions: Sequence[str]) -> str:
     """Draw a version; neighbouring variants are far apart, so that both halves see old and new."""
-    first = int(_random(name).integers(len(versions)))
-    return versions[(first + number * (len(versions) // 2)) % len(versions)]
+    first, far = int(_random(name).integers(len(versions))), len(versions) // 2
+    return versions[(first + number * far + number // 2) % len(versions)]
 
 
 def _drawn(version: str, limits: Mapping[str, Any], rng: np.random.Generator) -> dict[str, Any]:

@@ -59,6 +59,11 @@ def suffix(rng: np.random.Generator, length: int = 5) -> str:
     return "".join(rng.choice(list(ALPHABET), length))
 
 
+def address(index: int) -> str:
+    """Give the address of a node by its position in the cluster."""
+    return f"10.10.{index // 200}.{10 + index % 200}"
+
+
 def build(scenario: Scenario, rng: np.random.Generator) -> list[Node]:
     """Lay out the life of every node."""
     return [_node(scenario, i, rng) for i in range(len(scenario.nodes))]
@@ -76,7 +81,7 @@ def _node(scenario: Scenario, index: int, rng: np.random.Generator) -> Node:
     breaks = _mine(scenario, name, *DEFAULT_DOWN)
     return Node(
         name=name,
-        ip=f"10.10.{index // 200}.{10 + index % 200}",
+        ip=address(index),
         joined=joined,
         left=left,
         runs=tuple(_runs(scenario, joined, left, breaks, rng)),

@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-import numpy as np
 import pandas as pd
 
 from cilium_analysis import counters, frames
@@ -250,10 +249,10 @@ def _span(source: Source, window: Window, *, match: str) -> Span:
         return frames.with_levels(frame, ["node", *labels])
 
     def level(name: str, *labels: str) -> pd.DataFrame:
-        levels = ask(name, *labels)
-        if rarely(name) > 1:
+        levels, every = ask(name, *labels), rarely(name)
+        if every > 1:
             levels = loading.spread(levels, window)
-        return loading.inside(_bridged(levels), window)
+        return loading.inside(loading.held(levels, scraped=scraped, every=every), window)
 
     nodes = 0
     agents = ask("agents")
@@ -281,20 +280,6 @@ def _span(source: Source, window: Window, *, match: str) -> Span:
         agents=_plain(level("agents")),
         events=done.events[inside].reset_index(drop=True),
     )
-
-
-def _bridged(levels: pd.DataFrame) -> pd.DataFrame:
-    """Keep a level until its next scrape, where the step is shorter or a scrape comes late.
-
-    A gap in the scrapes stays a gap but for its first steps.
-    """
-    filled = levels.copy()
-    for position in range(levels.shape[1]):
-        column = levels.iloc[:, position]
-        rows = np.flatnonzero(column.notna())
-        usual = int(np.median(np.diff(rows))) if len(rows) > 1 else 1
-        filled.isetitem(position, column.ffill(limit=max(usual, 1)).to_numpy())
-    return filled
 
 
 def _plain(levels: pd.DataFrame) -> pd.DataFrame:

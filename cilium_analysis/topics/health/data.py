@@ -12,7 +12,7 @@ from cilium_analysis.errors import BudgetExceeded
 from cilium_analysis.topics import loading
 from cilium_analysis.topics.health.agents import SLOW
 from cilium_analysis.topics.health.catalogue import QUERIES
-from cilium_analysis.topics.health.starts import Start, spacing, starts
+from cilium_analysis.topics.health.starts import Start, starts
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -148,12 +148,13 @@ def load(source: Source, window: Window, baseline: Window, *, match: str = "") -
 
 def _span(source: Source, window: Window, match: str, left_out: list[str]) -> Span:
     raw: dict[str, pd.DataFrame] = {}
+    every: dict[str, int] = {}
     nodes = 0
     for name, metric in QUERIES.items():
         most = loading.AT_REST if metric.shown_only else loading.SLOW
         fine = name not in SLOW and not metric.shown_only
-        rarely = 1 if fine else loading.every(window, nodes=nodes, most=most)
-        raw[name] = _asked(source, metric, window, match, left_out, every=rarely)
+        every[name] = 1 if fine else loading.every(window, nodes=nodes, most=most)
+        raw[name] = _asked(source, metric, window, match, left_out, every=every[name])
         if name == "starts":
             nodes = len(set(raw[name].columns.get_level_values("node")))
     agents = frames.group(raw["starts"], ["node"], how="max")
@@ -161,7 +162,7 @@ def _span(source: Source, window: Window, match: str, left_out: list[str]) -> Sp
     return Span(
         window=window,
         frames={
-            name: loading.inside(_read(metric, raw[name], processes), window)
+            name: loading.inside(_read(metric, raw[name], processes, every[name]), window)
             for name, metric in QUERIES.items()
         },
         agents=plain(agents),
@@ -191,34 +192,19 @@ def _asked(
 
 
 def _read(
-    metric: Metric, values: pd.DataFrame, processes: Mapping[str, pd.DataFrame]
+    metric: Metric, values: pd.DataFrame, processes: Mapping[str, pd.DataFrame], every: int
 ) -> pd.DataFrame:
     """Give the levels of a gauge, or what a counter gained per step."""
-    if metric.kind == "gauge":
-        return bridged(values)
     if metric.kind == "gained":
         return values
     if metric.section == "clustermesh":
-        return counters.increase(values, pinned=False)
-    scraped = processes["operator" if metric.section in OPERATORS else "agent"]
-    known = scraped if scraped.shape[1] else None
+        known = None
+    else:
+        scraped = processes["operator" if metric.section in OPERATORS else "agent"]
+        known = scraped if scraped.shape[1] else None
+    if metric.kind == "gauge":
+        return loading.held(values, scraped=known, every=every)
     return counters.increase(values, scraped=known, pinned=metric.kind == "pinned")
-
-
-def bridged(levels: pd.DataFrame) -> pd.DataFrame:
-    """Keep a level until its next scrape, where scrapes are rarer than steps.
-
-    Parameters
-    ----------
-    levels
-        Label frame. A gap in the scrapes stays a gap but for its first steps.
-    """
-    filled = levels.copy()
-    for position in range(levels.shape[1]):
-        column = levels.iloc[:, position]
-        # One step more, as a scrape may come a little late.
-        filled.isetitem(position, column.ffill(limit=spacing(column)).to_numpy())
-    return filled
 
 
 def plain(frame: pd.DataFrame) -> pd.DataFrame:

@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING
 from cilium_analysis.findings import Finding, Findings, Severity
 from cilium_analysis.queries import Matcher
 from cilium_analysis.statistics.baseline import join
+from cilium_analysis.topics import loading
 from cilium_analysis.topics.health.absence import absences
 from cilium_analysis.topics.health.agents import OLD_POLICY_MAPS
 from cilium_analysis.topics.health.complaints import complaints
 from cilium_analysis.topics.health.degraded import degraded
 from cilium_analysis.topics.health.restarts import Restarts, restarts, unexplained
-from cilium_analysis.topics.health.starts import spacing
 from cilium_analysis.topics.health.troubles import stretches
 from cilium_analysis.topics.health.words import (
     bare,
@@ -274,7 +274,7 @@ def _scrape_seconds(data: Health, found: Blackout) -> float:
     """Give the usual time between two scrapes [s], as far as the step shows it."""
     node = found.nodes[0]
     span = data.now if node in data.now.agents else data.usual
-    return spacing(span.agents[node]) * data.window.step.total_seconds()
+    return loading.spacing(span.agents[node].notna()) * data.window.step.total_seconds()
 
 
 def _more(nodes: Sequence[str]) -> str:

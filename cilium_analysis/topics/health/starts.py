@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 
 from cilium_analysis import frames
+from cilium_analysis.topics import loading
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -212,7 +213,7 @@ def gaps(agents: pd.DataFrame, up: pd.DataFrame, *, least: timedelta) -> list[Ga
         rows = np.flatnonzero(column.notna())
         if not len(rows):
             continue
-        apart = spacing(column)
+        apart = loading.spacing(column.notna())
         tried = up[node] if node in up else pd.Series(np.nan, index=column.index)
         pairs = [(int(a), int(b), True) for a, b in pairwise(rows)]
         pairs.append((int(rows[-1]), len(column) - 1 + apart, False))
@@ -228,12 +229,6 @@ def gaps(agents: pd.DataFrame, up: pd.DataFrame, *, least: timedelta) -> list[Ga
                 answered = False if failed else None
                 found.append(Gap(str(node), agents.index[first], end, length, answered, over))
     return found
-
-
-def spacing(column: pd.Series) -> int:
-    """Give the usual distance between two samples [steps]."""
-    rows = np.flatnonzero(column.notna())
-    return max(int(np.median(np.diff(rows))), 1) if len(rows) > 1 else 1
 
 
 T = TypeVar("T")

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 import pandas as pd
 
 from cilium_analysis import frames
+from cilium_analysis.topics import loading
 from cilium_analysis.topics.health.data import plain
 from cilium_analysis.topics.health.restarts import restarts as _restarted
-from cilium_analysis.topics.health.starts import spacing
 from cilium_analysis.topics.health.streams import of_value
 
 if TYPE_CHECKING:
@@ -61,11 +61,12 @@ def resources(data: Health) -> pd.DataFrame:
 
 def _scraped(span: Span) -> pd.Series:
     """Give the share of a window in which agents were scraped, whatever the scrape interval."""
+    known, rows = span.agents.notna(), len(span.seen)
     shares = {
-        node: column.notna().rolling(spacing(column), min_periods=1).max().iloc[-len(span.seen) :]
-        for node, column in span.agents.items()
+        node: seen.rolling(loading.spacing(seen), min_periods=1).max().iloc[-rows:].mean()
+        for node, seen in known.items()
     }
-    return pd.Series({node: float(seen.mean()) for node, seen in shares.items()}, dtype="float64")
+    return pd.Series(shares, dtype="float64")
 
 
 def _alive(data: Health) -> pd.DataFrame:

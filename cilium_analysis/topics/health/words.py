@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from cilium_analysis import frames
 from cilium_analysis.queries import Matcher
-from cilium_analysis.topics.health.starts import spacing
+from cilium_analysis.topics import loading
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -90,7 +90,7 @@ def rarely_scraped(data: Health, nodes: Sequence[str], first: int, last: int) ->
     for node in nodes:
         if node not in data.now.agents:
             continue
-        apart = spacing(data.now.agents[node])
+        apart = loading.spacing(data.now.agents[node].notna())
         seen = data.now.seen[node].rolling(apart, min_periods=1).max().iloc[first:last]
         if seen.mean() < ENOUGH_SCRAPED:
             said.append(f"{node} was scraped in only {seen.mean():.0%} of the steps")
