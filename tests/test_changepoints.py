@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import astuple
-
 import numpy as np
 import pandas as pd
 import pytest
@@ -13,7 +11,6 @@ from hypothesis import strategies as st
 from cilium_analysis.statistics.changepoints import detect, regimes
 from cilium_analysis.statistics.cycles import without_cycle
 from cilium_analysis.statistics.noise import estimate, median_of_five, without_outliers
-from cilium_analysis.statistics.screening import screen
 from tests.benchmarks import regimes as known
 from tests.benchmarks.segmentation import covering, f1
 
@@ -232,40 +229,3 @@ def test_noise_is_estimated_across_steps(phi: float) -> None:
     measured = estimate(values, most=0.9)
     assert np.median(measured.memory) == pytest.approx(phi, abs=0.1)
     assert np.median(measured.variance) == pytest.approx(1, abs=0.25)
-
-
-def test_the_screen_keeps_what_detect_finds() -> None:
-    missed = total = 0
-    for family in known.families():
-        for _, values, _ in map(astuple, known.make(family, "tests", count=30)):
-            if found(values):
-                total += 1
-                missed += not screen(pd.DataFrame({"a": values}))["a"]
-    assert total >= 300
-    assert missed <= 0.02 * total
-
-
-def test_the_screen_drops_most_white_noise_and_all_that_stands_still() -> None:
-    rng = np.random.default_rng(0)
-    assert screen(pd.DataFrame(rng.normal(size=(360, 1000)))).mean() <= 0.1
-    still = pd.DataFrame({"a": [3.0] * 60, "b": [np.nan] * 60})
-    assert screen(still).tolist() == [False, False]
-
-
-@pytest.mark.parametrize("rows", [0, 1, 5])
-def test_the_screen_of_too_few_rows(rows: int) -> None:
-    columns = pd.MultiIndex.from_tuples([("a", "1"), ("b", "2")], names=["x", "y"])
-    worth = screen(pd.DataFrame(np.arange(rows * 2.0).reshape(rows, 2), columns=columns))
-    assert worth.index.equals(columns)
-    assert worth.tolist() == [False, False]
-
-
-def test_the_screen_of_a_column_does_not_depend_on_the_others() -> None:
-    rng = np.random.default_rng(0)
-    frame = pd.DataFrame(rng.normal(size=(200, 1100)))
-    frame.iloc[100:, ::7] += 4
-    frame = frame.mask(rng.random(frame.shape) < 0.05)
-    whole = screen(frame)
-    assert whole[::7].all()
-    some = [0, 3, 511, 512, 700, 1099]
-    assert whole[some].tolist() == [bool(screen(frame[[c]]).iloc[0]) for c in some]

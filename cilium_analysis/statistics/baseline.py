@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -174,8 +176,8 @@ QUANTILES = (0.01, 0.99)
 RELATIVE = 0.05
 #: Without any spread in the baseline, this share of the largest value is one.
 WITHOUT_SPREAD = 0.2
-#: Series that are looked at together, so that memory stays small.
-_CHUNK = 4096
+#: Series that are looked at together: what they take lies in a processor's cache.
+_CHUNK = 512
 
 
 @dataclass(frozen=True)
@@ -281,13 +283,18 @@ def extremes(baseline: Floats, window: Floats, *, counts: bool) -> tuple[Floats,
     """
     scores = np.zeros(window.shape[1])
     places = np.zeros(window.shape[1], dtype=np.int64)
-    for first in range(0, window.shape[1] if len(window) else 0, _CHUNK):
+
+    def look(first: int) -> None:
         part = slice(first, first + _CHUNK)
         found = expect(baseline[:, part], window[:, part], counts=counts)
         values = smoothed(_filled(window[:, part], counts))
         every = np.nan_to_num(found.scores(values))
         places[part] = np.argmax(np.abs(every), axis=0)
         scores[part] = np.take_along_axis(every, places[part][None, :], axis=0)[0]
+
+    # Nearly all of it is in numpy, which lets other threads run.
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        list(pool.map(look, range(0, window.shape[1] if len(window) else 0, _CHUNK)))
     return scores, places
 
 

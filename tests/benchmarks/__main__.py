@@ -10,7 +10,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from tests.benchmarks import attribution, cases, changepoints, crowds, dataset
+from tests.benchmarks import attribution, cases, changepoints, crowds, dataset, shifts
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -53,6 +53,7 @@ def figures() -> Iterator[cases.Figure]:
     yield from cases.counting()
     yield from changepoints.figures()
     yield from attribution.figures()
+    yield from shifts.figures()
     with dataset.serve() as server:
         yield from cases.fetching(server.url)
         yield from cases.remembering(server.url)

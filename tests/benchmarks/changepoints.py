@@ -13,17 +13,15 @@ import hashlib
 import json
 import math
 import os
-import time
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import fmean
 from typing import TYPE_CHECKING
 
 import numpy as np
-import pandas as pd
 from ruptures.detection import Binseg, KernelCPD
 
-from cilium_analysis.statistics import changepoints, screening
+from cilium_analysis.statistics import changepoints
 from tests.benchmarks import regimes
 from tests.benchmarks.cases import Figure
 from tests.benchmarks.segmentation import covering, f1
@@ -40,8 +38,6 @@ DIRECTORY = "TURING_CHANGE_POINTS"
 #: Names of seeds; nothing was ever fitted to the second.
 SEEDS = ("tuning", "held out")
 SERIES = 40
-#: A large incident: series and steps, and how many of the series have a step.
-LARGE = (20_000, 360, 400)
 
 
 @dataclass(frozen=True)
@@ -132,7 +128,6 @@ def turing(directory: Path, *, half: int) -> list[Annotated]:
 def figures() -> Iterator[Figure]:
     """Give the quality and the speed of change points, as rows of the table."""
     yield from finding()
-    yield screening_large()
 
 
 def finding() -> Iterator[Figure]:
@@ -168,40 +163,6 @@ def _compared(
         f"{beside}; {others}",
         f"≥ {f1_aim} / {covering_aim}",
         mine.f1 >= f1_aim and mine.covering >= covering_aim,
-    )
-
-
-def large() -> pd.DataFrame:
-    """Make the metrics of a large incident: most are quiet, many sparse, some with gaps."""
-    generator = np.random.default_rng(1)
-    series, steps, struck = LARGE
-    rates = generator.gamma(0.3, 10, size=series // 2)
-    counts = generator.poisson(rates, size=(steps, series // 2)).astype(np.float64)
-    counts[:, series // 4 :] *= generator.random((steps, series - series // 2 - series // 4)) < 0.01
-    values = np.hstack([counts, generator.normal(size=(steps, series - series // 2))])
-    hit = generator.choice(series, struck, replace=False)
-    values[steps // 2 :, hit] += 6 * values[:, hit].std(axis=0) + 1
-    values[generator.random(values.shape) < 0.01] = np.nan
-    return pd.DataFrame(values)
-
-
-def screening_large() -> Figure:
-    """Screen a large incident, and detect in what is left, in one process."""
-    frame = large()
-    changepoints.detect(np.arange(9.0) > 4)  # loads ruptures
-    began = time.process_time()
-    worth = screening.screen(frame)
-    screened = time.process_time()
-    for values in frame.loc[:, worth].to_numpy().T:
-        changepoints.detect(values)
-    each = 1e5 / frame.shape[1]
-    seconds = (time.process_time() - began) * each
-    return Figure(
-        "change points of 100,000 × 360, processor time",
-        f"{seconds:.0f} s",
-        f"screening alone {(screened - began) * each:.0f} s, {worth.mean():.0%} left to `detect`",
-        "≤ 60 s, 30 s on two cores",
-        seconds <= 60,
     )
 
 

@@ -5,11 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 import pandas as pd
 
 from cilium_analysis import frames
-from cilium_analysis.statistics.baseline import expect, extremes, smoothed
+from cilium_analysis.statistics.shifts import shifts
 from cilium_analysis.topics.health.catalogue import QUERIES as HEALTH
 
 if TYPE_CHECKING:
@@ -24,9 +23,10 @@ if TYPE_CHECKING:
     from cilium_analysis.topics.http import Http
     from cilium_analysis.topics.incident.data import Incident
 
-#: So many half spans from its baseline is far.
-FAR = 3.0
-COLUMNS = ("what", "where", "unit", "usual", "extreme", "score", "since", "until")
+COLUMNS = (
+    *("what", "where", "unit", "usual", "extreme", "score"),
+    *("since", "earliest", "latest", "until"),
+)
 
 
 @dataclass(frozen=True)
@@ -65,7 +65,8 @@ def movers(data: Incident, *, most: int = 20) -> pd.DataFrame:
     pandas.DataFrame
         ``what``, ``where`` (labels), ``unit``, ``usual`` and ``extreme`` level [unit], ``score``
         (how many half spans of its baseline it was away, at the most; signed; comparable between
-        units), ``since`` and ``until`` it was far away around that (UTC); the farthest first.
+        units), ``since`` and ``until`` it was far away around that, ``earliest`` and ``latest``
+        between which it began (UTC); the farthest first.
     """
     rows = [row for stream in streams(data) for row in _far(stream)]
     table = pd.DataFrame(rows, columns=list(COLUMNS))
@@ -143,34 +144,20 @@ def _far(stream: Stream) -> Iterator[tuple[object, ...]]:
     now = stream.now
     if not now.shape[1] or not len(now) or not len(stream.usual):
         return
-    usual = stream.usual.reindex(columns=now.columns).to_numpy(dtype="float64")
-    values = now.to_numpy(dtype="float64")
-    scores, places = extremes(usual, values, counts=stream.counts)
     scale = (frames.step_seconds(now) or 1.0) if stream.counts else 1.0
-    for which in np.flatnonzero(np.abs(scores) >= FAR):
-        column = [which]
-        found = expect(usual[:, column], values[:, column], counts=stream.counts)
-        smooth = smoothed(np.nan_to_num(values[:, column]) if stream.counts else values[:, column])
-        first, last = _around(found.scores(smooth)[:, 0], int(places[which]))
+    for found in shifts(stream.usual, now, counts=stream.counts).to_dict("records"):
         yield (
             stream.what,
-            _where(now, int(which)),
+            _where(now, found["series"]),
             stream.unit,
-            float(found.level[0]) / scale,
-            float(smooth[places[which], 0]) / scale,
-            float(scores[which]),
-            now.index[first],
-            now.index[last],
+            found["usual"] / scale,
+            found["extreme"] / scale,
+            found["score"],
+            found["start"],
+            found["earliest"],
+            found["latest"],
+            found["end"],
         )
-
-
-def _around(scores: np.ndarray, place: int) -> tuple[int, int]:
-    """Give the first and last step around an extreme that were far on the same side."""
-    far = np.nan_to_num(scores * np.sign(scores[place])) >= FAR
-    before, after = np.flatnonzero(~far[:place]), np.flatnonzero(~far[place:])
-    first = int(before[-1]) + 1 if len(before) else 0
-    last = place + int(after[0]) - 1 if len(after) else len(far) - 1
-    return first, last
 
 
 def _where(frame: pd.DataFrame, which: int) -> str:
