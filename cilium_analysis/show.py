@@ -56,10 +56,13 @@ class Table:
         Rows to show; its index is shown if it has a name.
     empty
         What to say when there are no rows.
+    folded
+        Line below which a long table that few will read is folded away; none: it is open.
     """
 
     frame: pd.DataFrame
     empty: str = "Nothing to show."
+    folded: str = ""
 
     def __repr__(self) -> str:
         return self._cells().to_string(index=False) if len(self.frame) else self.empty
@@ -70,14 +73,18 @@ class Table:
         flat = self._flat()
         numeric = [pd.api.types.is_numeric_dtype(dtype) for dtype in flat.dtypes]
         head = "".join(
-            f'<th scope="col"{_right(right)}>{html.escape(_heading(name))}</th>'
+            f'<th scope="col"{_right(right)}>{_heading_html(name)}</th>'
             for name, right in zip(flat.columns, numeric, strict=True)
         )
         rows = self._cells().itertuples(index=False, name=None)
         body = "".join(f"<tr>{_row(row, numeric)}</tr>" for row in rows)
-        return (
+        table = (
             f'<table class="ca-table"><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>'
         )
+        if not self.folded:
+            return table
+        summary = f"<summary>{html.escape(self.folded)}</summary>"
+        return f'<details class="ca-folded">{summary}{table}</details>'
 
     def _flat(self) -> pd.DataFrame:
         named = any(name is not None for name in self.frame.index.names)
@@ -94,7 +101,7 @@ class Table:
 
 
 def _text(value: object, pattern: str | None) -> str:
-    if value == "" or value is None or value is pd.NaT or value != value:
+    if value is None or value is pd.NaT or value is pd.NA or value == "" or value != value:
         return MISSING
     if pattern and isinstance(value, int | float):
         return pattern.format(value)
@@ -106,6 +113,12 @@ def _text(value: object, pattern: str | None) -> str:
 def _heading(name: object) -> str:
     text = str(name).replace("_", " ")
     return text[:1].upper() + text[1:]
+
+
+def _heading_html(name: object) -> str:
+    """Keep what is in parentheses, such as a zone, on one line."""
+    text, bracket, rest = html.escape(_heading(name)).partition(" (")
+    return f'{text} <span style="white-space: nowrap">({rest}</span>' if bracket else text
 
 
 def _right(right: bool) -> str:
@@ -157,6 +170,8 @@ def span(window: Window) -> str:
 def local(table: pd.DataFrame, timezone: str) -> pd.DataFrame:
     """Write a table's times as the reader's clock shows them; the headings name the zone.
 
+    Where all are of one day, the headings name it too.
+
     Parameters
     ----------
     table
@@ -166,15 +181,15 @@ def local(table: pd.DataFrame, timezone: str) -> pd.DataFrame:
     """
     times = [n for n, kind in table.dtypes.items() if isinstance(kind, pd.DatetimeTZDtype)]
     tz = zone(timezone)
-    texts = {
-        str(n): ["" if pd.isna(t) else f"{t.astimezone(tz):%Y-%m-%d %H:%M:%S}" for t in table[n]]
-        for n in times
-    }
-    return table.assign(**texts).rename(columns={n: f"{n} ({timezone})" for n in times})
+    moments = {str(n): [None if pd.isna(t) else t.astimezone(tz) for t in table[n]] for n in times}
+    days = {t.date() for column in moments.values() for t in column if t is not None}
+    form, day = ("%H:%M:%S", f"{days.pop()} ") if len(days) == 1 else ("%Y-%m-%d %H:%M:%S", "")
+    texts = {n: ["" if t is None else t.strftime(form) for t in c] for n, c in moments.items()}
+    return table.assign(**texts).rename(columns={n: f"{n} ({day}{timezone})" for n in times})
 
 
 def journal(records: Sequence[Record]) -> Table:
-    """Give the answers of a source as a table: what was asked, and what it cost."""
+    """Give the answers of a source as a table, folded: what was asked, and what it cost."""
     rows = [
         {
             "query": record.promql,
@@ -186,4 +201,7 @@ def journal(records: Sequence[Record]) -> Table:
         }
         for record in records
     ]
-    return Table(pd.DataFrame(rows), empty="Nothing was asked.")
+    samples, seconds = (sum(getattr(r, name) for r in records) for name in ("samples", "seconds"))
+    queries = "1 query" if len(rows) == 1 else f"{len(rows)} queries"
+    folded = f"{queries}, {samples:,} samples, {seconds:.1f} s of the server"
+    return Table(pd.DataFrame(rows), empty="Nothing was asked.", folded=folded)

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cilium_analysis.errors import ParameterError
-from cilium_analysis.statistics.attribution import attribute
+from cilium_analysis.statistics.attribution import attribute, explain
 
 NAMES = ["reason", "direction", "node"]
 SIZES = (5, 3, 8)
@@ -287,3 +287,50 @@ def test_a_ratio_over_nothing_is_refused() -> None:
     side = leaves(0)
     with pytest.raises(ParameterError, match="exposure"):
         attribute(side, side, exposure=(side, side * 0.0))
+
+
+# In words
+
+
+def test_what_changed_less_than_the_rest_is_named_too() -> None:
+    rows = {
+        ("web", "GET", "1"): (95.0, 5238.0),
+        ("web", "GET", "2"): (96.0, 5163.0),
+        ("web", "GET", "3"): (90.0, 4555.0),
+        ("web", "POST", "1"): (13.6, 4089.0),
+        ("web", "POST", "2"): (17.6, 4086.0),
+        ("web", "POST", "3"): (12.7, 3530.0),
+        ("api", "GET", "4"): (115.5, 117.0),
+        ("api", "GET", "5"): (95.6, 85.0),
+        ("api", "POST", "4"): (49.1, 55.0),
+        ("api", "POST", "5"): (56.9, 52.0),
+    }
+    index = pd.MultiIndex.from_tuples(list(rows), names=["destination", "method", "node"])
+    before, after = (pd.Series([row[at] for row in rows.values()], index=index) for at in (0, 1))
+    told = explain(before, after, worth=0.03)
+    assert {frozenset(labels.items()) for labels, change in told if change > 100} == {
+        frozenset({("destination", "web"), ("method", "POST")}),
+        frozenset({("destination", "web")}),
+    }
+    assert sum(change for _, change in told) == pytest.approx(after.sum() - before.sum())
+
+
+def test_what_no_combination_explains_is_left_open() -> None:
+    index = pd.MultiIndex.from_product([["x", "y"], ["1", "2", "3"]], names=["source", "node"])
+    before = pd.Series(100.0, index=index)
+    ((labels, change),) = explain(before, before * 2, worth=0.03)
+    assert (labels, change) == ({}, pytest.approx(600.0))
+
+
+def test_the_words_add_up_whatever_is_named() -> None:
+    rng = np.random.default_rng(7)
+    index = pd.MultiIndex.from_product(
+        [list("abc"), list("xyz"), list("123")], names=["k", "l", "m"]
+    )
+    for _ in range(20):
+        before = pd.Series(rng.poisson(30.0, size=27).astype(float), index=index)
+        after = before + rng.poisson(2.0, size=27)
+        after[index.get_level_values("k") == rng.choice(list("abc"))] *= rng.uniform(0.0, 8.0)
+        after[index.get_level_values("l") == rng.choice(list("xyz"))] *= rng.uniform(1.0, 4.0)
+        told = explain(before, after, worth=0.03)
+        assert sum(change for _, change in told) == pytest.approx(after.sum() - before.sum())

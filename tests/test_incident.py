@@ -174,7 +174,7 @@ def test_the_timeline_is_in_order_and_whole(sample: incident.Incident) -> None:
     taken_back = datetime(2026, 3, 21, 9, 41, 30, tzinfo=UTC)
     (row,) = table[table["kind"] == "policies"].to_dict("records")
     assert row["time"] <= taken_back <= row["end"]
-    assert row["story"] == 0
+    assert pd.isna(row["story"])
 
 
 def test_what_changed_most_is_what_happened(sample: incident.Incident) -> None:
@@ -182,9 +182,24 @@ def test_what_changed_most_is_what_happened(sample: incident.Incident) -> None:
     first = table.iloc[0]
     assert "Policy denied" in first["where"]
     truth = datetime(2026, 3, 21, 9, 0, 13, tzinfo=UTC)
-    assert first["since"] <= truth <= first["since"] + sample.window.step
-    assert first["earliest"] <= truth <= first["latest"]
+    assert first["began_after"] <= truth <= first["began_before"]
+    assert first["began_before"] - first["began_after"] <= 2 * sample.window.step
     assert table["score"].abs().is_monotonic_decreasing
+
+
+def test_where_names_what_the_policy_hit_and_adds_up(sample: incident.Incident) -> None:
+    table = incident.where(sample, incident.findings(sample))
+    refused = table[table["of"] == "HTTP requests that failed or were denied"]
+    assert list(refused["where"]) == [
+        "destination default/web, method POST",
+        "destination default/web",
+    ]
+    assert refused["share"].sum() == pytest.approx(1.0, abs=0.01)
+    # All POSTs, and the GETs of other paths: 26,463 denied by the policy, and a few more errors.
+    assert refused["change"].sum() == pytest.approx(26_463, rel=0.02)
+    (dropped,) = table[table["of"] == "drops that Hubble saw"].to_dict("records")
+    assert dropped["where"] == "destination default/web"
+    assert dropped["share"] > 0.99
 
 
 def test_findings_are_the_same_again(sample: incident.Incident) -> None:

@@ -46,5 +46,32 @@ def test_an_empty_table_says_so() -> None:
     assert repr(show.Notes([], empty="Fine.")) == "Fine."
 
 
+def test_a_long_table_can_be_folded_below_a_line() -> None:
+    shown = show.Table(pd.DataFrame({"a": [1]}), folded="1 < 2")._repr_html_()
+    assert shown.startswith('<details class="ca-folded"><summary>1 &lt; 2</summary><table')
+    assert "<details" not in show.Table(pd.DataFrame({"a": [1]}))._repr_html_()
+
+
+def test_what_is_not_there_is_a_dash_also_among_whole_numbers() -> None:
+    table = pd.DataFrame({"story": pd.array([1, None], dtype="Int64")})
+    assert repr(show.Table(table)).split() == ["story", "1", "–"]
+
+
+def test_times_of_one_day_name_it_once() -> None:
+    times = pd.to_datetime(["2026-03-21T15:30Z", "", "2026-03-21T08:00Z"], utc=True)
+    table = pd.DataFrame({"since": times, "until": times})
+    assert list(show.local(table, "UTC").columns) == [
+        "since (2026-03-21 UTC)",
+        "until (2026-03-21 UTC)",
+    ]
+    assert list(show.local(table, "UTC").iloc[:, 0]) == ["15:30:00", "", "08:00:00"]
+    # In Tokyo the day had changed between the two.
+    assert list(show.local(table, "Asia/Tokyo").columns) == [
+        "since (Asia/Tokyo)",
+        "until (Asia/Tokyo)",
+    ]
+    assert show.local(table, "Asia/Tokyo").iloc[0, 0] == "2026-03-22 00:30:00"
+
+
 def test_a_window_is_written_in_the_readers_zone() -> None:
     assert show.span(WINDOW) == "2026-03-21 17:00:00 to 19:00:00 Asia/Tokyo, every 30s"

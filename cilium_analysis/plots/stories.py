@@ -46,9 +46,9 @@ def stories(
     ax
         Where to draw.
     """
-    told = table[table["story"] > 0].sort_values(["story", "time"], kind="stable")
+    told = table[table["story"].notna()].sort_values(["story", "time"], kind="stable")
     told = told.drop_duplicates(["story", "kind", "where", "time"]).head(most)
-    others = table[table["story"] == 0]
+    others = table[table["story"].isna()]
     rows = len(told) + (1 if len(others) else 0)
     ax = axes(ax, (10, max(1.6, 1.0 + 0.34 * rows)))
     if not rows:

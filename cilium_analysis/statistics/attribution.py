@@ -20,6 +20,10 @@ if TYPE_CHECKING:
 
 #: Stands for a dimension that is left open.
 ANY = "*"
+#: How often `explain` looks for combinations in what others leave over.
+PASSES = 3
+#: Leaves that have this share of what is left give it its labels.
+MOST = 0.95
 SUMS = Search()
 #: Of ratios the leaves of one cause differ more, and what they leave over is no second cause.
 RATIOS = Search(relative=0.3)
@@ -75,6 +79,74 @@ def attribute(
     causes = search.find(lattice, expected, amounts[1]) if len(leaves.codes) else []
     table = _table(lattice, causes, leaves.labels, changes)
     return _frame(table, float(changes.sum()), before.index if len(before) else _named(sides))
+
+
+def explain(
+    before: pd.Series, after: pd.Series, *, worth: float
+) -> list[tuple[dict[str, str], float]]:
+    """Name what has most of the change of a total, with words for what is left over too.
+
+    `attribute` names causes that changed alike: where one hit a method harder than others, it
+    gives the method. Here what is left over is looked at again, so that the rest has a name.
+
+    Parameters
+    ----------
+    before, after
+        As for `attribute`.
+    worth
+        Combinations with less than this share of the change stay in the last entry.
+
+    Returns
+    -------
+    list
+        Labels and change of each combination [unit of the amounts], the most specific first; each
+        without the leaves of those before it. The last one is what is left: its labels are those
+        that nearly all of it shares. The changes add up to that of the total.
+
+    Raises
+    ------
+    ParameterError
+        As `attribute` does.
+    """
+    leaves = before.index.union(after.index)
+    before, after = (side.reindex(leaves).fillna(0.0) for side in (before, after))
+    least, told = worth * abs(float(after.sum() - before.sum())), []
+    for _ in range(PASSES):
+        named = attribute(before, after)["change"].iloc[:-1]
+        keys = named.index[named.abs() >= least]
+        if not len(keys):
+            break
+        for key in sorted(keys, key=lambda key: int(_below(before.index, key).sum())):
+            held = _below(before.index, key)
+            told.append((_chosen(leaves.names, key), float((after - before)[held].sum())))
+            before, after = before[~held], after[~held]
+    rest = after - before
+    return [*told, (_shared(rest), float(rest.sum()))]
+
+
+def _chosen(names: Sequence[Hashable], key: object) -> dict[str, str]:
+    pairs = zip(names, key if isinstance(key, tuple) else (key,), strict=True)
+    return {str(name): str(value) for name, value in pairs if value not in (ANY, "")}
+
+
+def _below(leaves: pd.Index, key: object) -> np.ndarray:
+    """Tell which leaves a combination holds."""
+    held = np.ones(len(leaves), dtype=bool)
+    for name, value in zip(leaves.names, key if isinstance(key, tuple) else (key,), strict=True):
+        if value != ANY:
+            held &= np.asarray(leaves.get_level_values(str(name)) == value)
+    return held
+
+
+def _shared(changes: pd.Series) -> dict[str, str]:
+    """Give the labels of the few leaves that have most of a change, where these share any."""
+    along = changes * np.sign(changes.sum())
+    ordered = along[along > 0].sort_values(ascending=False, kind="stable")
+    held = ordered[ordered.cumsum().shift(fill_value=0.0) < MOST * ordered.sum()]
+    if not len(held) or len(held) == len(changes):
+        return {}
+    values = {str(n): set(held.index.get_level_values(str(n))) for n in held.index.names}
+    return {name: str(one.pop()) for name, one in values.items() if len(one) == 1 and one != {""}}
 
 
 @dataclass(frozen=True)

@@ -7,17 +7,17 @@ from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
-import pandas as pd
-
 from cilium_analysis import frames
 from cilium_analysis.findings import Finding, Findings, Severity
 from cilium_analysis.queries import Matcher
 from cilium_analysis.topics import rises
 from cilium_analysis.topics.dns.data import DENIED
-from cilium_analysis.topics.dns.tables import NO_RESPONSE, unanswered
+from cilium_analysis.topics.dns.tables import NO_RESPONSE, ended
 from cilium_analysis.topics.telling import blind, doubts, only, place, short, total
 
 if TYPE_CHECKING:
+    import pandas as pd
+
     from cilium_analysis.topics.dns.data import Dns
 
 FINE = "No Error"
@@ -84,7 +84,7 @@ def findings(data: Dns) -> Findings:
         ``dns_failures`` for every rise above the baseline; ``missing_metrics`` if neither agents
         nor Hubble can be seen. Empty when nothing is unusual, or DNS is not visible.
     """
-    ends = _Ends(_together(data.asked, data.counts), _together(data.usual_asked, data.usual))
+    ends = _Ends(ended(data.asked, data.counts), ended(data.usual_asked, data.usual))
     found = [_finding(data, ends, rise) for rise in _rises(data, ends)]
     if not _anything(data):
         before = data.usual_seen.shape[1]
@@ -94,10 +94,6 @@ def findings(data: Dns) -> Findings:
 
 def _anything(data: Dns) -> bool:
     return any(frame.shape[1] for frame in (data.counts, data.asked, data.seen, data.agents))
-
-
-def _together(asked: pd.DataFrame, counts: pd.DataFrame) -> pd.DataFrame:
-    return pd.concat([counts, unanswered(asked, counts)], axis=1)
 
 
 def _rises(data: Dns, ends: _Ends) -> list[_Rise]:

@@ -64,6 +64,17 @@ def unanswered(asked: pd.DataFrame, counts: pd.DataFrame) -> pd.DataFrame:
     return gone
 
 
+def ended(asked: pd.DataFrame, counts: pd.DataFrame) -> pd.DataFrame:
+    """Give how all lookups ended, also those without a response.
+
+    Parameters
+    ----------
+    asked, counts
+        As in `Dns`, of the same steps.
+    """
+    return pd.concat([counts, unanswered(asked, counts)], axis=1)
+
+
 def rates(data: Dns, by: str = "rcode") -> pd.DataFrame:
     """Give the rate of responses over time, one plain column per rcode (or client, or server).
 

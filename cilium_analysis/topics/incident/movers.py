@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 COLUMNS = (
     *("what", "where", "unit", "usual", "extreme", "score"),
-    *("since", "earliest", "latest", "until"),
+    *("began_after", "began_before", "until"),
 )
 
 
@@ -65,8 +65,8 @@ def movers(data: Incident, *, most: int = 20) -> pd.DataFrame:
     pandas.DataFrame
         ``what``, ``where`` (labels), ``unit``, ``usual`` and ``extreme`` level [unit], ``score``
         (how many half spans of its baseline it was away, at the most; signed; comparable between
-        units), ``since`` and ``until`` it was far away around that, ``earliest`` and ``latest``
-        between which it began (UTC); the farthest first.
+        units), ``began_after`` and ``began_before``, between which that began, and ``until`` it
+        lasted (UTC); the farthest first.
     """
     rows = [row for stream in streams(data) for row in _far(stream)]
     table = pd.DataFrame(rows, columns=list(COLUMNS))
@@ -153,7 +153,6 @@ def _far(stream: Stream) -> Iterator[tuple[object, ...]]:
             found["usual"] / scale,
             found["extreme"] / scale,
             found["score"],
-            found["start"],
             found["earliest"],
             found["latest"],
             found["end"],

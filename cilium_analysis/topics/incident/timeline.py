@@ -38,7 +38,7 @@ def timeline(data: Incident, found: Findings) -> pd.DataFrame:
     pandas.DataFrame
         ``time`` and ``end`` (UTC), ``kind`` (that of a finding; or ``policies``, ``agent``,
         ``rollout``, ``node``, ``event``), ``what``, ``where``, ``story`` (the rank of the
-        finding it belongs to; 0 if to none).
+        finding it belongs to; NA if to none).
     """
     rows = [
         *(row for rank, lead in enumerate(found, start=1) for row in _told(lead, rank)),
@@ -49,6 +49,7 @@ def timeline(data: Incident, found: Findings) -> pd.DataFrame:
     table = pd.DataFrame(rows, columns=list(COLUMNS))
     for name in ("time", "end"):
         table[name] = pd.to_datetime(table[name], utc=True)
+    table["story"] = table["story"].astype("Int64")
     return table.sort_values(["time", "end", "story", "what"], ignore_index=True, kind="stable")
 
 
@@ -57,14 +58,17 @@ def _told(lead: Finding, rank: int) -> Iterator[_Row]:
         yield _row(finding.start, finding.end, finding.kind, finding.title, _where(finding), rank)
 
 
-def _row(start: object, end: object, kind: str, what: str, where: str = "", story: int = 0) -> _Row:
+def _row(
+    start: object, end: object, kind: str, what: str, where: str = "", story: int | None = None
+) -> _Row:
     return dict(zip(COLUMNS, (start, end, kind, what, where, story), strict=True))
 
 
 def _where(finding: Finding) -> str:
     labels = finding.labels
-    named = ("node", "namespace", "workload", "source", "destination", "map_name")
-    return ", ".join(labels[name] for name in named if labels.get(name))
+    workload = "/".join(labels[n] for n in ("namespace", "workload") if labels.get(n))
+    named = (labels.get(name, "") for name in ("node", "source", "destination", "map_name"))
+    return ", ".join(text for text in (workload, *named) if text)
 
 
 def _policies(data: Incident, found: Findings) -> Iterator[_Row]:

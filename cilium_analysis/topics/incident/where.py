@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import pandas as pd
 
 from cilium_analysis import frames
 from cilium_analysis.frames import totals
-from cilium_analysis.statistics.attribution import attribute
+from cilium_analysis.statistics.attribution import explain
+from cilium_analysis.topics.dns.tables import ended
+from cilium_analysis.topics.drops.tables import parties
+from cilium_analysis.topics.telling import only
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
     from cilium_analysis.findings import Finding, Findings
     from cilium_analysis.topics.incident.data import Incident
@@ -19,6 +23,17 @@ if TYPE_CHECKING:
 #: Fewer than this share of the change is not worth a row.
 WORTH = 0.03
 _ANY = "*"
+_ENDS = ["source", "destination"]
+
+
+@dataclass(frozen=True)
+class _Counts:
+    """Amounts per combination of labels that a finding is about, as expected and as counted."""
+
+    of: str
+    unit: str
+    before: pd.Series
+    after: pd.Series
 
 
 def where(data: Incident, found: Findings, *, most: int = 12) -> pd.DataFrame:
@@ -52,41 +67,49 @@ def where(data: Incident, found: Findings, *, most: int = 12) -> pd.DataFrame:
     return table.head(most)
 
 
-def _rows(
-    rank: int, finding: Finding, explained: tuple[str, str, pd.DataFrame] | None
-) -> list[tuple[object, ...]]:
-    if explained is None:
-        return []
-    what, unit, table = explained
+def _rows(rank: int, finding: Finding, counts: Iterable[_Counts]) -> list[tuple[object, ...]]:
     rows: list[tuple[object, ...]] = []
-    for labels, row in table.iterrows():
-        key = labels if isinstance(labels, tuple) else (labels,)
-        named = zip(table.index.names, key, strict=True)
-        text = ", ".join(f"{name} {value}" for name, value in named if value not in (_ANY, ""))
-        worth = abs(row["share"]) >= WORTH if pd.notna(row["share"]) else False
-        if worth:
-            rows.append((rank, what, text or "everything else", row["change"], unit, row["share"]))
+    for count in counts:
+        whole = count.after.sum() - count.before.sum()
+        for labels, change in explain(count.before, count.after, worth=WORTH):
+            if abs(change) >= WORTH * abs(whole) > 0:
+                text = ", ".join(f"{name} {value}" for name, value in labels.items())
+                where = text or "everything else"
+                rows.append((rank, count.of, where, change, count.unit, change / whole))
     return rows
 
 
-def _drops(data: Incident, finding: Finding) -> tuple[str, str, pd.DataFrame] | None:
+def _drops(data: Incident, finding: Finding) -> Iterator[_Counts]:
     drops = data.topics["drop_reasons"]
     by = ["reason", "direction", "node"]
-    before, after = _sums(data, finding, drops.usual, drops.counts, by)
-    return "packets dropped", "packets", attribute(before, after)
+    yield _Counts(
+        "packets dropped", "packets", *_sums(data, finding, drops.usual, drops.counts, by)
+    )
+    seen = parties(drops.hubble) if drops.hubble.shape[1] else drops.hubble
+    if seen.shape[1]:
+        mine = only(seen, {"reason": finding.labels["reason"]})
+        during = frames.between(mine, finding.start, finding.end)
+        # The baseline of what one reason took from whom is hardly ever worth a query.
+        after = _plain(totals(during, _ENDS), _ENDS)
+        yield _Counts("drops that Hubble saw", "events", after.iloc[:0], after)
 
 
-def _http(data: Incident, finding: Finding) -> tuple[str, str, pd.DataFrame] | None:
+def _http(data: Incident, finding: Finding) -> Iterator[_Counts]:
     http = data.topics["http_status"]
-    by = ["source", "destination", "method", "node"]
+    by = [*_ENDS, "method", "node"]
     bad = [_failed(frame) for frame in (http.usual, http.counts)]
     before, after = _sums(data, finding, bad[0], bad[1], by)
-    whole = _sums(data, finding, http.usual, http.counts, by)
-    if not before.sum() and not after.sum():
-        return None
-    table = attribute(before, after, exposure=whole)
-    table["change"] *= 100.0
-    return "share of HTTP requests that failed or were denied", "percentage points", table
+    asked, now = _sums(data, finding, http.usual, http.counts, by)
+    yield _Counts(
+        "HTTP requests that failed or were denied", "requests", _at(before, asked, now), after
+    )
+
+
+def _at(failed: pd.Series, asked: pd.Series, now: pd.Series) -> pd.Series:
+    """Give how many of the requests of now would have failed at the baseline's ratios."""
+    overall = failed.sum() / asked.sum() if asked.sum() else 0.0
+    ratios = (failed / asked[asked > 0]).reindex(now.index).fillna(overall)
+    return now * ratios
 
 
 def _failed(counts: pd.DataFrame) -> pd.DataFrame:
@@ -96,12 +119,12 @@ def _failed(counts: pd.DataFrame) -> pd.DataFrame:
     return failed
 
 
-def _dns(data: Incident, finding: Finding) -> tuple[str, str, pd.DataFrame] | None:
-    dns = data.topics["dns"]
-    before, after = _sums(
-        data, finding, dns.usual, dns.counts, ["rcode", "source", "query", "node"]
-    )
-    return "DNS responses", "responses", attribute(before, after)
+def _dns(data: Incident, finding: Finding) -> Iterator[_Counts]:
+    dns, rcode = data.topics["dns"], finding.labels["rcode"]
+    ends = ended(dns.usual_asked, dns.usual), ended(dns.asked, dns.counts)
+    usual, now = (only(each, {"rcode": rcode}) for each in ends)
+    sums = _sums(data, finding, usual, now, ["source", "query", "node"])
+    yield _Counts(f"DNS lookups that ended with: {rcode}", "lookups", *sums)
 
 
 def _sums(
@@ -125,7 +148,7 @@ def _plain(sums: pd.Series, by: Sequence[str]) -> pd.Series:
     return table.groupby(list(by))["value"].sum()
 
 
-_EXPLAINED: Mapping[str, Callable[[Incident, Finding], tuple[str, str, pd.DataFrame] | None]] = {
+_EXPLAINED: Mapping[str, Callable[[Incident, Finding], Iterator[_Counts]]] = {
     "drop_spike": _drops,
     "http_errors": _http,
     "http_denied": _http,
