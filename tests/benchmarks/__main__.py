@@ -10,7 +10,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from tests.benchmarks import attribution, cases, changepoints, crowds, dataset, shifts
+from tests.benchmarks import attribution, cases, changepoints, crowds, dataset, incidents, shifts
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -29,7 +29,7 @@ _LIBRARIES = (
 
 
 def main() -> None:
-    """Measure everything; takes about twenty minutes."""
+    """Measure everything; takes more than an hour, less when incidents were recorded before."""
     parser = argparse.ArgumentParser(prog="python -m tests.benchmarks", description=__doc__)
     parser.add_argument("--write", action="store_true", help="put the table into the README")
     write = parser.parse_args().write
@@ -54,6 +54,7 @@ def figures() -> Iterator[cases.Figure]:
     yield from changepoints.figures()
     yield from attribution.figures()
     yield from shifts.figures()
+    yield from incidents.figures()
     with dataset.serve() as server:
         yield from cases.fetching(server.url)
         yield from cases.remembering(server.url)

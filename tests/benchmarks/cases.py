@@ -165,13 +165,21 @@ def reporting() -> Iterator[Figure]:
     """Make reports on the sample, as whole commands: one notebook, and all of them."""
     with tempfile.TemporaryDirectory() as folder:
         output = ["--output", str(Path(folder) / "reports")]
-        one = ["report", "drop_reasons", "--source", "sample", *output]
+        commands = {
+            "drops": ["report", "drop_reasons", "--source", "sample", *output],
+            "incident": ["report", "incident", "--source", "sample", *output],
+            "all": ["demo", *output],
+        }
         calls = {
             name: measure.command([sys.executable, "-c", PROGRAM.format(command)])
-            for name, command in {"one": one, "all": ["demo", *output]}.items()
+            for name, command in commands.items()
         }
         taken = measure.side_by_side(calls, rounds=3)
-    rows = (("one", "drop report on the sample", 15), ("all", "all notebooks on the sample", 60))
+    rows = (
+        ("drops", "drop report on the sample", 15),
+        ("incident", "incident report on the sample", 20),
+        ("all", "all notebooks on the sample", 60),
+    )
     for name, what, limit in rows:
         met = statistics.median(taken[name]) <= limit
         yield Figure(what, _seconds(taken[name]), "", f"≤ {limit} s", met)
