@@ -172,7 +172,9 @@ def test_help_and_version(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 def test_help_loads_nothing_heavy() -> None:
-    code = "import sys; from cilium_analysis import cli; cli._parser(); print(*sys.modules)"
+    code = (
+        "import sys; from cilium_analysis.cli.parser import _parser; _parser(); print(*sys.modules)"
+    )
     done = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
     assert not {"pandas", "numpy", "papermill", "requests"} & set(done.stdout.split())
 

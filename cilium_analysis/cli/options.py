@@ -1,0 +1,111 @@
+"""Options that several commands share, and what they ask for."""
+
+from __future__ import annotations
+
+import argparse
+import os
+from typing import TYPE_CHECKING
+
+from cilium_analysis.errors import UsageError
+
+if TYPE_CHECKING:
+    from cilium_analysis.question import Question
+
+SOURCE_VARIABLE = "CILIUM_ANALYSIS_SOURCE"
+_TIMES = ("--start", "--end")
+
+
+def add_question(parser: argparse.ArgumentParser, *, topics: bool = True) -> None:
+    """Add where to look, and when."""
+    add = parser.add_argument
+    if topics:
+        add("topics", nargs="*", metavar="TOPIC", help="notebooks to run (default: all)")
+    add(
+        "--source",
+        default=os.environ.get(SOURCE_VARIABLE, ""),
+        help="URL of a Prometheus-compatible server, a bundle's directory, or sample",
+    )
+    add("--start", default="", metavar="T", help="ISO time or -2h (default: -2h, or a bundle's)")
+    add("--end", default="", metavar="T", help="ISO time, or now (default)")
+    add(
+        "--baseline",
+        default="",
+        metavar="B",
+        help="what to compare with: previous (default), 1d, 1w, or two times as T/T",
+    )
+    add("--step", default="", metavar="D", help="such as 30s (default: by the window's length)")
+    add("--timezone", default="UTC", metavar="Z", help="of times, such as Europe/Berlin")
+    add("--match", default="", metavar="M", help="""narrow all queries: 'cluster="prod"'""")
+    _add_kubernetes(parser)
+
+
+def _add_kubernetes(parser: argparse.ArgumentParser) -> None:
+    add = parser.add_argument
+    add(
+        "--kubernetes",
+        default="",
+        metavar="WHERE",
+        help="read events, policies, pods and nodes too: current (context of the kubeconfig),"
+        " in-cluster, or the name of a context (default: do not)",
+    )
+    add("--kubeconfig", default="", metavar="FILE", help="instead of $KUBECONFIG, ~/.kube/config")
+    add("--cilium-namespace", default="kube-system", metavar="NS", help="where Cilium runs")
+
+
+def add_report(parser: argparse.ArgumentParser) -> None:
+    """Add how to make a report, and where it goes."""
+    add = parser.add_argument
+    add("--output", default="reports", metavar="DIR", help="of all runs (default: reports)")
+    add("--jobs", type=_jobs, default=2, metavar="N", help="notebooks at a time (default: 2)")
+    add("--fail-on", choices=("warning", "critical"), help="exit 10 or 20 on such findings")
+    add(
+        "--compare",
+        metavar="RUN",
+        help="directory of another run: what is new, gone, worse, better",
+    )
+    add("--show-code", action="store_true", help="keep the code cells in the HTML")
+
+
+def _jobs(text: str) -> int:
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number of notebooks: use 1 or more")
+    return int(text)
+
+
+def joined_times(arguments: list[str]) -> list[str]:
+    """Join ``--start -2h`` into one argument; argparse takes ``-2h`` for an option."""
+    joined: list[str] = []
+    for argument in arguments:
+        if joined and joined[-1] in _TIMES and argument[:1] == "-" and argument[1:2].isdecimal():
+            joined[-1] += f"={argument}"
+        else:
+            joined.append(argument)
+    return joined
+
+
+def question(options: argparse.Namespace) -> Question:
+    """Give the question that the options ask.
+
+    Raises
+    ------
+    UsageError
+        If it cannot be asked.
+    """
+    from cilium_analysis.capture import check_topics
+    from cilium_analysis.question import ask
+
+    check_topics(getattr(options, "topics", ()))
+    if not options.source:
+        raise UsageError(f"no source: give --source http://…, or set {SOURCE_VARIABLE}")
+    return ask(
+        source=options.source,
+        start=options.start,
+        end=options.end,
+        step=options.step,
+        baseline=options.baseline,
+        match=options.match,
+        timezone=options.timezone,
+        kubernetes=options.kubernetes,
+        kubeconfig=options.kubeconfig,
+        cilium_namespace=options.cilium_namespace,
+    )

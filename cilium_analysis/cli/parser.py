@@ -1,0 +1,128 @@
+"""The commands and their options; each is run, and its errors told in one line."""
+
+from __future__ import annotations
+
+import argparse
+import signal
+import sys
+import traceback
+from typing import TYPE_CHECKING, Any, NoReturn
+
+from cilium_analysis import __version__
+from cilium_analysis.cli import others, reports
+from cilium_analysis.cli.options import SOURCE_VARIABLE, add_question, add_report, joined_times
+from cilium_analysis.cli.words import NAME, say
+from cilium_analysis.errors import CiliumAnalysisError, ParameterError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+INTERRUPTED = 130
+_EPILOG = f"""\
+Credentials never go on the command line: see CILIUM_ANALYSIS_BEARER_TOKEN_FILE,
+CILIUM_ANALYSIS_USERNAME and others in the README. {SOURCE_VARIABLE} stands in for --source,
+CILIUM_ANALYSIS_KUBERNETES for --kubernetes, without which no Kubernetes API is read.
+
+Exit codes: 0 fine, 1 the run failed, 2 usage; with --fail-on also 10 for a warning
+and 20 for a critical finding.
+"""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run a command.
+
+    Parameters
+    ----------
+    arguments
+        Instead of those of the process.
+
+    Returns
+    -------
+    int
+        The exit code.
+    """
+    _prepare_process()
+    given = sys.argv[1:] if arguments is None else list(arguments)
+    try:
+        options = _parser().parse_args(joined_times(given))
+        return int(options.command(options))
+    except KeyboardInterrupt:
+        say("stopped; nothing was left behind")
+        return INTERRUPTED
+    except CiliumAnalysisError as error:
+        _show_trace(given)
+        say(str(error))
+        return error.exit_code
+    except Exception as error:
+        _show_trace(given)
+        say(f"unexpected {type(error).__name__}: {error} (--debug shows where)")
+        return 1
+
+
+def _prepare_process() -> None:
+    """Let a SIGTERM clean up as Ctrl-C does, and no terminal choke on a character."""
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="replace")
+
+
+def _show_trace(arguments: Sequence[str]) -> None:
+    if "--debug" in arguments:
+        traceback.print_exc()
+
+
+class _Parser(argparse.ArgumentParser):
+    """Tells of a mistake in one line."""
+
+    def error(self, message: str) -> NoReturn:
+        raise ParameterError(f"{message} (see {self.prog} --help)")
+
+
+def _parser() -> _Parser:
+    parser = _Parser(
+        prog=NAME,
+        description="Post-incident analysis of Cilium from its Prometheus metrics.",
+        epilog=_EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    parser.add_argument("--version", action="version", version=f"{NAME} {__version__}")
+    commands = parser.add_subparsers(required=True, metavar="COMMAND", parser_class=_Parser)
+
+    report = _command(commands, "report", reports.report, "run notebooks on a window, write HTML")
+    add_question(report)
+    add_report(report)
+    capture = _command(
+        commands, "capture", others.capture, "record what a report needs, a bundle only"
+    )
+    add_question(capture)
+    capture.add_argument("--output", metavar="DIR", help="of the new bundle")
+    check = _command(commands, "check", others.check, "is the monitoring itself set up right?")
+    add_question(check, topics=False)
+    check.add_argument(
+        "--cluster-role",
+        action="store_true",
+        help="print the smallest ClusterRole that --kubernetes needs, for kubectl apply -f -",
+    )
+    demo = _command(
+        commands, "demo", reports.demo, "report on the bundled sample, without any server"
+    )
+    add_report(demo)
+    return parser
+
+
+def _command(
+    commands: Any, name: str, function: Callable[[argparse.Namespace], int], text: str
+) -> argparse.ArgumentParser:
+    parser: argparse.ArgumentParser = commands.add_parser(
+        name,
+        help=text,
+        description=f"{text[0].upper()}{text[1:]}.",
+        epilog=_EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    parser.set_defaults(command=function)
+    parser.add_argument("--debug", action="store_true", help="show where an error came from")
+    return parser
