@@ -5,12 +5,12 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 DEV_STAMP := $(VENV)/.installed-dev
 
-.PHONY: demo test lint servers sample sweep bench incidents clean
+.PHONY: demo test lint servers browser sample sweep bench incidents clean
 
 demo: $(STAMP)
 	$(BIN)/cilium-analysis demo
 
-test: $(DEV_STAMP) servers lint
+test: $(DEV_STAMP) servers browser lint
 	$(BIN)/python -m pytest -n 2 --dist loadfile
 
 lint: $(DEV_STAMP)
@@ -22,6 +22,10 @@ lint: $(DEV_STAMP)
 # The real servers that the tests talk to, unpacked below .cache; without them those tests skip.
 servers: $(DEV_STAMP)
 	$(BIN)/python tests/servers/install.py
+
+# The browser that the tests look at pages with.
+browser: $(DEV_STAMP)
+	$(BIN)/python tests/browser/install.py
 
 # The sample bundle, recorded from a real Prometheus that serves the simulated cluster.
 sample: $(DEV_STAMP) servers

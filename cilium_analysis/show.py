@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import html
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
@@ -76,8 +76,12 @@ class Table:
             f'<th scope="col"{_right(right)}>{_heading_html(name)}</th>'
             for name, right in zip(flat.columns, numeric, strict=True)
         )
-        rows = self._cells().itertuples(index=False, name=None)
-        body = "".join(f"<tr>{_row(row, numeric)}</tr>" for row in rows)
+        cells = self._cells().itertuples(index=False, name=None)
+        values = flat.itertuples(index=False, name=None)
+        body = "".join(
+            f"<tr>{_row(row, known, numeric)}</tr>"
+            for row, known in zip(cells, values, strict=True)
+        )
         table = (
             f'<table class="ca-table"><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>'
         )
@@ -126,11 +130,16 @@ def _right(right: bool) -> str:
     return ' class="ca-number"' if right else ' style="text-align: left"'
 
 
-def _row(row: Sequence[str], numeric: Sequence[bool]) -> str:
+def _row(row: Sequence[str], values: Sequence[Any], numeric: Sequence[bool]) -> str:
     return "".join(
-        f"<td{_right(right)}>{html.escape(cell)}</td>"
-        for cell, right in zip(row, numeric, strict=True)
+        f"<td{_right(right)}{_sorted_by(value) if right else ''}>{html.escape(cell)}</td>"
+        for cell, value, right in zip(row, values, numeric, strict=True)
     )
+
+
+def _sorted_by(value: Any) -> str:
+    """Keep a number whole for sorting: what is shown of it is rounded and grouped."""
+    return "" if pd.isna(value) else f' data-value="{float(value)!r}"'
 
 
 @dataclass(frozen=True)

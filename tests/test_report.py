@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import hashlib
 import json
 import os
 import re
@@ -21,7 +23,7 @@ from cilium_analysis.bundle import Bundle, Recorder
 from cilium_analysis.errors import OutputError, ParameterError, ServerUnavailable
 from cilium_analysis.findings import MIME, Severity
 from cilium_analysis.question import Question, ask
-from cilium_analysis.report import Run, report
+from cilium_analysis.report import Run, html, report
 from cilium_analysis.report.html import number, runs_page
 from cilium_analysis.report.notebooks import check_parameters, notebook_directory
 from cilium_analysis.topics import drops
@@ -61,6 +63,25 @@ class Elements(HTMLParser):
 
     def named(self, tag: str) -> list[dict[str, str]]:
         return [attributes for name, attributes in self.found if name == tag]
+
+
+def policy(elements: Elements) -> str:
+    (found,) = [
+        meta["content"]
+        for meta in elements.named("meta")
+        if meta.get("http-equiv") == "Content-Security-Policy"
+    ]
+    return found
+
+
+def runs_only_ours(page: str) -> bool:
+    """Tell whether the one script of a page is the package's, and the only one it may run."""
+    script = (Path(html.__file__).parent / "templates" / "site.js").read_text()
+    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+    elements = Elements(page)
+    allowed = re.findall(r"script-src ([^;]*)", policy(elements))
+    once = page.count(f"<script>{script}</script>") == 1
+    return once and elements.named("script") == [{}] and allowed == [f"'sha256-{digest}'"]
 
 
 def pages(directory: Path) -> list[str]:
@@ -164,14 +185,8 @@ def test_nothing_written_names_a_temporary_path(sample_run: Run) -> None:
 def test_pages_load_nothing_and_run_nothing(sample_run: Run) -> None:
     for page in [*pages(sample_run.directory), *pages(sample_run.directory.parent)]:
         elements = Elements(page)
-        (policy,) = [
-            m["content"]
-            for m in elements.named("meta")
-            if m.get("http-equiv") == "Content-Security-Policy"
-        ]
-        assert "default-src 'none'" in policy
-        assert "script" not in policy
-        assert not elements.named("script")
+        assert "default-src 'none'" in policy(elements)
+        assert runs_only_ours(page)
         assert not elements.named("link")
         assert all(i["src"].startswith("data:image/png") for i in elements.named("img"))
         assert not any(name.startswith("on") for _, a in elements.found for name in a)
@@ -239,7 +254,7 @@ def test_names_from_the_cluster_stay_text(hostile_source: MemorySource, tmp_path
     assert any(HOSTILE in row["title"] for row in run.findings["findings"])
     for page in [*pages(run.directory), *pages(tmp_path)]:
         elements = Elements(page)
-        assert not elements.named("script")
+        assert runs_only_ours(page)
         assert all(i["src"].startswith("data:image/png") for i in elements.named("img"))
         assert not any(name.startswith("on") for _, a in elements.found for name in a)
     assert "&lt;script&gt;" in (run.directory / "index.html").read_text()
@@ -255,7 +270,7 @@ def test_the_list_of_runs_escapes_and_skips_what_is_not_a_run(
     listed = Elements((tmp_path / "index.html").read_text()).named("a")
     assert {a["href"].split("/")[0] for a in listed} == {"#main", run.directory.name}
     forged = sample_run.summary | {"name": HOSTILE, "source": HOSTILE}
-    assert not Elements(runs_page([forged])).named("script")
+    assert runs_only_ours(runs_page([forged]))
 
 
 def test_numbers_are_written_with_what_they_are_worth() -> None:
@@ -374,7 +389,7 @@ def test_an_output_that_cannot_be_written_is_refused_first(tmp_path: Path) -> No
 STOPPED = """
 import sys
 from pathlib import Path
-from cilium_analysis.cli import _prepare_process
+from cilium_analysis.cli.parser import _prepare_process
 from cilium_analysis.question import ask
 from cilium_analysis.report import report
 _prepare_process()

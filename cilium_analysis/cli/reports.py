@@ -52,7 +52,7 @@ def _run(question: Question, options: argparse.Namespace, *, topics: Sequence[st
 
 def _lines(run: Run) -> list[str]:
     """Say what was found, and where to read it."""
-    from cilium_analysis.report.html import clock
+    from cilium_analysis.report.clock import clock
 
     zone = run.summary["parameters"]["timezone"]
     found = []

@@ -1,22 +1,26 @@
-"""Pages: an executed notebook, a run, all runs. Self-contained files without scripts.
+"""Pages: an executed notebook, a run, all runs. Self-contained files.
 
-Nothing in a page is loaded from elsewhere, and its content security policy forbids it; what
-comes from metrics, labels and servers is escaped by Jinja2 or by `cilium_analysis.show`.
+Nothing in a page is loaded from elsewhere, and no script runs but ours: its content security
+policy forbids both. What comes from metrics, labels and servers is escaped by Jinja2 or by
+`cilium_analysis.show`.
 """
 
 from __future__ import annotations
 
+import base64
+import hashlib
 import re
 from copy import deepcopy
-from datetime import datetime
 from functools import cache
+from html import unescape
 from importlib.resources import files
 from typing import TYPE_CHECKING, Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
-from cilium_analysis.window import zone
+from cilium_analysis.report.clock import clock
+from cilium_analysis.report.trend import PITCH, trend, weight, worst
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -26,6 +30,9 @@ if TYPE_CHECKING:
     from cilium_analysis.report.execute import Executed
 
 _MARKS = re.compile(r"[#*`]+")
+#: A heading of the notebook's own text: what cells print has none.
+_SECTION = re.compile(r"<h2>(.*?)</h2>")
+_TAG = re.compile(r"<[^>]*>")
 
 
 def notebook_page(executed: Executed, *, run: Mapping[str, Any], show_code: bool = False) -> str:
@@ -41,12 +48,14 @@ def notebook_page(executed: Executed, *, run: Mapping[str, Any], show_code: bool
         Whether to show the code cells too.
     """
     described = _described(executed.notebook)
+    body, sections = _linked(_body(described, show_code=show_code))
     return _page(
         "notebook.html.j2",
         title=executed.title,
         topic=executed.topic,
         error=executed.error,
-        body=Markup(_body(described, show_code=show_code)),  # noqa: S704  nbconvert escaped it
+        body=Markup(body),  # noqa: S704  nbconvert escaped it
+        sections=sections,
         code_style=_code_style() if show_code else "",
         run=run,
     )
@@ -65,7 +74,15 @@ def run_page(run: Mapping[str, Any], findings: Mapping[str, Any]) -> str:
 
 def runs_page(runs: Sequence[Mapping[str, Any]]) -> str:
     """Give the list of all runs, each as its ``run.json`` has it."""
-    return _page("runs.html.j2", runs=runs)
+    bars = trend(runs)
+    return _page(
+        "runs.html.j2",
+        runs=runs,
+        bars=bars,
+        width=PITCH * len(bars),
+        sources=sorted({str(run["source"]) for run in runs}),
+        topics=sorted({str(row["topic"]) for run in runs for row in run["topics"]}),
+    )
 
 
 def _page(template: str, **values: Any) -> str:  # Jinja2's own way to take values
@@ -81,16 +98,22 @@ def _environment() -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    style = files("cilium_analysis.report").joinpath("templates/style.css").read_text("utf-8")
+    style, script = (_template(name) for name in ("style.css", "site.js"))
     environment.globals["style"] = Markup(style)  # noqa: S704  our own file
-    environment.filters |= {"clock": clock, "number": number}
+    environment.globals["script"] = Markup(script)  # noqa: S704  our own file
+    environment.globals["script_hash"] = _hash(script)
+    environment.filters |= {"clock": clock, "number": number, "worst": worst, "weight": weight}
     return environment
 
 
-def clock(stored: str, timezone: str, *, day: bool = True) -> str:
-    """Write a stored UTC time as the reader's clock shows it."""
-    moment = datetime.fromisoformat(stored).astimezone(zone(timezone))
-    return f"{moment:%Y-%m-%d %H:%M:%S}" if day else f"{moment:%H:%M:%S}"
+def _template(name: str) -> str:
+    return files("cilium_analysis.report").joinpath(f"templates/{name}").read_text("utf-8")
+
+
+def _hash(script: str) -> str:
+    """Name a script as a content security policy does (W3C, CSP level 3, section 2.3.1)."""
+    digest = hashlib.sha256(script.encode()).digest()
+    return f"sha256-{base64.b64encode(digest).decode()}"
 
 
 def number(value: float | None) -> str:
@@ -113,6 +136,17 @@ def _body(notebook: NotebookNode, *, show_code: bool) -> str:
     )
     body, _ = exporter.from_notebook_node(notebook)
     return str(body)
+
+
+def _linked(body: str) -> tuple[str, list[tuple[str, str]]]:
+    """Give sections names to link to, and list these names with their headings."""
+    sections: list[tuple[str, str]] = []
+
+    def name(found: re.Match[str]) -> str:
+        sections.append((f"section-{len(sections) + 1}", unescape(_TAG.sub("", found[1]))))
+        return f'<h2 id="{sections[-1][0]}">{found[1]}</h2>'
+
+    return _SECTION.sub(name, body), sections
 
 
 def _code_style() -> Markup:

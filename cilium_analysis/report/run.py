@@ -240,6 +240,7 @@ def _summary(
         "parameters": {"topics": [executed.topic for executed in done], **parameters},
         "versions": bundle.manifest["versions"],
         "findings": {str(s): counts[str(s)] for s in sorted(Severity, reverse=True)},
+        "first": next((row["title"] for row in found["findings"]), ""),
         "topics": [_topic(executed) for executed in done],
         "cost": _cost(bundle.manifest["answers"]),
         "queries": [_query(row) for row in bundle.manifest["answers"]],
