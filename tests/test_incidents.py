@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import timedelta
@@ -13,7 +12,7 @@ import pytest
 from cilium_analysis.findings import Finding, Findings, Severity
 from tests.benchmarks.incidents import judge, summary, table, window_of
 from tests.cluster.expected import Expected, Sought
-from tests.cluster.incidents import SEEN, Case, cases, names, variant
+from tests.cluster.incidents import HELD, TUNED, Case, cases, names, variant
 from tests.cluster.scenario import Event, Scenario, ScenarioError, load, places
 from tests.cluster.simulation import Cluster, simulate
 from tests.cluster.truth import Truth
@@ -41,19 +40,19 @@ def test_every_case_says_what_is_to_be_found(case: Case) -> None:
 
 
 def test_there_are_enough_of_both_and_in_both_halves() -> None:
-    for half, times in (("tune", SEEN), ("held", 1)):
+    for half in ("tune", "held"):
         mine = [c for c in CASES if c.half == half]
-        assert Counter(c.name for c in mine) == dict.fromkeys(names(), times)
+        assert [c.name for c in mine] == names()
         assert sum(loud(c) for c in mine) >= INCIDENTS_AT_LEAST
         assert sum(not loud(c) for c in mine) >= QUIET_AT_LEAST
 
 
 def test_variants_differ_and_stay_the_same() -> None:
     for name in names():
-        first, *others = (variant(name, number) for number in range(SEEN + 1))
-        assert first == variant(name, 0)
-        assert len({first.seed, *(other.seed for other in others)}) == SEEN + 1
-        assert first.version != others[0].version
+        first, second = variant(name, TUNED), variant(name, HELD)
+        assert first == variant(name, TUNED)
+        assert first.seed != second.seed
+        assert first.version != second.version
     assert len({c.scenario.version for c in CASES}) >= 8
     assert len({len(c.scenario.nodes) for c in CASES}) >= 8
     large = [c.scenario for c in CASES if len(c.scenario.nodes) > 40]

@@ -32,7 +32,7 @@ from tests import cluster
 from tests.benchmarks.cases import Figure
 from tests.cluster import nodes
 from tests.cluster.expected import Expected, Sought
-from tests.cluster.incidents import HALVES, Case, cases
+from tests.cluster.incidents import HALVES, HELD, TUNED, Case, cases
 from tests.cluster.scenario import Scenario
 from tests.cluster.truth import Truth
 from tests.servers.served import ClusterServers
@@ -336,8 +336,12 @@ def main() -> None:
     parser.add_argument(
         "--still", action="store_true", help="do not move windows: three times as fast"
     )
+    parser.add_argument(
+        "--variants", type=int, nargs="*", default=(TUNED, HELD), help="numbers of clusters"
+    )
     given = parser.parse_args()
-    chosen = [c for c in cases() if given.half in (None, c.half) and fnmatch(c.name, given.only)]
+    every = cases(variants=given.variants)
+    chosen = [c for c in every if given.half in (None, c.half) and fnmatch(c.name, given.only)]
     verdicts: list[Verdict] = []
     moves = () if given.still else MOVES
     with ProcessPoolExecutor(min(AT_ONCE, len(chosen) or 1)) as pool:

@@ -27,6 +27,7 @@ NAT_MAP = "snat_v4_external"
 #: since when the pressure of a map is shown, where that is not always (pkg/bpf/map_linux.go)
 SHOWN_SINCE = {"ct4_global": (1, 16, 0), NAT_MAP: (1, 15, 0)}
 POOL = 254  # addresses of a /24, the default size of a node's pool in cluster-pool mode
+FORGOTTEN_WITHIN = 4 * 3600  # seconds after which a node's pods are about as many as before
 RESTORED_WITHIN = 45  # seconds in which a restarted agent brings its endpoints back
 FILLED_WITHIN = 600  # seconds in which a new or rebooted node gets its pods
 CALCULATION_SECONDS = 0.008
@@ -76,9 +77,9 @@ class Agent:
 
     def _endpoints(self, rng: np.random.Generator) -> np.ndarray:
         seconds = self.scenario.seconds
-        # Pods come and go a few times an hour.
+        # Pods come and go a few times an hour; deployments bring their number back.
         steps = rng.choice([-1, 1], seconds) * (rng.random(seconds) < 1 / 1800)
-        count = np.clip(int(rng.integers(8, 30)) + np.cumsum(steps), 3, 110).astype(np.float64)
+        count = np.clip(int(rng.integers(8, 30)) + _forgotten(steps), 3, 110)
         for event in self._mine("endpoints"):
             count += _ramp(event, seconds) * event.size
         for begin in self._boots():
@@ -302,6 +303,14 @@ def _ramp(event: Event, seconds: int) -> np.ndarray:
 
 def _sum(arrays: Iterable[np.ndarray], size: int = 0) -> np.ndarray:
     total: np.ndarray = np.sum(list(arrays) or [np.zeros(size)], axis=0)
+    return total
+
+
+def _forgotten(steps: np.ndarray) -> np.ndarray:
+    """Add steps up, each fading with `FORGOTTEN_WITHIN`."""
+    total, seconds = np.zeros(len(steps)), np.arange(len(steps))
+    for at in np.flatnonzero(steps):
+        total[at:] += steps[at] * np.exp(-(seconds[at:] - at) / FORGOTTEN_WITHIN)
     return total
 
 

@@ -32,6 +32,8 @@ WHOLE = 0.95
 CRITICAL_RATE = 1.0
 CRITICAL_LENGTH = timedelta(minutes=2)
 CRITICAL_TOTAL = 5_000.0
+#: Fewer than three packets a minute in the whole place are told, and wake nobody.
+FEW = 0.05
 #: An agent that was scraped in less than this share of a rise's steps makes it doubtful.
 ENOUGH_SCRAPED = 0.98
 #: A restart so long before a rise may still explain it.
@@ -180,7 +182,7 @@ def _rate(data: Drops, usual: pd.DataFrame) -> float:
 
 def _severity(reason: str, value: float, total: float, length: timedelta) -> Severity:
     harm = explain(reason).harm
-    if harm == "none":
+    if harm == "none" or value < FEW:
         return Severity.INFO
     lasting = value >= CRITICAL_RATE and length >= CRITICAL_LENGTH
     serious = lasting or total >= CRITICAL_TOTAL
