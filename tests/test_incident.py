@@ -202,6 +202,15 @@ def test_where_names_what_the_policy_hit_and_adds_up(sample: incident.Incident) 
     assert dropped["share"] > 0.99
 
 
+def test_what_cannot_be_seen_is_named(sample: incident.Incident) -> None:
+    assert not any("cannot be seen" in note for note in incident.notes(sample))
+    http = sample.topics["http_status"]
+    blind = replace(http, counts=http.counts.iloc[:, :0], usual=http.usual.iloc[:, :0])
+    without = replace(sample, topics={**sample.topics, "http_status": blind})
+    (note,) = (note for note in incident.notes(without) if "cannot be seen" in note)
+    assert note.startswith("HTTP cannot be seen (hubble_http_requests_total is not there)")
+
+
 def test_findings_are_the_same_again(sample: incident.Incident) -> None:
     once, again = incident.findings(sample), incident.findings(sample)
     assert once.as_json() == again.as_json()

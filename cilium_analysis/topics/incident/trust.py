@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import timedelta
+from operator import attrgetter
 from typing import TYPE_CHECKING
 
 from cilium_analysis.frames import totals
@@ -93,6 +94,7 @@ def notes(data: Incident) -> list[str]:
             f"The newest sample is of {newest:%Y-%m-%d %H:%M:%S}Z: the window ends later, and"
             " what happened since is not seen."
         )
+    said += list(_unseen(data))
     said += list(_vanished(data))
     if data.objects is None:
         said.append(
@@ -100,6 +102,22 @@ def notes(data: Incident) -> list[str]:
             " the timeline."
         )
     return said
+
+
+def _unseen(data: Incident) -> Iterator[str]:
+    """Name what the answer is silent about because nothing of it is exported."""
+    frames_of = {
+        "http_status": ("HTTP", "hubble_http_requests_total", ("counts", "usual")),
+        "dns": ("DNS", "hubble_dns_queries_total", ("asked", "counts", "usual_asked", "usual")),
+        "flows": ("Flows", "hubble_flows_processed_total", ("now.flows", "usual.flows")),
+    }
+    for topic, (what, metric, names) in frames_of.items():
+        loaded = data.topics.get(topic)
+        if loaded is not None and not any(attrgetter(n)(loaded).shape[1] for n in names):
+            yield (
+                f"{what} cannot be seen ({metric} is not there), so nothing is said about it:"
+                " `cilium-analysis check` says how to switch it on."
+            )
 
 
 def _vanished(data: Incident) -> Iterator[str]:
