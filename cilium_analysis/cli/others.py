@@ -6,7 +6,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from cilium_analysis.cli.options import question
-from cilium_analysis.cli.words import line, say
+from cilium_analysis.cli.words import say
+from cilium_analysis.texts import line
 
 if TYPE_CHECKING:
     import argparse

@@ -4,14 +4,11 @@ from __future__ import annotations
 
 import sys
 
+from cilium_analysis.texts import line
+
 NAME = "cilium-analysis"
 
 
 def say(text: str) -> None:
     """Tell people what is going on, apart from the output."""
     print(f"{NAME}: {line(text)}", file=sys.stderr)
-
-
-def line(text: str) -> str:
-    """Give a text as one line without control characters: names come from the cluster."""
-    return "".join(c if c.isprintable() else "�" for c in " ".join(text.split()))

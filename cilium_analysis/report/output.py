@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
+import re
 import shutil
 from contextlib import contextmanager
+from datetime import UTC, datetime
 from secrets import token_hex
 from typing import TYPE_CHECKING, Any
 
@@ -13,13 +16,14 @@ from cilium_analysis.report.html import runs_page
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from datetime import datetime
     from pathlib import Path
 
     from cilium_analysis.window import Window
 
 RUN_SCHEMA = "cilium-analysis/run/1"
 _STAMP = "%Y%m%dT%H%M%SZ"
+_RUN = r"\d{8}T\d{6}Z-\d{8}T\d{6}Z-[0-9a-f]{6}"
+_UNFINISHED = re.compile(rf"\.{_RUN}\.(?P<began>\d{{8}}T\d{{6}}Z)")
 
 
 def run_name(window: Window) -> str:
@@ -31,8 +35,22 @@ def _stamp(moment: datetime) -> str:
     return moment.strftime(_STAMP)
 
 
+def is_run_name(name: str) -> bool:
+    """Tell whether `run_name` could have given this name."""
+    return re.fullmatch(_RUN, name) is not None
+
+
+def unfinished_since(name: str) -> datetime | None:
+    """Tell when the run began whose temporary directory has this name; None if it is none."""
+    found = _UNFINISHED.fullmatch(name)
+    try:
+        return found and datetime.strptime(found["began"], _STAMP).replace(tzinfo=UTC)
+    except ValueError:
+        return None
+
+
 @contextmanager
-def new_run(output: Path, name: str) -> Iterator[Path]:
+def new_run(output: Path, name: str, *, began: datetime) -> Iterator[Path]:
     """Give a temporary directory that gets its name when the block ends well.
 
     Parameters
@@ -41,25 +59,51 @@ def new_run(output: Path, name: str) -> Iterator[Path]:
         Directory of all runs; made if it is not there.
     name
         Of the run.
+    began
+        When; part of the temporary name, so that what a crash leaves behind tells its age.
 
     Raises
     ------
     OutputError
         If it cannot be written.
     """
-    temporary = output / f".{name}"
+    temporary = output / f".{name}.{_stamp(began)}"
     try:
         output.mkdir(parents=True, exist_ok=True)
         temporary.mkdir()
     except OSError as problem:
-        raise OutputError(f"cannot write to {output}: {_why(problem)}") from None
+        raise OutputError(f"cannot write to {output}: {why(problem)}") from None
     try:
-        yield temporary
-        temporary.rename(output / name)
+        with claimed(temporary):
+            yield temporary
+            temporary.rename(output / name)
     except OSError as problem:
-        raise OutputError(f"cannot write the run {output / name}: {_why(problem)}") from None
+        raise OutputError(f"cannot write the run {output / name}: {why(problem)}") from None
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
+
+
+@contextmanager
+def claimed(directory: Path) -> Iterator[bool]:
+    """Lock a directory for as long as the block lasts; tells whether that could be done.
+
+    The system gives the lock back when the process ends, however it ends. Where directories
+    cannot be locked, nothing is ever claimed.
+    """
+    handle = None
+    try:
+        import fcntl  # not on Windows
+
+        handle = os.open(directory, os.O_RDONLY | os.O_NOFOLLOW)
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        held = True
+    except (ImportError, OSError):
+        held = False
+    try:
+        yield held
+    finally:
+        if handle is not None:
+            os.close(handle)
 
 
 def write_json(path: Path, document: object) -> None:
@@ -82,24 +126,29 @@ def write_index(output: Path) -> Path:
     path, temporary = output / "index.html", output / f".index-{token_hex(3)}.html"
     listed: set[Path] | None = None
     try:
-        while (found := set(output.glob("*/run.json"))) != listed:
+        while (found := _listed(output)) != listed:
             temporary.write_text(runs_page(_runs(found)), encoding="utf-8")
             temporary.replace(path)
             listed = found
     except OSError as problem:
-        raise OutputError(f"cannot write {path}: {_why(problem)}") from None
+        raise OutputError(f"cannot write {path}: {why(problem)}") from None
     finally:
         temporary.unlink(missing_ok=True)
     return path
 
 
+def _listed(output: Path) -> set[Path]:
+    """Find the runs; what is hidden is still being written, or is being removed."""
+    return {path for path in output.glob("*/run.json") if not path.parent.name.startswith(".")}
+
+
 def _runs(paths: set[Path]) -> list[dict[str, Any]]:
-    runs = [run for path in paths if (run := _read(path)) is not None]
+    runs = [run for path in paths if (run := read_run(path)) is not None]
     return sorted(runs, key=lambda run: str(run["began"]), reverse=True)
 
 
-def _read(path: Path) -> dict[str, Any] | None:
-    """Read a run; None if the file is not one of ours, such as one of a later version."""
+def read_run(path: Path) -> dict[str, Any] | None:
+    """Read a ``run.json``; None if the file is not one of ours, such as one of a later version."""
     try:
         run = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError):
@@ -109,5 +158,6 @@ def _read(path: Path) -> dict[str, Any] | None:
     return run | {"name": path.parent.name}
 
 
-def _why(problem: OSError) -> str:
+def why(problem: OSError) -> str:
+    """Give the system's reason, without the path that the message names already."""
     return problem.strerror or str(problem)

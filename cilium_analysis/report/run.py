@@ -13,7 +13,7 @@ from cilium_analysis import findings
 from cilium_analysis.bundle import Bundle
 from cilium_analysis.capture import capture, choose_topics
 from cilium_analysis.findings import Severity
-from cilium_analysis.report import html, output
+from cilium_analysis.report import html, output, retention
 from cilium_analysis.report.compare import compared, read_findings
 from cilium_analysis.report.execute import Executed, execute
 from cilium_analysis.report.kernel import Kernels
@@ -23,6 +23,7 @@ from cilium_analysis.window import format_duration
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
+    from datetime import timedelta
     from pathlib import Path
 
     from cilium_analysis.question import Question
@@ -69,6 +70,7 @@ def report(
     jobs: int = 1,
     show_code: bool = False,
     compare: Path | None = None,
+    keep: timedelta | None = None,
     progress: bool = False,
     tell: Callable[[str], None] = lambda _: None,
 ) -> Run:
@@ -91,6 +93,9 @@ def report(
         Whether the pages show the code cells.
     compare
         Directory of another run, to say what is new, gone, worse or better since.
+    keep
+        How long runs are kept: those of the directory that are older are removed when this one
+        is written. None keeps all.
     progress
         Whether to show progress bars.
     tell
@@ -117,7 +122,7 @@ def report(
     for file in files:
         check_parameters(file, parameters)
     began, name = datetime.now(UTC), output.run_name(question.window)
-    with output.new_run(directory, name) as temporary:
+    with output.new_run(directory, name, began=began) as temporary:
         tell(f"Reading {question.reading}")
         _record(question, chosen, temporary)
         tell(f"Running {', '.join(chosen)}")
@@ -131,7 +136,11 @@ def report(
             show_code=show_code,
             other=other,
         )
-    output.write_index(directory)
+    if keep is None:
+        output.write_index(directory)
+    else:
+        now = datetime.now(UTC)
+        retention.prune(directory, keep=keep, made=name, now=now, tell=tell)
     return Run(directory / name, *run)
 
 

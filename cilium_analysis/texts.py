@@ -1,0 +1,13 @@
+"""Texts that people read where no page escapes them: on a terminal, in a message."""
+
+from __future__ import annotations
+
+
+def line(text: str) -> str:
+    """Give a text as one line without control characters: names come from the cluster."""
+    return "".join(c if c.isprintable() else "�" for c in " ".join(text.split()))
+
+
+def clipped(text: str, length: int) -> str:
+    """Shorten a text to so many characters; what is cut off shows as an ellipsis."""
+    return text if len(text) <= length else text[: length - 1].rstrip() + "…"
