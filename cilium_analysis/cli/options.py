@@ -5,10 +5,13 @@ from __future__ import annotations
 import argparse
 import os
 from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
 
-from cilium_analysis.errors import UsageError
+from cilium_analysis.errors import UsageError, WindowError
 
 if TYPE_CHECKING:
+    from datetime import timedelta
+
     from cilium_analysis.question import Question
 
 SOURCE_VARIABLE = "CILIUM_ANALYSIS_SOURCE"
@@ -64,6 +67,61 @@ def add_report(parser: argparse.ArgumentParser) -> None:
         help="directory of another run: what is new, gone, worse, better",
     )
     add("--show-code", action="store_true", help="keep the code cells in the HTML")
+
+
+def add_routine(parser: argparse.ArgumentParser) -> None:
+    """Add what matters where reports are made again and again: what is kept, who is told."""
+    add = parser.add_argument
+    add("--keep", type=_keep, metavar="D", help="remove runs that were made longer ago, as 30d")
+    add(
+        "--notify",
+        action="append",
+        default=[],
+        metavar="WHERE",
+        help="where the address of a service to notify stands: file:PATH (one per line), or"
+        " env:CILIUM_ANALYSIS_…; may be repeated",
+    )
+    add(
+        "--notify-on",
+        choices=("info", "warning", "critical"),
+        help="least severity to notify of (default: warning); a failure always is",
+    )
+    add(
+        "--link",
+        type=_link,
+        metavar="URL",
+        help="address at which the output directory is served, for links in notifications",
+    )
+
+
+def _keep(text: str) -> timedelta:
+    from cilium_analysis.window import parse_duration
+
+    # A plain number would be seconds, which is not what --keep 30 means to say.
+    if text.strip().replace(".", "").isdecimal():
+        raise argparse.ArgumentTypeError(f"{text!r} has no unit: write {text.strip()}d for days")
+    try:
+        duration = parse_duration(text)
+    except WindowError as problem:
+        raise argparse.ArgumentTypeError(str(problem)) from None
+    if not duration:
+        raise argparse.ArgumentTypeError(f"{text!r} would keep nothing: use such as 30d")
+    return duration
+
+
+def _link(text: str) -> str:
+    """Check an address that messages will show: whole, and without credentials."""
+    try:
+        parts = urlsplit(text)
+        good = parts.scheme in ("http", "https") and parts.hostname and text.isprintable()
+    except ValueError:
+        good = False
+    if not good or " " in text or "@" in parts.netloc or parts.query or parts.fragment:
+        raise argparse.ArgumentTypeError(
+            "a link begins with http:// or https:// and has no user, query or fragment:"
+            " use such as https://reports.example.org/cilium"
+        )
+    return text.rstrip("/")
 
 
 def _jobs(text: str) -> int:

@@ -10,7 +10,13 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 from cilium_analysis import __version__
 from cilium_analysis.cli import others, reports
-from cilium_analysis.cli.options import SOURCE_VARIABLE, add_question, add_report, joined_times
+from cilium_analysis.cli.options import (
+    SOURCE_VARIABLE,
+    add_question,
+    add_report,
+    add_routine,
+    joined_times,
+)
 from cilium_analysis.cli.words import NAME, say
 from cilium_analysis.errors import CiliumAnalysisError, ParameterError
 
@@ -21,7 +27,8 @@ INTERRUPTED = 130
 _EPILOG = f"""\
 Credentials never go on the command line: see CILIUM_ANALYSIS_BEARER_TOKEN_FILE,
 CILIUM_ANALYSIS_USERNAME and others in the README. {SOURCE_VARIABLE} stands in for --source,
-CILIUM_ANALYSIS_KUBERNETES for --kubernetes, without which no Kubernetes API is read.
+CILIUM_ANALYSIS_KUBERNETES for --kubernetes, without which no Kubernetes API is read, and
+CILIUM_ANALYSIS_NOTIFY_FILE, a file of addresses, for --notify.
 
 Exit codes: 0 fine, 1 the run failed, 2 usage; with --fail-on also 10 for a warning
 and 20 for a critical finding.
@@ -93,6 +100,7 @@ def _parser() -> _Parser:
     report = _command(commands, "report", reports.report, "run notebooks on a window, write HTML")
     add_question(report)
     add_report(report)
+    add_routine(report)
     capture = _command(
         commands, "capture", others.capture, "record what a report needs, a bundle only"
     )

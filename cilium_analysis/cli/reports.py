@@ -7,47 +7,123 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from cilium_analysis.cli.options import question
-from cilium_analysis.cli.words import line, say
+from cilium_analysis.cli.words import say
+from cilium_analysis.errors import ParameterError
+from cilium_analysis.texts import line
 
 if TYPE_CHECKING:
     import argparse
     from collections.abc import Sequence
+    from datetime import timedelta
 
     from cilium_analysis.question import Question
     from cilium_analysis.report import Run
+    from cilium_analysis.report.notify import Receiver
 
 
 def report(options: argparse.Namespace) -> int:
-    """Report on what was asked for."""
-    return _run(question(options), options, topics=options.topics)
+    """Report on what was asked for, and notify who is to be told."""
+    audience = _audience(options)
+    asked = None
+    try:
+        asked = question(options)
+        run = _made(asked, options, topics=options.topics, keep=options.keep)
+    except Exception as problem:
+        if audience:
+            _notify_of_failure(audience, problem, options, asked)
+        raise
+    code = _told(run, options.fail_on)
+    if audience:
+        _notify_of_run(audience, run, options)
+    return code
 
 
 def demo(options: argparse.Namespace) -> int:
     """Report on the bundled sample."""
     from cilium_analysis.question import ask
 
-    return _run(ask(source="sample", baseline=""), options, topics=())
+    run = _made(ask(source="sample", baseline=""), options, topics=())
+    return _told(run, options.fail_on)
 
 
-def _run(question: Question, options: argparse.Namespace, *, topics: Sequence[str]) -> int:
+def _made(
+    question: Question,
+    options: argparse.Namespace,
+    *,
+    topics: Sequence[str],
+    keep: timedelta | None = None,
+) -> Run:
     from cilium_analysis.report import report
 
-    run = report(
+    return report(
         question,
         topics=topics,
         directory=Path(options.output),
         jobs=options.jobs,
         show_code=options.show_code,
         compare=Path(options.compare) if options.compare else None,
+        keep=keep,
         progress=sys.stderr.isatty(),
         tell=say,
     )
+
+
+def _told(run: Run, fail_on: str | None) -> int:
+    """Print what a run amounts to; gives the exit code."""
     for text in _lines(run):
         indent = text[: len(text) - len(text.lstrip(" "))]
         print(indent + line(text))
     for topic, error in run.failures.items():
         say(f"{topic} stopped with {error}; what ran is kept in {run.directory}")
-    return 1 if run.failures else _verdict(run, options.fail_on)
+    return 1 if run.failures else _verdict(run, fail_on)
+
+
+def _audience(options: argparse.Namespace) -> Sequence[Receiver]:
+    """Give who is to be told, before anything runs.
+
+    Raises
+    ------
+    ParameterError
+        If that cannot be read, or how is given but not whom.
+    """
+    from cilium_analysis.report.notify import NOTIFY_VARIABLE, receivers
+
+    found = receivers(options.notify)
+    if not found and (options.notify_on or options.link):
+        raise ParameterError(
+            "--notify-on and --link need somebody to notify:"
+            f" add --notify file:PATH, or set {NOTIFY_VARIABLE}"
+        )
+    return found
+
+
+def _notify_of_run(audience: Sequence[Receiver], run: Run, options: argparse.Namespace) -> None:
+    from cilium_analysis.findings import Severity
+    from cilium_analysis.report.messages import about_run
+    from cilium_analysis.report.notify import send
+
+    page = run.directory.absolute() / "index.html"
+    link = f"{options.link}/{run.directory.name}/index.html" if options.link else str(page)
+    at = Severity[(options.notify_on or "warning").upper()]
+    message = about_run(run, at=at, page=link)
+    if message:
+        send(audience, message, tell=say)
+
+
+def _notify_of_failure(
+    audience: Sequence[Receiver],
+    problem: Exception,
+    options: argparse.Namespace,
+    asked: Question | None,
+) -> None:
+    """Tell that a report could not be made: where it is due, nobody looks at its exit code."""
+    from cilium_analysis.report.messages import about_failure
+    from cilium_analysis.report.notify import send
+
+    source = asked.source.name if asked else options.source
+    window = asked.window if asked else None
+    message = about_failure(problem, source=source, match=options.match, window=window)
+    send(audience, message, tell=say)
 
 
 def _lines(run: Run) -> list[str]:

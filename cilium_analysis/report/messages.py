@@ -1,0 +1,163 @@
+"""Messages: what a run amounts to, in a few lines of plain text. Pure.
+
+They go where nobody knows what will show them, and what they say comes from the cluster: so it
+is one line, bounded, without control characters, and calls nobody by an ``@``.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from cilium_analysis.errors import CiliumAnalysisError
+from cilium_analysis.findings import Severity
+from cilium_analysis.report.clock import clock
+from cilium_analysis.source import iso
+from cilium_analysis.texts import clipped, line
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from cilium_analysis.report.run import Run
+    from cilium_analysis.window import Window
+
+#: Findings that are told; the page has them all.
+SHOWN = 5
+#: Title and body together stay below the 2,000 characters that Discord takes.
+BODY = 1750
+_NAME, _TEXT, _REASON = 100, 260, 600
+
+
+@dataclass(frozen=True)
+class Message:
+    """What is sent.
+
+    Parameters
+    ----------
+    title
+        One line.
+    body
+        Plain text of a few lines.
+    severity
+        Highest one among the findings; None if there is no report, or none that is whole.
+    """
+
+    title: str
+    body: str
+    severity: Severity | None
+
+
+def about_run(run: Run, *, at: Severity, page: str) -> Message | None:
+    """Tell of a run.
+
+    Parameters
+    ----------
+    run
+        Also one that failed, which is always worth telling.
+    at
+        Least severity that is worth telling. Such findings come before the others.
+    page
+        Where the run is to be read.
+
+    Returns
+    -------
+    Message or None
+        None if nothing about it is worth telling.
+    """
+    if not run.failures and (run.worst is None or run.worst < at):
+        return None
+    zone = run.summary["parameters"]["timezone"]
+    rows = sorted(run.findings["findings"], key=lambda row: _severity(row) < at)
+    head = ", ".join(
+        [
+            *(["failed"] if run.failures else []),
+            *([str(run.worst)] if run.worst is not None else []),
+        ]
+    )
+    name = _name(run.summary["source"], run.summary["parameters"]["match"])
+    window = run.summary["window"]
+    return Message(
+        f"[{head}] {name}, {_span(window['start'], window['end'], zone)}",
+        _body(_stopped(run.failures), [_paragraph(row, zone) for row in rows], page),
+        None if run.failures else run.worst,
+    )
+
+
+def about_failure(
+    problem: Exception, *, source: str, match: str = "", window: Window | None = None
+) -> Message:
+    """Tell that there is no report.
+
+    Parameters
+    ----------
+    problem
+        Why. Only errors of ours are quoted: they never hold a credential.
+    source, match
+        What was asked, and for which part of it.
+    window
+        None if it did not come to that.
+    """
+    span = f", {_span(iso(window.start), iso(window.end), window.timezone)}" if window else ""
+    ours = isinstance(problem, CiliumAnalysisError)
+    reason = str(problem) if ours else f"unexpected {type(problem).__name__}; its log says more"
+    body = f"There is no report: {_plain(reason, _REASON)}"
+    return Message(f"[failed] {_name(_bare(source), match)}{span}", body, None)
+
+
+def _bare(source: str) -> str:
+    """Leave out what may be a credential in an address that nobody has read yet."""
+    return re.sub(r"//[^/]*@", "//…@", source.split("?")[0])
+
+
+def _plain(text: str, length: int) -> str:
+    # An invisible space keeps a name such as @everyone from calling a whole channel.
+    return clipped(line(text), length).replace("@", "@\u200b")
+
+
+def _name(source: str, match: str) -> str:
+    return _plain(f"{source} {{{match}}}" if match else source, _NAME)
+
+
+def _severity(row: Mapping[str, Any]) -> Severity:
+    return Severity[row["severity"].upper()]
+
+
+def _span(start: str, end: str, zone: str) -> str:
+    """Write since when and until when; the day once, if it is one."""
+    first, last = clock(start, zone), clock(end, zone)
+    return f"{first} to {last[11:] if first[:10] == last[:10] else last} {zone}"
+
+
+def _stopped(failures: Mapping[str, str]) -> list[str]:
+    """Say what is missing, and why the first of it is."""
+    if not failures:
+        return []
+    topics = ", ".join(failures)
+    why = _plain(next(iter(failures.values())), _TEXT)
+    first = "with" if len(failures) == 1 else "the first with"
+    return [f"Not whole: {topics} stopped, {first} {why}"]
+
+
+def _paragraph(row: Mapping[str, Any], zone: str) -> str:
+    lines = [f"{row['rank']}. [{row['severity']}] {_plain(row['title'], _TEXT)}"]
+    lines += [f"   {_span(row['start'], row['end'], zone)}"]
+    if row["trust_reasons"]:
+        lines += [f"   Doubtful: {_plain('; '.join(row['trust_reasons']), _TEXT)}"]
+    if row["next_step"]:
+        lines += [f"   Next: {_plain(row['next_step'], _TEXT)}"]
+    return "\n".join(lines)
+
+
+def _body(head: Sequence[str], paragraphs: Sequence[str], page: str) -> str:
+    """Put in what there is room for: one finding at least, and always where all of them are."""
+    last = f"Report: {line(page)}"
+    room = BODY - len(last) - sum(map(len, head))
+    shown: list[str] = []
+    for paragraph in paragraphs[:SHOWN]:
+        room -= len(paragraph) + 1
+        if shown and room < 0:
+            break
+        shown.append(paragraph)
+    more = len(paragraphs) - len(shown)
+    return "\n".join([*head, *shown, *([f"and {more} more"] if more else []), last])

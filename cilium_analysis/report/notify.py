@@ -1,0 +1,252 @@
+"""Notification: who is told, and the sending, which is left to apprise.
+
+The address of a service holds its credentials. It is named, never given on the command line, and
+whatever is said about it names the place where it stands.
+"""
+
+from __future__ import annotations
+
+import contextvars
+import logging
+import os
+import re
+import threading
+import time
+import warnings
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from cilium_analysis.errors import ParameterError
+from cilium_analysis.findings import Severity
+from cilium_analysis.prometheus.credentials import PREFIX
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+
+    from cilium_analysis.report.messages import Message
+
+#: Names a file of addresses where ``--notify`` is not given.
+NOTIFY_VARIABLE = "CILIUM_ANALYSIS_NOTIFY_FILE"
+#: All services together may take this long [s]: two tries, with apprise's own pauses between.
+PATIENCE = 60.0
+_PAUSE = 1.0
+_HOW = "write it into a file and give file:PATH, or into a variable and give env:CILIUM_ANALYSIS_…"
+_TYPES = {Severity.INFO: "info", Severity.WARNING: "warning", Severity.CRITICAL: "failure"}
+
+
+@dataclass(frozen=True)
+class Receiver:
+    """A service that is told.
+
+    Parameters
+    ----------
+    where
+        Its address stands, for people.
+    service
+        As apprise makes it from the address.
+    """
+
+    where: str
+    service: Any = field(repr=False)
+
+
+def receivers(
+    given: Sequence[str], *, environment: Mapping[str, str] | None = None
+) -> tuple[Receiver, ...]:
+    """Give the services that are to be told.
+
+    Parameters
+    ----------
+    given
+        ``env:NAME`` or ``file:PATH`` each. If there is none, the environment variable
+        ``CILIUM_ANALYSIS_NOTIFY_FILE`` names a file; without it nobody is told.
+    environment
+        Instead of that of the process.
+
+    Raises
+    ------
+    ParameterError
+        If one cannot be read or understood, or apprise is not installed. The message names
+        where it stands, and never holds it.
+    """
+    found = os.environ if environment is None else environment
+    named = [f"file:{found[NOTIFY_VARIABLE]}"] if found.get(NOTIFY_VARIABLE) else []
+    places = {url: where for text in (given or named) for where, url in _addresses(text, found)}
+    return tuple(Receiver(where, _service(url, where)) for url, where in places.items())
+
+
+def _addresses(text: str, environment: Mapping[str, str]) -> list[tuple[str, str]]:
+    """Give the addresses that a word names, each with where it stands."""
+    kind, _, name = text.partition(":")
+    if kind == "file" and name and "://" not in name:
+        return list(_from_file(name))
+    if kind == "env" and name:
+        return [_from_variable(name, environment)]
+    raise ParameterError(f"--notify takes no address, which others could see: {_HOW}")
+
+
+def _from_variable(name: str, environment: Mapping[str, str]) -> tuple[str, str]:
+    # Notebooks get the whole environment but for variables of this name.
+    if not re.fullmatch(rf"{PREFIX}\w+", name):
+        raise ParameterError(
+            f"--notify env:… takes the name of a variable that begins with {PREFIX}:"
+            " notebooks do not see those"
+        )
+    if not environment.get(name, "").strip():
+        raise ParameterError(f"--notify env:{name}: there is no such variable, or it is empty")
+    return f"env:{name}", environment[name].strip()
+
+
+def _from_file(name: str) -> Iterator[tuple[str, str]]:
+    try:
+        lines = Path(name).expanduser().read_text(encoding="utf-8-sig").splitlines()
+    except (OSError, RuntimeError, ValueError) as problem:
+        reason = getattr(problem, "strerror", None) or "not a text file"
+        raise ParameterError(f"cannot read the addresses to notify in {name}: {reason}") from None
+    rows = [(number, row.strip()) for number, row in enumerate(lines, start=1)]
+    kept = [(number, row) for number, row in rows if row and not row.startswith("#")]
+    if not kept:
+        raise ParameterError(f"no address to notify in {name}: write one per line")
+    return ((f"file:{name}:{number}", row) for number, row in kept)
+
+
+def _service(url: str, where: str) -> Any:
+    apprise = _apprise()
+    asset = apprise.AppriseAsset(
+        app_id="cilium-analysis",
+        async_mode=False,
+        default_service_retry=1,
+        default_service_wait=_PAUSE,
+        http_redirects=False,
+        secure_logging=True,
+        service_timeout=0,  # ours counts: apprise's own would keep the process from ending
+        storage_mode="memory",
+    )
+    service = contextvars.copy_context().run(_made, apprise, url, asset)
+    if service is None:
+        raise ParameterError(
+            f"{where} is no address that apprise understands (it is not shown here, as it may"
+            " hold a password): see https://appriseit.com/services/"
+        )
+    return service
+
+
+def _made(apprise: Any, url: str, asset: Any) -> Any:
+    _WITHHELD.set([])
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of all the services that apprise loads then
+        try:
+            return apprise.Apprise.instantiate(url, asset=asset)
+        except Exception:  # whatever it is, it may quote the address
+            return None
+
+
+def _apprise() -> Any:
+    try:
+        import apprise
+    except ImportError:
+        raise ParameterError(
+            "to notify, the package apprise is needed: pip install 'cilium-analysis[notify]'"
+        ) from None
+    for name in ("apprise", "urllib3.connectionpool"):
+        logging.getLogger(name).addFilter(_FILTER)
+    return apprise
+
+
+#: What apprise and its HTTP client had to say while they worked for us; None outside of that.
+_WITHHELD: contextvars.ContextVar[list[str] | None] = contextvars.ContextVar(
+    "withheld", default=None
+)
+
+
+class _Withhold(logging.Filter):
+    """Keeps what is logged on our behalf out of all logs: it may quote addresses."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        withheld = _WITHHELD.get()
+        if withheld is not None:
+            withheld.append(record.getMessage())
+        return withheld is None
+
+
+_FILTER = _Withhold()
+
+
+def send(
+    receivers: Iterable[Receiver],
+    message: Message,
+    *,
+    tell: Callable[[str], None],
+    patience: float = PATIENCE,
+) -> int:
+    """Send a message to all, at the same time.
+
+    Parameters
+    ----------
+    receivers
+        Each is tried once more if it does not take the message.
+    message
+        What to send.
+    tell
+        Takes a line on each that did not get it; never with its address.
+    patience
+        How long to wait for all of them [s].
+
+    Returns
+    -------
+    int
+        How many got it.
+    """
+    deliveries = [_Delivery(receiver, message) for receiver in receivers]
+    for delivery in deliveries:
+        delivery.start()
+    until = time.monotonic() + patience
+    for delivery in deliveries:
+        delivery.join(max(0.0, until - time.monotonic()))
+        if delivery.problem:
+            tell(f"{delivery.where} was not notified: {delivery.problem}")
+    return sum(not delivery.problem for delivery in deliveries)
+
+
+class _Delivery(threading.Thread):
+    """A message on its way. A thread of its own, so that the process can end without it."""
+
+    def __init__(self, receiver: Receiver, message: Message) -> None:
+        super().__init__(daemon=True)
+        self.where = receiver.where
+        self.problem = "no answer in time"
+        self._service = receiver.service
+        self._message = message
+
+    def run(self) -> None:
+        said: list[str] = []
+        _WITHHELD.set(said)
+        try:
+            self.problem = "" if self._sent() else _reason(said)
+        except Exception as problem:  # a plugin's own; its text may quote the address
+            self.problem = f"unexpected {type(problem).__name__}"
+
+    def _sent(self) -> bool:
+        import apprise
+
+        outbox = apprise.Apprise(asset=self._service.asset)
+        outbox.add(self._service)
+        severity = self._message.severity
+        result = outbox.notify(
+            title=self._message.title,
+            body=self._message.body,
+            body_format=apprise.NotifyFormat.TEXT,
+            notify_type="failure" if severity is None else _TYPES[severity],
+        )
+        return bool(result)
+
+
+def _reason(said: Sequence[str]) -> str:
+    """Say why a message was not taken, from what apprise says of it, but without its words."""
+    text = "\n".join(said)
+    if code := re.search(r"\berror=(\d{3})\b", text):
+        return f"the service answered {code[1]}"
+    if "onnection error" in text:
+        return "the service cannot be reached, or is too slow"
+    return "the service did not take it"
