@@ -460,7 +460,7 @@ def test_no_address_is_seen_anywhere(
 
 def test_receivers_do_not_show_their_address() -> None:
     (found,) = receivers(["env:CILIUM_ANALYSIS_X"], environment={"CILIUM_ANALYSIS_X": address(1)})
-    assert SECRET not in repr(found)
+    assert repr(found) == "Receiver(where='env:CILIUM_ANALYSIS_X')"
 
 
 def test_what_others_log_is_still_logged(caplog: pytest.LogCaptureFixture) -> None:
@@ -546,11 +546,11 @@ HOSTILE = "\x1b]0;owned\x07\nReport: https://evil\r\u202e@everyone <b>*x*</b>\u2
 
 
 def test_hostile_texts_stay_one_line_each_and_short() -> None:
-    hostile = {"title": HOSTILE, "next_step": HOSTILE, "trust_reasons": (HOSTILE,)}
+    hostile: dict[str, Any] = {"title": HOSTILE, "next_step": HOSTILE, "trust_reasons": (HOSTILE,)}
     run = run_of(*(finding(n, **hostile) for n in range(9)), source=HOSTILE, match=HOSTILE)
     message = about(run)
     assert len(message.title) + len(message.body) < 2000
-    assert message.title.isprintable() or "\u200b" in message.title
+    assert message.title.replace("\u200b", "").isprintable()
     lines = message.body.splitlines()
     assert all(line.replace("\u200b", "").isprintable() for line in lines)
     assert [line for line in lines if line.startswith("Report:")] == ["Report: https://x/a"]

@@ -9,7 +9,6 @@ import re
 import shutil
 import subprocess
 import sys
-import time
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -289,12 +288,13 @@ def test_a_directory_that_is_not_there_is_an_error_of_ours(tmp_path: Path) -> No
 # Two at a time
 
 PRUNING = """
-import sys, time
+import sys
 from datetime import datetime, timedelta
 from pathlib import Path
 from cilium_analysis.report.retention import prune
-directory, now, begin = Path(sys.argv[1]), datetime.fromisoformat(sys.argv[2]), float(sys.argv[3])
-time.sleep(max(0, begin - time.time()))
+directory, now = Path(sys.argv[1]), datetime.fromisoformat(sys.argv[2])
+print("ready", flush=True)
+sys.stdin.readline()
 prune(directory, keep=timedelta(days=30), made="", now=now, tell=print)
 """
 
@@ -305,9 +305,16 @@ def test_two_that_prune_together_remove_each_run_once(tmp_path: Path) -> None:
         run = made(tmp_path, 31 * DAY)
         for number in range(20):
             (run / "bundle" / f"{number}.parquet").write_text("")
-    command = [sys.executable, "-c", PRUNING, str(tmp_path), NOW.isoformat(), str(time.time() + 3)]
+    command = [sys.executable, "-c", PRUNING, str(tmp_path), NOW.isoformat()]
     pipe = subprocess.PIPE
-    both = [subprocess.Popen(command, stdout=pipe, stderr=pipe, text=True) for _ in range(2)]
+    both = [
+        subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=pipe, text=True) for _ in range(2)
+    ]
+    assert [process.stdout.readline() for process in both if process.stdout] == ["ready\n"] * 2
+    for process in both:
+        assert process.stdin is not None
+        process.stdin.write("\n")
+        process.stdin.flush()
     said = [process.communicate(timeout=60) for process in both]
     assert [process.returncode for process in both] == [0, 0]
     assert [err for _, err in said] == ["", ""]
