@@ -59,7 +59,7 @@ def add_report(parser: argparse.ArgumentParser) -> None:
     """Add how to make a report, and where it goes."""
     add = parser.add_argument
     add("--output", default="reports", metavar="DIR", help="of all runs (default: reports)")
-    add("--jobs", type=_jobs, default=2, metavar="N", help="notebooks at a time (default: 2)")
+    add("--jobs", type=jobs, default=2, metavar="N", help="notebooks at a time (default: 2)")
     add("--fail-on", choices=("warning", "critical"), help="exit 10 or 20 on such findings")
     add(
         "--compare",
@@ -124,7 +124,8 @@ def _link(text: str) -> str:
     return text.rstrip("/")
 
 
-def _jobs(text: str) -> int:
+def jobs(text: str) -> int:
+    """Read a number of notebooks to run at a time."""
     if not text.isdecimal() or int(text) < 1:
         raise argparse.ArgumentTypeError(f"{text!r} is not a number of notebooks: use 1 or more")
     return int(text)

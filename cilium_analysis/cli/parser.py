@@ -9,7 +9,7 @@ import traceback
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from cilium_analysis import __version__
-from cilium_analysis.cli import others, reports
+from cilium_analysis.cli import others, reports, scheduling
 from cilium_analysis.cli.options import (
     SOURCE_VARIABLE,
     add_question,
@@ -113,6 +113,10 @@ def _parser() -> _Parser:
         action="store_true",
         help="print the smallest ClusterRole that --kubernetes needs, for kubectl apply -f -",
     )
+    schedule = _command(
+        commands, "schedule", scheduling.schedule, "print what makes reports again and again"
+    )
+    scheduling.add_schedule(schedule)
     demo = _command(
         commands, "demo", reports.demo, "report on the bundled sample, without any server"
     )

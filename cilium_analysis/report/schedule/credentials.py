@@ -1,0 +1,131 @@
+"""Where a scheduled run finds its credentials: names of files and keys, never a value."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from cilium_analysis.errors import ParameterError, suggest
+from cilium_analysis.prometheus.credentials import PREFIX
+from cilium_analysis.report.schedule import checks
+
+USERNAME = "username"
+TENANT_VARIABLE, USERNAME_VARIABLE = f"{PREFIX}TENANT", f"{PREFIX}USERNAME"
+#: Keys, as Kubernetes names them in its own Secrets, and the variables that name their files.
+FILES = {
+    "token": f"{PREFIX}BEARER_TOKEN_FILE",
+    "password": f"{PREFIX}PASSWORD_FILE",
+    "ca.crt": f"{PREFIX}CA_FILE",
+    "tls.crt": f"{PREFIX}CLIENT_CERT",
+    "tls.key": f"{PREFIX}CLIENT_KEY",
+}
+KUBECONFIG = "kubeconfig"
+
+
+@dataclass(frozen=True)
+class Credential:
+    """A file on the machine.
+
+    Parameters
+    ----------
+    key
+        One of `FILES`, or ``kubeconfig``.
+    file
+        Absolute path.
+
+    Raises
+    ------
+    ParameterError
+        If the key is unknown or the path cannot be.
+    """
+
+    key: str
+    file: str
+
+    def __post_init__(self) -> None:
+        known = (*FILES, KUBECONFIG)
+        if self.key not in known:
+            raise ParameterError(f"unknown credential {self.key!r}: {suggest(self.key, known)}")
+        checks.file(self.file, self.key)
+
+    @classmethod
+    def parse(cls, text: str) -> Credential:
+        """Read ``KEY=FILE``.
+
+        Raises
+        ------
+        ParameterError
+            If it is not that; the message does not repeat it, as it may be a credential.
+        """
+        key, equals, path = text.partition("=")
+        if not equals or key not in FILES or not path.startswith("/"):
+            hint = f"write it as KEY=/path/of/a/file with a key of {', '.join(FILES)}"
+            raise ParameterError(f"--credential names a file, it does not hold a value: {hint}")
+        return cls(key, path)
+
+    @property
+    def variable(self) -> str:
+        """The environment variable that names the file."""
+        return FILES.get(self.key, "KUBECONFIG")
+
+
+@dataclass(frozen=True)
+class Secret:
+    """A Secret of Kubernetes.
+
+    Parameters
+    ----------
+    name
+        Of the Secret.
+    keys
+        Those of `FILES`, and ``username``, that it has.
+
+    Raises
+    ------
+    ParameterError
+        If the name cannot be or a key is unknown.
+    """
+
+    name: str
+    keys: tuple[str, ...]
+
+    def __post_init__(self) -> None:
+        checks.dotted_name(self.name, "--secret")
+        known = (USERNAME, *FILES)
+        for key in self.keys:
+            if key not in known:
+                raise ParameterError(f"--secret has no use for {key!r}: {suggest(key, known)}")
+
+    @classmethod
+    def parse(cls, text: str) -> Secret:
+        """Read ``NAME:KEY,KEY``, or ``NAME`` for one with a ``token``.
+
+        Raises
+        ------
+        ParameterError
+            If it is neither.
+        """
+        name, colon, keys = text.partition(":")
+        return cls(name, tuple(dict.fromkeys(keys.split(","))) if colon else ("token",))
+
+    @property
+    def files(self) -> dict[str, str]:
+        """The variables that name files, by key."""
+        return {key: FILES[key] for key in self.keys if key in FILES}
+
+
+def check_keys(keys: tuple[str, ...], *, username: bool) -> None:
+    """Refuse credentials of which only one can be sent, or a part is missing.
+
+    Raises
+    ------
+    ParameterError
+        If there are such.
+    """
+    if "token" in keys and (username or "password" in keys):
+        raise ParameterError("a token and a password cannot both be sent: name one of them")
+    if ("password" in keys) != username:
+        raise ParameterError("a password needs a user name, and a user name a password")
+    if "tls.key" in keys and "tls.crt" not in keys:
+        raise ParameterError("tls.key needs its certificate: name tls.crt too")
+    if len(set(keys)) < len(keys):
+        raise ParameterError("a credential is named twice: name each file once")

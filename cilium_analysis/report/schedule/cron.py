@@ -1,0 +1,82 @@
+"""A line for a crontab."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from cilium_analysis.errors import ParameterError
+from cilium_analysis.report.schedule import checks
+from cilium_analysis.report.schedule.credentials import TENANT_VARIABLE, USERNAME_VARIABLE
+from cilium_analysis.report.schedule.plan import check_files
+from cilium_analysis.report.schedule.quoting import for_crontab
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from cilium_analysis.report.schedule.credentials import Credential
+    from cilium_analysis.report.schedule.plan import Plan
+
+#: Some crons cut a longer command without a word (MAX_COMMAND of Vixie's) [bytes].
+_LONGEST = 998
+
+
+def crontab(
+    plan: Plan, *, program: str, output: str, credentials: Sequence[Credential] = ()
+) -> str:
+    """Give the line, below comments that say what it does.
+
+    Parameters
+    ----------
+    plan
+        What to run, and when.
+    program
+        Path of the command.
+    output
+        Directory of all runs, and of the log; if relative, in the user's home.
+    credentials
+        Files to read credentials from.
+
+    Raises
+    ------
+    ParameterError
+        If the line cannot be written.
+    """
+    checks.one_line(output, "--output")
+    check_files(plan, credentials, home=True)
+    where = output if output.startswith("/") else f"./{output}"
+    log = f"{where.rstrip('/')}/cron.log"
+    run = [*_variables(plan, credentials), program, *plan.arguments(output=output)]
+    # What goes wrong must not only be in the log: what a command prints, cron sends by mail.
+    words = [for_crontab(word) for word in (where, log, f"{plan.source}: see {log}")]
+    command = (
+        f"mkdir -p {words[0]} && {' '.join(_word(word) for word in run)} >>{words[1]} 2>&1"
+        f' || echo "cilium-analysis ended with $? on" {words[2]}'
+    )
+    if len(command.encode()) > _LONGEST:
+        raise ParameterError(
+            f"the command has {len(command.encode())} bytes, and crons cut it at {_LONGEST}:"
+            " narrow it down, or use systemd"
+        )
+    return f"{_comments(plan, output, log)}{plan.timing.cron} {command}\n"
+
+
+def _comments(plan: Plan, output: str, log: str) -> str:
+    home = "" if output.startswith("/") else "~/"
+    return (
+        f"# cilium-analysis: {plan.summary}\n"
+        f"# Reports: {home}{output.rstrip('/')}/index.html. Log: {home}{log.removeprefix('./')}."
+        " It runs by the clock of this machine.\n"
+    )
+
+
+def _variables(plan: Plan, credentials: Sequence[Credential]) -> list[str]:
+    plain = {USERNAME_VARIABLE: plan.username, TENANT_VARIABLE: plan.tenant}
+    files = {one.variable: one.file for one in credentials}
+    return [f"{name}={value}" for name, value in (files | plain).items() if value]
+
+
+def _word(text: str) -> str:
+    """Quote a word; the name of an assignment or option stays as it is, for people to read."""
+    name, equals, value = text.partition("=")
+    bare = name.replace("-", "").replace("_", "").isalnum() and name.isascii()
+    return f"{name}={for_crontab(value)}" if equals and bare else for_crontab(text)

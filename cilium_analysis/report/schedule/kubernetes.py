@@ -1,0 +1,321 @@
+"""A CronJob for Kubernetes, and what it needs."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import yaml
+
+from cilium_analysis import __version__
+from cilium_analysis.errors import ParameterError
+from cilium_analysis.kube import cluster_role
+from cilium_analysis.report.schedule import checks
+from cilium_analysis.report.schedule.credentials import (
+    TENANT_VARIABLE,
+    USERNAME,
+    USERNAME_VARIABLE,
+    check_keys,
+)
+from cilium_analysis.report.schedule.plan import DEADLINE
+from cilium_analysis.report.schedule.quoting import for_container
+
+if TYPE_CHECKING:
+    from cilium_analysis.report.schedule.credentials import Secret
+    from cilium_analysis.report.schedule.plan import Plan
+
+Manifest = dict[str, Any]
+
+IMAGE = f"cilium-analysis:{__version__}"
+REPORTS = "/reports"
+_HOME = "/home/cilium-analysis"
+_SECRETS = "/etc/cilium-analysis/secrets"
+_CONTAINER = "report"
+#: As in the Containerfile. Any number will do, but root's.
+_USER = 10001
+#: Usage errors and findings: running again would not change them.
+_FINAL = [2, 10, 20]
+# CronJobs append a time of 11 characters to their name.
+_LONGEST_NAME = 52
+
+
+@dataclass(frozen=True, kw_only=True)
+class CronJob:
+    """How the CronJob is set up.
+
+    Parameters
+    ----------
+    name, namespace
+        Of everything; the namespace has to be there.
+    image
+        Made from the Containerfile.
+    secret
+        Where the credentials are.
+    claim
+        A PersistentVolumeClaim that is there, for the reports; empty makes one.
+    volume_size
+        Of the claim to make.
+    output
+        Where the claim is mounted.
+    cpu, memory
+        What a run may use at most.
+
+    Raises
+    ------
+    ParameterError
+        If anything in it cannot be.
+    """
+
+    name: str = "cilium-analysis"
+    namespace: str = "monitoring"
+    image: str = IMAGE
+    secret: Secret | None = None
+    claim: str = ""
+    volume_size: str = "10Gi"
+    output: str = REPORTS
+    cpu: str = "2"
+    memory: str = "2Gi"
+
+    def __post_init__(self) -> None:
+        checks.name(self.name, "--name", longest=_LONGEST_NAME)
+        checks.name(self.namespace, "--namespace")
+        checks.image(self.image)
+        if self.claim:
+            checks.dotted_name(self.claim, "--claim")
+        checks.memory(self.volume_size, "--volume-size")
+        checks.memory(self.memory, "--memory")
+        if checks.quantity(self.cpu, "--cpu") * 1000 < 1:
+            raise ParameterError(f"--cpu {self.cpu!r} is too little: write it as 2 or 500m")
+        checks.file(self.output, "--output")
+        if f"{self.output}/".startswith((f"{_HOME}/", f"{_SECRETS}/", "/tmp/", "/etc/")):  # noqa: S108
+            raise ParameterError(
+                f"--output {self.output!r} is taken in the container: use /reports"
+            )
+
+    @property
+    def meta(self) -> Manifest:
+        """Name, namespace and labels."""
+        return {"name": self.name, "namespace": self.namespace, "labels": self.labels}
+
+    @property
+    def labels(self) -> dict[str, str]:
+        """The labels that Kubernetes recommends."""
+        return {
+            "app.kubernetes.io/name": "cilium-analysis",
+            "app.kubernetes.io/instance": self.name,
+        }
+
+
+def manifests(plan: Plan, job: CronJob) -> str:
+    """Give the manifests as YAML, for ``kubectl apply``.
+
+    Parameters
+    ----------
+    plan
+        What to run, and when.
+    job
+        How the CronJob is set up.
+
+    Raises
+    ------
+    ParameterError
+        If the plan is none for a pod.
+    """
+    if plan.kubernetes not in ("", "in-cluster"):
+        raise ParameterError(
+            "a pod has no kubeconfig: write --kubernetes in-cluster, or leave it out"
+        )
+    keys = job.secret.keys if job.secret else ()
+    if plan.username and USERNAME in keys:
+        raise ParameterError("the user name is given twice: leave out --username")
+    check_keys(keys, username=bool(plan.username) or USERNAME in keys)
+    parts = [_yaml(_service_account(job))]
+    if plan.kubernetes:
+        parts += [cluster_role(), _yaml(_cluster_role_binding(job))]
+    parts += [] if job.claim else [_yaml(_claim(job))]
+    parts += [_yaml(_cron_job(plan, job))]
+    return _head(plan, job) + "".join(f"---\n{part}" for part in parts)
+
+
+def _head(plan: Plan, job: CronJob) -> str:
+    where = f"--namespace {job.namespace}"
+    secret = f"# The Secret {job.secret.name} has to be there.\n" if job.secret else ""
+    return (
+        f"# cilium-analysis: {plan.summary}\n"
+        "#\n"
+        "# The image is built in a checkout, and pushed to where the cluster finds it:\n"
+        f"#   podman build --tag {job.image} --file Containerfile .\n"
+        f"# The namespace {job.namespace} has to be there. Then:\n"
+        "#   kubectl apply --filename THIS_FILE\n"
+        f"#   kubectl {where} create job --from=cronjob/{job.name} {job.name}-now\n"
+        f"#   kubectl {where} logs --follow job/{job.name}-now\n"
+        f"# Reports are in the claim {_claim_name(job)}; show it with any web server.\n"
+        f"{secret}"
+    )
+
+
+def _service_account(job: CronJob) -> Manifest:
+    return {
+        "apiVersion": "v1",
+        "kind": "ServiceAccount",
+        "metadata": job.meta,
+        "automountServiceAccountToken": False,
+    }
+
+
+def _cluster_role_binding(job: CronJob) -> Manifest:
+    role = yaml.safe_load(cluster_role())
+    subject = {"kind": "ServiceAccount", "name": job.name, "namespace": job.namespace}
+    group = str(role["apiVersion"]).partition("/")[0]
+    return {
+        "apiVersion": role["apiVersion"],
+        "kind": "ClusterRoleBinding",
+        # No namespace parts the bindings of two schedules, so their names have to.
+        "metadata": {"name": f"{job.namespace}-{job.name}", "labels": job.labels},
+        "roleRef": {"apiGroup": group, "kind": role["kind"], "name": role["metadata"]["name"]},
+        "subjects": [subject],
+    }
+
+
+def _claim_name(job: CronJob) -> str:
+    return job.claim or f"{job.name}-reports"
+
+
+def _claim(job: CronJob) -> Manifest:
+    return {
+        "apiVersion": "v1",
+        "kind": "PersistentVolumeClaim",
+        "metadata": job.meta | {"name": _claim_name(job)},
+        "spec": {
+            "accessModes": ["ReadWriteOnce"],
+            "resources": {"requests": {"storage": job.volume_size}},
+        },
+    }
+
+
+def _cron_job(plan: Plan, job: CronJob) -> Manifest:
+    return {
+        "apiVersion": "batch/v1",
+        "kind": "CronJob",
+        "metadata": job.meta,
+        "spec": {
+            "schedule": plan.timing.cron,
+            "timeZone": plan.timezone,
+            "concurrencyPolicy": "Forbid",
+            "startingDeadlineSeconds": 600,
+            "successfulJobsHistoryLimit": 3,
+            "failedJobsHistoryLimit": 3,
+            "jobTemplate": {"metadata": {"labels": job.labels}, "spec": _job(plan, job)},
+        },
+    }
+
+
+def _job(plan: Plan, job: CronJob) -> Manifest:
+    final = {"containerName": _CONTAINER, "operator": "In", "values": _FINAL}
+    return {
+        "backoffLimit": 2,
+        "activeDeadlineSeconds": DEADLINE,
+        "podFailurePolicy": {"rules": [{"action": "FailJob", "onExitCodes": final}]},
+        "template": {"metadata": {"labels": job.labels}, "spec": _pod(plan, job)},
+    }
+
+
+def _pod(plan: Plan, job: CronJob) -> Manifest:
+    return {
+        "serviceAccountName": job.name,
+        "automountServiceAccountToken": bool(plan.kubernetes),
+        "restartPolicy": "Never",
+        "securityContext": {
+            "runAsNonRoot": True,
+            "runAsUser": _USER,
+            "runAsGroup": _USER,
+            "fsGroup": _USER,
+            "fsGroupChangePolicy": "OnRootMismatch",
+            "seccompProfile": {"type": "RuntimeDefault"},
+        },
+        "containers": [_container(plan, job)],
+        "volumes": _volumes(job),
+    }
+
+
+def _container(plan: Plan, job: CronJob) -> Manifest:
+    return {
+        "name": _CONTAINER,
+        "image": job.image,
+        "imagePullPolicy": "IfNotPresent",
+        "command": ["cilium-analysis"],
+        "args": [for_container(word) for word in plan.arguments(output=job.output)],
+        "env": _environment(plan, job),
+        "resources": _resources(job),
+        "securityContext": {
+            "allowPrivilegeEscalation": False,
+            "readOnlyRootFilesystem": True,
+            "capabilities": {"drop": ["ALL"]},
+        },
+        "volumeMounts": _mounts(job),
+    }
+
+
+def _resources(job: CronJob) -> Manifest:
+    """Ask for all the memory, as a run out of it is killed, and for half of the processor time."""
+    half = max(1, int(checks.quantity(job.cpu, "--cpu") * 500))
+    return {
+        "requests": {"cpu": f"{half}m", "memory": job.memory},
+        "limits": {"cpu": job.cpu, "memory": job.memory},
+    }
+
+
+def _environment(plan: Plan, job: CronJob) -> list[Manifest]:
+    """Give where to write, as the root is read-only, and where the credentials are."""
+    values = {"HOME": _HOME, "MPLCONFIGDIR": f"{_HOME}/matplotlib"}
+    files = job.secret.files if job.secret else {}
+    values |= {variable: f"{_SECRETS}/{key}" for key, variable in files.items()}
+    values |= {USERNAME_VARIABLE: plan.username, TENANT_VARIABLE: plan.tenant}
+    found: list[Manifest] = [
+        {"name": name, "value": for_container(value)} for name, value in values.items() if value
+    ]
+    if job.secret and USERNAME in job.secret.keys:
+        key = {"name": job.secret.name, "key": USERNAME}
+        found.append({"name": USERNAME_VARIABLE, "valueFrom": {"secretKeyRef": key}})
+    return found
+
+
+def _mounts(job: CronJob) -> list[Manifest]:
+    places = {"reports": job.output, "home": _HOME, "tmp": "/tmp"}  # noqa: S108
+    mounts: list[Manifest] = [{"name": name, "mountPath": path} for name, path in places.items()]
+    if job.secret and job.secret.files:
+        mounts.append({"name": "secrets", "mountPath": _SECRETS, "readOnly": True})
+    return mounts
+
+
+def _volumes(job: CronJob) -> list[Manifest]:
+    volumes: list[Manifest] = [
+        {"name": "reports", "persistentVolumeClaim": {"claimName": _claim_name(job)}},
+        {"name": "home", "emptyDir": {"sizeLimit": "256Mi"}},
+        {"name": "tmp", "emptyDir": {"sizeLimit": "1Gi"}},
+    ]
+    if job.secret and job.secret.files:
+        items = [{"key": key, "path": key} for key in job.secret.files]
+        secret = {"secretName": job.secret.name, "defaultMode": 0o440, "items": items}
+        volumes.append({"name": "secrets", "secret": secret})
+    return volumes
+
+
+class _Dumper(yaml.SafeDumper):
+    """Quotes what another reader of YAML could take for a number, as Go's does ``1e3``."""
+
+    def ignore_aliases(self, data: Any) -> bool:
+        """Write out what occurs twice."""
+        return True
+
+
+def _text(dumper: yaml.SafeDumper, value: str) -> yaml.ScalarNode:
+    style = None if value[:1].isalpha() or value[:1] == "/" else "'"
+    return dumper.represent_scalar("tag:yaml.org,2002:str", value, style=style)
+
+
+_Dumper.add_representer(str, _text)
+
+
+def _yaml(manifest: Manifest) -> str:
+    return yaml.dump(manifest, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=10**6)

@@ -1,0 +1,160 @@
+"""What a scheduled run reports on, and how often."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from cilium_analysis.capture import check_topics
+from cilium_analysis.errors import ParameterError
+from cilium_analysis.queries import parse_matchers
+from cilium_analysis.report.schedule import checks
+from cilium_analysis.report.schedule.credentials import KUBECONFIG, check_keys
+from cilium_analysis.window import Window, format_duration, parse_duration
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from cilium_analysis.report.schedule.credentials import Credential
+    from cilium_analysis.report.schedule.times import Timing
+
+#: Longest that a run may take [s]: one that hangs must not keep the next from starting.
+DEADLINE = 3600
+_DEFAULT_WINDOW = "1h"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Plan:
+    """A report to make again and again.
+
+    Parameters
+    ----------
+    source
+        URL of a server.
+    timing
+        When.
+    window
+        Length of what each report looks at, up to the moment it is made; empty is as long as
+        the interval, so that the reports leave nothing out, or else an hour.
+    topics
+        Names of notebooks; none means all.
+    baseline, step, match, timezone
+        As for `cilium_analysis.question.ask`.
+    fail_on
+        ``warning`` or ``critical``; empty if findings are no failure.
+    jobs
+        Notebooks to run at a time; 0 leaves it to the command.
+    kubernetes, cilium_namespace
+        As for `cilium_analysis.question.ask`.
+    username, tenant
+        To sign in with, and to ask for. No secrets, so they are written out.
+
+    Raises
+    ------
+    UsageError
+        If anything in it cannot be.
+    """
+
+    source: str
+    timing: Timing
+    window: str = ""
+    topics: tuple[str, ...] = ()
+    baseline: str = ""
+    step: str = ""
+    match: str = ""
+    timezone: str = "UTC"
+    fail_on: str = ""
+    jobs: int = 0
+    kubernetes: str = ""
+    cilium_namespace: str = "kube-system"
+    username: str = ""
+    tenant: str = ""
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "source", checks.url(self.source))
+        object.__setattr__(self, "window", self.window.strip() or self._default_window())
+        for what in ("baseline", "step", "match", "kubernetes", "username", "tenant"):
+            checks.one_line(getattr(self, what), f"--{what}")
+        checks.name(self.cilium_namespace, "--cilium-namespace")
+        check_topics(self.topics)
+        parse_matchers(self.match)
+        self._check_times()
+
+    def _default_window(self) -> str:
+        interval = self.timing.interval
+        return format_duration(interval) if interval else _DEFAULT_WINDOW
+
+    def _check_times(self) -> None:
+        """Ask now what each run will ask: it must not fail for the first time at night."""
+        if not parse_duration(self.window):
+            raise ParameterError("a window of zero has nothing to report on: write it as 1h")
+        window = Window.parse(f"-{self.window}", "now", step=self.step, timezone=self.timezone)
+        window.baseline(self.baseline or "previous")
+
+    @property
+    def gap(self) -> str:
+        """Time between two reports that none of them looks at; empty if there is none."""
+        interval = self.timing.interval
+        left_out = interval - parse_duration(self.window) if interval else None
+        return format_duration(left_out) if left_out and left_out.days >= 0 else ""
+
+    @property
+    def summary(self) -> str:
+        """What it does, in words."""
+        interval = self.timing.interval
+        often = f"every {format_duration(interval)}" if interval else f"at {self.timing.cron}"
+        topics = ", ".join(self.topics) or "all topics"
+        return f"report on the last {self.window} of {self.source} {often}: {topics}"
+
+    def arguments(self, *, output: str) -> list[str]:
+        """Give the command line of a run, behind the name of the program.
+
+        Parameters
+        ----------
+        output
+            Directory of all runs.
+        """
+        # With = in between, as no value can be taken for an option then.
+        options = {
+            "source": self.source,
+            "start": f"-{self.window}",
+            "end": "now",
+            "baseline": self.baseline,
+            "step": self.step,
+            "timezone": self.timezone,
+            "match": self.match,
+            "kubernetes": self.kubernetes,
+            "cilium-namespace": self.cilium_namespace if self.kubernetes else "",
+            "output": output,
+            "jobs": str(self.jobs or ""),
+            "fail-on": self.fail_on,
+        }
+        given = [f"--{name}={value}" for name, value in options.items() if value]
+        return ["report", *self.topics, *given]
+
+
+def check_files(plan: Plan, credentials: Sequence[Credential], *, home: bool) -> None:
+    """Refuse files, or a lack of them, with which a run on a machine could not do what is planned.
+
+    Parameters
+    ----------
+    plan
+        What to run.
+    credentials
+        Files to read credentials from.
+    home
+        Whether the run has the home of a person, and so perhaps a kubeconfig.
+
+    Raises
+    ------
+    ParameterError
+        If there are such.
+    """
+    keys = tuple(one.key for one in credentials)
+    check_keys(keys, username=bool(plan.username))
+    if plan.kubernetes == "in-cluster":
+        raise ParameterError("this is for a machine, no pod: name a context, or current")
+    if KUBECONFIG in keys and not plan.kubernetes:
+        raise ParameterError("--kubeconfig needs a context: add --kubernetes current, or its name")
+    if plan.kubernetes and KUBECONFIG not in keys and not home:
+        raise ParameterError("a service has no kubeconfig of its own: add --kubeconfig FILE")

@@ -1,0 +1,170 @@
+"""How often: intervals and cron expressions, and the same for systemd."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from datetime import timedelta
+
+from cilium_analysis.errors import ParameterError
+from cilium_analysis.window import parse_duration
+
+_MONTHS = "jan feb mar apr may jun jul aug sep oct nov dec".split()
+_DAYS = "sun mon tue wed thu fri sat".split()
+_LONGEST = dict(zip(range(1, 13), (31, 29, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31), strict=True))
+_ITEM = re.compile(r"(?P<first>\*|\w+)(-(?P<last>\w+))?(/(?P<step>\d+))?", re.ASCII)
+_INTERVALS = "1m, 5m, 15m, 1h, 6h, 12h, 1d or 1w"
+
+
+@dataclass(frozen=True)
+class _Field:
+    """One of the five places of a cron expression."""
+
+    what: str
+    first: int
+    last: int
+    names: tuple[str, ...] = ()
+
+    def read(self, text: str) -> frozenset[int]:
+        """Give the values that a place names."""
+        return frozenset(value for item in text.split(",") for value in self._item(item))
+
+    def _item(self, item: str) -> range:
+        match = _ITEM.fullmatch(item)
+        if not match or (match["first"] == "*" and match["last"]):
+            raise ParameterError(f"{item!r} is not {self.what}")
+        every = match["first"] == "*"
+        first = self.first if every else self._value(match["first"])
+        last = self.last if every else self._value(match["last"] or match["first"])
+        step = int(match["step"] or 1)
+        if match["step"] and not (every or match["last"]):
+            raise ParameterError(f"{item!r} has a step but no range: write {first}-{self.last}/…")
+        if last < first or step < 1:
+            raise ParameterError(f"{item!r} is an empty range of {self.what}s")
+        return range(first, last + 1, step)
+
+    def _value(self, text: str) -> int:
+        if text.lower() in self.names:
+            return self.names.index(text.lower()) + self.first
+        if not text.isdecimal() or not self.first <= int(text) <= self.last:
+            raise ParameterError(f"{text!r} is not {self.what} ({self.first} to {self.last})")
+        return int(text)
+
+
+_MINUTE, _HOUR = _Field("a minute", 0, 59), _Field("an hour", 0, 23)
+_DATE, _MONTH = _Field("a day of the month", 1, 31), _Field("a month", 1, 12, tuple(_MONTHS))
+#: Not 7, which cron takes for Sunday too, and Kubernetes does not.
+_WEEKDAY = _Field("a day of the week, from Sunday", 0, 6, tuple(_DAYS))
+_FIELDS = (_MINUTE, _HOUR, _DATE, _MONTH, _WEEKDAY)
+
+
+@dataclass(frozen=True)
+class Timing:
+    """When a report is made.
+
+    Parameters
+    ----------
+    cron
+        Five fields, as cron and Kubernetes read them.
+    interval
+        Between two reports; None if the expression was given.
+
+    Raises
+    ------
+    ParameterError
+        If the expression cannot be read, would never come, or means different days to cron
+        and to Kubernetes.
+    """
+
+    cron: str
+    interval: timedelta | None = None
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "cron", " ".join(self.cron.split()))
+        parts = self.cron.split()
+        try:
+            if len(parts) != len(_FIELDS):
+                raise ParameterError("it needs five fields")  # noqa: TRY301
+            values = [field.read(part) for field, part in zip(_FIELDS, parts, strict=True)]
+        except ParameterError as problem:
+            hint = "write minute, hour, day, month, day of the week, as in '5 * * * *'"
+            raise ParameterError(f"cron expression {self.cron!r}: {problem}; {hint}") from None
+        self._refuse_ambiguous(parts[2], parts[4])
+        _, _, dates, months, _ = values
+        if parts[4] == "*" and all(min(dates) > _LONGEST[month] for month in months):
+            raise ParameterError(f"cron expression {self.cron!r}: there is no such day")
+
+    def _refuse_ambiguous(self, dates: str, weekdays: str) -> None:
+        stepped = [part for part in (dates, weekdays) if part.startswith("*") and part != "*"]
+        if stepped and "*" not in (dates, weekdays):
+            raise ParameterError(
+                f"cron expression {self.cron!r}: {stepped[0]!r} with another day field means other"
+                " days to cron than to Kubernetes: list the days"
+            )
+
+    @classmethod
+    def every(cls, text: str) -> Timing:
+        """Give the timing of an interval; some minutes past, so that the last scrape is in.
+
+        Parameters
+        ----------
+        text
+            As for `parse_duration`; it has to fit evenly into an hour, a day or a week.
+
+        Raises
+        ------
+        ParameterError
+            If it does not.
+        """
+        interval = parse_duration(text)
+        minutes, rest = divmod(interval, timedelta(minutes=1))
+        expression = "" if rest else _expression(minutes)
+        if not expression:
+            raise ParameterError(
+                f"every {text} does not fit evenly into an hour, a day or a week: use"
+                f" {_INTERVALS}, or give --cron"
+            )
+        return cls(expression, interval)
+
+    def calendars(self, timezone: str) -> tuple[str, ...]:
+        """Give the same times as systemd.time(7) writes them.
+
+        Two where days of the month and of the week are named: cron takes either, and one
+        calendar expression of systemd only days that are both.
+
+        Parameters
+        ----------
+        timezone
+            IANA name of the zone they are meant in.
+        """
+        texts = self.cron.split()
+        values = [field.read(part) for field, part in zip(_FIELDS, texts, strict=True)]
+        minute, hour, date, month = (
+            _listed(value, field) for value, field in zip(values[:4], _FIELDS[:4], strict=True)
+        )
+        weekdays = "" if texts[4] == "*" else _weekdays(values[4])
+        time = f"{hour}:{minute}:00 {timezone}"
+        if weekdays and texts[2] != "*":
+            return f"*-{month}-{date} {time}", f"{weekdays} *-{month}-* {time}"
+        return (f"{weekdays} *-{month}-{date} {time}".strip(),)
+
+
+def _expression(minutes: int) -> str:
+    hours, odd = divmod(minutes, 60)
+    if minutes in (60 * 24, 60 * 24 * 7):
+        return "5 0 * * *" if hours == 24 else "5 0 * * 1"
+    if 0 < minutes < 60 and 60 % minutes == 0:
+        return "* * * * *" if minutes == 1 else f"*/{minutes} * * * *"
+    if 0 < hours < 24 and not odd and 24 % hours == 0:
+        return "5 * * * *" if hours == 1 else f"5 */{hours} * * *"
+    return ""
+
+
+def _listed(values: frozenset[int], field: _Field) -> str:
+    if len(values) > field.last - field.first:
+        return "*"
+    return ",".join(f"{value:02}" for value in sorted(values))
+
+
+def _weekdays(values: frozenset[int]) -> str:
+    return ",".join(_DAYS[value].title() for value in sorted(values))
