@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import shutil
 import sys
 from pathlib import Path
@@ -12,10 +11,12 @@ from cilium_analysis.cli.options import jobs
 from cilium_analysis.cli.words import NAME, say
 
 if TYPE_CHECKING:
+    import argparse
     from collections.abc import Sequence
 
     from cilium_analysis.report.schedule import Credential, Plan, Timing
 
+_OFTEN = "1h"
 _CRON_OUTPUT = "cilium-analysis-reports"
 _PLATFORMS = {
     "kubernetes": "a CronJob and what it needs, for kubectl apply -f -",
@@ -44,7 +45,7 @@ def _add_plan(parser: argparse.ArgumentParser) -> None:
     add("topics", nargs="*", metavar="TOPIC", help="notebooks to run (default: all)")
     add("--source", required=True, metavar="URL", help="of a Prometheus-compatible server")
     often = parser.add_mutually_exclusive_group()
-    often.add_argument("--every", default="1h", metavar="D", help="15m, 1h (default), 6h, 1d, …")
+    often.add_argument("--every", default="", metavar="D", help="15m, 1h (default), 6h, 1d, …")
     often.add_argument("--cron", default="", metavar="EXPR", help="instead, such as '5 * * * *'")
     add("--window", default="", metavar="D", help="to report on (default: as --every, or 1h)")
     add("--baseline", default="", metavar="B", help="previous (default), 1d, 1w, or T/T")
@@ -134,7 +135,7 @@ def _plan(options: argparse.Namespace) -> Plan:
 def _timing(options: argparse.Namespace) -> Timing:
     from cilium_analysis.report.schedule import Timing
 
-    return Timing(options.cron) if options.cron else Timing.every(options.every)
+    return Timing(options.cron) if options.cron else Timing.every(options.every or _OFTEN)
 
 
 def _kubernetes(plan: Plan, options: argparse.Namespace) -> str:
