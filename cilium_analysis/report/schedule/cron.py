@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from cilium_analysis.report.schedule.credentials import Credential
     from cilium_analysis.report.schedule.plan import Plan
 
-#: Some crons cut a longer command without a word (MAX_COMMAND of Vixie's) [bytes].
+#: Crons cut or refuse a longer command (MAX_COMMAND of Vixie's) [bytes].
 _LONGEST = 998
 
 
@@ -52,10 +52,10 @@ def crontab(
         f"mkdir -p {words[0]} && {' '.join(_word(word) for word in run)} >>{words[1]} 2>&1"
         f' || echo "cilium-analysis ended with $? on" {words[2]}'
     )
-    if len(command.encode()) > _LONGEST:
+    if (length := len(command.encode())) > _LONGEST:
         raise ParameterError(
-            f"the command has {len(command.encode())} bytes, and crons cut it at {_LONGEST}:"
-            " narrow it down, or use systemd"
+            f"the command has {length} bytes, and crons cut or refuse it at {_LONGEST}: shorten the"
+            " matchers, or use systemd"
         )
     return f"{_comments(plan, output, log)}{plan.timing.cron} {command}\n"
 
