@@ -18,8 +18,12 @@ if TYPE_CHECKING:
 
 _OFTEN = "1h"
 _CRON_OUTPUT = "cilium-analysis-reports"
+_EPILOG = """\
+Credentials are named, by files or keys of a Secret, and never printed. Nothing is taken from the
+environment: what is printed is all there is.
+"""
 _PLATFORMS = {
-    "kubernetes": "a CronJob and what it needs, for kubectl apply -f -",
+    "kubernetes": "a CronJob and what it needs",
     "cron": "a line for a crontab",
     "systemd": "a service and a timer",
 }
@@ -27,12 +31,18 @@ _PLATFORMS = {
 
 def add_schedule(parser: argparse.ArgumentParser) -> None:
     """Add the platforms, each with its options."""
+    parser.epilog = _EPILOG
     platforms = parser.add_subparsers(
         dest="platform", required=True, metavar="PLATFORM", parser_class=type(parser)
     )
     for platform, text in _PLATFORMS.items():
         one = platforms.add_parser(
-            platform, help=text, description=f"Print {text}.", allow_abbrev=False
+            platform,
+            help=text,
+            description=f"Print {text}.",
+            epilog=_EPILOG,
+            formatter_class=parser.formatter_class,
+            allow_abbrev=False,
         )
         one.add_argument("--debug", action="store_true", help="show where an error came from")
         _add_plan(one)

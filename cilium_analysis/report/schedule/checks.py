@@ -50,11 +50,11 @@ def url(value: str) -> str:
         sound = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
     except ValueError:
         parts, sound = urlsplit(""), False
-    if "@" in parts.netloc:
+    if "@" in text:  # not only where a parser finds it: a password may hold a slash
         hint = "give a file that holds them, see --help"
         raise SourceError(f"--source has credentials in it, which a schedule would show: {hint}")
     if not sound or parts.query or parts.fragment or " " in text:
-        shown = re.sub(r"//[^/]*@|[?#].*", "…", text)  # never a password or a token
+        shown = re.sub(r"[?#].*", "…", text)  # never a token
         raise SourceError(f"--source {shown!r} is not the URL of a server: http://host:9090")
     return text
 

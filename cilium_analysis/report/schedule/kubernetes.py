@@ -30,6 +30,24 @@ IMAGE = f"cilium-analysis:{__version__}"
 REPORTS = "/reports"
 _HOME = "/home/cilium-analysis"
 _SECRETS = "/etc/cilium-analysis/secrets"
+#: What the image or the pod has there, a volume would hide.
+_TAKEN = tuple(
+    f"/{top}/"
+    for top in (
+        "bin",
+        "dev",
+        "etc",
+        "home",
+        "lib",
+        "opt",
+        "proc",
+        "run",
+        "sys",
+        "tmp",
+        "usr",
+        "var",
+    )
+)
 _CONTAINER = "report"
 #: As in the Containerfile. Any number will do, but root's.
 _USER = 10001
@@ -87,7 +105,7 @@ class CronJob:
         if checks.quantity(self.cpu, "--cpu") * 1000 < 1:
             raise ParameterError(f"--cpu {self.cpu!r} is too little: write it as 2 or 500m")
         checks.file(self.output, "--output")
-        if f"{self.output}/".startswith((f"{_HOME}/", f"{_SECRETS}/", "/tmp/", "/etc/")):  # noqa: S108
+        if f"{self.output}/".startswith(_TAKEN):
             raise ParameterError(
                 f"--output {self.output!r} is taken in the container: use /reports"
             )

@@ -40,7 +40,7 @@ class _Field:
         if match["step"] and not (every or match["last"]):
             raise ParameterError(f"{item!r} has a step but no range: write {first}-{self.last}/…")
         if last < first or step < 1:
-            raise ParameterError(f"{item!r} is an empty range of {self.what}s")
+            raise ParameterError(f"{item!r} is an empty range")
         return range(first, last + 1, step)
 
     def _value(self, text: str) -> int:
@@ -54,7 +54,7 @@ class _Field:
 _MINUTE, _HOUR = _Field("a minute", 0, 59), _Field("an hour", 0, 23)
 _DATE, _MONTH = _Field("a day of the month", 1, 31), _Field("a month", 1, 12, tuple(_MONTHS))
 #: Not 7, which cron takes for Sunday too, and Kubernetes does not.
-_WEEKDAY = _Field("a day of the week, from Sunday", 0, 6, tuple(_DAYS))
+_WEEKDAY = _Field("a day of the week, Sunday being 0", 0, 6, tuple(_DAYS))
 _FIELDS = (_MINUTE, _HOUR, _DATE, _MONTH, _WEEKDAY)
 
 
@@ -81,20 +81,17 @@ class Timing:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "cron", " ".join(self.cron.split()))
-        parts = self.cron.split()
         try:
-            if len(parts) != len(_FIELDS):
-                raise ParameterError("it needs five fields")  # noqa: TRY301
-            values = [field.read(part) for field, part in zip(_FIELDS, parts, strict=True)]
+            _, _, dates, months, _ = _values(self.cron)
         except ParameterError as problem:
             hint = "write minute, hour, day, month, day of the week, as in '5 * * * *'"
             raise ParameterError(f"cron expression {self.cron!r}: {problem}; {hint}") from None
-        self._refuse_ambiguous(parts[2], parts[4])
-        _, _, dates, months, _ = values
-        if parts[4] == "*" and all(min(dates) > _LONGEST[month] for month in months):
+        self._refuse_ambiguous()
+        if self.cron.endswith("*") and all(min(dates) > _LONGEST[month] for month in months):
             raise ParameterError(f"cron expression {self.cron!r}: there is no such day")
 
-    def _refuse_ambiguous(self, dates: str, weekdays: str) -> None:
+    def _refuse_ambiguous(self) -> None:
+        _, _, dates, _, weekdays = self.cron.split()
         stepped = [part for part in (dates, weekdays) if part.startswith("*") and part != "*"]
         if stepped and "*" not in (dates, weekdays):
             raise ParameterError(
@@ -137,8 +134,7 @@ class Timing:
         timezone
             IANA name of the zone they are meant in.
         """
-        texts = self.cron.split()
-        values = [field.read(part) for field, part in zip(_FIELDS, texts, strict=True)]
+        texts, values = self.cron.split(), _values(self.cron)
         minute, hour, date, month = (
             _listed(value, field) for value, field in zip(values[:4], _FIELDS[:4], strict=True)
         )
@@ -147,6 +143,14 @@ class Timing:
         if weekdays and texts[2] != "*":
             return f"*-{month}-{date} {time}", f"{weekdays} *-{month}-* {time}"
         return (f"{weekdays} *-{month}-{date} {time}".strip(),)
+
+
+def _values(cron: str) -> list[frozenset[int]]:
+    """Give what each place of an expression names."""
+    parts = cron.split()
+    if len(parts) != len(_FIELDS):
+        raise ParameterError("it needs five fields")
+    return [field.read(part) for field, part in zip(_FIELDS, parts, strict=True)]
 
 
 def _expression(minutes: int) -> str:
