@@ -54,7 +54,8 @@ HOSTILE = (
 )
 printable = st.text(st.characters(exclude_categories=["C", "Zl", "Zp"]), max_size=40)
 #: Texts that are made of what some reader minds.
-awkward = st.text(st.sampled_from("%$\\'\"`(){};#!&|<>~*= aé"), max_size=12)
+PIECES = ["$", "$$", "$(A)", "${A}", "%", "%n", "\\", "\\\\", "\\%", "'", '"', "`", ";", "#", "{}"]
+awkward = st.lists(st.sampled_from([*PIECES, " ", "a", "é"]), max_size=8).map("".join)
 matches = st.one_of(printable, awkward).map(lambda text: f"pod={quote(text)}")
 quick = settings(
     deadline=None, max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture]
