@@ -25,6 +25,7 @@ from tests.test_report import WINDOW, Elements, notebook
 
 NOW = datetime(2026, 5, 1, 12, tzinfo=UTC)
 KEEP = timedelta(days=30)
+WEST = {"timezone": "America/Los_Angeles", "match": ""}
 SUMMARY = {
     "schema": RUN_SCHEMA,
     "status": "complete",
@@ -121,10 +122,7 @@ def test_what_is_not_ours_stays(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("began", [99, "", "long ago", "2026-01-01T00:00:00", ["2026-01-01"]])
-def test_a_run_whose_age_cannot_be_told_stays(
-    began: object, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(output, "write_index", lambda _: None)  # it could not be listed either
+def test_a_run_whose_age_cannot_be_told_stays(began: object, tmp_path: Path) -> None:
     run = made(tmp_path, 99 * DAY, began=began)
     assert pruned(tmp_path) == (0, [])
     assert left(tmp_path) == {run.name}
@@ -169,6 +167,91 @@ def test_the_index_lists_nothing_that_is_hidden(tmp_path: Path) -> None:
     made(tmp_path, DAY, name=f".{run_name(WINDOW)}.20260501T110000Z")
     output.write_index(tmp_path)
     assert listed(tmp_path) == {run.name}
+
+
+def test_an_index_that_was_never_finished_goes_after_a_day(tmp_path: Path) -> None:
+    ages = {
+        ".index-0a1b2c.html": 25,
+        ".index-3d4e5f.html": 23,
+        ".index-mine.html": 99,
+        ".index-0a1b2c.html.bak": 99,
+        "index-0a1b2c.html": 99,
+    }
+    for name, hours in ages.items():
+        written = (NOW - timedelta(hours=hours)).timestamp()
+        (tmp_path / name).write_text("half a pa")
+        os.utime(tmp_path / name, (written, written))
+    (tmp_path / ".index-abcdef.html").mkdir()
+    os.utime(tmp_path / ".index-abcdef.html", (0, 0))
+    assert pruned(tmp_path, keep=timedelta(minutes=1)) == (0, [])
+    assert left(tmp_path) == {*ages, ".index-abcdef.html"} - {".index-0a1b2c.html"}
+
+
+BROKEN: dict[str, dict[str, object]] = {
+    "no time": {"began": None},
+    "another time": {"began": 1767225600},
+    "no such time": {"began": "2026-02-30T00:00:00Z"},
+    "a time before all": {"began": "0001-01-01T00:00:00Z", "parameters": WEST},
+    "no window": {"window": None},
+    "half a window": {"window": {"start": "2026-03-21T08:00:00Z"}},
+    "a list for a window": {"window": ["2026-03-21T08:00:00Z", "2026-03-21T10:00:00Z"]},
+    "no zone": {"parameters": {"match": ""}},
+    "no such zone": {"parameters": {"timezone": "Mars/Olympus", "match": ""}},
+    "a number for a zone": {"parameters": {"timezone": 1, "match": ""}},
+    "no matchers": {"parameters": {"timezone": "UTC"}},
+    "no parameters": {"parameters": []},
+    "no counts": {"findings": [1, 2, 3]},
+    "a word for a count": {"findings": {"critical": "many"}},
+    "a negative count": {"findings": {"critical": -1}},
+    "a count without an end": {"findings": {"critical": 10**400}},
+    "another severity": {"findings": {"terrible": 1}},
+    "no topics": {"topics": None},
+    "a topic without a page": {"topics": [{"topic": "dns", "notebook": "dns.ipynb"}]},
+    "words for topics": {"topics": ["dns"]},
+    "a number for a topic": {"topics": [{"topic": 1, "notebook": "a", "html": "b"}]},
+    "no source": {"source": None},
+    "no status": {"status": None},
+}
+
+
+def listed_beside(directory: Path, text: str, *, name: str = "") -> set[str]:
+    """What the index lists where this is a ``run.json``, but for the whole run beside it."""
+    whole, other = made(directory, DAY), made(directory, DAY, name=name)
+    (other / "run.json").write_text(text)
+    output.write_index(directory)
+    found = listed(directory)
+    assert whole.name in found
+    return found - {whole.name}
+
+
+@pytest.mark.parametrize("broken", BROKEN.values(), ids=BROKEN)
+@pytest.mark.parametrize("absent", [True, False])
+def test_the_index_skips_what_it_cannot_show(
+    broken: dict[str, object], absent: bool, tmp_path: Path
+) -> None:
+    document = SUMMARY | {"began": iso(NOW)} | broken
+    if absent:
+        for key in broken:
+            del document[key]
+    assert listed_beside(tmp_path, json.dumps(document)) == set()
+
+
+def test_the_index_shows_the_document_that_the_broken_ones_are_made_of(tmp_path: Path) -> None:
+    topic = {"topic": "dns", "notebook": "dns.ipynb", "html": "dns.html"}
+    document = SUMMARY | {"began": iso(NOW), "parameters": WEST, "topics": [topic]}
+    assert len(listed_beside(tmp_path, json.dumps(document))) == 1
+
+
+@pytest.mark.parametrize("text", ["[" * 99_999, "null", "\ufeff{}", "[]", '{"schema": []}'])
+def test_the_index_skips_what_is_no_document(text: str, tmp_path: Path) -> None:
+    assert listed_beside(tmp_path, text) == set()
+
+
+def test_characters_that_cannot_be_written_do_not_break_the_index(tmp_path: Path) -> None:
+    half = json.dumps(SUMMARY | {"began": iso(NOW), "source": "half \ud83d"})
+    assert listed_beside(tmp_path, half, name="a") == {"a"}
+    whole, directory = json.dumps(SUMMARY | {"began": iso(NOW)}), tmp_path / "other"
+    assert listed_beside(directory, whole, name=os.fsdecode(b"b\xff")) == set()
 
 
 def test_cut_short_while_deleting_the_index_is_whole(

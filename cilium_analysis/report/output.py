@@ -12,10 +12,12 @@ from secrets import token_hex
 from typing import TYPE_CHECKING, Any
 
 from cilium_analysis.errors import OutputError
+from cilium_analysis.findings import Severity
+from cilium_analysis.report.clock import clock
 from cilium_analysis.report.html import runs_page
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
     from pathlib import Path
 
     from cilium_analysis.window import Window
@@ -23,6 +25,8 @@ if TYPE_CHECKING:
 RUN_SCHEMA = "cilium-analysis/run/1"
 _STAMP = "%Y%m%dT%H%M%SZ"
 _RUN = r"\d{8}T\d{6}Z-\d{8}T\d{6}Z-[0-9a-f]{6}"
+#: More findings than any run has; a bar of the index can be drawn of as many.
+_MOST = 10**6
 _UNFINISHED = re.compile(rf"\.{_RUN}\.(?P<began>\d{{8}}T\d{{6}}Z)")
 
 
@@ -38,6 +42,11 @@ def _stamp(moment: datetime) -> str:
 def is_run_name(name: str) -> bool:
     """Tell whether `run_name` could have given this name."""
     return re.fullmatch(_RUN, name) is not None
+
+
+def is_new_index(name: str) -> bool:
+    """Tell whether `write_index` could have given this name to an index that is not there yet."""
+    return re.fullmatch(r"\.index-[0-9a-f]{6}\.html", name) is not None
 
 
 def unfinished_since(name: str) -> datetime | None:
@@ -106,6 +115,15 @@ def claimed(directory: Path) -> Iterator[bool]:
             os.close(handle)
 
 
+@contextmanager
+def kept(run: Path) -> Iterator[None]:
+    """Let who stops the block know that the run is there: it was written before."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        raise KeyboardInterrupt(f"stopped; the report is kept in {run}") from None
+
+
 def write_json(path: Path, document: object) -> None:
     """Write a document as readable JSON."""
     text = json.dumps(document, indent=1, ensure_ascii=False, allow_nan=False)
@@ -127,7 +145,8 @@ def write_index(output: Path) -> Path:
     listed: set[Path] | None = None
     try:
         while (found := _listed(output)) != listed:
-            temporary.write_text(runs_page(_runs(found)), encoding="utf-8")
+            page = runs_page(_runs(found))
+            temporary.write_text(page, encoding="utf-8", errors="replace")
             temporary.replace(path)
             listed = found
     except OSError as problem:
@@ -148,14 +167,36 @@ def _runs(paths: set[Path]) -> list[dict[str, Any]]:
 
 
 def read_run(path: Path) -> dict[str, Any] | None:
-    """Read a ``run.json``; None if the file is not one of ours, such as one of a later version."""
+    """Read a ``run.json``.
+
+    None if it is not one of ours, such as one of a later version, or lacks what the index shows:
+    whoever can write into the directory must not be able to end every report with an error.
+    """
     try:
         run = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+        path.parent.name.encode()  # it becomes a link
+    except (OSError, RecursionError, ValueError):
         return None
     if not isinstance(run, dict) or run.get("schema") != RUN_SCHEMA:
         return None
-    return run | {"name": path.parent.name}
+    return run | {"name": path.parent.name} if _can_be_shown(run) else None
+
+
+def _can_be_shown(run: Mapping[str, Any]) -> bool:
+    """Tell whether all is there that the index shows, of a kind that it can show."""
+    try:
+        zone, window = run["parameters"]["timezone"], run["window"]
+        for moment in (run["began"], window["start"], window["end"]):
+            clock(moment, zone)
+        texts = [run["source"], run["status"], run["parameters"]["match"]]
+        texts += [topic[key] for topic in run["topics"] for key in ("topic", "html", "notebook")]
+        counts = run["findings"].items()
+    except (AttributeError, LookupError, OverflowError, TypeError, ValueError):
+        return False
+    names = {str(severity) for severity in Severity}
+    return all(isinstance(text, str) for text in texts) and all(
+        name in names and isinstance(count, int) and 0 <= count <= _MOST for name, count in counts
+    )
 
 
 def why(problem: OSError) -> str:

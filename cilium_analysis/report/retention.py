@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import os
 import shutil
-from datetime import datetime, timedelta
+from contextlib import suppress
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
 from cilium_analysis.errors import OutputError
@@ -63,6 +64,7 @@ def prune(
     old = [run for run in _runs(directory) if run.name != made and _age(run, now) > keep]
     hidden = sum(_hide(run, tell) for run in old)
     output.write_index(directory)
+    _clear_indexes(directory, now)
     left_by_others = _clear(directory, keep=max(keep, LONGEST_RUN), now=now, tell=tell)
     if hidden:
         tell(f"removed {_counted(hidden, 'run')} older than {format_duration(keep)}")
@@ -121,6 +123,15 @@ def _clear(directory: Path, *, keep: timedelta, now: datetime, tell: Callable[[s
         if began is not None and now - began > keep:
             count += _delete_abandoned(path, tell)
     return count
+
+
+def _clear_indexes(directory: Path, now: datetime) -> None:
+    """Delete what was to become the index when a report was killed."""
+    for path in directory.glob(".index-*.html"):
+        with suppress(OSError):  # another report may have deleted it, or may yet
+            written = datetime.fromtimestamp(path.lstat().st_mtime, UTC)
+            if output.is_new_index(path.name) and now - written > LONGEST_RUN:
+                path.unlink()
 
 
 def _is_removed(name: str) -> bool:
