@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import logging
+import os
 import re
+import signal
 import socket
 import subprocess
 import sys
@@ -232,6 +234,60 @@ def test_a_report_that_is_stopped_by_hand_tells_nobody(
     monkeypatch.setattr("cilium_analysis.report.run.capture", stopped)
     assert main([*REPORT, *addresses(endpoint.address)]) == 130
     assert endpoint.asked == []
+
+
+def stopped_while(capsys: pytest.CaptureFixture[str]) -> None:
+    """Check that what was said of a report that was stopped is true."""
+    err = capsys.readouterr().err
+    (directory,) = re.findall(r"^cilium-analysis: stopped; the report is kept in (\S+)$", err, re.M)
+    assert (Path(directory) / "index.html").is_file()
+    assert "nothing was left" not in err
+
+
+def test_stopped_by_hand_while_notifying_the_report_is_kept(
+    quick: Quick, endpoint: Endpoint, capsys: pytest.CaptureFixture[str]
+) -> None:
+    quick("CRITICAL")
+    endpoint.answers = [0, 0]
+
+    def stop() -> None:
+        while not endpoint.asked:
+            time.sleep(0.01)
+        os.kill(os.getpid(), signal.SIGINT)
+
+    threading.Thread(target=stop, daemon=True).start()
+    assert main([*REPORT, *addresses(endpoint.address)]) == 130
+    stopped_while(capsys)
+
+
+@pytest.mark.parametrize("keep", [[], ["--keep", "30d"]])
+def test_stopped_by_hand_while_the_index_is_written_the_report_is_kept(
+    keep: list[str],
+    quick: Quick,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def stopped(_: Path) -> None:
+        raise KeyboardInterrupt
+
+    quick("CRITICAL")
+    monkeypatch.setattr("cilium_analysis.report.output.write_index", stopped)
+    assert main([*REPORT, *keep]) == 130
+    stopped_while(capsys)
+
+
+def test_who_reads_the_results_may_go_before_they_are_printed(
+    quick: Quick, endpoint: Endpoint, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    quick("CRITICAL")
+    reading, writing = os.pipe()
+    os.close(reading)
+    gone = os.fdopen(writing, "w", buffering=1)
+    monkeypatch.setattr(sys, "stdout", gone)
+    assert main([*REPORT, *addresses(endpoint.address)]) == 1
+    assert len(endpoint.received) == 1
+    with pytest.raises(BrokenPipeError):
+        gone.close()
 
 
 def test_a_demo_tells_nobody(

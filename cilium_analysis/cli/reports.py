@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 
 def report(options: argparse.Namespace) -> int:
     """Report on what was asked for, and notify who is to be told."""
+    from cilium_analysis.report.output import kept
+
     audience = _audience(options)
     asked = None
     try:
@@ -32,18 +34,21 @@ def report(options: argparse.Namespace) -> int:
         if audience:
             _notify_of_failure(audience, problem, options, asked)
         raise
-    code = _told(run, options.fail_on)
-    if audience:
-        _notify_of_run(audience, run, options)
-    return code
+    with kept(run.directory):
+        # Before anything is printed: who reads that may be gone, and the others still have to know.
+        if audience:
+            _notify_of_run(audience, run, options)
+        return _told(run, options.fail_on)
 
 
 def demo(options: argparse.Namespace) -> int:
     """Report on the bundled sample."""
     from cilium_analysis.question import ask
+    from cilium_analysis.report.output import kept
 
     run = _made(ask(source="sample", baseline=""), options, topics=())
-    return _told(run, options.fail_on)
+    with kept(run.directory):
+        return _told(run, options.fail_on)
 
 
 def _made(

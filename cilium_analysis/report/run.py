@@ -136,11 +136,12 @@ def report(
             show_code=show_code,
             other=other,
         )
-    if keep is None:
-        output.write_index(directory)
-    else:
-        now = datetime.now(UTC)
-        retention.prune(directory, keep=keep, made=name, now=now, tell=tell)
+    with output.kept(directory / name):
+        if keep is None:
+            output.write_index(directory)
+        else:
+            now = datetime.now(UTC)
+            retention.prune(directory, keep=keep, made=name, now=now, tell=tell)
     return Run(directory / name, *run)
 
 
