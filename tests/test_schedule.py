@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import shlex
 import shutil
+import signal
 import subprocess
 import sys
+import time
 import tomllib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from copy import deepcopy
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -90,6 +94,9 @@ FULL = {
     "timezone": "Europe/Berlin",
     "fail_on": "critical",
     "jobs": 3,
+    "keep": timedelta(days=30),
+    "notify_on": "critical",
+    "link": "https://reports.example.org/100%25/$(HOME)/$HOME",
 }
 
 
@@ -108,6 +115,10 @@ def assert_asks_for_it_all(arguments: list[str], output: str) -> None:
             "timezone": "Europe/Berlin",
             "fail_on": "critical",
             "jobs": 3,
+            "keep": timedelta(days=30),
+            "notify": [],
+            "notify_on": "critical",
+            "link": FULL["link"],
             "output": output,
             "kubernetes": "",
             "compare": None,
@@ -136,6 +147,40 @@ def test_a_report_leaves_nothing_out(platform: str, capsys: pytest.CaptureFixtur
     assert "--start=-1h" in printed(capsys, platform, "--source", URL, "--cron", "0 8 * * 1")
     assert main(["schedule", platform, "--source", URL, "--every", "6h", "--window", "1h"]) == 0
     assert "5h until the next begins are in none" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("platform", PLATFORMS)
+def test_reports_are_kept_for_ever_only_where_that_is_said(
+    platform: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    program = [] if platform == "kubernetes" else ["--program", PROGRAM]
+    command = ["schedule", platform, "--source", URL, *program]
+    assert main(command) == 0
+    out, err = capsys.readouterr()
+    assert err == "cilium-analysis: reports are never removed without --keep\n"
+    assert "--keep" not in out
+    assert main([*command, "--keep", "4w12h"]) == 0
+    out, err = capsys.readouterr()
+    assert err == ""
+    assert "--keep=28d12h" in out
+
+
+@pytest.mark.parametrize("platform", PLATFORMS)
+def test_whom_to_notify_is_named_and_how_is_passed_on(
+    platform: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    whom = {"kubernetes": ["--secret", "prometheus:notify"]}
+    given = whom.get(platform, ["--notify", "file:/etc/on-call"])
+    how = ["--notify-on", "critical", "--link", "https://reports.example.org/"]
+    text = printed(capsys, platform, "--source", URL, *given, *how)
+    for option in ("--notify-on=critical", "--link=https://reports.example.org"):
+        assert re.search(rf"{option}['\s]", text)
+    places = {
+        "kubernetes": "name: CILIUM_ANALYSIS_NOTIFY_FILE\n",
+        "cron": "CILIUM_ANALYSIS_NOTIFY_FILE=/etc/on-call ",
+        "systemd": "CILIUM_ANALYSIS_NOTIFY_FILE=%d/notify\n",
+    }
+    assert places[platform] in text
 
 
 BAD = {
@@ -203,6 +248,38 @@ BAD = {
     "mount": (["kubernetes", "--output", "/tmp/x"], "is taken in the container"),
     "over the program": (["kubernetes", "--output", "/opt"], "is taken in the container"),
     "context": (["kubernetes", "--kubernetes", "prod"], "a pod has no kubeconfig"),
+    "nobody to notify": (["cron", "--notify-on", "info"], "somebody to notify: add --notify file:"),
+    "no reader": (
+        ["systemd", "--link", "https://a"],
+        "somebody to notify: add --notify file:/PATH",
+    ),
+    "no key": (["kubernetes", "--link", "https://a"], "add the key notify to --secret"),
+    "another key": (
+        ["kubernetes", "--secret", "a:token", "--notify-on", "info"],
+        "add the key notify to --secret",
+    ),
+    "a variable": (
+        ["cron", "--notify", "env:CILIUM_ANALYSIS_X"],
+        "get nothing from your environment",
+    ),
+    "units' variable": (
+        ["systemd", "--notify", "env:hunter2"],
+        "get nothing from your environment",
+    ),
+    "an address": (["cron", "--notify", "slack://hunter2"], "does not hold an address"),
+    "a file of none": (["cron", "--notify", "file:json://hunter2@h"], "does not hold an address"),
+    "a relative file": (["systemd", "--notify", "file:on-call"], "its absolute path"),
+    "an odd list": (["cron", "--notify", "file:/on call"], "--notify '/on call' is not a path"),
+    "two lists": (
+        ["systemd", "--notify", "file:/a", "--notify", "file:/b"],
+        "notify is named twice",
+    ),
+    "a pod's file": (["kubernetes", "--notify", "file:/hunter2"], "give --secret NAME:notify"),
+    "days of what": (["cron", "--keep", "30"], "'30' has no unit"),
+    "nothing kept": (["kubernetes", "--keep", "0d"], "would keep nothing"),
+    "hardly anything": (["kubernetes", "--keep", "0.1ms"], "would keep nothing"),
+    "a bad link": (["systemd", "--link", "https://ann:hunter2@a"], "a link begins with"),
+    "severity of none": (["cron", "--notify-on", "never"], "invalid choice: 'never'"),
     "other platform's": (["cron", "--namespace", "x"], "unrecognized arguments: --namespace"),
 }
 
@@ -396,7 +473,11 @@ def test_the_line_of_a_crontab(stub: Path, tmp_path: Path) -> None:
         plan(**FULL, username="ann$ %1", tenant="it's"),
         program=str(stub),
         output="re ports/100%",
-        credentials=[Credential("password", "/etc/p%w"), Credential("ca.crt", "/etc/ca.crt")],
+        credentials=[
+            Credential("password", "/etc/p%w"),
+            Credential("ca.crt", "/etc/ca.crt"),
+            Credential.addresses("file:/etc/on%call"),
+        ],
     )
     *comments, line = text.splitlines()
     assert comments
@@ -411,6 +492,7 @@ def test_the_line_of_a_crontab(stub: Path, tmp_path: Path) -> None:
     assert environment == {
         "CILIUM_ANALYSIS_PASSWORD_FILE": "/etc/p%w",
         "CILIUM_ANALYSIS_CA_FILE": "/etc/ca.crt",
+        "CILIUM_ANALYSIS_NOTIFY_FILE": "/etc/on%call",
         "CILIUM_ANALYSIS_USERNAME": "ann$ %1",
         "CILIUM_ANALYSIS_TENANT": "it's",
     }
@@ -419,13 +501,109 @@ def test_the_line_of_a_crontab(stub: Path, tmp_path: Path) -> None:
 def test_cron_gets_something_to_send_by_mail_when_a_run_fails(stub: Path, tmp_path: Path) -> None:
     text = crontab(plan(), program=str(stub), output="out")
     done = sh(cron_reads(text.splitlines()[-1], strips=True, pairs=True), tmp_path, STUB_EXIT="20")
-    assert done.stdout == f"cilium-analysis ended with 20 on {URL}: see ./out/cron.log\n"
+    code = "20 (75: the last one still runs)"
+    assert done.stdout == f"cilium-analysis ended with {code} on {URL}: see ./out/cron.log\n"
+
+
+WAITING = """#!{python}
+import pathlib, time
+pathlib.Path({began!r}).touch()
+until = time.monotonic() + 20
+while not pathlib.Path({enough!r}).exists() and time.monotonic() < until:
+    time.sleep(0.02)
+"""
+
+
+@dataclass
+class Running:
+    """What a crontab has started, and has not ended yet."""
+
+    command: str
+    program: Path
+    process: subprocess.Popen[bytes]
+    enough: Path
+
+
+@pytest.fixture
+def running(tmp_path: Path) -> Iterator[Running]:
+    began, enough, program = (tmp_path / name for name in ("began", "enough", "waits"))
+    text = WAITING.format(python=sys.executable, began=str(began), enough=str(enough))
+    program.write_text(text)
+    program.chmod(0o755)
+    command = command_of_cron(crontab(plan(), program=str(program), output="out"))
+    with subprocess.Popen(
+        ["/bin/sh", "-c", command], cwd=tmp_path, start_new_session=True
+    ) as first:
+        assert comes_true(began.exists)
+        yield Running(command, program, first, enough)
+        if first.poll() is None:
+            os.killpg(first.pid, signal.SIGKILL)
+
+
+def comes_true(question: Callable[[], bool]) -> bool:
+    until = time.monotonic() + 20
+    while not (true := question()) and time.monotonic() < until:
+        time.sleep(0.02)
+    return true
+
+
+def command_of_cron(text: str) -> str:
+    return cron_reads(text.splitlines()[-1], strips=True, pairs=True)
+
+
+flock_only = pytest.mark.skipif(shutil.which("flock") is None, reason="needs flock")
+
+
+@flock_only
+def test_a_run_that_is_due_while_the_last_one_goes_on_is_left_out_and_told(
+    running: Running, tmp_path: Path
+) -> None:
+    done = sh(running.command, tmp_path)
+    assert (done.stdout.split(" on ")[0], done.stderr) == (
+        "cilium-analysis ended with 75 (75: the last one still runs)",
+        "",
+    )
+
+
+@flock_only
+@pytest.mark.parametrize("other", [{"source": "http://other:9090"}, {"match": 'cluster="eu"'}])
+def test_schedules_that_share_a_directory_do_not_wait_for_each_other(
+    other: dict[str, str], running: Running, stub: Path, tmp_path: Path
+) -> None:
+    text = crontab(plan(**other), program=str(stub), output="out")
+    assert sh(command_of_cron(text), tmp_path).stdout == ""
+    assert called(tmp_path)[0][0] == "report"
+
+
+@flock_only
+@pytest.mark.parametrize("ending", ["by itself", "killed"])
+def test_the_next_run_begins_once_the_last_one_has_ended(
+    ending: str, running: Running, stub: Path, tmp_path: Path
+) -> None:
+    again = running.command.replace(str(running.program), shlex.quote(str(stub)))
+    assert sh(again, tmp_path).stdout != ""
+    if ending == "killed":
+        os.killpg(running.process.pid, signal.SIGKILL)
+    else:
+        running.enough.touch()
+    assert comes_true(lambda: sh(again, tmp_path).stdout == "")
+    assert called(tmp_path)[0][0] == "report"
+
+
+def test_without_flock_a_report_is_made_all_the_same(stub: Path, tmp_path: Path) -> None:
+    tools = tmp_path / "tools"
+    tools.mkdir()
+    (tools / "mkdir").symlink_to(str(shutil.which("mkdir")))
+    command = command_of_cron(crontab(plan(), program=str(stub), output="out"))
+    done = sh(command, tmp_path, PATH=str(tools))
+    assert (done.stdout, done.stderr) == ("", "")
+    assert called(tmp_path)[0][0] == "report"
 
 
 def survives_cron(match: str, stub: Path, home: Path) -> None:
     text = crontab(plan(match=match), program=str(stub), output="out")
     *comments, line = text.splitlines()
-    assert len(comments) == 2
+    assert len(comments) == 3
     commands = {cron_reads(line, strips=s, pairs=p) for s in (True, False) for p in (True, False)}
     for command in commands:
         assert sh(command, home).stderr == ""
@@ -513,7 +691,11 @@ def test_the_units() -> None:
     service = Service(
         name="nightly",
         program="/opt/my tools/100%/cilium-analysis",
-        credentials=(Credential("password", "/etc/p%w"), Credential("ca.crt", "/etc/ca.crt")),
+        credentials=(
+            Credential("password", "/etc/p%w"),
+            Credential("ca.crt", "/etc/ca.crt"),
+            Credential.addresses("file:/etc/on%call"),
+        ),
     )
     text = units(plan(**FULL, username="ann$ %1", tenant='it\'s "us"'), service)
     found = settings_of(text)
@@ -527,12 +709,17 @@ def test_the_units() -> None:
     assert body["StateDirectory"] == ["nightly"]
     assert body["NoNewPrivileges"] == ["yes"]
     assert body["ProtectSystem"] == ["strict"]
-    assert body["LoadCredential"] == ["password:/etc/p%%w", "ca.crt:/etc/ca.crt"]
+    assert body["LoadCredential"] == [
+        "password:/etc/p%%w",
+        "ca.crt:/etc/ca.crt",
+        "notify:/etc/on%%call",
+    ]
     assert [word for value in body["Environment"] for word in unquoted(value)] == [
         "HOME=%C/nightly",
         "MPLCONFIGDIR=%C/nightly/matplotlib",
         "CILIUM_ANALYSIS_PASSWORD_FILE=%d/password",
         "CILIUM_ANALYSIS_CA_FILE=%d/ca.crt",
+        "CILIUM_ANALYSIS_NOTIFY_FILE=%d/notify",
         "CILIUM_ANALYSIS_USERNAME=ann$ %1",
         'CILIUM_ANALYSIS_TENANT=it\'s "us"',
     ]
@@ -560,7 +747,7 @@ def test_a_kubeconfig_is_handed_over_by_systemd(capsys: pytest.CaptureFixture[st
 
 
 def test_a_program_in_a_home_can_be_seen(capsys: pytest.CaptureFixture[str]) -> None:
-    command = ["schedule", "systemd", "--source", URL, "--program"]
+    command = ["schedule", "systemd", "--source", URL, "--keep", "30d", "--program"]
     assert main([*command, "/home/ann/.venv/bin/cilium-analysis"]) == 0
     out, err = capsys.readouterr()
     assert service_of(out)["ProtectHome"] == ["read-only"]
@@ -592,7 +779,7 @@ def test_any_matcher_survives_systemd(match: str) -> None:
 def test_systemd_finds_nothing_to_complain_about(match: str, stub: Path, tmp_path: Path) -> None:
     service = Service(
         program=str(stub).replace("'", "").replace("bin of anns", "b in"),
-        credentials=(Credential("password", "/etc/p%w"),),
+        credentials=(Credential("password", "/etc/p%w"), Credential("notify", "/etc/on%call")),
         output="/var/lib/a/b",
     )
     Path(service.program).parent.mkdir()
@@ -656,7 +843,7 @@ def arguments_of(text: str) -> list[str]:
     return [expanded(word) for word in container["args"]]
 
 
-SECRET = Secret.parse("prometheus:username,password,ca.crt,tls.crt,tls.key")
+SECRET = Secret.parse("prometheus:username,password,ca.crt,tls.crt,tls.key,notify")
 JOBS = {
     "plain": (plan(), CronJob()),
     "full": (plan(**FULL, tenant="it's $(HOME)"), CronJob(secret=SECRET, name="a-b", cpu="300m")),
@@ -730,6 +917,7 @@ def test_credentials_are_named_by_their_keys() -> None:
         "PASSWORD_FILE": "password",
         "CA_FILE": "ca.crt",
         "CLIENT_KEY": "tls.key",
+        "NOTIFY_FILE": "notify",
     }.items():
         value = environment[f"CILIUM_ANALYSIS_{name}"]["value"]
         assert value == f"/etc/cilium-analysis/secrets/{key}"
@@ -738,7 +926,8 @@ def test_credentials_are_named_by_their_keys() -> None:
     assert expanded(environment["CILIUM_ANALYSIS_TENANT"]["value"]) == "it's $(HOME)"
     (secret,) = [volume["secret"] for volume in pod_of(text)["volumes"] if "secret" in volume]
     assert secret["secretName"] == "prometheus"
-    assert [item["key"] for item in secret["items"]] == ["password", "ca.crt", "tls.crt", "tls.key"]
+    keys = ["password", "ca.crt", "tls.crt", "tls.key", "notify"]
+    assert [item["key"] for item in secret["items"]] == keys
     assert Secret.parse("one").keys == ("token",)
 
 
@@ -835,6 +1024,7 @@ def test_the_image_installs_what_the_project_names(tmp_path: Path) -> None:
     extras = re.search(r"pip install --no-cache-dir '\.\[([\w,]+)\]'", install)
     assert extras is not None
     assert set(extras[1].split(",")) <= set(project["optional-dependencies"])
+    assert {"kubernetes", "notify"} <= set(extras[1].split(","))  # what pods are told to do
     for name, text in instructions():
         if name == "COPY" and not text.startswith("--from"):
             copy(text.split(), tmp_path)

@@ -15,6 +15,10 @@ if TYPE_CHECKING:
     from cilium_analysis.question import Question
 
 SOURCE_VARIABLE = "CILIUM_ANALYSIS_SOURCE"
+_NOTIFY = (
+    "where the address of a service to notify stands: file:PATH (one per line), or"
+    " env:CILIUM_ANALYSIS_…; may be repeated"
+)
 _TIMES = ("--start", "--end")
 
 
@@ -69,18 +73,19 @@ def add_report(parser: argparse.ArgumentParser) -> None:
     add("--show-code", action="store_true", help="keep the code cells in the HTML")
 
 
-def add_routine(parser: argparse.ArgumentParser) -> None:
-    """Add what matters where reports are made again and again: what is kept, who is told."""
+def add_routine(parser: argparse.ArgumentParser, *, notify: str = _NOTIFY) -> None:
+    """Add what matters where reports are made again and again: what is kept, who is told.
+
+    Parameters
+    ----------
+    parser
+        Gets the options.
+    notify
+        Help on ``--notify``.
+    """
     add = parser.add_argument
     add("--keep", type=_keep, metavar="D", help="remove runs that were made longer ago, as 30d")
-    add(
-        "--notify",
-        action="append",
-        default=[],
-        metavar="WHERE",
-        help="where the address of a service to notify stands: file:PATH (one per line), or"
-        " env:CILIUM_ANALYSIS_…; may be repeated",
-    )
+    add("--notify", action="append", default=[], metavar="WHERE", help=notify)
     add(
         "--notify-on",
         choices=("info", "warning", "critical"),
@@ -95,7 +100,7 @@ def add_routine(parser: argparse.ArgumentParser) -> None:
 
 
 def _keep(text: str) -> timedelta:
-    from cilium_analysis.window import parse_duration
+    from cilium_analysis.window import format_duration, parse_duration
 
     # A plain number would be seconds, which is not what --keep 30 means to say.
     if text.strip().replace(".", "").isdecimal():
@@ -104,7 +109,7 @@ def _keep(text: str) -> timedelta:
         duration = parse_duration(text)
     except WindowError as problem:
         raise argparse.ArgumentTypeError(str(problem)) from None
-    if not duration:
+    if format_duration(duration) == "0s":
         raise argparse.ArgumentTypeError(f"{text!r} would keep nothing: use such as 30d")
     return duration
 

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 
 from cilium_analysis.cli.options import question
 from cilium_analysis.cli.words import say
-from cilium_analysis.errors import ParameterError
 from cilium_analysis.texts import line
 
 if TYPE_CHECKING:
@@ -91,14 +90,11 @@ def _audience(options: argparse.Namespace) -> Sequence[Receiver]:
     ParameterError
         If that cannot be read, or how is given but not whom.
     """
-    from cilium_analysis.report.notify import NOTIFY_VARIABLE, receivers
+    from cilium_analysis.report.notify import NOTIFY_VARIABLE, check_whom, receivers
 
     found = receivers(options.notify)
-    if not found and (options.notify_on or options.link):
-        raise ParameterError(
-            "--notify-on and --link need somebody to notify:"
-            f" add --notify file:PATH, or set {NOTIFY_VARIABLE}"
-        )
+    hint = f"add --notify file:PATH, or set {NOTIFY_VARIABLE}"
+    check_whom(bool(found), notify_on=options.notify_on, link=options.link, hint=hint)
     return found
 
 

@@ -2,22 +2,24 @@
 
 from __future__ import annotations
 
+import argparse
 import shutil
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from cilium_analysis.cli.options import jobs
+from cilium_analysis.cli.options import add_routine, jobs
 from cilium_analysis.cli.words import NAME, say
+from cilium_analysis.errors import ParameterError
 
 if TYPE_CHECKING:
-    import argparse
     from collections.abc import Sequence
 
     from cilium_analysis.report.schedule import Credential, Plan, Timing
 
 _OFTEN = "1h"
 _CRON_OUTPUT = "cilium-analysis-reports"
+_NOTIFY = "file of addresses of services to notify, one per line: file:/PATH"
 _EPILOG = """\
 Credentials are named, by files or keys of a Secret, and never printed. Nothing is taken from the
 environment: what is printed is all there is.
@@ -71,6 +73,8 @@ def _add_plan(parser: argparse.ArgumentParser) -> None:
 
 
 def _add_own(parser: argparse.ArgumentParser, platform: str) -> None:
+    # A pod takes --notify too, to say what to do instead.
+    add_routine(parser, notify=argparse.SUPPRESS if platform == "kubernetes" else _NOTIFY)
     if platform == "kubernetes":
         _add_kubernetes(parser)
         return
@@ -100,7 +104,8 @@ def _add_kubernetes(parser: argparse.ArgumentParser) -> None:
         "--secret",
         default="",
         metavar="NAME:KEY,…",
-        help="Secret with some of: token, username, password, ca.crt, tls.crt, tls.key",
+        help="Secret with some of: token, username, password, ca.crt, tls.crt, tls.key,"
+        " and notify, the addresses of services to notify",
     )
     add("--claim", default="", metavar="NAME", help="volume for the reports (default: a new one)")
     add("--volume-size", default="10Gi", metavar="Q", help="of the new one (default: 10Gi)")
@@ -117,6 +122,8 @@ def schedule(options: argparse.Namespace) -> int:
     )
     if plan.gap:
         say(f"each report looks at {plan.window}; {plan.gap} until the next begins are in none")
+    if plan.keep is None:
+        say("reports are never removed without --keep")
     print(text, end="")
     return 0
 
@@ -139,6 +146,9 @@ def _plan(options: argparse.Namespace) -> Plan:
         cilium_namespace=options.cilium_namespace,
         username=options.username,
         tenant=options.tenant,
+        keep=options.keep,
+        notify_on=options.notify_on or "",
+        link=options.link or "",
     )
 
 
@@ -152,6 +162,9 @@ def _kubernetes(plan: Plan, options: argparse.Namespace) -> str:
     from cilium_analysis.report.schedule import CronJob, Secret, manifests
     from cilium_analysis.report.schedule.kubernetes import IMAGE
 
+    if options.notify:
+        hint = "write the addresses into the key notify of a Secret, and give --secret NAME:notify"
+        raise ParameterError(f"a pod cannot see the files of this machine for --notify: {hint}")
     job = CronJob(
         name=options.name,
         namespace=options.namespace,
@@ -197,7 +210,8 @@ def _credentials(options: argparse.Namespace) -> Sequence[Credential]:
 
     found = [Credential.parse(text) for text in options.credential]
     kubeconfig = [Credential("kubeconfig", options.kubeconfig)] if options.kubeconfig else []
-    return [*found, *kubeconfig]
+    notify = [Credential.addresses(text) for text in options.notify]
+    return [*found, *kubeconfig, *notify]
 
 
 def _this_program() -> str:

@@ -76,6 +76,27 @@ def receivers(
     return tuple(Receiver(where, _service(url, where)) for url, where in places.items())
 
 
+def check_whom(whom: bool, *, notify_on: str | None, link: str | None, hint: str) -> None:
+    """Refuse to be told how to notify, but not whom.
+
+    Parameters
+    ----------
+    whom
+        Whether there is anybody to notify.
+    notify_on, link
+        As the options are given; empty or None if they are not.
+    hint
+        How to name somebody.
+
+    Raises
+    ------
+    ParameterError
+        If it is so.
+    """
+    if not whom and (notify_on or link):
+        raise ParameterError(f"--notify-on and --link need somebody to notify: {hint}")
+
+
 def _addresses(text: str, environment: Mapping[str, str]) -> list[tuple[str, str]]:
     """Give the addresses that a word names, each with where it stands."""
     kind, _, name = text.partition(":")

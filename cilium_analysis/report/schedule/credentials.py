@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from cilium_analysis.errors import ParameterError, suggest
 from cilium_analysis.prometheus.credentials import PREFIX
+from cilium_analysis.report.notify import NOTIFY_VARIABLE
 from cilium_analysis.report.schedule import checks
 
 USERNAME = "username"
@@ -18,7 +19,9 @@ FILES = {
     "tls.crt": f"{PREFIX}CLIENT_CERT",
     "tls.key": f"{PREFIX}CLIENT_KEY",
 }
-KUBECONFIG = "kubeconfig"
+KUBECONFIG, NOTIFY = "kubeconfig", "notify"
+#: Files that are nothing to a server of metrics: they have options of their own.
+_OTHERS = {KUBECONFIG: "KUBECONFIG", NOTIFY: NOTIFY_VARIABLE}
 
 
 @dataclass(frozen=True)
@@ -28,7 +31,7 @@ class Credential:
     Parameters
     ----------
     key
-        One of `FILES`, or ``kubeconfig``.
+        One of `FILES`, ``kubeconfig``, or ``notify`` for a file of addresses to notify.
     file
         Absolute path.
 
@@ -42,10 +45,10 @@ class Credential:
     file: str
 
     def __post_init__(self) -> None:
-        known = (*FILES, KUBECONFIG)
+        known = (*FILES, *_OTHERS)
         if self.key not in known:
             raise ParameterError(f"unknown credential {self.key!r}: {suggest(self.key, known)}")
-        checks.file(self.file, self.key)
+        checks.file(self.file, f"--{self.key}" if self.key in _OTHERS else self.key)
 
     @classmethod
     def parse(cls, text: str) -> Credential:
@@ -62,10 +65,28 @@ class Credential:
             raise ParameterError(f"--credential names a file, it does not hold a value: {hint}")
         return cls(key, path)
 
+    @classmethod
+    def addresses(cls, text: str) -> Credential:
+        """Read ``file:PATH``, as ``--notify`` takes it.
+
+        Raises
+        ------
+        ParameterError
+            If it is not that; the message does not repeat it, as it may be an address.
+        """
+        kind, _, path = text.partition(":")
+        if kind == "env":
+            reason = "scheduled runs get nothing from your environment: give file:/PATH"
+            raise ParameterError(f"--notify env:… is not for a schedule: {reason}")
+        if kind != "file" or not path.startswith("/"):
+            hint = "write the addresses into a file, and give its absolute path as file:/PATH"
+            raise ParameterError(f"--notify names a file, it does not hold an address: {hint}")
+        return cls(NOTIFY, path)
+
     @property
     def variable(self) -> str:
         """The environment variable that names the file."""
-        return FILES.get(self.key, "KUBECONFIG")
+        return (FILES | _OTHERS)[self.key]
 
 
 @dataclass(frozen=True)
@@ -77,7 +98,7 @@ class Secret:
     name
         Of the Secret.
     keys
-        Those of `FILES`, and ``username``, that it has.
+        Those of `FILES`, ``username`` and ``notify`` that it has.
 
     Raises
     ------
@@ -90,7 +111,7 @@ class Secret:
 
     def __post_init__(self) -> None:
         checks.dotted_name(self.name, "--secret")
-        known = (USERNAME, *FILES)
+        known = (USERNAME, *FILES, NOTIFY)
         for key in self.keys:
             if key not in known:
                 raise ParameterError(f"--secret has no use for {key!r}: {suggest(key, known)}")
@@ -110,7 +131,7 @@ class Secret:
     @property
     def files(self) -> dict[str, str]:
         """The variables that name files, by key."""
-        return {key: FILES[key] for key in self.keys if key in FILES}
+        return {key: (FILES | _OTHERS)[key] for key in self.keys if key != USERNAME}
 
 
 def check_keys(keys: tuple[str, ...], *, username: bool) -> None:
@@ -127,5 +148,5 @@ def check_keys(keys: tuple[str, ...], *, username: bool) -> None:
         raise ParameterError("a password needs a user name, and a user name a password")
     if "tls.key" in keys and "tls.crt" not in keys:
         raise ParameterError("tls.key needs its certificate: name tls.crt too")
-    if len(set(keys)) < len(keys):
-        raise ParameterError("a credential is named twice: name each file once")
+    if twice := {key for key in keys if keys.count(key) > 1}:
+        raise ParameterError(f"{', '.join(sorted(twice))} is named twice: name one file for it")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from typing import TYPE_CHECKING
 
 from cilium_analysis.errors import ParameterError
@@ -18,6 +19,10 @@ if TYPE_CHECKING:
 
 #: Crons cut or refuse a longer command (MAX_COMMAND of Vixie's) [bytes].
 _LONGEST = 998
+#: No exit code of ours; EX_TEMPFAIL of sysexits.h.
+_BUSY = 75
+#: macOS and the BSDs have no flock; there, the line does without.
+_GUARD = f"! command -v flock >/dev/null || flock -n 9 || exit {_BUSY}"
 
 
 def crontab(
@@ -45,13 +50,7 @@ def crontab(
     check_files(plan, credentials, home=True)
     where = output if output.startswith("/") else f"./{output}"
     log = f"{where.rstrip('/')}/cron.log"
-    run = [*_variables(plan, credentials), program, *plan.arguments(output=output)]
-    # What goes wrong must not only be in the log: what a command prints, cron sends by mail.
-    words = [for_crontab(word) for word in (where, log, f"{plan.source}: see {log}")]
-    command = (
-        f"mkdir -p {words[0]} && {' '.join(_word(word) for word in run)} >>{words[1]} 2>&1"
-        f' || echo "cilium-analysis ended with $? on" {words[2]}'
-    )
+    command = _command(plan, program, output, credentials, where=where, log=log)
     if (length := len(command.encode())) > _LONGEST:
         raise ParameterError(
             f"the command has {length} bytes, and crons cut or refuse it at {_LONGEST}: shorten the"
@@ -60,12 +59,38 @@ def crontab(
     return f"{_comments(plan, output, log)}{plan.timing.cron} {command}\n"
 
 
+def _command(
+    plan: Plan,
+    program: str,
+    output: str,
+    credentials: Sequence[Credential],
+    *,
+    where: str,
+    log: str,
+) -> str:
+    arguments = plan.arguments(output=output)
+    run = " ".join(_word(word) for word in [*_variables(plan, credentials), program, *arguments])
+    # Beside the reports, where whoever runs it may write; one each for schedules that share them.
+    lock = f"{where.rstrip('/')}/.cron-{_digest(arguments)}.lock"
+    # What goes wrong must not only be in the log: what a command prints, cron sends by mail.
+    words = [for_crontab(word) for word in (where, log, lock, f"{plan.source}: see {log}")]
+    return (
+        f"mkdir -p {words[0]} && ({_GUARD}; {run} >>{words[1]} 2>&1) 9>{words[2]}"
+        f' || echo "cilium-analysis ended with $? ({_BUSY}: the last one still runs) on" {words[3]}'
+    )
+
+
+def _digest(arguments: Sequence[str]) -> str:
+    return hashlib.sha256("\0".join(arguments).encode()).hexdigest()[:8]
+
+
 def _comments(plan: Plan, output: str, log: str) -> str:
     home = "" if output.startswith("/") else "~/"
     return (
         f"# cilium-analysis: {plan.summary}\n"
         f"# Reports: {home}{output.rstrip('/')}/index.html. Log: {home}{log.removeprefix('./')}."
         " It runs by the clock of this machine.\n"
+        "# A run that is due while the last one goes on is left out, where flock (util-linux) is.\n"
     )
 
 

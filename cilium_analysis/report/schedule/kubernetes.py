@@ -12,6 +12,7 @@ from cilium_analysis.errors import ParameterError
 from cilium_analysis.kube import cluster_role
 from cilium_analysis.report.schedule import checks
 from cilium_analysis.report.schedule.credentials import (
+    NOTIFY,
     TENANT_VARIABLE,
     USERNAME,
     USERNAME_VARIABLE,
@@ -147,6 +148,7 @@ def manifests(plan: Plan, job: CronJob) -> str:
     if plan.username and USERNAME in keys:
         raise ParameterError("the user name is given twice: leave out --username")
     check_keys(keys, username=bool(plan.username) or USERNAME in keys)
+    plan.check_whom(NOTIFY in keys, hint="add the key notify to --secret, as NAME:token,notify")
     parts = [_yaml(_service_account(job))]
     if plan.kubernetes:
         parts += [cluster_role(), _yaml(_cluster_role_binding(job))]
@@ -158,6 +160,8 @@ def manifests(plan: Plan, job: CronJob) -> str:
 def _head(plan: Plan, job: CronJob) -> str:
     where = f"--namespace {job.namespace}"
     secret = f"# The Secret {job.secret.name} has to be there.\n" if job.secret else ""
+    if job.secret and NOTIFY in job.secret.keys:
+        secret += "# Its key notify holds the addresses of services to notify, one per line.\n"
     return (
         f"# cilium-analysis: {plan.summary}\n"
         "#\n"

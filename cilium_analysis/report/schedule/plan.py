@@ -8,12 +8,14 @@ from typing import TYPE_CHECKING
 from cilium_analysis.capture import check_topics
 from cilium_analysis.errors import ParameterError
 from cilium_analysis.queries import parse_matchers
+from cilium_analysis.report import notify
 from cilium_analysis.report.schedule import checks
-from cilium_analysis.report.schedule.credentials import KUBECONFIG, check_keys
+from cilium_analysis.report.schedule.credentials import KUBECONFIG, NOTIFY, check_keys
 from cilium_analysis.window import Window, format_duration, parse_duration
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from datetime import timedelta
 
     from cilium_analysis.report.schedule.credentials import Credential
     from cilium_analysis.report.schedule.times import Timing
@@ -48,6 +50,11 @@ class Plan:
         As for `cilium_analysis.question.ask`.
     username, tenant
         To sign in with, and to ask for. No secrets, so they are written out.
+    keep
+        How long reports are kept; None is for ever.
+    notify_on, link
+        Least severity to notify of, and where the reports are served; empty leaves it to the
+        command.
 
     Raises
     ------
@@ -69,11 +76,14 @@ class Plan:
     cilium_namespace: str = "kube-system"
     username: str = ""
     tenant: str = ""
+    keep: timedelta | None = None
+    notify_on: str = ""
+    link: str = ""
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "source", checks.url(self.source))
         object.__setattr__(self, "window", self.window.strip() or self._default_window())
-        for what in ("baseline", "step", "match", "kubernetes", "username", "tenant"):
+        for what in ("baseline", "step", "match", "kubernetes", "username", "tenant", "link"):
             checks.one_line(getattr(self, what), f"--{what}")
         checks.name(self.cilium_namespace, "--cilium-namespace")
         check_topics(self.topics)
@@ -106,6 +116,23 @@ class Plan:
         topics = ", ".join(self.topics) or "all topics"
         return f"report on the last {self.window} of {self.source} {often}: {topics}"
 
+    def check_whom(self, whom: bool, *, hint: str) -> None:
+        """Refuse to be told how to notify, but not whom.
+
+        Parameters
+        ----------
+        whom
+            Whether there is anybody to notify.
+        hint
+            How to name somebody.
+
+        Raises
+        ------
+        ParameterError
+            If it is so.
+        """
+        notify.check_whom(whom, notify_on=self.notify_on, link=self.link, hint=hint)
+
     def arguments(self, *, output: str) -> list[str]:
         """Give the command line of a run, behind the name of the program.
 
@@ -128,6 +155,9 @@ class Plan:
             "output": output,
             "jobs": str(self.jobs or ""),
             "fail-on": self.fail_on,
+            "keep": format_duration(self.keep) if self.keep else "",
+            "notify-on": self.notify_on,
+            "link": self.link,
         }
         given = [f"--{name}={value}" for name, value in options.items() if value]
         return ["report", *self.topics, *given]
@@ -152,6 +182,7 @@ def check_files(plan: Plan, credentials: Sequence[Credential], *, home: bool) ->
     """
     keys = tuple(one.key for one in credentials)
     check_keys(keys, username=bool(plan.username))
+    plan.check_whom(NOTIFY in keys, hint="add --notify file:/PATH")
     if plan.kubernetes == "in-cluster":
         raise ParameterError("this is for a machine, no pod: name a context, or current")
     if KUBECONFIG in keys and not plan.kubernetes:
