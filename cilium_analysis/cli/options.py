@@ -72,6 +72,7 @@ def add_report(parser: argparse.ArgumentParser) -> None:
 def add_routine(parser: argparse.ArgumentParser) -> None:
     """Add what matters where reports are made again and again: what is kept, who is told."""
     add = parser.add_argument
+    add("--resume", metavar="RUN", help="directory of a run: make only the reports it lacks")
     add("--keep", type=_keep, metavar="D", help="remove runs that were made longer ago, as 30d")
     add(
         "--notify",

@@ -53,8 +53,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         options = _parser().parse_args(joined_times(given))
         return int(options.command(options))
-    except KeyboardInterrupt:
-        say("stopped; nothing was left behind")
+    except KeyboardInterrupt as stop:
+        say(str(stop) or "stopped; nothing was left behind")
         return INTERRUPTED
     except CiliumAnalysisError as error:
         _show_trace(given)

@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from cilium_analysis.window import Window
 
 RUN_SCHEMA = "cilium-analysis/run/1"
+#: What the name of a run begins with that is hidden, and then deleted.
+REMOVED = ".removed-"
 _STAMP = "%Y%m%dT%H%M%SZ"
 _RUN = r"\d{8}T\d{6}Z-\d{8}T\d{6}Z-[0-9a-f]{6}"
 _UNFINISHED = re.compile(rf"\.{_RUN}\.(?P<began>\d{{8}}T\d{{6}}Z)")
@@ -50,7 +52,7 @@ def unfinished_since(name: str) -> datetime | None:
 
 
 @contextmanager
-def new_run(output: Path, name: str, *, began: datetime) -> Iterator[Path]:
+def new_run(output: Path, name: str, *, began: datetime, replaces: bool = False) -> Iterator[Path]:
     """Give a temporary directory that gets its name when the block ends well.
 
     Parameters
@@ -61,6 +63,8 @@ def new_run(output: Path, name: str, *, began: datetime) -> Iterator[Path]:
         Of the run.
     began
         When; part of the temporary name, so that what a crash leaves behind tells its age.
+    replaces
+        Whether it takes the place of the run that has this name.
 
     Raises
     ------
@@ -76,11 +80,27 @@ def new_run(output: Path, name: str, *, began: datetime) -> Iterator[Path]:
     try:
         with claimed(temporary):
             yield temporary
-            temporary.rename(output / name)
+            if replaces:
+                _replace(output / name, temporary)
+            else:
+                temporary.rename(output / name)
     except OSError as problem:
         raise OutputError(f"cannot write the run {output / name}: {why(problem)}") from None
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
+
+
+def _replace(run: Path, by: Path) -> None:
+    """Put a directory in the place of a run; if that cannot be done, the run stays."""
+    aside = run.with_name(REMOVED + run.name)
+    shutil.rmtree(aside, ignore_errors=True)
+    run.rename(aside)
+    try:
+        by.rename(run)
+    except OSError:
+        aside.rename(run)
+        raise
+    shutil.rmtree(aside, ignore_errors=True)
 
 
 @contextmanager
