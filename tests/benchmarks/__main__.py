@@ -50,6 +50,7 @@ def figures() -> Iterator[cases.Figure]:
     """Give every figure when it is measured; first those that need no server."""
     yield from cases.starting()
     yield from cases.reporting()
+    yield from cases.side_by_side_notebooks()
     yield from cases.counting()
     yield from changepoints.figures()
     yield from attribution.figures()
