@@ -184,10 +184,12 @@ def group(frame: pd.DataFrame, by: Sequence[str], *, how: How = "sum") -> pd.Dat
     if not frame.shape[1]:
         return pd.DataFrame(index=frame.index, columns=empty(names).columns, dtype="float64")
     keyed = with_levels(frame, names).columns if by else label_index([{}] * frame.shape[1])
-    codes, keys = pd.factorize(keyed, sort=True)
-    columns = pd.MultiIndex.from_tuples(list(keys), names=names)
+    codes, _ = pd.factorize(keyed, sort=True)
+    first = np.unique(codes, return_index=True)[1]
     return pd.DataFrame(
-        _merge(frame.to_numpy(), codes, len(keys), how), index=frame.index, columns=columns
+        _merge(frame.to_numpy(), codes, len(first), how),
+        index=frame.index,
+        columns=keyed.take(first),
     )
 
 
