@@ -112,5 +112,9 @@ def capture(
     with Recorder(source, directory, window=window, baseline=baseline, topics=chosen) as recorder:
         if cluster is not None:
             recorder.keep_kubernetes(cluster.as_json())
-        for topic in chosen:
-            load(topic, recorder, window, baseline, match=match)
+        held: set[str] = set()
+        # The incident asks what all others ask; a second time would only cost time.
+        for topic in sorted(chosen, key=lambda topic: topic != "incident"):
+            if topic not in held:
+                loaded = load(topic, recorder, window, baseline, match=match)
+                held |= set(loaded.topics) if topic == "incident" else set()

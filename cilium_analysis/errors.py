@@ -106,6 +106,10 @@ class KubernetesUnavailable(CiliumAnalysisError, RuntimeError):
     """The Kubernetes API server cannot be reached, is too slow, or is none, even after retries."""
 
 
+class Interrupted(KeyboardInterrupt):
+    """Somebody stopped what was going on; says what is left of it."""
+
+
 def suggest(name: str, known: Iterable[str]) -> str:
     """Give the end of a message about an unknown name: the nearest one, or all there are."""
     names = list(known)

@@ -10,7 +10,7 @@ A label frame is a plain `pandas.DataFrame`:
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import pandas as pd
@@ -124,17 +124,42 @@ def with_levels(frame: pd.DataFrame, names: Sequence[str]) -> pd.DataFrame:
     names
         Label names to keep or add. Columns are not merged: see `group` for that.
     """
-    table = labels(frame).reindex(columns=sorted(names), fill_value="")
-    result = frame.copy(deep=False)
-    result.columns = pd.MultiIndex.from_frame(table)
-    return result
+    held = _levels(frame)
+    blank = (pd.Index([""]), np.zeros(frame.shape[1], dtype=np.intp))
+    return _with_columns(frame, {name: held.get(name, blank) for name in sorted(names)})
 
 
 def relabel(frame: pd.DataFrame, name: str, values: Sequence[str]) -> pd.DataFrame:
     """Give the frame with one label set anew (or added), one value per series."""
-    table = labels(frame).assign(**{name: list(values)})
+    codes, level = pd.factorize(pd.Index(list(values), dtype="object"), sort=True)
+    held = _levels(frame) | {name: (pd.Index(level), codes)}
+    return _with_columns(frame, {name: held[name] for name in sorted(held)})
+
+
+#: Labels that occur, and which of them each series has.
+_Level = tuple[Any, Any]
+
+
+def _levels(frame: pd.DataFrame) -> dict[str, _Level]:
+    """Give what the columns are made of: making them of that again takes no look at a label."""
+    columns = frame.columns
+    if not isinstance(columns, pd.MultiIndex):
+        columns = pd.MultiIndex.from_arrays([columns], names=[columns.name])
+    pairs = zip(columns.levels, columns.codes, strict=True)
+    return {
+        str(name): (level, np.asarray(codes))
+        for name, (level, codes) in zip(columns.names, pairs, strict=True)
+    }
+
+
+def _with_columns(frame: pd.DataFrame, levels: Mapping[str, _Level]) -> pd.DataFrame:
     result = frame.copy(deep=False)
-    result.columns = pd.MultiIndex.from_frame(table[sorted(table.columns)])
+    result.columns = pd.MultiIndex(
+        levels=[level for level, _ in levels.values()],
+        codes=[codes for _, codes in levels.values()],
+        names=list(levels),
+        verify_integrity=False,
+    )
     return result
 
 
@@ -159,10 +184,12 @@ def group(frame: pd.DataFrame, by: Sequence[str], *, how: How = "sum") -> pd.Dat
     if not frame.shape[1]:
         return pd.DataFrame(index=frame.index, columns=empty(names).columns, dtype="float64")
     keyed = with_levels(frame, names).columns if by else label_index([{}] * frame.shape[1])
-    codes, keys = pd.factorize(keyed, sort=True)
-    columns = pd.MultiIndex.from_tuples(list(keys), names=names)
+    codes, _ = pd.factorize(keyed, sort=True)
+    first = np.unique(codes, return_index=True)[1]
     return pd.DataFrame(
-        _merge(frame.to_numpy(), codes, len(keys), how), index=frame.index, columns=columns
+        _merge(frame.to_numpy(), codes, len(first), how),
+        index=frame.index,
+        columns=keyed.take(first),
     )
 
 

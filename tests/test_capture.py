@@ -52,6 +52,28 @@ def test_captured_drops_are_the_drops(tmp_path: Path) -> None:
     assert here.counts.equals(there.counts)
 
 
+def test_together_they_record_what_each_does_alone(tmp_path: Path) -> None:
+    question = ask(source="sample", baseline="")
+
+    def recorded(topics: list[str]) -> set[tuple[str, str]]:
+        target = tmp_path / ("-".join(topics) or "all")
+        capture(
+            question.source,
+            question.window,
+            question.baseline,
+            topics=topics,
+            match="",
+            directory=target,
+        )
+        rows = Bundle(target).manifest["answers"]
+        return {(row["promql"], str(row.get("window") or row.get("time"))) for row in rows}
+
+    alone = [recorded([topic]) for topic in TOPICS]
+    everything = recorded([])
+    assert everything == set().union(*alone)
+    assert recorded(["dns", "incident"]) == everything
+
+
 def test_a_failure_leaves_nothing(tmp_path: Path) -> None:
     source = MemorySource(error=ServerUnavailable("gone"))
     with pytest.raises(ServerUnavailable):

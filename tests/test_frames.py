@@ -111,3 +111,27 @@ def test_the_step_of_a_frame() -> None:
     frame = frames.build(times, np.ones((3, 1)), [{"a": "b"}])
     assert frames.step_seconds(frame) == 60.0
     assert frames.step_seconds(frame[:1]) == 0.0
+
+
+@given(
+    st.lists(
+        st.tuples(st.sampled_from("abc"), st.sampled_from(["", "x", "y"]), st.text(max_size=3)),
+        min_size=1,
+        max_size=6,
+    )
+)
+def test_labels_chosen_and_set_are_those_of_a_table_of_labels(rows: list[tuple[str, ...]]) -> None:
+    columns = pd.MultiIndex.from_tuples(rows, names=["k", "l", "m"])
+    # Some of the labels that the index knows do not occur any more.
+    frame = pd.DataFrame(np.ones((2, len(rows))), columns=columns).iloc[:, :4]
+    table = frames.labels(frame)
+    chosen = frames.with_levels(frame, ["m", "new", "k"])
+    assert list(chosen.columns) == list(
+        table.assign(new="")[["k", "m", "new"]].itertuples(index=False, name=None)
+    )
+    values = [str(number % 2) for number in range(frame.shape[1])]
+    again = frames.relabel(frame, "l", values)
+    assert list(again.columns) == list(
+        table.assign(l=values)[["k", "l", "m"]].itertuples(index=False, name=None)
+    )
+    assert frames.group(again, ["l"]).to_numpy().sum() == 2 * frame.shape[1]

@@ -28,7 +28,8 @@ from cilium_analysis.report import Run
 from cilium_analysis.report.messages import Message, about_failure, about_run
 from cilium_analysis.report.notify import NOTIFY_VARIABLE, receivers, send
 from cilium_analysis.window import Window
-from tests.test_report import WINDOW, notebook
+from tests.runs import notebook
+from tests.test_report import WINDOW
 
 SECRET = "planted-s3cr3t"  # in the user, the path and the query of every address here
 MESSAGE = Message("a title", "a body", Severity.WARNING)

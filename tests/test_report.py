@@ -5,12 +5,10 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
-import os
 import re
 import signal
 import subprocess
 import sys
-import time
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -29,6 +27,7 @@ from cilium_analysis.report.notebooks import check_parameters, notebook_director
 from cilium_analysis.topics import drops
 from cilium_analysis.topics.drops.data import QUERIES
 from cilium_analysis.window import Window
+from tests.runs import appears, notebook, runs
 from tests.sources import MemorySource, grid
 
 if TYPE_CHECKING:
@@ -86,18 +85,6 @@ def runs_only_ours(page: str) -> bool:
 
 def pages(directory: Path) -> list[str]:
     return [path.read_text(encoding="utf-8") for path in sorted(directory.glob("*.html"))]
-
-
-def notebook(directory: Path, *code: str) -> Path:
-    """A notebook of that name with the usual parameters, and code of a test's own."""
-    usual = nbformat.read(notebook_directory() / "drop_reasons.ipynb", as_version=4)
-    parameters = next(c for c in usual.cells if "parameters" in c.metadata.get("tags", ()))
-    heading = nbformat.v4.new_markdown_cell("# A question of mine")
-    cells = [heading, parameters, *(nbformat.v4.new_code_cell(text) for text in code)]
-    made = nbformat.v4.new_notebook(cells=cells, metadata=usual.metadata)
-    directory.mkdir(exist_ok=True)
-    nbformat.write(made, directory / "drop_reasons.ipynb")
-    return directory
 
 
 # What a run writes
@@ -413,29 +400,11 @@ def test_a_stopped_run_leaves_no_files_and_no_kernel(how: signal.Signals, tmp_pa
     mine = notebook(tmp_path / "mine", code)
     out = tmp_path / "out"
     process = subprocess.Popen([sys.executable, "-c", STOPPED, str(out), str(mine)])
-    kernel = int(_appears(note))
+    kernel = int(appears(note))
     process.send_signal(how)
     assert process.wait(30) == 130
     assert list(out.iterdir()) == []
-    assert not _runs(kernel)
-
-
-def _appears(path: Path) -> str:
-    deadline = time.monotonic() + 60
-    while not (path.exists() and path.read_text().endswith(" ")):
-        assert time.monotonic() < deadline, f"{path} did not appear"
-        time.sleep(0.05)
-    return path.read_text()
-
-
-def _runs(pid: int) -> bool:
-    """Whether a process lives; one that only waits to be reaped does not."""
-    try:
-        os.kill(pid, 0)
-        state = Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0]
-    except (ProcessLookupError, FileNotFoundError):
-        return False
-    return state != "Z"
+    assert not runs(kernel)
 
 
 def test_runs_that_end_together_are_both_listed(tmp_path: Path) -> None:

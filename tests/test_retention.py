@@ -21,7 +21,8 @@ from cilium_analysis.report.output import RUN_SCHEMA, new_run, run_name
 from cilium_analysis.report.retention import prune
 from cilium_analysis.source import iso
 from cilium_analysis.window import Window
-from tests.test_report import WINDOW, Elements, notebook
+from tests.runs import notebook
+from tests.test_report import WINDOW, Elements
 
 NOW = datetime(2026, 5, 1, 12, tzinfo=UTC)
 KEEP = timedelta(days=30)

@@ -84,6 +84,7 @@ def add_routine(parser: argparse.ArgumentParser, *, notify: str = _NOTIFY) -> No
         Help on ``--notify``.
     """
     add = parser.add_argument
+    add("--resume", metavar="RUN", help="directory of a run: make only the reports it lacks")
     add("--keep", type=_keep, metavar="D", help="remove runs that were made longer ago, as 30d")
     add("--notify", action="append", default=[], metavar="WHERE", help=notify)
     add(

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from cilium_analysis.cli.options import question
 from cilium_analysis.cli.words import say
+from cilium_analysis.errors import ParameterError
 from cilium_analysis.texts import line
 
 if TYPE_CHECKING:
@@ -27,8 +28,11 @@ def report(options: argparse.Namespace) -> int:
     audience = _audience(options)
     asked = None
     try:
-        asked = question(options)
-        run = _made(asked, options, topics=options.topics, keep=options.keep)
+        if options.resume:
+            run = _resumed(options)
+        else:
+            asked = question(options)
+            run = _made(asked, options, topics=options.topics, keep=options.keep)
     except Exception as problem:
         if audience:
             _notify_of_failure(audience, problem, options, asked)
@@ -67,6 +71,31 @@ def _made(
         show_code=options.show_code,
         compare=Path(options.compare) if options.compare else None,
         keep=keep,
+        progress=sys.stderr.isatty(),
+        tell=say,
+    )
+
+
+def _resumed(options: argparse.Namespace) -> Run:
+    """Take up a run, which knows what was asked.
+
+    Raises
+    ------
+    ParameterError
+        If something else is asked.
+    """
+    from cilium_analysis.report import resume
+
+    names = ("start", "end", "step", "baseline", "match", "kubernetes")
+    given = [*options.topics, *(f"--{name}" for name in names if getattr(options, name))]
+    if given:
+        raise ParameterError(f"--resume asks what the run asked: leave out {', '.join(given)}")
+    return resume(
+        Path(options.resume),
+        jobs=options.jobs,
+        show_code=options.show_code,
+        compare=Path(options.compare) if options.compare else None,
+        keep=options.keep,
         progress=sys.stderr.isatty(),
         tell=say,
     )

@@ -1,5 +1,5 @@
 """Reports: notebooks run headlessly on a recording, and the pages made of them."""
 
-from cilium_analysis.report.run import Run, report
+from cilium_analysis.report.run import Run, report, resume
 
-__all__ = ["Run", "report"]
+__all__ = ["Run", "report", "resume"]

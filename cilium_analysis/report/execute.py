@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
     from cilium_analysis.report.kernel import Kernels
 
+#: Why a notebook is not whole when somebody stopped the run.
+STOPPED = "stopped before it was done"
 #: A cell that takes longer than this is taken for hung [s].
 CELL_TIMEOUT = 1800
 
@@ -110,6 +112,35 @@ def execute(
     _forget_paths(ran, notebook.name)
     nbformat.write(ran, target)
     return Executed(notebook.stem, ran, time.monotonic() - began, error)
+
+
+def finished(notebook: Path, seconds: float) -> Executed:
+    """Give a notebook that an earlier run has executed to its end.
+
+    Parameters
+    ----------
+    notebook
+        File of it.
+    seconds
+        It took then [s].
+    """
+    return Executed(notebook.stem, nbformat.read(notebook, as_version=4), seconds)
+
+
+def unfinished(notebook: Path, directory: Path) -> Executed:
+    """Give a notebook that was stopped, as far as it got, and save it.
+
+    Parameters
+    ----------
+    notebook
+        File of it, as it is before it runs.
+    directory
+        Where it runs and is saved.
+    """
+    target = directory / notebook.name
+    ran = nbformat.read(target if target.exists() else notebook, as_version=4)
+    nbformat.write(ran, target)
+    return Executed(notebook.stem, ran, 0.0, STOPPED)
 
 
 def reason(problem: Exception) -> str:

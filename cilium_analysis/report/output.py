@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 from secrets import token_hex
 from typing import TYPE_CHECKING, Any
 
-from cilium_analysis.errors import OutputError
+from cilium_analysis.errors import Interrupted, OutputError
 from cilium_analysis.findings import Severity
 from cilium_analysis.report.clock import clock
 from cilium_analysis.report.html import runs_page
@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from cilium_analysis.window import Window
 
 RUN_SCHEMA = "cilium-analysis/run/1"
+#: What the name of a run begins with that is hidden, and then deleted.
+REMOVED = ".removed-"
 _STAMP = "%Y%m%dT%H%M%SZ"
 _RUN = r"\d{8}T\d{6}Z-\d{8}T\d{6}Z-[0-9a-f]{6}"
 #: More findings than any run has; a bar of the index can be drawn of as many.
@@ -59,7 +61,7 @@ def unfinished_since(name: str) -> datetime | None:
 
 
 @contextmanager
-def new_run(output: Path, name: str, *, began: datetime) -> Iterator[Path]:
+def new_run(output: Path, name: str, *, began: datetime, replaces: bool = False) -> Iterator[Path]:
     """Give a temporary directory that gets its name when the block ends well.
 
     Parameters
@@ -70,6 +72,8 @@ def new_run(output: Path, name: str, *, began: datetime) -> Iterator[Path]:
         Of the run.
     began
         When; part of the temporary name, so that what a crash leaves behind tells its age.
+    replaces
+        Whether it takes the place of the run that has this name.
 
     Raises
     ------
@@ -85,11 +89,27 @@ def new_run(output: Path, name: str, *, began: datetime) -> Iterator[Path]:
     try:
         with claimed(temporary):
             yield temporary
-            temporary.rename(output / name)
+            if replaces:
+                _replace(output / name, temporary)
+            else:
+                temporary.rename(output / name)
     except OSError as problem:
         raise OutputError(f"cannot write the run {output / name}: {why(problem)}") from None
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
+
+
+def _replace(run: Path, by: Path) -> None:
+    """Put a directory in the place of a run; if that cannot be done, the run stays."""
+    aside = run.with_name(REMOVED + run.name)
+    shutil.rmtree(aside, ignore_errors=True)
+    run.rename(aside)
+    try:
+        by.rename(run)
+    except OSError:
+        aside.rename(run)
+        raise
+    shutil.rmtree(aside, ignore_errors=True)
 
 
 @contextmanager
@@ -121,7 +141,7 @@ def kept(run: Path) -> Iterator[None]:
     try:
         yield
     except KeyboardInterrupt:
-        raise KeyboardInterrupt(f"stopped; the report is kept in {run}") from None
+        raise Interrupted(f"stopped; the report is kept in {run}") from None
 
 
 def write_json(path: Path, document: object) -> None:

@@ -20,7 +20,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
-_REMOVED = ".removed-"
 #: No run lasts this long, not even one on another machine, whose lock may not be seen from here.
 LONGEST_RUN = timedelta(days=1)
 
@@ -104,7 +103,7 @@ def _age(run: Path, now: datetime) -> timedelta:
 def _hide(run: Path, tell: Callable[[str], None]) -> bool:
     """Take a run out of sight; of two reports that try, one does it."""
     try:
-        run.rename(run.with_name(_REMOVED + run.name))
+        run.rename(run.with_name(output.REMOVED + run.name))
     except FileNotFoundError:
         return False
     except OSError as problem:
@@ -135,7 +134,7 @@ def _clear_indexes(directory: Path, now: datetime) -> None:
 
 
 def _is_removed(name: str) -> bool:
-    return name.startswith(_REMOVED) and output.is_run_name(name.removeprefix(_REMOVED))
+    return name.startswith(output.REMOVED) and output.is_run_name(name.removeprefix(output.REMOVED))
 
 
 def _delete_abandoned(path: Path, tell: Callable[[str], None]) -> bool:

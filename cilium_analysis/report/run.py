@@ -3,34 +3,27 @@
 from __future__ import annotations
 
 import shutil
-from collections import Counter
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
-from cilium_analysis import findings
-from cilium_analysis.bundle import Bundle
 from cilium_analysis.capture import capture, choose_topics
+from cilium_analysis.errors import Interrupted, ParameterError
 from cilium_analysis.findings import Severity
-from cilium_analysis.report import html, output, retention
-from cilium_analysis.report.compare import compared, read_findings
-from cilium_analysis.report.execute import Executed, execute
+from cilium_analysis.question import ask
+from cilium_analysis.report import output, retention
+from cilium_analysis.report.compare import read_findings
+from cilium_analysis.report.execute import STOPPED, Executed, execute, finished, unfinished
 from cilium_analysis.report.kernel import Kernels
 from cilium_analysis.report.notebooks import check_parameters, notebook_directory
-from cilium_analysis.source import iso, window_as_json
-from cilium_analysis.window import format_duration
+from cilium_analysis.report.summary import BUNDLE, parameters, write
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
-    from datetime import timedelta
     from pathlib import Path
 
     from cilium_analysis.question import Question
-
-_BUNDLE = "bundle"
-#: The question whose findings tell what those of all others amount to.
-_STORIES = "incident"
 
 
 @dataclass(frozen=True)
@@ -114,49 +107,144 @@ def report(
         If the source does not answer; nothing is left behind then.
     KubernetesUnavailable
         If the Kubernetes API was asked for and does not answer; nothing is left behind then.
+    Interrupted
+        If somebody stopped it when some notebooks were done: these are kept, for `resume`.
     """
     other = read_findings(compare) if compare else None
     chosen = choose_topics(topics, question.source)
-    parameters = _parameters(question)
-    files = [(notebooks or notebook_directory()) / f"{topic}.ipynb" for topic in chosen]
-    for file in files:
-        check_parameters(file, parameters)
+    files = _files(chosen, question, notebooks)
     began, name = datetime.now(UTC), output.run_name(question.window)
     with output.new_run(directory, name, began=began) as temporary:
         tell(f"Reading {question.reading}")
         _record(question, chosen, temporary)
         tell(f"Running {', '.join(chosen)}")
-        done = _execute(files, parameters, temporary, jobs=jobs, progress=progress)
-        run = _write(
+        done = _execute(files, parameters(question), temporary, jobs=jobs, progress=progress)
+        written = write(
             question,
             done,
             temporary,
             name=name,
             began=began,
+            since=began,
             show_code=show_code,
             other=other,
         )
-    with output.kept(directory / name):
+    _index(directory, made=name, keep=keep, tell=tell)
+    return _whole(Run(directory / name, *written), done)
+
+
+def resume(
+    directory: Path,
+    *,
+    notebooks: Path | None = None,
+    jobs: int = 1,
+    show_code: bool = False,
+    compare: Path | None = None,
+    keep: timedelta | None = None,
+    progress: bool = False,
+    tell: Callable[[str], None] = lambda _: None,
+) -> Run:
+    """Run the notebooks of an earlier run that stopped, on what it recorded.
+
+    Parameters
+    ----------
+    directory
+        Of the run, which is there as it was until the new one takes its place.
+    notebooks, jobs, show_code, compare, keep, progress, tell
+        As for `report`.
+
+    Returns
+    -------
+    Run
+        As from `report`. If nothing was missing, the run as it is.
+
+    Raises
+    ------
+    UsageError
+        If this is no run, or anything asked for cannot be.
+    BundleError
+        If its recording is damaged.
+    """
+    earlier = output.read_run(directory / "run.json")
+    if earlier is None:
+        raise ParameterError(f"{directory} is no run: give a directory that has a run.json")
+    missing = [row["topic"] for row in earlier["topics"] if row["error"]]
+    if not missing:
+        tell("nothing is missing")
+        return Run(directory, earlier, read_findings(directory))
+    other, question = read_findings(compare) if compare else None, _asked(directory, earlier)
+    files = _files(missing, question, notebooks)
+    now, name = datetime.now(UTC), directory.resolve().name
+    with output.new_run(directory.resolve().parent, name, began=now, replaces=True) as temporary:
+        kept = _kept(directory, earlier, temporary)
+        tell(f"Running {', '.join(missing)}")
+        ran = _execute(files, parameters(question), temporary, jobs=jobs, progress=progress)
+        by_topic = {one.topic: one for one in (*kept, *ran)}
+        done = [by_topic[row["topic"]] for row in earlier["topics"]]
+        written = write(
+            question,
+            done,
+            temporary,
+            name=name,
+            began=datetime.fromisoformat(earlier["began"]),
+            since=now - timedelta(seconds=earlier["seconds"]),
+            show_code=show_code,
+            other=other,
+        )
+    _index(directory.resolve().parent, made=name, keep=keep, tell=tell)
+    return _whole(Run(directory, *written), done)
+
+
+def _files(topics: Sequence[str], question: Question, notebooks: Path | None) -> list[Path]:
+    """Find the notebooks, and see that they take what they will be given."""
+    files = [(notebooks or notebook_directory()) / f"{topic}.ipynb" for topic in topics]
+    for file in files:
+        check_parameters(file, parameters(question))
+    return files
+
+
+def _asked(directory: Path, earlier: dict[str, Any]) -> Question:
+    """Ask the question of a run again, of what it recorded."""
+    given = earlier["parameters"]
+    return ask(
+        source=str(directory / BUNDLE),
+        start=given["start"],
+        end=given["end"],
+        step=given["step"],
+        baseline=given["baseline"],
+        match=given["match"],
+        timezone=given["timezone"],
+    )
+
+
+def _kept(directory: Path, earlier: dict[str, Any], target: Path) -> list[Executed]:
+    """Take over the recording, and the notebooks that ran to their end."""
+    shutil.copytree(directory / BUNDLE, target / BUNDLE)
+    whole = [row for row in earlier["topics"] if not row["error"]]
+    for row in whole:
+        shutil.copy2(directory / row["notebook"], target)
+    return [finished(target / row["notebook"], row["seconds"]) for row in whole]
+
+
+def _index(
+    directory: Path, *, made: str, keep: timedelta | None, tell: Callable[[str], None]
+) -> None:
+    with output.kept(directory / made):
         if keep is None:
             output.write_index(directory)
         else:
-            now = datetime.now(UTC)
-            retention.prune(directory, keep=keep, made=name, now=now, tell=tell)
-    return Run(directory / name, *run)
+            retention.prune(directory, keep=keep, made=made, now=datetime.now(UTC), tell=tell)
 
 
-def _parameters(question: Question) -> dict[str, str]:
-    """Give what the notebooks get: times that mean the same in every zone, never credentials."""
-    window, baseline = question.window, question.baseline
-    return {
-        "source": _BUNDLE,
-        "start": iso(window.start),
-        "end": iso(window.end),
-        "step": format_duration(window.step),
-        "baseline": f"{iso(baseline.start)}/{iso(baseline.end)}",
-        "match": question.match,
-        "timezone": window.timezone,
-    }
+def _whole(run: Run, done: Sequence[Executed]) -> Run:
+    """Go on with a run that nobody stopped."""
+    stopped = sum(one.error == STOPPED for one in done)
+    if stopped:
+        raise Interrupted(
+            f"stopped; {len(done) - stopped} of {len(done)} reports are kept, and"
+            f" report --resume {run.directory} makes the others"
+        )
+    return run
 
 
 def _record(question: Question, topics: Sequence[str], directory: Path) -> None:
@@ -167,123 +255,45 @@ def _record(question: Question, topics: Sequence[str], directory: Path) -> None:
         baseline,
         topics=topics,
         match=question.match,
-        directory=directory / _BUNDLE,
+        directory=directory / BUNDLE,
         cluster=question.cluster,
     )
 
 
 def _execute(
     notebooks: Sequence[Path],
-    parameters: dict[str, str],
+    given: dict[str, str],
     directory: Path,
     *,
     jobs: int,
     progress: bool,
 ) -> list[Executed]:
-    """Run notebooks in threads: each is its own kernel process, which a thread waits for."""
+    """Run notebooks in threads: each is its own kernel process, which a thread waits for.
+
+    Where somebody stops that, those that are done are kept; if none is, nothing is.
+    """
     kernels = Kernels()
     pool = ThreadPoolExecutor(max_workers=jobs)
     # papermill changes the working directory of all threads for moments.
     target, files = directory.absolute(), [file.absolute() for file in notebooks]
+    whole: set[Future[Executed]] = set()
     try:
         waiting = [
-            pool.submit(execute, file, parameters, target, kernels=kernels, progress=progress)
+            pool.submit(execute, file, given, target, kernels=kernels, progress=progress)
             for file in files
         ]
         return [job.result() for job in waiting]
+    except KeyboardInterrupt:
+        # Not those that break off because their kernels are stopped now.
+        whole = {job for job in waiting if job.done()}
+        if not whole:
+            raise
     finally:
         kernels.stop()
         pool.shutdown(cancel_futures=True)
         # IPython leaves its checkpoints where notebooks run.
         shutil.rmtree(directory / ".ipynb_checkpoints", ignore_errors=True)
-
-
-def _write(
-    question: Question,
-    done: Sequence[Executed],
-    directory: Path,
-    *,
-    name: str,
-    began: datetime,
-    show_code: bool,
-    other: dict[str, Any] | None,
-) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Write what follows from the notebooks: findings, summary, pages."""
-    incomplete = [executed.topic for executed in done if executed.error]
-    found = findings.merge(
-        _frame_of_reference(question),
-        [document for executed in done for document in executed.findings],
-        stories=[d for executed in done if executed.topic == _STORIES for d in executed.findings],
-        incomplete=incomplete,
-    )
-    summary = _summary(question, done, found, Bundle(directory / _BUNDLE))
-    summary |= {"name": name, "began": iso(began.replace(microsecond=0))}
-    if other is not None:
-        summary["compared"] = {"window": other["window"], "findings": compared(found, other)}
-    summary["seconds"] = round((datetime.now(UTC) - began).total_seconds(), 3)
-    output.write_json(directory / "findings.json", found)
-    output.write_json(directory / "run.json", summary)
-    for executed in done:
-        page = html.notebook_page(executed, run=summary, show_code=show_code)
-        (directory / f"{executed.topic}.html").write_text(page, encoding="utf-8")
-    (directory / "index.html").write_text(html.run_page(summary, found), encoding="utf-8")
-    return summary, found
-
-
-def _frame_of_reference(question: Question) -> findings.Findings:
-    return findings.Findings(question.source.name, question.window, question.baseline)
-
-
-def _summary(
-    question: Question, done: Sequence[Executed], found: dict[str, Any], bundle: Bundle
-) -> dict[str, Any]:
-    counts = Counter(row["severity"] for row in found["findings"])
-    parameters = _parameters(question) | {"source": question.source.name}
-    return {
-        "schema": output.RUN_SCHEMA,
-        "status": "failed" if any(executed.error for executed in done) else "complete",
-        "source": question.source.name,
-        "server": bundle.server,
-        "kubernetes": _kubernetes(bundle),
-        "window": window_as_json(question.window),
-        "baseline": window_as_json(question.baseline),
-        "parameters": {"topics": [executed.topic for executed in done], **parameters},
-        "versions": bundle.manifest["versions"],
-        "findings": {str(s): counts[str(s)] for s in sorted(Severity, reverse=True)},
-        "first": next((row["title"] for row in found["findings"]), ""),
-        "topics": [_topic(executed) for executed in done],
-        "cost": _cost(bundle.manifest["answers"]),
-        "queries": [_query(row) for row in bundle.manifest["answers"]],
-    }
-
-
-def _kubernetes(bundle: Bundle) -> dict[str, Any] | None:
-    """Say which API was read, when, and what could not be read; None if none was."""
-    row = bundle.manifest.get("kubernetes")
-    return {key: row[key] for key in ("server", "read", "unread", "notes")} if row else None
-
-
-def _topic(executed: Executed) -> dict[str, Any]:
-    return {
-        "topic": executed.topic,
-        "title": executed.title,
-        "error": executed.error,
-        "seconds": round(executed.seconds, 3),
-        "findings": sum(len(document["findings"]) for document in executed.findings),
-        "notebook": f"{executed.topic}.ipynb",
-        "html": f"{executed.topic}.html",
-    }
-
-
-def _cost(answers: Sequence[dict[str, Any]]) -> dict[str, float]:
-    """Add up what all answers cost; one that the server refused cost a query."""
-    totals: dict[str, float] = {
-        key: sum(row.get(key, 0) for row in answers) for key in ("series", "samples", "bytes")
-    }
-    seconds = round(sum(row.get("seconds", 0.0) for row in answers), 3)
-    return {"queries": len(answers), **totals, "seconds": seconds}
-
-
-def _query(row: dict[str, Any]) -> dict[str, Any]:
-    """Give what was asked and what it cost; the answer itself is in the bundle."""
-    return {key: value for key, value in row.items() if key not in ("file", "rows", "sha256")}
+    return [
+        job.result() if job in whole else unfinished(file, target)
+        for job, file in zip(waiting, files, strict=True)
+    ]

@@ -1,0 +1,155 @@
+"""What a run amounts to: its findings, its ``run.json``, and its pages."""
+
+from __future__ import annotations
+
+from collections import Counter
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+from cilium_analysis import findings
+from cilium_analysis.bundle import Bundle
+from cilium_analysis.findings import Severity
+from cilium_analysis.report import html, output
+from cilium_analysis.report.compare import compared
+from cilium_analysis.source import iso, window_as_json
+from cilium_analysis.window import format_duration
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+    from cilium_analysis.question import Question
+    from cilium_analysis.report.execute import Executed
+
+BUNDLE = "bundle"
+#: The question whose findings tell what those of all others amount to.
+_STORIES = "incident"
+
+
+def parameters(question: Question) -> dict[str, str]:
+    """Give what the notebooks get: times that mean the same in every zone, never credentials."""
+    window, baseline = question.window, question.baseline
+    return {
+        "source": BUNDLE,
+        "start": iso(window.start),
+        "end": iso(window.end),
+        "step": format_duration(window.step),
+        "baseline": f"{iso(baseline.start)}/{iso(baseline.end)}",
+        "match": question.match,
+        "timezone": window.timezone,
+    }
+
+
+def write(
+    question: Question,
+    done: Sequence[Executed],
+    directory: Path,
+    *,
+    name: str,
+    began: datetime,
+    since: datetime,
+    show_code: bool,
+    other: dict[str, Any] | None,
+) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Write what follows from the notebooks: findings, summary, pages.
+
+    Parameters
+    ----------
+    question
+        That was asked.
+    done
+        Its notebooks, also those that stopped with an error.
+    directory
+        Where they are, and where everything goes.
+    name, began
+        Of the run.
+    since
+        What its seconds are counted from: later than `began` if it was taken up again.
+    show_code
+        Whether the pages show the code cells.
+    other
+        Findings of another run to compare with.
+
+    Returns
+    -------
+    tuple
+        What ``run.json`` and ``findings.json`` hold.
+    """
+    incomplete = [executed.topic for executed in done if executed.error]
+    found = findings.merge(
+        _frame_of_reference(question),
+        [document for executed in done for document in executed.findings],
+        stories=[d for executed in done if executed.topic == _STORIES for d in executed.findings],
+        incomplete=incomplete,
+    )
+    summary = _summary(question, done, found, Bundle(directory / BUNDLE))
+    summary |= {"name": name, "began": iso(began.replace(microsecond=0))}
+    if other is not None:
+        summary["compared"] = {"window": other["window"], "findings": compared(found, other)}
+    summary["seconds"] = round((datetime.now(UTC) - since).total_seconds(), 3)
+    output.write_json(directory / "findings.json", found)
+    output.write_json(directory / "run.json", summary)
+    for executed in done:
+        page = html.notebook_page(executed, run=summary, show_code=show_code)
+        (directory / f"{executed.topic}.html").write_text(page, encoding="utf-8")
+    (directory / "index.html").write_text(html.run_page(summary, found), encoding="utf-8")
+    return summary, found
+
+
+def _frame_of_reference(question: Question) -> findings.Findings:
+    return findings.Findings(question.source.name, question.window, question.baseline)
+
+
+def _summary(
+    question: Question, done: Sequence[Executed], found: dict[str, Any], bundle: Bundle
+) -> dict[str, Any]:
+    counts = Counter(row["severity"] for row in found["findings"])
+    given = parameters(question) | {"source": question.source.name}
+    return {
+        "schema": output.RUN_SCHEMA,
+        "status": "failed" if any(executed.error for executed in done) else "complete",
+        "source": question.source.name,
+        "server": bundle.server,
+        "kubernetes": _kubernetes(bundle),
+        "window": window_as_json(question.window),
+        "baseline": window_as_json(question.baseline),
+        "parameters": {"topics": [executed.topic for executed in done], **given},
+        "versions": bundle.manifest["versions"],
+        "findings": {str(s): counts[str(s)] for s in sorted(Severity, reverse=True)},
+        "first": next((row["title"] for row in found["findings"]), ""),
+        "topics": [_topic(executed) for executed in done],
+        "cost": _cost(bundle.manifest["answers"]),
+        "queries": [_query(row) for row in bundle.manifest["answers"]],
+    }
+
+
+def _kubernetes(bundle: Bundle) -> dict[str, Any] | None:
+    """Say which API was read, when, and what could not be read; None if none was."""
+    row = bundle.manifest.get("kubernetes")
+    return {key: row[key] for key in ("server", "read", "unread", "notes")} if row else None
+
+
+def _topic(executed: Executed) -> dict[str, Any]:
+    return {
+        "topic": executed.topic,
+        "title": executed.title,
+        "error": executed.error,
+        "seconds": round(executed.seconds, 3),
+        "findings": sum(len(document["findings"]) for document in executed.findings),
+        "notebook": f"{executed.topic}.ipynb",
+        "html": f"{executed.topic}.html",
+    }
+
+
+def _cost(answers: Sequence[dict[str, Any]]) -> dict[str, float]:
+    """Add up what all answers cost; one that the server refused cost a query."""
+    totals: dict[str, float] = {
+        key: sum(row.get(key, 0) for row in answers) for key in ("series", "samples", "bytes")
+    }
+    seconds = round(sum(row.get("seconds", 0.0) for row in answers), 3)
+    return {"queries": len(answers), **totals, "seconds": seconds}
+
+
+def _query(row: dict[str, Any]) -> dict[str, Any]:
+    """Give what was asked and what it cost; the answer itself is in the bundle."""
+    return {key: value for key, value in row.items() if key not in ("file", "rows", "sha256")}

@@ -1,0 +1,41 @@
+"""Small notebooks of a test's own, and what becomes of their kernels."""
+
+from __future__ import annotations
+
+import os
+import time
+from pathlib import Path
+
+import nbformat
+
+from cilium_analysis.report.notebooks import notebook_directory
+
+
+def notebook(directory: Path, *code: str, topic: str = "drop_reasons") -> Path:
+    """A notebook of that name with the usual parameters, and code of a test's own."""
+    usual = nbformat.read(notebook_directory() / "drop_reasons.ipynb", as_version=4)
+    parameters = next(c for c in usual.cells if "parameters" in c.metadata.get("tags", ()))
+    heading = nbformat.v4.new_markdown_cell("# A question of mine")
+    cells = [heading, parameters, *(nbformat.v4.new_code_cell(text) for text in code)]
+    made = nbformat.v4.new_notebook(cells=cells, metadata=usual.metadata)
+    directory.mkdir(exist_ok=True)
+    nbformat.write(made, directory / f"{topic}.ipynb")
+    return directory
+
+
+def appears(path: Path) -> str:
+    deadline = time.monotonic() + 60
+    while not (path.exists() and path.read_text().endswith(" ")):
+        assert time.monotonic() < deadline, f"{path} did not appear"
+        time.sleep(0.05)
+    return path.read_text()
+
+
+def runs(pid: int) -> bool:
+    """Whether a process lives; one that only waits to be reaped does not."""
+    try:
+        os.kill(pid, 0)
+        state = Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0]
+    except (ProcessLookupError, FileNotFoundError):
+        return False
+    return state != "Z"
