@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from cilium_analysis.kube import Cluster, Kubernetes
+    from cilium_analysis.prometheus import Credentials
     from cilium_analysis.source import Source
 
 #: Stands in for the parameter ``kubernetes``, which notebooks do not have.
@@ -43,6 +44,8 @@ class Question:
         Whose API is read beside a server; None if none is.
     cilium_namespace
         Where Cilium runs in it.
+    called
+        What people call the cluster, where there are several; shown instead of the source.
     """
 
     source: Source
@@ -51,6 +54,7 @@ class Question:
     match: str = ""
     kubernetes: Kubernetes | None = None
     cilium_namespace: str = "kube-system"
+    called: str = ""
 
     @cached_property
     def cluster(self) -> Cluster | None:
@@ -89,7 +93,8 @@ class Question:
     def reading(self) -> str:
         """What is going to be read, for people."""
         beside = f" and Kubernetes ({self.kubernetes.name})" if self.kubernetes else ""
-        return self.source.name + beside
+        name = f"{self.called} ({self.source.name})" if self.called else self.source.name
+        return name + beside
 
     def _repr_html_(self) -> str:
         return definition_list(self._rows())
@@ -127,6 +132,9 @@ def ask(
     kubernetes: str = "",
     kubeconfig: str = "",
     cilium_namespace: str = "kube-system",
+    called: str = "",
+    credentials: Credentials | None = None,
+    environment: Mapping[str, str] | None = None,
 ) -> Question:
     """Make the parameters of a notebook into what the topics take.
 
@@ -150,6 +158,12 @@ def ask(
         ``CILIUM_ANALYSIS_KUBERNETES`` tells where; without it no Kubernetes API is read.
     cilium_namespace
         Where Cilium runs.
+    called
+        What people call the cluster.
+    credentials
+        References to the credentials of the source, as for `cilium_analysis.connect`.
+    environment
+        Instead of that of the process, where `kubernetes` is not given.
 
     Raises
     ------
@@ -160,16 +174,16 @@ def ask(
     _refuse_other_than_text(given | {"baseline": baseline, "timezone": timezone})
     _refuse_unknown_injected()
     parse_matchers(match)
-    found = connect(source)
-    access = _access(found, kubernetes, kubeconfig)
+    found = connect(source, credentials=credentials)
+    access = _access(found, kubernetes, kubeconfig, environment)
     if isinstance(found, Bundle) and not start:
         window = _recorded(found, end=end, step=step, timezone=timezone)
         if not baseline and found.baseline:
-            return Question(found, window, found.baseline, match)
+            return Question(found, window, found.baseline, match, called=called)
     else:
         window = Window.parse(start or "-2h", end or "now", step=step, timezone=timezone)
     before = window.baseline(baseline or "previous")
-    return Question(found, window, before, match, access, cilium_namespace)
+    return Question(found, window, before, match, access, cilium_namespace, called)
 
 
 def _recorded(bundle: Bundle, *, end: str, step: str, timezone: str) -> Window:
@@ -180,7 +194,9 @@ def _recorded(bundle: Bundle, *, end: str, step: str, timezone: str) -> Window:
     return Window(held.start, held.end, held.step, timezone=timezone or held.timezone)
 
 
-def _access(source: Source, where: str, kubeconfig: str) -> Kubernetes | None:
+def _access(
+    source: Source, where: str, kubeconfig: str, environment: Mapping[str, str] | None
+) -> Kubernetes | None:
     """Give the Kubernetes API to read; the current context may be of another cluster."""
     if isinstance(source, Bundle):
         if where or kubeconfig:
@@ -188,7 +204,8 @@ def _access(source: Source, where: str, kubeconfig: str) -> Kubernetes | None:
                 "a bundle brings its own Kubernetes objects: leave --kubernetes out"
             )
         return None
-    chosen = where or os.environ.get(KUBERNETES_VARIABLE, "")
+    found = os.environ if environment is None else environment
+    chosen = where or found.get(KUBERNETES_VARIABLE, "")
     if kubeconfig and not chosen:
         raise ParameterError("a kubeconfig needs a context: add --kubernetes current, or its name")
     if not chosen:

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
-from cilium_analysis.report.clock import clock
+from cilium_analysis.report.clock import called, clock
 from cilium_analysis.report.trend import PITCH, trend, weight, worst
 
 if TYPE_CHECKING:
@@ -80,7 +80,7 @@ def runs_page(runs: Sequence[Mapping[str, Any]]) -> str:
         runs=runs,
         bars=bars,
         width=PITCH * len(bars),
-        sources=sorted({str(run["source"]) for run in runs}),
+        sources=sorted({called(run) for run in runs}),
         topics=sorted({str(row["topic"]) for run in runs for row in run["topics"]}),
     )
 
@@ -102,7 +102,7 @@ def _environment() -> Environment:
     environment.globals["style"] = Markup(style)  # noqa: S704  our own file
     environment.globals["script"] = Markup(script)  # noqa: S704  our own file
     environment.globals["script_hash"] = _hash(script)
-    environment.filters |= {"clock": clock, "number": number, "worst": worst, "weight": weight}
+    environment.filters |= {"called": called, "clock": clock, "number": number, "worst": worst, "weight": weight}
     return environment
 
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from cilium_analysis.errors import CiliumAnalysisError
 from cilium_analysis.findings import Severity
-from cilium_analysis.report.clock import clock
+from cilium_analysis.report.clock import called, clock
 from cilium_analysis.source import iso
 from cilium_analysis.texts import clipped, line
 
@@ -75,7 +75,7 @@ def about_run(run: Run, *, at: Severity, page: str) -> Message | None:
             *([str(run.worst)] if run.worst is not None else []),
         ]
     )
-    name = _name(run.summary["source"], run.summary["parameters"]["match"])
+    name = _name(called(run.summary), run.summary["parameters"]["match"])
     window = run.summary["window"]
     return Message(
         f"[{head}] {name}, {_span(window['start'], window['end'], zone)}",

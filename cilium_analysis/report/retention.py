@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import shutil
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
 from cilium_analysis.errors import OutputError
@@ -16,7 +16,7 @@ from cilium_analysis.report import output
 from cilium_analysis.window import format_duration
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Collection, Iterator
     from pathlib import Path
 
 _REMOVED = ".removed-"
@@ -24,11 +24,36 @@ _REMOVED = ".removed-"
 LONGEST_RUN = timedelta(days=1)
 
 
+def keep_in_order(
+    directory: Path,
+    *,
+    keep: timedelta | None,
+    made: Collection[str],
+    tell: Callable[[str], None],
+) -> None:
+    """Write the index after runs were made, and remove the old ones if that was asked for.
+
+    Parameters
+    ----------
+    directory, keep, made, tell
+        As for `prune`; without ``keep`` nothing is removed.
+
+    Raises
+    ------
+    OutputError
+        As of `prune`.
+    """
+    if keep is None:
+        output.write_index(directory)
+    else:
+        prune(directory, keep=keep, made=made, now=datetime.now(UTC), tell=tell)
+
+
 def prune(
     directory: Path,
     *,
     keep: timedelta,
-    made: str,
+    made: Collection[str],
     now: datetime,
     tell: Callable[[str], None],
 ) -> int:
@@ -44,7 +69,7 @@ def prune(
     keep
         How long a run is kept, from when it was made.
     made
-        Name of a run that stays whatever its age: the one just made.
+        Names of the runs that stay whatever their age: those just made.
     now
         What ages are counted to.
     tell
@@ -60,7 +85,7 @@ def prune(
     OutputError
         If the directory cannot be read, or the index cannot be written.
     """
-    old = [run for run in _runs(directory) if run.name != made and _age(run, now) > keep]
+    old = [run for run in _runs(directory) if run.name not in made and _age(run, now) > keep]
     hidden = sum(_hide(run, tell) for run in old)
     output.write_index(directory)
     left_by_others = _clear(directory, keep=max(keep, LONGEST_RUN), now=now, tell=tell)

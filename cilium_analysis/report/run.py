@@ -71,6 +71,8 @@ def report(
     show_code: bool = False,
     compare: Path | None = None,
     keep: timedelta | None = None,
+    name: str = "",
+    index: bool = True,
     progress: bool = False,
     tell: Callable[[str], None] = lambda _: None,
 ) -> Run:
@@ -96,6 +98,10 @@ def report(
     keep
         How long runs are kept: those of the directory that are older are removed when this one
         is written. None keeps all.
+    name
+        Of the run, as of `output.run_name`, where it was chosen beforehand.
+    index
+        Whether to write the list of all runs anew; whoever makes many does it once.
     progress
         Whether to show progress bars.
     tell
@@ -121,7 +127,7 @@ def report(
     files = [(notebooks or notebook_directory()) / f"{topic}.ipynb" for topic in chosen]
     for file in files:
         check_parameters(file, parameters)
-    began, name = datetime.now(UTC), output.run_name(question.window)
+    began, name = datetime.now(UTC), name or output.run_name(question.window)
     with output.new_run(directory, name, began=began) as temporary:
         tell(f"Reading {question.reading}")
         _record(question, chosen, temporary)
@@ -136,11 +142,8 @@ def report(
             show_code=show_code,
             other=other,
         )
-    if keep is None:
-        output.write_index(directory)
-    else:
-        now = datetime.now(UTC)
-        retention.prune(directory, keep=keep, made=name, now=now, tell=tell)
+    if index:
+        retention.keep_in_order(directory, keep=keep, made={name}, tell=tell)
     return Run(directory / name, *run)
 
 
@@ -241,6 +244,7 @@ def _summary(
     return {
         "schema": output.RUN_SCHEMA,
         "status": "failed" if any(executed.error for executed in done) else "complete",
+        "cluster": question.called,
         "source": question.source.name,
         "server": bundle.server,
         "kubernetes": _kubernetes(bundle),
