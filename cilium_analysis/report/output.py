@@ -127,7 +127,8 @@ def write_index(output: Path) -> Path:
     listed: set[Path] | None = None
     try:
         while (found := _listed(output)) != listed:
-            temporary.write_text(runs_page(_runs(found)), encoding="utf-8")
+            fleets = sorted(page.name for page in output.glob("fleet*.html"))
+            temporary.write_text(runs_page(_runs(found), fleets=fleets), encoding="utf-8")
             temporary.replace(path)
             listed = found
     except OSError as problem:
