@@ -21,7 +21,6 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from cilium_analysis.kube import Cluster, Kubernetes
-    from cilium_analysis.prometheus import Credentials
     from cilium_analysis.source import Source
 
 #: Stands in for the parameter ``kubernetes``, which notebooks do not have.
@@ -132,9 +131,6 @@ def ask(
     kubernetes: str = "",
     kubeconfig: str = "",
     cilium_namespace: str = "kube-system",
-    called: str = "",
-    credentials: Credentials | None = None,
-    environment: Mapping[str, str] | None = None,
 ) -> Question:
     """Make the parameters of a notebook into what the topics take.
 
@@ -158,12 +154,6 @@ def ask(
         ``CILIUM_ANALYSIS_KUBERNETES`` tells where; without it no Kubernetes API is read.
     cilium_namespace
         Where Cilium runs.
-    called
-        What people call the cluster.
-    credentials
-        References to the credentials of the source, as for `cilium_analysis.connect`.
-    environment
-        Instead of that of the process, where `kubernetes` is not given.
 
     Raises
     ------
@@ -173,17 +163,58 @@ def ask(
     given = {"source": source, "start": start, "end": end, "step": step, "match": match}
     _refuse_other_than_text(given | {"baseline": baseline, "timezone": timezone})
     _refuse_unknown_injected()
+    found = connect(source)
+    return ask_source(
+        found,
+        start=start,
+        end=end,
+        step=step,
+        baseline=baseline,
+        match=match,
+        timezone=timezone,
+        kubernetes=_access(found, kubernetes, kubeconfig),
+        cilium_namespace=cilium_namespace,
+    )
+
+
+def ask_source(
+    source: Source,
+    *,
+    start: str = "",
+    end: str = "",
+    step: str = "",
+    baseline: str = "previous",
+    match: str = "",
+    timezone: str = "UTC",
+    kubernetes: Kubernetes | None = None,
+    cilium_namespace: str = "kube-system",
+    called: str = "",
+) -> Question:
+    """Ask a source that is connected already; nothing is taken from the environment.
+
+    Parameters
+    ----------
+    source
+        A server or a bundle.
+    start, end, step, baseline, match, timezone, cilium_namespace
+        As for `ask`.
+    kubernetes, called
+        As of `Question`.
+
+    Raises
+    ------
+    UsageError
+        If anything in it cannot be.
+    """
     parse_matchers(match)
-    found = connect(source, credentials=credentials)
-    access = _access(found, kubernetes, kubeconfig, environment)
-    if isinstance(found, Bundle) and not start:
-        window = _recorded(found, end=end, step=step, timezone=timezone)
-        if not baseline and found.baseline:
-            return Question(found, window, found.baseline, match, called=called)
+    if isinstance(source, Bundle) and not start:
+        window = _recorded(source, end=end, step=step, timezone=timezone)
+        if not baseline and source.baseline:
+            return Question(source, window, source.baseline, match, called=called)
     else:
         window = Window.parse(start or "-2h", end or "now", step=step, timezone=timezone)
     before = window.baseline(baseline or "previous")
-    return Question(found, window, before, match, access, cilium_namespace, called)
+    return Question(source, window, before, match, kubernetes, cilium_namespace, called)
 
 
 def _recorded(bundle: Bundle, *, end: str, step: str, timezone: str) -> Window:
@@ -194,9 +225,7 @@ def _recorded(bundle: Bundle, *, end: str, step: str, timezone: str) -> Window:
     return Window(held.start, held.end, held.step, timezone=timezone or held.timezone)
 
 
-def _access(
-    source: Source, where: str, kubeconfig: str, environment: Mapping[str, str] | None
-) -> Kubernetes | None:
+def _access(source: Source, where: str, kubeconfig: str) -> Kubernetes | None:
     """Give the Kubernetes API to read; the current context may be of another cluster."""
     if isinstance(source, Bundle):
         if where or kubeconfig:
@@ -204,8 +233,7 @@ def _access(
                 "a bundle brings its own Kubernetes objects: leave --kubernetes out"
             )
         return None
-    found = os.environ if environment is None else environment
-    chosen = where or found.get(KUBERNETES_VARIABLE, "")
+    chosen = where or os.environ.get(KUBERNETES_VARIABLE, "")
     if kubeconfig and not chosen:
         raise ParameterError("a kubeconfig needs a context: add --kubernetes current, or its name")
     if not chosen:

@@ -28,13 +28,14 @@ from cilium_analysis.report.fleet.engine import Dask, Engine, connected, local
 from cilium_analysis.report.fleet.memory import limited
 from cilium_analysis.report.fleet.plan import cut, tasks
 from cilium_analysis.report.messages import about_fleet
+from cilium_analysis.report.notify import NOTIFY_VARIABLE
 from tests.cluster.scenario import load
 from tests.conftest import installed_or_skip
 from tests.servers.process import free_port
 from tests.servers.prometheus import NotInstalled, PrometheusServer
 from tests.servers.served import ClusterServer, ClusterServers, feed
 from tests.test_cli import PROGRAM
-from tests.test_notify import NOTIFY_VARIABLE, Endpoint, endpoint
+from tests.test_notify import Endpoint, endpoint
 from tests.test_report import HOSTILE, Elements, notebook, runs_only_ours
 
 __all__ = ["endpoint"]  # a fixture
@@ -147,6 +148,10 @@ BAD = {
     "nothing": (ONE + "    match:\n", "fleet.yaml:5: match has to be a text"),
     "no server": (ONE.replace("http://a:9090", "ftp://a"), ":4: the source is not the URL"),
     "no directory": (ONE.replace("http://a:9090", "nowhere"), ":4: the source is no URL"),
+    "kubernetes": (
+        ONE.replace("http://a:9090", "sample") + "    kubernetes: current\n",
+        "fleet.yaml:5: a bundle brings its own Kubernetes objects",
+    ),
     "kubeconfig": (ONE + "    kubeconfig: /k\n", "fleet.yaml:5: a kubeconfig needs a context"),
     "password": (
         ONE.replace("//a", f"//ann:{SECRET}@a"),
@@ -563,7 +568,7 @@ def first_mark(tmp_path: Path) -> tuple[int, int]:
 
 
 def test_a_worker_killed_in_the_middle_loses_nothing(scheduler: Scheduler, tmp_path: Path) -> None:
-    mine = marking(tmp_path, "time.sleep(3)\n")
+    mine = marking(tmp_path, "time.sleep(2)\n")
     for _ in range(2):
         scheduler.work("--no-nanny")
     killed: list[tuple[int, int]] = []
@@ -624,19 +629,21 @@ def test_a_scheduler_without_workers(scheduler: Scheduler, monkeypatch: pytest.M
 def test_a_notebook_that_needs_too_much_memory_is_stopped(tmp_path: Path) -> None:
     greedy = (
         "import numpy\n"
-        "kept = [numpy.ones(2**23) for _ in range(32 if match else 1)]\n"  # 64 MiB each
+        "kept = []\n"
+        "for each in range(32 if timezone == 'Asia/Tokyo' else 1):\n"
+        "    kept.append(numpy.ones(2**23))\n"  # 64 MiB
+        "    with mark.open('a') as file:\n"
+        "        written = file.write('.')\n"
     )
     mine = marking(tmp_path, greedy)
     text = (
         f"defaults: {{topics: [drop_reasons], baseline: '{BASELINE}'}}\nwindow: {SAMPLE}\n"
         "clusters:\n"
-        "  - {name: greedy, source: sample, match: 'node=~\".+\"'}\n"
+        "  - {name: greedy, source: sample, timezone: Asia/Tokyo}\n"
         "  - {name: modest, source: sample}\n"
     )
-    fleet = read_fleet(written(text))
-    greedy_cluster = replace(fleet.clusters[0], topics=("drop_reasons",))
     result = run_fleet(
-        replace(fleet, clusters=(greedy_cluster, fleet.clusters[1])),
+        read_fleet(written(text)),
         lambda _: local(workers=1, memory_limit="1GiB"),
         directory=tmp_path / "reports",
         notebooks=mine,
@@ -647,6 +654,23 @@ def test_a_notebook_that_needs_too_much_memory_is_stopped(tmp_path: Path) -> Non
     )
     assert modest.error == ""
     assert summaries(tmp_path / "reports")["greedy"]["status"] == "failed"
+    held = [path.read_text().count(".") for path in (tmp_path / "marks").iterdir()]
+    assert sorted(held)[0] == 1
+    assert sorted(held)[1] <= 16  # of 64 MiB each
+
+
+def hog(_: Mapping[str, Any]) -> dict[str, Any]:
+    kept = bytearray(b"x") * 2**30
+    time.sleep(60)
+    return {"held": len(kept)}
+
+
+def test_a_worker_that_needs_too_much_memory_itself_is_given_up() -> None:
+    with local(workers=1, memory_limit="512MiB") as dask:
+        dask.submit(hog, {}, key="hog", priority=0)
+        ((key, told),) = dask.completed()
+    assert key == "hog"
+    assert told == "the workers that made this report died one after the other: see their logs"
 
 
 def test_the_limit_takes_the_largest_child() -> None:
@@ -692,7 +716,7 @@ def three_clusters(
 
 def command_lines() -> str:
     """Everything that any process of this machine was started with."""
-    found = []
+    found: list[str] = []
     for process in psutil.process_iter(["cmdline"]):
         found += process.info["cmdline"] or []
     return "\n".join(found)

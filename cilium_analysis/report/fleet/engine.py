@@ -27,6 +27,16 @@ _PAUSE = 5.0
 #: Less is not enough for one report, nor for the libraries that it needs [bytes].
 LEAST_MEMORY = 512 * 2**20
 _REASON = 300
+#: A worker that is paused for what it has not given back to the system would stay so; and what
+#: Dask would show over HTTP is nobody's business.
+_LOCAL: dict[str, Any] = {
+    "distributed.worker.memory.target": False,
+    "distributed.worker.memory.spill": False,
+    "distributed.worker.memory.pause": False,
+    "distributed.scheduler.allowed-failures": 2,
+    "distributed.scheduler.http.routes": [],
+    "distributed.worker.http.routes": [],
+}
 
 
 class Engine(Protocol):
@@ -171,10 +181,8 @@ def local(*, workers: int, memory_limit: str) -> Iterator[Dask]:
     from distributed.security import Security
 
     most = _memory(memory_limit)
-    # A worker that is paused for what it has not given back to the system would stay so.
-    settings = {f"distributed.worker.memory.{name}": False for name in ("target", "spill", "pause")}
     with (
-        dask.config.set(settings),
+        dask.config.set(_LOCAL),
         distributed.LocalCluster(
             n_workers=workers,
             threads_per_worker=1,
@@ -183,7 +191,7 @@ def local(*, workers: int, memory_limit: str) -> Iterator[Dask]:
             host="127.0.0.1",
             protocol="tls://",
             security=Security.temporary(),
-            dashboard_address=None,
+            scheduler_kwargs={"dashboard": False, "dashboard_address": "127.0.0.1:0"},
             silence_logs="CRITICAL",
         ) as cluster,
         distributed.Client(cluster, set_as_default=False) as client,

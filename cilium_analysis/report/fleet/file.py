@@ -173,6 +173,9 @@ def _cluster(entry: Entry, defaults: Mapping[str, Entry]) -> Cluster:
         raise own["name"].mistake(f"{name!r} is no name: use letters, digits, -, _ and .")
     if "kubeconfig" in own and "kubernetes" not in own:
         raise own["kubeconfig"].mistake("a kubeconfig needs a context: add `kubernetes: …`")
+    source = _source(own["source"])
+    if "kubernetes" in own and not is_url(source):
+        raise own["kubernetes"].mistake("a bundle brings its own Kubernetes objects: leave it out")
     found = {**defaults, **own}
     texts = {
         key: found[key].text(key)
@@ -182,17 +185,22 @@ def _cluster(entry: Entry, defaults: Mapping[str, Entry]) -> Cluster:
     return Cluster(
         name=name,
         place=entry.place,
-        source=_source(own["source"]),
+        source=source,
         credentials=_credentials(own["credentials"]) if "credentials" in own else Credentials(),
         topics=found["topics"].texts("topics") if "topics" in found else (),
         **texts,
     )
 
 
+def is_url(source: str) -> bool:
+    """Tell the address of a server from a bundle."""
+    return source.lower().startswith(("http:", "https:"))
+
+
 def _source(entry: Entry) -> str:
     """Give the URL of a server or the path of a bundle; refuse what could be a credential."""
     text = entry.text("source")
-    if "://" not in text and not text.lower().startswith(("http:", "https:")):
+    if "://" not in text and not is_url(text):
         path = text if text == "sample" else str((entry.file.parent / text).absolute())
         if text != "sample" and not Path(path).is_dir():
             raise entry.mistake("the source is no URL (http://…), no directory, and not sample")

@@ -17,15 +17,17 @@ from typing import TYPE_CHECKING, Any
 from cilium_analysis.connection import connect
 from cilium_analysis.errors import CiliumAnalysisError
 from cilium_analysis.prometheus import Credentials, Prometheus
-from cilium_analysis.question import ask
+from cilium_analysis.question import ask_source
 from cilium_analysis.report import output
 from cilium_analysis.report.fleet.engine import memory_of_this_worker
+from cilium_analysis.report.fleet.file import is_url
 from cilium_analysis.report.run import report
 from cilium_analysis.texts import clipped, line
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from cilium_analysis.kube import Kubernetes
     from cilium_analysis.report.run import Run
 
 #: A server that keeps silent for so long is down [s].
@@ -45,7 +47,7 @@ def knock(task: Mapping[str, Any]) -> dict[str, Any]:
     """
     question = task["question"]
     try:
-        if question["source"].startswith("http"):
+        if is_url(question["source"]):
             credentials = Credentials(**question["credentials"])
             with Prometheus(
                 question["source"], credentials=credentials, timeout=PATIENCE, retries=1
@@ -94,22 +96,19 @@ def make(task: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _report(task: Mapping[str, Any]) -> Run:
-    question = dict(task["question"])
-    asked = ask(
-        source=question["source"],
+    question = task["question"]
+    source = connect(question["source"], credentials=Credentials(**question["credentials"]))
+    asked = ask_source(
+        source,
         start=question["start"],
         end=question["end"],
         step=question["step"],
         baseline=question["baseline"],
         match=question["match"],
         timezone=question["timezone"],
-        kubernetes=question["kubernetes"],
-        kubeconfig=question["kubeconfig"],
+        kubernetes=_access(question["kubernetes"], question["kubeconfig"]),
         cilium_namespace=question["cilium_namespace"],
         called=question["called"],
-        # Nothing of the worker's own environment: it may be meant for another cluster.
-        credentials=Credentials(**question["credentials"]),
-        environment={},
     )
     return report(
         asked,
@@ -119,6 +118,15 @@ def _report(task: Mapping[str, Any]) -> Run:
         name=task["run"],
         index=False,
     )
+
+
+def _access(where: str, kubeconfig: str) -> Kubernetes | None:
+    """Give the Kubernetes API that the file names; that of the worker may be another cluster's."""
+    if not where:
+        return None
+    from cilium_analysis.kube import Kubernetes
+
+    return Kubernetes.at(where, kubeconfig=kubeconfig)
 
 
 def _finished(directory: Path, name: str) -> dict[str, Any] | None:
