@@ -399,7 +399,11 @@ def test_reports_that_are_there_are_left_out_when_asked(tmp_path: Path) -> None:
     assert told.asked == ["b"]
     assert [o.task.cluster.name for o in result.outcomes] == ["b"]
     assert not made(fleet_of("a"), told, missing=True).outcomes
-    assert "All reports were there already" in Path("reports/fleet.html").read_text()
+    there = first.outcomes[0].task.run
+    assert f'href="{there}/index.html"' in Path("reports/fleet.html").read_text()
+    text = Path("fleet.yaml").read_text().replace("[drop_reasons]", "[drop_reasons, dns]")
+    made(read_fleet(written(text)), Told({"a": answer()}), missing=True)
+    assert there not in Path("reports/fleet.html").read_text()
 
 
 def test_old_runs_go_when_asked(tmp_path: Path) -> None:
@@ -617,6 +621,27 @@ def test_workers_that_are_all_gone_are_not_waited_for_for_ever(
     )
     assert [o.error for o in result.outcomes] == ["the engine has had no worker for 2 s"] * 2
     assert set(summaries(tmp_path / "reports")) == {"a", "b"}
+
+
+def test_a_scheduler_that_goes_is_not_waited_for_for_ever(
+    scheduler: Scheduler, tmp_path: Path
+) -> None:
+    mine = marking(tmp_path, "time.sleep(60)\n")
+    scheduler.work("--no-nanny")
+
+    def kill() -> None:
+        first_mark(tmp_path)
+        scheduler.processes[0].kill()
+
+    threading.Thread(target=kill).start()
+    result = run_fleet(
+        fleet_of("a", "b"),
+        lambda _: connected(scheduler.address),
+        directory=tmp_path / "reports",
+        notebooks=mine,
+    )
+    assert len(result.failures) == 2
+    assert "scheduler" in result.failures[0].error
 
 
 def test_a_scheduler_without_workers(scheduler: Scheduler, monkeypatch: pytest.MonkeyPatch) -> None:

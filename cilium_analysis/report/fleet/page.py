@@ -104,6 +104,6 @@ def _row(reports: Sequence[dict[str, Any]], columns: Sequence[int]) -> dict[str,
         "findings": {
             name: sum(r["findings"][name] for r in reports) for name in reports[0]["findings"]
         },
-        "worst": max(whole, key=weight, default=None),
+        "worst": max(reversed(whole), key=weight, default=None),
         "reports": [by_column.get(column) for column in columns],
     }

@@ -44,6 +44,11 @@ class Task:
     baseline: Window
     run: str
 
+    @property
+    def place(self) -> tuple[str, int]:
+        """Cluster and column, which no other task of a plan has."""
+        return self.cluster.name, self.column
+
     def plain(self, *, output: str, notebooks: str) -> dict[str, Any]:
         """Give what a worker needs, as plain values: of credentials the references only."""
         given = asdict(self.cluster)

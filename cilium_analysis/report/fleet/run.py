@@ -12,6 +12,7 @@ from cilium_analysis.report.fleet import work
 from cilium_analysis.report.fleet.page import write_page
 from cilium_analysis.report.fleet.plan import tasks
 from cilium_analysis.report.fleet.result import Outcome, Result
+from cilium_analysis.report.fleet.there import there_already
 from cilium_analysis.report.unmade import write_unmade
 from cilium_analysis.source import iso
 
@@ -53,7 +54,7 @@ def run_fleet(
     keep
         As for `cilium_analysis.report.report`.
     missing
-        Leave out reports of which there is a whole one already.
+        Leave out reports of which there is a whole one already; the page shows that one.
     notebooks
         Directory of notebooks to run instead of those of the package.
     now
@@ -78,16 +79,18 @@ def run_fleet(
     began = datetime.now(UTC)
     planned = tasks(fleet, now=now or began)
     _prepare(directory)
-    known = _made(directory) if missing else set()
-    due = [task for task in planned if _what(task) not in known]
-    tell(_announced(planned, due))
+    there = there_already(planned, directory) if missing else []
+    known = {outcome.task.place for outcome in there}
+    due = [task for task in planned if task.place not in known]
+    tell(_announced(due, len(there)))
     course = _Course(due, directory=directory, notebooks=notebooks, tell=tell)
     try:
         if due:
             with engine(len(due)) as running:
                 course.run(running)
         outcomes = sorted(course.outcomes, key=_place(fleet))
-        page = write_page(fleet, outcomes, directory=directory, began=began)
+        compared = sorted([*outcomes, *there], key=_place(fleet))
+        page = write_page(fleet, compared, directory=directory, began=began)
     finally:
         for task in due:
             work.clear(directory, task.run)
@@ -190,24 +193,10 @@ def _prepare(directory: Path) -> None:
         raise OutputError(f"cannot write to {directory}: {output.why(problem)}") from None
 
 
-def _announced(planned: Sequence[Task], due: Sequence[Task]) -> str:
+def _announced(due: Sequence[Task], there: int) -> str:
     clusters = len({task.cluster.name for task in due})
-    there = f"; {len(planned) - len(due)} are there already" if len(due) < len(planned) else ""
-    return f"{len(due)} reports to make on {clusters} clusters{there}"
-
-
-def _what(task: Task) -> tuple[str, str, str]:
-    return task.cluster.name, iso(task.window.start), iso(task.window.end)
-
-
-def _made(directory: Path) -> set[tuple[str, str, str]]:
-    """Give the cluster and the window of every whole run."""
-    runs = (output.read_run(path) for path in directory.glob("*/run.json"))
-    return {
-        (run.get("cluster", ""), run["window"]["start"], run["window"]["end"])
-        for run in runs
-        if run is not None and run["status"] == "complete"
-    }
+    told = f"; {there} are there already" if there else ""
+    return f"{len(due)} reports to make on {clusters} clusters{told}"
 
 
 def _place(fleet: Fleet) -> Callable[[Outcome], tuple[int, int]]:
