@@ -10,7 +10,7 @@ from cilium_analysis.errors import SourceError
 
 if TYPE_CHECKING:
     from cilium_analysis.bundle import Bundle
-    from cilium_analysis.prometheus import Prometheus
+    from cilium_analysis.prometheus import Credentials, Prometheus
 
 _PACKAGE = Path(__file__).parent
 
@@ -21,15 +21,16 @@ def sample_directory() -> Path:
     return installed if installed.is_dir() else _PACKAGE.parent / "data" / "sample"
 
 
-def connect(address: str) -> Prometheus | Bundle:
+def connect(address: str, *, credentials: Credentials | None = None) -> Prometheus | Bundle:
     """Give the source behind an address.
 
     Parameters
     ----------
     address
         The URL of a Prometheus-compatible server, the directory of a bundle, or ``sample``.
-        Credentials come from the environment variables of `Credentials.from_environment`, or
-        from the user information of the URL.
+        Credentials come from the user information of the URL, or as below.
+    credentials
+        References to a server's credentials; those of `Credentials.from_environment` if None.
 
     Raises
     ------
@@ -42,7 +43,9 @@ def connect(address: str) -> Prometheus | Bundle:
     if text.lower().startswith(("http://", "https://")):
         from cilium_analysis.prometheus import Credentials, Prometheus
 
-        return Prometheus(text, credentials=Credentials.from_environment())
+        if credentials is None:
+            credentials = Credentials.from_environment()
+        return Prometheus(text, credentials=credentials)
     directory = sample_directory() if text == "sample" else Path(text)
     if not text or not directory.is_dir():
         hint = "give the URL of a server (http://…), the directory of a bundle, or sample"

@@ -16,7 +16,8 @@
     │   ├── BudgetExceeded                the answer would be larger than allowed
     │   ├── AnswerIncomplete              the answer broke off or was cut, after retries
     │   └── ServerUnavailable             unreachable, overloaded or too slow, after retries
-    └── KubernetesUnavailable (also RuntimeError)  no Kubernetes API server can be reached
+    ├── KubernetesUnavailable (also RuntimeError)  no Kubernetes API server can be reached
+    └── FleetUnavailable (also RuntimeError)       nothing is there that makes a fleet's reports
 
 A message names the query and the reason the server gave, and says what to do. `exit_code` is
 what the command line returns. No message ever holds a credential.
@@ -108,6 +109,10 @@ class KubernetesUnavailable(CiliumAnalysisError, RuntimeError):
 
 class Interrupted(KeyboardInterrupt):
     """Somebody stopped what was going on; says what is left of it."""
+
+
+class FleetUnavailable(CiliumAnalysisError, RuntimeError):
+    """The scheduler that is to distribute the reports of a fleet is not there, or has no worker."""
 
 
 def suggest(name: str, known: Iterable[str]) -> str:

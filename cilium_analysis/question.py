@@ -43,6 +43,8 @@ class Question:
         Whose API is read beside a server; None if none is.
     cilium_namespace
         Where Cilium runs in it.
+    called
+        What people call the cluster, where there are several; shown instead of the source.
     """
 
     source: Source
@@ -51,6 +53,7 @@ class Question:
     match: str = ""
     kubernetes: Kubernetes | None = None
     cilium_namespace: str = "kube-system"
+    called: str = ""
 
     @cached_property
     def cluster(self) -> Cluster | None:
@@ -89,7 +92,8 @@ class Question:
     def reading(self) -> str:
         """What is going to be read, for people."""
         beside = f" and Kubernetes ({self.kubernetes.name})" if self.kubernetes else ""
-        return self.source.name + beside
+        name = f"{self.called} ({self.source.name})" if self.called else self.source.name
+        return name + beside
 
     def _repr_html_(self) -> str:
         return definition_list(self._rows())
@@ -159,17 +163,58 @@ def ask(
     given = {"source": source, "start": start, "end": end, "step": step, "match": match}
     _refuse_other_than_text(given | {"baseline": baseline, "timezone": timezone})
     _refuse_unknown_injected()
-    parse_matchers(match)
     found = connect(source)
-    access = _access(found, kubernetes, kubeconfig)
-    if isinstance(found, Bundle) and not start:
-        window = _recorded(found, end=end, step=step, timezone=timezone)
-        if not baseline and found.baseline:
-            return Question(found, window, found.baseline, match)
+    return ask_source(
+        found,
+        start=start,
+        end=end,
+        step=step,
+        baseline=baseline,
+        match=match,
+        timezone=timezone,
+        kubernetes=_access(found, kubernetes, kubeconfig),
+        cilium_namespace=cilium_namespace,
+    )
+
+
+def ask_source(
+    source: Source,
+    *,
+    start: str = "",
+    end: str = "",
+    step: str = "",
+    baseline: str = "previous",
+    match: str = "",
+    timezone: str = "UTC",
+    kubernetes: Kubernetes | None = None,
+    cilium_namespace: str = "kube-system",
+    called: str = "",
+) -> Question:
+    """Ask a source that is connected already; nothing is taken from the environment.
+
+    Parameters
+    ----------
+    source
+        A server or a bundle.
+    start, end, step, baseline, match, timezone, cilium_namespace
+        As for `ask`.
+    kubernetes, called
+        As of `Question`.
+
+    Raises
+    ------
+    UsageError
+        If anything in it cannot be.
+    """
+    parse_matchers(match)
+    if isinstance(source, Bundle) and not start:
+        window = _recorded(source, end=end, step=step, timezone=timezone)
+        if not baseline and source.baseline:
+            return Question(source, window, source.baseline, match, called=called)
     else:
         window = Window.parse(start or "-2h", end or "now", step=step, timezone=timezone)
     before = window.baseline(baseline or "previous")
-    return Question(found, window, before, match, access, cilium_namespace)
+    return Question(source, window, before, match, kubernetes, cilium_namespace, called)
 
 
 def _recorded(bundle: Bundle, *, end: str, step: str, timezone: str) -> Window:

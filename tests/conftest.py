@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 LONGEST = (
     "test_cost.py",
     "test_cli.py",
+    "test_fleet.py",
     "test_sweep.py",
     "test_all_topics.py",
     "test_incidents.py",

@@ -53,7 +53,7 @@ def made(directory: Path, age: timedelta, *, name: str = "", began: object = Non
 def pruned(directory: Path, *, keep: timedelta = KEEP, spare: str = "") -> tuple[int, list[str]]:
     """How many were removed, and what was said."""
     said: list[str] = []
-    return prune(directory, keep=keep, made=spare, now=NOW, tell=said.append), said
+    return prune(directory, keep=keep, made={spare}, now=NOW, tell=said.append), said
 
 
 def left(directory: Path) -> set[str]:
@@ -294,11 +294,11 @@ def test_a_run_that_goes_on_is_left_alone_and_cleared_once_it_is_killed(tmp_path
         (temporary,) = left(tmp_path)
         now = datetime.now(UTC)
         said: list[str] = []
-        prune(tmp_path, keep=DAY, made="", now=now, tell=said.append)
+        prune(tmp_path, keep=DAY, made=(), now=now, tell=said.append)
         assert left(tmp_path) == {temporary}
         running.kill()
         running.wait()
-    prune(tmp_path, keep=DAY, made="", now=now, tell=said.append)
+    prune(tmp_path, keep=DAY, made=(), now=now, tell=said.append)
     assert left(tmp_path) == set()
     assert said == ["cleared 1 run that had been cut short"]
 
@@ -379,7 +379,7 @@ from cilium_analysis.report.retention import prune
 directory, now = Path(sys.argv[1]), datetime.fromisoformat(sys.argv[2])
 print("ready", flush=True)
 sys.stdin.readline()
-prune(directory, keep=timedelta(days=30), made="", now=now, tell=print)
+prune(directory, keep=timedelta(days=30), made=(), now=now, tell=print)
 """
 
 

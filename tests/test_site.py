@@ -12,8 +12,10 @@ from axe_playwright_python.sync_playwright import Axe
 
 from cilium_analysis.question import ask
 from cilium_analysis.report import report
+from cilium_analysis.report.fleet import read_fleet, run_fleet
 from cilium_analysis.report.output import write_index, write_json
 from tests.browser import NoBrowser, browser
+from tests.test_fleet import Told, answer
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -294,15 +296,43 @@ def test_print_leaves_out_what_paper_cannot_do(
     assert page.locator("h1").is_visible()
 
 
+@pytest.fixture(scope="module")
+def fleet_site(tmp_path_factory: pytest.TempPathFactory) -> Site:
+    """Three clusters in two windows, one of them down, and so without a report."""
+    directory = tmp_path_factory.mktemp("fleet")
+    file = directory / "production.yaml"
+    clusters = "".join(f"  - {{name: {name}, source: sample}}\n" for name in ("a", "b", "c"))
+    window = "{start: 2026-03-21T08:00Z, end: 2026-03-21T10:00Z, every: 1h}"
+    file.write_text(f"window: {window}\nclusters:\n{clusters}")
+    told = Told({"a": answer(critical=2, first=HOSTILE), "b": answer(first="")}, down={"c": "gone"})
+    result = run_fleet(read_fleet(file), told, directory=directory)
+    return Site(directory, result.failures[0].task.run)
+
+
+def test_a_fleet_is_compared(fleet_site: Site, open_page: Callable[[str], Page]) -> None:
+    page = open_page(fleet_site.url())
+    page.get_by_role("link", name="fleet production").click()
+    clusters = page.get_by_role("region", name="Clusters").locator("tbody tr")
+    assert clusters.count() == 3
+    page.get_by_role("columnheader", name="Findings").get_by_role("button").click()
+    assert [row.locator("td").first.inner_text()[0] for row in clusters.all()] == ["b", "a", "c"]
+    windows = page.get_by_role("region", name="Windows").locator("tbody tr")
+    assert windows.first.locator("td").first.inner_text() == "2026-03-21 09:00:00"
+    windows.first.get_by_role("link", name="failed").click()
+    assert page.get_by_role("alert").inner_text().endswith("gone")
+
+
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-@pytest.mark.parametrize("which", ["index", "run", "notebook"])
+@pytest.mark.parametrize("which", ["index", "run", "notebook", "fleet", "failed"])
 def test_pages_are_for_everyone(
-    scheme: Any, which: str, site: Site, open_page: Callable[[str], Page]
+    scheme: Any, which: str, site: Site, fleet_site: Site, open_page: Callable[[str], Page]
 ) -> None:
     url = {
         "index": site.url(),
         "run": site.url(f"{site.run}/index.html"),
         "notebook": site.notebook(),
+        "fleet": fleet_site.url("fleet-production.html"),
+        "failed": fleet_site.url(f"{fleet_site.run}/index.html"),
     }
     page = open_page(url[which])
     page.emulate_media(color_scheme=scheme)

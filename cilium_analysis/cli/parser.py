@@ -9,7 +9,7 @@ import traceback
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from cilium_analysis import __version__
-from cilium_analysis.cli import others, reports, scheduling
+from cilium_analysis.cli import fleets, others, reports, scheduling
 from cilium_analysis.cli.options import (
     SOURCE_VARIABLE,
     add_question,
@@ -101,6 +101,11 @@ def _parser() -> _Parser:
     add_question(report)
     add_report(report)
     add_routine(report)
+    fleet = _command(
+        commands, "fleet", fleets.fleet, "run reports on many clusters, and compare them"
+    )
+    fleets.add_fleet(fleet)
+    add_routine(fleet)
     capture = _command(
         commands, "capture", others.capture, "record what a report needs, a bundle only"
     )

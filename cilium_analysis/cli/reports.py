@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from datetime import timedelta
 
+    from cilium_analysis.findings import Severity
     from cilium_analysis.question import Question
     from cilium_analysis.report import Run
     from cilium_analysis.report.notify import Receiver
@@ -25,7 +26,7 @@ def report(options: argparse.Namespace) -> int:
     """Report on what was asked for, and notify who is to be told."""
     from cilium_analysis.report.output import kept
 
-    audience = _audience(options)
+    audience = audience_of(options)
     asked = None
     try:
         if options.resume:
@@ -108,11 +109,11 @@ def _told(run: Run, fail_on: str | None) -> int:
         print(indent + line(text))
     for topic, error in run.failures.items():
         say(f"{topic} stopped with {error}; what ran is kept in {run.directory}")
-    return 1 if run.failures else _verdict(run, fail_on)
+    return 1 if run.failures else verdict(run.worst, fail_on)
 
 
-def _audience(options: argparse.Namespace) -> Sequence[Receiver]:
-    """Give who is to be told, before anything runs.
+def audience_of(options: argparse.Namespace) -> Sequence[Receiver]:
+    """Give who is to be told of something, before it is done.
 
     Raises
     ------
@@ -175,10 +176,10 @@ def _lines(run: Run) -> list[str]:
     return [*(found or [nothing]), *compared, f"Report: {run.directory / 'index.html'}"]
 
 
-def _verdict(run: Run, fail_on: str | None) -> int:
+def verdict(worst: Severity | None, fail_on: str | None) -> int:
     """Give the exit code that findings of at least this severity ask for."""
     from cilium_analysis.findings import Severity
 
-    if not fail_on or run.worst is None or run.worst < Severity[fail_on.upper()]:
+    if not fail_on or worst is None or worst < Severity[fail_on.upper()]:
         return 0
-    return int(run.worst)
+    return int(worst)

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
-from cilium_analysis.report.clock import clock
+from cilium_analysis.report.clock import called, clock
 from cilium_analysis.report.trend import PITCH, trend, weight, worst
 
 if TYPE_CHECKING:
@@ -72,15 +72,42 @@ def run_page(run: Mapping[str, Any], findings: Mapping[str, Any]) -> str:
     return _page("run.html.j2", run=run, findings=findings)
 
 
-def runs_page(runs: Sequence[Mapping[str, Any]]) -> str:
-    """Give the list of all runs, each as its ``run.json`` has it."""
+def unmade_page(run: Mapping[str, Any]) -> str:
+    """Give the page of a run that could not be made, as its ``run.json`` has it."""
+    return _page("unmade.html.j2", run=run)
+
+
+def fleet_page(fleet: Mapping[str, Any], *, name: str) -> str:
+    """Give the page that compares the clusters of a fleet.
+
+    Parameters
+    ----------
+    fleet
+        As of `cilium_analysis.report.fleet.page.comparison`.
+    name
+        Of the file, without its suffix.
+    """
+    return _page("fleet.html.j2", fleet=fleet, name=name)
+
+
+def runs_page(runs: Sequence[Mapping[str, Any]], *, fleets: Sequence[str] = ()) -> str:
+    """Give the list of all runs.
+
+    Parameters
+    ----------
+    runs
+        Each as its ``run.json`` has it.
+    fleets
+        Names of the pages that compare the clusters of a fleet.
+    """
     bars = trend(runs)
     return _page(
         "runs.html.j2",
         runs=runs,
+        fleets=fleets,
         bars=bars,
         width=PITCH * len(bars),
-        sources=sorted({str(run["source"]) for run in runs}),
+        sources=sorted({called(run) for run in runs}),
         topics=sorted({str(row["topic"]) for run in runs for row in run["topics"]}),
     )
 
@@ -102,7 +129,13 @@ def _environment() -> Environment:
     environment.globals["style"] = Markup(style)  # noqa: S704  our own file
     environment.globals["script"] = Markup(script)  # noqa: S704  our own file
     environment.globals["script_hash"] = _hash(script)
-    environment.filters |= {"clock": clock, "number": number, "worst": worst, "weight": weight}
+    environment.filters |= {
+        "called": called,
+        "clock": clock,
+        "number": number,
+        "worst": worst,
+        "weight": weight,
+    }
     return environment
 
 

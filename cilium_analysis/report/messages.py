@@ -12,13 +12,14 @@ from typing import TYPE_CHECKING, Any
 
 from cilium_analysis.errors import CiliumAnalysisError
 from cilium_analysis.findings import Severity
-from cilium_analysis.report.clock import clock
+from cilium_analysis.report.clock import called, clock
 from cilium_analysis.source import iso
 from cilium_analysis.texts import clipped, line
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    from cilium_analysis.report.fleet import Result
     from cilium_analysis.report.run import Run
     from cilium_analysis.window import Window
 
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
 SHOWN = 5
 #: Title and body together stay below the 2,000 characters that Discord takes.
 BODY = 1750
-_NAME, _TEXT, _REASON = 100, 260, 600
+_NAME, _TEXT, _REASON, _ROW = 100, 260, 600, 280
 
 
 @dataclass(frozen=True)
@@ -75,13 +76,80 @@ def about_run(run: Run, *, at: Severity, page: str) -> Message | None:
             *([str(run.worst)] if run.worst is not None else []),
         ]
     )
-    name = _name(run.summary["source"], run.summary["parameters"]["match"])
+    name = _name(called(run.summary), run.summary["parameters"]["match"])
     window = run.summary["window"]
     return Message(
         f"[{head}] {name}, {_span(window['start'], window['end'], zone)}",
         _body(_stopped(run.failures), [_paragraph(row, zone) for row in rows], page),
         None if run.failures else run.worst,
     )
+
+
+def about_fleet(result: Result, *, at: Severity, page: str) -> Message | None:
+    """Tell of a fleet, in one message.
+
+    Parameters
+    ----------
+    result
+        Also one with failures, which are always worth telling.
+    at
+        Least severity that is worth telling.
+    page
+        Where its clusters are compared.
+
+    Returns
+    -------
+    Message or None
+        None if nothing about it is worth telling.
+    """
+    failures = result.failures
+    if not failures and (result.worst is None or result.worst < at):
+        return None
+    head = [*(["failed"] if failures else []), *([str(result.worst)] if result.worst else [])]
+    clusters = _counted(len(result.fleet.clusters), "cluster")
+    return Message(
+        f"[{', '.join(head)}] fleet {result.fleet.name}, {clusters}",
+        _body(_missing(result), _worth_telling(result, at), page),
+        None if failures else result.worst,
+    )
+
+
+def _missing(result: Result) -> list[str]:
+    """Name the clusters that are down, and those with reports that failed."""
+    down = [f"{name} is down: {_plain(error, _TEXT)}" for name, error in result.down.items()]
+    others: dict[str, list[str]] = {}
+    for outcome in result.failures:
+        if not outcome.down:
+            others.setdefault(outcome.task.cluster.name, []).append(outcome.error)
+    failed = [
+        f"{name}: {_counted(len(errors), 'report')} failed, {_plain(errors[0], _TEXT)}"
+        for name, errors in others.items()
+    ]
+    lines = [*down, *failed]
+    more = [f"and {len(lines) - SHOWN} more clusters that failed"] if len(lines) > SHOWN else []
+    return [clipped(text, _ROW) for text in lines[:SHOWN]] + more
+
+
+def _worth_telling(result: Result, at: Severity) -> list[str]:
+    """Give a paragraph for each cluster that has findings, the worst first."""
+    rows: list[tuple[Severity, str]] = []
+    for cluster in result.fleet.clusters:
+        outcomes = [o for o in result.of(cluster.name) if o.worst is not None and o.worst >= at]
+        if not outcomes:
+            continue
+        worst = max(outcomes, key=lambda o: (o.worst, o.task.column))
+        span = _span(
+            iso(worst.task.window.start), iso(worst.task.window.end), worst.task.window.timezone
+        )
+        counts = {s: sum(o.findings.get(str(s), 0) for o in outcomes) for s in Severity}
+        told = ", ".join(f"{counts[s]} {s}" for s in sorted(counts, reverse=True) if counts[s])
+        text = f"{cluster.name}: {told}\n   {_plain(worst.first, _TEXT)}\n   {span}"
+        rows.append((max(s for s in Severity if counts[s]), text))
+    return [text for _, text in sorted(rows, key=lambda row: -row[0])]
+
+
+def _counted(number: int, what: str) -> str:
+    return f"{number} {what}{'' if number == 1 else 's'}"
 
 
 def about_failure(

@@ -165,7 +165,8 @@ def write_index(output: Path) -> Path:
     listed: set[Path] | None = None
     try:
         while (found := _listed(output)) != listed:
-            page = runs_page(_runs(found))
+            fleets = sorted(page.name for page in output.glob("fleet*.html"))
+            page = runs_page(_runs(found), fleets=fleets)
             temporary.write_text(page, encoding="utf-8", errors="replace")
             temporary.replace(path)
             listed = found

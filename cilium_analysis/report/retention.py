@@ -17,18 +17,43 @@ from cilium_analysis.report import output
 from cilium_analysis.window import format_duration
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Collection, Iterator
     from pathlib import Path
 
 #: No run lasts this long, not even one on another machine, whose lock may not be seen from here.
 LONGEST_RUN = timedelta(days=1)
 
 
+def keep_in_order(
+    directory: Path,
+    *,
+    keep: timedelta | None,
+    made: Collection[str],
+    tell: Callable[[str], None],
+) -> None:
+    """Write the index after runs were made, and remove the old ones if that was asked for.
+
+    Parameters
+    ----------
+    directory, keep, made, tell
+        As for `prune`; without ``keep`` nothing is removed.
+
+    Raises
+    ------
+    OutputError
+        As of `prune`.
+    """
+    if keep is None:
+        output.write_index(directory)
+    else:
+        prune(directory, keep=keep, made=made, now=datetime.now(UTC), tell=tell)
+
+
 def prune(
     directory: Path,
     *,
     keep: timedelta,
-    made: str,
+    made: Collection[str],
     now: datetime,
     tell: Callable[[str], None],
 ) -> int:
@@ -44,7 +69,7 @@ def prune(
     keep
         How long a run is kept, from when it was made.
     made
-        Name of a run that stays whatever its age: the one just made.
+        Names of the runs that stay whatever their age: those just made.
     now
         What ages are counted to.
     tell
@@ -60,7 +85,7 @@ def prune(
     OutputError
         If the directory cannot be read, or the index cannot be written.
     """
-    old = [run for run in _runs(directory) if run.name != made and _age(run, now) > keep]
+    old = [run for run in _runs(directory) if run.name not in made and _age(run, now) > keep]
     hidden = sum(_hide(run, tell) for run in old)
     output.write_index(directory)
     _clear_indexes(directory, now)

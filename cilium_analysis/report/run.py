@@ -8,10 +8,11 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
+from cilium_analysis.bundle import Bundle
 from cilium_analysis.capture import capture, choose_topics
 from cilium_analysis.errors import Interrupted, ParameterError
 from cilium_analysis.findings import Severity
-from cilium_analysis.question import ask
+from cilium_analysis.question import ask_source
 from cilium_analysis.report import output, retention
 from cilium_analysis.report.compare import read_findings
 from cilium_analysis.report.execute import STOPPED, Executed, execute, finished, unfinished
@@ -64,6 +65,8 @@ def report(
     show_code: bool = False,
     compare: Path | None = None,
     keep: timedelta | None = None,
+    name: str = "",
+    index: bool = True,
     progress: bool = False,
     tell: Callable[[str], None] = lambda _: None,
 ) -> Run:
@@ -89,6 +92,10 @@ def report(
     keep
         How long runs are kept: those of the directory that are older are removed when this one
         is written. None keeps all.
+    name
+        Of the run, as of `output.run_name`, where it was chosen beforehand.
+    index
+        Whether to write the list of all runs anew; whoever makes many does it once.
     progress
         Whether to show progress bars.
     tell
@@ -113,7 +120,7 @@ def report(
     other = read_findings(compare) if compare else None
     chosen = choose_topics(topics, question.source)
     files = _files(chosen, question, notebooks)
-    began, name = datetime.now(UTC), output.run_name(question.window)
+    began, name = datetime.now(UTC), name or output.run_name(question.window)
     with output.new_run(directory, name, began=began) as temporary:
         tell(f"Reading {question.reading}")
         _record(question, chosen, temporary)
@@ -129,7 +136,8 @@ def report(
             show_code=show_code,
             other=other,
         )
-    _index(directory, made=name, keep=keep, tell=tell)
+    if index:
+        _index(directory, made=name, keep=keep, tell=tell)
     return _whole(Run(directory / name, *written), done)
 
 
@@ -206,14 +214,15 @@ def _files(topics: Sequence[str], question: Question, notebooks: Path | None) ->
 def _asked(directory: Path, earlier: dict[str, Any]) -> Question:
     """Ask the question of a run again, of what it recorded."""
     given = earlier["parameters"]
-    return ask(
-        source=str(directory / BUNDLE),
+    return ask_source(
+        Bundle(directory / BUNDLE),
         start=given["start"],
         end=given["end"],
         step=given["step"],
         baseline=given["baseline"],
         match=given["match"],
         timezone=given["timezone"],
+        called=earlier.get("cluster", ""),
     )
 
 
@@ -230,10 +239,7 @@ def _index(
     directory: Path, *, made: str, keep: timedelta | None, tell: Callable[[str], None]
 ) -> None:
     with output.kept(directory / made):
-        if keep is None:
-            output.write_index(directory)
-        else:
-            retention.prune(directory, keep=keep, made=made, now=datetime.now(UTC), tell=tell)
+        retention.keep_in_order(directory, keep=keep, made={made}, tell=tell)
 
 
 def _whole(run: Run, done: Sequence[Executed]) -> Run:

@@ -108,6 +108,7 @@ def _summary(
     return {
         "schema": output.RUN_SCHEMA,
         "status": "failed" if any(executed.error for executed in done) else "complete",
+        "cluster": question.called,
         "source": question.source.name,
         "server": bundle.server,
         "kubernetes": _kubernetes(bundle),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from cilium_analysis.report.clock import clock
+from cilium_analysis.report.clock import called, clock
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -80,4 +80,4 @@ def _label(run: Mapping[str, Any]) -> str:
     zone = run["parameters"]["timezone"]
     counts = [f"{n} {name}" for name in _ORDER if (n := run["findings"].get(name))]
     told = "failed" if run["status"] == "failed" else ", ".join(counts) or "nothing unusual"
-    return f"{run['source']}, to {clock(run['window']['end'], zone)} {zone}: {told}"
+    return f"{called(run)}, to {clock(run['window']['end'], zone)} {zone}: {told}"

@@ -1,0 +1,95 @@
+"""A limit of memory for a worker and the kernels that it started.
+
+Dask watches the memory of its worker's process alone, and what a report needs most of it is in
+the kernels of its notebooks.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+import psutil
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+#: Between two looks [s].
+PAUSE = 0.1
+
+
+class Limit:
+    """What became of a limit.
+
+    Parameters
+    ----------
+    most
+        Memory of the process and its children [bytes]; 0 is no limit.
+    """
+
+    def __init__(self, most: int) -> None:
+        self.most = most
+        self.exceeded = False
+
+    @property
+    def reason(self) -> str:
+        """Say that it was exceeded; empty if it was not."""
+        if not self.exceeded:
+            return ""
+        return (
+            f"a notebook was stopped at the worker's memory limit of {self.most / 2**20:,.0f} MiB"
+        )
+
+    def check(self) -> None:
+        """Kill the largest child if all together have too much."""
+        own = psutil.Process(os.getpid())
+        children = {child: _used(child) for child in own.children(recursive=True)}
+        if children and _used(own) + sum(children.values()) > self.most:
+            self.exceeded = True
+            max(children, key=lambda child: children[child]).kill()
+
+
+@contextmanager
+def limited(most: int) -> Iterator[Limit]:
+    """Keep this process and its children below a limit for as long as a block lasts.
+
+    Parameters
+    ----------
+    most
+        As of `Limit`.
+
+    Yields
+    ------
+    Limit
+        Tells whether a child had to be killed.
+    """
+    limit = Limit(most)
+    done = threading.Event()
+
+    def watch() -> None:
+        while not done.wait(PAUSE):
+            try:
+                limit.check()
+            except psutil.NoSuchProcess:  # it has ended on its own
+                continue
+
+    thread = threading.Thread(target=watch, daemon=True)
+    if most:
+        thread.start()
+    try:
+        yield limit
+    finally:
+        done.set()
+        if most:
+            thread.join()
+
+
+def _used(process: psutil.Process) -> int:
+    """Give the memory that is the process's own; files that it shares with others are not."""
+    try:
+        info = process.memory_info()
+    except psutil.NoSuchProcess:
+        return 0
+    return int(info.rss - getattr(info, "shared", 0))

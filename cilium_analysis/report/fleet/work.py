@@ -1,0 +1,175 @@
+"""What a worker does. Plain values go in and come out; credentials are read here, and stay here.
+
+Errors are answers, not exceptions: what failed once because of what was asked fails again, and
+Dask would log the arguments of it.
+"""
+
+from __future__ import annotations
+
+import shutil
+import threading
+import time
+from contextlib import suppress
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from cilium_analysis.connection import connect
+from cilium_analysis.errors import CiliumAnalysisError
+from cilium_analysis.prometheus import Credentials, Prometheus
+from cilium_analysis.question import ask_source
+from cilium_analysis.report import output
+from cilium_analysis.report.fleet.engine import memory_of_this_worker
+from cilium_analysis.report.fleet.file import is_url
+from cilium_analysis.report.run import report
+from cilium_analysis.texts import clipped, line
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from cilium_analysis.kube import Kubernetes
+    from cilium_analysis.report.run import Run
+
+#: A server that keeps silent for so long is down [s].
+PATIENCE = 20.0
+_REASON = 600
+#: papermill changes the working directory of the process that it runs in.
+_ONE_AT_A_TIME = threading.Lock()
+
+
+def knock(task: Mapping[str, Any]) -> dict[str, Any]:
+    """Tell whether the source of a task answers.
+
+    Returns
+    -------
+    dict
+        ``error``: why it does not; empty if it does.
+    """
+    question = task["question"]
+    try:
+        if is_url(question["source"]):
+            credentials = Credentials(**question["credentials"])
+            with Prometheus(
+                question["source"], credentials=credentials, timeout=PATIENCE, retries=1
+            ) as server:
+                server.instant("vector(1)", datetime.now(UTC))
+        else:
+            connect(question["source"])
+    except Exception as problem:
+        return {"error": reason(problem)}
+    return {"error": ""}
+
+
+def make(task: Mapping[str, Any]) -> dict[str, Any]:
+    """Make a report.
+
+    A task may be begun again elsewhere, when a worker has died or was taken for dead. So what
+    an earlier try has finished is taken as it is, and what it has left behind is removed.
+
+    Parameters
+    ----------
+    task
+        As of `cilium_analysis.report.fleet.plan.Task.plain`.
+
+    Returns
+    -------
+    dict
+        ``run`` (name), ``written`` (whether it is there), ``error`` (why it failed; empty if it
+        did not), ``findings`` (counts by severity), ``first`` (title) and ``seconds``.
+    """
+    from cilium_analysis.report.fleet.memory import limited  # psutil is there with Dask only
+
+    began = time.monotonic()
+    directory, name = Path(task["output"]), task["run"]
+    with _ONE_AT_A_TIME:
+        if (found := _finished(directory, name)) is not None:
+            return found
+        clear(directory, name)
+        with limited(memory_of_this_worker()) as limit:
+            try:
+                outcome = _of_run(_report(task).summary)
+            except Exception as problem:
+                outcome = _finished(directory, name) or _failed(name, reason(problem))
+    if limit.reason:
+        outcome["error"] = f"{limit.reason}; {outcome['error']}".removesuffix("; ")
+    return outcome | {"seconds": round(time.monotonic() - began, 3)}
+
+
+def _report(task: Mapping[str, Any]) -> Run:
+    question = task["question"]
+    source = connect(question["source"], credentials=Credentials(**question["credentials"]))
+    asked = ask_source(
+        source,
+        start=question["start"],
+        end=question["end"],
+        step=question["step"],
+        baseline=question["baseline"],
+        match=question["match"],
+        timezone=question["timezone"],
+        kubernetes=_access(question["kubernetes"], question["kubeconfig"]),
+        cilium_namespace=question["cilium_namespace"],
+        called=question["called"],
+    )
+    return report(
+        asked,
+        topics=task["topics"],
+        directory=Path(task["output"]),
+        notebooks=Path(task["notebooks"]) if task["notebooks"] else None,
+        name=task["run"],
+        index=False,
+    )
+
+
+def _access(where: str, kubeconfig: str) -> Kubernetes | None:
+    """Give the Kubernetes API that the file names; that of the worker may be another cluster's."""
+    if not where:
+        return None
+    from cilium_analysis.kube import Kubernetes
+
+    return Kubernetes.at(where, kubeconfig=kubeconfig)
+
+
+def _finished(directory: Path, name: str) -> dict[str, Any] | None:
+    """Give the outcome of a run that is there already; None if it is not."""
+    summary = output.read_run(directory / name / "run.json")
+    return _of_run(summary) if summary is not None else None
+
+
+def _of_run(summary: Mapping[str, Any]) -> dict[str, Any]:
+    errors = [
+        f"{row['topic']} stopped with {row['error']}" for row in summary["topics"] if row["error"]
+    ]
+    return {
+        "run": summary["name"],
+        "written": True,
+        "error": clipped(line("; ".join(errors)), _REASON),
+        "findings": dict(summary["findings"]),
+        "first": summary["first"],
+        "seconds": summary["seconds"],
+    }
+
+
+def _failed(name: str, error: str) -> dict[str, Any]:
+    return {
+        "run": name,
+        "written": False,
+        "error": error,
+        "findings": {},
+        "first": "",
+        "seconds": 0.0,
+    }
+
+
+def clear(directory: Path, name: str) -> None:
+    """Remove what tries of a run have left behind, but for one that still goes on."""
+    for path in directory.glob(f".{name}.*"):
+        with output.claimed(path) as held, suppress(OSError):
+            if held:
+                shutil.rmtree(path)
+
+
+def reason(problem: Exception) -> str:
+    """Say in one line why something failed. Only errors of ours never hold a credential."""
+    if isinstance(problem, CiliumAnalysisError):
+        return clipped(line(str(problem)), _REASON)
+    return f"unexpected {type(problem).__name__}"
