@@ -28,6 +28,7 @@ LONGEST = (
     "test_cli.py",
     "test_fleet.py",
     "test_sweep.py",
+    "test_resume.py",
     "test_all_topics.py",
     "test_incidents.py",
 )
