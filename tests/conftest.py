@@ -7,7 +7,7 @@ skipped, except where ``CI=true`` says that they must be there.
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NoReturn
 
 import pytest
 
@@ -42,8 +42,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 SERVER_KINDS = ("prometheus-2", "prometheus-3", "victoria")
 
 
-def installed_or_skip(error: NotInstalled) -> None:
-    """Skip a test for want of a server, or fail where there is no excuse."""
+def installed_or_skip(error: Exception) -> NoReturn:
+    """Skip a test for want of a server or browser, or fail where there is no excuse."""
     if os.environ.get("CI") == "true":
         pytest.fail(str(error), pytrace=False)
     pytest.skip(str(error))

@@ -10,6 +10,27 @@ import nbformat
 
 from cilium_analysis.report.notebooks import notebook_directory
 
+#: A program that makes a report, told where, of which notebooks, and which topics.
+REPORT = """
+import sys
+from pathlib import Path
+from cilium_analysis.cli.parser import _prepare_process
+from cilium_analysis.question import ask
+from cilium_analysis.report import report
+_prepare_process()
+out, notebooks = map(Path, sys.argv[1:3])
+try:
+    report(
+        ask(source="sample", baseline=""),
+        topics=sys.argv[3:],
+        directory=out,
+        notebooks=notebooks,
+    )
+except KeyboardInterrupt as stop:
+    print(stop)
+    sys.exit(130)
+"""
+
 
 def notebook(directory: Path, *code: str, topic: str = "drop_reasons") -> Path:
     """A notebook of that name with the usual parameters, and code of a test's own."""

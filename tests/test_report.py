@@ -27,7 +27,7 @@ from cilium_analysis.report.notebooks import check_parameters, notebook_director
 from cilium_analysis.topics import drops
 from cilium_analysis.topics.drops.data import QUERIES
 from cilium_analysis.window import Window
-from tests.runs import appears, notebook, runs
+from tests.runs import REPORT, appears, notebook, runs
 from tests.sources import MemorySource, grid
 
 if TYPE_CHECKING:
@@ -373,33 +373,13 @@ def test_an_output_that_cannot_be_written_is_refused_first(tmp_path: Path) -> No
     assert not source.journal
 
 
-STOPPED = """
-import sys
-from pathlib import Path
-from cilium_analysis.cli.parser import _prepare_process
-from cilium_analysis.question import ask
-from cilium_analysis.report import report
-_prepare_process()
-out, notebooks = map(Path, sys.argv[1:])
-try:
-    report(
-        ask(source="sample", baseline=""),
-        topics=["drop_reasons"],
-        directory=out,
-        notebooks=notebooks,
-    )
-except KeyboardInterrupt:
-    sys.exit(130)
-"""
-
-
 @pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM])
 def test_a_stopped_run_leaves_no_files_and_no_kernel(how: signal.Signals, tmp_path: Path) -> None:
     note = tmp_path / "kernel"
     code = f"import os, time\nopen({str(note)!r}, 'w').write(f'{{os.getpid()}} ')\ntime.sleep(600)"
     mine = notebook(tmp_path / "mine", code)
     out = tmp_path / "out"
-    process = subprocess.Popen([sys.executable, "-c", STOPPED, str(out), str(mine)])
+    process = subprocess.Popen([sys.executable, "-c", REPORT, str(out), str(mine), *TOPIC])
     kernel = int(appears(note))
     process.send_signal(how)
     assert process.wait(30) == 130
@@ -409,7 +389,7 @@ def test_a_stopped_run_leaves_no_files_and_no_kernel(how: signal.Signals, tmp_pa
 
 def test_runs_that_end_together_are_both_listed(tmp_path: Path) -> None:
     mine = notebook(tmp_path / "mine", "1")
-    command = [sys.executable, "-c", STOPPED, str(tmp_path / "out"), str(mine)]
+    command = [sys.executable, "-c", REPORT, str(tmp_path / "out"), str(mine), *TOPIC]
     both = [subprocess.Popen(command) for _ in range(2)]
     assert [process.wait(60) for process in both] == [0, 0]
     names = {p.name for p in (tmp_path / "out").iterdir() if p.is_dir()}

@@ -16,28 +16,9 @@ from cilium_analysis.errors import ParameterError
 from cilium_analysis.question import ask
 from cilium_analysis.report import Run, report, resume
 from cilium_analysis.report.execute import STOPPED
-from tests.runs import appears, notebook, runs
+from tests.runs import REPORT, appears, notebook, runs
 
 TOPICS = ("drop_reasons", "setup_check")
-REPORT = """
-import sys
-from pathlib import Path
-from cilium_analysis.cli.parser import _prepare_process
-from cilium_analysis.question import ask
-from cilium_analysis.report import report
-_prepare_process()
-out, notebooks = map(Path, sys.argv[1:])
-try:
-    report(
-        ask(source="sample", baseline=""),
-        topics=["drop_reasons", "setup_check"],
-        directory=out,
-        notebooks=notebooks,
-    )
-except KeyboardInterrupt as stop:
-    print(stop)
-    sys.exit(130)
-"""
 #: What the second notebook does: it waits, unless it is told not to.
 WAITS = """
 import os, pathlib, time
@@ -65,7 +46,9 @@ def test_what_was_done_is_kept_and_the_rest_is_made_later(
 ) -> None:
     mine, out = waiting(tmp_path), tmp_path / "out"
     process = subprocess.Popen(
-        [sys.executable, "-c", REPORT, str(out), str(mine)], stdout=subprocess.PIPE, text=True
+        [sys.executable, "-c", REPORT, str(out), str(mine), *TOPICS],
+        stdout=subprocess.PIPE,
+        text=True,
     )
     kernel = int(appears(tmp_path / "kernel"))
     process.send_signal(how)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import os
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +14,7 @@ from cilium_analysis.report import report
 from cilium_analysis.report.fleet import read_fleet, run_fleet
 from cilium_analysis.report.output import write_index, write_json
 from tests.browser import NoBrowser, browser
+from tests.conftest import installed_or_skip
 from tests.test_fleet import Told, answer
 
 if TYPE_CHECKING:
@@ -92,9 +92,7 @@ def chromium() -> Iterator[Browser]:
         with browser() as running:
             yield running
     except NoBrowser as error:
-        if os.environ.get("CI") == "true":
-            pytest.fail(str(error), pytrace=False)
-        pytest.skip(str(error))
+        installed_or_skip(error)
 
 
 @pytest.fixture

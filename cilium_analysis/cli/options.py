@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 import os
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from cilium_analysis.errors import UsageError, WindowError
@@ -20,6 +20,22 @@ _NOTIFY = (
     " env:CILIUM_ANALYSIS_…; may be repeated"
 )
 _TIMES = ("--start", "--end")
+
+
+def add_command(
+    commands: Any, name: str, *, text: str, description: str, epilog: str
+) -> argparse.ArgumentParser:
+    """Add a command, or a kind of one, with what all have."""
+    parser: argparse.ArgumentParser = commands.add_parser(
+        name,
+        help=text,
+        description=description,
+        epilog=epilog,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    parser.add_argument("--debug", action="store_true", help="show where an error came from")
+    return parser
 
 
 def add_question(parser: argparse.ArgumentParser, *, topics: bool = True) -> None:

@@ -12,6 +12,7 @@ from cilium_analysis import __version__
 from cilium_analysis.cli import fleets, others, reports, scheduling
 from cilium_analysis.cli.options import (
     SOURCE_VARIABLE,
+    add_command,
     add_question,
     add_report,
     add_routine,
@@ -97,18 +98,29 @@ def _parser() -> _Parser:
     parser.add_argument("--version", action="version", version=f"{NAME} {__version__}")
     commands = parser.add_subparsers(required=True, metavar="COMMAND", parser_class=_Parser)
 
+    _add_reports(commands)
+    _add_others(commands)
+    return parser
+
+
+def _add_reports(commands: Any) -> None:
+    """Add the commands that make reports."""
     report = _command(commands, "report", reports.report, "run notebooks on a window, write HTML")
     add_question(report)
     add_report(report)
     add_routine(report)
-    fleet = _command(
-        commands, "fleet", fleets.fleet, "run reports on many clusters, and compare them"
-    )
+    text = "run reports on many clusters, and compare them"
+    fleet = _command(commands, "fleet", fleets.fleet, text)
     fleets.add_fleet(fleet)
     add_routine(fleet)
-    capture = _command(
-        commands, "capture", others.capture, "record what a report needs, a bundle only"
-    )
+    text = "report on the bundled sample, without any server"
+    add_report(_command(commands, "demo", reports.demo, text))
+
+
+def _add_others(commands: Any) -> None:
+    """Add the commands beside them."""
+    text = "record what a report needs, a bundle only"
+    capture = _command(commands, "capture", others.capture, text)
     add_question(capture)
     capture.add_argument("--output", metavar="DIR", help="of the new bundle")
     check = _command(commands, "check", others.check, "is the monitoring itself set up right?")
@@ -118,28 +130,14 @@ def _parser() -> _Parser:
         action="store_true",
         help="print the smallest ClusterRole that --kubernetes needs, for kubectl apply -f -",
     )
-    schedule = _command(
-        commands, "schedule", scheduling.schedule, "print what makes reports again and again"
-    )
-    scheduling.add_schedule(schedule)
-    demo = _command(
-        commands, "demo", reports.demo, "report on the bundled sample, without any server"
-    )
-    add_report(demo)
-    return parser
+    text = "print what makes reports again and again"
+    scheduling.add_schedule(_command(commands, "schedule", scheduling.schedule, text))
 
 
 def _command(
     commands: Any, name: str, function: Callable[[argparse.Namespace], int], text: str
 ) -> argparse.ArgumentParser:
-    parser: argparse.ArgumentParser = commands.add_parser(
-        name,
-        help=text,
-        description=f"{text[0].upper()}{text[1:]}.",
-        epilog=_EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
-    )
+    description = f"{text[0].upper()}{text[1:]}."
+    parser = add_command(commands, name, text=text, description=description, epilog=_EPILOG)
     parser.set_defaults(command=function)
-    parser.add_argument("--debug", action="store_true", help="show where an error came from")
     return parser

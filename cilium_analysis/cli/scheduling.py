@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from cilium_analysis.cli.options import add_routine, jobs
+from cilium_analysis.cli.options import add_command, add_routine, jobs
 from cilium_analysis.cli.words import NAME, say
 from cilium_analysis.errors import ParameterError
 
@@ -38,15 +38,8 @@ def add_schedule(parser: argparse.ArgumentParser) -> None:
         dest="platform", required=True, metavar="PLATFORM", parser_class=type(parser)
     )
     for platform, text in _PLATFORMS.items():
-        one = platforms.add_parser(
-            platform,
-            help=text,
-            description=f"Print {text}.",
-            epilog=_EPILOG,
-            formatter_class=parser.formatter_class,
-            allow_abbrev=False,
-        )
-        one.add_argument("--debug", action="store_true", help="show where an error came from")
+        described = f"Print {text}."
+        one = add_command(platforms, platform, text=text, description=described, epilog=_EPILOG)
         _add_plan(one)
         _add_own(one, platform)
 

@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING
 
 from playwright.sync_api import sync_playwright
 
+from tests.browser.install import PROGRAMS
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from playwright.sync_api import Browser
 
 HOW_TO_GET = "python tests/browser/install.py"
-#: Debian's name first; others have the same program under theirs.
-PROGRAMS = ("chromium", "chromium-browser", "google-chrome")
 
 
 class NoBrowser(Exception):

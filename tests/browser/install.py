@@ -10,6 +10,7 @@ import os
 import shutil
 import subprocess
 
+#: Debian's name first; others have the same program under theirs.
 PROGRAMS = ("chromium", "chromium-browser", "google-chrome")
 
 

@@ -7,42 +7,29 @@ from typing import TYPE_CHECKING, Any
 
 from cilium_analysis.errors import OutputError
 from cilium_analysis.report import html, output
-from cilium_analysis.report.fleet.result import Result
 from cilium_analysis.report.trend import weight
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-    from datetime import datetime
-    from pathlib import Path
 
-    from cilium_analysis.report.fleet.file import Fleet
-    from cilium_analysis.report.fleet.result import Outcome
+    from cilium_analysis.report.fleet.result import Result
 
 
-def write_page(
-    fleet: Fleet, outcomes: Sequence[Outcome], *, directory: Path, began: datetime
-) -> Path:
-    """Write ``fleet-NAME.html``, and ``fleet-NAME.json`` beside it.
+def write_page(result: Result) -> None:
+    """Write the page of a fleet, and the same as JSON beside it.
 
     Parameters
     ----------
-    fleet
-        As its file says.
-    outcomes
-        In the order of the clusters, and of time.
-    directory
-        Of all runs.
-    began
-        When the fleet was begun.
+    result
+        Of all reports to compare; its ``page`` is where.
 
     Raises
     ------
     OutputError
         If they cannot be written.
     """
-    page = directory / f"{page_name(fleet.name)}.html"
-    document = Result(fleet, outcomes, page, began).as_json()
-    temporary = directory / f".fleet-{token_hex(3)}"
+    page, document = result.page, result.as_json()
+    temporary = page.parent / f".fleet-{token_hex(3)}"
     try:
         output.write_json(temporary, document)
         temporary.replace(page.with_suffix(".json"))
@@ -54,7 +41,6 @@ def write_page(
         raise OutputError(f"cannot write {page}: {output.why(problem)}") from None
     finally:
         temporary.unlink(missing_ok=True)
-    return page
 
 
 def page_name(fleet: str) -> str:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from cilium_analysis.errors import OutputError
 from cilium_analysis.report import output, retention
 from cilium_analysis.report.fleet import work
-from cilium_analysis.report.fleet.page import write_page
+from cilium_analysis.report.fleet.page import page_name, write_page
 from cilium_analysis.report.fleet.plan import tasks
 from cilium_analysis.report.fleet.result import Outcome, Result
 from cilium_analysis.report.fleet.there import there_already
@@ -90,7 +90,8 @@ def run_fleet(
                 course.run(running)
         outcomes = sorted(course.outcomes, key=_place(fleet))
         compared = sorted([*outcomes, *there], key=_place(fleet))
-        page = write_page(fleet, compared, directory=directory, began=began)
+        page = directory / f"{page_name(fleet.name)}.html"
+        write_page(Result(fleet, compared, page, began))
     finally:
         for task in due:
             work.clear(directory, task.run)
