@@ -229,6 +229,17 @@ def _merge(
     return result / np.maximum(counts, 1) if how == "mean" else result
 
 
+def last(frame: pd.DataFrame) -> pd.Series:
+    """Give the last value there is of each column; empty for a frame without rows.
+
+    Parameters
+    ----------
+    frame
+        Levels over time.
+    """
+    return frame.ffill().iloc[-1] if len(frame) else pd.Series(dtype="float64")
+
+
 def between(frame: pd.DataFrame, start: object, end: object) -> pd.DataFrame:
     """Give the rows with ``start < time <= end``: the bins that fill this stretch of time."""
     return frame.loc[(frame.index > start) & (frame.index <= end)]

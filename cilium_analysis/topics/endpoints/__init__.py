@@ -2,6 +2,7 @@
 
 from cilium_analysis.topics.endpoints.data import QUERIES, Endpoints, load
 from cilium_analysis.topics.endpoints.findings import findings
+from cilium_analysis.topics.endpoints.notes import notes
 from cilium_analysis.topics.endpoints.tables import (
     by_node,
     counts,
@@ -9,7 +10,6 @@ from cilium_analysis.topics.endpoints.tables import (
     growth,
     limits,
     not_ready,
-    notes,
     regeneration_times,
     regenerations,
     states,

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from datetime import datetime, timedelta
-from ipaddress import ip_address
 from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
 
+from cilium_analysis import frames
 from cilium_analysis.frames import totals
 from cilium_analysis.statistics.forecast import RunsOut, Trend, Trends
 from cilium_analysis.topics.buckets import quantile
@@ -17,6 +16,8 @@ from cilium_analysis.topics.endpoints.data import not_ready as waiting
 from cilium_analysis.topics.endpoints.data import pick
 
 if TYPE_CHECKING:
+    from datetime import datetime
+
     from cilium_analysis.topics.endpoints.data import Endpoints, Span
 
 #: What the sum of all nodes is called.
@@ -58,11 +59,11 @@ def by_node(data: Endpoints) -> pd.DataFrame:
     table = of.lives(data)
     ready = waiting(data.now.states)
     ends = {
-        "endpoints": _last(data.now.counts),
+        "endpoints": frames.last(data.now.counts),
         "usual": data.usual.counts.median(),
-        "not ready": _last(ready),
-        "policies": _last(data.now.policies),
-        "identities": _last(_known_identities(data.now)),
+        "not ready": frames.last(ready),
+        "policies": frames.last(data.now.policies),
+        "identities": frames.last(_known_identities(data.now)),
         "restarts": data.restarts["node"].value_counts(),
     }
     table = table.assign(
@@ -73,11 +74,6 @@ def by_node(data: Endpoints) -> pd.DataFrame:
     names = ["endpoints", "usual", "change", "not ready", "policies", "identities", "restarts"]
     table = table[[*names, "scraped", "joined", "left"]]
     return table.sort_values(["endpoints"], ascending=False, kind="stable")
-
-
-def _last(frame: pd.DataFrame) -> pd.Series:
-    """Give the last known value of each column."""
-    return frame.ffill().iloc[-1] if len(frame) else pd.Series(dtype="float64")
 
 
 def _known_identities(span: Span) -> pd.DataFrame:
@@ -123,7 +119,7 @@ def _by_label(now: pd.DataFrame, usual: pd.DataFrame, label: str, name: str) -> 
         rows.append(
             {
                 name: value,
-                "endpoints": float(_last(mine).sum()),
+                "endpoints": float(frames.last(mine).sum()),
                 "mean": float(whole.mean()),
                 "most": float(whole.max()),
                 # A state that no endpoint was in has no series.
@@ -154,7 +150,7 @@ def growth(data: Endpoints, *, most: int = 30) -> pd.DataFrame:
     nodes = of.stable(data)
     now = of.settled(data.now.counts[nodes], data.now.agents)
     usual = data.usual.counts.reindex(columns=nodes).median()
-    change = _last(now) - usual
+    change = frames.last(now) - usual
     order = change.abs().sort_values(ascending=False, kind="stable").index[:most]
     rows = [_growth(str(n), now[n], float(usual[n])) for n in order if now[n].notna().any()]
     if rows:
@@ -340,94 +336,3 @@ def _sum_by_node(increases: pd.DataFrame) -> pd.DataFrame:
         str(n): increases.loc[:, nodes == n].sum(axis=1, min_count=1) for n in sorted(set(nodes))
     }
     return pd.DataFrame(columns, index=increases.index, dtype="float64")
-
-
-def notes(data: Endpoints) -> list[str]:
-    """Say in words what the data cannot show, and how far to trust it."""
-    if data.blind:
-        said = ["No metrics of Cilium agents in this window: nothing can be said about endpoints."]
-        return said + [f"Server: {text}" for text in data.warnings]
-    return [
-        *_missing(data),
-        *_comings_and_goings(data),
-        *_gaps(data),
-        *(
-            f"The agent on {row['node']} started at {row['time']:%Y-%m-%d %H:%M:%S}Z; what it"
-            " showed until its endpoints were restored is not counted as growth."
-            for _, row in data.restarts.iterrows()
-        ),
-        *_lagging(data),
-        *(f"Server: {text}" for text in data.warnings),
-    ]
-
-
-def _missing(data: Endpoints) -> list[str]:
-    now = data.now
-    checks = [
-        (now.agents, "The agents' start times are not in the data: restarts cannot be told."),
-        (now.counts, "cilium_endpoint is not in the data: growth cannot be told."),
-        (now.states, "cilium_endpoint_state is not in the data: whether all are ready is unknown."),
-        (
-            now.pools,
-            "The size of the nodes' IP pools is not in the data (cilium_ipam_capacity, since"
-            " Cilium 1.15): how many more endpoints fit is unknown.",
-        ),
-        (
-            now.pressure,
-            "How full BPF maps are is not in the data (cilium_bpf_map_pressure; off by default up"
-            " to Cilium 1.13).",
-        ),
-    ]
-    said = [text for frame, text in checks if not frame.shape[1]]
-    if not data.usual.counts.shape[1]:
-        said.append("No data in the baseline: the window is compared with its own beginning.")
-    if any(is_address(str(node)) for node in now.counts.columns):
-        said.append("Nodes go by their addresses: no label in the data tells their names.")
-    return said
-
-
-def is_address(text: str) -> bool:
-    """Tell whether a node goes by its address."""
-    try:
-        ip_address(text)
-    except ValueError:
-        return False
-    return True
-
-
-def _comings_and_goings(data: Endpoints) -> list[str]:
-    table = of.lives(data)
-    had = _last(data.now.counts)
-    said = [
-        f"{node} joined at {when:%Y-%m-%d %H:%M}Z; its {had.get(node, np.nan):.0f} endpoints are a"
-        " change in nodes, not growth."
-        for node, when in table["joined"].dropna().items()
-    ]
-    return said + [
-        f"{node} was last seen at {when:%Y-%m-%d %H:%M}Z, with {had.get(node, np.nan):.0f}"
-        " endpoints: it left, or is no longer scraped."
-        for node, when in table["left"].dropna().items()
-    ]
-
-
-def _gaps(data: Endpoints) -> list[str]:
-    table = of.lives(data)
-    minutes = data.window.length / timedelta(minutes=1)
-    gone = table[(table["scraped"] < 0.98) & table["joined"].isna() & table["left"].isna()]
-    return [
-        f"{node} was not scraped for {(1 - share) * minutes:.0f} of the window's minutes."
-        for node, share in gone["scraped"].items()
-    ]
-
-
-def _lagging(data: Endpoints) -> list[str]:
-    """Name agents that have other policies loaded than most; all read the same ones."""
-    last = _last(data.now.policies).reindex(of.stable(data)).dropna()
-    if not len(last):
-        return []
-    usual = float(last.median())
-    return [
-        f"The agent on {node} has {number:.0f} policies loaded, most have {usual:.0f}."
-        for node, number in last.items()
-        if abs(number - usual) >= max(2.0, 0.05 * usual)
-    ]

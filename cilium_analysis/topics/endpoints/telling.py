@@ -11,7 +11,7 @@ import numpy as np
 from cilium_analysis.queries import Matcher
 from cilium_analysis.statistics.baseline import join
 from cilium_analysis.topics import rises
-from cilium_analysis.topics.endpoints.tables import is_address
+from cilium_analysis.topics.endpoints.notes import is_address
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence

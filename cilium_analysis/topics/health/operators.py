@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
+from cilium_analysis import frames
 from cilium_analysis.topics.health.data import plain
 from cilium_analysis.topics.health.streams import of_value
-from cilium_analysis.topics.health.tables import MIB, compare, last
+from cilium_analysis.topics.health.tables import MIB, compare
 from cilium_analysis.topics.health.troubles import operator_starts
 
 if TYPE_CHECKING:
@@ -87,7 +88,8 @@ def _operator_levels(data: Health) -> list[dict[str, object]]:
         ("ipam_interfaces", "", "interfaces with addresses to spare", "interfaces"),
     ):
         both = [
-            last(span.whole(name, [label] if label else [], how="max")) for span in _spans(data)
+            frames.last(span.whole(name, [label] if label else [], how="max"))
+            for span in _spans(data)
         ]
         for key in sorted({*both[0].index, *both[1].index}, key=str):
             kind = str(key[0]) if isinstance(key, tuple) else str(key)
@@ -122,7 +124,7 @@ def clustermesh(data: Health) -> pd.DataFrame:
                 for part in ("ready", "failures")
                 for span in (data.now, data.usual)
             )
-            latest = last(ready)
+            latest = frames.last(ready)
             rows.append(
                 {
                     "seen by": who,

@@ -40,12 +40,12 @@ def resources(data: Health) -> pd.DataFrame:
             "peak CPU": cores[0].max(),
             "usual CPU": cores[1].mean(),
             **_levels(data, "memory", "memory", MIB),
-            "virtual memory": last(data.now.per_node("virtual", how="max")) / MIB,
+            "virtual memory": frames.last(data.now.per_node("virtual", how="max")) / MIB,
             **_levels(data, "files", "files", 1.0),
-            "files limit": last(data.now.per_node("files_limit", how="max")),
-            "connections": last(_alive(data)),
-            "BPF maps": last(data.now.per_node("map_memory", how="max")) / MIB,
-            "BPF programs": last(data.now.per_node("program_memory", how="max")) / MIB,
+            "files limit": frames.last(data.now.per_node("files_limit", how="max")),
+            "connections": frames.last(_alive(data)),
+            "BPF maps": frames.last(data.now.per_node("map_memory", how="max")) / MIB,
+            "BPF programs": frames.last(data.now.per_node("program_memory", how="max")) / MIB,
         },
         dtype="float64",
     )
@@ -77,18 +77,7 @@ def _alive(data: Health) -> pd.DataFrame:
 def _levels(data: Health, name: str, word: str, unit: float) -> dict[str, pd.Series]:
     now = data.now.per_node(name, how="max") / unit
     usual = data.usual.per_node(name, how="max") / unit
-    return {word: last(now), f"peak {word}": now.max(), f"usual {word}": usual.mean()}
-
-
-def last(frame: pd.DataFrame) -> pd.Series:
-    """Give the last value there is of each column.
-
-    Parameters
-    ----------
-    frame
-        Levels over time.
-    """
-    return frame.ffill().iloc[-1] if len(frame) else pd.Series(dtype="float64")
+    return {word: frames.last(now), f"peak {word}": now.max(), f"usual {word}": usual.mean()}
 
 
 def cpu(data: Health, *, baseline: bool = False) -> pd.DataFrame:
@@ -227,7 +216,7 @@ def pressure(data: Health, *, most: int = 20) -> pd.DataFrame:
     now, usual = (frames.group(span["pressure"], by, how="max") for span in (data.now, data.usual))
     table = pd.DataFrame(
         {
-            "now": last(now),
+            "now": frames.last(now),
             "peak": now.max(),
             "usual peak": usual.max(),
             "failed updates": data.now.whole("map_failures", by).sum(),

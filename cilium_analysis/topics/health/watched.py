@@ -6,9 +6,10 @@ from typing import TYPE_CHECKING
 
 import pandas as pd
 
+from cilium_analysis import frames
 from cilium_analysis.frames import totals
 from cilium_analysis.topics.health.streams import pick
-from cilium_analysis.topics.health.tables import compare, last
+from cilium_analysis.topics.health.tables import compare
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -119,7 +120,7 @@ def told(data: Health) -> pd.DataFrame:
         )
     }
     table = pd.DataFrame(
-        {"nodes known": last(known), "least": known.min(), **counted}, dtype="float64"
+        {"nodes known": frames.last(known), "least": known.min(), **counted}, dtype="float64"
     )
     table.index.name = "node"
     return table.sort_values(["nodes known", "objects"], kind="stable")

@@ -112,7 +112,7 @@ def redirects(data: Http) -> pd.DataFrame:
         rows.append(
             {
                 "protocol": protocol,
-                "redirects": float(now.ffill().iloc[-1].sum()),
+                "redirects": float(frames.last(now).sum()),
                 "usual": float(usual.mean().sum(min_count=1)),
                 "least": float(now.min().min()),
                 "most": float(peaks.max()),

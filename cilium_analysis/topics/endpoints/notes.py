@@ -1,0 +1,106 @@
+"""What limits the answer about endpoints, in words."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from ipaddress import ip_address
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from cilium_analysis import frames
+from cilium_analysis.topics.endpoints import levels as of
+
+if TYPE_CHECKING:
+    from cilium_analysis.topics.endpoints.data import Endpoints
+
+
+def notes(data: Endpoints) -> list[str]:
+    """Say in words what the data cannot show, and how far to trust it."""
+    if data.blind:
+        said = ["No metrics of Cilium agents in this window: nothing can be said about endpoints."]
+        return said + [f"Server: {text}" for text in data.warnings]
+    return [
+        *_missing(data),
+        *_comings_and_goings(data),
+        *_gaps(data),
+        *(
+            f"The agent on {row['node']} started at {row['time']:%Y-%m-%d %H:%M:%S}Z; what it"
+            " showed until its endpoints were restored is not counted as growth."
+            for _, row in data.restarts.iterrows()
+        ),
+        *_lagging(data),
+        *(f"Server: {text}" for text in data.warnings),
+    ]
+
+
+def _missing(data: Endpoints) -> list[str]:
+    now = data.now
+    checks = [
+        (now.agents, "The agents' start times are not in the data: restarts cannot be told."),
+        (now.counts, "cilium_endpoint is not in the data: growth cannot be told."),
+        (now.states, "cilium_endpoint_state is not in the data: whether all are ready is unknown."),
+        (
+            now.pools,
+            "The size of the nodes' IP pools is not in the data (cilium_ipam_capacity, since"
+            " Cilium 1.15): how many more endpoints fit is unknown.",
+        ),
+        (
+            now.pressure,
+            "How full BPF maps are is not in the data (cilium_bpf_map_pressure; off by default up"
+            " to Cilium 1.13).",
+        ),
+    ]
+    said = [text for frame, text in checks if not frame.shape[1]]
+    if not data.usual.counts.shape[1]:
+        said.append("No data in the baseline: the window is compared with its own beginning.")
+    if any(is_address(str(node)) for node in now.counts.columns):
+        said.append("Nodes go by their addresses: no label in the data tells their names.")
+    return said
+
+
+def is_address(text: str) -> bool:
+    """Tell whether a node goes by its address."""
+    try:
+        ip_address(text)
+    except ValueError:
+        return False
+    return True
+
+
+def _comings_and_goings(data: Endpoints) -> list[str]:
+    table = of.lives(data)
+    had = frames.last(data.now.counts)
+    said = [
+        f"{node} joined at {when:%Y-%m-%d %H:%M}Z; its {had.get(node, np.nan):.0f} endpoints are a"
+        " change in nodes, not growth."
+        for node, when in table["joined"].dropna().items()
+    ]
+    return said + [
+        f"{node} was last seen at {when:%Y-%m-%d %H:%M}Z, with {had.get(node, np.nan):.0f}"
+        " endpoints: it left, or is no longer scraped."
+        for node, when in table["left"].dropna().items()
+    ]
+
+
+def _gaps(data: Endpoints) -> list[str]:
+    table = of.lives(data)
+    minutes = data.window.length / timedelta(minutes=1)
+    gone = table[(table["scraped"] < 0.98) & table["joined"].isna() & table["left"].isna()]
+    return [
+        f"{node} was not scraped for {(1 - share) * minutes:.0f} of the window's minutes."
+        for node, share in gone["scraped"].items()
+    ]
+
+
+def _lagging(data: Endpoints) -> list[str]:
+    """Name agents that have other policies loaded than most; all read the same ones."""
+    last = frames.last(data.now.policies).reindex(of.stable(data)).dropna()
+    if not len(last):
+        return []
+    usual = float(last.median())
+    return [
+        f"The agent on {node} has {number:.0f} policies loaded, most have {usual:.0f}."
+        for node, number in last.items()
+        if abs(number - usual) >= max(2.0, 0.05 * usual)
+    ]
