@@ -610,17 +610,6 @@ def survives_cron(match: str, stub: Path, home: Path) -> None:
         assert parsed(called(home)[0])["match"] == match
 
 
-@pytest.mark.parametrize("match", HOSTILE)
-def test_hostile_matchers_survive_every_cron(match: str, stub: Path, tmp_path: Path) -> None:
-    survives_cron(match, stub, tmp_path)
-
-
-@quick
-@given(match=matches)
-def test_any_matcher_survives_every_cron(match: str, stub: Path, tmp_path: Path) -> None:
-    survives_cron(match, stub, tmp_path)
-
-
 def test_a_line_that_quotes_for_the_shell_alone_would_not_survive() -> None:
     line = f"* * * * * echo {shlex.quote('100 %')}"
     assert cron_reads(line, strips=True, pairs=True) == "echo '100 "
@@ -758,20 +747,9 @@ def test_a_program_in_a_home_can_be_seen(capsys: pytest.CaptureFixture[str]) -> 
     assert err == ""
 
 
-def survives_systemd(match: str) -> None:
+def survives_systemd(match: str, _stub: Path, _home: Path) -> None:
     text = units(plan(match=match), Service(program=PROGRAM))
     assert parsed(command_of(service_of(text))[1:])["match"] == match
-
-
-@pytest.mark.parametrize("match", HOSTILE)
-def test_hostile_matchers_survive_systemd(match: str) -> None:
-    survives_systemd(match)
-
-
-@quick
-@given(match=matches)
-def test_any_matcher_survives_systemd(match: str) -> None:
-    survives_systemd(match)
 
 
 @systemd_only
@@ -961,20 +939,9 @@ def test_other_readers_of_yaml_take_no_name_for_a_number() -> None:
     assert "namespace: '1e3'" in manifests(*JOBS["in cluster"])
 
 
-def survives_kubernetes(match: str) -> None:
+def survives_kubernetes(match: str, _stub: Path, _home: Path) -> None:
     text = manifests(plan(match=match), CronJob())
     assert parsed(arguments_of(text))["match"] == match
-
-
-@pytest.mark.parametrize("match", HOSTILE)
-def test_hostile_matchers_survive_kubernetes(match: str) -> None:
-    survives_kubernetes(match)
-
-
-@quick
-@given(match=matches)
-def test_any_matcher_survives_kubernetes(match: str) -> None:
-    survives_kubernetes(match)
 
 
 @quick
@@ -1062,3 +1029,26 @@ def test_the_image_may_copy_what_is_not_ignored() -> None:
         for word in text.split()[:-1]
     }
     assert kept == copied
+
+
+# Whatever is matched, on every platform
+
+Survives = Callable[[str, Path, Path], None]
+everywhere = pytest.mark.parametrize(
+    "survives", [survives_cron, survives_systemd, survives_kubernetes]
+)
+
+
+@everywhere
+@pytest.mark.parametrize("match", HOSTILE)
+def test_hostile_matchers_survive(
+    survives: Survives, match: str, stub: Path, tmp_path: Path
+) -> None:
+    survives(match, stub, tmp_path)
+
+
+@everywhere
+@quick
+@given(match=matches)
+def test_any_matcher_survives(survives: Survives, match: str, stub: Path, tmp_path: Path) -> None:
+    survives(match, stub, tmp_path)

@@ -43,6 +43,14 @@ def test_a_step_is_dated_from_the_beginning_of_its_first_row() -> None:
     assert found.end == window.index[159]
 
 
+def test_of_many_the_farthest_are_given_in_their_order() -> None:
+    values = np.random.default_rng(6).normal(10.0, 1.0, size=(2 * STEPS, 6))
+    values[STEPS + 100 :] += [20.0, 60.0, 40.0, 80.0, 30.0, 70.0]
+    baseline, window = split(values)
+    assert list(shifts(baseline, window, counts=False, most=3)["series"]) == [1, 3, 5]
+    assert shifts(baseline, window, counts=False, most=0).empty
+
+
 def test_a_fall_is_a_shift_too() -> None:
     values = np.random.default_rng(2).normal(10.0, 1.0, size=(2 * STEPS, 1))
     values[STEPS + 50 :] -= 10.0

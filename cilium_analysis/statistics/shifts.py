@@ -34,7 +34,12 @@ class _Stretch:
 
 
 def shifts(
-    baseline: pd.DataFrame, window: pd.DataFrame, *, counts: bool, far: float = FAR
+    baseline: pd.DataFrame,
+    window: pd.DataFrame,
+    *,
+    counts: bool,
+    far: float = FAR,
+    most: int | None = None,
 ) -> pd.DataFrame:
     """List the series that were far from what their baseline makes one expect.
 
@@ -48,6 +53,8 @@ def shifts(
         Whether they are counts per step, as for `cilium_analysis.statistics.baseline.expect`.
     far
         How many half spans are far.
+    most
+        Number of series, the farthest; all if not given.
 
     Returns
     -------
@@ -63,9 +70,11 @@ def shifts(
         usual, values = np.nan_to_num(usual), np.nan_to_num(values)
     usual, values = without_days(usual, values, usual_times=baseline.index, times=window.index)
     scores, places = extremes(usual, values, counts=counts)
+    away = np.flatnonzero(np.abs(scores) >= far)
+    chosen = away[np.argsort(-np.abs(scores[away]), kind="stable")][:most]
     rows = [
         _row(int(one), usual[:, [one]], values[:, [one]], int(places[one]), counts, far)
-        for one in np.flatnonzero(np.abs(scores) >= far)
+        for one in np.sort(chosen)
     ]
     table = pd.DataFrame(rows, columns=list(_COLUMNS)).astype(_COLUMNS)
     times = pd.DatetimeIndex(window.index)

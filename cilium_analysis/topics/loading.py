@@ -137,23 +137,28 @@ def held(
     pandas.DataFrame
         The same series.
     """
-    values, rows = levels.to_numpy(dtype="float64", copy=True), np.arange(len(levels))
-    names = levels.columns.get_level_values("node")
-    for node in names.unique():
-        mine = np.flatnonzero(names == node)
-        seen = levels.iloc[:, mine].notna().any(axis=1).to_numpy()
-        if scraped is not None and every == 1:
-            seen = seen | _scrapes(scraped, node, levels.index)
-        last = np.maximum.accumulate(np.where(seen, rows, -1))
-        # One step more than between two scrapes, as a scrape may come a little late.
-        reached = (last >= 0) & (rows - last <= max(spacing(seen), every))
-        values[:, mine] = np.where(reached[:, None], values[np.ix_(last, mine)], np.nan)
-    return pd.DataFrame(values, index=levels.index, columns=levels.columns)
+    values, rows = levels.to_numpy(dtype="float64"), np.arange(len(levels))[:, None]
+    if not values.size:
+        return levels
+    owner, nodes = pd.factorize(levels.columns.get_level_values("node"), sort=True)
+    seen = _seen(levels, nodes)
+    if scraped is not None and every == 1:
+        seen = seen | _seen(scraped.reindex(levels.index), nodes)
+    last = np.maximum.accumulate(np.where(seen, rows, -1))
+    # One step more than between two scrapes, as a scrape may come a little late.
+    most = np.array([max(spacing(column), every) for column in seen.T])
+    reached = (last >= 0) & (rows - last <= most)
+    kept = np.take_along_axis(values, np.maximum(last, 0)[:, owner], axis=0)
+    kept[~reached[:, owner]] = np.nan
+    return pd.DataFrame(kept, index=levels.index, columns=levels.columns)
 
 
-def _scrapes(scraped: pd.DataFrame, node: object, index: pd.Index) -> np.ndarray:
-    mine = scraped.columns.get_level_values("node") == node
-    return scraped.loc[:, mine].reindex(index).notna().any(axis=1).to_numpy()
+def _seen(levels: pd.DataFrame, nodes: pd.Index) -> np.ndarray:
+    """Tell in which steps anything of each node is known."""
+    most = frames.group(levels, ["node"], how="max")
+    most.columns = most.columns.get_level_values("node")
+    known: np.ndarray = most.reindex(columns=nodes).notna().to_numpy()
+    return known
 
 
 def spacing(seen: np.ndarray | pd.Series) -> int:

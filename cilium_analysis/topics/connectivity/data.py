@@ -238,13 +238,11 @@ def _pairs(asker: Asker, fine: Window, every: Window, baseline: Window) -> Pairs
     )
     lost = cut_off(failing, probing, missed, asked)
     guilty = sorted({key[0] for key in reading.keys(lost.loc[:, lost.any()])})
-    rest, left = failing, probing
-    if guilty:
-        but = Matcher("source_node_name", "!~", either(names.bare[n] for n in guilty))
-        rest, left = (
-            reading.instead(known, ask(name, "target", to, but), lost)
-            for name, known in (("target_failing", failing), ("target_observers", probing))
-        )
+    but = [Matcher("source_node_name", "!~", either(names.bare[n] for n in guilty))]
+    rest, left = (
+        reading.instead(known, ask(name, "target", to, *but), lost) if guilty else known
+        for name, known in (("target_failing", failing), ("target_observers", probing))
+    )
     return Pairs(
         named,
         failing,
@@ -254,7 +252,7 @@ def _pairs(asker: Asker, fine: Window, every: Window, baseline: Window) -> Pairs
         missed,
         asked,
         ask("failed_probes", "target", to, also=["address_type", "protocol"]),
-        _failing_pairs(asker, fine, names, failing, rest, guilty),
+        _failing_pairs(asker, fine, names, failing, rest, but if guilty else []),
         _usual(asker, baseline, names, to, of),
         names,
         crowded=any(_full(found) for found in troubled.values()),
@@ -310,13 +308,12 @@ def _failing_pairs(
     names: Names,
     failing: pd.DataFrame,
     rest: pd.DataFrame,
-    guilty: Sequence[str],
+    but: Sequence[Matcher],
 ) -> pd.DataFrame:
     """Ask for the failing pairs: all of them if they are few, else those that need explaining."""
-    extra: list[Matcher] = []
     most = failing.max().fillna(0.0)
-    if most.sum() > MOST_PAIRS / 2:
-        extra = [Matcher("source_node_name", "!~", either(names.bare[n] for n in guilty))]
+    many = most.sum() > MOST_PAIRS / 2
+    if many:
         most = rest.max().fillna(0.0)
     ordered = most[most > 0].groupby(level="node").sum().sort_values(kind="stable")
     # As other observers may fail at other times, only half of what is allowed is planned for.
@@ -324,7 +321,7 @@ def _failing_pairs(
     if not len(chosen):
         return no_frame(failing.index, ["source", "target", "type"])
     to = among("target_node_name", sorted({names.bare[str(node)] for node in chosen}))
-    found = asker.over("pairs", fine, to, *(extra if guilty else []))
+    found = asker.over("pairs", fine, to, *(but if many else []))
     found = frames.relabel(
         found, "target", [names.name(*e) for e in ends_of(found.columns, "target")]
     )

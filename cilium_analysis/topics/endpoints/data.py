@@ -263,7 +263,6 @@ def _span(source: Source, window: Window, *, match: str) -> Span:
         return counters.read(ask(name, *labels), scraped=scraped, pinned=False)
 
     done = count("regenerations", "error", "outcome", "reason")
-    inside = (done.events["time"] > window.start) & (done.events["time"] <= window.end)
     return Span(
         counts=_plain(level("endpoints")),
         states=level("states", "endpoint_state"),
@@ -278,8 +277,13 @@ def _span(source: Source, window: Window, *, match: str) -> Span:
         enforcement=level("enforcement", "enforcement"),
         regeneration_times=loading.inside(ask("regeneration_times", "le", "scope"), window),
         agents=_plain(level("agents")),
-        events=done.events[inside].reset_index(drop=True),
+        events=_within(done.events, window),
     )
+
+
+def _within(events: pd.DataFrame, window: Window) -> pd.DataFrame:
+    inside = (events["time"] > window.start) & (events["time"] <= window.end)
+    return events[inside].reset_index(drop=True)
 
 
 def _plain(levels: pd.DataFrame) -> pd.DataFrame:

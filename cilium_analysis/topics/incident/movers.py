@@ -68,7 +68,7 @@ def movers(data: Incident, *, most: int = 20) -> pd.DataFrame:
         units), ``began_after`` and ``began_before``, between which that began, and ``until`` it
         lasted (UTC); the farthest first.
     """
-    rows = [row for stream in streams(data) for row in _far(stream)]
+    rows = [row for stream in streams(data) for row in _far(stream, most=most)]
     table = pd.DataFrame(rows, columns=list(COLUMNS))
     order = table["score"].abs().sort_values(ascending=False, kind="stable").index
     return table.loc[order[:most]].reset_index(drop=True)
@@ -139,13 +139,13 @@ def _health(data: Health) -> Iterator[Stream]:
         yield Stream(metric.about[:1].upper() + metric.about[1:], unit, now, usual, counts)
 
 
-def _far(stream: Stream) -> Iterator[tuple[object, ...]]:
-    """Give the rows of the series that were far from their baseline."""
+def _far(stream: Stream, *, most: int) -> Iterator[tuple[object, ...]]:
+    """Give the rows of the series that were farthest from their baseline."""
     now = stream.now
     if not now.shape[1] or not len(now) or not len(stream.usual):
         return
     scale = (frames.step_seconds(now) or 1.0) if stream.counts else 1.0
-    for found in shifts(stream.usual, now, counts=stream.counts).to_dict("records"):
+    for found in shifts(stream.usual, now, counts=stream.counts, most=most).to_dict("records"):
         yield (
             stream.what,
             _where(now, found["series"]),
