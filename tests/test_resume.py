@@ -129,6 +129,33 @@ def test_what_is_no_run_is_refused(tmp_path: Path) -> None:
         resume(tmp_path)
 
 
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"seconds": None}, "is not whole: make the report anew"),
+        ({"parameters": {"timezone": "UTC", "match": ""}}, "is not whole: make the report anew"),
+        ({"topics": [{"topic": "../../evil", "html": "", "notebook": ""}]}, "unknown topic"),
+        ({"topics": [{"topic": "dns", "html": "", "notebook": ""}]}, "is not whole"),
+    ],
+)
+def test_a_run_that_is_not_whole_is_refused(
+    change: dict[str, object], said: str, failed: Run
+) -> None:
+    file = failed.directory / "run.json"
+    file.write_text(json.dumps(failed.summary | change))
+    with pytest.raises(ParameterError, match=said):
+        resume(failed.directory)
+
+
+def test_a_notebook_that_cannot_be_read_any_more_is_made_again(failed: Run, tmp_path: Path) -> None:
+    (failed.directory / "drop_reasons.ipynb").write_text("{")
+    notebook(tmp_path / "mine", "print('better')", topic="setup_check")
+    lines: list[str] = []
+    run = resume(failed.directory, notebooks=tmp_path / "mine", tell=lines.append)
+    assert lines == ["Running drop_reasons, setup_check"]
+    assert run.failures == {}
+
+
 def test_a_run_whose_recording_is_gone_is_refused(failed: Run) -> None:
     shutil.rmtree(failed.directory / "bundle")
     with pytest.raises(Exception, match="bundle"):

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import shutil
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
+from nbformat import ValidationError
+
 from cilium_analysis.bundle import Bundle
-from cilium_analysis.capture import capture, choose_topics
+from cilium_analysis.capture import capture, check_topics, choose_topics
 from cilium_analysis.errors import Interrupted, ParameterError
 from cilium_analysis.findings import Severity
 from cilium_analysis.question import ask_source
@@ -21,10 +24,13 @@ from cilium_analysis.report.notebooks import check_parameters, notebook_director
 from cilium_analysis.report.summary import BUNDLE, parameters, write
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterator, Sequence
     from pathlib import Path
 
     from cilium_analysis.question import Question
+
+#: What a run knows of what it was asked.
+_ASKED = ("start", "end", "step", "baseline", "match", "timezone")
 
 
 @dataclass(frozen=True)
@@ -173,10 +179,10 @@ def resume(
     BundleError
         If its recording is damaged.
     """
-    earlier = output.read_run(directory / "run.json")
-    if earlier is None:
-        raise ParameterError(f"{directory} is no run: give a directory that has a run.json")
-    missing = [row["topic"] for row in earlier["topics"] if row["error"]]
+    earlier = _earlier(directory)
+    topics = [row["topic"] for row in earlier["topics"]]
+    held = {one.topic: one for one in _held(directory, earlier)}
+    missing = [topic for topic in topics if topic not in held]
     if not missing:
         tell("nothing is missing")
         return Run(directory, earlier, read_findings(directory))
@@ -184,11 +190,13 @@ def resume(
     files = _files(missing, question, notebooks)
     now, name = datetime.now(UTC), directory.resolve().name
     with output.new_run(directory.resolve().parent, name, began=now, replaces=True) as temporary:
-        kept = _kept(directory, earlier, temporary)
+        shutil.copytree(directory / BUNDLE, temporary / BUNDLE)
+        for topic in held:
+            shutil.copy2(directory / f"{topic}.ipynb", temporary)
         tell(f"Running {', '.join(missing)}")
         ran = _execute(files, parameters(question), temporary, jobs=jobs, progress=progress)
-        by_topic = {one.topic: one for one in (*kept, *ran)}
-        done = [by_topic[row["topic"]] for row in earlier["topics"]]
+        whole = held | {one.topic: one for one in ran}
+        done = [whole[topic] for topic in topics]
         written = write(
             question,
             done,
@@ -211,28 +219,39 @@ def _files(topics: Sequence[str], question: Question, notebooks: Path | None) ->
     return files
 
 
+def _earlier(directory: Path) -> dict[str, Any]:
+    """Read what a run says of itself, as far as it is needed to go on with it.
+
+    A topic is the name of a notebook to run, and the run may come from somebody else: only the
+    names that there are will do.
+    """
+    earlier = output.read_run(directory / "run.json")
+    if earlier is None:
+        raise ParameterError(f"{directory} is no run: give a directory that has a run.json")
+    check_topics([row["topic"] for row in earlier["topics"]])
+    texts = [earlier["parameters"].get(name) for name in _ASKED]
+    texts += [row.get("error") for row in earlier["topics"]]
+    numbers = [row.get("seconds") for row in (earlier, *earlier["topics"])]
+    if not all(isinstance(each, str) for each in texts) or not all(
+        isinstance(each, int | float) for each in numbers
+    ):
+        raise ParameterError(f"{directory / 'run.json'} is not whole: make the report anew")
+    return earlier
+
+
+def _held(directory: Path, earlier: dict[str, Any]) -> Iterator[Executed]:
+    """Give the notebooks that ran to their end, and are still there to be read."""
+    for row in earlier["topics"]:
+        if not row["error"]:
+            with suppress(OSError, ValueError, ValidationError):
+                yield finished(directory / f"{row['topic']}.ipynb", row["seconds"])
+
+
 def _asked(directory: Path, earlier: dict[str, Any]) -> Question:
     """Ask the question of a run again, of what it recorded."""
-    given = earlier["parameters"]
-    return ask_source(
-        Bundle(directory / BUNDLE),
-        start=given["start"],
-        end=given["end"],
-        step=given["step"],
-        baseline=given["baseline"],
-        match=given["match"],
-        timezone=given["timezone"],
-        called=earlier.get("cluster", ""),
-    )
-
-
-def _kept(directory: Path, earlier: dict[str, Any], target: Path) -> list[Executed]:
-    """Take over the recording, and the notebooks that ran to their end."""
-    shutil.copytree(directory / BUNDLE, target / BUNDLE)
-    whole = [row for row in earlier["topics"] if not row["error"]]
-    for row in whole:
-        shutil.copy2(directory / row["notebook"], target)
-    return [finished(target / row["notebook"], row["seconds"]) for row in whole]
+    given = {name: earlier["parameters"][name] for name in _ASKED}
+    called = str(earlier.get("cluster", ""))
+    return ask_source(Bundle(directory / BUNDLE), **given, called=called)
 
 
 def _index(
