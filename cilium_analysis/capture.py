@@ -9,15 +9,16 @@ from cilium_analysis.bundle import Bundle, Recorder
 from cilium_analysis.errors import ParameterError, suggest
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Iterator, Sequence
     from pathlib import Path
 
     from cilium_analysis.kube import Cluster
     from cilium_analysis.source import Source
     from cilium_analysis.window import Window
 
+_INCIDENT = "incident"
 _MODULES = {
-    "incident": "cilium_analysis.topics.incident",
+    _INCIDENT: "cilium_analysis.topics.incident",
     "drop_reasons": "cilium_analysis.topics.drops",
     "node_connectivity": "cilium_analysis.topics.connectivity",
     "endpoint_growth": "cilium_analysis.topics.endpoints",
@@ -81,6 +82,7 @@ def capture(
     match: str,
     directory: Path,
     cluster: Cluster | None = None,
+    recorded: Callable[[str], None] | None = None,
 ) -> None:
     """Record what the topics need; the directory appears when all of it is there.
 
@@ -98,6 +100,9 @@ def capture(
         Of the new bundle.
     cluster
         Kubernetes objects to keep beside the answers.
+    recorded
+        Called with each topic once the directory answers it: then the directory appears with the
+        first of them, for who keeps it from others until all is there.
 
     Raises
     ------
@@ -112,9 +117,23 @@ def capture(
     with Recorder(source, directory, window=window, baseline=baseline, topics=chosen) as recorder:
         if cluster is not None:
             recorder.keep_kubernetes(cluster.as_json())
-        held: set[str] = set()
-        # The incident asks what all others ask; a second time would only cost time.
-        for topic in sorted(chosen, key=lambda topic: topic != "incident"):
-            if topic not in held:
-                loaded = load(topic, recorder, window, baseline, match=match)
-                held |= set(loaded.topics) if topic == "incident" else set()
+        for topic in _asked(recorder, window, baseline, topics=chosen, match=match):
+            if recorded is not None:
+                recorder.show()
+                recorded(topic)
+
+
+def _asked(
+    source: Source, window: Window, baseline: Window, *, topics: Sequence[str], match: str
+) -> Iterator[str]:
+    """Ask what each topic needs; give each when its answers are there."""
+    loaded: dict[str, Any] = {}
+    for topic in topics:
+        if topic != _INCIDENT:
+            loaded[topic] = load(topic, source, window, baseline, match=match)
+            yield topic
+    if _INCIDENT in topics:
+        # It asks what all others ask; a second time would only cost time.
+        incident = import_module(_MODULES[_INCIDENT])
+        incident.load(source, window, baseline, match=match, loaded=loaded)
+        yield _INCIDENT

@@ -34,6 +34,10 @@ if TYPE_CHECKING:
 
     Floats = NDArray[np.float64]
     Flags = NDArray[np.bool_]
+    #: Each label of all series, in their order.
+    _Labels = Mapping[str, list[str]]
+    #: Row, kind, amount, and the series that it is told of.
+    _Event = tuple[int, str, float, int]
 
 PINNED = re.compile(r"cilium_(drop|forward)_(count|bytes)_total")
 
@@ -111,7 +115,7 @@ def increase(
         Label frame as `Reading.increase`. The first row is NaN: it is what the second is
         compared with. Sums over time and series are exact totals of what the scrapes saw.
     """
-    return read(frame, scraped=scraped, pinned=pinned).increase
+    return _count(frame, scraped, pinned)[0]
 
 
 def read(
@@ -124,45 +128,51 @@ def read(
     frame, scraped, pinned
         As for `increase`.
     """
+    grown, rows = _count(frame, scraped, pinned)
+    return Reading(grown, _event_table(rows, frame))
+
+
+def _count(
+    frame: pd.DataFrame, scraped: pd.DataFrame | None, pinned: bool | None
+) -> tuple[pd.DataFrame, list[_Event]]:
     values = frame.to_numpy(dtype="float64")
-    table = frames.labels(frame)
-    chains = _chains(table)
-    seen = _seen(frame, table, scraped)
+    labels = _labels(frame)
+    chains = _chains(labels, values.shape[1])
+    seen = _seen(frame, labels, scraped)
     horizon = _horizon(frame.index)
-    flags = _pinned(table) if pinned is None else np.full(len(table), pinned)
+    flags = _pinned(labels, values.shape[1], told=pinned)
     result = np.full(values.shape, np.nan)
     tracks: dict[Hashable, _Track] = {}
     for identity, members in chains.items():
         merged = values[:, members[0]] if len(members) == 1 else _merge(values[:, members])
         first = members[0]
         tracks[identity] = _Track(merged, seen[:, first], horizon, bool(flags[first]))
-    _share_resets(tracks, table, chains)
-    rows = []
+    _share_resets(tracks, labels, chains)
+    rows: list[_Event] = []
     for identity, members in chains.items():
         growth = _grow(tracks[identity])
         _attribute(result, growth, values, members)
         rows += [(*event, members[0]) for event in tracks[identity].events]
-    grown = pd.DataFrame(result, index=frame.index, columns=frame.columns)
-    return Reading(grown, _event_table(rows, frame.index, table))
+    return pd.DataFrame(result, index=frame.index, columns=frame.columns), rows
+
+
+def _labels(frame: pd.DataFrame) -> _Labels:
+    return {str(name): frames.values(frame, str(name)) for name in frame.columns.names}
 
 
 def _horizon(index: pd.Index) -> int:
     """Count the steps within which a pinned counter must be back after a restart."""
     if len(index) < 2:
         return 1
-    step = pd.Series(index).diff().min()
+    step = pd.Timedelta(int(np.diff(frames.milliseconds(index)).min()), "ms")
     return max(2, int(RETURN_WITHIN / step))
 
 
-def _chains(table: pd.DataFrame) -> Mapping[Hashable, list[int]]:
+def _chains(labels: _Labels, series: int) -> Mapping[Hashable, list[int]]:
     """Put the columns that are one series under a changing pod name together."""
-    anchored = any(name in table and (table[name] != "").all() for name in ("instance", "node"))
-    names = [n for n in table.columns if not (anchored and n in CHURN_LABELS)]
-    chains: dict[Hashable, list[int]] = defaultdict(list)
-    keys = table[names].itertuples(index=False, name=None) if names else iter([()] * len(table))
-    for position, key in enumerate(keys):
-        chains[key].append(position)
-    return chains
+    anchored = any("" not in labels.get(name, [""]) for name in ("instance", "node"))
+    names = [n for n in labels if not (anchored and n in CHURN_LABELS)]
+    return _positions(_keys(labels, names, series))
 
 
 def _merge(values: Floats) -> Floats:
@@ -183,27 +193,30 @@ def _attribute(result: Floats, growth: Floats, values: Floats, members: Sequence
         result[:, column] = np.where(owner == which, growth, np.nan)
 
 
-def _pinned(table: pd.DataFrame) -> Flags:
+def _pinned(labels: _Labels, series: int, *, told: bool | None) -> Flags:
     """Tell which series live in a pinned map, by name or else by labels."""
-    names = table["__name__"] if "__name__" in table else pd.Series("", index=table.index)
-    by_labels = {"reason", "direction"} <= set(table.columns)
+    if told is not None:
+        return np.full(series, told)
+    by_labels = {"reason", "direction"} <= set(labels)
+    names = labels.get("__name__", [""] * series)
     flags = [bool(PINNED.fullmatch(name)) or (not name and by_labels) for name in names]
     return np.array(flags, dtype=np.bool_)
 
 
-def _target_key(table: pd.DataFrame, names: Sequence[str]) -> list[tuple[str, ...]]:
-    return list(table[list(names)].itertuples(index=False, name=None)) if names else []
+def _keys(labels: _Labels, names: Sequence[str], series: int) -> list[tuple[str, ...]]:
+    """Give some labels of each series; without names, all are alike."""
+    return list(zip(*(labels[name] for name in names), strict=True)) if names else [()] * series
 
 
-def _seen(frame: pd.DataFrame, table: pd.DataFrame, scraped: pd.DataFrame | None) -> Flags:
+def _seen(frame: pd.DataFrame, labels: _Labels, scraped: pd.DataFrame | None) -> Flags:
     """Tell, for each series, at which times its target was scraped: shape (T, S)."""
     if scraped is not None:
-        return _seen_in(scraped, frame, table)
+        return _seen_in(scraped, frame, labels)
     present = ~np.isnan(frame.to_numpy(dtype="float64"))
     anywhere = present.any(axis=1) if present.size else np.zeros(len(frame), dtype=bool)
-    names = [n for n in TARGET_LABELS if n in table]
+    names = [n for n in TARGET_LABELS if n in labels]
     seen = np.empty(present.shape, dtype=bool)
-    for members in _positions(_target_key(table, names) or [()] * len(table)).values():
+    for members in _positions(_keys(labels, names, present.shape[1])).values():
         own = present[:, members].any(axis=1)
         began = int(own.argmax()) if own.any() else len(own)
         before = np.arange(len(own)) < began
@@ -212,18 +225,18 @@ def _seen(frame: pd.DataFrame, table: pd.DataFrame, scraped: pd.DataFrame | None
     return seen
 
 
-def _seen_in(scraped: pd.DataFrame, frame: pd.DataFrame, table: pd.DataFrame) -> Flags:
+def _seen_in(scraped: pd.DataFrame, frame: pd.DataFrame, labels: _Labels) -> Flags:
     """Look the targets up in a frame that says when they were scraped."""
-    targets = frames.labels(scraped)
-    names = [n for n in TARGET_LABELS if n in table and n in targets]
+    targets = _labels(scraped)
+    names = [n for n in TARGET_LABELS if n in labels and n in targets]
     starts = scraped.reindex(frame.index).to_numpy(dtype="float64")
     anyone = ~np.isnan(starts).all(axis=1) if starts.size else np.zeros(len(frame), dtype=bool)
     known = {
         key: _watched(_merge(starts[:, members]), anyone, frame.index)
-        for key, members in _positions(_target_key(targets, names) or [()] * len(targets)).items()
+        for key, members in _positions(_keys(targets, names, starts.shape[1])).items()
     }
     seen: Flags = ~np.isnan(frame.to_numpy(dtype="float64"))
-    for column, key in enumerate(_target_key(table, names) or [()] * len(table)):
+    for column, key in enumerate(_keys(labels, names, seen.shape[1])):
         if key in known:
             seen[:, column] |= known[key]
     return seen
@@ -240,8 +253,8 @@ def _watched(starts: Floats, anyone: Flags, index: pd.Index) -> Flags:
     return seen
 
 
-def _positions(keys: Sequence[tuple[str, ...]]) -> Mapping[tuple[str, ...], list[int]]:
-    found: dict[tuple[str, ...], list[int]] = defaultdict(list)
+def _positions(keys: Sequence[Hashable]) -> Mapping[Hashable, list[int]]:
+    found: dict[Hashable, list[int]] = defaultdict(list)
     for position, key in enumerate(keys):
         found[key].append(position)
     return found
@@ -249,7 +262,7 @@ def _positions(keys: Sequence[tuple[str, ...]]) -> Mapping[tuple[str, ...], list
 
 def _share_resets(
     tracks: Mapping[Hashable, _Track],
-    table: pd.DataFrame,
+    labels: _Labels,
     chains: Mapping[Hashable, Sequence[int]],
 ) -> None:
     """Where one series of a node's pinned map was really reset, all of that map were.
@@ -257,30 +270,25 @@ def _share_resets(
     ``cilium_forward_*`` only follow: in Cilium 1.15.0 to 1.15.3 they show whichever forward
     reason comes last, so that they fall without any reset.
     """
-    names = [n for n in TARGET_LABELS if n in table and n not in CHURN_LABELS]
-    if not names:
+    names = [n for n in TARGET_LABELS if n in labels and n not in CHURN_LABELS]
+    pinned = [identity for identity in chains if tracks[identity].pinned]
+    if not names or not pinned:
         return
-    keys = _target_key(table, names)
+    keys = _keys(labels, names, 0)
     maps: dict[tuple[str, ...], list[Hashable]] = defaultdict(list)
-    for identity, members in chains.items():
-        if tracks[identity].pinned:
-            maps[keys[members[0]]].append(identity)
-    forward = _forward(table)
+    for identity in pinned:
+        maps[keys[chains[identity][0]]].append(identity)
+    forward = [name.startswith("cilium_forward_") for name in labels.get("__name__", ())]
     for identities in maps.values():
         resets: set[tuple[int, int]] = set()
         for identity in identities:
-            if not forward[chains[identity][0]]:
+            if not (forward and forward[chains[identity][0]]):
                 track = tracks[identity]
                 probe = _Track(track.levels, track.seen, track.horizon, track.pinned)
                 _grow(probe)
                 resets.update(probe.resets)
         for identity in identities if resets else ():
             tracks[identity].resets_at = tuple(sorted(resets))
-
-
-def _forward(table: pd.DataFrame) -> Flags:
-    names = table["__name__"] if "__name__" in table else pd.Series("", index=table.index)
-    return np.array([name.startswith("cilium_forward_") for name in names], dtype=np.bool_)
 
 
 def _grow(track: _Track) -> Floats:
@@ -368,17 +376,15 @@ def _spread_gaps(track: _Track, rows: NDArray[np.intp], steps: Floats, result: F
             track.events.append((after, "gap", growth))
 
 
-def _event_table(
-    rows: Sequence[tuple[int, str, float, int]], index: pd.Index, table: pd.DataFrame
-) -> pd.DataFrame:
+def _event_table(rows: Sequence[_Event], frame: pd.DataFrame) -> pd.DataFrame:
     """Lay the events out as a table in order of time."""
     ordered = sorted(rows, key=lambda row: (row[0], row[3]))
     head = pd.DataFrame(
         {
-            "time": index[[row[0] for row in ordered]],
+            "time": frame.index[[row[0] for row in ordered]],
             "event": [row[1] for row in ordered],
             "amount": np.array([row[2] for row in ordered], dtype="float64"),
         }
     )
-    tail = table.iloc[[row[3] for row in ordered]].reset_index(drop=True)
+    tail = frames.labels(frame).iloc[[row[3] for row in ordered]].reset_index(drop=True)
     return pd.concat([head, tail], axis=1)

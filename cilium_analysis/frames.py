@@ -16,7 +16,7 @@ import numpy as np
 import pandas as pd
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
     from numpy.typing import NDArray
 
@@ -68,8 +68,7 @@ def step_seconds(frame: pd.DataFrame) -> float:
 def label_index(series: Sequence[Mapping[str, str]]) -> pd.MultiIndex:
     """Make the columns of a label frame: one level per label name, sorted by name."""
     names = sorted(set().union(*series)) or ["__name__"]
-    levels = [[labels.get(name, "") for labels in series] for name in names]
-    return pd.MultiIndex.from_arrays(levels, names=names)
+    return _columns({name: _level([labels.get(name, "") for labels in series]) for name in names})
 
 
 def empty(names: Sequence[str] = ()) -> pd.DataFrame:
@@ -124,20 +123,39 @@ def with_levels(frame: pd.DataFrame, names: Sequence[str]) -> pd.DataFrame:
     names
         Label names to keep or add. Columns are not merged: see `group` for that.
     """
-    held = _levels(frame)
-    blank = (pd.Index([""]), np.zeros(frame.shape[1], dtype=np.intp))
-    return _with_columns(frame, {name: held.get(name, blank) for name in sorted(names)})
+    return _with_columns(frame, _chosen(frame, names))
 
 
 def relabel(frame: pd.DataFrame, name: str, values: Sequence[str]) -> pd.DataFrame:
     """Give the frame with one label set anew (or added), one value per series."""
-    codes, level = pd.factorize(pd.Index(list(values), dtype="object"), sort=True)
-    held = _levels(frame) | {name: (pd.Index(level), codes)}
+    held = _levels(frame) | {name: _level(values)}
     return _with_columns(frame, {name: held[name] for name in sorted(held)})
+
+
+def values(frame: pd.DataFrame, name: str) -> list[str]:
+    """Give one label of every series; ``""`` where it is missing."""
+    found = _levels(frame).get(name)
+    if found is None:
+        return [""] * frame.shape[1]
+    level, codes = found
+    texts = level.tolist()
+    return [texts[code] for code in codes]
 
 
 #: Labels that occur, and which of them each series has.
 _Level = tuple[Any, Any]
+
+
+def _chosen(frame: pd.DataFrame, names: Sequence[str]) -> dict[str, _Level]:
+    held = _levels(frame)
+    blank = (pd.Index([""]), np.zeros(frame.shape[1], dtype=np.intp))
+    return {name: held.get(name, blank) for name in sorted(names)}
+
+
+def _level(values: Sequence[str]) -> _Level:
+    known = sorted(set(values))
+    places = {value: place for place, value in enumerate(known)}
+    return pd.Index(known), np.array([places[value] for value in values], dtype=np.intp)
 
 
 def _levels(frame: pd.DataFrame) -> dict[str, _Level]:
@@ -154,13 +172,27 @@ def _levels(frame: pd.DataFrame) -> dict[str, _Level]:
 
 def _with_columns(frame: pd.DataFrame, levels: Mapping[str, _Level]) -> pd.DataFrame:
     result = frame.copy(deep=False)
-    result.columns = pd.MultiIndex(
+    result.columns = _columns(levels)
+    return result
+
+
+def _columns(levels: Mapping[str, _Level]) -> pd.MultiIndex:
+    return pd.MultiIndex(
         levels=[level for level, _ in levels.values()],
         codes=[codes for _, codes in levels.values()],
         names=list(levels),
         verify_integrity=False,
     )
-    return result
+
+
+def _numbered(levels: Iterable[_Level], series: int) -> NDArray[np.intp]:
+    """Give each series the number of its combination of labels, counted in their order."""
+    number = np.zeros(series, dtype=np.intp)
+    for level, codes in levels:
+        rank = np.empty(len(level), dtype=np.intp)
+        rank[level.argsort()] = np.arange(len(level))
+        number = np.unique(number * len(level) + rank[codes], return_inverse=True)[1]
+    return number
 
 
 def group(frame: pd.DataFrame, by: Sequence[str], *, how: How = "sum") -> pd.DataFrame:
@@ -180,16 +212,15 @@ def group(frame: pd.DataFrame, by: Sequence[str], *, how: How = "sum") -> pd.Dat
     pandas.DataFrame
         A label frame; NaN only where no series of the group has a sample.
     """
-    names = sorted(by) or ["__name__"]
     if not frame.shape[1]:
-        return pd.DataFrame(index=frame.index, columns=empty(names).columns, dtype="float64")
-    keyed = with_levels(frame, names).columns if by else label_index([{}] * frame.shape[1])
-    codes, _ = pd.factorize(keyed, sort=True)
-    first = np.unique(codes, return_index=True)[1]
+        return pd.DataFrame(index=frame.index, columns=empty(by).columns, dtype="float64")
+    levels = _chosen(frame, by) if by else {"__name__": _level([""] * frame.shape[1])}
+    groups = _numbered(levels.values(), frame.shape[1])
+    first = np.unique(groups, return_index=True)[1]
     return pd.DataFrame(
-        _merge(frame.to_numpy(), codes, len(first), how),
+        _merge(frame.to_numpy(), groups, len(first), how),
         index=frame.index,
-        columns=keyed.take(first),
+        columns=_columns({name: (level, codes[first]) for name, (level, codes) in levels.items()}),
     )
 
 

@@ -92,10 +92,9 @@ def _ask(source: Source, window: Window, match: Sequence[Matcher]) -> Mapping[st
 
 def unnamed(frame: pd.DataFrame) -> bool:
     """Tell whether any series lacks a ``node`` label, so that `names` would help."""
-    table = frames.labels(frame)
-    if not len(table) or "instance" not in table:
+    if not frame.shape[1] or "instance" not in frame.columns.names:
         return False  # sums over nodes have no address to look up
-    return "node" not in table or bool((table["node"] == "").any())
+    return "" in frames.values(frame, "node")
 
 
 def resolve(
@@ -120,16 +119,12 @@ def resolve(
         Label frame with ``node``, without ``instance`` and ``cluster``; with more than one
         cluster the node is written as ``cluster/node``.
     """
-    table = frames.labels(frame).reindex(
-        columns=sorted({*frame.columns.names, *NODE_LABELS}), fill_value=""
-    )
-    known = names or {}
-    hosts = [host(instance) for instance in table["instance"]]
-    nodes = [
-        node or known.get(address, address)
-        for node, address in zip(table["node"], hosts, strict=True)
-    ]
-    if len(set(table["cluster"])) > 1:
-        nodes = [f"{c}/{n}" if c else n for c, n in zip(table["cluster"], nodes, strict=True)]
-    kept = [n for n in table.columns if n not in ("cluster", "instance")]
-    return frames.group(frames.relabel(frame, "node", nodes), kept, how=how)
+    nodes, clusters = frames.values(frame, "node"), frames.values(frame, "cluster")
+    if "" in nodes:
+        known = names or {}
+        hosts = [host(instance) for instance in frames.values(frame, "instance")]
+        nodes = [n or known.get(address, address) for n, address in zip(nodes, hosts, strict=True)]
+    if len(set(clusters)) > 1:
+        nodes = [f"{c}/{n}" if c else n for c, n in zip(clusters, nodes, strict=True)]
+    kept = {str(name) for name in frame.columns.names} - {"cluster", "instance"} | {"node"}
+    return frames.group(frames.relabel(frame, "node", nodes), sorted(kept), how=how)

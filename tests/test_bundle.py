@@ -215,4 +215,32 @@ def test_every_frame_survives_its_file(
     # Labels that are empty in every series do not exist in Prometheus.
     path = tmp_path_factory.mktemp("frame") / "frame.parquet"
     write_frame(frame, path)
-    pd.testing.assert_frame_equal(read_frame(path), frame, check_exact=True)
+    pd.testing.assert_frame_equal(read_frame(path.read_bytes(), path=path), frame, check_exact=True)
+
+
+def test_a_recording_that_is_shown_answers_what_it_holds_so_far(tmp_path: Path) -> None:
+    source, directory = MemorySource({"up": FRAME}), tmp_path / "bundle"
+    with Recorder(source, directory, window=WINDOW) as recorder:
+        recorder.range("up", WINDOW)
+        assert not directory.exists()
+        recorder.show()
+        early = Bundle(directory)
+        pd.testing.assert_frame_equal(early.range("up", WINDOW), FRAME)
+        recorder.range("later", WINDOW)
+        with pytest.raises(BundleError, match="later"):
+            early.range("later", WINDOW)
+    assert Bundle(directory).range("later", WINDOW).empty
+    assert list(tmp_path.iterdir()) == [directory]
+
+
+def test_a_recording_that_was_shown_is_gone_when_it_fails(tmp_path: Path) -> None:
+    def record() -> None:
+        source = MemorySource({"up": FRAME})
+        with Recorder(source, tmp_path / "bundle", window=WINDOW) as recorder:
+            recorder.range("up", WINDOW)
+            recorder.show()
+            raise ServerUnavailable("gone")
+
+    with pytest.raises(ServerUnavailable):
+        record()
+    assert list(tmp_path.iterdir()) == []

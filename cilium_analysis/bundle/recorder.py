@@ -30,7 +30,7 @@ class Recorder:
 
     What several topics ask is asked once: the second one gets what was kept. Use it as a context
     manager: the directory appears under its name when the block ends well,
-    and not at all when it ends with an error.
+    and not at all when it ends with an error; `show` makes it appear before.
 
     Parameters
     ----------
@@ -67,7 +67,7 @@ class Recorder:
         self._kubernetes: dict[str, Any] | None = None
         if directory.exists():
             raise OutputError(f"{directory} exists already: choose another directory")
-        self._temporary = _temporary_beside(directory)
+        self._place = _temporary_beside(directory)
 
     @property
     def name(self) -> str:
@@ -93,11 +93,33 @@ class Recorder:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
+        whole = False
         try:
             if kind is None:
-                self._finish()
+                self.show()
+                whole = True
         finally:
-            shutil.rmtree(self._temporary, ignore_errors=True)
+            if not whole:
+                shutil.rmtree(self._place, ignore_errors=True)
+
+    def show(self) -> None:
+        """Let the directory answer what was recorded so far.
+
+        For who keeps it from others until all is there: if the block ends with an error, what was
+        shown is removed.
+
+        Raises
+        ------
+        OutputError
+            If it cannot be written.
+        """
+        try:
+            self._write_manifest()
+            if self._place != self._directory:
+                self._place.rename(self._directory)
+        except OSError as problem:
+            raise OutputError(f"cannot write the bundle {self._directory}: {problem}") from None
+        self._place = self._directory
 
     def range(self, promql: str, window: Window) -> pd.DataFrame:
         """Pass a range query on, and keep its answer, or its refusal."""
@@ -124,7 +146,7 @@ class Recorder:
             JSON-ready, with ``server``, ``read``, ``unread`` and ``notes`` for the manifest.
         """
         content = json.dumps(document, ensure_ascii=False).encode("utf-8", "surrogatepass")
-        (self._temporary / KUBERNETES).write_bytes(content)
+        (self._place / KUBERNETES).write_bytes(content)
         told = {key: document[key] for key in ("server", "read", "unread", "notes")}
         digest = hashlib.sha256(content).hexdigest()
         self._kubernetes = {"file": KUBERNETES, "sha256": digest, **told}
@@ -162,11 +184,12 @@ class Recorder:
         )
         self.journal.append(record)
         read = read_table if "exemplars" in row else read_frame
-        return read(self._temporary / str(row["file"]))
+        path = self._place / str(row["file"])
+        return read(path.read_bytes(), path=path)
 
     def _keep(self, promql: str, when: Mapping[str, Any], frame: pd.DataFrame) -> None:
         file = f"answers/{len(self._answers) + 1:04}.parquet"
-        path = self._temporary / file
+        path = self._place / file
         path.parent.mkdir(exist_ok=True)
         write = write_table if "exemplars" in when else write_frame
         rows = write(frame, path)
@@ -184,7 +207,7 @@ class Recorder:
             error = {"type": type(said).__name__, "message": str(said)}
             self._answers.append({"promql": promql, "window": None, **when, "error": error})
 
-    def _finish(self) -> None:
+    def _write_manifest(self) -> None:
         manifest = {
             "schema": SCHEMA,
             "source": self.name,
@@ -199,11 +222,9 @@ class Recorder:
             "answers": self._answers,
         }
         text = json.dumps(manifest, indent=1, ensure_ascii=False)
-        try:
-            (self._temporary / MANIFEST).write_text(text + "\n", encoding="utf-8")
-            self._temporary.rename(self._directory)
-        except OSError as problem:
-            raise OutputError(f"cannot write the bundle {self._directory}: {problem}") from None
+        unfinished = self._place / f".{MANIFEST}"
+        unfinished.write_text(text + "\n", encoding="utf-8")
+        unfinished.replace(self._place / MANIFEST)
 
 
 def _temporary_beside(directory: Path) -> Path:

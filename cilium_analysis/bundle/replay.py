@@ -6,6 +6,8 @@ import hashlib
 import json
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from cilium_analysis.bundle import manifest as manifests
 from cilium_analysis.bundle.files import read_frame, read_table
 from cilium_analysis.errors import BundleError
@@ -83,13 +85,14 @@ class Bundle:
         row = self.manifest.get("kubernetes")
         if row is None:
             return None
-        path = self._whole(row)
         try:
-            document = json.loads(path.read_bytes())
+            document = json.loads(self._content(row))
         except ValueError as problem:
-            raise BundleError(f"the bundle is damaged: cannot read {path} ({problem})") from None
+            raise BundleError(
+                f"the bundle is damaged: cannot read {self._path(row)} ({problem})"
+            ) from None
         if not isinstance(document, dict):
-            raise BundleError(f"the bundle is damaged: {path} holds no objects")
+            raise BundleError(f"the bundle is damaged: {self._path(row)} holds no objects")
         return document
 
     def range(self, promql: str, window: Window) -> pd.DataFrame:
@@ -107,7 +110,7 @@ class Bundle:
             if _covers(manifests.window(row["window"]), window):
                 frame = self._load(row)
                 inside = (frame.index >= window.start) & (frame.index <= window.end)
-                return self._note(row, frame.loc[inside].dropna(axis=1, how="all"), window)
+                return self._note(row, _with_samples(frame.loc[inside]), window)
         raise BundleError(self._missing(promql, rows, f"{iso(window.start)} to {iso(window.end)}"))
 
     def instant(self, promql: str, moment: datetime) -> pd.DataFrame:
@@ -124,7 +127,7 @@ class Bundle:
         for row in rows:
             held = manifests.window(row["window"])
             if held.start <= window.start and window.end <= held.end:
-                table = read_table(self._whole(row))
+                table = read_table(self._content(row), path=self._path(row))
                 inside = (table["time"] >= window.start) & (table["time"] <= window.end)
                 chosen = table[inside].reset_index(drop=True)
                 return self._note(row, chosen, window, samples=len(chosen))
@@ -152,20 +155,23 @@ class Bundle:
         return f"no answer for {wanted} in {self.directory}: the bundle {what}: {promql}"
 
     def _load(self, row: Mapping[str, Any]) -> pd.DataFrame:
-        return read_frame(self._whole(row))
+        return read_frame(self._content(row), path=self._path(row))
 
-    def _whole(self, row: Mapping[str, Any]) -> Path:
-        """Give the file of an answer, after a look at whether it is what was recorded."""
+    def _path(self, row: Mapping[str, Any]) -> Path:
+        return self.directory / str(row["file"])
+
+    def _content(self, row: Mapping[str, Any]) -> bytes:
+        """Give what the file of an answer holds, if it is what was recorded."""
         if "error" in row:
             raise manifests.refusal(row["error"])
-        path: Path = self.directory / str(row["file"])
+        path = self._path(row)
         try:
             content = path.read_bytes()
         except OSError as problem:
             raise BundleError(f"the bundle {self.directory} is damaged: {problem}") from None
         if hashlib.sha256(content).hexdigest() != row["sha256"]:
             raise BundleError(f"the bundle is damaged: {path} has changed since it was recorded")
-        return path
+        return content
 
     def _note(
         self,
@@ -183,6 +189,11 @@ class Bundle:
         series = row["series"] if "exemplars" in row else frame.shape[1]
         self.journal.append(Record(row["promql"], window, series, samples, **cost))
         return frame
+
+
+def _with_samples(frame: pd.DataFrame) -> pd.DataFrame:
+    there = np.asarray(frame.notna()).any(axis=0)
+    return frame if there.all() else frame.iloc[:, np.flatnonzero(there)]
 
 
 def _covers(held: Window, wanted: Window) -> bool:

@@ -25,6 +25,7 @@ from cilium_analysis.report.trend import PITCH, trend, weight, worst
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    from nbconvert import HTMLExporter
     from nbformat import NotebookNode
 
     from cilium_analysis.report.execute import Executed
@@ -158,17 +159,21 @@ def number(value: float | None) -> str:
 
 def _body(notebook: NotebookNode, *, show_code: bool) -> str:
     """Convert the cells to HTML; without code, without what the kernel wrote to stderr."""
+    body, _ = _exporter(show_code=show_code).from_notebook_node(notebook)
+    return str(body)
+
+
+@cache
+def _exporter(*, show_code: bool) -> HTMLExporter:
     from nbconvert import HTMLExporter
 
-    exporter = HTMLExporter(
+    return HTMLExporter(
         template_name="basic",
         exclude_input=not show_code,
         exclude_input_prompt=True,
         exclude_output_prompt=True,
         exclude_anchor_links=True,
     )
-    body, _ = exporter.from_notebook_node(notebook)
-    return str(body)
 
 
 def _linked(body: str) -> tuple[str, list[tuple[str, str]]]:

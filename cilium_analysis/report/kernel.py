@@ -22,6 +22,7 @@ class Kernels:
 
     def __init__(self) -> None:
         self._managers: list[AsyncKernelManager] = []
+        self._stopped = False
 
     def manager_class(self, home: Path) -> type[AsyncKernelManager]:
         """Give a kernel manager class for papermill to make its one manager from.
@@ -31,7 +32,7 @@ class Kernels:
         home
             Empty directory with a short path, for what the kernel writes for itself.
         """
-        managers = self._managers
+        kernels = self
 
         class ReportKernel(AsyncKernelManager):
             """Runs the Python that runs the report, without the user's profile and history."""
@@ -42,7 +43,7 @@ class Kernels:
                 if sys.platform != "win32":
                     self.transport = "ipc"
                     self.ip = str(home / "kernel")
-                managers.append(self)
+                kernels._managers.append(self)
 
             def format_kernel_cmd(self, extra_arguments: list[str] | None = None) -> list[str]:
                 launch = [sys.executable, "-m", "ipykernel_launcher", "-f", self.connection_file]
@@ -50,12 +51,17 @@ class Kernels:
 
             async def start_kernel(self, **options: Any) -> None:  # type: ignore[override]
                 options["env"] = environment(os.environ, home=home)
-                await super().start_kernel(**options)
+                if not kernels._stopped:
+                    await super().start_kernel(**options)
+                if kernels._stopped:  # also while it was being started
+                    kernels.stop()
+                    raise RuntimeError("the run is stopped")
 
         return ReportKernel
 
     def stop(self) -> None:
-        """Kill every kernel that still runs."""
+        """Kill every kernel that still runs; none can be started from now on."""
+        self._stopped = True
         for manager in self._managers:
             process = getattr(manager.provisioner, "process", None)
             if process is not None and process.poll() is None:

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import shutil
-from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from nbformat import ValidationError
@@ -18,8 +18,8 @@ from cilium_analysis.findings import Severity
 from cilium_analysis.question import ask_source
 from cilium_analysis.report import output, retention
 from cilium_analysis.report.compare import read_findings
-from cilium_analysis.report.execute import STOPPED, Executed, execute, finished, unfinished
-from cilium_analysis.report.kernel import Kernels
+from cilium_analysis.report.execute import STOPPED, Executed, finished
+from cilium_analysis.report.jobs import Jobs
 from cilium_analysis.report.notebooks import check_parameters, notebook_directory
 from cilium_analysis.report.summary import BUNDLE, parameters, write
 
@@ -129,9 +129,8 @@ def report(
     began, name = datetime.now(UTC), name or output.run_name(question.window)
     with output.new_run(directory, name, began=began) as temporary:
         tell(f"Reading {question.reading}")
-        _record(question, chosen, temporary)
-        tell(f"Running {', '.join(chosen)}")
-        done = _execute(files, parameters(question), temporary, jobs=jobs, progress=progress)
+        running = Jobs(files, parameters(question), temporary, number=jobs, progress=progress)
+        done = running.run(partial(_record, question, chosen, temporary, tell))
         written = write(
             question,
             done,
@@ -194,7 +193,8 @@ def resume(
         for topic in held:
             shutil.copy2(directory / f"{topic}.ipynb", temporary)
         tell(f"Running {', '.join(missing)}")
-        ran = _execute(files, parameters(question), temporary, jobs=jobs, progress=progress)
+        running = Jobs(files, parameters(question), temporary, number=jobs, progress=progress)
+        ran = running.run(partial(_recorded, missing))
         whole = held | {one.topic: one for one in ran}
         done = [whole[topic] for topic in topics]
         written = write(
@@ -272,7 +272,13 @@ def _whole(run: Run, done: Sequence[Executed]) -> Run:
     return run
 
 
-def _record(question: Question, topics: Sequence[str], directory: Path) -> None:
+def _record(
+    question: Question,
+    topics: Sequence[str],
+    directory: Path,
+    tell: Callable[[str], None],
+    ready: Callable[[str], None],
+) -> None:
     window, baseline = question.window, question.baseline
     capture(
         question.source,
@@ -282,43 +288,12 @@ def _record(question: Question, topics: Sequence[str], directory: Path) -> None:
         match=question.match,
         directory=directory / BUNDLE,
         cluster=question.cluster,
+        recorded=ready,
     )
+    tell(f"Running {', '.join(topics)}")
 
 
-def _execute(
-    notebooks: Sequence[Path],
-    given: dict[str, str],
-    directory: Path,
-    *,
-    jobs: int,
-    progress: bool,
-) -> list[Executed]:
-    """Run notebooks in threads: each is its own kernel process, which a thread waits for.
-
-    Where somebody stops that, those that are done are kept; if none is, nothing is.
-    """
-    kernels = Kernels()
-    pool = ThreadPoolExecutor(max_workers=jobs)
-    # papermill changes the working directory of all threads for moments.
-    target, files = directory.absolute(), [file.absolute() for file in notebooks]
-    whole: set[Future[Executed]] = set()
-    try:
-        waiting = [
-            pool.submit(execute, file, given, target, kernels=kernels, progress=progress)
-            for file in files
-        ]
-        return [job.result() for job in waiting]
-    except KeyboardInterrupt:
-        # Not those that break off because their kernels are stopped now.
-        whole = {job for job in waiting if job.done()}
-        if not whole:
-            raise
-    finally:
-        kernels.stop()
-        pool.shutdown(cancel_futures=True)
-        # IPython leaves its checkpoints where notebooks run.
-        shutil.rmtree(directory / ".ipynb_checkpoints", ignore_errors=True)
-    return [
-        job.result() if job in whole else unfinished(file, target)
-        for job, file in zip(waiting, files, strict=True)
-    ]
+def _recorded(topics: Sequence[str], ready: Callable[[str], None]) -> None:
+    """Go on with what an earlier run recorded."""
+    for topic in topics:
+        ready(topic)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cache
 from typing import TYPE_CHECKING
 
 import pandas as pd
@@ -15,7 +17,7 @@ from cilium_analysis.topics.health.catalogue import QUERIES
 from cilium_analysis.topics.health.starts import Start, starts
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     from cilium_analysis.frames import How
     from cilium_analysis.source import Source
@@ -161,14 +163,34 @@ def _span(source: Source, window: Window, match: str, left_out: list[str]) -> Sp
     processes = {"agent": agents, "operator": raw["operators"]}
     return Span(
         window=window,
-        frames={
-            name: loading.inside(_read(metric, raw[name], processes, every[name]), window)
-            for name, metric in QUERIES.items()
-        },
+        frames=_Frames(
+            lambda name: loading.inside(
+                _read(QUERIES[name], raw[name], processes, every[name]), window
+            )
+        ),
         agents=plain(agents),
         up=plain(raw["up"]),
         starts=starts(raw, window),
     )
+
+
+class _Frames(Mapping[str, pd.DataFrame]):
+    """Frames by the names of their queries, each read when it is first looked at.
+
+    Who records needs the answers only.
+    """
+
+    def __init__(self, read: Callable[[str], pd.DataFrame]) -> None:
+        self._read = cache(read)
+
+    def __getitem__(self, name: str) -> pd.DataFrame:
+        return self._read(name)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(QUERIES)
+
+    def __len__(self) -> int:
+        return len(QUERIES)
 
 
 def _asked(

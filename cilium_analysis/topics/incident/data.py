@@ -60,6 +60,9 @@ QUERIES: Mapping[str, Query] = {
 }
 
 
+_NOTHING: Mapping[str, Any] = MappingProxyType({})
+
+
 class Objects(Protocol):
     """What Kubernetes showed, as `cilium_analysis.kube.Cluster` has it."""
 
@@ -125,6 +128,7 @@ def load(
     *,
     match: str = "",
     objects: Objects | None = None,
+    loaded: Mapping[str, Any] = _NOTHING,
 ) -> Incident:
     """Fetch what all questions need.
 
@@ -138,6 +142,8 @@ def load(
         Label matchers that narrow every query, such as ``cluster="prod"``.
     objects
         What Kubernetes showed, if anyone looked.
+    loaded
+        What questions of `TOPICS` loaded already, of the same windows with the same matchers.
 
     Raises
     ------
@@ -147,20 +153,20 @@ def load(
         If the source does not answer. A bundle need not hold every question.
     """
     began = len(source.journal)
-    loaded: dict[str, Any] = {}
+    topics: dict[str, Any] = {}
     lacking: dict[str, BundleError] = {}
     for name, module in TOPICS.items():
         try:
-            loaded[name] = module.load(source, window, baseline, match=match)
+            topics[name] = loaded.get(name) or module.load(source, window, baseline, match=match)
         except BundleError as problem:
             lacking[name] = problem
-    if not loaded:
+    if not topics:
         raise next(iter(lacking.values()))
     return Incident(
         source=source.name,
         window=window,
         baseline=baseline,
-        topics=MappingProxyType(loaded),
+        topics=MappingProxyType(topics),
         revisions=_per_node(source, "revisions", window, match),
         started=_per_node(source, "started", window, match),
         objects=objects,
