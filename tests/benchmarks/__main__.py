@@ -11,7 +11,16 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from tests.benchmarks import attribution, cases, changepoints, crowds, dataset, incidents, shifts
+from tests.benchmarks import (
+    attribution,
+    cases,
+    changepoints,
+    crowds,
+    dataset,
+    incidents,
+    jobs,
+    shifts,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -80,7 +89,8 @@ def _crowds() -> Iterator[cases.Figure]:
 GROUPS: Mapping[str, Callable[[], Iterator[cases.Figure]]] = {
     "starting": cases.starting,
     "reporting": cases.reporting,
-    "jobs": cases.side_by_side_notebooks,
+    "jobs": jobs.notebooks,
+    "fleet": jobs.fleet,
     "counting": cases.counting,
     "fetching": _with_server,
     "changepoints": changepoints.figures,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import statistics
 import sys
 import tempfile
@@ -20,7 +19,7 @@ from tests.benchmarks import dataset, measure
 from tests.benchmarks.link import SlowLink
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Iterator
 
     import pandas as pd
 
@@ -47,8 +46,8 @@ def fetching(url: str) -> Iterator[Figure]:
     ratio = measure.ratio(taken["range()"], taken["curl"])
     yield Figure(
         "`range()`, 2.88 M samples",
-        _seconds(taken["range()"]),
-        f"`curl -o /dev/null` {_seconds(taken['curl'])}, ratio {ratio:.2f}",
+        seconds(taken["range()"]),
+        f"`curl -o /dev/null` {seconds(taken['curl'])}, ratio {ratio:.2f}",
         "≤ 1.5 ×",
         ratio <= 1.5,
     )
@@ -56,10 +55,10 @@ def fetching(url: str) -> Iterator[Figure]:
     slow = measure.side_by_side({"range()": _ours(url)} | others, rounds=2)
     for name in others:
         ratio = measure.ratio(slow[name], slow["range()"])
-        against = f"{name} {_seconds(slow[name])}, {ratio:.1f} × as long"
+        against = f"{name} {seconds(slow[name])}, {ratio:.1f} × as long"
         yield Figure(
             f"`range()` in turn with {name}",
-            _seconds(slow["range()"]),
+            seconds(slow["range()"]),
             against,
             "≥ 10 ×",
             ratio >= 10,
@@ -133,8 +132,8 @@ def slow_link(url: str) -> Iterator[Figure]:
     ratio = statistics.median(taken["auto"]) / best
     yield Figure(
         "`range()` over 100 Mbit/s, encoding chosen",
-        _seconds(taken["auto"]),
-        f"gzip {_seconds(taken['gzip'])}, identity {_seconds(taken['identity'])}",
+        seconds(taken["auto"]),
+        f"gzip {seconds(taken['gzip'])}, identity {seconds(taken['identity'])}",
         "the better of both",
         ratio <= 1.1,
     )
@@ -153,17 +152,17 @@ def starting() -> Iterator[Figure]:
         "help": measure.command([sys.executable, "-c", PROGRAM.format(["--help"])]),
     }
     taken = measure.side_by_side(calls, rounds=9)
-    beside = f"`import pandas` {_seconds(taken['pandas'])}, ratio "
+    beside = f"`import pandas` {seconds(taken['pandas'])}, ratio "
     ratio = measure.ratio(taken["ours"], taken["pandas"])
     against = f"{beside}{ratio:.2f}"
     yield Figure(
-        "`import cilium_analysis`", _seconds(taken["ours"]), against, "≤ 1.2 ×", ratio <= 1.2
+        "`import cilium_analysis`", seconds(taken["ours"]), against, "≤ 1.2 ×", ratio <= 1.2
     )
     against = f"{beside}{measure.ratio(taken['all'], taken['pandas']):.2f}"
     what = "`from cilium_analysis import *`, which loads requests too"
-    yield Figure(what, _seconds(taken["all"]), against, "", None)
-    seconds = statistics.median(taken["help"])
-    yield Figure("`cilium-analysis --help`", _seconds(taken["help"]), "", "≤ 0.5 s", seconds <= 0.5)
+    yield Figure(what, seconds(taken["all"]), against, "", None)
+    median = statistics.median(taken["help"])
+    yield Figure("`cilium-analysis --help`", seconds(taken["help"]), "", "≤ 0.5 s", median <= 0.5)
 
 
 def reporting() -> Iterator[Figure]:
@@ -187,59 +186,7 @@ def reporting() -> Iterator[Figure]:
     )
     for name, what, limit in rows:
         met = statistics.median(taken[name]) <= limit
-        yield Figure(what, _seconds(taken[name]), "", f"≤ {limit} s", met)
-
-
-def side_by_side_notebooks() -> Iterator[Figure]:
-    """Make all reports on the sample, one notebook at a time and two."""
-    with tempfile.TemporaryDirectory() as folder:
-        output = {jobs: Path(folder) / jobs for jobs in ("1", "2")}
-        calls = {
-            jobs: measure.command(
-                [
-                    sys.executable,
-                    "-c",
-                    PROGRAM.format(["demo", "--output", str(path), "--jobs", jobs]),
-                ]
-            )
-            for jobs, path in output.items()
-        }
-        taken = measure.side_by_side(calls, rounds=3)
-        bounds = [_bound(path) for path in output["2"].glob("*/run.json")]
-    ratio = measure.ratio(taken["1"], taken["2"])
-    yield Figure(
-        "all notebooks, `--jobs 2`",
-        _seconds(taken["2"]),
-        f"`--jobs 1` {_seconds(taken['1'])}, {ratio:.2f} × as long",
-        "≥ 1.7 ×",
-        ratio >= 1.7,
-    )
-    above = statistics.median(taken["2"]) / statistics.median(bounds)
-    yield Figure(
-        "the same, beside the longest chain or half of all",
-        _seconds(taken["2"]),
-        f"{statistics.median(bounds):.2f} s, ratio {above:.2f}",
-        "≤ 1.2 ×",
-        above <= 1.2,
-    )
-
-
-def _bound(run: Path) -> float:
-    """Give what two cores cannot beat: what is done before and after the notebooks, and these [s].
-
-    The notebooks are timed as they ran, two at a time.
-    """
-    summary = json.loads(run.read_text(encoding="utf-8"))
-    seconds = [row["seconds"] for row in summary["topics"]]
-    return float(summary["seconds"] - _spanned(seconds) + max(max(seconds), sum(seconds) / 2))
-
-
-def _spanned(seconds: Sequence[float]) -> float:
-    """Give how long jobs take that two hands take up in this order."""
-    hands = [0.0, 0.0]
-    for each in seconds:
-        hands[hands.index(min(hands))] += each
-    return max(hands)
+        yield Figure(what, seconds(taken[name]), "", f"≤ {limit} s", met)
 
 
 def counting() -> Iterator[Figure]:
@@ -253,8 +200,8 @@ def counting() -> Iterator[Figure]:
         [{**s.labels, "number": str(n)} for n, s in enumerate(series)],
     )
     taken = measure.side_by_side({"ours": lambda: counters.increase(frame)}, rounds=3)["ours"]
-    yield Figure("`counters.increase`, 5,000 × 720", _seconds(taken), "", "", None)
+    yield Figure("`counters.increase`, 5,000 × 720", seconds(taken), "", "", None)
 
 
-def _seconds(taken: list[float]) -> str:
+def seconds(taken: list[float]) -> str:
     return f"{statistics.median(taken):.2f} s"
