@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from cilium_analysis.bundle import Bundle, Recorder
+from cilium_analysis.bundle.manifest import MANIFEST
 from cilium_analysis.errors import ParameterError, suggest
+from cilium_analysis.objectstore import Address, publication
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from contextlib import AbstractContextManager
     from pathlib import Path
 
     from cilium_analysis.kube import Cluster
@@ -79,7 +83,7 @@ def capture(
     *,
     topics: Sequence[str],
     match: str,
-    directory: Path,
+    directory: Path | Address,
     cluster: Cluster | None = None,
 ) -> None:
     """Record what the topics need; the directory appears when all of it is there.
@@ -95,7 +99,7 @@ def capture(
     match
         Label matchers that narrow every query.
     directory
-        Of the new bundle.
+        Of the new bundle, or its address in an object store.
     cluster
         Kubernetes objects to keep beside the answers.
 
@@ -105,11 +109,16 @@ def capture(
         If a topic is not known or the matchers cannot be read.
     OutputError
         If the directory exists or cannot be written.
+    StoreRefused, StoreUnavailable
+        If the object store cannot be written to.
     PrometheusError, BundleError
         If the source does not answer; nothing is left behind then.
     """
     chosen = choose_topics(topics, source)
-    with Recorder(source, directory, window=window, baseline=baseline, topics=chosen) as recorder:
+    with (
+        _on_this_machine(directory) as local,
+        Recorder(source, local, window=window, baseline=baseline, topics=chosen) as recorder,
+    ):
         if cluster is not None:
             recorder.keep_kubernetes(cluster.as_json())
         held: set[str] = set()
@@ -118,3 +127,9 @@ def capture(
             if topic not in held:
                 loaded = load(topic, recorder, window, baseline, match=match)
                 held |= set(loaded.topics) if topic == "incident" else set()
+
+
+def _on_this_machine(directory: Path | Address) -> AbstractContextManager[Path]:
+    if isinstance(directory, Address):
+        return publication(directory, last=MANIFEST)
+    return nullcontext(directory)

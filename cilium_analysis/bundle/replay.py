@@ -28,6 +28,8 @@ class Bundle:
     ----------
     directory
         Of the bundle.
+    called
+        What errors call it instead, as where it was fetched from.
 
     Raises
     ------
@@ -35,13 +37,14 @@ class Bundle:
         If there is no bundle, or one that is damaged or of another schema.
     """
 
-    def __init__(self, directory: Path) -> None:
+    def __init__(self, directory: Path, *, called: str = "") -> None:
         self.directory = directory
-        self.manifest = manifests.read(directory)
+        self.called = called or str(directory)
+        self.manifest = manifests.read(directory, called=called)
         self.journal: list[Record] = []
 
     def __repr__(self) -> str:
-        return f"Bundle({str(self.directory)!r}: {len(self.manifest['answers'])} answers)"
+        return f"Bundle({self.called!r}: {len(self.manifest['answers'])} answers)"
 
     @property
     def name(self) -> str:
@@ -87,9 +90,13 @@ class Bundle:
         try:
             document = json.loads(path.read_bytes())
         except ValueError as problem:
-            raise BundleError(f"the bundle is damaged: cannot read {path} ({problem})") from None
+            raise BundleError(
+                f"the bundle is damaged: cannot read {self.called}/{row['file']} ({problem})"
+            ) from None
         if not isinstance(document, dict):
-            raise BundleError(f"the bundle is damaged: {path} holds no objects")
+            raise BundleError(
+                f"the bundle is damaged: {self.called}/{row['file']} holds no objects"
+            )
         return document
 
     def range(self, promql: str, window: Window) -> pd.DataFrame:
@@ -149,7 +156,7 @@ class Bundle:
                 f" to {iso(self.window.end)}, but not to this query"
             )
         )
-        return f"no answer for {wanted} in {self.directory}: the bundle {what}: {promql}"
+        return f"no answer for {wanted} in {self.called}: the bundle {what}: {promql}"
 
     def _load(self, row: Mapping[str, Any]) -> pd.DataFrame:
         return read_frame(self._whole(row))
@@ -162,9 +169,10 @@ class Bundle:
         try:
             content = path.read_bytes()
         except OSError as problem:
-            raise BundleError(f"the bundle {self.directory} is damaged: {problem}") from None
+            raise BundleError(f"the bundle {self.called} is damaged: {problem}") from None
         if hashlib.sha256(content).hexdigest() != row["sha256"]:
-            raise BundleError(f"the bundle is damaged: {path} has changed since it was recorded")
+            file = f"{self.called}/{row['file']}"
+            raise BundleError(f"the bundle is damaged: {file} has changed since it was recorded")
         return path
 
     def _note(
