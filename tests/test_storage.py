@@ -6,6 +6,7 @@ import json
 import sys
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -25,6 +26,7 @@ from cilium_analysis.errors import (
 from cilium_analysis.objectstore import MARK, Address, Store, located, publication
 from cilium_analysis.question import ask
 from cilium_analysis.report import report, resume
+from cilium_analysis.report.fleet import engine, read_fleet, run_fleet
 from cilium_analysis.report.kernel import environment
 from cilium_analysis.report.output import run_name
 from cilium_analysis.report.places import place
@@ -35,9 +37,22 @@ from tests.test_report import WINDOW, Elements
 from tests.test_retention import SUMMARY
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
+    from contextlib import AbstractContextManager
 
 DAY = timedelta(days=1)
+SECRETS = (
+    "AWS_ACCESS_KEY_ID",
+    "AWS_SECRET_ACCESS_KEY",
+    "AWS_SESSION_TOKEN",
+    "AZURE_CLIENT_SECRET",
+    "AZURE_STORAGE_ACCOUNT_KEY",
+    "AZURE_STORAGE_CLIENT_SECRET",
+    "AZURE_STORAGE_CONNECTION_STRING",
+    "AZURE_STORAGE_SAS_TOKEN",
+    "FSSPEC_S3_SECRET",
+    "GOOGLE_APPLICATION_CREDENTIALS",
+)
 
 
 @pytest.fixture(scope="session")
@@ -92,6 +107,15 @@ def quick(where: Path | Address, notebooks: Path, **options: Any) -> Any:
         notebooks=notebooks,
         **options,
     )
+
+
+def published(address: str, *, then: Callable[[], None]) -> None:
+    """Publish two files, and have something happen before they are."""
+    with publication(Address.parse(address), last="run.json") as directory:
+        directory.mkdir()
+        (directory / "run.json").write_text("{}")
+        (directory / "index.html").write_text("a page")
+        then()
 
 
 def put(server: ObjectServer, bucket: str, age: timedelta, *, name: str = "") -> str:
@@ -222,11 +246,7 @@ def test_a_bucket_that_goes_in_the_middle_leaves_the_work_here(
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
     store.bucket("lost")
     with pytest.raises(StoreUnavailable, match="what was made is kept in") as raised:
-        with publication(Address.parse("s3://lost/run"), last="run.json") as directory:
-            directory.mkdir()
-            (directory / "run.json").write_text("{}")
-            (directory / "index.html").write_text("a page")
-            store.drop("lost")
+        published("s3://lost/run", then=lambda: store.drop("lost"))
     assert "s3://lost/run was not written: cannot write" in str(raised.value)
     assert raised.value.exit_code == 1
     (kept,) = tmp_path.glob("*/run/index.html")
@@ -265,10 +285,7 @@ def test_what_another_has_begun_to_write_too_is_left_to_it(
     store.bucket("claimed")
     address = Address.parse("s3://claimed/run")
     with pytest.raises(StoreUnavailable, match="something else has begun to write the same"):
-        with publication(address, last="run.json") as directory:
-            directory.mkdir()
-            (directory / "run.json").write_text("{}")
-            Store(address).write(MARK, b"another")
+        published("s3://claimed/run", then=lambda: Store(address).write(MARK, b"another"))
     assert "run/run.json" not in files(store, "claimed")
 
 
@@ -386,30 +403,16 @@ def test_an_extra_that_is_not_installed_is_named(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    import fsspec
 
     monkeypatch.setitem(sys.modules, module, None)
-    for name in (scheme, "gcs", "abfs"):
-        monkeypatch.delitem(fsspec.registry.target, name, raising=False)
+    monkeypatch.delitem(sys.modules["fsspec.registry"]._registry, scheme, raising=False)
     address = f"{scheme}://bucket/x"
     assert main(["report", "dns", "--source", "sample", "--output", address]) == 2
     assert f"pip install 'cilium-analysis[{extra}]'" in capsys.readouterr().err
 
 
 def test_kernels_get_no_secret_of_a_store(tmp_path: Path) -> None:
-    secrets = [
-        "AWS_ACCESS_KEY_ID",
-        "AWS_SECRET_ACCESS_KEY",
-        "AWS_SESSION_TOKEN",
-        "AZURE_STORAGE_ACCOUNT_KEY",
-        "AZURE_STORAGE_CONNECTION_STRING",
-        "AZURE_STORAGE_SAS_TOKEN",
-        "AZURE_STORAGE_CLIENT_SECRET",
-        "AZURE_CLIENT_SECRET",
-        "FSSPEC_S3_SECRET",
-        "GOOGLE_APPLICATION_CREDENTIALS",
-    ]
-    found = environment(dict.fromkeys([*secrets, "AWS_REGION", "PATH"], "x"), home=tmp_path)
+    found = environment(dict.fromkeys([*SECRETS, "AWS_REGION", "PATH"], "x"), home=tmp_path)
     assert set(found) == {"AWS_REGION", "PATH", "IPYTHONDIR", "MPLBACKEND"}
 
 
@@ -429,3 +432,51 @@ def test_a_bundle_is_captured_into_a_store(store: ObjectServer, made: str) -> No
         capture(source, source.window, source.baseline, directory=address, **asked)
     with pytest.raises(BundleError, match="s3://bundles/none is no bundle"):
         connect("s3://bundles/none")
+
+
+# A fleet
+
+
+def test_workers_of_a_fleet_publish_what_they_make(
+    store: ObjectServer, made: str, tmp_path: Path
+) -> None:
+    where, mine = located(store.bucket("fleet")) / "reports", small(tmp_path / "mine")
+    file = tmp_path / "fleet.yaml"
+    window = "{start: 2026-03-21T08:00Z, end: 2026-03-21T10:00Z}"
+    file.write_text(
+        f"defaults: {{topics: [drop_reasons]}}\nwindow: {window}\nclusters:\n"
+        f"  - {{name: a, source: sample}}\n  - {{name: b, source: '{made}/bundle'}}\n"
+        "  - {name: c, source: 's3://fleet/none'}\n"
+    )
+    lines: list[str] = []
+    make = partial(
+        run_fleet,
+        read_fleet(file),
+        partial(local_workers, 2),
+        directory=where,
+        notebooks=mine,
+        missing=True,
+        tell=lines.append,
+    )
+    result = make()
+    assert str(result.page) == "s3://fleet/reports/fleet.html"
+    assert {o.task.cluster.name: o.error for o in result.outcomes} == {
+        "a": "",
+        "b": "",
+        "c": "s3://fleet/none is no bundle: it has no manifest.json, or there is no such bucket",
+    }
+    names = {outcome.task.run for outcome in result.outcomes}
+    assert listed(store, "fleet", "reports/") - {"fleet.html"} == names
+    contents = store.contents("fleet")
+    assert {f"reports/{name}/index.html" for name in names} < set(contents)
+    assert json.loads(contents["reports/fleet.json"])["clusters"] == ["a", "b", "c"]
+    assert not [key for key in contents if MARK in key or "probe" in key]
+    assert not [key for key, text in contents.items() if SECRET.encode() in text]
+    lines.clear()
+    again = make()
+    assert lines[0] == "1 reports to make on 1 clusters; 2 are there already"
+    assert [outcome.task.cluster.name for outcome in again.outcomes] == ["c"]
+
+
+def local_workers(most: int, reports: int) -> AbstractContextManager[engine.Engine]:
+    return engine.local(workers=min(most, reports), memory_limit="2GiB")
