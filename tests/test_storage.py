@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from cilium_analysis import connect
+from cilium_analysis.bundle.remote import fetch
 from cilium_analysis.capture import capture
 from cilium_analysis.cli import main
 from cilium_analysis.errors import (
@@ -27,6 +28,8 @@ from cilium_analysis.objectstore import MARK, Address, Store, located, publicati
 from cilium_analysis.question import ask
 from cilium_analysis.report import report, resume
 from cilium_analysis.report.fleet import engine, read_fleet, run_fleet
+from cilium_analysis.report.fleet.plan import tasks
+from cilium_analysis.report.fleet.there import there_already
 from cilium_analysis.report.kernel import environment
 from cilium_analysis.report.output import run_name
 from cilium_analysis.report.places import place
@@ -172,7 +175,7 @@ def test_a_changed_answer_is_refused(store: ObjectServer, made: str) -> None:
         if f"{name}/bundle/" in key:
             changed = b"PAR1" if key.endswith(".parquet") else content
             store.client.put_object(Bucket="changed", Key=key.partition(name)[2][1:], Body=changed)
-    bundle = connect("s3://changed/bundle")
+    bundle = fetch(Address.parse("s3://changed/bundle"))
     with pytest.raises(BundleError, match=r"s3://changed/bundle/answers/\d+.parquet has changed"):
         bundle.range(bundle.manifest["answers"][0]["promql"], bundle.window)
 
@@ -421,15 +424,19 @@ def test_kernels_get_no_secret_of_a_store(tmp_path: Path) -> None:
 
 def test_a_bundle_is_captured_into_a_store(store: ObjectServer, made: str) -> None:
     store.bucket("bundles")
-    source = connect(f"{made}/bundle")
-    asked = {"topics": ["drop_reasons"], "match": ""}
+    source = fetch(Address.parse(f"{made}/bundle"))
+    assert source.baseline is not None
     address = Address.parse("s3://bundles/march")
-    capture(source, source.window, source.baseline, directory=address, **asked)
+    record = partial(
+        capture, source, source.window, source.baseline, topics=["drop_reasons"], match=""
+    )
+    record(directory=address)
     assert MARK not in files(store, "bundles", "march/")
-    again = connect("s3://bundles/march")
-    assert [row["sha256"] for row in again.manifest["answers"] if "sha256" in row]
+    digests = [row.get("sha256") for row in source.manifest["answers"]]
+    again = fetch(address)
+    assert [row.get("sha256") for row in again.manifest["answers"]] == digests
     with pytest.raises(OutputError, match="exists already"):
-        capture(source, source.window, source.baseline, directory=address, **asked)
+        record(directory=address)
     with pytest.raises(BundleError, match="s3://bundles/none is no bundle"):
         connect("s3://bundles/none")
 
@@ -448,17 +455,8 @@ def test_workers_of_a_fleet_publish_what_they_make(
         f"  - {{name: a, source: sample}}\n  - {{name: b, source: '{made}/bundle'}}\n"
         "  - {name: c, source: 's3://fleet/none'}\n"
     )
-    lines: list[str] = []
-    make = partial(
-        run_fleet,
-        read_fleet(file),
-        partial(local_workers, 2),
-        directory=where,
-        notebooks=mine,
-        missing=True,
-        tell=lines.append,
-    )
-    result = make()
+    workers = partial(local_workers, 2)
+    result = run_fleet(read_fleet(file), workers, directory=where, notebooks=mine)
     assert str(result.page) == "s3://fleet/reports/fleet.html"
     assert {o.task.cluster.name: o.error for o in result.outcomes} == {
         "a": "",
@@ -472,10 +470,8 @@ def test_workers_of_a_fleet_publish_what_they_make(
     assert json.loads(contents["reports/fleet.json"])["clusters"] == ["a", "b", "c"]
     assert not [key for key in contents if MARK in key or "probe" in key]
     assert not [key for key, text in contents.items() if SECRET.encode() in text]
-    lines.clear()
-    again = make()
-    assert lines[0] == "1 reports to make on 1 clusters; 2 are there already"
-    assert [outcome.task.cluster.name for outcome in again.outcomes] == ["c"]
+    there = there_already(tasks(read_fleet(file), now=datetime.now(UTC)), place(where))
+    assert {(o.task.cluster.name, o.task.run in names) for o in there} == {("a", True), ("b", True)}
 
 
 def local_workers(most: int, reports: int) -> AbstractContextManager[engine.Engine]:

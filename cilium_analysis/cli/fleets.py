@@ -31,7 +31,7 @@ def add_fleet(parser: argparse.ArgumentParser) -> None:
         "--scheduler",
         default="",
         metavar="ADDRESS",
-        help="of a Dask cluster whose workers see DIR too, such as tcp://host:8786"
+        help="of a Dask cluster whose workers see --output too, such as tcp://host:8786"
         " (default: workers on this machine)",
     )
     add("--workers", type=_workers, metavar="N", help="reports at a time (default: processors)")
