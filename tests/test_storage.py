@@ -33,6 +33,7 @@ from cilium_analysis.report.fleet.there import there_already
 from cilium_analysis.report.kernel import environment
 from cilium_analysis.report.output import run_name
 from cilium_analysis.report.places import place
+from cilium_analysis.report.summary import write
 from cilium_analysis.source import iso
 from tests.runs import notebook
 from tests.servers.stored import KEY, SECRET, TOKEN, ObjectServer
@@ -264,15 +265,12 @@ def test_a_server_that_dies_in_the_middle_ends_the_command(
     server.use(monkeypatch)
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
     server.bucket("bucket")
-    from cilium_analysis.report import run as module
-
-    write = module.write
 
     def lose(*given: Any, **named: Any) -> Any:
         server.stop()
         return write(*given, **named)
 
-    monkeypatch.setattr(module, "write", lose)
+    monkeypatch.setattr("cilium_analysis.report.run.write", lose)
     arguments = ["report", "setup_check", "--source", "sample", "--output", "s3://bucket/reports"]
     assert main(arguments) == 1
     last = capsys.readouterr().err.splitlines()[-1]
