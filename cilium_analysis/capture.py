@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from cilium_analysis.bundle import Bundle, Recorder
+from cilium_analysis.bundle.manifest import MANIFEST
 from cilium_analysis.errors import ParameterError, suggest
+from cilium_analysis.objectstore import Address, publication
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
+    from contextlib import AbstractContextManager
     from pathlib import Path
 
     from cilium_analysis.kube import Cluster
@@ -80,7 +84,7 @@ def capture(
     *,
     topics: Sequence[str],
     match: str,
-    directory: Path,
+    directory: Path | Address,
     cluster: Cluster | None = None,
     recorded: Callable[[str], None] | None = None,
 ) -> None:
@@ -97,7 +101,7 @@ def capture(
     match
         Label matchers that narrow every query.
     directory
-        Of the new bundle.
+        Of the new bundle, or its address in an object store.
     cluster
         Kubernetes objects to keep beside the answers.
     recorded
@@ -110,11 +114,16 @@ def capture(
         If a topic is not known or the matchers cannot be read.
     OutputError
         If the directory exists or cannot be written.
+    StoreRefused, StoreUnavailable
+        If the object store cannot be written to.
     PrometheusError, BundleError
         If the source does not answer; nothing is left behind then.
     """
     chosen = choose_topics(topics, source)
-    with Recorder(source, directory, window=window, baseline=baseline, topics=chosen) as recorder:
+    with (
+        _on_this_machine(directory) as local,
+        Recorder(source, local, window=window, baseline=baseline, topics=chosen) as recorder,
+    ):
         if cluster is not None:
             recorder.keep_kubernetes(cluster.as_json())
         for topic in _asked(recorder, window, baseline, topics=chosen, match=match):
@@ -137,3 +146,9 @@ def _asked(
         incident = import_module(_MODULES[_INCIDENT])
         incident.load(source, window, baseline, match=match, loaded=loaded)
         yield _INCIDENT
+
+
+def _on_this_machine(directory: Path | Address) -> AbstractContextManager[Path]:
+    if isinstance(directory, Address):
+        return publication(directory, last=MANIFEST)
+    return nullcontext(directory)

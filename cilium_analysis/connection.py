@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from cilium_analysis.errors import SourceError
+from cilium_analysis.objectstore.address import EXTRAS
 
 if TYPE_CHECKING:
     from cilium_analysis.bundle import Bundle
@@ -21,13 +22,20 @@ def sample_directory() -> Path:
     return installed if installed.is_dir() else _PACKAGE.parent / "data" / "sample"
 
 
+def is_stored(address: str) -> bool:
+    """Tell an address in an object store from others."""
+    scheme, slashes, _ = address.partition("://")
+    return bool(slashes) and scheme.lower() in EXTRAS
+
+
 def connect(address: str, *, credentials: Credentials | None = None) -> Prometheus | Bundle:
     """Give the source behind an address.
 
     Parameters
     ----------
     address
-        The URL of a Prometheus-compatible server, the directory of a bundle, or ``sample``.
+        The URL of a Prometheus-compatible server, the directory of a bundle or its address in an
+        object store (``s3://bucket/…/bundle``), or ``sample``.
         Credentials come from the user information of the URL, or as below.
     credentials
         References to a server's credentials; those of `Credentials.from_environment` if None.
@@ -35,9 +43,11 @@ def connect(address: str, *, credentials: Credentials | None = None) -> Promethe
     Raises
     ------
     SourceError
-        If it is none of the three.
+        If it is none of these.
     BundleError
         If the bundle is damaged or of another schema.
+    StoreRefused, StoreUnavailable
+        If the object store does not give it.
     """
     text = address.strip()
     if text.lower().startswith(("http://", "https://")):
@@ -46,9 +56,14 @@ def connect(address: str, *, credentials: Credentials | None = None) -> Promethe
         if credentials is None:
             credentials = Credentials.from_environment()
         return Prometheus(text, credentials=credentials)
+    if is_stored(text):
+        from cilium_analysis.bundle.remote import fetch
+        from cilium_analysis.objectstore import Address
+
+        return fetch(Address.parse(text))
     directory = sample_directory() if text == "sample" else Path(text)
     if not text or not directory.is_dir():
-        hint = "give the URL of a server (http://…), the directory of a bundle, or sample"
+        hint = "give the URL of a server (http://…), a bundle, or sample"
         shown = re.sub(r"//[^/]*@", "//…@", address)  # never a password
         raise SourceError(f"no source {shown!r}: {hint}")
     from cilium_analysis.bundle import Bundle

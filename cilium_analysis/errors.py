@@ -8,7 +8,8 @@
     │   ├── ParameterError                unknown topics, parameters, matchers
     │   ├── SourceError                   no such server, directory or sample
     │   ├── BundleError                   damaged, of another schema, or without this answer
-    │   └── OutputError                   a place that cannot be written
+    │   ├── OutputError                   a place that cannot be written
+    │   └── StoreRefused                  no such bucket or object, or no right to it
     ├── PrometheusError (also RuntimeError)
     │   ├── QueryRejected                 the server does not accept or cannot run the query
     │   ├── AccessDenied                  credentials missing or not enough
@@ -16,6 +17,7 @@
     │   ├── BudgetExceeded                the answer would be larger than allowed
     │   ├── AnswerIncomplete              the answer broke off or was cut, after retries
     │   └── ServerUnavailable             unreachable, overloaded or too slow, after retries
+    ├── StoreUnavailable (also RuntimeError)       no object store answers, or it was lost
     ├── KubernetesUnavailable (also RuntimeError)  no Kubernetes API server can be reached
     └── FleetUnavailable (also RuntimeError)       nothing is there that makes a fleet's reports
 
@@ -62,6 +64,14 @@ class BundleError(UsageError):
 
 class OutputError(UsageError):
     """A directory or file that cannot be written."""
+
+
+class StoreRefused(UsageError):
+    """An object store has no such bucket or object, or gives no right to it."""
+
+
+class StoreUnavailable(CiliumAnalysisError, RuntimeError):
+    """An object store cannot be reached, or was lost while it was written to, after retries."""
 
 
 class PrometheusError(CiliumAnalysisError, RuntimeError):

@@ -215,7 +215,9 @@ def test_every_frame_survives_its_file(
     # Labels that are empty in every series do not exist in Prometheus.
     path = tmp_path_factory.mktemp("frame") / "frame.parquet"
     write_frame(frame, path)
-    pd.testing.assert_frame_equal(read_frame(path.read_bytes(), path=path), frame, check_exact=True)
+    pd.testing.assert_frame_equal(
+        read_frame(path.read_bytes(), file=path.name), frame, check_exact=True
+    )
 
 
 def test_a_recording_that_is_shown_answers_what_it_holds_so_far(tmp_path: Path) -> None:

@@ -378,6 +378,7 @@ def test_the_page_compares_clusters_and_runs_nothing() -> None:
         {"a": answer(critical=2, first=HOSTILE), "b": answer(first="")}, down={"c": HOSTILE}
     )
     result = made(fleet_of("a", "b", "c", window=window), told)
+    assert isinstance(result.page, Path)
     page = result.page.read_text()
     assert HOSTILE not in page
     assert runs_only_ours(page)

@@ -546,7 +546,9 @@ def finding(number: int, severity: Severity = Severity.WARNING, **other: Any) ->
     return Finding(**(usual | other))
 
 
-def run_of(*found: Finding, timezone: str = "UTC", match: str = "", source: str = "prod") -> Run:
+def run_of(
+    *found: Finding, timezone: str = "UTC", match: str = "", source: str = "prod"
+) -> Run[Path]:
     whole = Findings(source, WINDOW, None, found, ranked=True)
     document = merge(whole.with_items(()), [], stories=[whole.as_json()])
     counts = {str(s): sum(each.severity is s for each in found) for s in Severity}
@@ -560,7 +562,7 @@ def run_of(*found: Finding, timezone: str = "UTC", match: str = "", source: str 
     return Run(Path("reports/a"), summary, document)
 
 
-def about(run: Run, *, at: Severity = Severity.WARNING, page: str = "https://x/a") -> Message:
+def about(run: Run[Path], *, at: Severity = Severity.WARNING, page: str = "https://x/a") -> Message:
     message = about_run(run, at=at, page=page)
     assert message is not None
     return message

@@ -41,7 +41,7 @@ WINDOW = Window.parse("2026-03-21T08:00Z", "2026-03-21T10:00Z", step="30s")
 
 
 @pytest.fixture(scope="module")
-def sample_run(tmp_path_factory: pytest.TempPathFactory) -> Run:
+def sample_run(tmp_path_factory: pytest.TempPathFactory) -> Run[Path]:
     return report(
         ask(source="sample", baseline=""),
         topics=TOPIC,
@@ -90,7 +90,7 @@ def pages(directory: Path) -> list[str]:
 # What a run writes
 
 
-def test_a_run_has_all_that_the_contract_names(sample_run: Run) -> None:
+def test_a_run_has_all_that_the_contract_names(sample_run: Run[Path]) -> None:
     names = {path.name for path in sample_run.directory.iterdir()}
     pair = {"drop_reasons.ipynb", "drop_reasons.html"}
     assert names == {"index.html", "findings.json", "run.json", "bundle"} | pair
@@ -101,7 +101,7 @@ def test_a_run_has_all_that_the_contract_names(sample_run: Run) -> None:
     assert re.fullmatch(r"20260321T080000Z-20260321T100000Z-[0-9a-f]{6}", sample_run.directory.name)
 
 
-def test_findings_are_those_of_the_topic_on_the_source(sample_run: Run) -> None:
+def test_findings_are_those_of_the_topic_on_the_source(sample_run: Run[Path]) -> None:
     question = ask(source="sample", baseline="")
     data = drops.load(question.source, question.window, question.baseline)
     expected = json.loads(json.dumps(drops.findings(data).as_json()))
@@ -111,14 +111,16 @@ def test_findings_are_those_of_the_topic_on_the_source(sample_run: Run) -> None:
     assert sample_run.worst is Severity.CRITICAL
 
 
-def test_a_report_from_its_own_bundle_finds_the_same(sample_run: Run, tmp_path: Path) -> None:
+def test_a_report_from_its_own_bundle_finds_the_same(sample_run: Run[Path], tmp_path: Path) -> None:
     again = report(
         ask(source=str(sample_run.directory / "bundle"), baseline=""), directory=tmp_path
     )
     assert again.findings == sample_run.findings
 
 
-def test_the_executed_notebook_runs_again_where_it_lies(sample_run: Run, tmp_path: Path) -> None:
+def test_the_executed_notebook_runs_again_where_it_lies(
+    sample_run: Run[Path], tmp_path: Path
+) -> None:
     executed = sample_run.directory / "drop_reasons.ipynb"
     parameters = nbformat.read(executed, as_version=4).metadata.papermill.parameters
     assert parameters.source == "bundle"
@@ -130,7 +132,7 @@ def test_the_executed_notebook_runs_again_where_it_lies(sample_run: Run, tmp_pat
     assert again["findings"] == sample_run.findings["findings"]
 
 
-def test_run_json_tells_what_was_asked_and_what_it_cost(sample_run: Run) -> None:
+def test_run_json_tells_what_was_asked_and_what_it_cost(sample_run: Run[Path]) -> None:
     run = json.loads((sample_run.directory / "run.json").read_text())
     answers = Bundle(sample_run.directory / "bundle").manifest["answers"]
     assert run["schema"] == "cilium-analysis/run/1"
@@ -159,7 +161,7 @@ def test_run_json_tells_what_was_asked_and_what_it_cost(sample_run: Run) -> None
     assert run["server"]["application"] == "Prometheus"
 
 
-def test_nothing_written_names_a_temporary_path(sample_run: Run) -> None:
+def test_nothing_written_names_a_temporary_path(sample_run: Run[Path]) -> None:
     texts = [
         p.read_text() for p in sample_run.directory.glob("*") if p.suffix != "" and p.is_file()
     ]
@@ -169,7 +171,7 @@ def test_nothing_written_names_a_temporary_path(sample_run: Run) -> None:
 # Pages
 
 
-def test_pages_load_nothing_and_run_nothing(sample_run: Run) -> None:
+def test_pages_load_nothing_and_run_nothing(sample_run: Run[Path]) -> None:
     for page in [*pages(sample_run.directory), *pages(sample_run.directory.parent)]:
         elements = Elements(page)
         assert "default-src 'none'" in policy(elements)
@@ -180,7 +182,7 @@ def test_pages_load_nothing_and_run_nothing(sample_run: Run) -> None:
         assert not re.search(r"url\(|@import", page.split("</style>")[0])
 
 
-def test_links_lead_to_files_that_are_there(sample_run: Run) -> None:
+def test_links_lead_to_files_that_are_there(sample_run: Run[Path]) -> None:
     for folder in (sample_run.directory, sample_run.directory.parent):
         for path in folder.glob("*.html"):
             links = [a["href"] for a in Elements(path.read_text()).named("a")]
@@ -189,7 +191,7 @@ def test_links_lead_to_files_that_are_there(sample_run: Run) -> None:
                 assert link.startswith("#") or (folder / link).exists(), link
 
 
-def test_figures_have_descriptions_and_code_is_left_out(sample_run: Run) -> None:
+def test_figures_have_descriptions_and_code_is_left_out(sample_run: Run[Path]) -> None:
     page = (sample_run.directory / "drop_reasons.html").read_text()
     described = [image["alt"] for image in Elements(page).named("img")]
     figures = sum(
@@ -248,7 +250,7 @@ def test_names_from_the_cluster_stay_text(hostile_source: MemorySource, tmp_path
 
 
 def test_the_list_of_runs_escapes_and_skips_what_is_not_a_run(
-    sample_run: Run, tmp_path: Path
+    sample_run: Run[Path], tmp_path: Path
 ) -> None:
     for name, text in {"broken": "{", "later": '{"schema": "cilium-analysis/run/9"}'}.items():
         (tmp_path / name).mkdir()
@@ -301,7 +303,7 @@ def test_nothing_runs_when_a_notebook_lacks_a_parameter(tmp_path: Path) -> None:
 # Faults
 
 
-def failing(tmp_path: Path, *code: str) -> Run:
+def failing(tmp_path: Path, *code: str) -> Run[Path]:
     mine = notebook(tmp_path / "mine", *code)
     return report(
         ask(source="sample", baseline=""), topics=TOPIC, directory=tmp_path / "out", notebooks=mine

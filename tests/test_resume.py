@@ -82,7 +82,7 @@ def test_what_was_done_is_kept_and_the_rest_is_made_later(
 
 
 @pytest.fixture
-def failed(tmp_path: Path) -> Run:
+def failed(tmp_path: Path) -> Run[Path]:
     mine = notebook(tmp_path / "mine", "print('fine')")
     notebook(mine, "raise ValueError('not today')", topic="setup_check")
     return report(
@@ -94,7 +94,7 @@ def failed(tmp_path: Path) -> Run:
     )
 
 
-def test_what_failed_is_tried_again_and_may_fail_again(failed: Run, tmp_path: Path) -> None:
+def test_what_failed_is_tried_again_and_may_fail_again(failed: Run[Path], tmp_path: Path) -> None:
     again = resume(failed.directory, notebooks=tmp_path / "mine")
     assert again.failures == {"setup_check": "ValueError: not today"}
     notebook(tmp_path / "mine", "print('better')", topic="setup_check")
@@ -106,7 +106,7 @@ def test_what_failed_is_tried_again_and_may_fail_again(failed: Run, tmp_path: Pa
 
 
 def test_a_run_that_cannot_be_replaced_stays(
-    failed: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    failed: Run[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     before = {p.name: p.read_bytes() for p in failed.directory.iterdir() if p.is_file()}
     rename = Path.rename
@@ -139,7 +139,7 @@ def test_what_is_no_run_is_refused(tmp_path: Path) -> None:
     ],
 )
 def test_a_run_that_is_not_whole_is_refused(
-    change: dict[str, object], said: str, failed: Run
+    change: dict[str, object], said: str, failed: Run[Path]
 ) -> None:
     file = failed.directory / "run.json"
     file.write_text(json.dumps(failed.summary | change))
@@ -147,7 +147,9 @@ def test_a_run_that_is_not_whole_is_refused(
         resume(failed.directory)
 
 
-def test_a_notebook_that_cannot_be_read_any_more_is_made_again(failed: Run, tmp_path: Path) -> None:
+def test_a_notebook_that_cannot_be_read_any_more_is_made_again(
+    failed: Run[Path], tmp_path: Path
+) -> None:
     (failed.directory / "drop_reasons.ipynb").write_text("{")
     notebook(tmp_path / "mine", "print('better')", topic="setup_check")
     lines: list[str] = []
@@ -156,7 +158,7 @@ def test_a_notebook_that_cannot_be_read_any_more_is_made_again(failed: Run, tmp_
     assert run.failures == {}
 
 
-def test_a_run_whose_recording_is_gone_is_refused(failed: Run) -> None:
+def test_a_run_whose_recording_is_gone_is_refused(failed: Run[Path]) -> None:
     shutil.rmtree(failed.directory / "bundle")
     with pytest.raises(Exception, match="bundle"):
         resume(failed.directory)
@@ -164,7 +166,7 @@ def test_a_run_whose_recording_is_gone_is_refused(failed: Run) -> None:
 
 
 def test_the_command_takes_the_question_from_the_run(
-    failed: Run, capsys: pytest.CaptureFixture[str]
+    failed: Run[Path], capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main(["report", "--resume", str(failed.directory), "dns", "--start", "-2h"]) == 2
     assert "leave out dns, --start" in capsys.readouterr().err

@@ -50,15 +50,15 @@ def write_frame(frame: pd.DataFrame, path: Path) -> int:
     return len(which)
 
 
-def read_frame(content: bytes, *, path: Path) -> pd.DataFrame:
+def read_frame(content: bytes, *, file: str) -> pd.DataFrame:
     """Read a label frame that `write_frame` wrote.
 
     Parameters
     ----------
     content
         Of the file.
-    path
-        Of the file, for those who read the error.
+    file
+        Its name, for those who read the error.
 
     Raises
     ------
@@ -77,7 +77,7 @@ def read_frame(content: bytes, *, path: Path) -> pd.DataFrame:
         values = np.full((len(index), count), np.nan)
         values[np.searchsorted(index, times), series] = table["value"].to_numpy()
     except (pa.ArrowException, KeyError, TypeError, ValueError, IndexError) as problem:
-        raise BundleError(f"the bundle is damaged: cannot read {path} ({problem})") from None
+        raise BundleError(f"the bundle is damaged: cannot read {file} ({problem})") from None
     if not count:
         return frames.empty([n for n in levels if n != "__name__"])
     return frames.build(
@@ -93,12 +93,12 @@ def write_table(table: pd.DataFrame, path: Path) -> int:
     return len(table)
 
 
-def read_table(content: bytes, *, path: Path) -> pd.DataFrame:
+def read_table(content: bytes, *, file: str) -> pd.DataFrame:
     """Read a table that `write_table` wrote; parameters and errors as for `read_frame`."""
     try:
         table: pd.DataFrame = _read(content).to_pandas()
     except (pa.ArrowException, KeyError, TypeError, ValueError) as problem:
-        raise BundleError(f"the bundle is damaged: cannot read {path} ({problem})") from None
+        raise BundleError(f"the bundle is damaged: cannot read {file} ({problem})") from None
     return table
 
 

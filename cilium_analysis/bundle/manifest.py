@@ -35,29 +35,36 @@ def versions() -> dict[str, str]:
     return found
 
 
-def read(directory: Path) -> dict[str, Any]:
+def read(directory: Path, *, called: str = "") -> dict[str, Any]:
     """Read and check the manifest of a bundle.
+
+    Parameters
+    ----------
+    directory
+        Of the bundle.
+    called
+        What errors call it instead.
 
     Raises
     ------
     BundleError
         If there is none, or it is damaged or of another schema.
     """
-    path = directory / MANIFEST
+    path, shown = directory / MANIFEST, called or str(directory)
     try:
         manifest = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
-        raise BundleError(f"{directory} is no bundle: it has no {MANIFEST}") from None
+        raise BundleError(f"{shown} is no bundle: it has no {MANIFEST}") from None
     except (OSError, ValueError) as problem:
-        raise BundleError(f"the bundle {directory} is damaged: {problem}") from None
+        raise BundleError(f"the bundle {shown} is damaged: {problem}") from None
     schema = manifest.get("schema") if isinstance(manifest, dict) else None
     if schema != SCHEMA:
-        raise BundleError(f"{directory} has the schema {schema!r}; this version reads {SCHEMA!r}")
-    _check(directory, manifest)
+        raise BundleError(f"{shown} has the schema {schema!r}; this version reads {SCHEMA!r}")
+    _check(shown, manifest)
     return dict(manifest)
 
 
-def _check(directory: Path, manifest: Mapping[str, Any]) -> None:
+def _check(shown: str, manifest: Mapping[str, Any]) -> None:
     """Refuse a manifest that lacks a part, or names files outside of the bundle."""
     try:
         window(manifest["window"])
@@ -69,7 +76,7 @@ def _check(directory: Path, manifest: Mapping[str, Any]) -> None:
                 window(row["window"])
         _check_kubernetes(manifest.get("kubernetes"))
     except (KeyError, TypeError, ValueError) as problem:
-        raise BundleError(f"the manifest of {directory} is damaged: {problem!r}") from None
+        raise BundleError(f"the manifest of {shown} is damaged: {problem!r}") from None
 
 
 def _check_file(row: Mapping[str, Any]) -> None:

@@ -185,7 +185,7 @@ class Recorder:
         self.journal.append(record)
         read = read_table if "exemplars" in row else read_frame
         path = self._place / str(row["file"])
-        return read(path.read_bytes(), path=path)
+        return read(path.read_bytes(), file=str(path))
 
     def _keep(self, promql: str, when: Mapping[str, Any], frame: pd.DataFrame) -> None:
         file = f"answers/{len(self._answers) + 1:04}.parquet"

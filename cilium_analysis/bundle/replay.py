@@ -30,6 +30,8 @@ class Bundle:
     ----------
     directory
         Of the bundle.
+    called
+        What errors call it instead, as where it was fetched from.
 
     Raises
     ------
@@ -37,13 +39,14 @@ class Bundle:
         If there is no bundle, or one that is damaged or of another schema.
     """
 
-    def __init__(self, directory: Path) -> None:
+    def __init__(self, directory: Path, *, called: str = "") -> None:
         self.directory = directory
-        self.manifest = manifests.read(directory)
+        self.called = called or str(directory)
+        self.manifest = manifests.read(directory, called=called)
         self.journal: list[Record] = []
 
     def __repr__(self) -> str:
-        return f"Bundle({str(self.directory)!r}: {len(self.manifest['answers'])} answers)"
+        return f"Bundle({self.called!r}: {len(self.manifest['answers'])} answers)"
 
     @property
     def name(self) -> str:
@@ -89,10 +92,10 @@ class Bundle:
             document = json.loads(self._content(row))
         except ValueError as problem:
             raise BundleError(
-                f"the bundle is damaged: cannot read {self._path(row)} ({problem})"
+                f"the bundle is damaged: cannot read {self._shown(row)} ({problem})"
             ) from None
         if not isinstance(document, dict):
-            raise BundleError(f"the bundle is damaged: {self._path(row)} holds no objects")
+            raise BundleError(f"the bundle is damaged: {self._shown(row)} holds no objects")
         return document
 
     def range(self, promql: str, window: Window) -> pd.DataFrame:
@@ -127,7 +130,7 @@ class Bundle:
         for row in rows:
             held = manifests.window(row["window"])
             if held.start <= window.start and window.end <= held.end:
-                table = read_table(self._content(row), path=self._path(row))
+                table = read_table(self._content(row), file=self._shown(row))
                 inside = (table["time"] >= window.start) & (table["time"] <= window.end)
                 chosen = table[inside].reset_index(drop=True)
                 return self._note(row, chosen, window, samples=len(chosen))
@@ -152,25 +155,26 @@ class Bundle:
                 f" to {iso(self.window.end)}, but not to this query"
             )
         )
-        return f"no answer for {wanted} in {self.directory}: the bundle {what}: {promql}"
+        return f"no answer for {wanted} in {self.called}: the bundle {what}: {promql}"
 
     def _load(self, row: Mapping[str, Any]) -> pd.DataFrame:
-        return read_frame(self._content(row), path=self._path(row))
+        return read_frame(self._content(row), file=self._shown(row))
 
-    def _path(self, row: Mapping[str, Any]) -> Path:
-        return self.directory / str(row["file"])
+    def _shown(self, row: Mapping[str, Any]) -> str:
+        return f"{self.called}/{row['file']}"
 
     def _content(self, row: Mapping[str, Any]) -> bytes:
         """Give what the file of an answer holds, if it is what was recorded."""
         if "error" in row:
             raise manifests.refusal(row["error"])
-        path = self._path(row)
         try:
-            content = path.read_bytes()
+            content = (self.directory / str(row["file"])).read_bytes()
         except OSError as problem:
-            raise BundleError(f"the bundle {self.directory} is damaged: {problem}") from None
+            raise BundleError(f"the bundle {self.called} is damaged: {problem}") from None
         if hashlib.sha256(content).hexdigest() != row["sha256"]:
-            raise BundleError(f"the bundle is damaged: {path} has changed since it was recorded")
+            raise BundleError(
+                f"the bundle is damaged: {self._shown(row)} has changed since it was recorded"
+            )
         return content
 
     def _note(

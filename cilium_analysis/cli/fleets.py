@@ -8,6 +8,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from cilium_analysis.cli.options import OUTPUT
 from cilium_analysis.cli.reports import audience_of, verdict
 from cilium_analysis.cli.words import say
 from cilium_analysis.texts import line
@@ -25,12 +26,12 @@ def add_fleet(parser: argparse.ArgumentParser) -> None:
     """Add which fleet, where it runs, and where its reports go."""
     add = parser.add_argument
     add("file", metavar="FILE", help="YAML that names clusters, windows and topics")
-    add("--output", default="reports", metavar="DIR", help="of all runs (default: reports)")
+    add("--output", default="reports", metavar="DIR", help=OUTPUT)
     add(
         "--scheduler",
         default="",
         metavar="ADDRESS",
-        help="of a Dask cluster whose workers see DIR too, such as tcp://host:8786"
+        help="of a Dask cluster whose workers see --output too, such as tcp://host:8786"
         " (default: workers on this machine)",
     )
     add("--workers", type=_workers, metavar="N", help="reports at a time (default: processors)")
@@ -61,12 +62,13 @@ def fleet(options: argparse.Namespace) -> int:
 
 
 def _made(options: argparse.Namespace) -> Result:
+    from cilium_analysis.objectstore import located
     from cilium_analysis.report.fleet import read_fleet, run_fleet
 
     return run_fleet(
         read_fleet(Path(options.file)),
         _engine(options),
-        directory=Path(options.output),
+        directory=located(options.output),
         keep=options.keep,
         missing=options.missing,
         tell=say,

@@ -19,6 +19,7 @@ _NOTIFY = (
     "where the address of a service to notify stands: file:PATH (one per line), or"
     " env:CILIUM_ANALYSIS_…; may be repeated"
 )
+OUTPUT = "of all runs: a directory (default: reports), or s3://…, gs://…, az://… or abfs://…"
 _TIMES = ("--start", "--end")
 
 
@@ -46,7 +47,7 @@ def add_question(parser: argparse.ArgumentParser, *, topics: bool = True) -> Non
     add(
         "--source",
         default=os.environ.get(SOURCE_VARIABLE, ""),
-        help="URL of a Prometheus-compatible server, a bundle's directory, or sample",
+        help="URL of a Prometheus-compatible server, a bundle (directory or s3://…), or sample",
     )
     add("--start", default="", metavar="T", help="ISO time or -2h (default: -2h, or a bundle's)")
     add("--end", default="", metavar="T", help="ISO time, or now (default)")
@@ -78,13 +79,13 @@ def _add_kubernetes(parser: argparse.ArgumentParser) -> None:
 def add_report(parser: argparse.ArgumentParser) -> None:
     """Add how to make a report, and where it goes."""
     add = parser.add_argument
-    add("--output", default="reports", metavar="DIR", help="of all runs (default: reports)")
+    add("--output", default="reports", metavar="DIR", help=OUTPUT)
     add("--jobs", type=jobs, default=2, metavar="N", help="notebooks at a time (default: 2)")
     add("--fail-on", choices=("warning", "critical"), help="exit 10 or 20 on such findings")
     add(
         "--compare",
         metavar="RUN",
-        help="directory of another run: what is new, gone, worse, better",
+        help="directory or address of another run: what is new, gone, worse, better",
     )
     add("--show-code", action="store_true", help="keep the code cells in the HTML")
 
@@ -100,7 +101,11 @@ def add_routine(parser: argparse.ArgumentParser, *, notify: str = _NOTIFY) -> No
         Help on ``--notify``.
     """
     add = parser.add_argument
-    add("--resume", metavar="RUN", help="directory of a run: make only the reports it lacks")
+    add(
+        "--resume",
+        metavar="RUN",
+        help="directory or address of a run: make only the reports it lacks",
+    )
     add("--keep", type=_keep, metavar="D", help="remove runs that were made longer ago, as 30d")
     add("--notify", action="append", default=[], metavar="WHERE", help=notify)
     add(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from cilium_analysis.cli.options import question
@@ -16,10 +15,12 @@ if TYPE_CHECKING:
 def capture(options: argparse.Namespace) -> int:
     """Record what a report needs."""
     from cilium_analysis.capture import capture as record
+    from cilium_analysis.objectstore import located
     from cilium_analysis.report.output import run_name
 
+    located(options.output or "")  # a mistake in it is told before anything is asked
     asked = question(options)
-    directory = Path(options.output or f"bundle-{run_name(asked.window)}")
+    directory = located(options.output or f"bundle-{run_name(asked.window)}")
     say(f"Reading {asked.reading}")
     record(
         asked.source,

@@ -122,7 +122,7 @@ def _add_others(commands: Any) -> None:
     text = "record what a report needs, a bundle only"
     capture = _command(commands, "capture", others.capture, text)
     add_question(capture)
-    capture.add_argument("--output", metavar="DIR", help="of the new bundle")
+    capture.add_argument("--output", metavar="DIR", help="of the new bundle, or s3://…")
     check = _command(commands, "check", others.check, "is the monitoring itself set up right?")
     add_question(check, topics=False)
     check.add_argument(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from cilium_analysis.cli.options import question
@@ -15,8 +14,10 @@ if TYPE_CHECKING:
     import argparse
     from collections.abc import Sequence
     from datetime import timedelta
+    from pathlib import Path
 
     from cilium_analysis.findings import Severity
+    from cilium_analysis.objectstore import Address
     from cilium_analysis.question import Question
     from cilium_analysis.report import Run
     from cilium_analysis.report.notify import Receiver
@@ -32,6 +33,7 @@ def report(options: argparse.Namespace) -> int:
         if options.resume:
             run = _resumed(options)
         else:
+            _check_places(options)
             asked = question(options)
             run = _made(asked, options, topics=options.topics, keep=options.keep)
     except Exception as problem:
@@ -43,6 +45,14 @@ def report(options: argparse.Namespace) -> int:
         if audience:
             _notify_of_run(audience, run, options)
         return _told(run, options.fail_on)
+
+
+def _check_places(options: argparse.Namespace) -> None:
+    """Tell of a place that cannot be before a server is asked anything."""
+    from cilium_analysis.objectstore import located
+
+    for text in (options.output, options.compare or ""):
+        located(text)
 
 
 def demo(options: argparse.Namespace) -> int:
@@ -61,23 +71,24 @@ def _made(
     *,
     topics: Sequence[str],
     keep: timedelta | None = None,
-) -> Run:
+) -> Run[Path | Address]:
+    from cilium_analysis.objectstore import located
     from cilium_analysis.report import report
 
     return report(
         question,
         topics=topics,
-        directory=Path(options.output),
+        directory=located(options.output),
         jobs=options.jobs,
         show_code=options.show_code,
-        compare=Path(options.compare) if options.compare else None,
+        compare=located(options.compare) if options.compare else None,
         keep=keep,
         progress=sys.stderr.isatty(),
         tell=say,
     )
 
 
-def _resumed(options: argparse.Namespace) -> Run:
+def _resumed(options: argparse.Namespace) -> Run[Path | Address]:
     """Take up a run, which knows what was asked.
 
     Raises
@@ -85,6 +96,7 @@ def _resumed(options: argparse.Namespace) -> Run:
     ParameterError
         If something else is asked.
     """
+    from cilium_analysis.objectstore import located
     from cilium_analysis.report import resume
 
     names = ("start", "end", "step", "baseline", "match", "kubernetes")
@@ -92,17 +104,17 @@ def _resumed(options: argparse.Namespace) -> Run:
     if given:
         raise ParameterError(f"--resume asks what the run asked: leave out {', '.join(given)}")
     return resume(
-        Path(options.resume),
+        located(options.resume),
         jobs=options.jobs,
         show_code=options.show_code,
-        compare=Path(options.compare) if options.compare else None,
+        compare=located(options.compare) if options.compare else None,
         keep=options.keep,
         progress=sys.stderr.isatty(),
         tell=say,
     )
 
 
-def _told(run: Run, fail_on: str | None) -> int:
+def _told(run: Run[Path | Address], fail_on: str | None) -> int:
     """Print what a run amounts to; gives the exit code."""
     for text in _lines(run):
         indent = text[: len(text) - len(text.lstrip(" "))]
@@ -128,7 +140,9 @@ def audience_of(options: argparse.Namespace) -> Sequence[Receiver]:
     return found
 
 
-def _notify_of_run(audience: Sequence[Receiver], run: Run, options: argparse.Namespace) -> None:
+def _notify_of_run(
+    audience: Sequence[Receiver], run: Run[Path | Address], options: argparse.Namespace
+) -> None:
     from cilium_analysis.findings import Severity
     from cilium_analysis.report.messages import about_run
     from cilium_analysis.report.notify import send
@@ -157,7 +171,7 @@ def _notify_of_failure(
     send(audience, message, tell=say)
 
 
-def _lines(run: Run) -> list[str]:
+def _lines(run: Run[Path | Address]) -> list[str]:
     """Say what was found, and where to read it."""
     from cilium_analysis.report.clock import clock
 

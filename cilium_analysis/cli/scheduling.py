@@ -80,7 +80,8 @@ def _add_own(parser: argparse.ArgumentParser, platform: str) -> None:
         action="append",
         default=[],
         metavar="KEY=FILE",
-        help="file with a token, password, ca.crt, tls.crt or tls.key; may be repeated",
+        help="file with a token, password, ca.crt, tls.crt, tls.key, aws-credentials or"
+        " google-credentials; may be repeated",
     )
     add("--kubeconfig", default="", metavar="FILE", help="for --kubernetes")
     if platform == "systemd":
@@ -98,11 +99,12 @@ def _add_kubernetes(parser: argparse.ArgumentParser) -> None:
         default="",
         metavar="NAME:KEY,…",
         help="Secret with some of: token, username, password, ca.crt, tls.crt, tls.key,"
-        " and notify, the addresses of services to notify",
+        " aws-credentials, google-credentials, and notify, the addresses of services to notify",
     )
     add("--claim", default="", metavar="NAME", help="volume for the reports (default: a new one)")
     add("--volume-size", default="10Gi", metavar="Q", help="of the new one (default: 10Gi)")
-    add("--output", default="/reports", metavar="DIR", help="where it is mounted (/reports)")
+    add("--output", default="/reports", metavar="DIR", help="where it is mounted, or s3://…")
+    add("--service-account", default="", metavar="NAME", help="one that is there, for a store")
     add("--cpu", default="2", metavar="Q", help="processors at most (default: 2)")
     add("--memory", default="2Gi", metavar="Q", help="memory at most (default: 2Gi)")
 
@@ -166,6 +168,7 @@ def _kubernetes(plan: Plan, options: argparse.Namespace) -> str:
         claim=options.claim,
         volume_size=options.volume_size,
         output=options.output,
+        service_account=options.service_account,
         cpu=options.cpu,
         memory=options.memory,
     )

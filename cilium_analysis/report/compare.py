@@ -3,42 +3,60 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from cilium_analysis.errors import ParameterError
+from cilium_analysis.errors import CiliumAnalysisError, ParameterError
 from cilium_analysis.findings import SCHEMA, Severity
+from cilium_analysis.objectstore import Store
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
-    from pathlib import Path
+
+    from cilium_analysis.objectstore import Address
 
 #: A value that differs by less than this factor is the same.
 FACTOR = 1.25
 _ORDER = ("new", "worse", "same", "better", "gone")
 
 
-def read_findings(run: Path) -> dict[str, Any]:
+def read_findings(run: Path | Address) -> dict[str, Any]:
     """Read the findings of a run, to compare with.
 
     Parameters
     ----------
     run
-        Its directory, or its ``findings.json``.
+        Its directory or address, or that of its ``findings.json``.
 
     Raises
     ------
     ParameterError
         If there is no such run, or it cannot be read.
+    StoreRefused, StoreUnavailable
+        If the object store does not give it.
     """
-    path = run / "findings.json" if run.is_dir() else run
     try:
-        document = json.loads(path.read_text(encoding="utf-8"))
+        path, content = _read(run)
+        document = json.loads(content.decode("utf-8"))
+    except CiliumAnalysisError:
+        raise
     except (OSError, ValueError) as problem:
         raise ParameterError(f"no run to compare with in {run}: {problem}") from None
     schema = document.get("schema") if isinstance(document, dict) else None
     if schema != SCHEMA:
         raise ParameterError(f"{path} has the schema {schema!r}; this version reads {SCHEMA!r}")
     return dict(document)
+
+
+def _read(run: Path | Address) -> tuple[Path | Address, bytes]:
+    if isinstance(run, Path):
+        path = run / "findings.json" if run.is_dir() else run
+        return path, path.read_bytes()
+    address = run if run.name == "findings.json" else run / "findings.json"
+    content = Store(address.parent).find(address.name)
+    if content is None:
+        raise ParameterError(f"no run to compare with in {run}: there is no {address}")
+    return address, content
 
 
 def compared(found: Mapping[str, Any], other: Mapping[str, Any]) -> list[dict[str, Any]]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import sys
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +15,11 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
+#: What the libraries of object stores and fsspec read secrets from; places of files among it.
+_STORE_SECRETS = re.compile(
+    r"(AWS|AZURE|FSSPEC|GOOGLE|GCSFS|GCS)_.*(SECRET|TOKEN|KEY|PASSWORD|CREDENTIAL|CONNECTION|SAS)",
+    re.IGNORECASE,
+)
 _INLINE = "module://matplotlib_inline.backend_inline"
 
 
@@ -70,5 +76,10 @@ class Kernels:
 
 def environment(found: Mapping[str, str], *, home: Path) -> dict[str, str]:
     """Give a kernel's environment: no credentials, no profile of the user, figures inline."""
-    kept = {name: value for name, value in found.items() if not name.startswith(PREFIX)}
+    kept = {name: value for name, value in found.items() if not _is_secret(name)}
     return kept | {"IPYTHONDIR": str(home), "MPLBACKEND": _INLINE}
+
+
+def _is_secret(name: str) -> bool:
+    """Tell whether a variable is for what speaks to servers and stores, which no kernel does."""
+    return name.startswith(PREFIX) or _STORE_SECRETS.match(name) is not None

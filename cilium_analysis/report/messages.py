@@ -18,7 +18,9 @@ from cilium_analysis.texts import clipped, line
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
+    from pathlib import Path
 
+    from cilium_analysis.objectstore import Address
     from cilium_analysis.report.fleet import Result
     from cilium_analysis.report.run import Run
     from cilium_analysis.window import Window
@@ -49,7 +51,7 @@ class Message:
     severity: Severity | None
 
 
-def about_run(run: Run, *, at: Severity, page: str) -> Message | None:
+def about_run(run: Run[Path | Address], *, at: Severity, page: str) -> Message | None:
     """Tell of a run.
 
     Parameters

@@ -17,9 +17,10 @@ from cilium_analysis.report.clock import clock
 from cilium_analysis.report.html import runs_page
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterable, Iterator, Mapping
     from pathlib import Path
 
+    from cilium_analysis.objectstore import Address
     from cilium_analysis.window import Window
 
 RUN_SCHEMA = "cilium-analysis/run/1"
@@ -136,7 +137,7 @@ def claimed(directory: Path) -> Iterator[bool]:
 
 
 @contextmanager
-def kept(run: Path) -> Iterator[None]:
+def kept(run: Path | Address) -> Iterator[None]:
     """Let who stops the block know that the run is there: it was written before."""
     try:
         yield
@@ -146,8 +147,12 @@ def kept(run: Path) -> Iterator[None]:
 
 def write_json(path: Path, document: object) -> None:
     """Write a document as readable JSON."""
-    text = json.dumps(document, indent=1, ensure_ascii=False, allow_nan=False)
-    path.write_text(text + "\n", encoding="utf-8")
+    path.write_text(as_json(document), encoding="utf-8")
+
+
+def as_json(document: object) -> str:
+    """Give a document as readable JSON."""
+    return json.dumps(document, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
 
 
 def write_index(output: Path) -> Path:
@@ -166,7 +171,8 @@ def write_index(output: Path) -> Path:
     try:
         while (found := _listed(output)) != listed:
             fleets = sorted(page.name for page in output.glob("fleet*.html"))
-            page = runs_page(_runs(found), fleets=fleets)
+            runs = [run for path in found if (run := read_run(path)) is not None]
+            page = runs_page(newest_first(runs), fleets=fleets)
             temporary.write_text(page, encoding="utf-8", errors="replace")
             temporary.replace(path)
             listed = found
@@ -182,25 +188,38 @@ def _listed(output: Path) -> set[Path]:
     return {path for path in output.glob("*/run.json") if not path.parent.name.startswith(".")}
 
 
-def _runs(paths: set[Path]) -> list[dict[str, Any]]:
-    runs = [run for path in paths if (run := read_run(path)) is not None]
+def newest_first(runs: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Sort runs as the index lists them."""
     return sorted(runs, key=lambda run: str(run["began"]), reverse=True)
 
 
+def runs_in(output: Path) -> list[dict[str, Any]]:
+    """Give the runs of a directory that are whole, as their ``run.json`` has them."""
+    return [run for path in _listed(output) if (run := read_run(path)) is not None]
+
+
 def read_run(path: Path) -> dict[str, Any] | None:
-    """Read a ``run.json``.
+    """Read a ``run.json``; None if it cannot be, or `as_run` gives none."""
+    try:
+        return as_run(path.read_bytes(), name=path.parent.name)
+    except OSError:
+        return None
+
+
+def as_run(content: bytes, *, name: str) -> dict[str, Any] | None:
+    """Give what a ``run.json`` says of the run of this name.
 
     None if it is not one of ours, such as one of a later version, or lacks what the index shows:
     whoever can write into the directory must not be able to end every report with an error.
     """
     try:
-        run = json.loads(path.read_text(encoding="utf-8"))
-        path.parent.name.encode()  # it becomes a link
-    except (OSError, RecursionError, ValueError):
+        run = json.loads(content.decode("utf-8"))
+        name.encode()  # it becomes a link
+    except (RecursionError, ValueError):
         return None
     if not isinstance(run, dict) or run.get("schema") != RUN_SCHEMA:
         return None
-    return run | {"name": path.parent.name} if _can_be_shown(run) else None
+    return run | {"name": name} if _can_be_shown(run) else None
 
 
 def _can_be_shown(run: Mapping[str, Any]) -> bool:

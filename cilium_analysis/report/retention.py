@@ -10,14 +10,14 @@ import os
 import shutil
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from cilium_analysis.errors import OutputError
 from cilium_analysis.report import output
 from cilium_analysis.window import format_duration
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Iterator
+    from collections.abc import Callable, Collection, Iterator, Mapping
     from pathlib import Path
 
 #: No run lasts this long, not even one on another machine, whose lock may not be seen from here.
@@ -90,11 +90,16 @@ def prune(
     output.write_index(directory)
     _clear_indexes(directory, now)
     left_by_others = _clear(directory, keep=max(keep, LONGEST_RUN), now=now, tell=tell)
-    if hidden:
-        tell(f"removed {_counted(hidden, 'run')} older than {format_duration(keep)}")
-    if left_by_others:
-        tell(f"cleared {_counted(left_by_others, 'run')} that had been cut short")
+    tell_of(hidden, left_by_others, keep=keep, tell=tell)
     return hidden
+
+
+def tell_of(removed: int, cleared: int, *, keep: timedelta, tell: Callable[[str], None]) -> None:
+    """Say how many runs were removed, and of how many the rests were cleared."""
+    if removed:
+        tell(f"removed {_counted(removed, 'run')} older than {format_duration(keep)}")
+    if cleared:
+        tell(f"cleared {_counted(cleared, 'run')} that had been cut short")
 
 
 def _counted(number: int, what: str) -> str:
@@ -116,9 +121,12 @@ def _runs(directory: Path) -> list[Path]:
 
 
 def _age(run: Path, now: datetime) -> timedelta:
-    """Give the age of a run; of what cannot be told to be one of ours, none at all."""
     file = run / "run.json"
-    summary = None if file.is_symlink() else output.read_run(file)
+    return age(None if file.is_symlink() else output.read_run(file), now)
+
+
+def age(summary: Mapping[str, Any] | None, now: datetime) -> timedelta:
+    """Give the age of a run; of what cannot be told to be one of ours, none at all."""
     try:
         return now - datetime.fromisoformat((summary or {})["began"])
     except (KeyError, OverflowError, TypeError, ValueError):

@@ -7,7 +7,8 @@ from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Generic, TypeVar, cast
 
 from nbformat import ValidationError
 
@@ -16,36 +17,41 @@ from cilium_analysis.capture import capture, check_topics, choose_topics
 from cilium_analysis.errors import Interrupted, ParameterError
 from cilium_analysis.findings import Severity
 from cilium_analysis.question import ask_source
-from cilium_analysis.report import output, retention
+from cilium_analysis.report import output
 from cilium_analysis.report.compare import read_findings
 from cilium_analysis.report.execute import STOPPED, Executed, finished
 from cilium_analysis.report.jobs import Jobs
 from cilium_analysis.report.notebooks import check_parameters, notebook_directory
+from cilium_analysis.report.places import place
 from cilium_analysis.report.summary import BUNDLE, parameters, write
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
-    from pathlib import Path
 
+    from cilium_analysis.objectstore import Address
     from cilium_analysis.question import Question
 
 #: What a run knows of what it was asked.
 _ASKED = ("start", "end", "step", "baseline", "match", "timezone")
 
 
+Where = TypeVar("Where", bound="Path | Address")
+Where_co = TypeVar("Where_co", bound="Path | Address", covariant=True)
+
+
 @dataclass(frozen=True)
-class Run:
+class Run(Generic[Where_co]):
     """A finished run.
 
     Parameters
     ----------
     directory
-        Where everything is.
+        Where_co everything is: a path, or an address in an object store.
     summary, findings
         As ``run.json`` and ``findings.json`` hold them.
     """
 
-    directory: Path
+    directory: Where_co
     summary: dict[str, Any]
     findings: dict[str, Any]
 
@@ -65,17 +71,17 @@ def report(
     question: Question,
     *,
     topics: Sequence[str] = (),
-    directory: Path,
+    directory: Where,
     notebooks: Path | None = None,
     jobs: int = 1,
     show_code: bool = False,
-    compare: Path | None = None,
+    compare: Path | Address | None = None,
     keep: timedelta | None = None,
     name: str = "",
     index: bool = True,
     progress: bool = False,
     tell: Callable[[str], None] = lambda _: None,
-) -> Run:
+) -> Run[Where]:
     """Make a report.
 
     Parameters
@@ -86,7 +92,8 @@ def report(
         Names of notebooks; none means all that the source can answer.
     directory
         Of all runs; this one becomes a directory in it, with ``index.html``, a notebook and a
-        page per topic, ``findings.json``, ``run.json`` and the bundle.
+        page per topic, ``findings.json``, ``run.json`` and the bundle. In an object store it is
+        there when it is whole.
     notebooks
         Directory of notebooks to run instead of those of the package.
     jobs
@@ -94,7 +101,7 @@ def report(
     show_code
         Whether the pages show the code cells.
     compare
-        Directory of another run, to say what is new, gone, worse or better since.
+        Directory or address of another run, to say what is new, gone, worse or better since.
     keep
         How long runs are kept: those of the directory that are older are removed when this one
         is written. None keeps all.
@@ -120,6 +127,9 @@ def report(
         If the source does not answer; nothing is left behind then.
     KubernetesUnavailable
         If the Kubernetes API was asked for and does not answer; nothing is left behind then.
+    StoreRefused, StoreUnavailable
+        If the object store cannot be written to. Where that is known only when all is made, what
+        was made is kept, and the message says where.
     Interrupted
         If somebody stopped it when some notebooks were done: these are kept, for `resume`.
     """
@@ -127,7 +137,8 @@ def report(
     chosen = choose_topics(topics, question.source)
     files = _files(chosen, question, notebooks)
     began, name = datetime.now(UTC), name or output.run_name(question.window)
-    with output.new_run(directory, name, began=began) as temporary:
+    where = place(directory)
+    with where.new_run(name, began=began) as temporary:
         tell(f"Reading {question.reading}")
         running = Jobs(files, parameters(question), temporary, number=jobs, progress=progress)
         done = running.run(partial(_record, question, chosen, temporary, tell))
@@ -142,27 +153,28 @@ def report(
             other=other,
         )
     if index:
-        _index(directory, made=name, keep=keep, tell=tell)
-    return _whole(Run(directory / name, *written), done)
+        with output.kept(directory / name):
+            where.keep_in_order(keep=keep, made={name}, tell=tell)
+    return _whole(Run(cast("Where", directory / name), *written), done)
 
 
 def resume(
-    directory: Path,
+    directory: Where,
     *,
     notebooks: Path | None = None,
     jobs: int = 1,
     show_code: bool = False,
-    compare: Path | None = None,
+    compare: Path | Address | None = None,
     keep: timedelta | None = None,
     progress: bool = False,
     tell: Callable[[str], None] = lambda _: None,
-) -> Run:
+) -> Run[Where]:
     """Run the notebooks of an earlier run that stopped, on what it recorded.
 
     Parameters
     ----------
     directory
-        Of the run, which is there as it was until the new one takes its place.
+        Or address of the run, which is there as it was until the new one takes its place.
     notebooks, jobs, show_code, compare, keep, progress, tell
         As for `report`.
 
@@ -178,36 +190,39 @@ def resume(
     BundleError
         If its recording is damaged.
     """
-    earlier = _earlier(directory)
-    topics = [row["topic"] for row in earlier["topics"]]
-    held = {one.topic: one for one in _held(directory, earlier)}
-    missing = [topic for topic in topics if topic not in held]
-    if not missing:
-        tell("nothing is missing")
-        return Run(directory, earlier, read_findings(directory))
-    other, question = read_findings(compare) if compare else None, _asked(directory, earlier)
-    files = _files(missing, question, notebooks)
-    now, name = datetime.now(UTC), directory.resolve().name
-    with output.new_run(directory.resolve().parent, name, began=now, replaces=True) as temporary:
-        shutil.copytree(directory / BUNDLE, temporary / BUNDLE)
-        for topic in held:
-            shutil.copy2(directory / f"{topic}.ipynb", temporary)
-        tell(f"Running {', '.join(missing)}")
-        running = Jobs(files, parameters(question), temporary, number=jobs, progress=progress)
-        ran = running.run(partial(_recorded, missing))
-        whole = held | {one.topic: one for one in ran}
-        done = [whole[topic] for topic in topics]
-        written = write(
-            question,
-            done,
-            temporary,
-            name=name,
-            began=datetime.fromisoformat(earlier["began"]),
-            since=now - timedelta(seconds=earlier["seconds"]),
-            show_code=show_code,
-            other=other,
-        )
-    _index(directory.resolve().parent, made=name, keep=keep, tell=tell)
+    run = directory.resolve() if isinstance(directory, Path) else directory
+    other, where = read_findings(compare) if compare else None, place(run.parent)
+    with where.opened(run.name) as there:
+        earlier = _earlier(there, shown=directory)
+        topics = [row["topic"] for row in earlier["topics"]]
+        held = {one.topic: one for one in _held(there, earlier)}
+        missing = [topic for topic in topics if topic not in held]
+        if not missing:
+            tell("nothing is missing")
+            return Run(directory, earlier, read_findings(there))
+        question, now = _asked(there, earlier), datetime.now(UTC)
+        files = _files(missing, question, notebooks)
+        with where.new_run(run.name, began=now, replaces=True) as temporary:
+            shutil.copytree(there / BUNDLE, temporary / BUNDLE)
+            for topic in held:
+                shutil.copy2(there / f"{topic}.ipynb", temporary)
+            tell(f"Running {', '.join(missing)}")
+            running = Jobs(files, parameters(question), temporary, number=jobs, progress=progress)
+            ran = running.run(partial(_recorded, missing))
+            whole = held | {one.topic: one for one in ran}
+            done = [whole[topic] for topic in topics]
+            written = write(
+                question,
+                done,
+                temporary,
+                name=run.name,
+                began=datetime.fromisoformat(earlier["began"]),
+                since=now - timedelta(seconds=earlier["seconds"]),
+                show_code=show_code,
+                other=other,
+            )
+    with output.kept(directory):
+        where.keep_in_order(keep=keep, made={run.name}, tell=tell)
     return _whole(Run(directory, *written), done)
 
 
@@ -219,7 +234,7 @@ def _files(topics: Sequence[str], question: Question, notebooks: Path | None) ->
     return files
 
 
-def _earlier(directory: Path) -> dict[str, Any]:
+def _earlier(directory: Path, *, shown: Path | Address) -> dict[str, Any]:
     """Read what a run says of itself, as far as it is needed to go on with it.
 
     A topic is the name of a notebook to run, and the run may come from somebody else: only the
@@ -227,7 +242,7 @@ def _earlier(directory: Path) -> dict[str, Any]:
     """
     earlier = output.read_run(directory / "run.json")
     if earlier is None:
-        raise ParameterError(f"{directory} is no run: give a directory that has a run.json")
+        raise ParameterError(f"{shown} is no run: give a directory that has a run.json")
     check_topics([row["topic"] for row in earlier["topics"]])
     texts = [earlier["parameters"].get(name) for name in _ASKED]
     texts += [row.get("error") for row in earlier["topics"]]
@@ -235,7 +250,7 @@ def _earlier(directory: Path) -> dict[str, Any]:
     if not all(isinstance(each, str) for each in texts) or not all(
         isinstance(each, int | float) for each in numbers
     ):
-        raise ParameterError(f"{directory / 'run.json'} is not whole: make the report anew")
+        raise ParameterError(f"{shown / 'run.json'} is not whole: make the report anew")
     return earlier
 
 
@@ -254,14 +269,7 @@ def _asked(directory: Path, earlier: dict[str, Any]) -> Question:
     return ask_source(Bundle(directory / BUNDLE), **given, called=called)
 
 
-def _index(
-    directory: Path, *, made: str, keep: timedelta | None, tell: Callable[[str], None]
-) -> None:
-    with output.kept(directory / made):
-        retention.keep_in_order(directory, keep=keep, made={made}, tell=tell)
-
-
-def _whole(run: Run, done: Sequence[Executed]) -> Run:
+def _whole(run: Run[Where], done: Sequence[Executed]) -> Run[Where]:
     """Go on with a run that nobody stopped."""
     stopped = sum(one.error == STOPPED for one in done)
     if stopped:

@@ -13,13 +13,13 @@ from cilium_analysis.window import format_duration
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-    from pathlib import Path
 
+    from cilium_analysis.report.places import Place
     from cilium_analysis.window import Window
 
 
 def write_unmade(
-    directory: Path,
+    where: Place,
     name: str,
     *,
     error: str,
@@ -34,7 +34,7 @@ def write_unmade(
 
     Parameters
     ----------
-    directory
+    where
         Of all runs.
     name
         Of the run.
@@ -73,6 +73,6 @@ def write_unmade(
         "began": iso(began.replace(microsecond=0)),
         "seconds": 0.0,
     }
-    with output.new_run(directory, name, began=began) as temporary:
+    with where.new_run(name, began=began) as temporary:
         output.write_json(temporary / "run.json", summary)
         (temporary / "index.html").write_text(html.unmade_page(summary), encoding="utf-8")

@@ -12,7 +12,9 @@ from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from cilium_analysis.capture import check_topics
+from cilium_analysis.connection import is_stored
 from cilium_analysis.errors import ParameterError
+from cilium_analysis.objectstore import Address
 from cilium_analysis.prometheus.credentials import PREFIX, Credentials
 from cilium_analysis.queries import parse_matchers
 from cilium_analysis.report.fleet.lines import Entry, read
@@ -200,10 +202,13 @@ def is_url(source: str) -> bool:
 def _source(entry: Entry) -> str:
     """Give the URL of a server or the path of a bundle; refuse what could be a credential."""
     text = entry.text("source")
+    if is_stored(text):
+        with entry.named():
+            return str(Address.parse(text))
     if "://" not in text and not is_url(text):
         path = text if text == "sample" else str((entry.file.parent / text).absolute())
         if text != "sample" and not Path(path).is_dir():
-            raise entry.mistake("the source is no URL (http://…), no directory, and not sample")
+            raise entry.mistake("the source is no URL (http://…), no bundle, and not sample")
         return path
     try:
         parts = urlsplit(text)

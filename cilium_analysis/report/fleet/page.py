@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from secrets import token_hex
 from typing import TYPE_CHECKING, Any
 
-from cilium_analysis.errors import OutputError
 from cilium_analysis.report import html, output
 from cilium_analysis.report.trend import weight
 
@@ -13,34 +11,27 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from cilium_analysis.report.fleet.result import Result
+    from cilium_analysis.report.places import Place
 
 
-def write_page(result: Result) -> None:
+def write_page(result: Result, where: Place) -> None:
     """Write the page of a fleet, and the same as JSON beside it.
 
     Parameters
     ----------
     result
-        Of all reports to compare; its ``page`` is where.
+        Of all reports to compare; its ``page`` says under which name.
+    where
+        Of all runs.
 
     Raises
     ------
-    OutputError
+    OutputError, StoreRefused, StoreUnavailable
         If they cannot be written.
     """
-    page, document = result.page, result.as_json()
-    temporary = page.parent / f".fleet-{token_hex(3)}"
-    try:
-        output.write_json(temporary, document)
-        temporary.replace(page.with_suffix(".json"))
-        temporary.write_text(
-            html.fleet_page(comparison(document), name=page.stem), encoding="utf-8"
-        )
-        temporary.replace(page)
-    except OSError as problem:
-        raise OutputError(f"cannot write {page}: {output.why(problem)}") from None
-    finally:
-        temporary.unlink(missing_ok=True)
+    document, stem = result.as_json(), result.page.name.removesuffix(".html")
+    page = html.fleet_page(comparison(document), name=stem)
+    where.write_pages({f"{stem}.json": output.as_json(document), f"{stem}.html": page})
 
 
 def page_name(fleet: str) -> str:

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from datetime import datetime
     from pathlib import Path
 
+    from cilium_analysis.objectstore import Address
     from cilium_analysis.report.fleet.file import Fleet
     from cilium_analysis.report.fleet.plan import Task
 
@@ -89,7 +90,7 @@ class Result:
 
     fleet: Fleet
     outcomes: Sequence[Outcome]
-    page: Path
+    page: Path | Address
     began: datetime
 
     @property

@@ -6,13 +6,12 @@ from collections import Counter
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
-from cilium_analysis.errors import OutputError
-from cilium_analysis.report import output, retention
 from cilium_analysis.report.fleet import work
 from cilium_analysis.report.fleet.page import page_name, write_page
 from cilium_analysis.report.fleet.plan import tasks
 from cilium_analysis.report.fleet.result import Outcome, Result
 from cilium_analysis.report.fleet.there import there_already
+from cilium_analysis.report.places import place
 from cilium_analysis.report.unmade import write_unmade
 from cilium_analysis.source import iso
 
@@ -22,6 +21,7 @@ if TYPE_CHECKING:
     from datetime import timedelta
     from pathlib import Path
 
+    from cilium_analysis.objectstore import Address
     from cilium_analysis.report.fleet.engine import Engine
     from cilium_analysis.report.fleet.file import Fleet
     from cilium_analysis.report.fleet.plan import Task
@@ -34,7 +34,7 @@ def run_fleet(
     fleet: Fleet,
     engine: Callable[[int], AbstractContextManager[Engine]],
     *,
-    directory: Path,
+    directory: Path | Address,
     keep: timedelta | None = None,
     missing: bool = False,
     notebooks: Path | None = None,
@@ -50,7 +50,7 @@ def run_fleet(
     engine
         Gives what reports are made on, when it is told how many there are.
     directory
-        Of all runs; a path under which all workers see it.
+        Of all runs: a path under which all workers see it, or an address in an object store.
     keep
         As for `cilium_analysis.report.report`.
     missing
@@ -73,17 +73,20 @@ def run_fleet(
         If the fleet's windows cannot be; nothing has run then.
     OutputError
         If the directory cannot be written.
+    StoreRefused, StoreUnavailable
+        If the object store cannot be.
     FleetUnavailable
         If there is nothing to run reports on.
     """
     began = datetime.now(UTC)
     planned = tasks(fleet, now=now or began)
-    _prepare(directory)
-    there = there_already(planned, directory) if missing else []
+    where = place(directory)
+    where.prepare()
+    there = there_already(planned, where) if missing else []
     known = {outcome.task.place for outcome in there}
     due = [task for task in planned if task.place not in known]
     tell(_announced(due, len(there)))
-    course = _Course(due, directory=directory, notebooks=notebooks, tell=tell)
+    course = _Course(due, directory, notebooks=notebooks, tell=tell)
     try:
         if due:
             with engine(len(due)) as running:
@@ -91,12 +94,11 @@ def run_fleet(
         outcomes = sorted(course.outcomes, key=_place(fleet))
         compared = sorted([*outcomes, *there], key=_place(fleet))
         page = directory / f"{page_name(fleet.name)}.html"
-        write_page(Result(fleet, compared, page, began))
+        write_page(Result(fleet, compared, page, began), where)
     finally:
-        for task in due:
-            work.clear(directory, task.run)
         made = {task.run for task in due}
-        retention.keep_in_order(directory, keep=keep, made=made, tell=tell)
+        where.clear(made)
+        where.keep_in_order(keep=keep, made=made, tell=tell)
     return Result(fleet, outcomes, page, began)
 
 
@@ -106,14 +108,15 @@ class _Course:
     def __init__(
         self,
         due: Sequence[Task],
+        directory: Path | Address,
         *,
-        directory: Path,
         notebooks: Path | None,
         tell: Callable[[str], None],
     ) -> None:
         self.outcomes: list[Outcome] = []
         self._due = due
-        self._directory = directory
+        self._output = str(directory.absolute())
+        self._place = place(directory)
         self._notebooks = str(notebooks.absolute()) if notebooks else ""
         self._tell = tell
         self._left = Counter(task.cluster.name for task in due)
@@ -136,7 +139,7 @@ class _Course:
         return list({task.cluster.name: task for task in reversed(self._due)}.values())
 
     def _plain(self, task: Task) -> dict[str, Any]:
-        return task.plain(output=str(self._directory.absolute()), notebooks=self._notebooks)
+        return task.plain(output=self._output, notebooks=self._notebooks)
 
     def _submit(self, engine: Engine, reports: dict[str, Task], cluster: str) -> None:
         """Have the reports of a cluster made, the newest windows of all clusters first."""
@@ -171,11 +174,11 @@ class _Course:
 
     def _keep(self, outcome: Outcome, *, written: bool) -> None:
         self.outcomes.append(outcome)
-        if written or (self._directory / outcome.task.run).exists():
+        if written or self._place.holds(outcome.task.run):
             return
         task = outcome.task
         write_unmade(
-            self._directory,
+            self._place,
             task.run,
             error=outcome.error,
             cluster=task.cluster.name,
@@ -185,13 +188,6 @@ class _Course:
             match=task.cluster.match,
             topics=task.cluster.topics,
         )
-
-
-def _prepare(directory: Path) -> None:
-    try:
-        directory.mkdir(parents=True, exist_ok=True)
-    except OSError as problem:
-        raise OutputError(f"cannot write to {directory}: {output.why(problem)}") from None
 
 
 def _announced(due: Sequence[Task], there: int) -> str:

@@ -6,18 +6,17 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from cilium_analysis.capture import TOPICS
-from cilium_analysis.report import output
 from cilium_analysis.report.fleet.result import Outcome
 from cilium_analysis.source import iso
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
-    from pathlib import Path
 
     from cilium_analysis.report.fleet.plan import Task
+    from cilium_analysis.report.places import Place
 
 
-def there_already(planned: Sequence[Task], directory: Path) -> list[Outcome]:
+def there_already(planned: Sequence[Task], where: Place) -> list[Outcome]:
     """Give the outcomes of the tasks of which there is a whole report.
 
     That is one on the same cluster, window and matchers, which has all the topics.
@@ -26,13 +25,12 @@ def there_already(planned: Sequence[Task], directory: Path) -> list[Outcome]:
     ----------
     planned
         Reports that are wanted.
-    directory
+    where
         Of all runs.
     """
     found: dict[tuple[str, ...], list[dict[str, Any]]] = {}
-    for path in directory.glob("*/run.json"):
-        run = output.read_run(path)
-        if run is not None and run["status"] == "complete" and run.get("cluster"):
+    for run in where.runs():
+        if run["status"] == "complete" and run.get("cluster"):
             found.setdefault(_what(run), []).append(run)
     pairs = ((task, _whole(task, found)) for task in planned)
     return [_outcome(task, run) for task, run in pairs if run is not None]

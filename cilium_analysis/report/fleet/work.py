@@ -6,21 +6,21 @@ Dask would log the arguments of it.
 
 from __future__ import annotations
 
-import shutil
 import threading
 import time
-from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from cilium_analysis.connection import connect
+from cilium_analysis.bundle.remote import knock as knock_at_bundle
+from cilium_analysis.connection import connect, is_stored
 from cilium_analysis.errors import CiliumAnalysisError
+from cilium_analysis.objectstore import Address, located
 from cilium_analysis.prometheus import Credentials, Prometheus
 from cilium_analysis.question import ask_source
-from cilium_analysis.report import output
 from cilium_analysis.report.fleet.engine import memory_of_this_worker
 from cilium_analysis.report.fleet.file import is_url
+from cilium_analysis.report.places import place
 from cilium_analysis.report.run import report
 from cilium_analysis.texts import clipped, line
 
@@ -53,6 +53,8 @@ def knock(task: Mapping[str, Any]) -> dict[str, Any]:
                 question["source"], credentials=credentials, timeout=PATIENCE, retries=1
             ) as server:
                 server.instant("vector(1)", datetime.now(UTC))
+        elif is_stored(question["source"]):
+            knock_at_bundle(Address.parse(question["source"]))
         else:
             connect(question["source"])
     except Exception as problem:
@@ -80,22 +82,34 @@ def make(task: Mapping[str, Any]) -> dict[str, Any]:
     from cilium_analysis.report.fleet.memory import limited  # psutil is there with Dask only
 
     began = time.monotonic()
-    directory, name = Path(task["output"]), task["run"]
-    with _ONE_AT_A_TIME:
-        if (found := _finished(directory, name)) is not None:
-            return found
-        clear(directory, name)
-        with limited(memory_of_this_worker()) as limit:
-            try:
-                outcome = _of_run(_report(task).summary)
-            except Exception as problem:
-                outcome = _finished(directory, name) or _failed(name, reason(problem))
+    with _ONE_AT_A_TIME, limited(memory_of_this_worker()) as limit:
+        try:
+            outcome = _taken_or_made(task)
+        except Exception as problem:
+            seconds = round(time.monotonic() - began, 3)
+            outcome = _failed(task["run"], reason(problem)) | {"seconds": seconds}
     if limit.reason:
         outcome["error"] = f"{limit.reason}; {outcome['error']}".removesuffix("; ")
-    return outcome | {"seconds": round(time.monotonic() - began, 3)}
+    return outcome
 
 
-def _report(task: Mapping[str, Any]) -> Run:
+def _taken_or_made(task: Mapping[str, Any]) -> dict[str, Any]:
+    """Give the outcome of a run, whichever try has made it."""
+    began = time.monotonic()
+    where, name = place(located(task["output"])), task["run"]
+    if (found := where.run(name)) is not None:
+        return _of_run(found)
+    where.clear([name])
+    try:
+        made = _of_run(_report(task).summary)
+    except CiliumAnalysisError:  # another try may have been faster
+        if (found := where.run(name)) is None:
+            raise
+        return _of_run(found)
+    return made | {"seconds": round(time.monotonic() - began, 3)}
+
+
+def _report(task: Mapping[str, Any]) -> Run[Path | Address]:
     question = task["question"]
     source = connect(question["source"], credentials=Credentials(**question["credentials"]))
     asked = ask_source(
@@ -113,7 +127,7 @@ def _report(task: Mapping[str, Any]) -> Run:
     return report(
         asked,
         topics=task["topics"],
-        directory=Path(task["output"]),
+        directory=located(task["output"]),
         notebooks=Path(task["notebooks"]) if task["notebooks"] else None,
         name=task["run"],
         index=False,
@@ -127,12 +141,6 @@ def _access(where: str, kubeconfig: str) -> Kubernetes | None:
     from cilium_analysis.kube import Kubernetes
 
     return Kubernetes.at(where, kubeconfig=kubeconfig)
-
-
-def _finished(directory: Path, name: str) -> dict[str, Any] | None:
-    """Give the outcome of a run that is there already; None if it is not."""
-    summary = output.read_run(directory / name / "run.json")
-    return _of_run(summary) if summary is not None else None
 
 
 def _of_run(summary: Mapping[str, Any]) -> dict[str, Any]:
@@ -158,14 +166,6 @@ def _failed(name: str, error: str) -> dict[str, Any]:
         "first": "",
         "seconds": 0.0,
     }
-
-
-def clear(directory: Path, name: str) -> None:
-    """Remove what tries of a run have left behind, but for one that still goes on."""
-    for path in directory.glob(f".{name}.*"):
-        with output.claimed(path) as held, suppress(OSError):
-            if held:
-                shutil.rmtree(path)
 
 
 def reason(problem: Exception) -> str:

@@ -18,6 +18,9 @@ FILES = {
     "ca.crt": f"{PREFIX}CA_FILE",
     "tls.crt": f"{PREFIX}CLIENT_CERT",
     "tls.key": f"{PREFIX}CLIENT_KEY",
+    # Of object stores; that of S3 may hold an ``endpoint_url`` too.
+    "aws-credentials": "AWS_SHARED_CREDENTIALS_FILE",
+    "google-credentials": "GOOGLE_APPLICATION_CREDENTIALS",
 }
 KUBECONFIG, NOTIFY = "kubeconfig", "notify"
 #: Files that are nothing to a server of metrics: they have options of their own.

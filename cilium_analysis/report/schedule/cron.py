@@ -6,6 +6,7 @@ import hashlib
 from typing import TYPE_CHECKING
 
 from cilium_analysis.errors import ParameterError
+from cilium_analysis.objectstore import Address, located
 from cilium_analysis.report.schedule import checks
 from cilium_analysis.report.schedule.credentials import TENANT_VARIABLE, USERNAME_VARIABLE
 from cilium_analysis.report.schedule.plan import check_files
@@ -19,6 +20,8 @@ if TYPE_CHECKING:
 
 #: Crons cut or refuse a longer command (MAX_COMMAND of Vixie's) [bytes].
 _LONGEST = 998
+#: Directory of the log where reports go to an object store.
+LOG = "cilium-analysis-reports"
 #: No exit code of ours; EX_TEMPFAIL of sysexits.h.
 _BUSY = 75
 #: macOS and the BSDs have no flock; there, the line does without.
@@ -48,7 +51,9 @@ def crontab(
     """
     checks.one_line(output, "--output")
     check_files(plan, credentials, home=True)
-    where = output if output.startswith("/") else f"./{output}"
+    # The log and the lock stay on the machine.
+    directory = LOG if isinstance(located(output), Address) else output
+    where = directory if directory.startswith("/") else f"./{directory}"
     log = f"{where.rstrip('/')}/cron.log"
     command = _command(plan, program, output, credentials, where=where, log=log)
     if (length := len(command.encode())) > _LONGEST:
@@ -85,10 +90,11 @@ def _digest(arguments: Sequence[str]) -> str:
 
 
 def _comments(plan: Plan, output: str, log: str) -> str:
-    home = "" if output.startswith("/") else "~/"
+    there = "" if output.startswith("/") or "://" in output else "~/"
+    home = "" if log.startswith("/") else "~/"
     return (
         f"# cilium-analysis: {plan.summary}\n"
-        f"# Reports: {home}{output.rstrip('/')}/index.html. Log: {home}{log.removeprefix('./')}."
+        f"# Reports: {there}{output.rstrip('/')}/index.html. Log: {home}{log.removeprefix('./')}."
         " It runs by the clock of this machine.\n"
         "# A run that is due while the last one goes on is left out, where flock (util-linux) is.\n"
     )

@@ -10,6 +10,8 @@ import yaml
 from cilium_analysis import __version__
 from cilium_analysis.errors import ParameterError
 from cilium_analysis.kube import cluster_role
+from cilium_analysis.objectstore import Address, located
+from cilium_analysis.objectstore.address import EXTRAS
 from cilium_analysis.report.schedule import checks
 from cilium_analysis.report.schedule.credentials import (
     NOTIFY,
@@ -75,7 +77,9 @@ class CronJob:
     volume_size
         Of the claim to make.
     output
-        Where the claim is mounted.
+        Where the claim is mounted, or an address in an object store, which needs no claim.
+    service_account
+        One that is there, which may write to the store; empty makes one.
     cpu, memory
         What a run may use at most.
 
@@ -92,6 +96,7 @@ class CronJob:
     claim: str = ""
     volume_size: str = "10Gi"
     output: str = REPORTS
+    service_account: str = ""
     cpu: str = "2"
     memory: str = "2Gi"
 
@@ -105,11 +110,28 @@ class CronJob:
         checks.memory(self.memory, "--memory")
         if checks.quantity(self.cpu, "--cpu") * 1000 < 1:
             raise ParameterError(f"--cpu {self.cpu!r} is too little: write it as 2 or 500m")
+        if self.service_account:
+            checks.dotted_name(self.service_account, "--service-account")
+        if self.store:
+            if self.claim:
+                raise ParameterError("reports in an object store need no volume: leave out --claim")
+            return
         checks.file(self.output, "--output")
         if f"{self.output}/".startswith(_TAKEN):
             raise ParameterError(
                 f"--output {self.output!r} is taken in the container: use /reports"
             )
+
+    @property
+    def store(self) -> Address | None:
+        """The object store that reports go to; None if they go to a volume."""
+        where = located(self.output)
+        return where if isinstance(where, Address) else None
+
+    @property
+    def account(self) -> str:
+        """Name of the ServiceAccount."""
+        return self.service_account or self.name
 
     @property
     def meta(self) -> Manifest:
@@ -149,10 +171,10 @@ def manifests(plan: Plan, job: CronJob) -> str:
         raise ParameterError("the user name is given twice: leave out --username")
     check_keys(keys, username=bool(plan.username) or USERNAME in keys)
     plan.check_whom(NOTIFY in keys, hint="add the key notify to --secret, as NAME:token,notify")
-    parts = [_yaml(_service_account(job))]
+    parts = [] if job.service_account else [_yaml(_service_account(job))]
     if plan.kubernetes:
         parts += [cluster_role(), _yaml(_cluster_role_binding(job))]
-    parts += [] if job.claim else [_yaml(_claim(job))]
+    parts += [] if job.claim or job.store else [_yaml(_claim(job))]
     parts += [_yaml(_cron_job(plan, job))]
     return _head(plan, job) + "".join(f"---\n{part}" for part in parts)
 
@@ -171,8 +193,19 @@ def _head(plan: Plan, job: CronJob) -> str:
         "#   kubectl apply --filename THIS_FILE\n"
         f"#   kubectl {where} create job --from=cronjob/{job.name} {job.name}-now\n"
         f"#   kubectl {where} logs --follow job/{job.name}-now\n"
-        f"# Reports are in the claim {_claim_name(job)}; show it with any web server.\n"
+        f"# {_where(job)}\n"
         f"{secret}"
+    )
+
+
+def _where(job: CronJob) -> str:
+    if not job.store:
+        return f"Reports are in the claim {_claim_name(job)}; show it with any web server."
+    if job.service_account:
+        return f"Reports are in {job.store}, which {job.service_account} may list, read and write."
+    return (
+        f"Reports are in {job.store}: --secret NAME:aws-credentials, or a --service-account that"
+        " may list, read and write there."
     )
 
 
@@ -187,7 +220,7 @@ def _service_account(job: CronJob) -> Manifest:
 
 def _cluster_role_binding(job: CronJob) -> Manifest:
     role = yaml.safe_load(cluster_role())
-    subject = {"kind": "ServiceAccount", "name": job.name, "namespace": job.namespace}
+    subject = {"kind": "ServiceAccount", "name": job.account, "namespace": job.namespace}
     group = str(role["apiVersion"]).partition("/")[0]
     return {
         "apiVersion": role["apiVersion"],
@@ -238,13 +271,20 @@ def _job(plan: Plan, job: CronJob) -> Manifest:
         "backoffLimit": 2,
         "activeDeadlineSeconds": DEADLINE,
         "podFailurePolicy": {"rules": [{"action": "FailJob", "onExitCodes": final}]},
-        "template": {"metadata": {"labels": job.labels}, "spec": _pod(plan, job)},
+        "template": {"metadata": {"labels": _pod_labels(job)}, "spec": _pod(plan, job)},
     }
+
+
+def _pod_labels(job: CronJob) -> dict[str, str]:
+    """Give the labels of a pod; Azure hands its identity only to pods that ask for it."""
+    azure = job.store is not None and EXTRAS[job.store.scheme] == "azure"
+    wanted = azure and job.service_account
+    return job.labels | ({"azure.workload.identity/use": "true"} if wanted else {})
 
 
 def _pod(plan: Plan, job: CronJob) -> Manifest:
     return {
-        "serviceAccountName": job.name,
+        "serviceAccountName": job.account,
         "automountServiceAccountToken": bool(plan.kubernetes),
         "restartPolicy": "Never",
         "securityContext": {
@@ -304,6 +344,8 @@ def _environment(plan: Plan, job: CronJob) -> list[Manifest]:
 
 def _mounts(job: CronJob) -> list[Manifest]:
     places = {"reports": job.output, "home": _HOME, "tmp": "/tmp"}  # noqa: S108
+    if job.store:  # reports are made in /tmp
+        del places["reports"]
     mounts: list[Manifest] = [{"name": name, "mountPath": path} for name, path in places.items()]
     if job.secret and job.secret.files:
         mounts.append({"name": "secrets", "mountPath": _SECRETS, "readOnly": True})
@@ -314,8 +356,10 @@ def _volumes(job: CronJob) -> list[Manifest]:
     volumes: list[Manifest] = [
         {"name": "reports", "persistentVolumeClaim": {"claimName": _claim_name(job)}},
         {"name": "home", "emptyDir": {"sizeLimit": "256Mi"}},
-        {"name": "tmp", "emptyDir": {"sizeLimit": "1Gi"}},
+        {"name": "tmp", "emptyDir": {"sizeLimit": "4Gi" if job.store else "1Gi"}},
     ]
+    if job.store:
+        del volumes[0]
     if job.secret and job.secret.files:
         items = [{"key": key, "path": key} for key in job.secret.files]
         secret = {"secretName": job.secret.name, "defaultMode": 0o440, "items": items}

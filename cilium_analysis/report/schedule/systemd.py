@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from cilium_analysis.errors import ParameterError
+from cilium_analysis.objectstore import Address, located
 from cilium_analysis.report.schedule import checks
 from cilium_analysis.report.schedule.credentials import TENANT_VARIABLE, USERNAME_VARIABLE
 from cilium_analysis.report.schedule.plan import DEADLINE, check_files
@@ -84,6 +85,8 @@ class Service:
         if self.user:
             checks.user(self.user)
         object.__setattr__(self, "output", self.output.rstrip("/") or f"{_STATE}{self.name}")
+        if isinstance(located(self.output), Address):
+            return
         checks.file(self.output, "--output")
         if not self.state or self.state.startswith("private/"):
             hint = f"use {_STATE}{self.name}"
@@ -91,7 +94,7 @@ class Service:
 
     @property
     def state(self) -> str:
-        """The output as systemd names it; empty if it is elsewhere."""
+        """The output as systemd names it; empty if it is elsewhere, as in an object store."""
         return self.output.removeprefix(_STATE) if self.output.startswith(_STATE) else ""
 
     @property
@@ -164,8 +167,7 @@ def _files(plan: Plan, service: Service) -> str:
     user = f"User={service.user}" if service.user else "DynamicUser=yes"
     lines = [
         user,
-        f"StateDirectory={specifiers(service.state)}",
-        "StateDirectoryMode=0750",
+        *(_state(service.state) if service.state else ()),
         # What matplotlib and IPython keep for themselves.
         f"CacheDirectory={service.name}",
         f"WorkingDirectory=%C/{service.name}",
@@ -178,6 +180,10 @@ def _files(plan: Plan, service: Service) -> str:
     for name, value in {USERNAME_VARIABLE: plan.username, TENANT_VARIABLE: plan.tenant}.items():
         lines += [f"Environment={for_setting(f'{name}={value}')}"] if value else []
     return "\n".join(lines) + "\n"
+
+
+def _state(directory: str) -> tuple[str, str]:
+    return f"StateDirectory={specifiers(directory)}", "StateDirectoryMode=0750"
 
 
 def _timer(plan: Plan, service: Service) -> str:
