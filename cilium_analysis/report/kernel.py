@@ -8,13 +8,23 @@ from typing import TYPE_CHECKING, Any
 
 from jupyter_client.manager import AsyncKernelManager
 
-from cilium_analysis.prometheus.credentials import PREFIX
-
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
 _INLINE = "module://matplotlib_inline.backend_inline"
+#: What Python and the system need to start a program, to find files, and to write texts and times.
+_NEEDED = frozenset(
+    {
+        *("PATH", "HOME", "USER", "LOGNAME", "LANG", "LANGUAGE", "TZ", "TZDIR"),
+        *("TMPDIR", "TMP", "TEMP", "VIRTUAL_ENV", "CONDA_PREFIX"),
+        *("SYSTEMROOT", "SYSTEMDRIVE", "WINDIR", "COMSPEC", "PATHEXT", "USERPROFILE"),
+        *("APPDATA", "LOCALAPPDATA", "PROGRAMDATA", "NUMBER_OF_PROCESSORS"),
+    }
+)
+#: Of the same, and of the libraries that compute and draw.
+_NEEDED_BY = ("LC_", "PYTHON", "LD_", "DYLD_", "XDG_", "FONTCONFIG_", "MPL")
+_NEEDED_BY += ("OMP_", "OPENBLAS_", "MKL_", "VECLIB_", "ARROW_", "MALLOC_", "COVERAGE_")
 
 
 class Kernels:
@@ -63,6 +73,14 @@ class Kernels:
 
 
 def environment(found: Mapping[str, str], *, home: Path) -> dict[str, str]:
-    """Give a kernel's environment: no credentials, no profile of the user, figures inline."""
-    kept = {name: value for name, value in found.items() if not name.startswith(PREFIX)}
+    """Give a kernel's environment: no credentials, no profile of the user, figures inline.
+
+    Any program's variables may hold a credential, and a notebook can print them: so it gets those
+    that are known to be needed, and no others.
+    """
+    kept = {
+        name: value
+        for name, value in found.items()
+        if name.upper() in _NEEDED or name.upper().startswith(_NEEDED_BY)
+    }
     return kept | {"IPYTHONDIR": str(home), "MPLBACKEND": _INLINE}
