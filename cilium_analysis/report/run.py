@@ -21,6 +21,7 @@ from cilium_analysis.report.compare import read_findings
 from cilium_analysis.report.execute import STOPPED, Executed, execute, finished, unfinished
 from cilium_analysis.report.kernel import Kernels
 from cilium_analysis.report.notebooks import check_parameters, notebook_directory
+from cilium_analysis.report.pdf import check_renderer
 from cilium_analysis.report.summary import BUNDLE, parameters, write
 
 if TYPE_CHECKING:
@@ -70,6 +71,7 @@ def report(
     jobs: int = 1,
     show_code: bool = False,
     compare: Path | None = None,
+    paper: bool = False,
     keep: timedelta | None = None,
     name: str = "",
     index: bool = True,
@@ -95,6 +97,8 @@ def report(
         Whether the pages show the code cells.
     compare
         Directory of another run, to say what is new, gone, worse or better since.
+    paper
+        Whether to make a PDF of all pages too.
     keep
         How long runs are kept: those of the directory that are older are removed when this one
         is written. None keeps all.
@@ -123,6 +127,8 @@ def report(
     Interrupted
         If somebody stopped it when some notebooks were done: these are kept, for `resume`.
     """
+    if paper:
+        check_renderer()
     other = read_findings(compare) if compare else None
     chosen = choose_topics(topics, question.source)
     files = _files(chosen, question, notebooks)
@@ -141,6 +147,7 @@ def report(
             since=began,
             show_code=show_code,
             other=other,
+            paper=paper,
         )
     if index:
         _index(directory, made=name, keep=keep, tell=tell)
@@ -154,6 +161,7 @@ def resume(
     jobs: int = 1,
     show_code: bool = False,
     compare: Path | None = None,
+    paper: bool = False,
     keep: timedelta | None = None,
     progress: bool = False,
     tell: Callable[[str], None] = lambda _: None,
@@ -164,7 +172,7 @@ def resume(
     ----------
     directory
         Of the run, which is there as it was until the new one takes its place.
-    notebooks, jobs, show_code, compare, keep, progress, tell
+    notebooks, jobs, show_code, compare, paper, keep, progress, tell
         As for `report`.
 
     Returns
@@ -179,6 +187,8 @@ def resume(
     BundleError
         If its recording is damaged.
     """
+    if paper:
+        check_renderer()
     earlier = _earlier(directory)
     topics = [row["topic"] for row in earlier["topics"]]
     held = {one.topic: one for one in _held(directory, earlier)}
@@ -206,6 +216,7 @@ def resume(
             since=now - timedelta(seconds=earlier["seconds"]),
             show_code=show_code,
             other=other,
+            paper=paper,
         )
     _index(directory.resolve().parent, made=name, keep=keep, tell=tell)
     return _whole(Run(directory, *written), done)

@@ -35,6 +35,7 @@ def run_fleet(
     engine: Callable[[int], AbstractContextManager[Engine]],
     *,
     directory: Path,
+    paper: bool = False,
     keep: timedelta | None = None,
     missing: bool = False,
     notebooks: Path | None = None,
@@ -51,7 +52,7 @@ def run_fleet(
         Gives what reports are made on, when it is told how many there are.
     directory
         Of all runs; a path under which all workers see it.
-    keep
+    paper, keep
         As for `cilium_analysis.report.report`.
     missing
         Leave out reports of which there is a whole one already; the page shows that one.
@@ -83,7 +84,7 @@ def run_fleet(
     known = {outcome.task.place for outcome in there}
     due = [task for task in planned if task.place not in known]
     tell(_announced(due, len(there)))
-    course = _Course(due, directory=directory, notebooks=notebooks, tell=tell)
+    course = _Course(due, directory=directory, notebooks=notebooks, paper=paper, tell=tell)
     try:
         if due:
             with engine(len(due)) as running:
@@ -109,12 +110,14 @@ class _Course:
         *,
         directory: Path,
         notebooks: Path | None,
+        paper: bool,
         tell: Callable[[str], None],
     ) -> None:
         self.outcomes: list[Outcome] = []
         self._due = due
         self._directory = directory
         self._notebooks = str(notebooks.absolute()) if notebooks else ""
+        self._paper = paper
         self._tell = tell
         self._left = Counter(task.cluster.name for task in due)
 
@@ -136,7 +139,11 @@ class _Course:
         return list({task.cluster.name: task for task in reversed(self._due)}.values())
 
     def _plain(self, task: Task) -> dict[str, Any]:
-        return task.plain(output=str(self._directory.absolute()), notebooks=self._notebooks)
+        return task.plain(
+            output=str(self._directory.absolute()),
+            notebooks=self._notebooks,
+            paper=self._paper,
+        )
 
     def _submit(self, engine: Engine, reports: dict[str, Task], cluster: str) -> None:
         """Have the reports of a cluster made, the newest windows of all clusters first."""

@@ -115,6 +115,7 @@ def _report(task: Mapping[str, Any]) -> Run:
         topics=task["topics"],
         directory=Path(task["output"]),
         notebooks=Path(task["notebooks"]) if task["notebooks"] else None,
+        paper=task["paper"],
         name=task["run"],
         index=False,
     )
