@@ -23,8 +23,22 @@ _NEEDED = frozenset(
     }
 )
 #: Of the same, and of the libraries that compute and draw.
-_NEEDED_BY = ("LC_", "PYTHON", "LD_", "DYLD_", "XDG_", "FONTCONFIG_", "MPL")
-_NEEDED_BY += ("OMP_", "OPENBLAS_", "MKL_", "VECLIB_", "ARROW_", "MALLOC_", "COVERAGE_")
+_NEEDED_BY = (
+    *("LC_", "PYTHON", "LD_", "DYLD_", "XDG_", "FONTCONFIG_", "MPL"),
+    *("OMP_", "OPENBLAS_", "MKL_", "VECLIB_", "ARROW_", "MALLOC_", "COVERAGE_"),
+)
+#: ipykernel too looks whether its parent lives, but late: a run that is killed in the first second
+#: would leave a kernel behind. Not PR_SET_PDEATHSIG, which is about the thread that started it.
+_LAUNCH = """
+import os, runpy, sys, threading, time
+parent = int(sys.argv.pop(1))
+def watch():
+    while os.getppid() == parent:
+        time.sleep(0.25)
+    os._exit(1)
+threading.Thread(target=watch, daemon=True).start()
+runpy.run_module("ipykernel_launcher", run_name="__main__", alter_sys=True)
+"""
 
 
 class Kernels:
@@ -55,8 +69,16 @@ class Kernels:
                 managers.append(self)
 
             def format_kernel_cmd(self, extra_arguments: list[str] | None = None) -> list[str]:
-                launch = [sys.executable, "-m", "ipykernel_launcher", "-f", self.connection_file]
-                return [*launch, "--HistoryManager.enabled=False", *(extra_arguments or [])]
+                launch = [sys.executable, "-m", "ipykernel_launcher"]
+                if sys.platform != "win32":
+                    launch = [sys.executable, "-c", _LAUNCH, str(os.getpid())]
+                return [
+                    *launch,
+                    "-f",
+                    self.connection_file,
+                    "--HistoryManager.enabled=False",
+                    *(extra_arguments or []),
+                ]
 
             async def start_kernel(self, **options: Any) -> None:  # type: ignore[override]
                 options["env"] = environment(os.environ, home=home)
