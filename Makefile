@@ -23,7 +23,7 @@ lint: $(DEV_STAMP)
 servers: $(DEV_STAMP)
 	$(BIN)/python tests/servers/install.py
 
-# The browser that the tests look at pages with.
+# The browser that the tests look at pages with, and what PDFs are drawn with.
 browser: $(DEV_STAMP)
 	$(BIN)/python tests/browser/install.py
 

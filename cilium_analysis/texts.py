@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 
 def line(text: str) -> str:
     """Give a text as one line without control characters: names come from the cluster."""
@@ -11,3 +13,8 @@ def line(text: str) -> str:
 def clipped(text: str, length: int) -> str:
     """Shorten a text to so many characters; what is cut off shows as an ellipsis."""
     return text if len(text) <= length else text[: length - 1].rstrip() + "…"
+
+
+def bare(text: str) -> str:
+    """Leave out what may be a user and a password in addresses, also in those nobody can read."""
+    return re.sub(r"//[^\s'\"]*@", "//…@", text)

@@ -186,7 +186,7 @@ def test_whom_to_notify_is_named_and_how_is_passed_on(
 BAD = {
     "no platform": ([], "required: PLATFORM"),
     "unknown platform": (["windows"], "invalid choice: 'windows'"),
-    "no source": (["cron"], "required: --source"),
+    "no source": (["cron"], "nothing to report on: give --source"),
     "no URL": (["cron", "--source", "sample"], "is not the URL of a server"),
     "no host": (["cron", "--source", "http://"], "is not the URL of a server"),
     "port": (["cron", "--source", "http://a:99999"], "is not the URL of a server"),

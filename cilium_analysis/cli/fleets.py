@@ -34,13 +34,15 @@ def add_fleet(parser: argparse.ArgumentParser) -> None:
         help="of a Dask cluster whose workers see --output too, such as tcp://host:8786"
         " (default: workers on this machine)",
     )
-    add("--workers", type=_workers, metavar="N", help="reports at a time (default: processors)")
+    add("--workers", type=workers, metavar="N", help="reports at a time (default: processors)")
     add("--memory-limit", metavar="B", help="of each worker with its notebooks (default: 2GiB)")
     add("--missing", action="store_true", help="only reports of which there is no whole one yet")
+    add("--pdf", action="store_true", help="make a PDF of each report too")
     add("--fail-on", choices=("warning", "critical"), help="exit 10 or 20 on such findings")
 
 
-def _workers(text: str) -> int:
+def workers(text: str) -> int:
+    """Read a number of workers."""
     if not text.isdecimal() or int(text) < 1:
         raise argparse.ArgumentTypeError(f"{text!r} is not a number of workers: use 1 or more")
     return int(text)
@@ -64,11 +66,15 @@ def fleet(options: argparse.Namespace) -> int:
 def _made(options: argparse.Namespace) -> Result:
     from cilium_analysis.objectstore import located
     from cilium_analysis.report.fleet import read_fleet, run_fleet
+    from cilium_analysis.report.pdf import check_renderer
 
+    if options.pdf and not options.scheduler:  # whose workers have packages of their own
+        check_renderer()
     return run_fleet(
         read_fleet(Path(options.file)),
         _engine(options),
         directory=located(options.output),
+        paper=options.pdf,
         keep=options.keep,
         missing=options.missing,
         tell=say,

@@ -87,6 +87,7 @@ def add_report(parser: argparse.ArgumentParser) -> None:
         metavar="RUN",
         help="directory or address of another run: what is new, gone, worse, better",
     )
+    add("--pdf", action="store_true", help="make report.pdf too, of the summary and all reports")
     add("--show-code", action="store_true", help="keep the code cells in the HTML")
 
 

@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from cilium_analysis.cli.fleets import workers
 from cilium_analysis.cli.options import add_command, add_routine, jobs
 from cilium_analysis.cli.words import NAME, say
 from cilium_analysis.errors import ParameterError
@@ -15,7 +16,7 @@ from cilium_analysis.errors import ParameterError
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from cilium_analysis.report.schedule import Credential, Plan, Timing
+    from cilium_analysis.report.schedule import Credential, FleetPlan, Plan, Secret, Timing
 
 _OFTEN = "1h"
 _CRON_OUTPUT = "cilium-analysis-reports"
@@ -24,6 +25,11 @@ _EPILOG = """\
 Credentials are named, by files or keys of a Secret, and never printed. Nothing is taken from the
 environment: what is printed is all there is.
 """
+#: Options that say of one server what a fleet file says of each.
+_SAID_BY_A_FLEET = (
+    *("source", "window", "baseline", "step", "match", "jobs", "kubernetes"),
+    *("username", "tenant", "credential", "kubeconfig"),
+)
 _PLATFORMS = {
     "kubernetes": "a CronJob and what it needs",
     "cron": "a line for a crontab",
@@ -48,7 +54,12 @@ def _add_plan(parser: argparse.ArgumentParser) -> None:
     """Add what to report on, and when. The environment stands in for nothing of it."""
     add = parser.add_argument
     add("topics", nargs="*", metavar="TOPIC", help="notebooks to run (default: all)")
-    add("--source", required=True, metavar="URL", help="of a Prometheus-compatible server")
+    add("--source", default="", metavar="URL", help="of a Prometheus-compatible server")
+    add(
+        "--fleet", default="", metavar="FILE", help="instead: YAML that names clusters to report on"
+    )
+    add("--workers", type=workers, metavar="N", help="of a fleet: reports at a time (default: 2)")
+    add("--memory-limit", default="", metavar="B", help="of each worker (default: 2GiB)")
     often = parser.add_mutually_exclusive_group()
     often.add_argument("--every", default="", metavar="D", help="15m, 1h (default), 6h, 1d, …")
     often.add_argument("--cron", default="", metavar="EXPR", help="instead, such as '5 * * * *'")
@@ -59,6 +70,7 @@ def _add_plan(parser: argparse.ArgumentParser) -> None:
     add("--match", default="", metavar="M", help="""narrow all queries: 'cluster="prod"'""")
     add("--fail-on", choices=("warning", "critical"), default="", help="such findings are failures")
     add("--jobs", type=jobs, default=0, metavar="N", help="notebooks at a time (default: 2)")
+    add("--pdf", action="store_true", help="make a PDF of each report too")
     add("--kubernetes", default="", metavar="WHERE", help="read the Kubernetes API too")
     add("--cilium-namespace", default="kube-system", metavar="NS", help="where Cilium runs")
     add("--username", default="", metavar="NAME", help="for basic authentication")
@@ -105,8 +117,8 @@ def _add_kubernetes(parser: argparse.ArgumentParser) -> None:
     add("--volume-size", default="10Gi", metavar="Q", help="of the new one (default: 10Gi)")
     add("--output", default="/reports", metavar="DIR", help="where it is mounted, or s3://…")
     add("--service-account", default="", metavar="NAME", help="one that is there, for a store")
-    add("--cpu", default="2", metavar="Q", help="processors at most (default: 2)")
-    add("--memory", default="2Gi", metavar="Q", help="memory at most (default: 2Gi)")
+    add("--cpu", default="", metavar="Q", help="processors at most (default: 2, or --workers)")
+    add("--memory", default="", metavar="Q", help="memory at most (default: 2Gi, or all workers')")
 
 
 def schedule(options: argparse.Namespace) -> int:
@@ -123,9 +135,15 @@ def schedule(options: argparse.Namespace) -> int:
     return 0
 
 
-def _plan(options: argparse.Namespace) -> Plan:
+def _plan(options: argparse.Namespace) -> Plan | FleetPlan:
     from cilium_analysis.report.schedule import Plan
 
+    if options.fleet:
+        return _fleet_plan(options)
+    if not options.source:
+        raise ParameterError("nothing to report on: give --source http://…, or --fleet FILE")
+    if options.workers or options.memory_limit:
+        raise ParameterError("--workers and --memory-limit are for a fleet: give --fleet FILE")
     return Plan(
         source=options.source,
         timing=_timing(options),
@@ -141,10 +159,36 @@ def _plan(options: argparse.Namespace) -> Plan:
         cilium_namespace=options.cilium_namespace,
         username=options.username,
         tenant=options.tenant,
+        pdf=options.pdf,
         keep=options.keep,
         notify_on=options.notify_on or "",
         link=options.link or "",
     )
+
+
+def _fleet_plan(options: argparse.Namespace) -> FleetPlan:
+    from cilium_analysis.report.schedule import FleetPlan
+    from cilium_analysis.report.schedule.fleets import check_machine
+
+    given = [name for name in _SAID_BY_A_FLEET if getattr(options, name, None)]
+    if given or options.topics:
+        named = [f"--{name}" for name in given] + list(options.topics)
+        raise ParameterError(f"the fleet file says what to report on: leave out {', '.join(named)}")
+    plan = FleetPlan(
+        file=Path(options.fleet),
+        timing=_timing(options),
+        timezone=options.timezone,
+        workers=options.workers or 2,
+        memory_limit=options.memory_limit or "2GiB",
+        fail_on=options.fail_on,
+        keep=options.keep,
+        pdf=options.pdf,
+        notify_on=options.notify_on or "",
+        link=options.link or "",
+    )
+    if options.platform != "kubernetes":
+        check_machine(plan)
+    return plan
 
 
 def _timing(options: argparse.Namespace) -> Timing:
@@ -153,8 +197,8 @@ def _timing(options: argparse.Namespace) -> Timing:
     return Timing(options.cron) if options.cron else Timing.every(options.every or _OFTEN)
 
 
-def _kubernetes(plan: Plan, options: argparse.Namespace) -> str:
-    from cilium_analysis.report.schedule import CronJob, Secret, manifests
+def _kubernetes(plan: Plan | FleetPlan, options: argparse.Namespace) -> str:
+    from cilium_analysis.report.schedule import CronJob, FleetPlan, manifests
     from cilium_analysis.report.schedule.kubernetes import IMAGE
 
     if options.notify:
@@ -164,18 +208,31 @@ def _kubernetes(plan: Plan, options: argparse.Namespace) -> str:
         name=options.name,
         namespace=options.namespace,
         image=options.image or IMAGE,
-        secret=Secret.parse(options.secret) if options.secret else None,
+        secret=_secret(options),
         claim=options.claim,
         volume_size=options.volume_size,
         output=options.output,
         service_account=options.service_account,
-        cpu=options.cpu,
-        memory=options.memory,
+        cpu=options.cpu or (str(plan.workers) if isinstance(plan, FleetPlan) else "2"),
+        memory=options.memory or (plan.memory if isinstance(plan, FleetPlan) else "2Gi"),
     )
     return manifests(plan, job)
 
 
-def _cron(plan: Plan, options: argparse.Namespace) -> str:
+def _secret(options: argparse.Namespace) -> Secret | None:
+    from cilium_analysis.report.schedule import Secret
+
+    if not options.secret:
+        return None
+    if not options.fleet:
+        return Secret.parse(options.secret)
+    name, colon, keys = options.secret.partition(":")
+    if colon and keys != "notify":
+        raise ParameterError("a fleet file names its keys: give --secret NAME, or NAME:notify")
+    return Secret(name, ("notify",) if colon else ())
+
+
+def _cron(plan: Plan | FleetPlan, options: argparse.Namespace) -> str:
     from cilium_analysis.report.schedule import crontab
 
     return crontab(
@@ -186,7 +243,7 @@ def _cron(plan: Plan, options: argparse.Namespace) -> str:
     )
 
 
-def _systemd(plan: Plan, options: argparse.Namespace) -> str:
+def _systemd(plan: Plan | FleetPlan, options: argparse.Namespace) -> str:
     from cilium_analysis.report.schedule import Service, units
 
     service = Service(

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import sys
 
-from cilium_analysis.texts import line
+from cilium_analysis.texts import bare, line
 
 NAME = "cilium-analysis"
 
 
 def say(text: str) -> None:
     """Tell people what is going on, apart from the output."""
-    print(f"{NAME}: {line(text)}", file=sys.stderr)
+    print(f"{NAME}: {line(bare(text))}", file=sys.stderr)

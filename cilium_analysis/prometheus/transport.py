@@ -5,7 +5,7 @@ from __future__ import annotations
 import ipaddress
 import random
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Literal
 from urllib.parse import unquote, urlsplit, urlunsplit
 
@@ -21,6 +21,7 @@ from cilium_analysis.errors import (
 )
 from cilium_analysis.prometheus.credentials import Anonymous, Credentials, basic
 from cilium_analysis.prometheus.decode import Answer, BrokenBodyError, Decoder, ForeignBodyError
+from cilium_analysis.prometheus.masking import masked, masked_document, of_proxies, sent
 from cilium_analysis.prometheus.replies import RETRYABLE, failure, retry_after, shortened
 
 if TYPE_CHECKING:
@@ -178,7 +179,9 @@ class Transport:
 
     def _broken(self, problem: Exception, asked: str) -> tuple[Exception, float | None]:
         """Say what went wrong on the way, and whether trying again may help."""
-        cause, http = _cause(problem), requests.exceptions
+        http = requests.exceptions
+        # A proxy's address that cannot be read is quoted, with the password in it.
+        cause = shortened(masked(_cause(problem), of_proxies(self.session.proxies)))
         if isinstance(problem, _BROKEN_OFF):
             hint = "try again, or ask for less: a longer step, a shorter window"
             return AnswerIncomplete(
@@ -244,7 +247,8 @@ class Transport:
             except ForeignBodyError as problem:
                 return self._failed(reply, None, str(problem), query=query)
             if answer.envelope.get("status") == "success":
-                return answer, None
+                secrets = self._confided(reply)
+                return replace(answer, envelope=masked_document(answer.envelope, secrets)), None
             known = answer.envelope if "status" in answer.envelope else None
             return self._failed(reply, known, "", query=query)
         text = reply.content.decode("utf-8", "replace")
@@ -258,10 +262,18 @@ class Transport:
         *,
         query: str,
     ) -> tuple[Exception, float | None]:
-        error = failure(reply.status_code, document, text, url=self.base, query=query)
+        secrets = self._confided(reply)
+        said = masked(text, secrets)
+        known = masked_document(document, secrets) if document is not None else None
+        error = failure(reply.status_code, known, said, url=self.base, query=query)
         if reply.status_code not in RETRYABLE:
             return error, None
         return error, retry_after(reply.headers.get("Retry-After", ""))
+
+    def _confided(self, reply: requests.Response) -> tuple[str, ...]:
+        """Give what the request of a reply said in confidence, to this server or to a proxy."""
+        names = (*self.headers, "X-Scope-OrgID")
+        return (*sent(reply.request.headers, names), *of_proxies(self.session.proxies))
 
     def _redirected(self, reply: requests.Response) -> NotPrometheus:
         target = urlsplit(reply.headers.get("Location", ""))
@@ -313,4 +325,4 @@ def _cause(problem: BaseException) -> str:
         inner = deeper[-1]
         around = (*inner.args, getattr(inner, "reason", None))
         deeper = [one for one in around if isinstance(one, BaseException)]
-    return shortened(str(inner).rpartition(">: ")[2] or type(inner).__name__)
+    return str(inner).rpartition(">: ")[2] or type(inner).__name__

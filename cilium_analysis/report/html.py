@@ -73,6 +73,12 @@ def run_page(run: Mapping[str, Any], findings: Mapping[str, Any]) -> str:
     return _page("run.html.j2", run=run, findings=findings)
 
 
+def title(run: Mapping[str, Any]) -> str:
+    """Name a run in a line: of which cluster, and when."""
+    window, zone = run["window"], run["parameters"]["timezone"]
+    return f"{called(run)}, {clock(window['start'], zone)} to {clock(window['end'], zone)} {zone}"
+
+
 def unmade_page(run: Mapping[str, Any]) -> str:
     """Give the page of a run that could not be made, as its ``run.json`` has it."""
     return _page("unmade.html.j2", run=run)

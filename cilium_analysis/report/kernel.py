@@ -3,24 +3,42 @@
 from __future__ import annotations
 
 import os
-import re
 import sys
 from typing import TYPE_CHECKING, Any
 
 from jupyter_client.manager import AsyncKernelManager
 
-from cilium_analysis.prometheus.credentials import PREFIX
-
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
-#: What the libraries of object stores and fsspec read secrets from; places of files among it.
-_STORE_SECRETS = re.compile(
-    r"(AWS|AZURE|FSSPEC|GOOGLE|GCSFS|GCS)_.*(SECRET|TOKEN|KEY|PASSWORD|CREDENTIAL|CONNECTION|SAS)",
-    re.IGNORECASE,
-)
 _INLINE = "module://matplotlib_inline.backend_inline"
+#: What Python and the system need to start a program, to find files, and to write texts and times.
+_NEEDED = frozenset(
+    {
+        *("PATH", "HOME", "USER", "LOGNAME", "LANG", "LANGUAGE", "TZ", "TZDIR"),
+        *("TMPDIR", "TMP", "TEMP", "VIRTUAL_ENV", "CONDA_PREFIX"),
+        *("SYSTEMROOT", "SYSTEMDRIVE", "WINDIR", "COMSPEC", "PATHEXT", "USERPROFILE"),
+        *("APPDATA", "LOCALAPPDATA", "PROGRAMDATA", "NUMBER_OF_PROCESSORS"),
+    }
+)
+#: Of the same, and of the libraries that compute and draw.
+_NEEDED_BY = (
+    *("LC_", "PYTHON", "LD_", "DYLD_", "XDG_", "FONTCONFIG_", "MPL"),
+    *("OMP_", "OPENBLAS_", "MKL_", "VECLIB_", "ARROW_", "MALLOC_", "COVERAGE_"),
+)
+#: ipykernel too looks whether its parent lives, but late: a run that is killed in the first second
+#: would leave a kernel behind. Not PR_SET_PDEATHSIG, which is about the thread that started it.
+_LAUNCH = """
+import os, runpy, sys, threading, time
+parent = int(sys.argv.pop(1))
+def watch():
+    while os.getppid() == parent:
+        time.sleep(0.25)
+    os._exit(1)
+threading.Thread(target=watch, daemon=True).start()
+runpy.run_module("ipykernel_launcher", run_name="__main__", alter_sys=True)
+"""
 
 
 class Kernels:
@@ -52,8 +70,16 @@ class Kernels:
                 kernels._managers.append(self)
 
             def format_kernel_cmd(self, extra_arguments: list[str] | None = None) -> list[str]:
-                launch = [sys.executable, "-m", "ipykernel_launcher", "-f", self.connection_file]
-                return [*launch, "--HistoryManager.enabled=False", *(extra_arguments or [])]
+                launch = [sys.executable, "-m", "ipykernel_launcher"]
+                if sys.platform != "win32":
+                    launch = [sys.executable, "-c", _LAUNCH, str(os.getpid())]
+                return [
+                    *launch,
+                    "-f",
+                    self.connection_file,
+                    "--HistoryManager.enabled=False",
+                    *(extra_arguments or []),
+                ]
 
             async def start_kernel(self, **options: Any) -> None:  # type: ignore[override]
                 options["env"] = environment(os.environ, home=home)
@@ -75,11 +101,14 @@ class Kernels:
 
 
 def environment(found: Mapping[str, str], *, home: Path) -> dict[str, str]:
-    """Give a kernel's environment: no credentials, no profile of the user, figures inline."""
-    kept = {name: value for name, value in found.items() if not _is_secret(name)}
+    """Give a kernel's environment: no credentials, no profile of the user, figures inline.
+
+    Any program's variables may hold a credential, and a notebook can print them: so it gets those
+    that are known to be needed, and no others.
+    """
+    kept = {
+        name: value
+        for name, value in found.items()
+        if name.upper() in _NEEDED or name.upper().startswith(_NEEDED_BY)
+    }
     return kept | {"IPYTHONDIR": str(home), "MPLBACKEND": _INLINE}
-
-
-def _is_secret(name: str) -> bool:
-    """Tell whether a variable is for what speaks to servers and stores, which no kernel does."""
-    return name.startswith(PREFIX) or _STORE_SECRETS.match(name) is not None

@@ -108,7 +108,7 @@ def _addresses(text: str, environment: Mapping[str, str]) -> list[tuple[str, str
 
 
 def _from_variable(name: str, environment: Mapping[str, str]) -> tuple[str, str]:
-    # Notebooks get the whole environment but for variables of this name.
+    # Notebooks get few variables, and none of this name ever.
     if not re.fullmatch(rf"{PREFIX}\w+", name):
         raise ParameterError(
             f"--notify env:… takes the name of a variable that begins with {PREFIX}:"

@@ -17,7 +17,7 @@ from cilium_analysis.capture import capture, check_topics, choose_topics
 from cilium_analysis.errors import Interrupted, ParameterError
 from cilium_analysis.findings import Severity
 from cilium_analysis.question import ask_source
-from cilium_analysis.report import output
+from cilium_analysis.report import output, pdf
 from cilium_analysis.report.compare import read_findings
 from cilium_analysis.report.execute import STOPPED, Executed, finished
 from cilium_analysis.report.jobs import Jobs
@@ -57,8 +57,10 @@ class Run(Generic[Where_co]):
 
     @property
     def failures(self) -> dict[str, str]:
-        """Why notebooks stopped, by topic."""
-        return {row["topic"]: row["error"] for row in self.summary["topics"] if row["error"]}
+        """Why notebooks stopped, by topic; and why there is no PDF."""
+        stopped = {row["topic"]: row["error"] for row in self.summary["topics"] if row["error"]}
+        error = self.summary.get("pdf_error", "")
+        return stopped | ({pdf.NAME: error} if error else {})
 
     @property
     def worst(self) -> Severity | None:
@@ -76,6 +78,7 @@ def report(
     jobs: int = 1,
     show_code: bool = False,
     compare: Path | Address | None = None,
+    paper: bool = False,
     keep: timedelta | None = None,
     name: str = "",
     index: bool = True,
@@ -102,6 +105,8 @@ def report(
         Whether the pages show the code cells.
     compare
         Directory or address of another run, to say what is new, gone, worse or better since.
+    paper
+        Whether to make a PDF of all pages too.
     keep
         How long runs are kept: those of the directory that are older are removed when this one
         is written. None keeps all.
@@ -133,6 +138,8 @@ def report(
     Interrupted
         If somebody stopped it when some notebooks were done: these are kept, for `resume`.
     """
+    if paper:
+        pdf.check_renderer()
     other = read_findings(compare) if compare else None
     chosen = choose_topics(topics, question.source)
     files = _files(chosen, question, notebooks)
@@ -151,6 +158,7 @@ def report(
             since=began,
             show_code=show_code,
             other=other,
+            paper=paper,
         )
     if index:
         with output.kept(directory / name):
@@ -165,6 +173,7 @@ def resume(
     jobs: int = 1,
     show_code: bool = False,
     compare: Path | Address | None = None,
+    paper: bool = False,
     keep: timedelta | None = None,
     progress: bool = False,
     tell: Callable[[str], None] = lambda _: None,
@@ -175,7 +184,7 @@ def resume(
     ----------
     directory
         Or address of the run, which is there as it was until the new one takes its place.
-    notebooks, jobs, show_code, compare, keep, progress, tell
+    notebooks, jobs, show_code, compare, paper, keep, progress, tell
         As for `report`.
 
     Returns
@@ -190,6 +199,8 @@ def resume(
     BundleError
         If its recording is damaged.
     """
+    if paper:
+        pdf.check_renderer()
     run = directory.resolve() if isinstance(directory, Path) else directory
     other, where = read_findings(compare) if compare else None, place(run.parent)
     with where.opened(run.name) as there:
@@ -220,6 +231,7 @@ def resume(
                 since=now - timedelta(seconds=earlier["seconds"]),
                 show_code=show_code,
                 other=other,
+                paper=paper,
             )
     with output.kept(directory):
         where.keep_in_order(keep=keep, made={run.name}, tell=tell)

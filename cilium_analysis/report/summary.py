@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from cilium_analysis import findings
 from cilium_analysis.bundle import Bundle
 from cilium_analysis.findings import Severity
-from cilium_analysis.report import html, output
+from cilium_analysis.report import html, output, pdf
 from cilium_analysis.report.compare import compared
 from cilium_analysis.source import iso, window_as_json
 from cilium_analysis.window import format_duration
@@ -50,6 +50,7 @@ def write(
     since: datetime,
     show_code: bool,
     other: dict[str, Any] | None,
+    paper: bool = False,
 ) -> tuple[dict[str, Any], dict[str, Any]]:
     """Write what follows from the notebooks: findings, summary, pages.
 
@@ -69,6 +70,8 @@ def write(
         Whether the pages show the code cells.
     other
         Findings of another run to compare with.
+    paper
+        Whether to make a PDF of all pages too.
 
     Returns
     -------
@@ -87,12 +90,20 @@ def write(
     if other is not None:
         summary["compared"] = {"window": other["window"], "findings": compared(found, other)}
     summary["seconds"] = round((datetime.now(UTC) - since).total_seconds(), 3)
+    summary |= {"pdf": pdf.NAME} if paper else {}
+    pages = {pdf.SUMMARY: html.run_page(summary, found)}
+    pages |= {
+        executed.topic: html.notebook_page(executed, run=summary, show_code=show_code)
+        for executed in done
+    }
+    if paper and (error := pdf.write_pdf(directory / pdf.NAME, pages, title=html.title(summary))):
+        del summary["pdf"]
+        summary |= {"status": "failed", "pdf_error": error}
+        pages[pdf.SUMMARY] = html.run_page(summary, found)
     output.write_json(directory / "findings.json", found)
     output.write_json(directory / "run.json", summary)
-    for executed in done:
-        page = html.notebook_page(executed, run=summary, show_code=show_code)
-        (directory / f"{executed.topic}.html").write_text(page, encoding="utf-8")
-    (directory / "index.html").write_text(html.run_page(summary, found), encoding="utf-8")
+    for topic, page in pages.items():
+        (directory / f"{topic}.html").write_text(page, encoding="utf-8")
     return summary, found
 
 

@@ -49,7 +49,7 @@ class Task:
         """Cluster and column, which no other task of a plan has."""
         return self.cluster.name, self.column
 
-    def plain(self, *, output: str, notebooks: str) -> dict[str, Any]:
+    def plain(self, *, output: str, notebooks: str, paper: bool = False) -> dict[str, Any]:
         """Give what a worker needs, as plain values: of credentials the references only."""
         given = asdict(self.cluster)
         question = {key: given[key] for key in given if key not in ("name", "place", "topics")}
@@ -66,6 +66,7 @@ class Task:
             "run": self.run,
             "output": output,
             "notebooks": notebooks,
+            "paper": paper,
         }
 
 

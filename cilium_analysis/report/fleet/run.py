@@ -35,6 +35,7 @@ def run_fleet(
     engine: Callable[[int], AbstractContextManager[Engine]],
     *,
     directory: Path | Address,
+    paper: bool = False,
     keep: timedelta | None = None,
     missing: bool = False,
     notebooks: Path | None = None,
@@ -51,7 +52,7 @@ def run_fleet(
         Gives what reports are made on, when it is told how many there are.
     directory
         Of all runs: a path under which all workers see it, or an address in an object store.
-    keep
+    paper, keep
         As for `cilium_analysis.report.report`.
     missing
         Leave out reports of which there is a whole one already; the page shows that one.
@@ -86,7 +87,7 @@ def run_fleet(
     known = {outcome.task.place for outcome in there}
     due = [task for task in planned if task.place not in known]
     tell(_announced(due, len(there)))
-    course = _Course(due, directory, notebooks=notebooks, tell=tell)
+    course = _Course(due, directory=directory, notebooks=notebooks, paper=paper, tell=tell)
     try:
         if due:
             with engine(len(due)) as running:
@@ -111,6 +112,7 @@ class _Course:
         directory: Path | Address,
         *,
         notebooks: Path | None,
+        paper: bool,
         tell: Callable[[str], None],
     ) -> None:
         self.outcomes: list[Outcome] = []
@@ -118,6 +120,7 @@ class _Course:
         self._output = str(directory.absolute())
         self._place = place(directory)
         self._notebooks = str(notebooks.absolute()) if notebooks else ""
+        self._paper = paper
         self._tell = tell
         self._left = Counter(task.cluster.name for task in due)
 
@@ -139,7 +142,7 @@ class _Course:
         return list({task.cluster.name: task for task in reversed(self._due)}.values())
 
     def _plain(self, task: Task) -> dict[str, Any]:
-        return task.plain(output=self._output, notebooks=self._notebooks)
+        return task.plain(output=self._output, notebooks=self._notebooks, paper=self._paper)
 
     def _submit(self, engine: Engine, reports: dict[str, Task], cluster: str) -> None:
         """Have the reports of a cluster made, the newest windows of all clusters first."""

@@ -129,6 +129,7 @@ def _report(task: Mapping[str, Any]) -> Run[Path | Address]:
         topics=task["topics"],
         directory=located(task["output"]),
         notebooks=Path(task["notebooks"]) if task["notebooks"] else None,
+        paper=task["paper"],
         name=task["run"],
         index=False,
     )
@@ -147,6 +148,7 @@ def _of_run(summary: Mapping[str, Any]) -> dict[str, Any]:
     errors = [
         f"{row['topic']} stopped with {row['error']}" for row in summary["topics"] if row["error"]
     ]
+    errors += [f"no PDF: {summary['pdf_error']}"] if summary.get("pdf_error") else []
     return {
         "run": summary["name"],
         "written": True,

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from cilium_analysis.report.schedule.credentials import Credential
+    from cilium_analysis.report.schedule.fleets import FleetPlan
     from cilium_analysis.report.schedule.plan import Plan
 
 #: Crons cut or refuse a longer command (MAX_COMMAND of Vixie's) [bytes].
@@ -29,7 +30,7 @@ _GUARD = f"! command -v flock >/dev/null || flock -n 9 || exit {_BUSY}"
 
 
 def crontab(
-    plan: Plan, *, program: str, output: str, credentials: Sequence[Credential] = ()
+    plan: Plan | FleetPlan, *, program: str, output: str, credentials: Sequence[Credential] = ()
 ) -> str:
     """Give the line, below comments that say what it does.
 
@@ -65,7 +66,7 @@ def crontab(
 
 
 def _command(
-    plan: Plan,
+    plan: Plan | FleetPlan,
     program: str,
     output: str,
     credentials: Sequence[Credential],
@@ -89,7 +90,7 @@ def _digest(arguments: Sequence[str]) -> str:
     return hashlib.sha256("\0".join(arguments).encode()).hexdigest()[:8]
 
 
-def _comments(plan: Plan, output: str, log: str) -> str:
+def _comments(plan: Plan | FleetPlan, output: str, log: str) -> str:
     there = "" if output.startswith("/") or "://" in output else "~/"
     home = "" if log.startswith("/") else "~/"
     return (
@@ -100,7 +101,7 @@ def _comments(plan: Plan, output: str, log: str) -> str:
     )
 
 
-def _variables(plan: Plan, credentials: Sequence[Credential]) -> list[str]:
+def _variables(plan: Plan | FleetPlan, credentials: Sequence[Credential]) -> list[str]:
     plain = {USERNAME_VARIABLE: plan.username, TENANT_VARIABLE: plan.tenant}
     files = {one.variable: one.file for one in credentials}
     return [f"{name}={value}" for name, value in (files | plain).items() if value]

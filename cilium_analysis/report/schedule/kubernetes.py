@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import yaml
@@ -20,6 +20,7 @@ from cilium_analysis.report.schedule.credentials import (
     USERNAME_VARIABLE,
     check_keys,
 )
+from cilium_analysis.report.schedule.fleets import SECRETS, FleetPlan, InPod, in_pod
 from cilium_analysis.report.schedule.plan import DEADLINE
 from cilium_analysis.report.schedule.quoting import for_container
 
@@ -32,7 +33,7 @@ Manifest = dict[str, Any]
 IMAGE = f"cilium-analysis:{__version__}"
 REPORTS = "/reports"
 _HOME = "/home/cilium-analysis"
-_SECRETS = "/etc/cilium-analysis/secrets"
+_FLEET = "/etc/cilium-analysis/fleet"
 #: What the image or the pod has there, a volume would hide.
 _TAKEN = tuple(
     f"/{top}/"
@@ -82,6 +83,8 @@ class CronJob:
         One that is there, which may write to the store; empty makes one.
     cpu, memory
         What a run may use at most.
+    fleet
+        What a fleet needs, as of `cilium_analysis.report.schedule.fleets.in_pod`.
 
     Raises
     ------
@@ -99,6 +102,7 @@ class CronJob:
     service_account: str = ""
     cpu: str = "2"
     memory: str = "2Gi"
+    fleet: InPod | None = None
 
     def __post_init__(self) -> None:
         checks.name(self.name, "--name", longest=_LONGEST_NAME)
@@ -134,6 +138,12 @@ class CronJob:
         return self.service_account or self.name
 
     @property
+    def keys(self) -> tuple[str, ...]:
+        """The keys of the Secret that are files in the pod."""
+        own = self.secret.files if self.secret else {}
+        return (*own, *(self.fleet.keys if self.fleet else ()))
+
+    @property
     def meta(self) -> Manifest:
         """Name, namespace and labels."""
         return {"name": self.name, "namespace": self.namespace, "labels": self.labels}
@@ -147,7 +157,7 @@ class CronJob:
         }
 
 
-def manifests(plan: Plan, job: CronJob) -> str:
+def manifests(plan: Plan | FleetPlan, job: CronJob) -> str:
     """Give the manifests as YAML, for ``kubectl apply``.
 
     Parameters
@@ -171,7 +181,10 @@ def manifests(plan: Plan, job: CronJob) -> str:
         raise ParameterError("the user name is given twice: leave out --username")
     check_keys(keys, username=bool(plan.username) or USERNAME in keys)
     plan.check_whom(NOTIFY in keys, hint="add the key notify to --secret, as NAME:token,notify")
+    if isinstance(plan, FleetPlan):
+        job = replace(job, fleet=in_pod(plan, secret=job.secret is not None))
     parts = [] if job.service_account else [_yaml(_service_account(job))]
+    parts += [_yaml(_config_map(job, job.fleet))] if job.fleet else []
     if plan.kubernetes:
         parts += [cluster_role(), _yaml(_cluster_role_binding(job))]
     parts += [] if job.claim or job.store else [_yaml(_claim(job))]
@@ -179,7 +192,7 @@ def manifests(plan: Plan, job: CronJob) -> str:
     return _head(plan, job) + "".join(f"---\n{part}" for part in parts)
 
 
-def _head(plan: Plan, job: CronJob) -> str:
+def _head(plan: Plan | FleetPlan, job: CronJob) -> str:
     where = f"--namespace {job.namespace}"
     secret = f"# The Secret {job.secret.name} has to be there.\n" if job.secret else ""
     if job.secret and NOTIFY in job.secret.keys:
@@ -207,6 +220,15 @@ def _where(job: CronJob) -> str:
         f"Reports are in {job.store}: --secret NAME:aws-credentials, or a --service-account that"
         " may list, read and write there."
     )
+
+
+def _config_map(job: CronJob, fleet: InPod) -> Manifest:
+    return {
+        "apiVersion": "v1",
+        "kind": "ConfigMap",
+        "metadata": job.meta | {"name": f"{job.name}-fleet"},
+        "data": {fleet.name: fleet.text},
+    }
 
 
 def _service_account(job: CronJob) -> Manifest:
@@ -248,7 +270,7 @@ def _claim(job: CronJob) -> Manifest:
     }
 
 
-def _cron_job(plan: Plan, job: CronJob) -> Manifest:
+def _cron_job(plan: Plan | FleetPlan, job: CronJob) -> Manifest:
     return {
         "apiVersion": "batch/v1",
         "kind": "CronJob",
@@ -265,7 +287,7 @@ def _cron_job(plan: Plan, job: CronJob) -> Manifest:
     }
 
 
-def _job(plan: Plan, job: CronJob) -> Manifest:
+def _job(plan: Plan | FleetPlan, job: CronJob) -> Manifest:
     final = {"containerName": _CONTAINER, "operator": "In", "values": _FINAL}
     return {
         "backoffLimit": 2,
@@ -282,7 +304,7 @@ def _pod_labels(job: CronJob) -> dict[str, str]:
     return job.labels | ({"azure.workload.identity/use": "true"} if wanted else {})
 
 
-def _pod(plan: Plan, job: CronJob) -> Manifest:
+def _pod(plan: Plan | FleetPlan, job: CronJob) -> Manifest:
     return {
         "serviceAccountName": job.account,
         "automountServiceAccountToken": bool(plan.kubernetes),
@@ -300,13 +322,13 @@ def _pod(plan: Plan, job: CronJob) -> Manifest:
     }
 
 
-def _container(plan: Plan, job: CronJob) -> Manifest:
+def _container(plan: Plan | FleetPlan, job: CronJob) -> Manifest:
     return {
         "name": _CONTAINER,
         "image": job.image,
         "imagePullPolicy": "IfNotPresent",
         "command": ["cilium-analysis"],
-        "args": [for_container(word) for word in plan.arguments(output=job.output)],
+        "args": [for_container(word) for word in _arguments(plan, job)],
         "env": _environment(plan, job),
         "resources": _resources(job),
         "securityContext": {
@@ -318,6 +340,12 @@ def _container(plan: Plan, job: CronJob) -> Manifest:
     }
 
 
+def _arguments(plan: Plan | FleetPlan, job: CronJob) -> list[str]:
+    if isinstance(plan, FleetPlan) and job.fleet:
+        return plan.arguments(output=job.output, file=f"{_FLEET}/{job.fleet.name}")
+    return plan.arguments(output=job.output)
+
+
 def _resources(job: CronJob) -> Manifest:
     """Ask for all the memory, as a run out of it is killed, and for half of the processor time."""
     half = max(1, int(checks.quantity(job.cpu, "--cpu") * 500))
@@ -327,11 +355,11 @@ def _resources(job: CronJob) -> Manifest:
     }
 
 
-def _environment(plan: Plan, job: CronJob) -> list[Manifest]:
+def _environment(plan: Plan | FleetPlan, job: CronJob) -> list[Manifest]:
     """Give where to write, as the root is read-only, and where the credentials are."""
     values = {"HOME": _HOME, "MPLCONFIGDIR": f"{_HOME}/matplotlib"}
     files = job.secret.files if job.secret else {}
-    values |= {variable: f"{_SECRETS}/{key}" for key, variable in files.items()}
+    values |= {variable: f"{SECRETS}/{key}" for key, variable in files.items()}
     values |= {USERNAME_VARIABLE: plan.username, TENANT_VARIABLE: plan.tenant}
     found: list[Manifest] = [
         {"name": name, "value": for_container(value)} for name, value in values.items() if value
@@ -339,6 +367,10 @@ def _environment(plan: Plan, job: CronJob) -> list[Manifest]:
     if job.secret and USERNAME in job.secret.keys:
         key = {"name": job.secret.name, "key": USERNAME}
         found.append({"name": USERNAME_VARIABLE, "valueFrom": {"secretKeyRef": key}})
+    if job.secret and job.fleet:
+        for name in job.fleet.variables:
+            key = {"name": job.secret.name, "key": name}
+            found.append({"name": name, "valueFrom": {"secretKeyRef": key}})
     return found
 
 
@@ -347,8 +379,10 @@ def _mounts(job: CronJob) -> list[Manifest]:
     if job.store:  # reports are made in /tmp
         del places["reports"]
     mounts: list[Manifest] = [{"name": name, "mountPath": path} for name, path in places.items()]
-    if job.secret and job.secret.files:
-        mounts.append({"name": "secrets", "mountPath": _SECRETS, "readOnly": True})
+    if job.keys:
+        mounts.append({"name": "secrets", "mountPath": SECRETS, "readOnly": True})
+    if job.fleet:
+        mounts.append({"name": "fleet", "mountPath": _FLEET, "readOnly": True})
     return mounts
 
 
@@ -360,8 +394,10 @@ def _volumes(job: CronJob) -> list[Manifest]:
     ]
     if job.store:
         del volumes[0]
-    if job.secret and job.secret.files:
-        items = [{"key": key, "path": key} for key in job.secret.files]
+    if job.fleet:
+        volumes.append({"name": "fleet", "configMap": {"name": f"{job.name}-fleet"}})
+    if job.secret and job.keys:
+        items = [{"key": key, "path": key} for key in job.keys]
         secret = {"secretName": job.secret.name, "defaultMode": 0o440, "items": items}
         volumes.append({"name": "secrets", "secret": secret})
     return volumes
@@ -376,6 +412,8 @@ class _Dumper(yaml.SafeDumper):
 
 
 def _text(dumper: yaml.SafeDumper, value: str) -> yaml.ScalarNode:
+    if "\n" in value:
+        return dumper.represent_scalar("tag:yaml.org,2002:str", value, style="|")
     style = None if value[:1].isalpha() or value[:1] == "/" else "'"
     return dumper.represent_scalar("tag:yaml.org,2002:str", value, style=style)
 

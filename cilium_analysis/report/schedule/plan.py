@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from datetime import timedelta
 
     from cilium_analysis.report.schedule.credentials import Credential
+    from cilium_analysis.report.schedule.fleets import FleetPlan
     from cilium_analysis.report.schedule.times import Timing
 
 #: Longest that a run may take [s]: one that hangs must not keep the next from starting.
@@ -50,6 +51,8 @@ class Plan:
         As for `cilium_analysis.question.ask`.
     username, tenant
         To sign in with, and to ask for. No secrets, so they are written out.
+    pdf
+        Whether each report is a PDF too.
     keep
         How long reports are kept; None is for ever.
     notify_on, link
@@ -76,6 +79,7 @@ class Plan:
     cilium_namespace: str = "kube-system"
     username: str = ""
     tenant: str = ""
+    pdf: bool = False
     keep: timedelta | None = None
     notify_on: str = ""
     link: str = ""
@@ -160,10 +164,10 @@ class Plan:
             "link": self.link,
         }
         given = [f"--{name}={value}" for name, value in options.items() if value]
-        return ["report", *self.topics, *given]
+        return ["report", *self.topics, *given, *(["--pdf"] if self.pdf else [])]
 
 
-def check_files(plan: Plan, credentials: Sequence[Credential], *, home: bool) -> None:
+def check_files(plan: Plan | FleetPlan, credentials: Sequence[Credential], *, home: bool) -> None:
     """Refuse files, or a lack of them, with which a run on a machine could not do what is planned.
 
     Parameters

@@ -10,6 +10,7 @@ from cilium_analysis.errors import ParameterError
 from cilium_analysis.objectstore import Address, located
 from cilium_analysis.report.schedule import checks
 from cilium_analysis.report.schedule.credentials import TENANT_VARIABLE, USERNAME_VARIABLE
+from cilium_analysis.report.schedule.fleets import FleetPlan
 from cilium_analysis.report.schedule.plan import DEADLINE, check_files
 from cilium_analysis.report.schedule.quoting import for_exec, for_setting, specifiers
 
@@ -19,6 +20,10 @@ if TYPE_CHECKING:
 
 _UNITS = "/etc/systemd/system"
 _STATE = "/var/lib/"
+_FOR_A_FLEET = """\
+# Whoever the service runs as reads the fleet file, and the files that it names: see --user.
+#
+"""
 _HOMES = ("/home/", "/root/", "/run/user/")
 # All that a run does is to read from the network and to write its state.
 _SANDBOX = """\
@@ -103,7 +108,7 @@ class Service:
         return self.program.startswith(_HOMES)
 
 
-def units(plan: Plan, service: Service) -> str:
+def units(plan: Plan | FleetPlan, service: Service) -> str:
     """Give both units as one text.
 
     Parameters
@@ -126,13 +131,14 @@ def units(plan: Plan, service: Service) -> str:
     )
 
 
-def _head(plan: Plan, service: Service) -> str:
+def _head(plan: Plan | FleetPlan, service: Service) -> str:
     name, readers = service.name, service.user or "root"
     failing = " A finding makes the unit fail: OnFailure= can tell someone.\n#" * bool(plan.fail_on)
     return (
         f"# cilium-analysis: {plan.summary}\n"
         f"#{failing} Reports, for {readers} to read: {service.output}/index.html\n"
         "#\n"
+        f"{_FOR_A_FLEET * isinstance(plan, FleetPlan)}"
         "# Put each part into the file that it names, then:\n"
         f"#   systemctl daemon-reload && systemctl enable --now {name}.timer\n"
         f"#   systemctl start {name}.service    # one report now\n"
@@ -140,7 +146,7 @@ def _head(plan: Plan, service: Service) -> str:
     )
 
 
-def _service(plan: Plan, service: Service) -> str:
+def _service(plan: Plan | FleetPlan, service: Service) -> str:
     arguments = [for_exec(word) for word in plan.arguments(output=service.output)]
     program = for_setting(service.program)
     first = 1 + len(plan.topics)
@@ -162,7 +168,7 @@ def _service(plan: Plan, service: Service) -> str:
     )
 
 
-def _files(plan: Plan, service: Service) -> str:
+def _files(plan: Plan | FleetPlan, service: Service) -> str:
     """Say who runs it, what it may write, and where its credentials are."""
     user = f"User={service.user}" if service.user else "DynamicUser=yes"
     lines = [
@@ -186,7 +192,7 @@ def _state(directory: str) -> tuple[str, str]:
     return f"StateDirectory={specifiers(directory)}", "StateDirectoryMode=0750"
 
 
-def _timer(plan: Plan, service: Service) -> str:
+def _timer(plan: Plan | FleetPlan, service: Service) -> str:
     times = "".join(f"OnCalendar={text}\n" for text in plan.timing.calendars(plan.timezone))
     return (
         "[Unit]\n"

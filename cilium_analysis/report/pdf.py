@@ -1,0 +1,194 @@
+"""One PDF of a run: its summary, then each report, with bookmarks and page numbers.
+
+It is made of the pages, as trees: what was text in them stays text. Nothing is fetched, neither
+from the network nor from this machine; figures are in the pages.
+"""
+
+from __future__ import annotations
+
+from importlib.resources import files
+from typing import TYPE_CHECKING
+from xml.etree import ElementTree
+
+from cilium_analysis.errors import ParameterError
+from cilium_analysis.texts import line
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+    from pathlib import Path
+    from xml.etree.ElementTree import Element
+
+#: Of the PDF of a run.
+NAME = "report.pdf"
+SUMMARY = "index"
+#: Columns of a table above which it needs smaller letters.
+WIDE = 9
+#: What is of no use on paper.
+_ON_SCREEN_ONLY = ("script", "style", "button", "input", "select", "dialog", "nav")
+
+
+def check_renderer() -> None:
+    """See that a PDF can be made, before anything else is.
+
+    Raises
+    ------
+    ParameterError
+        If the package or the library that it draws with is missing.
+    """
+    try:
+        import weasyprint  # noqa: F401
+    except ImportError:
+        raise ParameterError(
+            "a PDF needs the package weasyprint: pip install 'cilium-analysis[pdf]'"
+        ) from None
+    except OSError:
+        raise ParameterError(
+            "a PDF needs the library Pango: apt-get install libpango-1.0-0 libpangoft2-1.0-0"
+            " libharfbuzz-subset0, or see https://doc.courtbouillon.org/weasyprint/"
+        ) from None
+
+
+def write_pdf(target: Path, pages: Mapping[str, str], *, title: str) -> str:
+    """Make one PDF of pages.
+
+    Parameters
+    ----------
+    target
+        File to write.
+    pages
+        HTML by name: the summary as ``index``, then each report as its topic.
+    title
+        Of the document.
+
+    Returns
+    -------
+    str
+        Why there is none; empty if there is. The pages are worth keeping then too.
+
+    Raises
+    ------
+    OSError
+        If the file cannot be written.
+    """
+    try:
+        content = drawn(pages, title=title)
+    except Exception as problem:  # whatever the renderer stumbles over
+        return f"{type(problem).__name__}: {line(str(problem))}".removesuffix(": ")
+    target.write_bytes(content)
+    return ""
+
+
+def drawn(pages: Mapping[str, str], *, title: str) -> bytes:
+    """Give the PDF; parameters as for `write_pdf`."""
+    from weasyprint import CSS, HTML
+    from weasyprint.urls import URLFetcher
+
+    fetcher = URLFetcher(allowed_protocols=("data",), allow_redirects=False)
+    # In memory and without a base, no reference leads anywhere.
+    document = HTML(string=joined(pages, title=title), url_fetcher=fetcher)
+    content = document.write_pdf(
+        stylesheets=[CSS(string=_style(), url_fetcher=fetcher)], pdf_variant="pdf/ua-1"
+    )
+    return bytes(content)
+
+
+def _style() -> str:
+    folder = files("cilium_analysis.report").joinpath("templates")
+    return "\n".join(folder.joinpath(n).read_text("utf-8") for n in ("style.css", "paper.css"))
+
+
+def joined(pages: Mapping[str, str], *, title: str) -> str:
+    """Give one page that holds all pages, each a part, with a list of them after the first.
+
+    Parameters
+    ----------
+    pages, title
+        As for `write_pdf`.
+    """
+    parts = [_part(name, page, known=tuple(pages)) for name, page in pages.items()]
+    root = ElementTree.Element("html", {"lang": "en"})
+    head = ElementTree.SubElement(root, "head")
+    ElementTree.SubElement(head, "meta", {"charset": "utf-8"})
+    ElementTree.SubElement(head, "title").text = title
+    for name in ("author", "generator"):
+        ElementTree.SubElement(head, "meta", {"name": name, "content": "cilium_analysis"})
+    body = ElementTree.SubElement(root, "body")
+    body.extend([parts[0], *_contents(parts[1:]), *parts[1:]])
+    return "<!doctype html>" + ElementTree.tostring(root, encoding="unicode", method="html")
+
+
+def _part(name: str, page: str, *, known: Sequence[str]) -> Element:
+    """Take the content of a page, with links and names that hold in the whole."""
+    from weasyprint import HTML
+
+    (main,) = HTML(string=page).etree_element.iter("main")
+    part = ElementTree.Element("section", {"id": name, "class": "ca-part"})
+    part.extend(main)
+    _for_paper(part)
+    for element in part.iter():
+        if "id" in element.attrib and element is not part:
+            element.set("id", f"{name}-{element.get('id')}")
+        if "href" in element.attrib:
+            _relink(element, name, known)
+    return part
+
+
+def _relink(element: Element, name: str, known: Sequence[str]) -> None:
+    """Lead to a part instead of a page; to the web as before; to files beside it no more."""
+    href = element.attrib["href"]
+    page = href.removesuffix(".html")
+    if href.startswith("#"):
+        element.set("href", f"#{name}-{href[1:]}")
+    elif href.endswith(".html") and page in known:
+        element.set("href", f"#{page}")
+    elif not href.startswith(("https://", "http://")):
+        del element.attrib["href"]
+
+
+def _for_paper(part: Element) -> None:
+    """Leave out what only a screen can show, and unfold what is folded."""
+    for parent in list(part.iter()):
+        for child in list(parent):
+            if child.tag in _ON_SCREEN_ONLY or not isinstance(child.tag, str):
+                _without(parent, child)
+            elif child.tag == "details":
+                _unfold(child)
+            elif child.tag == "table" and len(list(next(child.iter("tr"), []))) > WIDE:
+                child.set("class", f"{child.get('class', '')} ca-wide")
+
+
+def _without(parent: Element, child: Element) -> None:
+    """Remove an element, but not the text that stands behind it."""
+    place = list(parent).index(child)
+    if child.tail and place:
+        parent[place - 1].tail = (parent[place - 1].tail or "") + child.tail
+    elif child.tail:
+        parent.text = (parent.text or "") + child.tail
+    parent.remove(child)
+
+
+def _unfold(details: Element) -> None:
+    """Make it a plain block; of a table that few will read, say only what it is."""
+    details.tag = "div"
+    details.set("class", "ca-unfolded")
+    for summary in details.findall("summary"):
+        summary.tag = "p"
+        summary.set("class", "ca-faint")
+    if details.find(".//table") is not None:
+        for child in details[1:]:
+            details.remove(child)
+
+
+def _contents(parts: Sequence[Element]) -> Iterator[Element]:
+    """List the parts with the pages that they begin on, if there are any."""
+    if not parts:
+        return
+    contents = ElementTree.Element("section", {"class": "ca-pages"})
+    ElementTree.SubElement(contents, "h2").text = "Reports in this document"
+    listed = ElementTree.SubElement(contents, "ol")
+    for part in parts:
+        heading = next(part.iter("h1"), None)
+        text = "".join(heading.itertext()) if heading is not None else part.attrib["id"]
+        item = ElementTree.SubElement(listed, "li")
+        ElementTree.SubElement(item, "a", {"href": f"#{part.get('id')}"}).text = text.strip()
+    yield contents

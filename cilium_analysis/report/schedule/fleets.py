@@ -1,0 +1,251 @@
+"""A fleet to report on again and again: its file, and what that needs where it runs."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from cilium_analysis.errors import ParameterError
+from cilium_analysis.report import notify
+from cilium_analysis.report.fleet.file import is_url, read_fleet
+from cilium_analysis.report.schedule import checks
+from cilium_analysis.window import format_duration, parse_duration
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from datetime import timedelta
+    from pathlib import Path
+
+    from cilium_analysis.report.fleet import Fleet
+    from cilium_analysis.report.fleet.file import Cluster
+    from cilium_analysis.report.schedule.times import Timing
+
+#: Where a pod has the keys of its Secret.
+SECRETS = "/etc/cilium-analysis/secrets"
+_FILES = ("bearer_token_file", "password_file", "client_cert", "client_key", "ca_file")
+_VARIABLES = ("bearer_token_env", "password_env")
+_KEY = re.compile(r"[\w.-]{1,253}", re.ASCII)
+_LIMIT = re.compile(r"([1-9]\d{0,5})([MG]i)B", re.ASCII)
+
+
+@dataclass(frozen=True, kw_only=True)
+class FleetPlan:
+    """A fleet to report on again and again; to be scheduled as a `Plan` is.
+
+    Parameters
+    ----------
+    file
+        Of the fleet, on this machine.
+    timing
+        When.
+    timezone
+        Of the timing.
+    workers, memory_limit
+        Reports at a time, and what each may use, as ``2GiB``.
+    fail_on, keep, pdf, notify_on, link
+        As of `Plan`.
+
+    Raises
+    ------
+    UsageError
+        If anything in it cannot be.
+    """
+
+    file: Path
+    timing: Timing
+    timezone: str = "UTC"
+    workers: int = 2
+    memory_limit: str = "2GiB"
+    fail_on: str = ""
+    keep: timedelta | None = None
+    pdf: bool = False
+    notify_on: str = ""
+    link: str = ""
+    #: What the file says of each cluster, a plan for one server says once.
+    username: str = ""
+    tenant: str = ""
+
+    def __post_init__(self) -> None:
+        checks.one_line(str(self.file), "--fleet")
+        if not self.fleet.span.last:
+            raise ParameterError(
+                f"{self.fleet.span.place}: a schedule would report on the same time again and"
+                " again: write `window: {last: …}`"
+            )
+        if not _LIMIT.fullmatch(self.memory_limit):
+            raise ParameterError(
+                f"--memory-limit {self.memory_limit!r} is not an amount: write it as 512MiB or 2GiB"
+            )
+
+    @property
+    def fleet(self) -> Fleet:
+        """What the file says."""
+        return read_fleet(self.file)
+
+    @property
+    def source(self) -> str:
+        """Name what is reported on, for people."""
+        return f"the clusters in {self.file.name}"
+
+    @property
+    def window(self) -> str:
+        """Length of what each run looks at."""
+        return self.fleet.span.last
+
+    @property
+    def gap(self) -> str:
+        """Time between two runs that none of them looks at; empty if there is none."""
+        interval = self.timing.interval
+        left_out = interval - parse_duration(self.window) if interval else None
+        return format_duration(left_out) if left_out and left_out.days >= 0 else ""
+
+    @property
+    def kubernetes(self) -> str:
+        """``in-cluster`` if a cluster of the fleet is the one that the run is in."""
+        found = {cluster.kubernetes for cluster in self.fleet.clusters}
+        return "in-cluster" if "in-cluster" in found else ""
+
+    @property
+    def topics(self) -> tuple[str, ...]:
+        """None: each cluster has its own."""
+        return ()
+
+    @property
+    def summary(self) -> str:
+        """What it does, in words."""
+        interval = self.timing.interval
+        often = f"every {format_duration(interval)}" if interval else f"at {self.timing.cron}"
+        count = len(self.fleet.clusters)
+        clusters = f"{count} cluster{'' if count == 1 else 's'}"
+        return f"report on the last {self.window} of {self.source} {often}: {clusters}"
+
+    @property
+    def memory(self) -> str:
+        """What all workers use at most, and the command beside them, as Kubernetes writes it."""
+        number, unit = _LIMIT.fullmatch(self.memory_limit).groups()  # type: ignore[union-attr]
+        each = int(number) * (1024 if unit == "Gi" else 1)
+        return f"{self.workers * each + 512}Mi"
+
+    def check_whom(self, whom: bool, *, hint: str) -> None:
+        """Refuse to be told how to notify, but not whom; as `Plan` does.
+
+        Raises
+        ------
+        ParameterError
+            If it is so.
+        """
+        notify.check_whom(whom, notify_on=self.notify_on, link=self.link, hint=hint)
+
+    def arguments(self, *, output: str, file: str = "") -> list[str]:
+        """Give the command line of a run, behind the name of the program.
+
+        Parameters
+        ----------
+        output
+            Directory of all runs.
+        file
+            Path of the fleet file where it runs; that of this machine if empty.
+        """
+        options = {
+            "output": output,
+            "workers": str(self.workers),
+            "memory-limit": self.memory_limit,
+            "fail-on": self.fail_on,
+            "keep": format_duration(self.keep) if self.keep else "",
+            "notify-on": self.notify_on,
+            "link": self.link,
+        }
+        given = [f"--{name}={value}" for name, value in options.items() if value]
+        return ["fleet", file or str(self.file.absolute()), *given, *["--pdf"] * self.pdf]
+
+
+def check_machine(plan: FleetPlan) -> None:
+    """Refuse a fleet that a scheduled run on this machine could not find the credentials of.
+
+    Raises
+    ------
+    ParameterError
+        If it is so.
+    """
+    for cluster in plan.fleet.clusters:
+        for name in _VARIABLES:
+            if getattr(cluster.credentials, name):
+                instead = name.replace("_env", "_file")
+                raise ParameterError(
+                    f"{cluster.place}: scheduled runs get nothing from your environment:"
+                    f" write {instead} in place of {name}"
+                )
+        if cluster.kubernetes == "in-cluster":
+            raise ParameterError(f"{cluster.place}: this is for a machine, no pod: name a context")
+
+
+@dataclass(frozen=True)
+class InPod:
+    """What a pod needs to report on a fleet.
+
+    Parameters
+    ----------
+    name, text
+        Of the fleet file, and what is in it: it holds no credentials.
+    keys
+        Of the Secret, that become files.
+    variables
+        That come from keys of the Secret which are called as they are.
+    """
+
+    name: str
+    text: str
+    keys: tuple[str, ...]
+    variables: tuple[str, ...]
+
+
+def in_pod(plan: FleetPlan, *, secret: bool) -> InPod:
+    """Give what a pod needs.
+
+    Parameters
+    ----------
+    plan
+        Of the fleet.
+    secret
+        Whether there is a Secret for the pod.
+
+    Raises
+    ------
+    ParameterError
+        If the fleet names what a pod cannot have.
+    """
+    clusters = plan.fleet.clusters
+    keys = sorted({key for cluster in clusters for key in _keys(cluster)})
+    variables = sorted({name for cluster in clusters for name in _variables(cluster)})
+    if (keys or variables) and not secret:
+        named = ", ".join([*keys, *variables])
+        raise ParameterError(f"the fleet names credentials: give --secret NAME, which has {named}")
+    text = plan.file.read_text(encoding="utf-8-sig")
+    return InPod(f"{plan.fleet.name}.yaml", text, tuple(keys), tuple(variables))
+
+
+def _variables(cluster: Cluster) -> Iterator[str]:
+    for name in _VARIABLES:
+        if value := getattr(cluster.credentials, name):
+            yield value
+
+
+def _keys(cluster: Cluster) -> Iterator[str]:
+    """Give the keys whose files a cluster names; refuse what is in no volume."""
+    if not is_url(cluster.source) and cluster.source != "sample":
+        raise ParameterError(f"{cluster.place}: a pod cannot see the bundle {cluster.source}")
+    if cluster.kubernetes not in ("", "in-cluster") and not cluster.kubeconfig:
+        raise ParameterError(
+            f"{cluster.place}: a pod has no kubeconfig: name one in {SECRETS}, or in-cluster"
+        )
+    files = {name: getattr(cluster.credentials, name) for name in _FILES}
+    for name, path in {**files, "kubeconfig": cluster.kubeconfig}.items():
+        folder, _, key = path.rpartition("/")
+        if path and (folder != SECRETS or not _KEY.fullmatch(key) or key.startswith("..")):
+            raise ParameterError(
+                f"{cluster.place}: {name} is in no volume of the pod: write it as {SECRETS}/KEY,"
+                " with a key of the Secret"
+            )
+        if path:
+            yield key
