@@ -1,4 +1,4 @@
-"""From a question to the data of its topics, one topic after another, while somebody may stop it."""
+"""From a question to the data of its topics, one after another, until somebody stops it."""
 
 from __future__ import annotations
 

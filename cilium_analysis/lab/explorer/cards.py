@@ -37,8 +37,7 @@ class Card:
         self.key: object = None
         self.title = TOPICS[topic]
         self._shown = ""
-        self._said = ""
-        self._head = widgets.HTML(_head(self.title, "", "Not asked yet", ""))
+        self._head, self._total = widgets.HTML(), widgets.HTML()
         self.by = widgets.Dropdown(
             options=[(NAMES.get(name, name), name) for name in CHOICES[topic]],
             value=GROUPS[topic],
@@ -50,7 +49,7 @@ class Card:
         self._picture = widgets.HTML()
         head = widgets.HBox([self._head, self.by])
         head.add_class("ca-head")
-        self.widget = widgets.VBox([head, self._picture])
+        self.widget = widgets.VBox([head, self._total, self._picture])
         self.widget.add_class("ca-card")
         self.widget.add_class(f"ca-card-{topic}")
 
@@ -74,11 +73,12 @@ class Card:
 
     def mark(self, *, old: bool) -> None:
         """Say whether what is drawn is of an earlier choice."""
-        said, beside = (self.panel.headline, self.panel.beside) if self.panel else ("…", "")
+        said, beside = (
+            (self.panel.headline, self.panel.beside) if self.panel else ("…", "not asked yet")
+        )
         badge = f"old: {self._shown}" if old and self.panel else ""
-        text = _head(self.title, said, beside, badge)
-        if text != self._said:
-            self._head.value = self._said = text
+        self._head.value = _head(self.title, badge)
+        self._total.value = _total(said, beside)
         (self.widget.add_class if old else self.widget.remove_class)("ca-old")
 
     def focus(self, on: bool) -> None:
@@ -86,10 +86,13 @@ class Card:
         (self.widget.add_class if on else self.widget.remove_class)("ca-focus")
 
 
-def _head(title: str, said: str, beside: str, badge: str) -> str:
+def _head(title: str, badge: str) -> str:
     old = f' <span class="ca-badge">{html.escape(badge)}</span>' if badge else ""
+    return f"<h2>{html.escape(title)}{old}</h2>"
+
+
+def _total(said: str, beside: str) -> str:
     return (
-        f"<h2>{html.escape(title)}{old}</h2>"
         f'<div class="ca-total">{html.escape(said) or "&nbsp;"}</div>'
         f'<div class="ca-quiet">{html.escape(beside) or "&nbsp;"}</div>'
     )

@@ -188,8 +188,8 @@ class Filters:
             if list(self.dimension.options) != names:
                 held = self.dimension.value
                 self.dimension.options = names
-                if held in values:
-                    self.dimension.value = held
+                usual = "node" if "node" in values else next(iter(values), None)
+                self.dimension.value = held if held in values else usual
         finally:
             self._quiet = False
         self._fill()
@@ -220,7 +220,9 @@ class Filters:
 
 def _said(state: State) -> str:
     if not state.filters:
-        return '<span class="ca-quiet">Everything counts. Ctrl or Shift selects more than one.</span>'
+        return (
+            '<span class="ca-quiet">Everything counts. Ctrl or Shift selects more than one.</span>'
+        )
     parts = [
         f"{NAMES.get(name, name)}: <b>{html.escape(', '.join(v or 'unnamed' for v in chosen))}</b>"
         for name, chosen in state.filters

@@ -122,7 +122,7 @@ class Runner:
                 self._post(partial(self._show, job, show, piece))
         except Interrupted:
             return
-        except Exception as error:  # noqa: BLE001 - told where it is seen
+        except Exception as error:
             problem = error
         self._post(partial(self._end, job, end, problem))
 

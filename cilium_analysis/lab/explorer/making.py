@@ -76,7 +76,7 @@ def recipe(
 
 
 def _option(name: str, value: str) -> list[str]:
-    """A value that begins with a dash would be taken for an option."""
+    """Write an option; a value that begins with a dash would be taken for another one."""
     return [f"{name}={value}"] if value.startswith("-") else [name, value]
 
 

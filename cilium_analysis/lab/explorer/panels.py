@@ -241,9 +241,11 @@ def _pairs(data: Connectivity, nodes: Sequence[str]) -> pd.DataFrame:
     if not inside.shape[1]:
         return pd.DataFrame(index=inside.index)
     worst = frames.group(inside, ["source", "target"], how="max")
-    keep = [not nodes or str(a) in nodes or str(b) in nodes for a, b in worst.columns]
-    worst = worst.loc[:, keep]
-    worst.columns = pd.Index([f"{a} → {b}" for a, b in worst.columns])
+    ends = frames.labels(worst)
+    if nodes:
+        keep = ends["source"].isin(list(nodes)) | ends["target"].isin(list(nodes))
+        worst, ends = worst.loc[:, keep.to_numpy()], ends[keep]
+    worst.columns = pd.Index(ends["source"].astype(str) + " → " + ends["target"].astype(str))
     return worst
 
 

@@ -5,10 +5,11 @@ from __future__ import annotations
 import html
 import io
 import re
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import pandas as pd
+from matplotlib.colors import ListedColormap
+from matplotlib.ticker import MaxNLocator
 
 from cilium_analysis import plots
 from cilium_analysis.plots.style import PALETTE, REST
@@ -16,6 +17,7 @@ from cilium_analysis.plots.style import PALETTE, REST
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    import pandas as pd
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
@@ -37,7 +39,7 @@ _THEMED: Mapping[str, str] = {
     "#ffffff": "var(--ca-paper)",
 }
 _INK = re.compile("|".join(_THEMED))
-_RC = {
+_RC: Any = {
     "svg.fonttype": "none",
     "svg.hashsalt": "cilium-analysis",
     "font.size": 8.5,
@@ -91,6 +93,7 @@ def _draw(panel: Panel, ax: Axes, *, timezone: str) -> None:
         for part in ax.collections if panel.kind == "stacked" else ():
             part.set_edgecolor("none")
         ax.set_xlim(*_ends(panel.frame))
+        ax.yaxis.set_major_locator(MaxNLocator(4))
         plots.shade(ax, panel.marks)
     legend = ax.get_legend()
     if legend is not None:
@@ -110,6 +113,9 @@ def _outages(frame: pd.DataFrame, ax: Axes, *, timezone: str, empty: str) -> Non
     if not frame.to_numpy(dtype="float64", na_value=0.0).any():
         for other in ax.figure.axes[1:]:
             other.remove()  # a scale of shares, where there are none
+        for image in ax.collections:
+            image.set_cmap(ListedColormap([PALETTE[2]]))
+            image.set_alpha(0.4)
         ax.set_position((0.2, 0.18, 0.79, 0.785))
 
 
@@ -166,6 +172,9 @@ def _as_html(figure: Figure, alternative: str) -> str:
 def legend(panel: Panel) -> str:
     """Give the groups of a picture as a list to read: colour, name, amount."""
     names = list(thinned(panel).columns)
+    if panel.kind == "outages" and not panel.total and names:
+        calm = f"border-top-style: solid; border-color: {PALETTE[2]}"
+        return _list([(calm, "its own view is in the data, and it missed nobody", "")])
     if not names or panel.kind == "outages":
         return _list([("", str(name), _row(panel, name)) for name in names[:4]])
     if panel.kind == "lines":

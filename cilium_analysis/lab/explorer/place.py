@@ -89,9 +89,7 @@ def _held(bundle: Bundle) -> tuple[Window, ...]:
 
     step = bundle.window.step.total_seconds()
     rows = [row["window"] for row in bundle.manifest["answers"] if row["window"]]
-    found = {
-        (row["start"], row["end"]): window(row) for row in rows if row["step_seconds"] == step
-    }
+    found = {(row["start"], row["end"]): window(row) for row in rows if row["step_seconds"] == step}
     return tuple(found.values())
 
 
@@ -101,7 +99,9 @@ def with_labels(place: Place, source: Source, moment: datetime, *, match: str = 
         return place
     return replace(
         place,
-        labels=frozenset(l for l in OF_TARGETS if _everywhere(source, l, moment, match=match)),
+        labels=frozenset(
+            one for one in OF_TARGETS if _everywhere(source, one, moment, match=match)
+        ),
     )
 
 

@@ -1,4 +1,4 @@
-""""Make this a report": the command of what is on the screen, to copy or to run."""
+"""Make this a report: the command of what is on the screen, to copy or to run."""
 
 from __future__ import annotations
 
@@ -92,7 +92,8 @@ class Reporting:
     def _show_link(self, page: Path) -> None:
         from IPython.display import FileLink
 
-        self._link.append_display_data(FileLink(str(page), result_html_prefix="Open the report: "))
+        link = FileLink(str(page), result_html_prefix="Open the report: ")  # type: ignore[no-untyped-call]
+        self._link.append_display_data(link)
 
     def _ended(self, problem: Exception | None) -> None:
         if problem is not None:

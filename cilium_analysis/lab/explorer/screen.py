@@ -161,8 +161,9 @@ class Explorer:
             if held.held:
                 moved = inside(start, end, held, timezone=window.timezone)
             else:
-                texts = [moment.isoformat() for moment in (start, end)]
-                moved = window_from(*texts, held, step="", timezone=window.timezone)
+                moved = window_from(
+                    start.isoformat(), end.isoformat(), held, step="", timezone=window.timezone
+                )
             self._choose(replace(self.session.state, window=moved))
 
     def _group(self, topic: str, dimension: str) -> None:

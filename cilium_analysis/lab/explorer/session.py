@@ -10,10 +10,9 @@ from typing import TYPE_CHECKING, Protocol
 from cilium_analysis.errors import CiliumAnalysisError
 from cilium_analysis.lab.explorer import asking, place, surroundings
 from cilium_analysis.lab.explorer.job import Runner
-from cilium_analysis.lab.explorer.state import State, asked, context
+from cilium_analysis.lab.explorer.state import TOPICS, State, asked, context
 from cilium_analysis.lab.memory import SETTLING, Remembering
 from cilium_analysis.texts import line
-from cilium_analysis.window import Window
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -25,6 +24,7 @@ if TYPE_CHECKING:
     from cilium_analysis.lab.explorer.place import Place
     from cilium_analysis.lab.explorer.state import Asked
     from cilium_analysis.source import Source
+    from cilium_analysis.window import Window
 
 #: Questions whose answers are kept as they were loaded, to go back to.
 KEPT = 8
@@ -40,10 +40,10 @@ class View(Protocol):
         """Something else was chosen: controls show it, and what is old is marked as old."""
 
     def drawn(self, topic: str) -> None:
-        """A topic is there as it was chosen."""
+        """Show a topic, which is there as it was chosen."""
 
     def progressed(self, progress: Progress) -> None:
-        """A question is under way."""
+        """Show how far a question is."""
 
     def ended(self, problem: str) -> None:
         """Nothing is under way any more; why not, if it did not end well."""
@@ -128,9 +128,7 @@ class Session:
         self._opener.start(work, show=self._opened, end=self._end)  # type: ignore[arg-type]
         self.view.chosen()
 
-    def _look(
-        self, source: Source, address: str, window: Window, whole: bool, job: Job
-    ) -> _Opened:
+    def _look(self, source: Source, address: str, window: Window, whole: bool, job: Job) -> _Opened:
         """Get to know a place, in the background."""
         watched = place.for_job(Remembering(place.plain(source)), job)
         found = place.of(source, address, context(window))
@@ -181,7 +179,7 @@ class Session:
         running = wanted == self.asked and self._runner.busy and not again
         self.asked = wanted
         self.loaded = {} if again else self.loaded | self._kept.get(wanted, {})
-        if all(self.fresh(topic) for topic in asking.TOPICS):
+        if all(self.fresh(topic) for topic in TOPICS):
             self._runner.stop()
         elif not running:
             self._ask(wanted)
@@ -215,7 +213,7 @@ class Session:
         self.loaded[piece.topic] = piece
         fresh = {topic: one for topic, one in self.loaded.items() if one.asked == piece.asked}
         settled = piece.asked.window.end + SETTLING <= datetime.now(UTC)
-        if len(fresh) == len(asking.TOPICS) and settled:
+        if len(fresh) == len(TOPICS) and settled:
             self._kept[piece.asked] = fresh
             while len(self._kept) > KEPT:
                 self._kept.popitem(last=False)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from cilium_analysis.errors import WindowError
 from cilium_analysis.queries import Matcher, parse_matchers
-from cilium_analysis.window import Window, format_duration, parse_time, sensible_step
+from cilium_analysis.window import Window, format_duration, parse_time, sensible_step, zone
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -188,15 +188,9 @@ def window_from(
 def _moment(text: str, place: Place, *, timezone: str, now: datetime | None) -> datetime:
     stripped = text.strip()
     if len(stripped) in (4, 5, 7, 8) and stripped.replace(":", "").isdecimal() and ":" in stripped:
-        day = place.extent.start.astimezone(_zone(timezone)).date().isoformat()
+        day = place.extent.start.astimezone(zone(timezone)).date().isoformat()
         stripped = f"{day} {stripped.rjust(5, '0') if len(stripped) < 6 else stripped}"
     return parse_time(stripped, timezone=timezone, now=now)
-
-
-def _zone(name: str) -> object:
-    from cilium_analysis.window import zone
-
-    return zone(name)
 
 
 def inside(start: datetime, end: datetime, place: Place, *, timezone: str) -> Window:
