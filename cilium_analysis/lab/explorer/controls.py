@@ -88,7 +88,7 @@ class Times:
         )
         rows = [
             widgets.HBox([self.start, self.end, self.zone]),
-            widgets.HBox([*buttons, self.again]),
+            widgets.HBox(buttons),
             widgets.HBox([self.baseline, self.step, self.match]),
         ]
         for row in rows:
@@ -96,7 +96,7 @@ class Times:
         self.widget = widgets.VBox(rows)
         self.widget.add_class("ca-times")
 
-    def _field(self, name: str, hint: str = "", width: str = "220px") -> widgets.Text:
+    def _field(self, name: str, hint: str = "", width: str = "196px") -> widgets.Text:
         field = widgets.Text(
             description=name,
             placeholder=hint,

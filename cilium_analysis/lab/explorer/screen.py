@@ -87,7 +87,7 @@ class Explorer:
         style = (files(__package__) / "style.css").read_text(encoding="utf-8")
         top = widgets.HBox([self.overview.widget, self.times.widget])
         top.add_class("ca-top")
-        bar = widgets.HBox([self.stop, self.progress, self._status])
+        bar = widgets.HBox([self.stop, self.progress, self._status, self.times.again])
         bar.add_class("ca-row")
         bar.add_class("ca-status")
         grid = widgets.Box([card.widget for card in self.cards.values()])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
@@ -29,6 +30,7 @@ GROUPS: Mapping[str, str] = {
     "endpoint_growth": "node",
     "http_status": "class",
 }
+_CLOCK = re.compile(r"[0-9]{1,2}:[0-9]{2}(:[0-9]{2})?")
 
 
 @dataclass(frozen=True)
@@ -187,9 +189,9 @@ def window_from(
 
 def _moment(text: str, place: Place, *, timezone: str, now: datetime | None) -> datetime:
     stripped = text.strip()
-    if len(stripped) in (4, 5, 7, 8) and stripped.replace(":", "").isdecimal() and ":" in stripped:
+    if _CLOCK.fullmatch(stripped):
         day = place.extent.start.astimezone(zone(timezone)).date().isoformat()
-        stripped = f"{day} {stripped.rjust(5, '0') if len(stripped) < 6 else stripped}"
+        stripped = f"{day} {'0' * (stripped.index(':') == 1)}{stripped}"
     return parse_time(stripped, timezone=timezone, now=now)
 
 
