@@ -34,7 +34,7 @@ from cilium_analysis.prometheus import Prometheus
 from cilium_analysis.question import ask
 from cilium_analysis.topics import drops, http
 from cilium_analysis.window import Window
-from tests.faults import Reply, Stub, forward, success
+from tests.faults import Reply, Stub, forward
 
 if TYPE_CHECKING:
     from cilium_analysis.lab.explorer.asking import Loaded, Progress

@@ -11,7 +11,16 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from tests.benchmarks import attribution, cases, changepoints, crowds, dataset, incidents, shifts
+from tests.benchmarks import (
+    attribution,
+    cases,
+    changepoints,
+    crowds,
+    dataset,
+    explorer,
+    incidents,
+    shifts,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -87,6 +96,7 @@ GROUPS: Mapping[str, Callable[[], Iterator[cases.Figure]]] = {
     "attribution": attribution.figures,
     "shifts": shifts.figures,
     "crowds": _crowds,
+    "explorer": explorer.figures,
     "incidents": incidents.figures,
 }
 

@@ -53,12 +53,16 @@ class Explorer:
         What to begin with, as from `cilium_analysis.question.ask`.
     output
         Directory of the reports that are made.
+    post
+        As for `Runner`; the event loop of the kernel if none is given.
     """
 
-    def __init__(self, question: Question, *, output: str = "reports") -> None:
+    def __init__(
+        self, question: Question, *, output: str = "reports", post: Post | None = None
+    ) -> None:
         self._output = output
         self._question = question
-        post = _poster()
+        post = post or _poster()
         state = State(question.window, match=question.match)
         back = question.window.start - question.baseline.start
         if question.baseline != question.window.baseline("previous"):
