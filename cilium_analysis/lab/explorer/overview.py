@@ -62,7 +62,6 @@ class Overview:
             "horizontal",
             useblit=False,
             interactive=True,
-            drag_from_anywhere=True,
             grab_range=8,
             props={"facecolor": "#56B4E9", "alpha": 0.3, "edgecolor": "#0072B2"},
             handle_props={"color": GREY, "linewidth": 2},
