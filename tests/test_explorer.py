@@ -214,7 +214,7 @@ def test_a_window_is_read_as_people_write_it(sample: Place) -> None:
         window_from("09:00", "08:30", sample, step="", timezone="UTC")
     with pytest.raises(WindowError, match="nothing is known outside"):
         window_from("2026-03-25 09:00", "2026-03-25 10:00", sample, step="", timezone="UTC")
-    assert window_from("09:00", "09:01", sample, step="", timezone="Asia/Tokyo").timezone == (
+    assert window_from("18:00", "18:01", sample, step="", timezone="Asia/Tokyo").timezone == (
         "Asia/Tokyo"
     )
 
@@ -477,3 +477,23 @@ def test_credentials_do_not_stay_in_an_address() -> None:
     with pytest.raises(UsageError) as told:
         place.opened("http://me:sec@ret@[prometheus:9090")
     assert "sec" not in str(told.value)
+
+
+def test_without_a_front_end_it_says_what_it_is_for(tmp_path: Path) -> None:
+    """As papermill runs it; no report does."""
+    import papermill
+
+    from cilium_analysis.capture import TOPICS as REPORTED
+    from cilium_analysis.report.notebooks import notebook_directory
+
+    assert "explore" not in REPORTED
+    ran = papermill.execute_notebook(
+        str(notebook_directory() / "explore.ipynb"),
+        str(tmp_path / "ran.ipynb"),
+        parameters={"source": "sample"},
+        progress_bar=False,
+        cwd=str(tmp_path),
+    )
+    (out,) = [out for cell in ran.cells if cell.cell_type == "code" for out in cell.outputs]
+    assert "open this notebook in JupyterLab" in out["data"]["text/plain"]
+    assert "open this notebook in JupyterLab" in out["data"]["text/html"]
