@@ -171,7 +171,8 @@ class Explorer:
             self._choose(replace(self.session.state, window=moved))
 
     def _group(self, topic: str, dimension: str) -> None:
-        self._choose(self.session.state.grouped(topic, dimension))
+        if dimension != self.session.state.group(topic):
+            self._choose(self.session.state.grouped(topic, dimension))
 
     def _filter(self, dimension: str, chosen: tuple[str, ...]) -> None:
         self._choose(self.session.state.filtered(dimension, chosen))
@@ -180,7 +181,8 @@ class Explorer:
         self._choose(replace(self.session.state, filters=()))
 
     def _focus(self, topic: str) -> None:
-        self._choose(replace(self.session.state, topic=topic))
+        if topic != self.session.state.topic:
+            self._choose(replace(self.session.state, topic=topic))
 
     def _choose(self, state: State) -> None:
         self.session.choose(state)

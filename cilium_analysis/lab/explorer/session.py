@@ -184,7 +184,7 @@ class Session:
         elif not running:
             self._ask(wanted)
         self.view.chosen()
-        for topic in self.loaded:
+        for topic in sorted(self.loaded, key=lambda topic: topic != state.topic):
             if self.fresh(topic):
                 self.view.drawn(topic)
         if not self.busy:
