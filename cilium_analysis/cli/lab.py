@@ -27,7 +27,7 @@ def add_lab(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     text = f"where the notebooks lie, or are put (default: {DIRECTORY})"
     add("directory", nargs="?", default=DIRECTORY, metavar="DIR", help=text)
-    add_source(parser)
+    add_source(parser, default=" (default: as DIR says, or sample)")
     add_kubernetes(parser)
     parser.set_defaults(cilium_namespace="")  # that of the directory, if it says one
     add("--no-browser", action="store_true", help="print the address, open no browser")
@@ -132,4 +132,4 @@ def _try(asked: Question) -> None:
         with Prometheus(url, credentials=given, timeout=_PATIENCE, retries=0) as server:
             server.instant("vector(1)", asked.window.end)
     except CiliumAnalysisError as problem:
-        say(f"{problem} (JupyterLab starts all the same)")
+        say(f"{problem} (the notebooks are there all the same)")

@@ -58,12 +58,12 @@ def add_question(parser: argparse.ArgumentParser, *, topics: bool = True) -> Non
     add_kubernetes(parser)
 
 
-def add_source(parser: argparse.ArgumentParser) -> None:
-    """Add where to look."""
+def add_source(parser: argparse.ArgumentParser, *, default: str = "") -> None:
+    """Add where to look; `default` says what is asked without it."""
     parser.add_argument(
         "--source",
         default=os.environ.get(SOURCE_VARIABLE, ""),
-        help="URL of a Prometheus-compatible server, a bundle's directory, or sample",
+        help=f"URL of a Prometheus-compatible server, a bundle's directory, or sample{default}",
     )
 
 
