@@ -1,4 +1,4 @@
-"""What notebooks ask when they name no source: the environment, or a file in their directory.
+"""What notebooks ask that name no source: the environment, or a file in their directory, says.
 
 The file holds references only, an address and the name of a context; credentials come from the
 environment, or from files that it names.
@@ -17,8 +17,10 @@ from cilium_analysis.errors import ParameterError, suggest
 
 SOURCE_VARIABLE = "CILIUM_ANALYSIS_SOURCE"
 FILE = "cilium-analysis.toml"
+#: Stands for a source in the parameters of a notebook.
+CONFIGURED = "configured"
 _TEXT = """\
-# What the notebooks of this directory ask, where their own parameters name no source.
+# What the notebooks of this directory ask, as long as their own source is "configured".
 # Credentials do not belong here: they come from the environment, or from files that it names.
 
 # URL of a Prometheus-compatible server, the directory of a bundle, or "sample"
@@ -66,7 +68,7 @@ class Config:
 
 
 def configured(directory: Path | None = None) -> Config:
-    """Give what is asked when nothing is said.
+    """Give what is asked when no source is named.
 
     That is what the environment variable ``CILIUM_ANALYSIS_SOURCE`` names, else what the file
     ``cilium-analysis.toml`` says, else the sample.

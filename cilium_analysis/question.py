@@ -11,7 +11,7 @@ from itertools import pairwise
 from typing import TYPE_CHECKING
 
 from cilium_analysis.bundle import Bundle
-from cilium_analysis.config import Config, configured
+from cilium_analysis.config import CONFIGURED, Config, configured
 from cilium_analysis.connection import connect
 from cilium_analysis.errors import ParameterError, WindowError, suggest
 from cilium_analysis.queries import parse_matchers
@@ -122,7 +122,7 @@ class Question:
 
 def ask(
     *,
-    source: str = "",
+    source: str,
     start: str = "",
     end: str = "",
     step: str = "",
@@ -138,8 +138,8 @@ def ask(
     Parameters
     ----------
     source
-        As for `cilium_analysis.connect`. If empty, what `cilium_analysis.config.configured`
-        gives, with its Kubernetes API.
+        As for `cilium_analysis.connect`; or ``configured``: what
+        `cilium_analysis.config.configured` gives, with its Kubernetes API.
     start, end
         As for `Window.parse`. Without a start, a bundle is asked for the window that it was
         recorded for, and a server for the last two hours.
@@ -165,7 +165,7 @@ def ask(
     given = {"source": source, "start": start, "end": end, "step": step, "match": match}
     _refuse_other_than_text(given | {"baseline": baseline, "timezone": timezone})
     _refuse_unknown_injected()
-    config = Config(source=source) if source else configured()
+    config = configured() if source == CONFIGURED else Config(source=source)
     found = connect(config.source)
     return ask_source(
         found,

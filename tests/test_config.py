@@ -1,4 +1,4 @@
-"""What notebooks ask when they name no source."""
+"""What notebooks ask that name no source of their own."""
 
 from __future__ import annotations
 
@@ -50,10 +50,10 @@ def test_a_notebook_that_names_no_source_asks_what_is_configured(
     monkeypatch.chdir(tmp_path)
     for variable in ("SOURCE", "KUBERNETES"):
         monkeypatch.delenv(f"CILIUM_ANALYSIS_{variable}", raising=False)
-    assert ask().source.name.startswith("sample")
+    assert ask(source="configured").source.name.startswith("sample")
     file = Config("http://file:9090", "in-cluster", cilium_namespace="cilium")
     Path(FILE).write_text(file.text())
-    asked = ask()
+    asked = ask(source="configured")
     assert asked.source.name == "http://file:9090"
     assert asked.kubernetes is not None
     assert asked.kubernetes.in_cluster

@@ -21,18 +21,51 @@ from tests.jupyterlab import LabCommand, open_notebook
 from tests.servers.process import free_port
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from playwright.sync_api import BrowserContext
 
-    from tests.jupyterlab import JupyterLab
+
+@pytest.fixture(scope="module")
+def started() -> Iterator[LabCommand]:
+    """JupyterLab as the command starts it, where nothing was before."""
+    with LabCommand() as running:
+        yield running
+
+
+def test_from_the_command_to_an_answer(started: LabCommand, lab_context: BrowserContext) -> None:
+    """What a newcomer does: the command, the page, Run All; and edited is what stays edited."""
+    notebook = open_notebook(lab_context, f"{started.url}/?token={started.token}")
+    assert notebook.page.url.endswith("/lab/tree/START_HERE.ipynb")
+    notebook.run_all()
+    assert notebook.errors == []
+    cells = notebook.cells
+    assert all(cell.count for cell in cells if cell.kind == "code")
+    assert not any(out["output_type"] == "stream" for cell in cells for out in cell.outputs)
+    figures = [number for number, cell in enumerate(cells) if cell.shows("image/png")]
+    assert notebook.output(figures[0]).locator("img").is_visible()
+    tables = [number for number, cell in enumerate(cells) if cell.shows("text/html")]
+    assert notebook.output(tables[1]).locator("table tbody tr").count() == 5  # a tail
+    assert sum("Policy denied" in cell.text for cell in cells) >= 3
+    rates = next(n for n, cell in enumerate(cells) if "rate(" in cell.source)
+    notebook.type_into(rates, "prometheus.range('cilium_endpoint', window).shape")
+    assert notebook.run(rates).text == "(241, 6)"
+    notebook.save()
+    start = started.place / START
+    mine = start.read_bytes()
+    assert b"cilium_endpoint', window).shape" in mine
+    assert main(["lab", str(started.place), "--no-start"]) == 0
+    assert start.read_bytes() == mine
+    assert not list(started.place.glob("START_HERE-*"))
 
 
 def test_a_notebook_runs_completes_stops_and_restarts(
-    jupyterlab: JupyterLab, lab_context: BrowserContext
+    started: LabCommand, lab_context: BrowserContext
 ) -> None:
     """What the other tests drive JupyterLab with does what it says."""
     cells = ["some_number = 6 * 7\nsome_number", "1 / 0", "import time\ntime.sleep(600)", ""]
-    jupyterlab.write("tried.ipynb", cells)
-    notebook = open_notebook(lab_context, jupyterlab.lab_url("tried.ipynb"))
+    started.write("tried.ipynb", cells)
+    notebook = open_notebook(lab_context, started.lab_url("tried.ipynb"))
     notebook.run_all()
     assert notebook.cells[0].text == "42"
     assert notebook.output(0).inner_text().split() == ["[1]:", "42"]
@@ -49,33 +82,6 @@ def test_a_notebook_runs_completes_stops_and_restarts(
     notebook.type_into(3, "some_number")
     assert notebook.run(3).error.startswith("NameError")
     assert notebook.kernel_id == first  # the same kernel, begun anew
-
-
-def test_from_the_command_to_an_answer(lab_context: BrowserContext) -> None:
-    """What a newcomer does: the command, the page, Run All; and edited is what stays edited."""
-    with LabCommand() as started:
-        notebook = open_notebook(lab_context, f"{started.url}/?token={started.token}")
-        assert notebook.page.url.endswith("/lab/tree/START_HERE.ipynb")
-        notebook.run_all()
-        assert notebook.errors == []
-        cells = notebook.cells
-        assert all(cell.count for cell in cells if cell.kind == "code")
-        assert not any(out["output_type"] == "stream" for cell in cells for out in cell.outputs)
-        figures = [number for number, cell in enumerate(cells) if cell.shows("image/png")]
-        assert notebook.output(figures[0]).locator("img").is_visible()
-        tables = [number for number, cell in enumerate(cells) if cell.shows("text/html")]
-        assert notebook.output(tables[1]).locator("table tbody tr").count() > 5
-        assert sum("Policy denied" in cell.text for cell in cells) >= 3
-        rates = next(n for n, cell in enumerate(cells) if "rate(" in cell.source)
-        notebook.type_into(rates, "prometheus.range('cilium_endpoint', window).shape")
-        assert notebook.run(rates).text == "(241, 6)"
-        notebook.save()
-        start = started.place / START
-        mine = start.read_bytes()
-        assert b"cilium_endpoint', window).shape" in mine
-        assert main(["lab", str(started.place), "--no-start"]) == 0
-        assert start.read_bytes() == mine
-        assert not list(started.place.glob("START_HERE-*"))
 
 
 def test_the_command_says_in_one_line_what_cannot_be(

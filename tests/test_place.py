@@ -17,7 +17,9 @@ if TYPE_CHECKING:
 
 
 def notebook(*sources: str) -> nbformat.NotebookNode:
-    return nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(text) for text in sources])
+    cells = [nbformat.v4.new_code_cell(text) for text in sources]
+    made: nbformat.NotebookNode = nbformat.v4.new_notebook(cells=cells)
+    return made
 
 
 @pytest.fixture

@@ -104,6 +104,7 @@ def command(
         "--LabApp.news_url=None",
         "--LabApp.check_for_updates_class=jupyterlab.NeverCheckForUpdate",
         "--log-level=WARN",
+        "--LabApp.log_level=WARN",
     ]
     options += [f"--ip={ip}"] if ip else []
     options += [f"--port={port}", "--ServerApp.port_retries=0"] if port is not None else []
