@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from playwright.sync_api import BrowserContext, Locator, Page
 
 #: the longest that anything here may take [ms]
-PATIENCE = 60_000
+PATIENCE = 120_000
 #: what a person's own setup would say; here: no network, every cell is in the page, and the first
 #: completion of a kernel, which may take longer than a second, is not thrown away
 _SERVER = {
@@ -109,6 +109,8 @@ def environment(home: Path, *, dark: bool = False) -> dict[str, str]:
 class JupyterLab(ServerProcess):
     """JupyterLab in an empty directory, `place`; it stops when left."""
 
+    patience = PATIENCE / 1000
+
     def __init__(self, *, dark: bool = False, variables: Mapping[str, str] | None = None) -> None:
         """Start; `variables` are added to the environment of the server and its kernels."""
         self._dark = dark
@@ -149,6 +151,21 @@ class JupyterLab(ServerProcess):
         file = self.place / name
         nbformat.write(notebook, file)
         return file
+
+
+class LabCommand(JupyterLab):
+    """What ``cilium-analysis lab`` starts, in a directory that is not there before."""
+
+    def prepare(self) -> None:
+        """Leave it to the command to make the directory."""
+        super().prepare()
+        self.place.rmdir()
+
+    def command(self, port: int) -> list[str]:
+        """Build the command line."""
+        program = "import sys; from cilium_analysis.cli import main; sys.exit(main())"
+        words = ["lab", str(self.place), "--no-browser", "--allow-root", f"--port={port}"]
+        return [sys.executable, "-c", program, *words]
 
 
 @dataclass(frozen=True)
@@ -324,6 +341,7 @@ def open_notebook(context: BrowserContext, url: str) -> Notebook:
         Address of JupyterLab with the notebook and the token in it.
     """
     page = context.new_page()
+    page.set_default_timeout(PATIENCE)
     page.goto(url)
     notebook = Notebook(page)
     notebook.wait_idle()
