@@ -11,6 +11,7 @@ from itertools import pairwise
 from typing import TYPE_CHECKING
 
 from cilium_analysis.bundle import Bundle
+from cilium_analysis.config import CONFIGURED, Config, configured
 from cilium_analysis.connection import connect
 from cilium_analysis.errors import ParameterError, WindowError, suggest
 from cilium_analysis.queries import parse_matchers
@@ -130,14 +131,15 @@ def ask(
     timezone: str = "UTC",
     kubernetes: str = "",
     kubeconfig: str = "",
-    cilium_namespace: str = "kube-system",
+    cilium_namespace: str = "",
 ) -> Question:
     """Make the parameters of a notebook into what the topics take.
 
     Parameters
     ----------
     source
-        As for `cilium_analysis.connect`.
+        As for `cilium_analysis.connect`; or ``configured``: what
+        `cilium_analysis.config.configured` gives, with its Kubernetes API.
     start, end
         As for `Window.parse`. Without a start, a bundle is asked for the window that it was
         recorded for, and a server for the last two hours.
@@ -153,7 +155,7 @@ def ask(
         As for `cilium_analysis.kube.Kubernetes.at`. If empty, the environment variable
         ``CILIUM_ANALYSIS_KUBERNETES`` tells where; without it no Kubernetes API is read.
     cilium_namespace
-        Where Cilium runs.
+        Where Cilium runs; ``kube-system`` if empty.
 
     Raises
     ------
@@ -163,7 +165,8 @@ def ask(
     given = {"source": source, "start": start, "end": end, "step": step, "match": match}
     _refuse_other_than_text(given | {"baseline": baseline, "timezone": timezone})
     _refuse_unknown_injected()
-    found = connect(source)
+    config = configured() if source == CONFIGURED else Config(source=source)
+    found = connect(config.source)
     return ask_source(
         found,
         start=start,
@@ -172,8 +175,8 @@ def ask(
         baseline=baseline,
         match=match,
         timezone=timezone,
-        kubernetes=_access(found, kubernetes, kubeconfig),
-        cilium_namespace=cilium_namespace,
+        kubernetes=_access(found, kubernetes or config.kubernetes, kubeconfig or config.kubeconfig),
+        cilium_namespace=cilium_namespace or config.cilium_namespace,
     )
 
 

@@ -28,6 +28,16 @@ from tests.servers.served import ClusterServers
 TARGET = Path(__file__).parent / "sample"
 WINDOW = Window.parse("2026-03-21T08:00Z", "2026-03-21T10:00Z", step="30s")
 BASELINES = ("previous", "1d")
+#: What START_HERE asks, and what people ask first: series as they are, to group as one likes.
+EXPLORED = (
+    "sum by (reason) (rate(cilium_drop_count_total[5m]))",
+    "sum by (status) (rate(hubble_http_requests_total[5m]))",
+    "cilium_drop_count_total",
+    "cilium_endpoint",
+    "cilium_node_connectivity_status",
+    "hubble_drop_total",
+    "hubble_http_requests_total",
+)
 
 
 class Sample:
@@ -85,6 +95,8 @@ def record(target: Path) -> None:
                 for name in BASELINES:
                     for topic in TOPICS:
                         load(topic, recorder, WINDOW, WINDOW.baseline(name))
+                for promql in EXPLORED:
+                    recorder.range(promql, WINDOW)
         finally:
             servers.stop()
 

@@ -73,6 +73,7 @@ def test_the_installed_package_reports_without_the_checkout(wheel: ZipFile, tmp_
         "from cilium_analysis.report.notebooks import notebook_directory\n"
         "assert sample_directory().name == '_sample'\n"
         "assert notebook_directory().name == '_notebooks'\n"
+        "assert main(['lab', 'place', '--no-start']) == 0\n"
         "sys.exit(main(['capture', '--source', 'sample']))"
     )
     done = subprocess.run(
@@ -80,3 +81,5 @@ def test_the_installed_package_reports_without_the_checkout(wheel: ZipFile, tmp_
     )
     assert done.returncode == 0, done.stderr
     assert "Bundle: " in done.stdout
+    placed = {path.name for path in (tmp_path / "place").glob("*.ipynb")}
+    assert placed == {path.name for path in (ROOT / "notebooks").glob("*.ipynb")}

@@ -13,8 +13,6 @@ from cilium_analysis.question import ask
 from cilium_analysis.report import report
 from cilium_analysis.report.fleet import read_fleet, run_fleet
 from cilium_analysis.report.output import write_index, write_json
-from tests.browser import NoBrowser, browser
-from tests.conftest import installed_or_skip
 from tests.test_fleet import Told, answer
 
 if TYPE_CHECKING:
@@ -84,15 +82,6 @@ def made_summary(
         for name in topics
     ]
     return summary
-
-
-@pytest.fixture(scope="module")
-def chromium() -> Iterator[Browser]:
-    try:
-        with browser() as running:
-            yield running
-    except NoBrowser as error:
-        installed_or_skip(error)
 
 
 @pytest.fixture

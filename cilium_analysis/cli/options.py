@@ -7,6 +7,7 @@ import os
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
+from cilium_analysis.config import SOURCE_VARIABLE
 from cilium_analysis.errors import UsageError, WindowError
 
 if TYPE_CHECKING:
@@ -14,7 +15,6 @@ if TYPE_CHECKING:
 
     from cilium_analysis.question import Question
 
-SOURCE_VARIABLE = "CILIUM_ANALYSIS_SOURCE"
 _NOTIFY = (
     "where the address of a service to notify stands: file:PATH (one per line), or"
     " env:CILIUM_ANALYSIS_…; may be repeated"
@@ -44,11 +44,7 @@ def add_question(parser: argparse.ArgumentParser, *, topics: bool = True) -> Non
     add = parser.add_argument
     if topics:
         add("topics", nargs="*", metavar="TOPIC", help="notebooks to run (default: all)")
-    add(
-        "--source",
-        default=os.environ.get(SOURCE_VARIABLE, ""),
-        help="URL of a Prometheus-compatible server, a bundle (directory or s3://…), or sample",
-    )
+    add_source(parser)
     add("--start", default="", metavar="T", help="ISO time or -2h (default: -2h, or a bundle's)")
     add("--end", default="", metavar="T", help="ISO time, or now (default)")
     add(
@@ -60,10 +56,20 @@ def add_question(parser: argparse.ArgumentParser, *, topics: bool = True) -> Non
     add("--step", default="", metavar="D", help="such as 30s (default: by the window's length)")
     add("--timezone", default="UTC", metavar="Z", help="of times, such as Europe/Berlin")
     add("--match", default="", metavar="M", help="""narrow all queries: 'cluster="prod"'""")
-    _add_kubernetes(parser)
+    add_kubernetes(parser)
 
 
-def _add_kubernetes(parser: argparse.ArgumentParser) -> None:
+def add_source(parser: argparse.ArgumentParser, *, default: str = "") -> None:
+    """Add where to look; `default` says what is asked without it."""
+    parser.add_argument(
+        "--source",
+        default=os.environ.get(SOURCE_VARIABLE, ""),
+        help=f"URL of a Prometheus-compatible server, a bundle (directory or s3://…), or sample{default}",
+    )
+
+
+def add_kubernetes(parser: argparse.ArgumentParser) -> None:
+    """Add whether to read the Kubernetes API, and which."""
     add = parser.add_argument
     add(
         "--kubernetes",

@@ -9,9 +9,8 @@ import traceback
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from cilium_analysis import __version__
-from cilium_analysis.cli import fleets, others, reports, scheduling
+from cilium_analysis.cli import fleets, lab, others, reports, scheduling
 from cilium_analysis.cli.options import (
-    SOURCE_VARIABLE,
     add_command,
     add_question,
     add_report,
@@ -19,6 +18,7 @@ from cilium_analysis.cli.options import (
     joined_times,
 )
 from cilium_analysis.cli.words import NAME, say
+from cilium_analysis.config import SOURCE_VARIABLE
 from cilium_analysis.errors import CiliumAnalysisError, ParameterError
 
 if TYPE_CHECKING:
@@ -130,6 +130,8 @@ def _add_others(commands: Any) -> None:
         action="store_true",
         help="print the smallest ClusterRole that --kubernetes needs, for kubectl apply -f -",
     )
+    text = "put the notebooks into a directory, and start JupyterLab there"
+    lab.add_lab(_command(commands, "lab", lab.lab, text))
     text = "print what makes reports again and again"
     scheduling.add_schedule(_command(commands, "schedule", scheduling.schedule, text))
 

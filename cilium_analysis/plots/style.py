@@ -19,7 +19,12 @@ INK = "#222222"
 
 
 def plain(text: object) -> str:
-    """Make any text safe to draw: a dollar sign would start a formula."""
+    """Make any text safe to draw: a dollar sign would start a formula.
+
+    The labels of a series, a tuple, become one text of those that it has.
+    """
+    if isinstance(text, tuple):
+        text = ", ".join(str(part) for part in text if part != "")
     return str(text).replace("\\", "\\\\").replace("$", r"\$")
 
 

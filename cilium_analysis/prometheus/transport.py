@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Literal
 from urllib.parse import unquote, urlsplit, urlunsplit
 
 import requests
-from requests.adapters import HTTPAdapter
 
 from cilium_analysis.errors import (
     AccessDenied,
@@ -19,6 +18,7 @@ from cilium_analysis.errors import (
     ServerUnavailable,
     SourceError,
 )
+from cilium_analysis.prometheus.abandon import AbandonableAdapter
 from cilium_analysis.prometheus.credentials import Anonymous, Credentials, basic
 from cilium_analysis.prometheus.decode import Answer, BrokenBodyError, Decoder, ForeignBodyError
 from cilium_analysis.prometheus.masking import masked, masked_document, of_proxies, sent
@@ -120,7 +120,7 @@ class Transport:
         self._owned = self.http is None
         self.session = self.http or requests.Session()
         if self._owned:
-            adapter = HTTPAdapter(pool_maxsize=16)
+            adapter = AbandonableAdapter(pool_maxsize=16)
             self.session.mount("http://", adapter)
             self.session.mount("https://", adapter)
         self._packed = self.compression == "gzip" or (
@@ -130,6 +130,15 @@ class Transport:
     def close(self) -> None:
         """Close the session, as a `with` over upstream's client does."""
         self.session.close()
+
+    def abandon(self) -> None:
+        """Give up the requests that are under way: they fail as if the server had gone.
+
+        Not those of a session that was brought along. The transport can be used on.
+        """
+        for adapter in self.session.adapters.values():
+            if isinstance(adapter, AbandonableAdapter):
+                adapter.abandon()
 
     def ask(
         self, path: str, params: Mapping[str, str], *, query: str = "", form: bool = True

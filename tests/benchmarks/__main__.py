@@ -17,6 +17,7 @@ from tests.benchmarks import (
     changepoints,
     crowds,
     dataset,
+    explorer,
     incidents,
     jobs,
     shifts,
@@ -97,6 +98,7 @@ GROUPS: Mapping[str, Callable[[], Iterator[cases.Figure]]] = {
     "attribution": attribution.figures,
     "shifts": shifts.figures,
     "crowds": _crowds,
+    "explorer": explorer.figures,
     "incidents": incidents.figures,
 }
 

@@ -37,9 +37,13 @@ def free_port() -> int:
 class ServerProcess(ABC):
     """Start, wait until ready, stop; a subclass says how the command looks and what ready means.
 
+    `patience` is how long it may take to be ready [s].
+
     It starts on creation. Use it as a context manager, or call `stop`. The child is told to die
     with the thread that started it, so create it in the main thread of the test run.
     """
+
+    patience = READY_SECONDS
 
     def __init__(self, *, scheme: str = "http", prefix: str = "", auth: str = "") -> None:
         """Start; `auth` is "user:password" for servers that ask for it."""
@@ -80,6 +84,10 @@ class ServerProcess(ABC):
     def ready_path(self) -> str:
         """Name the path that answers 200 once the server is ready."""
 
+    def environment(self) -> dict[str, str] | None:
+        """Give the environment of the child; None is our own."""
+        return None
+
     def _start_anywhere(self) -> int:
         # Another process may take the port between asking for it and listening on it.
         for attempt in range(3):
@@ -101,6 +109,7 @@ class ServerProcess(ABC):
             self.process = subprocess.Popen(
                 [*guard, *self.command(port)],
                 cwd=self.folder,
+                env=self.environment(),
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=subprocess.STDOUT,
@@ -108,7 +117,7 @@ class ServerProcess(ABC):
         self._wait()
 
     def _wait(self) -> None:
-        deadline = time.monotonic() + READY_SECONDS
+        deadline = time.monotonic() + self.patience
         while time.monotonic() < deadline:
             if self.process is None or self.process.poll() is not None:
                 raise ServerFailed(f"the server ended while starting\n{self.tail()}")
@@ -116,7 +125,7 @@ class ServerProcess(ABC):
                 return
             time.sleep(0.05)
         self._end()
-        raise ServerFailed(f"not ready after {READY_SECONDS:.0f} s\n{self.tail()}")
+        raise ServerFailed(f"not ready after {self.patience:.0f} s\n{self.tail()}")
 
     def _is_ready(self) -> bool:
         try:

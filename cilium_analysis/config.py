@@ -1,0 +1,124 @@
+"""What notebooks ask that name no source: the environment, or a file in their directory, says.
+
+The file holds references only, an address and the name of a context; credentials come from the
+environment, or from files that it names.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import tomllib
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from cilium_analysis.errors import ParameterError, suggest
+
+SOURCE_VARIABLE = "CILIUM_ANALYSIS_SOURCE"
+FILE = "cilium-analysis.toml"
+#: Stands for a source in the parameters of a notebook.
+CONFIGURED = "configured"
+_TEXT = """\
+# What the notebooks of this directory ask, as long as their own source is "configured".
+# Credentials do not belong here: they come from the environment, or from files that it names.
+
+# URL of a Prometheus-compatible server, the directory of a bundle, or "sample"
+source = {source}
+# Kubernetes API to read beside a server: "current", "in-cluster", or the name of a context
+kubernetes = {kubernetes}
+# instead of $KUBECONFIG and ~/.kube/config
+kubeconfig = {kubeconfig}
+# where Cilium runs
+cilium_namespace = {cilium_namespace}
+"""
+
+
+@dataclass(frozen=True)
+class Config:
+    """What to ask.
+
+    Parameters
+    ----------
+    source
+        As for `cilium_analysis.connect`.
+    kubernetes, kubeconfig, cilium_namespace
+        As for `cilium_analysis.question.ask`.
+    """
+
+    source: str = "sample"
+    kubernetes: str = ""
+    kubeconfig: str = ""
+    cilium_namespace: str = "kube-system"
+
+    def text(self) -> str:
+        """Give the file that says this.
+
+        Raises
+        ------
+        ParameterError
+            If the source is a URL with a user or password in it.
+        """
+        if "@" in _host(self.source):
+            raise ParameterError(
+                "a source that is written down holds no credentials: leave user and password out"
+                " of the URL, and set CILIUM_ANALYSIS_USERNAME and CILIUM_ANALYSIS_PASSWORD_FILE"
+            )
+        return _TEXT.format_map({name: _quoted(text) for name, text in asdict(self).items()})
+
+
+def configured(directory: Path | None = None) -> Config:
+    """Give what is asked when no source is named.
+
+    That is what the environment variable ``CILIUM_ANALYSIS_SOURCE`` names, else what the file
+    ``cilium-analysis.toml`` says, else the sample.
+
+    Parameters
+    ----------
+    directory
+        Of the file; the working directory if None, which is that of a notebook in JupyterLab.
+
+    Raises
+    ------
+    ParameterError
+        If the file is damaged.
+    """
+    if source := os.environ.get(SOURCE_VARIABLE, ""):
+        return Config(source=source)
+    return read_config(directory or Path()) or Config()
+
+
+def read_config(directory: Path) -> Config | None:
+    """Read the file of a directory; None if there is none.
+
+    Raises
+    ------
+    ParameterError
+        If it cannot be read, or says something that it cannot say.
+    """
+    file = directory / FILE
+    try:
+        said = tomllib.loads(file.read_text(encoding="utf-8"))
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    except (OSError, ValueError) as problem:
+        raise ParameterError(f"cannot read {file}: {problem}") from None
+    known = [field.name for field in fields(Config)]
+    for name, value in said.items():
+        if name not in known:
+            raise ParameterError(f"{file} has an unknown {name!r}: {suggest(name, known)}")
+        if not isinstance(value, str):
+            raise ParameterError(f'{file}: {name} is not text: write {name} = "{value}"')
+    return Config(**said)
+
+
+def _host(address: str) -> str:
+    try:
+        return urlsplit(address.strip()).netloc
+    except ValueError:
+        return ""  # no URL; whoever connects says so
+
+
+def _quoted(text: str) -> str:
+    """Write a text as TOML does: as JSON, which leaves one control character as it is."""
+    return json.dumps(text, ensure_ascii=False).replace("\x7f", "\\u007f")

@@ -1,0 +1,130 @@
+"""The overview over which a window is dragged; drawn by ipympl where that works."""
+
+from __future__ import annotations
+
+from datetime import UTC
+from typing import TYPE_CHECKING, Any
+
+import ipywidgets as widgets
+import matplotlib.dates as mdates
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
+from matplotlib.widgets import SpanSelector
+
+from cilium_analysis import plots
+from cilium_analysis.lab.explorer.surroundings import DROPPED, FAILED
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from datetime import datetime
+
+    import pandas as pd
+    from matplotlib.axes import Axes
+
+    from cilium_analysis.window import Window
+
+#: Pixels; a canvas has the same size on every page.
+SIZE = (660, 150)
+#: Can be read on light and on dark pages.
+GREY = "#808080"
+COLOURS = {DROPPED: "#0072B2", FAILED: "#D55E00"}
+
+
+class Overview:
+    """A picture of a longer stretch, in which the window is marked and can be dragged.
+
+    Parameters
+    ----------
+    choose
+        Gets the two ends of what was dragged.
+    """
+
+    def __init__(self, choose: Callable[[datetime, datetime], None]) -> None:
+        self._choose = choose
+        self._span: SpanSelector | None = None
+        self.figure = Figure(figsize=(SIZE[0] / 100, SIZE[1] / 100), dpi=100)
+        self.figure.patch.set_alpha(0.0)
+        self.canvas = _canvas(self.figure)
+        self.legend = widgets.HTML()
+        self.widget = widgets.VBox([self.canvas, self.legend])
+        self.widget.add_class("ca-overview")
+
+    def show(self, frame: pd.DataFrame, extent: Window, window: Window) -> None:
+        """Draw another stretch."""
+        self.figure.clear()
+        ax = self.figure.add_axes((0.03, 0.3, 0.94, 0.67))
+        _style(ax, extent)
+        for name in frame.columns:
+            _strip(ax, frame, str(name))
+        self._span = SpanSelector(
+            ax,
+            self._dragged,
+            "horizontal",
+            useblit=False,
+            interactive=True,
+            grab_range=8,
+            props={"facecolor": "#56B4E9", "alpha": 0.3, "edgecolor": "#0072B2"},
+            handle_props={"color": GREY, "linewidth": 2},
+        )
+        self.legend.value = _legend(frame)
+        self.mark(window)
+
+    def mark(self, window: Window) -> None:
+        """Mark the window; nothing is chosen by that."""
+        if self._span is not None:
+            self._span.extents = tuple(mdates.date2num([window.start, window.end]))
+            self.figure.canvas.draw_idle()
+
+    def _dragged(self, first: float, last: float) -> None:
+        if last > first:
+            start, end = (moment.astimezone(UTC) for moment in mdates.num2date([first, last]))
+            self._choose(start, end)
+
+
+def _canvas(figure: Figure) -> Any:
+    """Give the canvas of ipympl, without its toolbar: what is dragged is the window."""
+    from ipympl.backend_nbagg import Canvas, FigureManager
+
+    canvas = Canvas(figure)
+    FigureManager(canvas, 0)
+    canvas.header_visible = canvas.footer_visible = canvas.toolbar_visible = False
+    canvas.resizable = False
+    return canvas
+
+
+def _style(ax: Axes, extent: Window) -> None:
+    plots.time_axis(ax, timezone=extent.timezone)
+    ax.set_xlabel("")
+    ax.patch.set_alpha(0.0)
+    ax.tick_params(colors=GREY, labelsize=8)
+    ax.xaxis.get_offset_text().set_color(GREY)
+    ax.yaxis.set_major_locator(MaxNLocator(1))
+    ax.set_yticks([])
+    for side in ("top", "right", "left"):
+        ax.spines[side].set_visible(False)
+    ax.spines["bottom"].set_color(GREY)
+    ax.set_xlim(*mdates.date2num([extent.start, extent.end]))
+    ax.set_ylim(0, 1.05)
+
+
+def _strip(ax: Axes, frame: pd.DataFrame, name: str) -> None:
+    """Draw one quantity, as high as there is room: when it was most is what counts."""
+    values = frame[name].fillna(0.0).to_numpy()
+    highest = float(values.max()) if len(values) else 0.0
+    times = mdates.date2num(frame.index.to_numpy())
+    scaled = values / highest if highest else values
+    if name == DROPPED:
+        ax.fill_between(times, scaled, step="pre", color=COLOURS[name], alpha=0.55, linewidth=0)
+    else:
+        ax.plot(times, scaled, color=COLOURS[name], linewidth=1.2, drawstyle="steps-pre")
+
+
+def _legend(frame: pd.DataFrame) -> str:
+    items = "".join(
+        f'<li><span class="ca-swatch" style="border-color: {COLOURS[str(name)]};'
+        f' border-top-width: {5 if name == DROPPED else 2}px"></span>{name}, up to'
+        f" <b>{plots.short(float(frame[name].max() if frame[name].notna().any() else 0))}</b></li>"
+        for name in frame.columns
+    )
+    how = "<li>Drag to choose the window; drag its edges to change it.</li>"
+    return f'<ul class="ca-legend">{items}{how}</ul>'

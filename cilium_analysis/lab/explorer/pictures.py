@@ -1,0 +1,221 @@
+"""Pictures of panels as SVG that takes its colours from the theme, and reads itself out."""
+
+from __future__ import annotations
+
+import html
+import io
+import re
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from matplotlib.colors import ListedColormap
+from matplotlib.ticker import MaxNLocator
+
+from cilium_analysis import plots
+from cilium_analysis.plots.style import PALETTE, REST
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    import pandas as pd
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+    from cilium_analysis.lab.explorer.panels import Panel
+
+#: Groups that are told apart; the others are drawn together.
+MOST = 6
+#: Points of a line: more than a picture has room for only take time.
+POINTS = 360
+#: Width and height, in points; the page makes it as wide as there is room.
+SIZE = (470.0, 172.0)
+#: What the plots draw in, and what the page makes of it.
+_THEMED: Mapping[str, str] = {
+    "#000000": "var(--ca-ink)",
+    "#222222": "var(--ca-ink)",
+    "#666666": "var(--ca-quiet)",
+    "#dddddd": "var(--ca-grid)",
+    "#eeeeee": "var(--ca-grid)",
+    "#ffffff": "var(--ca-paper)",
+}
+_INK = re.compile("|".join(_THEMED))
+_RC: Any = {
+    "svg.fonttype": "none",
+    "svg.hashsalt": "cilium-analysis",
+    "font.size": 8.5,
+    "axes.labelsize": 8.5,
+    "xtick.labelsize": 8,
+    "ytick.labelsize": 8,
+}
+
+
+def picture(panel: Panel, *, timezone: str, title: str) -> str:
+    """Draw a panel.
+
+    Parameters
+    ----------
+    panel
+        What is seen.
+    timezone
+        In which the reader reads times.
+    title
+        What it shows, for those who hear it.
+
+    Returns
+    -------
+    str
+        HTML: an ``svg`` with a text alternative; every text in it is escaped.
+    """
+    import matplotlib as mpl
+    from matplotlib.backends.backend_svg import FigureCanvasSVG
+    from matplotlib.figure import Figure
+
+    with mpl.rc_context(_RC):
+        figure = Figure(figsize=(SIZE[0] / 72, SIZE[1] / 72))
+        FigureCanvasSVG(figure)
+        figure.patch.set_visible(False)
+        ax = figure.add_axes((0.09, 0.18, 0.875, 0.785))
+        _draw(panel, ax, timezone=timezone)
+        return _as_html(figure, f"{title}. {panel.headline}; {panel.beside}.")
+
+
+def _draw(panel: Panel, ax: Axes, *, timezone: str) -> None:
+    ax.patch.set_visible(False)
+    frame = thinned(panel)
+    if panel.kind == "outages":
+        _outages(frame, ax, timezone=timezone, empty=panel.empty)
+    elif not frame.shape[1] or not np.nan_to_num(frame.to_numpy()).any():
+        _nothing(ax, panel.empty)
+    else:
+        draw = plots.stacked if panel.kind == "stacked" else plots.lines
+        draw(frame, ax=ax, timezone=timezone, unit=panel.unit, most=MOST)
+        # The edges between thin parts would cover them.
+        for part in ax.collections if panel.kind == "stacked" else ():
+            part.set_edgecolor("none")
+        ax.set_xlim(*_ends(panel.frame))
+        ax.yaxis.set_major_locator(MaxNLocator(4))
+        plots.shade(ax, panel.marks)
+    legend = ax.get_legend()
+    if legend is not None:
+        legend.remove()
+    ax.set_xlabel("")
+
+
+def _outages(frame: pd.DataFrame, ax: Axes, *, timezone: str, empty: str) -> None:
+    if len(frame) < 2 or not frame.shape[1]:
+        _nothing(ax, empty)
+        return
+    worst = frame.sum().sort_values(ascending=False, kind="stable").index[:12]
+    ax.set_position((0.2, 0.18, 0.79, 0.785))
+    plots.outages(frame[worst], ax=ax, timezone=timezone)
+    for image in ax.collections:
+        image.set_rasterized(True)
+    if not frame.to_numpy(dtype="float64", na_value=0.0).any():
+        for other in ax.figure.axes[1:]:
+            other.remove()  # a scale of shares, where there are none
+        for image in ax.collections:
+            image.set_cmap(ListedColormap([PALETTE[2]]))
+            image.set_alpha(0.4)
+        ax.set_position((0.2, 0.18, 0.79, 0.785))
+
+
+def _nothing(ax: Axes, text: str) -> None:
+    ax.set_axis_off()
+    ax.text(0.5, 0.5, plots.plain(text), ha="center", va="center", color="#666666", fontsize=10)
+
+
+def _ends(frame: pd.DataFrame) -> tuple[float, float]:
+    import matplotlib.dates as mdates
+
+    first, last = mdates.date2num(frame.index[[0, -1]].to_numpy())
+    return float(first), float(last)
+
+
+def thinned(panel: Panel) -> pd.DataFrame:
+    """Give what is drawn: the groups that are told apart, in as many points as can be seen.
+
+    Several steps become their mean, so that areas stay what they are; of levels the highest is
+    kept, so that no peak is lost.
+    """
+    frame = panel.frame
+    if panel.kind == "stacked":
+        frame = plots.largest(frame.fillna(0.0), most=MOST)
+    elif panel.kind == "lines" and frame.shape[1] > MOST:
+        moved = (frame.max() - frame.min()).sort_values(ascending=False, kind="stable")
+        frame = frame[moved.index[:MOST]]
+    every = -(-len(frame) // POINTS)
+    if every <= 1:
+        return frame
+    groups = np.arange(len(frame)) // every
+    by_group = frame.groupby(groups)
+    merged = by_group.mean() if panel.kind == "stacked" else by_group.max()
+    last = np.append(np.flatnonzero(np.diff(groups)), len(frame) - 1)
+    return merged.set_axis(frame.index[last], axis=0)
+
+
+def _as_html(figure: Figure, alternative: str) -> str:
+    target = io.StringIO()
+    figure.savefig(target, format="svg", metadata={"Date": None})
+    text = target.getvalue()
+    text = text[text.index("<svg") :]
+    text = re.sub(r"<metadata>.*?</metadata>", "", text, flags=re.DOTALL)
+    # It would set the style of the whole page.
+    text = re.sub(r"<defs>\s*<style.*?</style>\s*</defs>", "", text, flags=re.DOTALL)
+    text = _INK.sub(lambda found: _THEMED[found[0]], text)
+    head, rest = text.split(">", 1)
+    box = re.search(r'viewBox="[^"]*"', head)
+    label = html.escape(alternative, quote=True)
+    opened = f'<svg role="img" aria-label="{label}" {box[0] if box else ""}>'
+    return f'<div class="ca-picture">{opened}{rest}</div>'
+
+
+def legend(panel: Panel) -> str:
+    """Give the groups of a picture as a list to read: colour, name, amount."""
+    names = list(thinned(panel).columns)
+    if panel.kind == "outages" and not panel.total and names:
+        calm = f"border-top-style: solid; border-color: {PALETTE[2]}"
+        return _list([(calm, "its own view is in the data, and it missed nobody", "")])
+    if not names or panel.kind == "outages":
+        return _list([("", str(name), _row(panel, name)) for name in names[:4]])
+    if panel.kind == "lines":
+        peaks = panel.frame[names].max().sort_values(ascending=False, kind="stable")
+        names = list(peaks.index)
+    items = [
+        (_swatch(panel, place, name), str(name), _row(panel, name))
+        for place, name in enumerate(names)
+    ]
+    left = panel.frame.shape[1] - len(names)
+    more = f"and {left} more" if panel.kind == "lines" and left > 0 else ""
+    return _list(items, more)
+
+
+def _swatch(panel: Panel, place: int, name: object) -> str:
+    """Give the style of a line or an area, as `cilium_analysis.plots` chooses it."""
+    colour = REST if name == plots.OTHERS else PALETTE[place % len(PALETTE)]
+    line = ("solid", "dashed", "dashed", "dotted")[place % 4] if panel.kind == "lines" else "solid"
+    return f"border-top-style: {line}; border-color: {colour}"
+
+
+def _row(panel: Panel, name: object) -> str:
+    """Give the amount of a group, as its table has it."""
+    if not len(panel.table.columns):
+        return ""
+    column = panel.table.iloc[:, 0]
+    if name == plots.OTHERS:
+        drawn = [str(each) for each in thinned(panel).columns]
+        rest = [i for i, each in enumerate(column.index) if (str(each) or "unnamed") not in drawn]
+        return f"{column.iloc[rest].sum():,.0f}"
+    found = [i for i, each in enumerate(column.index) if (str(each) or "unnamed") == str(name)]
+    unit = " min" if panel.kind == "outages" else ""
+    return f"{column.iloc[found[0]]:,.0f}{unit}" if found else ""
+
+
+def _list(items: Sequence[tuple[str, str, str]], more: str = "") -> str:
+    rows = "".join(
+        "<li>"
+        + (f'<span class="ca-swatch" style="{look}"></span>' if look else "")
+        + f"{html.escape(name)} <b>{html.escape(amount)}</b></li>"
+        for look, name, amount in items
+    )
+    rest = f"<li>{html.escape(more)}</li>" if more else ""
+    return f'<ul class="ca-legend">{rows}{rest}</ul>' if rows or rest else ""
