@@ -1,0 +1,1 @@
+"""At home in JupyterLab: where notebooks lie, magics, displays, the explorer."""

@@ -1,0 +1,189 @@
+"""What a source has answered in this session, kept in memory, so that it is asked once."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from concurrent.futures import Future
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime, timedelta
+from threading import Lock
+from typing import TYPE_CHECKING
+
+from cilium_analysis.source import Record
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    import pandas as pd
+
+    from cilium_analysis.source import Source
+    from cilium_analysis.window import Window
+
+    Key = tuple[str, Window | datetime]
+
+#: So long after its end a window is still gaining samples: scrapes are written late, and the
+#: newest 30 s of VictoriaMetrics are not real.
+SETTLING = timedelta(minutes=2)
+
+
+class Remembering:
+    """A source that passes on what another answers, and remembers it.
+
+    What is asked again is answered from memory, and noted in the journal as having cost nothing;
+    what two threads ask at the same time is asked once. Refusals and failures are not remembered.
+    An answer about the last two minutes is asked for once more when they have passed.
+
+    Parameters
+    ----------
+    source
+        What really answers.
+    most
+        What is remembered in all [bytes]; what was not used for longest is forgotten first.
+    clock
+        Tells the time.
+    """
+
+    def __init__(
+        self,
+        source: Source,
+        *,
+        most: int = 1 << 29,
+        clock: Callable[[], datetime] = lambda: datetime.now(UTC),
+    ) -> None:
+        self.source = source
+        self.most = most
+        self._clock = clock
+        self._lock = Lock()
+        self._held: OrderedDict[Key, _Answer] = OrderedDict()
+        self._asked: dict[Key, Future[_Answer | None]] = {}
+
+    def __repr__(self) -> str:
+        return f"Remembering({self.source!r})"
+
+    @property
+    def name(self) -> str:
+        """Name of the source that really answers."""
+        return self.source.name
+
+    @property
+    def server(self) -> Mapping[str, str]:
+        """What the server that really answers says of itself."""
+        return self.source.server
+
+    @property
+    def journal(self) -> list[Record]:
+        """Journal of the source that really answers."""
+        return self.source.journal
+
+    @property
+    def size(self) -> int:
+        """What is remembered [bytes]."""
+        with self._lock:
+            return sum(answer.size for answer in self._held.values())
+
+    def range(self, promql: str, window: Window) -> pd.DataFrame:
+        """Answer a range query from memory, or pass it on; errors are those of the source."""
+        return self._answer((promql, window), lambda: self.source.range(promql, window), window)
+
+    def instant(self, promql: str, moment: datetime) -> pd.DataFrame:
+        """Answer an instant query from memory, or pass it on; errors are those of the source."""
+        return self._answer((promql, moment), lambda: self.source.instant(promql, moment), None)
+
+    def exemplars(self, promql: str, window: Window) -> pd.DataFrame:
+        """Pass a question for exemplars on."""
+        return self.source.exemplars(promql, window)
+
+    def forget(self) -> None:
+        """Forget all answers."""
+        with self._lock:
+            self._held.clear()
+
+    def _answer(
+        self, key: Key, ask: Callable[[], pd.DataFrame], window: Window | None
+    ) -> pd.DataFrame:
+        own: Future[_Answer | None] = Future()
+        try:
+            while True:
+                with self._lock:
+                    answer = self._kept(key)
+                    asked = self._asked.setdefault(key, own) if answer is None else own
+                if answer is None and asked is own:
+                    return self._ask(key, ask, window, own)
+                # What was stopped by somebody else has no answer: it is this one's turn then.
+                answer = answer or asked.result()
+                if answer is not None:
+                    self.journal.append(replace(answer.record, bytes=0, seconds=0.0))
+                    return answer.frame.copy()
+        finally:
+            # Whatever stopped this, Ctrl-C as well, nobody waits for it any longer.
+            self._leave(key, own)
+
+    def _ask(
+        self,
+        key: Key,
+        ask: Callable[[], pd.DataFrame],
+        window: Window | None,
+        own: Future[_Answer | None],
+    ) -> pd.DataFrame:
+        """Ask the source; whoever waits for the same gets the answer, or the error."""
+        at, began = self._clock(), len(self.journal)
+        try:
+            frame = ask()
+        except Exception as problem:
+            own.set_exception(problem)
+            raise
+        answer = _Answer(frame, self._noted(began, key[0], window, frame), _size(frame), at)
+        self._keep(key, answer)
+        own.set_result(answer)
+        return frame.copy()
+
+    def _leave(self, key: Key, own: Future[_Answer | None]) -> None:
+        with self._lock:
+            if self._asked.get(key) is own:
+                del self._asked[key]
+        if not own.done():
+            own.set_result(None)
+
+    def _noted(self, began: int, promql: str, window: Window | None, frame: pd.DataFrame) -> Record:
+        """Find what the source noted of an answer; other threads note theirs beside it."""
+        series = frame.shape[1]
+        for record in reversed(self.journal[began:]):
+            if (record.promql, record.window, record.series) == (promql, window, series):
+                return record
+        return Record(promql, window, series, int(frame.notna().to_numpy().sum()), 0, 0.0)
+
+    def _kept(self, key: Key) -> _Answer | None:
+        """Look an answer up, with the lock held."""
+        answer = self._held.get(key)
+        if answer is None:
+            return None
+        settled = (key[1] if isinstance(key[1], datetime) else key[1].end) + SETTLING
+        if answer.at < settled <= self._clock():
+            del self._held[key]
+            return None
+        self._held.move_to_end(key)
+        return answer
+
+    def _keep(self, key: Key, answer: _Answer) -> None:
+        if answer.size > self.most:
+            return
+        with self._lock:
+            self._held[key] = answer
+            size = sum(one.size for one in self._held.values())
+            while size > self.most:
+                size -= self._held.popitem(last=False)[1].size
+
+
+@dataclass(frozen=True)
+class _Answer:
+    """A frame that nobody else holds, what was noted of it, its size [bytes], and when."""
+
+    frame: pd.DataFrame
+    record: Record
+    size: int
+    at: datetime
+
+
+def _size(frame: pd.DataFrame) -> int:
+    cells = int(frame.memory_usage(index=True, deep=True).sum())
+    return cells + int(frame.columns.memory_usage(deep=True))
