@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import time
 from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, Self
 from urllib.parse import quote
 
 from cilium_analysis.errors import NotPrometheus, QueryRejected
+from cilium_analysis.metrics import Exported, Help, help_on, search
 from cilium_analysis.prometheus import catalogue, identity, planning
 from cilium_analysis.prometheus.catalogue import add_instant
 from cilium_analysis.prometheus.columns import join
@@ -26,6 +27,7 @@ from cilium_analysis.prometheus.replies import smaller, warnings
 from cilium_analysis.prometheus.transport import Compression, Transport, split_url
 from cilium_analysis.prometheus.upstream import as_upstream
 from cilium_analysis.source import Record
+from cilium_analysis.window import Window
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -34,7 +36,6 @@ if TYPE_CHECKING:
     import requests
 
     from cilium_analysis.prometheus.decode import Answer
-    from cilium_analysis.window import Window
 
 
 class Prometheus:
@@ -324,6 +325,37 @@ class Prometheus:
         answer = self.transport.ask(path, params, form=False)
         with catalogue.expected_of(self.name):
             return catalogue.names(answer.envelope.get("data") or [])
+
+    def label_names(self, *, match: str = "", window: Window | None = None) -> list[str]:
+        """List the names of labels; parameters as of `label_values`."""
+        params = between(window) | ({"match[]": match} if match else {})
+        answer = self.transport.ask("api/v1/labels", params, form=False)
+        with catalogue.expected_of(self.name):
+            return catalogue.names(answer.envelope.get("data") or [])
+
+    def metrics(self, about: str = "") -> pd.DataFrame:
+        """Find metrics by name or by meaning; as of `cilium_analysis.metrics.search`.
+
+        Parameters
+        ----------
+        about
+            Part of a name, or words such as ``dropped packets``; empty for all there are.
+        """
+        there = dict.fromkeys(self._metric_names(), Exported())
+        table = self.metadata()
+        for name, kind, text in zip(table["metric"], table["type"], table["help"], strict=True):
+            if name in there:
+                there[name] = Exported(kind, text)
+        return search(about, there=there)
+
+    def metric(self, name: str) -> Help:
+        """Tell what is known of a metric of Cilium; as of `cilium_analysis.metrics.help_on`."""
+        return help_on(name, there=self._metric_names())
+
+    def _metric_names(self) -> list[str]:
+        """List what there ever was: left to itself, VictoriaMetrics lists the last day only."""
+        ever = Window(datetime.fromtimestamp(0, UTC), datetime.now(UTC), timedelta(days=1))
+        return self.label_values("__name__", window=ever)
 
     def series(self, match: str, *, window: Window | None = None) -> pd.DataFrame:
         """List the series that a selector matches: one row each, one column per label."""
