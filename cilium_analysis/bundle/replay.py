@@ -138,22 +138,28 @@ class Bundle:
         rows = (row for row in self.manifest["answers"] if row["window"] and "error" not in row)
         return tuple(dict.fromkeys(str(row["promql"]) for row in rows if "exemplars" not in row))
 
-    def label_names(self, *, match: str = "") -> list[str]:
+    def label_names(self, *, match: str = "", window: Window | None = None) -> list[str]:
         """List the names of labels in the answers.
 
         Parameters
         ----------
         match
             A selector: only answers to queries that ask for its metric count.
+        window
+            As of a server; all that was recorded counts.
         """
         return contents.label_names(self._frames(contents.metric_of(match)))
 
-    def label_values(self, name: str, *, match: str = "") -> list[str]:
+    def label_values(
+        self, name: str, *, match: str = "", window: Window | None = None
+    ) -> list[str]:
         """List the values of a label in the answers; those of ``__name__`` are what was asked for.
 
         Parameters
         ----------
-        name, match
+        name
+            Of the label.
+        match, window
             As of `label_names`.
         """
         if name == "__name__":

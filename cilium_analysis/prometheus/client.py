@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
+from concurrent.futures import ThreadPoolExecutor, as_completed
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, Self
 from urllib.parse import quote
@@ -67,6 +67,8 @@ class Prometheus:
         How often to try again after 429, 502, 503, 504, a lost connection or a broken body.
     pause
         Waits so many seconds between two tries.
+    progress
+        Is told after each request of a query in several: how many are done, and of how many.
 
     Raises
     ------
@@ -87,6 +89,7 @@ class Prometheus:
         compression: Compression = "auto",
         retries: int = 4,
         pause: Callable[[float], None] = time.sleep,
+        progress: Callable[[int, int], None] = lambda done, total: None,
     ) -> None:
         base, auth = split_url(url)
         self.transport = Transport(
@@ -102,6 +105,7 @@ class Prometheus:
         )
         self.max_samples = max_samples
         self.concurrency = concurrency
+        self.progress = progress
         self.journal: list[Record] = []
         self._build: dict[str, str] | None = None
 
@@ -213,8 +217,9 @@ class Prometheus:
         pool = ThreadPoolExecutor(self.concurrency, thread_name_prefix="cilium-analysis")
         try:
             futures = [pool.submit(self._piece, promql, piece) for piece in pieces]
-            for future in wait(futures, return_when=FIRST_EXCEPTION).done:
+            for done, future in enumerate(as_completed(futures), start=1):
                 future.result()
+                self.progress(done, len(pieces))
             return [answer for future in futures for answer in future.result()]
         finally:
             # After an error, or Ctrl-C, nothing more is begun, and nobody waits.
