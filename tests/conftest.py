@@ -19,7 +19,10 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
+    from playwright.sync_api import Browser, BrowserContext
+
     from tests.cluster.scenario import Scenario
+    from tests.jupyterlab import JupyterLab
     from tests.servers.process import ServerProcess
 
 #: what takes longest comes first, so that no worker is left alone with it at the end
@@ -131,3 +134,43 @@ def cluster() -> Callable[[str | Scenario], Cluster]:
         return made[key]
 
     return make
+
+
+@pytest.fixture(scope="module")
+def chromium() -> Iterator[Browser]:
+    """A real browser; of one module, as it occupies the event loop of its thread."""
+    from tests.browser import NoBrowser, browser
+
+    try:
+        with browser() as running:
+            yield running
+    except NoBrowser as error:
+        installed_or_skip(error)
+
+
+@pytest.fixture(scope="module")
+def jupyterlab() -> Iterator[JupyterLab]:
+    """JupyterLab in an empty directory, with a configuration of its own."""
+    from tests.jupyterlab import JupyterLab
+
+    with JupyterLab() as server:
+        yield server
+
+
+@pytest.fixture
+def lab_context(chromium: Browser) -> Iterator[BrowserContext]:
+    """For pages of JupyterLab, which must not fail, nor ask for anything elsewhere."""
+    complaints: list[str] = []
+    context = chromium.new_context(viewport={"width": 1280, "height": 900})
+    context.on("weberror", lambda error: complaints.append(str(error.error)))
+    context.on(
+        "request",
+        lambda request: (
+            None
+            if request.url.startswith(("http://127.0.0.1:", "data:", "blob:"))
+            else complaints.append(request.url)
+        ),
+    )
+    yield context
+    context.close()
+    assert complaints == []

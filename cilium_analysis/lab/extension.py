@@ -9,6 +9,7 @@ import pandas as pd
 
 from cilium_analysis.lab import displays
 from cilium_analysis.lab.completion import matcher
+from cilium_analysis.lab.figures import zooming
 from cilium_analysis.lab.magics import CiliumMagics
 from cilium_analysis.lab.session import Session
 
@@ -36,6 +37,7 @@ def load(shell: InteractiveShell) -> None:
     shell.register_magics(CiliumMagics(shell, session))
     shell.Completer.custom_matchers.append(matcher(session, shell.user_ns))
     _display(shell, session)
+    zooming(shell)
 
 
 def unload(shell: InteractiveShell) -> None:

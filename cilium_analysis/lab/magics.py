@@ -160,7 +160,7 @@ class CiliumMagics(Magics):
             frame = self._answer(source, arguments.query, when)
         said = [text for record in source.journal[began:] for text in record.warnings]
         if said:
-            display(show.Notes([f"The server says: {text}" for text in dict.fromkeys(said)]))  # type: ignore[no-untyped-call]
+            display(show.Notes([f"The server says: {text}" for text in dict.fromkeys(said)]))
         if arguments.name:
             self.shell.user_ns[arguments.name] = frame
         if arguments.plot:

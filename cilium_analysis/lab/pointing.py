@@ -49,7 +49,10 @@ def place(promql: str, reason: str) -> tuple[int | None, str]:
     """
     if found := _PROMETHEUS.search(reason):
         at = _index(promql, int(found["line"]), int(found["column"]))
-        return at, found["why"].removeprefix("parse error: ")
+        why = found["why"].removeprefix("parse error: ")
+        # Its lexer has passed this one already when it complains.
+        passed = at and why.startswith("unexpected right parenthesis") and promql[at - 1] == ")"
+        return at - 1 if at and passed else at, why
     found = _VICTORIA.search(reason)
     why = found["why"] if found else reason
     if unread := _UNREAD.search(why):

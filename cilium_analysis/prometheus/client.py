@@ -358,8 +358,11 @@ class Prometheus:
         return help_on(name, there=self._metric_names())
 
     def _metric_names(self) -> list[str]:
-        """List what there ever was: left to itself, VictoriaMetrics lists the last day only."""
-        ever = Window(datetime.fromtimestamp(0, UTC), datetime.now(UTC), timedelta(days=1))
+        """List what there ever was: left to itself, VictoriaMetrics lists the last day only.
+
+        Which it also does where the start is 0.
+        """
+        ever = Window(datetime(2000, 1, 1, tzinfo=UTC), datetime.now(UTC), timedelta(days=1))
         return self.label_values("__name__", window=ever)
 
     def series(self, match: str, *, window: Window | None = None) -> pd.DataFrame:

@@ -80,6 +80,10 @@ class ServerProcess(ABC):
     def ready_path(self) -> str:
         """Name the path that answers 200 once the server is ready."""
 
+    def environment(self) -> dict[str, str] | None:
+        """Give the environment of the child; None is our own."""
+        return None
+
     def _start_anywhere(self) -> int:
         # Another process may take the port between asking for it and listening on it.
         for attempt in range(3):
@@ -101,6 +105,7 @@ class ServerProcess(ABC):
             self.process = subprocess.Popen(
                 [*guard, *self.command(port)],
                 cwd=self.folder,
+                env=self.environment(),
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=subprocess.STDOUT,
