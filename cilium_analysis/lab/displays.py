@@ -16,7 +16,7 @@ from cilium_analysis import show
 from cilium_analysis.bundle import Bundle
 from cilium_analysis.findings import Finding, Findings
 from cilium_analysis.lab.memory import Remembering
-from cilium_analysis.lab.tables import interactive
+from cilium_analysis.lab.tables import interactive, style
 from cilium_analysis.metrics import COLUMNS, Help
 from cilium_analysis.prometheus import Prometheus
 from cilium_analysis.source import Record, iso
@@ -71,8 +71,8 @@ def series(frame: pd.DataFrame) -> tuple[pd.DataFrame, dict[str, str]]:
     Returns
     -------
     tuple
-        The table: labels that differ, ``course`` (a line of bars), ``last``, ``min``, ``mean``,
-        ``max``; and the labels that all series share, with their values.
+        The table: labels that differ, ``last``, ``min``, ``mean``, ``max``, and ``course``
+        (a line of bars); and the labels that all series share, with their values.
     """
     keys = frame.columns.to_frame(index=False).astype(str)
     differ = differing(keys)
@@ -80,11 +80,11 @@ def series(frame: pd.DataFrame) -> tuple[pd.DataFrame, dict[str, str]]:
     values = frame.to_numpy(dtype="float64")
     told = pd.DataFrame(
         {
-            "course": [course(column) for column in values.T],
             "last": frame.ffill().iloc[-1].to_numpy() if len(frame) else [],
             "min": frame.min().to_numpy(),
             "mean": frame.mean().to_numpy(),
             "max": frame.max().to_numpy(),
+            "course": [course(column) for column in values.T],
         }
     )
     # A label may be called like one of these.
@@ -115,7 +115,7 @@ def frame_html(frame: pd.DataFrame, *, timezone: str = "UTC") -> str:
     """Show a label frame: what it holds, and a table of its series to sort and filter."""
     head = f"<p><strong>{html.escape(summary(frame, timezone=timezone))}</strong></p>"
     if frame.empty:
-        return f'<div class="ca-lab">{head}</div>'
+        return f'{style()}<div class="ca-lab">{head}</div>'
     table, shared = series(frame.iloc[:, :MOST])
     facts = ", ".join(f"{name}={_short(value)}" for name, value in shared.items())
     every = f"<p>All of them: {html.escape(facts)}</p>" if facts and frame.shape[1] > 1 else ""
@@ -143,8 +143,9 @@ def frame_text(frame: pd.DataFrame, *, timezone: str = "UTC") -> str:
 def metrics_html(found: pd.DataFrame) -> str:
     """Show what a search for metrics found."""
     there = ["yes" if is_there else "no" for is_there in found["there"]]
+    order = ["metric", "there", "help", "type", "labels", "component", "since", "until"]
     empty = "No metric is known by such a name, or with such a meaning."
-    return interactive(show.Table(found.assign(there=there), empty=empty))
+    return interactive(show.Table(found.assign(there=there)[order], empty=empty))
 
 
 def _short(text: str) -> str:
@@ -227,7 +228,7 @@ def _findings(items: Sequence[Finding]) -> Findings:
 
 def definition_html(facts: dict[str, str]) -> str:
     """Show names and texts as HTML."""
-    return f'<div class="ca-lab">{show.definition_list(facts)}</div>'
+    return f'{style()}<div class="ca-lab">{show.definition_list(facts)}</div>'
 
 
 def definition_text(facts: dict[str, str]) -> str:

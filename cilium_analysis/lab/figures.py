@@ -29,4 +29,8 @@ def zooming(shell: InteractiveShell) -> bool:
     if "JPY_SESSION_NAME" not in os.environ or find_spec("ipympl") is None:
         return False
     shell.run_line_magic("matplotlib", "widget")
+    import matplotlib as mpl
+
+    # A figure that zooms is not scaled to the width of its cell, as a picture is.
+    mpl.rcParams["figure.dpi"] = 80
     return True

@@ -25,7 +25,7 @@ from cilium_analysis.lab.pointing import told
 from cilium_analysis.lab.progress import progress
 from cilium_analysis.lab.session import Session, window
 from cilium_analysis.metrics import find
-from cilium_analysis.queries import quote
+from cilium_analysis.texts import clipped
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -37,6 +37,10 @@ if TYPE_CHECKING:
     from cilium_analysis.lab.memory import Remembering
     from cilium_analysis.metrics import Help
     from cilium_analysis.window import Window
+
+
+#: Characters of a name in a legend.
+_LONGEST = 60
 
 
 class Told:
@@ -92,7 +96,7 @@ class CiliumMagics(Magics):
         Braces and dollar signs are PromQL's: no Python variable is put in. Where one is needed,
         ask the source itself, with texts quoted for PromQL::
 
-            from cilium_analysis.queries import quote
+            from cilium_analysis.texts import clipped
             source.range(f"cilium_endpoint{{node={quote(node)}}}", window)
         """
         with briefly():
@@ -176,16 +180,12 @@ def _like(promql: str, bundle: Bundle) -> list[str]:
 
 
 def _named(frame: pd.DataFrame) -> pd.DataFrame:
-    """Give a label frame for drawing: each series by the labels that tell it apart."""
+    """Give a label frame for drawing: each series by the values that tell it apart."""
     keys = frame.columns.to_frame(index=False).astype(str)
     differ = differing(keys) or [str(name) for name in keys][:1]
     rows = keys[differ].to_dict("records")
-    whole = len(differ) > 1
-    return frame.set_axis([", ".join(_label(row, whole=whole)) for row in rows], axis=1)
-
-
-def _label(row: Mapping[Any, str], *, whole: bool) -> list[str]:
-    return [f"{name}={quote(text)}" if whole else text for name, text in row.items() if text]
+    names = [" · ".join(text for text in row.values() if text) for row in rows]
+    return frame.set_axis([clipped(name, _LONGEST) for name in names], axis=1)
 
 
 @contextmanager

@@ -1,4 +1,4 @@
-"""Bars for what takes longer than a second."""
+"""Bars for what takes longer than a second: a query in several requests, a topic's many queries."""
 
 from __future__ import annotations
 
@@ -10,9 +10,13 @@ from typing import TYPE_CHECKING, Any
 from cilium_analysis.prometheus import Prometheus
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
+    from datetime import datetime
 
-    from cilium_analysis.source import Source
+    import pandas as pd
+
+    from cilium_analysis.source import Record, Source
+    from cilium_analysis.window import Window
 
 #: What is done by then shows no bar [s].
 DELAY = 1.0
@@ -31,12 +35,76 @@ def progress(source: Source) -> Iterator[None]:
     if not isinstance(source, Prometheus):
         yield
         return
-    before, ended = source.progress, Event()
-    with _bars()(total=1, desc=source.name, unit="request", delay=DELAY, leave=False) as bar:
+    before = source.progress
+    with _bar(source.name, unit="request", total=1) as bar:
 
         def tell(done: int, total: int) -> None:
             bar.total = total
             bar.update(done - bar.n)
+
+        source.progress = tell
+        try:
+            yield
+        finally:
+            source.progress = before
+
+
+@contextmanager
+def watched(source: Source) -> Iterator[Source]:
+    """Show how many queries were answered, and how long it has taken.
+
+    Parameters
+    ----------
+    source
+        What really answers.
+
+    Examples
+    --------
+    >>> with watched(question.source) as source:
+    ...     data = drops.load(source, question.window, question.baseline)
+    """
+    with _bar(source.name, unit="query", total=None) as bar:
+        yield _Watched(source, bar)
+
+
+class _Watched:
+    """A source that passes on what another answers, and counts it."""
+
+    def __init__(self, source: Source, bar: Any) -> None:
+        self._source = source
+        self._bar = bar
+
+    @property
+    def name(self) -> str:
+        return self._source.name
+
+    @property
+    def server(self) -> Mapping[str, str]:
+        return self._source.server
+
+    @property
+    def journal(self) -> list[Record]:
+        return self._source.journal
+
+    def range(self, promql: str, window: Window) -> pd.DataFrame:
+        return self._count(self._source.range(promql, window))
+
+    def instant(self, promql: str, moment: datetime) -> pd.DataFrame:
+        return self._count(self._source.instant(promql, moment))
+
+    def exemplars(self, promql: str, window: Window) -> pd.DataFrame:
+        return self._count(self._source.exemplars(promql, window))
+
+    def _count(self, answer: pd.DataFrame) -> pd.DataFrame:
+        self._bar.update()
+        return answer
+
+
+@contextmanager
+def _bar(title: str, *, unit: str, total: int | None) -> Iterator[Any]:
+    """Show a bar that is gone when its block ends, and whose clock goes on between updates."""
+    ended = Event()
+    with _bars()(desc=title, unit=unit, total=total, delay=DELAY, leave=False) as bar:
 
         def tick() -> None:
             wait = DELAY
@@ -45,12 +113,10 @@ def progress(source: Source) -> Iterator[None]:
                 bar.refresh()
 
         ticking = Thread(target=tick, daemon=True)
-        source.progress = tell
         try:
             ticking.start()
-            yield
+            yield bar
         finally:
-            source.progress = before
             ended.set()
             ticking.join()
 

@@ -18,6 +18,7 @@
     return a.localeCompare(b, undefined, { numeric: true });
   };
   heads.forEach((head, column) => {
+    if (head.textContent === "Course") return; // lines of bars have no order
     const button = document.createElement("button");
     button.type = "button";
     button.className = "ca-sort";

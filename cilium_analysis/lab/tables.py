@@ -16,6 +16,11 @@ def _part(name: str) -> str:
     return files("cilium_analysis.lab").joinpath(name).read_text(encoding="utf-8")
 
 
+def style() -> str:
+    """Give the styles of what has the class ``ca-lab``, in the colours of the front end."""
+    return f"<style>{_part('tables.css')}</style>"
+
+
 def interactive(table: Table, *, above: str = "") -> str:
     """Give a table as HTML that stands for itself: no other file, no network.
 
@@ -29,8 +34,7 @@ def interactive(table: Table, *, above: str = "") -> str:
     name = f"ca-{uuid4().hex}"
     body = table._repr_html_()
     return (
-        f"<style>{_part('tables.css')}</style>"
-        f'<div class="ca-lab" id="{name}">{above}<div class="ca-scroll" tabindex="0" role="region"'
-        f' aria-label="Table">{body}</div></div>'
+        f'{style()}<div class="ca-lab" id="{name}">{above}'
+        f'<div class="ca-scroll" tabindex="0" role="region" aria-label="Table">{body}</div></div>'
         f"<script>{_part('tables.js').replace('TABLE_ID', name)}</script>"
     )
