@@ -18,6 +18,7 @@ from cilium_analysis import Prometheus, Window, connect, counters
 from cilium_analysis.bundle import Bundle
 from cilium_analysis.errors import Interrupted
 from cilium_analysis.lab.arguments import ALONE, WITH_VALUE
+from cilium_analysis.lab.figures import zooming
 from cilium_analysis.lab.memory import Remembering
 from cilium_analysis.lab.session import Session
 from cilium_analysis.lab.vocabulary import Vocabulary
@@ -403,3 +404,14 @@ def test_a_frame_that_was_worked_on_is_shown_too(shell: InteractiveShell) -> Non
         plain, rich = shown(shell, thing)
         assert "series" in plain
         assert "series" in rich
+
+
+def test_outside_of_jupyterlab_figures_stay_pictures(
+    shell: InteractiveShell, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import matplotlib as mpl
+
+    monkeypatch.delenv("JPY_SESSION_NAME", raising=False)
+    before = mpl.get_backend()
+    assert not zooming(shell)
+    assert mpl.get_backend() == before
