@@ -10,6 +10,8 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from IPython.core.interactiveshell import InteractiveShell
+
     from cilium_analysis.connection import connect
     from cilium_analysis.prometheus import Prometheus
     from cilium_analysis.window import Window
@@ -33,3 +35,13 @@ def __getattr__(name: str) -> Any:
 
 def __dir__() -> list[str]:
     return sorted([*globals(), *__all__])
+
+
+def load_ipython_extension(shell: InteractiveShell) -> None:
+    """Add ``%promql``, completion and displays: ``%load_ext cilium_analysis``."""
+    import_module("cilium_analysis.lab.extension").load(shell)
+
+
+def unload_ipython_extension(shell: InteractiveShell) -> None:
+    """Take them away again."""
+    import_module("cilium_analysis.lab.extension").unload(shell)

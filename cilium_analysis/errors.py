@@ -82,9 +82,15 @@ class PrometheusError(CiliumAnalysisError, RuntimeError):
 
 
 class QueryRejected(PrometheusError):
-    """The server does not accept the query, or cannot run it within its limits."""
+    """The server does not accept the query, or cannot run it within its limits.
+
+    `promql` is the query as it was sent and `reason` what the server said, both whole; empty if
+    nothing was sent.
+    """
 
     exit_code = 2
+    promql = ""
+    reason = ""
 
 
 class AccessDenied(PrometheusError):

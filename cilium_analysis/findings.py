@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from cilium_analysis.window import Window
 
 SCHEMA = "cilium-analysis/findings/1"
+#: JupyterLab sets all cells to the right.
+_LEFT = ' style="text-align: left"'
 MIME = "application/vnd.cilium-analysis.findings.v1+json"
 
 
@@ -177,7 +179,9 @@ class Findings(Sequence[Finding]):
         if not self.items:
             return '<p class="ca-quiet">Nothing unusual.</p>'
         body = "".join(_row(rank, finding) for rank, finding in enumerate(self.items, start=1))
-        head = "".join(f"<th>{name}</th>" for name in ("#", "Severity", "What", "Next", "Trust"))
+        head = "".join(
+            f"<th{_LEFT}>{name}</th>" for name in ("#", "Severity", "What", "Next", "Trust")
+        )
         return (
             '<table class="ca-findings"><thead><tr>'
             f"{head}</tr></thead><tbody>{body}</tbody></table>"
@@ -273,7 +277,7 @@ def _row(rank: int, finding: Finding) -> str:
     what = html.escape(finding.title) + _evidence(finding)
     texts = (str(rank), str(finding.severity), None, finding.next_step, trust)
     cells = (what if text is None else html.escape(text) for text in texts)
-    inner = "".join(f"<td>{cell}</td>" for cell in cells)
+    inner = "".join(f"<td{_LEFT}>{cell}</td>" for cell in cells)
     return f'<tr class="ca-{finding.severity}">{inner}</tr>'
 
 

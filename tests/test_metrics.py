@@ -13,8 +13,8 @@ import pytest
 
 from cilium_analysis import nodes
 from cilium_analysis.capture import _MODULES, TOPICS
+from cilium_analysis.metrics.known import CONTEXT, VERSIONS, find, known
 from cilium_analysis.queries import Query
-from cilium_analysis.topics.metrics import CONTEXT, VERSIONS, find, known
 from cilium_analysis.topics.parties import CONTEXT_LABELS
 from cilium_analysis.topics.setup import identity
 

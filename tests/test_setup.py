@@ -11,8 +11,8 @@ from cilium_analysis import connect
 from cilium_analysis.cli import main
 from cilium_analysis.errors import QueryRejected
 from cilium_analysis.findings import Severity
+from cilium_analysis.metrics.known import VERSIONS, find
 from cilium_analysis.topics import setup
-from cilium_analysis.topics.metrics import VERSIONS, find
 from cilium_analysis.topics.setup.checks import CHECKS
 from cilium_analysis.window import Window
 from tests.cluster.scenario import Scenario

@@ -6,7 +6,8 @@ read it; and ``kubernetes.json``, if a cluster's objects were read too. It answe
 that it holds, for the recorded window or a part of it at the same step, and nothing else.
 """
 
+from cilium_analysis.bundle.contents import metrics_of
 from cilium_analysis.bundle.recorder import Recorder
 from cilium_analysis.bundle.replay import Bundle
 
-__all__ = ["Bundle", "Recorder"]
+__all__ = ["Bundle", "Recorder", "metrics_of"]

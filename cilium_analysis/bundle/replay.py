@@ -8,13 +8,15 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from cilium_analysis.bundle import contents
 from cilium_analysis.bundle import manifest as manifests
 from cilium_analysis.bundle.files import read_frame, read_table
 from cilium_analysis.errors import BundleError
+from cilium_analysis.metrics import Exported, Help, help_on, search
 from cilium_analysis.source import Record, iso
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
     from datetime import datetime
     from pathlib import Path
 
@@ -135,6 +137,63 @@ class Bundle:
                 chosen = table[inside].reset_index(drop=True)
                 return self._note(row, chosen, window, samples=len(chosen))
         raise BundleError(self._missing(promql, rows, f"{iso(window.start)} to {iso(window.end)}"))
+
+    @property
+    def queries(self) -> tuple[str, ...]:
+        """All range queries that it answers, in the order of recording."""
+        rows = (row for row in self.manifest["answers"] if row["window"] and "error" not in row)
+        return tuple(dict.fromkeys(str(row["promql"]) for row in rows if "exemplars" not in row))
+
+    def label_names(self, *, match: str = "", window: Window | None = None) -> list[str]:
+        """List the names of labels in the answers.
+
+        Parameters
+        ----------
+        match
+            A selector: only answers to queries that ask for its metric count.
+        window
+            As of a server; all that was recorded counts.
+        """
+        return contents.label_names(self._frames(contents.metric_of(match)))
+
+    def label_values(
+        self, name: str, *, match: str = "", window: Window | None = None
+    ) -> list[str]:
+        """List the values of a label in the answers; those of ``__name__`` are what was asked for.
+
+        Parameters
+        ----------
+        name
+            Of the label.
+        match, window
+            As of `label_names`.
+        """
+        if name == "__name__":
+            return contents.metrics_of(self.queries)
+        return contents.label_values(self._frames(contents.metric_of(match)), name)
+
+    def metrics(self, about: str = "") -> pd.DataFrame:
+        """Find metrics by name or by meaning; as of `cilium_analysis.metrics.search`.
+
+        Parameters
+        ----------
+        about
+            Part of a name, or words such as ``dropped packets``; empty for all there are. Those
+            are ``there`` which a recorded query asks for.
+        """
+        there = contents.metrics_of(self.queries)
+        return search(about, there=dict.fromkeys(there, Exported()))
+
+    def metric(self, name: str) -> Help:
+        """Tell what is known of a metric of Cilium; as of `cilium_analysis.metrics.help_on`."""
+        return help_on(name, there=contents.metrics_of(self.queries))
+
+    def _frames(self, metric: str) -> Iterator[pd.DataFrame]:
+        """Give the answers to range queries that ask for a metric; to all if it is empty."""
+        for promql in self.queries:
+            if not metric or metric in contents.metrics_of([promql]):
+                row = next(r for r in self._held(promql) if r["window"] and "file" in r)
+                yield self._load(row)
 
     def _held(self, promql: str) -> list[dict[str, Any]]:
         return [row for row in self.manifest["answers"] if row["promql"] == promql]

@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 PALETTE = ("#0072B2", "#E69F00", "#009E73", "#D55E00", "#56B4E9", "#CC79A7", "#F0E442")
 REST = "#999999"
 INK = "#222222"
+#: Characters of a legend that fit above a plot, and those that the mark of a name takes.
+_LINE, _HANDLE = 130, 6
 
 
 def plain(text: object) -> str:
@@ -45,11 +47,12 @@ def tidy(ax: Axes, *, grid: str = "y") -> None:
 
 
 def legend(ax: Axes, *, reverse: bool = False, title: str | None = None) -> None:
-    """Put the legend above the plot, where it hides nothing."""
+    """Put the legend above the plot, where it hides nothing; long names get fewer columns."""
+    widest = max((len(name) for name in ax.get_legend_handles_labels()[1]), default=0)
     ax.legend(
         loc="lower left",
         bbox_to_anchor=(0.0, 1.0),
-        ncols=4,
+        ncols=max(1, min(4, _LINE // (widest + _HANDLE))),
         frameon=False,
         reverse=reverse,
         fontsize="small",

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import time
-from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
-from datetime import datetime, timedelta
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, Self
 from urllib.parse import quote
 
 from cilium_analysis.errors import NotPrometheus, QueryRejected
+from cilium_analysis.metrics import Exported, Help, help_on, search
 from cilium_analysis.prometheus import catalogue, identity, planning
 from cilium_analysis.prometheus.catalogue import add_instant
 from cilium_analysis.prometheus.columns import join
@@ -26,6 +27,7 @@ from cilium_analysis.prometheus.replies import smaller, warnings
 from cilium_analysis.prometheus.transport import Compression, Transport, split_url
 from cilium_analysis.prometheus.upstream import as_upstream
 from cilium_analysis.source import Record
+from cilium_analysis.window import Window
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -34,7 +36,6 @@ if TYPE_CHECKING:
     import requests
 
     from cilium_analysis.prometheus.decode import Answer
-    from cilium_analysis.window import Window
 
 
 class Prometheus:
@@ -66,6 +67,8 @@ class Prometheus:
         How often to try again after 429, 502, 503, 504, a lost connection or a broken body.
     pause
         Waits so many seconds between two tries.
+    progress
+        Is told after each request of a query in several: how many are done, and of how many.
 
     Raises
     ------
@@ -86,6 +89,7 @@ class Prometheus:
         compression: Compression = "auto",
         retries: int = 4,
         pause: Callable[[float], None] = time.sleep,
+        progress: Callable[[int, int], None] = lambda done, total: None,
     ) -> None:
         base, auth = split_url(url)
         self.transport = Transport(
@@ -101,6 +105,7 @@ class Prometheus:
         )
         self.max_samples = max_samples
         self.concurrency = concurrency
+        self.progress = progress
         self.journal: list[Record] = []
         self._build: dict[str, str] | None = None
 
@@ -212,8 +217,9 @@ class Prometheus:
         pool = ThreadPoolExecutor(self.concurrency, thread_name_prefix="cilium-analysis")
         try:
             futures = [pool.submit(self._piece, promql, piece) for piece in pieces]
-            for future in wait(futures, return_when=FIRST_EXCEPTION).done:
+            for done, future in enumerate(as_completed(futures), start=1):
                 future.result()
+                self.progress(done, len(pieces))
             return [answer for future in futures for answer in future.result()]
         finally:
             # After an error, or Ctrl-C, nothing more is begun, and nobody waits.
@@ -324,6 +330,40 @@ class Prometheus:
         answer = self.transport.ask(path, params, form=False)
         with catalogue.expected_of(self.name):
             return catalogue.names(answer.envelope.get("data") or [])
+
+    def label_names(self, *, match: str = "", window: Window | None = None) -> list[str]:
+        """List the names of labels; parameters as of `label_values`."""
+        params = between(window) | ({"match[]": match} if match else {})
+        answer = self.transport.ask("api/v1/labels", params, form=False)
+        with catalogue.expected_of(self.name):
+            return catalogue.names(answer.envelope.get("data") or [])
+
+    def metrics(self, about: str = "") -> pd.DataFrame:
+        """Find metrics by name or by meaning; as of `cilium_analysis.metrics.search`.
+
+        Parameters
+        ----------
+        about
+            Part of a name, or words such as ``dropped packets``; empty for all there are.
+        """
+        there = dict.fromkeys(self._metric_names(), Exported())
+        table = self.metadata()
+        for name, kind, text in zip(table["metric"], table["type"], table["help"], strict=True):
+            if name in there:
+                there[name] = Exported(kind, text)
+        return search(about, there=there)
+
+    def metric(self, name: str) -> Help:
+        """Tell what is known of a metric of Cilium; as of `cilium_analysis.metrics.help_on`."""
+        return help_on(name, there=self._metric_names())
+
+    def _metric_names(self) -> list[str]:
+        """List what there ever was: left to itself, VictoriaMetrics lists the last day only.
+
+        Which it also does where the start is 0.
+        """
+        ever = Window(datetime(2000, 1, 1, tzinfo=UTC), datetime.now(UTC), timedelta(days=1))
+        return self.label_values("__name__", window=ever)
 
     def series(self, match: str, *, window: Window | None = None) -> pd.DataFrame:
         """List the series that a selector matches: one row each, one column per label."""

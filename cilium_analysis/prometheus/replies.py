@@ -117,7 +117,9 @@ def failure(
     if document is None and _looks_foreign(status, body):
         hint = "is this the address of a Prometheus, with its path prefix?"
         return NotPrometheus(f"{url} did not answer like Prometheus ({status}: {why}); {hint}")
-    return QueryRejected(f"{url} rejects the query: {why}; {_advice(why)}{asked}")
+    refused = QueryRejected(f"{url} rejects the query: {why}; {_advice(why)}{asked}")
+    refused.promql, refused.reason = query, str((document or {}).get("error") or body)
+    return refused
 
 
 def _looks_foreign(status: int, body: str) -> bool:

@@ -92,7 +92,7 @@ class Reporting:
     def _show_link(self, page: Path) -> None:
         from IPython.display import FileLink
 
-        link = FileLink(str(page), result_html_prefix="Open the report: ")  # type: ignore[no-untyped-call]
+        link = FileLink(str(page), result_html_prefix="Open the report: ")
         self._link.append_display_data(link)
 
     def _ended(self, problem: Exception | None) -> None:

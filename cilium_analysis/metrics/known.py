@@ -67,7 +67,7 @@ class Metric:
 @cache
 def known() -> Mapping[str, Metric]:
     """Give all metrics that are known, by name."""
-    text = files("cilium_analysis.topics").joinpath("metrics.csv").read_text(encoding="utf-8")
+    text = files("cilium_analysis.metrics").joinpath("metrics.csv").read_text(encoding="utf-8")
     return {row["name"]: _metric(row) for row in csv.DictReader(text.splitlines())}
 
 

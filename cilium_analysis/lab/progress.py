@@ -1,0 +1,132 @@
+"""Bars for what takes longer than a second: a query in several requests, a topic's many queries."""
+
+from __future__ import annotations
+
+from contextlib import contextmanager
+from importlib.util import find_spec
+from threading import Event, Thread
+from typing import TYPE_CHECKING, Any
+
+from cilium_analysis.prometheus import Prometheus
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+    from datetime import datetime
+
+    import pandas as pd
+
+    from cilium_analysis.source import Record, Source
+    from cilium_analysis.window import Window
+
+#: What is done by then shows no bar [s].
+DELAY = 1.0
+_PERIOD = 0.5
+
+
+@contextmanager
+def progress(source: Source) -> Iterator[None]:
+    """Show a bar, and how long it has taken, while a server answers a query.
+
+    Parameters
+    ----------
+    source
+        Of the queries that are asked meanwhile; only servers are ever slow.
+    """
+    if not isinstance(source, Prometheus):
+        yield
+        return
+    before = source.progress
+    with _bar(source.name, unit="request", total=1) as bar:
+
+        def tell(done: int, total: int) -> None:
+            bar.total = total
+            bar.update(done - bar.n)
+
+        source.progress = tell
+        try:
+            yield
+        finally:
+            source.progress = before
+
+
+@contextmanager
+def watched(source: Source) -> Iterator[Source]:
+    """Show how many queries were answered, and how long it has taken.
+
+    Parameters
+    ----------
+    source
+        What really answers.
+
+    Examples
+    --------
+    >>> with watched(question.source) as source:
+    ...     data = drops.load(source, question.window, question.baseline)
+    """
+    with _bar(source.name, unit="query", total=None) as bar:
+        yield _Watched(source, bar)
+
+
+class _Watched:
+    """A source that passes on what another answers, and counts it."""
+
+    def __init__(self, source: Source, bar: Any) -> None:
+        self._source = source
+        self._bar = bar
+
+    @property
+    def name(self) -> str:
+        return self._source.name
+
+    @property
+    def server(self) -> Mapping[str, str]:
+        return self._source.server
+
+    @property
+    def journal(self) -> list[Record]:
+        return self._source.journal
+
+    def range(self, promql: str, window: Window) -> pd.DataFrame:
+        return self._count(self._source.range(promql, window))
+
+    def instant(self, promql: str, moment: datetime) -> pd.DataFrame:
+        return self._count(self._source.instant(promql, moment))
+
+    def exemplars(self, promql: str, window: Window) -> pd.DataFrame:
+        return self._count(self._source.exemplars(promql, window))
+
+    def _count(self, answer: pd.DataFrame) -> pd.DataFrame:
+        self._bar.update()
+        return answer
+
+
+@contextmanager
+def _bar(title: str, *, unit: str, total: int | None) -> Iterator[Any]:
+    """Show a bar that is gone when its block ends, and whose clock goes on between updates."""
+    ended = Event()
+    with _bars()(desc=title, unit=unit, total=total, delay=DELAY, leave=False) as bar:
+
+        def tick() -> None:
+            wait = DELAY
+            while not ended.wait(wait):
+                wait = _PERIOD
+                bar.refresh()
+
+        ticking = Thread(target=tick, daemon=True)
+        try:
+            ticking.start()
+            yield bar
+        finally:
+            ended.set()
+            ticking.join()
+
+
+def _bars() -> Any:
+    """Give the bars of the front end; those with widgets warn where there are none."""
+    if find_spec("ipywidgets") is None:
+        from tqdm.std import tqdm as plain
+
+        return plain
+    from tqdm.auto import tqdm
+
+    return tqdm

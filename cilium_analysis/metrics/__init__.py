@@ -1,0 +1,6 @@
+"""What Cilium exports: its metrics with labels, versions and traps, and how to find them."""
+
+from cilium_analysis.metrics.known import Metric, find, known
+from cilium_analysis.metrics.search import COLUMNS, Exported, Help, help_on, search
+
+__all__ = ["COLUMNS", "Exported", "Help", "Metric", "find", "help_on", "known", "search"]

@@ -1,0 +1,417 @@
+"""The magics in a real IPython, against real servers and the sample."""
+
+from __future__ import annotations
+
+import signal
+import threading
+import warnings
+from collections.abc import Callable, Iterator
+from typing import Any, cast
+
+import pandas as pd
+import pytest
+from IPython.core.completer import provisionalcompleter
+from IPython.core.interactiveshell import InteractiveShell
+from IPython.utils.capture import capture_output
+
+from cilium_analysis import Prometheus, Window, connect, counters
+from cilium_analysis.bundle import Bundle
+from cilium_analysis.errors import Interrupted
+from cilium_analysis.lab.arguments import ALONE, WITH_VALUE
+from cilium_analysis.lab.figures import zooming
+from cilium_analysis.lab.memory import Remembering
+from cilium_analysis.lab.session import Session
+from cilium_analysis.lab.vocabulary import Vocabulary
+from tests.faults import Reply, Request, Stub, matrix, refusal, success, vector
+from tests.servers.served import ClusterServer
+
+#: Of the scenario.
+START, END = "2026-03-13T08:00Z", "2026-03-13T10:00Z"
+SCENARIO = "restart_1_15"
+
+
+@pytest.fixture
+def shell() -> Iterator[InteractiveShell]:
+    InteractiveShell.clear_instance()
+    shell = InteractiveShell.instance()
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert shell.run_cell("%load_ext cilium_analysis").success
+    yield shell
+    InteractiveShell.clear_instance()
+
+
+def run(shell: InteractiveShell, code: str) -> Any:
+    """Run a cell that must not fail; give its value."""
+    result = shell.run_cell(code, store_history=True)
+    result.raise_error()
+    return result.result
+
+
+def failing(shell: InteractiveShell, code: str) -> str:
+    """Run a cell that must fail; give what is shown."""
+    with capture_output() as shown:
+        assert not shell.run_cell(code).success
+    return str(shown.stdout) + str(shown.stderr)
+
+
+def completed(shell: InteractiveShell, code: str) -> list[str]:
+    """Give what Tab would offer at the end of a cell, as the cell would be then."""
+    with provisionalcompleter():
+        offered = list(shell.Completer.completions(code, len(code)))
+    return [code[: one.start] + one.text for one in offered]
+
+
+@pytest.fixture
+def served(
+    shell: InteractiveShell, cluster_server: Callable[..., ClusterServer], server_kind: str
+) -> InteractiveShell:
+    url = cluster_server(SCENARIO, server_kind).url
+    run(shell, f"%promql --source {url} --start {START} --end {END} --step 30s")
+    return shell
+
+
+# Asking
+
+
+def test_a_line_is_a_label_frame(served: InteractiveShell) -> None:
+    frame = run(served, "%promql --as ends max by (node) (cilium_endpoint)")
+    assert type(frame) is pd.DataFrame
+    assert frame.shape == (240, 4)
+    assert frame.columns.names == ["node"]
+    assert served.user_ns["ends"] is frame
+    assert run(served, "x = %promql max by (node) (cilium_endpoint)\nx").equals(frame)
+
+
+def test_a_cell_takes_lines_and_comments(served: InteractiveShell) -> None:
+    text = "%%promql --as y --step 60s\n# of all nodes\nsum(\n  cilium_endpoint  # now\n)\n"
+    assert run(served, text).shape == (120, 1)
+    assert run(served, text + ";") is None
+    assert served.user_ns["y"].shape == (120, 1)
+
+
+def test_braces_and_dollars_are_left_to_promql(served: InteractiveShell) -> None:
+    served.user_ns["node"] = "wrong"
+    one = run(served, '%promql cilium_endpoint{node="worker-1"}')
+    assert set(one.columns.get_level_values("node")) == {"worker-1"}
+    assert run(served, '%promql cilium_endpoint{node=~"worker-1$"}').equals(one)
+
+
+def test_the_same_is_asked_once(served: InteractiveShell) -> None:
+    run(served, "%promql count(up)")
+    run(served, "frame = %promql count(up)\nframe.iloc[:] = 0.0")
+    assert run(served, "%promql count(up)").iloc[0, 0] > 0
+    session: Session = vars(served)["_cilium_analysis_session"]
+    journal = session.source(session.choice.source, {}).journal
+    assert [record.bytes > 0 for record in journal] == [True, False, False]
+
+
+def test_the_mistake_is_marked(served: InteractiveShell) -> None:
+    shown = failing(served, "%promql sum by (reason (rate(up[5m])))")
+    lines = shown.splitlines()
+    at = next(n for n, text in enumerate(lines) if text.strip() == "^")
+    assert lines[at - 1][lines[at].index("^") :].startswith("(rate")
+    assert "QueryRejected" in shown
+    assert "Traceback" not in shown
+    assert len(lines) <= 5
+
+
+# Options
+
+
+def test_defaults_hold_until_they_are_changed(shell: InteractiveShell) -> None:
+    told = run(shell, "%promql --source sample --timezone Asia/Tokyo")
+    assert "17:00:00 to 19:00:00 Asia/Tokyo, every 30s" in repr(told)
+    told = run(shell, "%promql --start 2026-03-21T08:30Z --end 2026-03-21T09:00Z")
+    assert "17:30:00 to 18:00:00 Asia/Tokyo" in repr(told)
+    assert repr(run(shell, "%promql")) == repr(told)
+
+
+def test_the_environment_may_name_the_source(
+    shell: InteractiveShell, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CILIUM_ANALYSIS_SOURCE", "sample")
+    assert "simulated" in repr(run(shell, "%promql"))
+
+
+def test_a_variable_may_hold_the_source(shell: InteractiveShell) -> None:
+    shell.user_ns["mine"] = connect("sample")
+    query = shell.user_ns["mine"].queries[0]
+    run(shell, f"%promql --source mine {query}")
+    assert [record.promql for record in shell.user_ns["mine"].journal] == [query]
+
+
+@pytest.mark.parametrize(
+    ("line", "said"),
+    [
+        ("up", "no source is chosen"),
+        ("--sourse sample up", "did you mean --source?"),
+        ("--start", "--start needs a value, as in --start -6h"),
+        ("--as class up", "--as class: the result needs a name"),
+        ("--as a.b up", "--as a.b: the result needs a name"),
+        ("--as x", "need a query"),
+        ("up --start -1h", "--start stands after the query"),
+        ("--source sample --start tomorrow up", "is not a time"),
+        ("--source nowhere up", "give the URL of a server"),
+        ("--source http://ann:hunter2@[ up", "not a URL of a server"),
+    ],
+)
+def test_what_cannot_be_is_said_in_a_line(shell: InteractiveShell, line: str, said: str) -> None:
+    shown = failing(shell, f"%promql {line}")
+    assert said in shown
+    assert "Traceback" not in shown
+    assert "hunter2" not in shown
+    # Nothing of it is kept.
+    assert "no source is chosen" in failing(shell, "%promql up")
+
+
+def test_a_bundle_says_which_queries_it_answers(shell: InteractiveShell) -> None:
+    run(shell, "%promql --source sample")
+    shown = failing(shell, "%promql sum(cilium_endpoint)")
+    assert "last_over_time(cilium_endpoint{}[30s])" in shown
+
+
+def test_what_the_server_warns_of_is_shown(shell: InteractiveShell) -> None:
+    with Stub(matrix(({"a": "b"}, {1774080000: "1"}), warnings=["too <b>old</b>"])) as stub:
+        with capture_output() as shown:
+            run(shell, f"%promql --source {stub.url} --start 2026-03-21 --end 2026-03-22 up")
+    assert "too <b>old</b>" in shown.outputs[0].data["text/plain"]
+    assert "too &lt;b&gt;old" in shown.outputs[0].data["text/html"]
+
+
+def test_a_plot_names_series_by_what_differs(shell: InteractiveShell) -> None:
+    import matplotlib.pyplot as plt
+
+    query = connect("sample").queries[0]  # type: ignore[union-attr]
+    run(shell, f"%promql --source sample --plot --as up {query}")
+    legend = plt.gca().get_legend()
+    assert legend is not None
+    assert any("worker-1" in text.get_text() for text in legend.get_texts())
+    plt.close("all")
+
+
+# Stop
+
+
+@pytest.mark.parametrize("path", ["/api/v1/query", "/api/v1/query_range"])
+def test_stop_ends_a_slow_query_and_leaves_the_source_usable(
+    shell: InteractiveShell, path: str
+) -> None:
+    """In the main thread it counts series, and waits for several requests at the same time."""
+    gate, asked = threading.Event(), threading.Event()
+    main = threading.main_thread().ident
+    assert main is not None
+
+    def stall(request: Request) -> Reply:
+        if request.path != path:
+            return vector(({}, 1772323200, "1"))
+        asked.set()
+        return Reply(success([]).body, gate=gate)
+
+    def stop() -> None:
+        assert asked.wait(20)
+        signal.pthread_kill(main, signal.SIGINT)
+
+    with Stub(stall) as stub:
+        run(shell, f"%promql --source {stub.url} --start 2026-03-01 --end 2026-03-21 --step 30s")
+        stopping = threading.Thread(target=stop)
+        stopping.start()
+        result = shell.run_cell("%promql up")
+        stopping.join()
+        assert isinstance(result.error_in_exec, Interrupted)
+        assert "can be asked again" in str(result.error_in_exec)
+        stub.play(matrix(({"a": "b"}, {1772323200: "1"})))
+        assert run(shell, "%promql up").shape[1] == 1
+        gate.set()
+
+
+# Completion
+
+
+def test_names_come_from_the_server(served: InteractiveShell) -> None:
+    offered = completed(served, "%promql sum(cilium_drop_c")
+    assert offered[0] == "%promql sum(cilium_drop_count_total"
+    assert "%promql sum by (reason" in completed(served, "%promql sum by (rea")
+    held = 'cilium_drop_count_total{reason="'
+    assert f"%promql {held}Invalid source ip" in completed(served, f"%promql {held}Inv")
+    assert "%promql cilium_drop_count_total{direction" in completed(
+        served, "%promql cilium_drop_count_total{dir"
+    )
+    assert completed(served, "%%promql\nsum(\n  cilium_endpoint_st") == [
+        "%%promql\nsum(\n  cilium_endpoint_state"
+    ]
+
+
+def test_without_a_source_what_is_known_of_cilium_is_offered(shell: InteractiveShell) -> None:
+    assert "%promql cilium_drop_count_total" in completed(shell, "%promql cilium_drop")
+    assert "%promql cilium_drop_count_total{reason" in completed(
+        shell, "%promql cilium_drop_count_total{re"
+    )
+    assert "%metric hubble_drop_total" in completed(shell, "%metric hubble_dr")
+
+
+def test_options_and_their_values_are_offered(shell: InteractiveShell) -> None:
+    shell.user_ns["mine"] = connect("sample")
+    assert completed(shell, "%promql --st") == ["%promql --start", "%promql --step"]
+    assert "%promql --source mine" in completed(shell, "%promql --source m")
+    assert "%promql --timezone Europe/Berlin" in completed(shell, "%promql --timezone Europe/Be")
+    assert "%promql --end now" in completed(shell, "%promql --end n")
+    assert set(completed(shell, "%promql --")) == {
+        f"%promql {option}" for option in (*WITH_VALUE, *ALONE)
+    }
+    docs = type(shell.magics_manager.magics["line"]["promql"].__self__).promql.__doc__
+    assert all(option in docs for option in (*WITH_VALUE, *ALONE))
+
+
+def test_a_bundle_offers_the_queries_that_it_answers(shell: InteractiveShell) -> None:
+    query = connect("sample").queries[0]  # type: ignore[union-attr]
+    typed = "%promql --source sample "
+    assert f"{typed}{query}" in completed(shell, typed + query[:9])
+
+
+def test_python_is_completed_as_before(shell: InteractiveShell) -> None:
+    shell.user_ns["cilium_things"] = 1
+    shell.Completer.use_jedi = False
+    assert "cilium_things" in completed(shell, "cilium_th")
+
+
+def test_completion_waits_for_nobody() -> None:
+    gate = threading.Event()
+    with Stub(lambda _: Reply(success(["x_total"]).body, gate=gate)) as stub:
+        with Prometheus(stub.url) as source:
+            words = Vocabulary(source)
+            assert "cilium_endpoint" in words.metrics()
+            gate.set()
+            held = words._held["__name__", ""][1]
+            assert held.result(20) == ["x_total"]
+            assert words.metrics() == ["x_total"]
+            assert len(stub.requests) == 1
+
+
+def test_a_server_that_fails_is_left_alone_for_a_while() -> None:
+    now = [0.0]
+    with Stub(refusal(400, "bad_data", "no")) as stub, Prometheus(stub.url) as source:
+        words = Vocabulary(source, clock=lambda: now[0])
+        for _ in range(3):
+            assert words.values("reason", "x") == []
+        assert len(stub.requests) == 1
+        now[0] += 60
+        words.values("reason", "x")
+        assert len(stub.requests) == 2
+
+
+# Loading
+
+
+def test_loaded_twice_nothing_is_there_twice(shell: InteractiveShell) -> None:
+    usual = run(shell, "%promql --source sample")
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        for _ in range(2):
+            run(shell, "%reload_ext cilium_analysis")
+    assert repr(run(shell, "%promql")) == repr(usual)
+    matchers = [one.matcher_identifier for one in shell.Completer.custom_matchers]
+    assert matchers.count("cilium_analysis.promql") == 1
+    run(shell, "%load_ext autoreload")
+    run(shell, "%autoreload 2")
+    run(shell, "%promql")
+
+
+def test_unloaded_all_is_as_before() -> None:
+    InteractiveShell.clear_instance()
+    shell = InteractiveShell.instance()
+    known: Any = shell.display_formatter
+    formatters = [known.formatters[mime] for mime in ("text/html", "text/plain")]
+    before = [dict(one.type_printers) for one in formatters]
+    run(shell, "%load_ext cilium_analysis")
+    assert [dict(one.type_printers) for one in formatters] != before
+    run(shell, "%unload_ext cilium_analysis")
+    assert [dict(one.type_printers) for one in formatters] == before
+    assert "promql" not in shell.magics_manager.magics["line"]
+    assert shell.Completer.custom_matchers == []
+    InteractiveShell.clear_instance()
+
+
+# Displays
+
+
+def shown(shell: InteractiveShell, thing: object) -> tuple[str, str]:
+    formatter: Any = shell.display_formatter
+    data, _ = formatter.format(thing)
+    return data.get("text/plain", ""), data.get("text/html", "")
+
+
+HOSTILE = '<img src=x onerror=alert(1)>"</script>'
+
+
+def test_a_frame_shows_what_it_holds_and_its_series(shell: InteractiveShell) -> None:
+    bundle = connect("sample")
+    assert isinstance(bundle, Bundle)
+    frame = bundle.range(bundle.queries[0], bundle.window)
+    plain, rich = shown(shell, frame)
+    assert plain.startswith("6 series × 241 steps, 2026-03-21 08:00:00 to 10:00:00 UTC, every 30s")
+    assert "worker-5" in plain
+    assert "6 series × 241 steps" in rich
+    assert rich.count("<tr>") == 7
+    other = pd.DataFrame({"a": [1]})
+    assert shown(shell, other) == (repr(other), cast("Any", other)._repr_html_())
+
+
+def test_hostile_labels_are_text(shell: InteractiveShell) -> None:
+    with Stub(
+        matrix(
+            ({"a": HOSTILE, "b": "\x1b[31m", HOSTILE: "c"}, {1774080000: "1"}),
+            ({"a": "x", "b": "\x1b[31m", HOSTILE: "c"}, {1774080000: "1"}),
+        )
+    ) as stub:
+        with Prometheus(stub.url) as source:
+            frame = source.range("x", Window.parse("2026-03-21", "2026-03-22"))
+            source.range(HOSTILE, Window.parse("2026-03-21", "2026-03-22"))
+    for thing in (frame, source.journal):
+        plain, rich = shown(shell, thing)
+        assert "<img" not in rich
+        assert rich.count("</script>") == 1
+        assert "\x1b" not in plain
+
+
+def test_the_rest_is_told_too(shell: InteractiveShell) -> None:
+    bundle = connect("sample")
+    assert isinstance(bundle, Bundle)
+    assert "every 30s" in shown(shell, bundle.window)[1]
+    assert "139 range queries" in shown(shell, bundle)[0]
+    source = Prometheus("http://ann:hunter2@127.0.0.1:9")
+    for thing in (source, Remembering(source)):
+        plain, rich = shown(shell, thing)
+        assert "hunter2" not in plain + rich
+        assert "http://127.0.0.1:9" in plain
+    plain, rich = shown(shell, bundle.metric("cilium_drop_count_total"))
+    assert "pinned BPF map" in plain
+    assert "pinned BPF map" in rich
+    assert "cilium_drop_count_total" in shown(shell, bundle.metrics("drop"))[1]
+    assert shown(shell, [1, 2]) == ("[1, 2]", "")
+    assert shown(shell, []) == ("[]", "")
+    bundle.range(bundle.queries[0], bundle.window)
+    plain, rich = shown(shell, bundle.journal)
+    assert "1 query, 1,445 samples" in plain
+    assert "<table" in rich
+
+
+def test_a_frame_that_was_worked_on_is_shown_too(shell: InteractiveShell) -> None:
+    bundle = connect("sample")
+    assert isinstance(bundle, Bundle)
+    frame = bundle.range(bundle.queries[0], bundle.window)
+    for thing in (counters.increase(frame), frame.iloc[:0], frame.iloc[:, :0], frame.iloc[:1]):
+        plain, rich = shown(shell, thing)
+        assert "series" in plain
+        assert "series" in rich
+
+
+def test_outside_of_jupyterlab_figures_stay_pictures(
+    shell: InteractiveShell, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import matplotlib as mpl
+
+    monkeypatch.delenv("JPY_SESSION_NAME", raising=False)
+    before = mpl.get_backend()
+    assert not zooming(shell)
+    assert mpl.get_backend() == before
