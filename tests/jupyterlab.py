@@ -13,7 +13,7 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-from urllib.parse import quote
+from urllib.parse import quote, unquote, urlsplit
 
 import nbformat
 
@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 
     from playwright.sync_api import BrowserContext, Locator, Page
 
+#: where pictures are kept for people to look at
+SCREENSHOTS = Path(__file__).parent.parent / ".cache" / "screenshots"
 #: the longest that anything here may take [ms]
 PATIENCE = 120_000
 #: what a person's own setup would say; here: no network, every cell is in the page, and the first
@@ -48,8 +50,12 @@ _SETTINGS: dict[str, Any] = {
     "@jupyterlab/completer-extension:manager": {"providerTimeout": PATIENCE},
 }
 _DARK = {"@jupyterlab/apputils-extension:themes": {"theme": "JupyterLab Dark"}}
-#: the notebook in front, for all expressions below
-_PANEL = "const panel = window.jupyterapp?.shell.currentWidget;"
+#: the notebook that was opened, for all expressions below; JupyterLab opens others again beside it
+_PANEL = """
+    const app = window.jupyterapp;
+    const panel = [...(app?.shell.widgets('main') ?? [])]
+        .find(widget => widget.context?.path === window.testNotebook);
+"""
 _IDLE = (
     _PANEL
     + """
@@ -342,7 +348,13 @@ def open_notebook(context: BrowserContext, url: str) -> Notebook:
     """
     page = context.new_page()
     page.set_default_timeout(PATIENCE)
-    page.goto(url)
+    answer = page.goto(url)
+    assert answer is not None
+    name = unquote(urlsplit(answer.url).path.partition("/lab/tree/")[2])
+    page.add_init_script(f"window.testNotebook = {json.dumps(name)}")
+    page.evaluate("name => { window.testNotebook = name; }", name)
+    front = "return panel !== undefined && panel === app.shell.currentWidget"
+    page.wait_for_function(f"() => {{ {_PANEL} {front} }}")
     notebook = Notebook(page)
     notebook.wait_idle()
     return notebook

@@ -8,22 +8,28 @@ import shutil
 import socket
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+import matplotlib.pyplot as plt
+import nbformat
 import pytest
 
+from cilium_analysis.bundle import Bundle
 from cilium_analysis.cli import main
 from cilium_analysis.config import FILE, Config, read_config
 from cilium_analysis.connection import sample_directory
 from cilium_analysis.lab import server
 from cilium_analysis.lab.place import START
-from tests.jupyterlab import LabCommand, open_notebook
+from cilium_analysis.report.notebooks import notebook_directory
+from tests.jupyterlab import SCREENSHOTS, LabCommand, open_notebook
 from tests.servers.process import free_port
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from playwright.sync_api import BrowserContext
+
+    from tests.servers.served import ClusterServer
 
 
 @pytest.fixture(scope="module")
@@ -47,6 +53,8 @@ def test_from_the_command_to_an_answer(started: LabCommand, lab_context: Browser
     tables = [number for number, cell in enumerate(cells) if cell.shows("text/html")]
     assert notebook.output(tables[1]).locator("table tbody tr").count() == 5  # a tail
     assert sum("Policy denied" in cell.text for cell in cells) >= 3
+    notebook.select(figures[0])
+    notebook.screenshot(SCREENSHOTS / "start-here.png")
     rates = next(n for n, cell in enumerate(cells) if "rate(" in cell.source)
     notebook.type_into(rates, "prometheus.range('cilium_endpoint', window).shape")
     assert notebook.run(rates).text == "(241, 6)"
@@ -57,6 +65,23 @@ def test_from_the_command_to_an_answer(started: LabCommand, lab_context: Browser
     assert main(["lab", str(started.place), "--no-start"]) == 0
     assert start.read_bytes() == mine
     assert not list(started.place.glob("START_HERE-*"))
+
+
+def test_start_here_asks_a_server_too(cluster_server: Callable[..., ClusterServer]) -> None:
+    """Its cells one after the other, with other parameters, as papermill would have it."""
+    served = cluster_server("sample")
+    given = {"source": served.url, "start": "2026-03-21T08:00Z", "end": "2026-03-21T10:00Z"}
+    names: dict[str, Any] = {}
+    for cell in nbformat.read(notebook_directory() / START, as_version=4).cells:
+        if cell.cell_type == "code":
+            exec(cell.source, names)
+            names |= given if "parameters" in cell.metadata.get("tags", ()) else {}
+    assert names["prometheus"].name == served.url
+    recorded = Bundle(sample_directory())
+    window = names["window"]
+    assert names["rates"].equals(recorded.range(names["prometheus"].journal[0].promql, window))
+    assert [finding.kind for finding in names["drops"].findings(names["data"])] == ["drop_spike"]
+    plt.close("all")
 
 
 def test_a_notebook_runs_completes_stops_and_restarts(
