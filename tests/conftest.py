@@ -7,6 +7,7 @@ skipped, except where ``CI=true`` says that they must be there.
 from __future__ import annotations
 
 import os
+import warnings
 from typing import TYPE_CHECKING, NoReturn
 
 import pytest
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
+    from IPython.core.interactiveshell import InteractiveShell
     from playwright.sync_api import Browser, BrowserContext
 
     from tests.cluster.scenario import Scenario
@@ -146,6 +148,20 @@ def chromium() -> Iterator[Browser]:
             yield running
     except NoBrowser as error:
         installed_or_skip(error)
+
+
+@pytest.fixture
+def shell() -> Iterator[InteractiveShell]:
+    """IPython with our magics."""
+    from IPython.core.interactiveshell import InteractiveShell
+
+    InteractiveShell.clear_instance()
+    shell = InteractiveShell.instance()
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert shell.run_cell("%load_ext cilium_analysis").success
+    yield shell
+    InteractiveShell.clear_instance()
 
 
 @pytest.fixture(scope="module")

@@ -8,7 +8,7 @@ import shutil
 import socket
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import matplotlib.pyplot as plt
 import nbformat
@@ -27,6 +27,7 @@ from tests.servers.process import free_port
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
+    from IPython.core.interactiveshell import InteractiveShell
     from playwright.sync_api import BrowserContext
 
     from tests.servers.served import ClusterServer
@@ -67,14 +68,16 @@ def test_from_the_command_to_an_answer(started: LabCommand, lab_context: Browser
     assert not list(started.place.glob("START_HERE-*"))
 
 
-def test_start_here_asks_a_server_too(cluster_server: Callable[..., ClusterServer]) -> None:
+def test_start_here_asks_a_server_too(
+    shell: InteractiveShell, cluster_server: Callable[..., ClusterServer]
+) -> None:
     """Its cells one after the other, with other parameters, as papermill would have it."""
     served = cluster_server("sample")
     given = {"source": served.url, "start": "2026-03-21T08:00Z", "end": "2026-03-21T10:00Z"}
-    names: dict[str, Any] = {}
+    names = shell.user_ns
     for cell in nbformat.read(notebook_directory() / START, as_version=4).cells:
         if cell.cell_type == "code":
-            exec(cell.source, names)
+            shell.run_cell(cell.source, store_history=True).raise_error()
             names |= given if "parameters" in cell.metadata.get("tags", ()) else {}
     assert names["prometheus"].name == served.url
     recorded = Bundle(sample_directory())

@@ -5,7 +5,7 @@ from __future__ import annotations
 import signal
 import threading
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any, cast
 
 import pandas as pd
@@ -28,17 +28,6 @@ from tests.servers.served import ClusterServer
 #: Of the scenario.
 START, END = "2026-03-13T08:00Z", "2026-03-13T10:00Z"
 SCENARIO = "restart_1_15"
-
-
-@pytest.fixture
-def shell() -> Iterator[InteractiveShell]:
-    InteractiveShell.clear_instance()
-    shell = InteractiveShell.instance()
-    with warnings.catch_warnings():
-        warnings.simplefilter("error")
-        assert shell.run_cell("%load_ext cilium_analysis").success
-    yield shell
-    InteractiveShell.clear_instance()
 
 
 def run(shell: InteractiveShell, code: str) -> Any:

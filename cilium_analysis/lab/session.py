@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from cilium_analysis.bundle import Bundle
+from cilium_analysis.config import SOURCE_VARIABLE, read_config
 from cilium_analysis.connection import connect
 from cilium_analysis.errors import SourceError, UsageError
 from cilium_analysis.lab.memory import Remembering
@@ -19,7 +21,6 @@ if TYPE_CHECKING:
 
     from cilium_analysis.source import Source
 
-VARIABLE = "CILIUM_ANALYSIS_SOURCE"
 #: What Python gives a name to and the magics may be told by it.
 SOURCES = (Prometheus, Bundle, Remembering)
 
@@ -66,7 +67,8 @@ class Session:
         Parameters
         ----------
         address
-            As of `Choice`; if empty, the environment variable ``CILIUM_ANALYSIS_SOURCE`` tells.
+            As of `Choice`; if empty, the environment variable ``CILIUM_ANALYSIS_SOURCE`` tells, or
+            the file ``cilium-analysis.toml`` beside the notebook.
         names
             The user's variables.
 
@@ -78,7 +80,7 @@ class Session:
         held = names.get(address)
         if isinstance(held, SOURCES):
             return self._remembering(f"variable {id(held)}", held)
-        address = address or os.environ.get(VARIABLE, "")
+        address = address or _configured()
         if not address:
             hint = "%promql --source http://prometheus:9090 (or a bundle's directory, or sample)"
             raise SourceError(f"no source is chosen: begin with {hint}")
@@ -111,6 +113,12 @@ class Session:
             lists = source if isinstance(source, Lists) else None
             self._vocabularies[key] = Vocabulary(lists, lambda: _window_or_none(choice, source))
         return self._vocabularies[key]
+
+
+def _configured() -> str:
+    """Give the source that is configured; never the sample for want of another."""
+    config = read_config(Path())
+    return os.environ.get(SOURCE_VARIABLE, "") or (config.source if config else "")
 
 
 def _window_or_none(choice: Choice, source: Source) -> Window | None:
