@@ -6,7 +6,7 @@ from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
     from datetime import datetime
 
     import pandas as pd
@@ -95,3 +95,47 @@ class Source(Protocol):
     def exemplars(self, promql: str, window: Window) -> pd.DataFrame:
         """List the exemplars of the series that a query selects: ``time``, ``value``, labels."""
         ...
+
+
+class Relay:
+    """A source that passes questions on to another; what is more to it, its kinds add.
+
+    Parameters
+    ----------
+    source
+        What really answers.
+    """
+
+    def __init__(self, source: Source) -> None:
+        self.source = source
+
+    @property
+    def name(self) -> str:
+        """Name of the source that really answers."""
+        return self.source.name
+
+    @property
+    def server(self) -> Mapping[str, str]:
+        """What the server that really answers says of itself."""
+        return self.source.server
+
+    @property
+    def journal(self) -> list[Record]:
+        """Journal of the source that really answers."""
+        return self.source.journal
+
+    def range(self, promql: str, window: Window) -> pd.DataFrame:
+        """Pass a range query on."""
+        return self.passed(lambda: self.source.range(promql, window))
+
+    def instant(self, promql: str, moment: datetime) -> pd.DataFrame:
+        """Pass an instant query on."""
+        return self.passed(lambda: self.source.instant(promql, moment))
+
+    def exemplars(self, promql: str, window: Window) -> pd.DataFrame:
+        """Pass a question for exemplars on."""
+        return self.passed(lambda: self.source.exemplars(promql, window))
+
+    def passed(self, ask: Callable[[], pd.DataFrame]) -> pd.DataFrame:
+        """Give what the other source answers."""
+        return ask()

@@ -7,19 +7,15 @@ from __future__ import annotations
 
 import shutil
 import sys
-from collections.abc import Mapping
 from dataclasses import replace
-from datetime import datetime
 from pathlib import Path
 from tempfile import TemporaryDirectory
-
-import pandas as pd
 
 from cilium_analysis import Window, connect, kube
 from cilium_analysis.bundle import Recorder
 from cilium_analysis.capture import TOPICS, load
 from cilium_analysis.kube import Cluster, Kubernetes
-from cilium_analysis.source import Record, Source
+from cilium_analysis.source import Relay
 from tests.cluster.kubernetes import Moment
 from tests.cluster.scenario import load as load_scenario
 from tests.kube_api import PATHS, KubeApi, write_kubeconfig
@@ -40,35 +36,10 @@ EXPLORED = (
 )
 
 
-class Sample:
+class Sample(Relay):
     """A source under the name that says what it is: not a server of that address."""
 
     name = "sample (a simulated cluster, Cilium 1.15.2)"
-
-    def __init__(self, source: Source) -> None:
-        self._source = source
-
-    @property
-    def server(self) -> Mapping[str, str]:
-        """What the server says of itself."""
-        return self._source.server
-
-    @property
-    def journal(self) -> list[Record]:
-        """One record per answer."""
-        return self._source.journal
-
-    def range(self, promql: str, window: Window) -> pd.DataFrame:
-        """Pass a range query on."""
-        return self._source.range(promql, window)
-
-    def instant(self, promql: str, moment: datetime) -> pd.DataFrame:
-        """Pass an instant query on."""
-        return self._source.instant(promql, moment)
-
-    def exemplars(self, promql: str, window: Window) -> pd.DataFrame:
-        """Pass a question for exemplars on."""
-        return self._source.exemplars(promql, window)
 
 
 def kubernetes(folder: Path) -> Cluster:

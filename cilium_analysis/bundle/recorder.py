@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from cilium_analysis.bundle.files import read_frame, read_table, write_frame, write_table
 from cilium_analysis.bundle.manifest import KUBERNETES, MANIFEST, SCHEMA, refusal, versions
 from cilium_analysis.errors import BudgetExceeded, OutputError, PrometheusError, QueryRejected
-from cilium_analysis.source import Record, iso, window_as_json
+from cilium_analysis.source import Record, Relay, iso, window_as_json
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from cilium_analysis.window import Window
 
 
-class Recorder:
+class Recorder(Relay):
     """A source that passes on what another answers, and keeps it in a new bundle.
 
     What several topics ask is asked once: the second one gets what was kept. Use it as a context
@@ -58,7 +58,7 @@ class Recorder:
         baseline: Window | None = None,
         topics: Sequence[str] = (),
     ) -> None:
-        self._source = source
+        super().__init__(source)
         self._directory = directory
         self._window = window
         self._baseline = baseline
@@ -68,21 +68,6 @@ class Recorder:
         if directory.exists():
             raise OutputError(f"{directory} exists already: choose another directory")
         self._place = _temporary_beside(directory)
-
-    @property
-    def name(self) -> str:
-        """Name of the source that really answers."""
-        return self._source.name
-
-    @property
-    def server(self) -> Mapping[str, str]:
-        """What the server that really answers says of itself."""
-        return self._source.server
-
-    @property
-    def journal(self) -> list[Record]:
-        """Journal of the source that really answers."""
-        return self._source.journal
 
     def __enter__(self) -> Recorder:
         return self
@@ -124,18 +109,18 @@ class Recorder:
     def range(self, promql: str, window: Window) -> pd.DataFrame:
         """Pass a range query on, and keep its answer, or its refusal."""
         when = {"window": window_as_json(window)}
-        return self._answer(promql, when, lambda: self._source.range(promql, window), window)
+        return self._answer(promql, when, lambda: self.source.range(promql, window), window)
 
     def instant(self, promql: str, moment: datetime) -> pd.DataFrame:
         """Pass an instant query on, and keep its answer, or its refusal."""
         return self._answer(
-            promql, {"time": iso(moment)}, lambda: self._source.instant(promql, moment), None
+            promql, {"time": iso(moment)}, lambda: self.source.instant(promql, moment), None
         )
 
     def exemplars(self, promql: str, window: Window) -> pd.DataFrame:
         """Pass a question for exemplars on, and keep its answer, or its refusal."""
         when = {"window": window_as_json(window), "exemplars": True}
-        return self._answer(promql, when, lambda: self._source.exemplars(promql, window), window)
+        return self._answer(promql, when, lambda: self.source.exemplars(promql, window), window)
 
     def keep_kubernetes(self, document: Mapping[str, Any]) -> None:
         """Keep the objects of a cluster, so that `Bundle.kubernetes` gives them again.
@@ -193,7 +178,7 @@ class Recorder:
         path.parent.mkdir(exist_ok=True)
         write = write_table if "exemplars" in when else write_frame
         rows = write(frame, path)
-        record = self._source.journal[-1].as_json()
+        record = self.source.journal[-1].as_json()
         cost = {k: record[k] for k in ("series", "samples", "bytes", "seconds", "warnings")}
         digest = hashlib.sha256(path.read_bytes()).hexdigest()
         self._answers.append(

@@ -9,10 +9,10 @@ from datetime import UTC, datetime, timedelta
 from threading import Lock
 from typing import TYPE_CHECKING
 
-from cilium_analysis.source import Record
+from cilium_analysis.source import Record, Relay
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable
 
     import pandas as pd
 
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 SETTLING = timedelta(minutes=2)
 
 
-class Remembering:
+class Remembering(Relay):
     """A source that passes on what another answers, and remembers it.
 
     What is asked again is answered from memory, and noted in the journal as having cost nothing;
@@ -50,7 +50,7 @@ class Remembering:
         most: int = 1 << 29,
         clock: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
-        self.source = source
+        super().__init__(source)
         self.most = most
         self._clock = clock
         self._lock = Lock()
@@ -59,21 +59,6 @@ class Remembering:
 
     def __repr__(self) -> str:
         return f"Remembering({self.source!r})"
-
-    @property
-    def name(self) -> str:
-        """Name of the source that really answers."""
-        return self.source.name
-
-    @property
-    def server(self) -> Mapping[str, str]:
-        """What the server that really answers says of itself."""
-        return self.source.server
-
-    @property
-    def journal(self) -> list[Record]:
-        """Journal of the source that really answers."""
-        return self.source.journal
 
     @property
     def size(self) -> int:
@@ -88,10 +73,6 @@ class Remembering:
     def instant(self, promql: str, moment: datetime) -> pd.DataFrame:
         """Answer an instant query from memory, or pass it on; errors are those of the source."""
         return self._answer((promql, moment), lambda: self.source.instant(promql, moment), None)
-
-    def exemplars(self, promql: str, window: Window) -> pd.DataFrame:
-        """Pass a question for exemplars on."""
-        return self.source.exemplars(promql, window)
 
     def forget(self) -> None:
         """Forget all answers."""

@@ -8,15 +8,14 @@ from threading import Event, Thread
 from typing import TYPE_CHECKING, Any
 
 from cilium_analysis.prometheus import Prometheus
+from cilium_analysis.source import Relay
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
-    from datetime import datetime
+    from collections.abc import Callable, Iterator
 
     import pandas as pd
 
-    from cilium_analysis.source import Record, Source
-    from cilium_analysis.window import Window
+    from cilium_analysis.source import Source
 
 #: What is done by then shows no bar [s].
 DELAY = 1.0
@@ -67,35 +66,15 @@ def watched(source: Source) -> Iterator[Source]:
         yield _Watched(source, bar)
 
 
-class _Watched:
-    """A source that passes on what another answers, and counts it."""
+class _Watched(Relay):
+    """Counts the answers."""
 
     def __init__(self, source: Source, bar: Any) -> None:
-        self._source = source
+        super().__init__(source)
         self._bar = bar
 
-    @property
-    def name(self) -> str:
-        return self._source.name
-
-    @property
-    def server(self) -> Mapping[str, str]:
-        return self._source.server
-
-    @property
-    def journal(self) -> list[Record]:
-        return self._source.journal
-
-    def range(self, promql: str, window: Window) -> pd.DataFrame:
-        return self._count(self._source.range(promql, window))
-
-    def instant(self, promql: str, moment: datetime) -> pd.DataFrame:
-        return self._count(self._source.instant(promql, moment))
-
-    def exemplars(self, promql: str, window: Window) -> pd.DataFrame:
-        return self._count(self._source.exemplars(promql, window))
-
-    def _count(self, answer: pd.DataFrame) -> pd.DataFrame:
+    def passed(self, ask: Callable[[], pd.DataFrame]) -> pd.DataFrame:
+        answer = ask()
         self._bar.update()
         return answer
 

@@ -8,11 +8,11 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from cilium_analysis.lab.explorer.state import TOPICS
+from cilium_analysis.source import Relay
 from cilium_analysis.topics import connectivity, drops, endpoints, http
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
-    from datetime import datetime
+    from collections.abc import Callable, Iterator, Mapping
 
     import pandas as pd
 
@@ -20,8 +20,7 @@ if TYPE_CHECKING:
     from cilium_analysis.lab.explorer.job import Job
     from cilium_analysis.lab.explorer.place import Place
     from cilium_analysis.lab.explorer.state import Asked
-    from cilium_analysis.source import Record, Source
-    from cilium_analysis.window import Window
+    from cilium_analysis.source import Source
 
 _MODULES: Mapping[str, Any] = {
     "drop_reasons": drops,
@@ -88,7 +87,7 @@ class Loaded:
         return said + list(_MODULES[self.topic].notes(self.data))
 
 
-class Watched:
+class Watched(Relay):
     """A source that stops asking when its job is stopped, and counts what was answered.
 
     Parameters
@@ -100,41 +99,15 @@ class Watched:
     """
 
     def __init__(self, source: Source, job: Job) -> None:
-        self.source = source
+        super().__init__(source)
         self.job = job
         self.queries = 0
 
-    @property
-    def name(self) -> str:
-        """Name of the source."""
-        return self.source.name
-
-    @property
-    def server(self) -> Mapping[str, str]:
-        """What the server says of itself."""
-        return self.source.server
-
-    @property
-    def journal(self) -> list[Record]:
-        """Journal of the source."""
-        return self.source.journal
-
-    def range(self, promql: str, window: Window) -> pd.DataFrame:
-        """Pass a range query on."""
-        return self._ask(lambda: self.source.range(promql, window))
-
-    def instant(self, promql: str, moment: datetime) -> pd.DataFrame:
-        """Pass an instant query on."""
-        return self._ask(lambda: self.source.instant(promql, moment))
-
-    def exemplars(self, promql: str, window: Window) -> pd.DataFrame:
-        """Pass a question for exemplars on."""
-        return self._ask(lambda: self.source.exemplars(promql, window))
-
-    def _ask(self, ask: Any) -> pd.DataFrame:
+    def passed(self, ask: Callable[[], pd.DataFrame]) -> pd.DataFrame:
+        """Give what the source answers, unless the job is stopped."""
         self.job.check()
         try:
-            frame: pd.DataFrame = ask()
+            frame = ask()
         finally:
             # An error because the request was given up is not the server's.
             self.job.check()
