@@ -4,13 +4,20 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 DEV_STAMP := $(VENV)/.installed-dev
+# pip compiles one file at a time.
+INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-compile
+COMPILE := $(BIN)/python -m compileall -q -j 0 $(VENV)/lib
+# Servers and browser are fetched while pip works, and types are checked while tests run.
+MAKEFLAGS += --jobs=2
 
-.PHONY: demo test lint servers browser sample sweep bench incidents clean
+.PHONY: demo test tests lint servers browser sample sweep bench incidents clean
 
 demo: $(STAMP)
 	$(BIN)/cilium-analysis demo
 
-test: $(DEV_STAMP) servers browser lint
+test: lint tests
+
+tests: $(DEV_STAMP) servers browser
 	$(BIN)/python -m pytest -n 2 --dist loadfile
 
 lint: $(DEV_STAMP)
@@ -20,7 +27,7 @@ lint: $(DEV_STAMP)
 	$(BIN)/lint-imports
 
 # The real servers that the tests talk to, unpacked below .cache; without them those tests skip.
-servers: $(DEV_STAMP)
+servers: | $(VENV)
 	$(BIN)/python tests/servers/install.py
 
 # The browser that the tests look at pages with, and what PDFs are drawn with.
@@ -47,11 +54,13 @@ $(VENV):
 	$(PYTHON) -m venv $(VENV)
 
 $(STAMP): pyproject.toml | $(VENV)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable .
+	$(INSTALL) --editable .
+	$(COMPILE)
 	touch $@
 
 $(DEV_STAMP): pyproject.toml | $(VENV)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev,bench]'
+	$(INSTALL) --editable '.[dev,bench]'
+	$(COMPILE)
 	touch $@ $(STAMP)
 
 clean:

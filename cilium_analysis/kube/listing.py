@@ -148,6 +148,11 @@ class Reader:
             return self._document(self._body(reply), begun)
         except ApiException as problem:
             raise self._refused(problem, resource) from None
+        except AttributeError as problem:
+            # kubernetes 36 stumbles over a refusal that has no body (client/api_client.py).
+            if not isinstance(problem.__context__, ApiException):
+                raise
+            raise self._refused(problem.__context__, resource) from None
         except (http.HTTPError, OSError) as problem:
             raise self._unreached(problem, begun) from None
         except ValueError:

@@ -22,9 +22,9 @@ from cilium_analysis.errors import BundleError, CiliumAnalysisError, Interrupted
 from cilium_analysis.lab.arguments import parse
 from cilium_analysis.lab.displays import definition_html, definition_text, differing
 from cilium_analysis.lab.pointing import told
-from cilium_analysis.lab.progress import progress
 from cilium_analysis.lab.session import Session, window
 from cilium_analysis.metrics import find
+from cilium_analysis.progress import progress
 from cilium_analysis.texts import clipped
 
 if TYPE_CHECKING:

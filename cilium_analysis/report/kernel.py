@@ -111,4 +111,5 @@ def environment(found: Mapping[str, str], *, home: Path) -> dict[str, str]:
         for name, value in found.items()
         if name.upper() in _NEEDED or name.upper().startswith(_NEEDED_BY)
     }
-    return kept | {"IPYTHONDIR": str(home), "MPLBACKEND": _INLINE}
+    # Nobody watches bars there.
+    return kept | {"IPYTHONDIR": str(home), "MPLBACKEND": _INLINE, "TQDM_DISABLE": "1"}

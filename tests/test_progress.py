@@ -7,9 +7,9 @@ import threading
 import pytest
 
 from cilium_analysis import Prometheus, Window, connect
+from cilium_analysis import progress as bars
 from cilium_analysis.bundle import Bundle
-from cilium_analysis.lab import progress as bars
-from cilium_analysis.lab.progress import progress, watched
+from cilium_analysis.progress import progress, watched
 from cilium_analysis.topics import drops
 from tests.faults import Reply, Request, Stub, matrix, vector
 

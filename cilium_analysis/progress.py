@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from contextlib import contextmanager
 from importlib.util import find_spec
 from threading import Event, Thread
@@ -101,11 +102,11 @@ def _bar(title: str, *, unit: str, total: int | None) -> Iterator[Any]:
 
 
 def _bars() -> Any:
-    """Give the bars of the front end; those with widgets warn where there are none."""
-    if find_spec("ipywidgets") is None:
-        from tqdm.std import tqdm as plain
+    """Give the bars of JupyterLab, which tells its kernels of their notebook; elsewhere text."""
+    if "JPY_SESSION_NAME" in os.environ and find_spec("ipywidgets") is not None:
+        from tqdm.notebook import tqdm as widget
 
-        return plain
-    from tqdm.auto import tqdm
+        return widget
+    from tqdm.std import tqdm
 
     return tqdm
