@@ -414,7 +414,7 @@ def test_an_extra_that_is_not_installed_is_named(
 
 def test_kernels_get_no_secret_of_a_store(tmp_path: Path) -> None:
     found = environment(dict.fromkeys([*SECRETS, "AWS_REGION", "PATH"], "x"), home=tmp_path)
-    assert set(found) == {"AWS_REGION", "PATH", "IPYTHONDIR", "MPLBACKEND"}
+    assert set(found) == {"PATH", "IPYTHONDIR", "MPLBACKEND", "TQDM_DISABLE"}
 
 
 # Bundles alone
