@@ -14,7 +14,7 @@ from playwright.sync_api import expect
 
 from cilium_analysis.report.notebooks import notebook_directory
 from tests.faults import Reply, Stub, forward
-from tests.jupyterlab import PATIENCE, JupyterLab, Notebook, open_notebook
+from tests.jupyterlab import PATIENCE, SCREENSHOTS, JupyterLab, Notebook, open_notebook
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -111,6 +111,7 @@ def test_the_sample_is_explored_and_becomes_a_report(
     expect(card(page, "drop_reasons").locator(".ca-total")).to_have_text(part)
     assert Axe().run(page, context=EXPLORER).violations_count == 0
     report(page, jupyterlab)
+    notebook.screenshot(SCREENSHOTS / "explorer.png")
 
 
 def report(page: Page, jupyterlab: JupyterLab) -> None:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.faults import Reply, Stub, matrix, success
-from tests.jupyterlab import JupyterLab, Notebook, open_notebook
+from tests.jupyterlab import SCREENSHOTS, JupyterLab, Notebook, open_notebook
 from tests.servers.served import ClusterServer
 
 if TYPE_CHECKING:
@@ -61,6 +61,7 @@ def test_names_are_completed_answers_sort_and_filter_and_mistakes_are_marked(
     opened.output(2).get_by_role("searchbox").fill("worker-1 ingress")
     assert 0 < rows.count() < whole
     assert all("worker-1" in text for text in rows.all_inner_texts())
+    opened.screenshot(SCREENSHOTS / "magics.png")
     opened.type_into(2, f"%promql {WRONG}")
     assert opened.run(2).error.startswith("QueryRejected")
     lines = opened.output(2).locator("pre").inner_text().splitlines()

@@ -184,15 +184,18 @@ def test_a_plot_names_series_by_what_differs(shell: InteractiveShell) -> None:
 
 @pytest.mark.parametrize("path", ["/api/v1/query", "/api/v1/query_range"])
 def test_stop_ends_a_slow_query_and_leaves_the_source_usable(
-    shell: InteractiveShell, path: str
+    shell: InteractiveShell, path: str, request: pytest.FixtureRequest
 ) -> None:
     """In the main thread it counts series, and waits for several requests at the same time."""
     gate, asked = threading.Event(), threading.Event()
     main = threading.main_thread().ident
     assert main is not None
+    # As in a kernel; what ran in this process before may have left another handler.
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    request.addfinalizer(lambda: signal.signal(signal.SIGINT, before))
 
-    def stall(request: Request) -> Reply:
-        if request.path != path:
+    def stall(sent: Request) -> Reply:
+        if sent.path != path:
             return vector(({}, 1772323200, "1"))
         asked.set()
         return Reply(success([]).body, gate=gate)
