@@ -19,7 +19,6 @@ ROUNDS = 3
 CLUSTERS = 20
 FLEET = """
 defaults:
-  source: sample
   topics: [drop_reasons, node_connectivity, endpoint_growth, http_status]
 window: {{start: "2026-03-21T08:00:00Z", end: "2026-03-21T10:00:00Z"}}
 clusters: [{clusters}]
@@ -68,7 +67,9 @@ def fleet() -> Iterator[Figure]:
     """Make the reports of a fleet on two local workers, beside what their kernels took."""
     with tempfile.TemporaryDirectory() as folder:
         file, output = Path(folder) / "fleet.yaml", Path(folder) / "reports"
-        named = ", ".join(f"{{name: c{number:02}}}" for number in range(1, CLUSTERS + 1))
+        named = ", ".join(
+            f"{{name: c{number:02}, source: sample}}" for number in range(1, CLUSTERS + 1)
+        )
         file.write_text(FLEET.format(clusters=named), encoding="utf-8")
         call = _command("fleet", str(file), "--output", str(output), "--workers", "2")
         taken = measure.side_by_side({"fleet": call}, rounds=1)["fleet"]
