@@ -18,7 +18,7 @@ demo: $(STAMP)
 test: lint tests
 
 tests: $(DEV_STAMP) servers browser
-	$(BIN)/python -m pytest -n 2 --dist loadfile
+	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 
 lint: $(DEV_STAMP)
 	$(BIN)/ruff format --check .

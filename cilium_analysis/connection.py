@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import re
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from cilium_analysis.errors import SourceError
 from cilium_analysis.objectstore.address import EXTRAS
+from cilium_analysis.texts import bare_address
 
 if TYPE_CHECKING:
     from cilium_analysis.bundle import Bundle
@@ -64,8 +64,7 @@ def connect(address: str, *, credentials: Credentials | None = None) -> Promethe
     directory = sample_directory() if text == "sample" else Path(text)
     if not text or not directory.is_dir():
         hint = "give the URL of a server (http://…), a bundle, or sample"
-        shown = re.sub(r"//[^/]*@", "//…@", address)  # never a password
-        raise SourceError(f"no source {shown!r}: {hint}")
+        raise SourceError(f"no source {bare_address(address)!r}: {hint}")
     from cilium_analysis.bundle import Bundle
 
     return Bundle(directory)

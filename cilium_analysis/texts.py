@@ -15,6 +15,11 @@ def clipped(text: str, length: int) -> str:
     return text if len(text) <= length else text[: length - 1].rstrip() + "…"
 
 
+def bare_address(address: str) -> str:
+    """Leave out what may be a user and a password in one address, whatever they are made of."""
+    return re.sub(r"//.*@", "//…@", address, flags=re.DOTALL)
+
+
 def bare(text: str) -> str:
     """Leave out what may be a user and a password in addresses, also in those nobody can read."""
     return re.sub(r"//[^\s'\"]*@", "//…@", text)

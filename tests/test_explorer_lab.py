@@ -120,8 +120,8 @@ def report(page: Page, jupyterlab: JupyterLab) -> None:
     for topic in ("endpoint_growth", "http_status", "drop_reasons"):
         page.get_by_label("Details of").select_option(label=_TITLES[topic])
         expect(page.locator(f"{EXPLORER} .ca-card-{topic}.ca-focus")).to_be_visible()
-        expect(page.locator(".ca-details h2").first).to_be_visible()
         page.wait_for_function("() => !document.querySelector('.ca-explorer .ca-old')")
+        expect(page.locator(".ca-details h2").first).to_be_visible()
         titles += page.locator(".ca-details .ca-findings td:nth-child(3)").all_inner_texts()
     page.get_by_role("button", name="Make this a report").click()
     link = page.locator(".ca-report a")
@@ -178,6 +178,14 @@ def test_a_slow_server_holds_nothing_up(
             # What is there is of an earlier choice, and says so.
             expect(card(page, "drop_reasons")).to_contain_text("old: 2026-03-21 08:50:00")
             assert arrived.wait(20)
+            details = page.locator(f"{EXPLORER} .ca-details")
+            expect(details).to_contain_text("old: 2026-03-21 08:50:00")
+            # Nothing of one topic is shown under the name of another.
+            expect(details).to_contain_text("By reason")
+            page.get_by_label("Details of").select_option(label=_TITLES["http_status"])
+            expect(details).to_contain_text("not there yet")
+            expect(details).not_to_contain_text("By reason")
+            page.get_by_label("Details of").select_option(label=_TITLES["drop_reasons"])
             assert "08:20:00" in notebook.run(1).text  # the kernel is free
             page.get_by_label("Drops by").select_option("node")
             expect(page.get_by_label("Drops by")).to_have_value("node")
@@ -198,3 +206,23 @@ def test_a_slow_server_holds_nothing_up(
             assert amount(total(page)) != amount(before)
         finally:
             gate.set()
+        open_by_hand(page, "sample")
+        expect(field).to_have_value("2026-03-21 08:00:00")
+        wait_whole(page)
+        recorded = total(page)
+        assert amount(recorded) > 80_000
+        open_by_hand(page, cluster_server("sample").url)
+        expect(page.get_by_label("Step", exact=True)).to_be_enabled()
+        wait_whole(page)
+        assert total(page) == recorded
+        open_by_hand(page, "http://127.0.0.1:9")
+        problem = page.locator(f"{EXPLORER} .ca-problem")
+        expect(problem).to_contain_text("cannot reach http://127.0.0.1:9", timeout=PATIENCE)
+        assert total(page) == recorded
+
+
+def open_by_hand(page: Page, address: str) -> None:
+    field = page.get_by_label("Source", exact=True)
+    field.fill(address)
+    field.press("Tab")
+    page.get_by_role("button", name="Open", exact=True).click()

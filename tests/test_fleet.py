@@ -769,7 +769,7 @@ def test_a_scheduled_fleet_of_three_clusters_one_of_them_stopped(
             f"  - {{name: staging, source: '{stopped}'}}\n"
         )
         command = [*PROGRAM, "fleet", "fleet.yaml", "--workers", "2", "--fail-on", "warning"]
-        told = ["--notify", "file:addresses", "--link", "https://reports.example.org"]
+        told = ["--notify", "file:addresses", "--link", "https://reports.example.org", "--pdf"]
         environment = os.environ | {"PYTHONPATH": str(ROOT), "CILIUM_ANALYSIS_EU": SECRET}
         process = subprocess.Popen(
             [*command, *told],
@@ -799,6 +799,8 @@ def test_a_scheduled_fleet_of_three_clusters_one_of_them_stopped(
         "staging": "failed",
     }
     assert "CT: Map insertion failed" in runs["prod-eu"]["first"]
+    drawn = {path.parent.name for path in Path("reports").glob("*/report.pdf")}
+    assert drawn == {run["name"] for run in runs.values() if run["status"] == "complete"}
     for page in ("index.html", "fleet.html"):
         links = [a["href"] for a in Elements(Path(f"reports/{page}").read_text()).named("a")]
         assert all((Path("reports") / link).exists() for link in links if not link.startswith("#"))

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 import pytest
+from axe_playwright_python.sync_playwright import Axe
 
 from tests.faults import Reply, Stub, matrix, success
 from tests.jupyterlab import SCREENSHOTS, JupyterLab, Notebook, open_notebook
@@ -61,6 +62,7 @@ def test_names_are_completed_answers_sort_and_filter_and_mistakes_are_marked(
     opened.output(2).get_by_role("searchbox").fill("worker-1 ingress")
     assert 0 < rows.count() < whole
     assert all("worker-1" in text for text in rows.all_inner_texts())
+    assert Axe().run(opened.page, context=".ca-lab").violations_count == 0
     opened.screenshot(SCREENSHOTS / "magics.png")
     opened.type_into(2, f"%promql {WRONG}")
     assert opened.run(2).error.startswith("QueryRejected")

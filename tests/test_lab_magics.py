@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import os
+import shutil
 import signal
+import subprocess
+import sys
 import threading
 import warnings
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any, cast
 
 import pandas as pd
@@ -14,8 +19,10 @@ from IPython.core.completer import provisionalcompleter
 from IPython.core.interactiveshell import InteractiveShell
 from IPython.utils.capture import capture_output
 
+import cilium_analysis
 from cilium_analysis import Prometheus, Window, connect, counters
 from cilium_analysis.bundle import Bundle
+from cilium_analysis.connection import sample_directory
 from cilium_analysis.errors import Interrupted
 from cilium_analysis.lab.arguments import ALONE, WITH_VALUE
 from cilium_analysis.lab.figures import zooming
@@ -304,9 +311,56 @@ def test_loaded_twice_nothing_is_there_twice(shell: InteractiveShell) -> None:
     assert repr(run(shell, "%promql")) == repr(usual)
     matchers = [one.matcher_identifier for one in shell.Completer.custom_matchers]
     assert matchers.count("cilium_analysis.promql") == 1
-    run(shell, "%load_ext autoreload")
-    run(shell, "%autoreload 2")
-    run(shell, "%promql")
+
+
+#: What somebody does who works on the package and explores with it at once.
+_EDITS = """
+import os, sys
+from pathlib import Path
+from IPython.core.interactiveshell import InteractiveShell
+import cilium_analysis
+
+shell = InteractiveShell.instance()
+package = Path(cilium_analysis.__file__).parent
+assert package.parent == Path.cwd()
+
+def run(code):
+    done = shell.run_cell(code)
+    done.raise_error()
+    return done.result
+
+run("%load_ext autoreload")
+run("%autoreload 2")
+run("%load_ext cilium_analysis")
+run("%promql --source " + sys.argv[1])
+query = run("from cilium_analysis import connect; bundle = connect(" + repr(sys.argv[1]) + ")"
+            "; bundle.queries[0]")
+before = run("%promql " + query)
+for name in ("frames", "lab/displays", "lab/magics", "lab/tables", "window", "bundle/replay"):
+    file = package / (name + ".py")
+    file.write_text(file.read_text() + "EDITED = True" + os.linesep)
+    os.utime(file, (2e9, 2e9))
+assert run("from cilium_analysis import frames; frames.EDITED")
+after = run("%promql " + query)
+assert before.equals(after)
+for frame in (before, after):
+    shown, _ = shell.display_formatter.format(frame)
+    assert "ca-table" in shown["text/html"], shown
+run("bundle.range(bundle.queries[0], bundle.window)")
+print("all is well")
+"""
+
+
+def test_the_package_may_be_edited_while_it_is_used(tmp_path: Path) -> None:
+    shutil.copytree(Path(cilium_analysis.__file__).parent, tmp_path / "cilium_analysis")
+    done = subprocess.run(
+        [sys.executable, "-c", _EDITS, str(sample_directory())],
+        cwd=tmp_path,
+        env=os.environ | {"PYTHONPATH": str(tmp_path), "IPYTHONDIR": str(tmp_path / "ipython")},
+        capture_output=True,
+        text=True,
+    )
+    assert done.stdout.splitlines()[-1:] == ["all is well"], done.stdout + done.stderr
 
 
 def test_unloaded_all_is_as_before() -> None:

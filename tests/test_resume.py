@@ -68,8 +68,10 @@ def test_what_was_done_is_kept_and_the_rest_is_made_later(
 
     (tmp_path / "go").touch()
     lines: list[str] = []
-    run = resume(directory, notebooks=mine, tell=lines.append)
+    run = resume(directory, notebooks=mine, paper=True, tell=lines.append)
     assert lines == ["Running setup_check"]
+    assert run.summary["pdf"] == "report.pdf"
+    assert (directory / "report.pdf").read_bytes().startswith(b"%PDF-")
     assert run.summary["status"] == "complete"
     assert run.summary["began"] == before["began"]
     assert run.summary["source"] == before["source"]

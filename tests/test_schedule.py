@@ -826,6 +826,7 @@ JOBS = {
     "plain": (plan(), CronJob()),
     "full": (plan(**FULL, tenant="it's $(HOME)"), CronJob(secret=SECRET, name="a-b", cpu="300m")),
     "in cluster": (plan(kubernetes="in-cluster"), CronJob(claim="mine", namespace="1e3")),
+    "store": (plan(), CronJob(output="s3://team/reports", service_account="reports")),
 }
 
 
@@ -926,6 +927,14 @@ def test_the_api_is_only_read_when_asked(capsys: pytest.CaptureFixture[str]) -> 
     meta = found["ServiceAccount"]["metadata"]
     assert (subject["name"], subject["namespace"]) == (meta["name"], meta["namespace"])
     assert parsed(arguments_of(text))["kubernetes"] == "in-cluster"
+
+
+def test_reports_in_an_object_store_need_no_volume() -> None:
+    text = manifests(*JOBS["store"])
+    assert "PersistentVolumeClaim" not in objects(text)
+    assert all("emptyDir" in volume for volume in pod_of(text)["volumes"])
+    assert parsed(arguments_of(text))["output"] == "s3://team/reports"
+    assert pod_of(text)["serviceAccountName"] == "reports"
 
 
 def test_a_claim_that_is_there_is_not_made() -> None:

@@ -199,7 +199,7 @@ def _timing(options: argparse.Namespace) -> Timing:
 
 def _kubernetes(plan: Plan | FleetPlan, options: argparse.Namespace) -> str:
     from cilium_analysis.report.schedule import CronJob, FleetPlan, manifests
-    from cilium_analysis.report.schedule.kubernetes import IMAGE
+    from cilium_analysis.report.schedule.cronjob import IMAGE
 
     if options.notify:
         hint = "write the addresses into the key notify of a Secret, and give --secret NAME:notify"

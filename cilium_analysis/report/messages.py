@@ -6,7 +6,6 @@ is one line, bounded, without control characters, and calls nobody by an ``@``.
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -14,7 +13,7 @@ from cilium_analysis.errors import CiliumAnalysisError
 from cilium_analysis.findings import Severity
 from cilium_analysis.report.clock import called, clock
 from cilium_analysis.source import iso
-from cilium_analysis.texts import clipped, line
+from cilium_analysis.texts import bare_address, clipped, line
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -172,12 +171,7 @@ def about_failure(
     ours = isinstance(problem, CiliumAnalysisError)
     reason = str(problem) if ours else f"unexpected {type(problem).__name__}; its log says more"
     body = f"There is no report: {_plain(reason, _REASON)}"
-    return Message(f"[failed] {_name(_bare(source), match)}{span}", body, None)
-
-
-def _bare(source: str) -> str:
-    """Leave out what may be a credential in an address that nobody has read yet."""
-    return re.sub(r"//[^/]*@", "//…@", source.split("?")[0])
+    return Message(f"[failed] {_name(bare_address(source.split('?')[0]), match)}{span}", body, None)
 
 
 def _plain(text: str, length: int) -> str:

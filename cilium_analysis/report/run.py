@@ -2,38 +2,29 @@
 
 from __future__ import annotations
 
-import shutil
-from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Generic, TypeVar, cast
 
-from nbformat import ValidationError
-
-from cilium_analysis.bundle import Bundle
-from cilium_analysis.capture import capture, check_topics, choose_topics
-from cilium_analysis.errors import Interrupted, ParameterError
+from cilium_analysis.capture import capture, choose_topics
+from cilium_analysis.errors import Interrupted
 from cilium_analysis.findings import Severity
-from cilium_analysis.question import ask_source
 from cilium_analysis.report import output, pdf
 from cilium_analysis.report.compare import read_findings
-from cilium_analysis.report.execute import STOPPED, Executed, finished
+from cilium_analysis.report.earlier import Earlier
+from cilium_analysis.report.execute import STOPPED, Executed
 from cilium_analysis.report.jobs import Jobs
 from cilium_analysis.report.notebooks import check_parameters, notebook_directory
 from cilium_analysis.report.places import place
 from cilium_analysis.report.summary import BUNDLE, parameters, write
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Sequence
 
     from cilium_analysis.objectstore import Address
     from cilium_analysis.question import Question
-
-#: What a run knows of what it was asked.
-_ASKED = ("start", "end", "step", "baseline", "match", "timezone")
-
 
 Where = TypeVar("Where", bound="Path | Address")
 Where_co = TypeVar("Where_co", bound="Path | Address", covariant=True)
@@ -46,7 +37,7 @@ class Run(Generic[Where_co]):
     Parameters
     ----------
     directory
-        Where_co everything is: a path, or an address in an object store.
+        Where everything is: a path, or an address in an object store.
     summary, findings
         As ``run.json`` and ``findings.json`` hold them.
     """
@@ -138,9 +129,7 @@ def report(
     Interrupted
         If somebody stopped it when some notebooks were done: these are kept, for `resume`.
     """
-    if paper:
-        pdf.check_renderer()
-    other = read_findings(compare) if compare else None
+    other = _prepared(paper=paper, compare=compare)
     chosen = choose_topics(topics, question.source)
     files = _files(chosen, question, notebooks)
     began, name = datetime.now(UTC), name or output.run_name(question.window)
@@ -155,7 +144,6 @@ def report(
             temporary,
             name=name,
             began=began,
-            since=began,
             show_code=show_code,
             other=other,
             paper=paper,
@@ -199,36 +187,28 @@ def resume(
     BundleError
         If its recording is damaged.
     """
-    if paper:
-        pdf.check_renderer()
+    other = _prepared(paper=paper, compare=compare)
     run = directory.resolve() if isinstance(directory, Path) else directory
-    other, where = read_findings(compare) if compare else None, place(run.parent)
+    where = place(run.parent)
     with where.opened(run.name) as there:
-        earlier = _earlier(there, shown=directory)
-        topics = [row["topic"] for row in earlier["topics"]]
-        held = {one.topic: one for one in _held(there, earlier)}
-        missing = [topic for topic in topics if topic not in held]
-        if not missing:
+        earlier = Earlier.read(there, shown=directory)
+        if not earlier.missing:
             tell("nothing is missing")
-            return Run(directory, earlier, read_findings(there))
-        question, now = _asked(there, earlier), datetime.now(UTC)
-        files = _files(missing, question, notebooks)
+            return Run(directory, dict(earlier.summary), read_findings(there))
+        question, now = earlier.question, datetime.now(UTC)
+        files = _files(earlier.missing, question, notebooks)
         with where.new_run(run.name, began=now, replaces=True) as temporary:
-            shutil.copytree(there / BUNDLE, temporary / BUNDLE)
-            for topic in held:
-                shutil.copy2(there / f"{topic}.ipynb", temporary)
-            tell(f"Running {', '.join(missing)}")
+            earlier.copy_to(temporary)
+            tell(f"Running {', '.join(earlier.missing)}")
             running = Jobs(files, parameters(question), temporary, number=jobs, progress=progress)
-            ran = running.run(partial(_recorded, missing))
-            whole = held | {one.topic: one for one in ran}
-            done = [whole[topic] for topic in topics]
+            done = earlier.completed(running.run(partial(_recorded, earlier.missing)))
             written = write(
                 question,
                 done,
                 temporary,
                 name=run.name,
-                began=datetime.fromisoformat(earlier["began"]),
-                since=now - timedelta(seconds=earlier["seconds"]),
+                began=datetime.fromisoformat(earlier.summary["began"]),
+                since=now - timedelta(seconds=earlier.summary["seconds"]),
                 show_code=show_code,
                 other=other,
                 paper=paper,
@@ -238,47 +218,19 @@ def resume(
     return _whole(Run(directory, *written), done)
 
 
+def _prepared(*, paper: bool, compare: Path | Address | None) -> dict[str, Any] | None:
+    """See that a PDF can be made, and read what to compare with, before anything runs."""
+    if paper:
+        pdf.check_renderer()
+    return read_findings(compare) if compare else None
+
+
 def _files(topics: Sequence[str], question: Question, notebooks: Path | None) -> list[Path]:
     """Find the notebooks, and see that they take what they will be given."""
     files = [(notebooks or notebook_directory()) / f"{topic}.ipynb" for topic in topics]
     for file in files:
         check_parameters(file, parameters(question))
     return files
-
-
-def _earlier(directory: Path, *, shown: Path | Address) -> dict[str, Any]:
-    """Read what a run says of itself, as far as it is needed to go on with it.
-
-    A topic is the name of a notebook to run, and the run may come from somebody else: only the
-    names that there are will do.
-    """
-    earlier = output.read_run(directory / "run.json")
-    if earlier is None:
-        raise ParameterError(f"{shown} is no run: give a directory that has a run.json")
-    check_topics([row["topic"] for row in earlier["topics"]])
-    texts = [earlier["parameters"].get(name) for name in _ASKED]
-    texts += [row.get("error") for row in earlier["topics"]]
-    numbers = [row.get("seconds") for row in (earlier, *earlier["topics"])]
-    if not all(isinstance(each, str) for each in texts) or not all(
-        isinstance(each, int | float) for each in numbers
-    ):
-        raise ParameterError(f"{shown / 'run.json'} is not whole: make the report anew")
-    return earlier
-
-
-def _held(directory: Path, earlier: dict[str, Any]) -> Iterator[Executed]:
-    """Give the notebooks that ran to their end, and are still there to be read."""
-    for row in earlier["topics"]:
-        if not row["error"]:
-            with suppress(OSError, ValueError, ValidationError):
-                yield finished(directory / f"{row['topic']}.ipynb", row["seconds"])
-
-
-def _asked(directory: Path, earlier: dict[str, Any]) -> Question:
-    """Ask the question of a run again, of what it recorded."""
-    given = {name: earlier["parameters"][name] for name in _ASKED}
-    called = str(earlier.get("cluster", ""))
-    return ask_source(Bundle(directory / BUNDLE), **given, called=called)
 
 
 def _whole(run: Run[Where], done: Sequence[Executed]) -> Run[Where]:

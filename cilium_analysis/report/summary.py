@@ -47,7 +47,7 @@ def write(
     *,
     name: str,
     began: datetime,
-    since: datetime,
+    since: datetime | None = None,
     show_code: bool,
     other: dict[str, Any] | None,
     paper: bool = False,
@@ -65,7 +65,7 @@ def write(
     name, began
         Of the run.
     since
-        What its seconds are counted from: later than `began` if it was taken up again.
+        What its seconds are counted from, if it was taken up again; `began` if None.
     show_code
         Whether the pages show the code cells.
     other
@@ -89,7 +89,7 @@ def write(
     summary |= {"name": name, "began": iso(began.replace(microsecond=0))}
     if other is not None:
         summary["compared"] = {"window": other["window"], "findings": compared(found, other)}
-    summary["seconds"] = round((datetime.now(UTC) - since).total_seconds(), 3)
+    summary["seconds"] = round((datetime.now(UTC) - (since or began)).total_seconds(), 3)
     summary |= {"pdf": pdf.NAME} if paper else {}
     pages = {pdf.SUMMARY: html.run_page(summary, found)}
     pages |= {

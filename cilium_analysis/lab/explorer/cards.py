@@ -76,8 +76,8 @@ class Card:
         said, beside = (
             (self.panel.headline, self.panel.beside) if self.panel else ("…", "not asked yet")
         )
-        badge = f"old: {self._shown}" if old and self.panel else ""
-        self._head.value = _head(self.title, badge)
+        said_old = f"old: {self._shown}" if old and self.panel else ""
+        self._head.value = f"<h2>{html.escape(self.title)}{badge(said_old)}</h2>"
         self._total.value = _total(said, beside)
         (self.widget.add_class if old else self.widget.remove_class)("ca-old")
 
@@ -86,9 +86,9 @@ class Card:
         (self.widget.add_class if on else self.widget.remove_class)("ca-focus")
 
 
-def _head(title: str, badge: str) -> str:
-    old = f' <span class="ca-badge">{html.escape(badge)}</span>' if badge else ""
-    return f"<h2>{html.escape(title)}{old}</h2>"
+def badge(said: str) -> str:
+    """Put a few words in a frame, beside what they are about; nothing if there are none."""
+    return f' <span class="ca-badge">{html.escape(said)}</span>' if said else ""
 
 
 def _total(said: str, beside: str) -> str:

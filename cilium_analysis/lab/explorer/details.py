@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import ipywidgets as widgets
 
-from cilium_analysis.lab.explorer.cards import NAMES
+from cilium_analysis.lab.explorer.cards import NAMES, badge
 from cilium_analysis.lab.explorer.state import TOPICS
 from cilium_analysis.show import Notes, Table
 
@@ -37,13 +37,23 @@ class Details:
             layout={"width": "220px"},
         )
         self.topics.observe(lambda change: focus(change["new"]), "value")
-        self._text = widgets.HTML()
+        self._topic = self._shown = ""
+        self._badge, self._text = widgets.HTML(), widgets.HTML()
         self._text.add_class("ca-wide")
-        self.widget = widgets.VBox([self.topics, self._text])
+        self.widget = widgets.VBox([widgets.HBox([self.topics, self._badge]), self._text])
         self.widget.add_class("ca-section")
         self.widget.add_class("ca-details")
 
-    def show(self, loaded: Loaded, panel: Panel | None, *, narrowed: bool) -> None:
+    def mark(self, topic: str, *, old: bool) -> None:
+        """Say whether what is shown is of an earlier choice, and show nothing of another topic."""
+        self.topics.value = topic
+        if topic != self._topic:
+            self._topic, self._shown = topic, ""
+            self._text.value = '<p class="ca-quiet">not there yet</p>'
+        self._badge.value = badge(f"old: {self._shown}") if old and self._shown else ""
+        (self.widget.add_class if old else self.widget.remove_class)("ca-old")
+
+    def show(self, loaded: Loaded, panel: Panel | None, *, narrowed: bool, shown: str) -> None:
         """Show a topic.
 
         Parameters
@@ -52,9 +62,12 @@ class Details:
             What is known and seen of it.
         narrowed
             Whether filters choose among the series, which findings do not follow.
+        shown
+            The window that it is of, in words.
         """
         if panel is None:
             return
+        self._topic, self._shown = loaded.topic, shown
         of_all = " (of everything, whatever the filters choose)" if narrowed else ""
         table = panel.table.head(ROWS)
         table.index = table.index.rename(NAMES.get(str(table.index.name), table.index.name))
@@ -66,3 +79,4 @@ class Details:
             f"<h2>By {table.index.name}</h2>{Table(table, empty='Nothing to show.')._repr_html_()}"
             f"{more}<h2>How far to trust this</h2>{notes._repr_html_()}"
         )
+        self.mark(loaded.topic, old=False)

@@ -74,7 +74,7 @@ def picture(panel: Panel, *, timezone: str, title: str) -> str:
         figure = Figure(figsize=(SIZE[0] / 72, SIZE[1] / 72))
         FigureCanvasSVG(figure)
         figure.patch.set_visible(False)
-        ax = figure.add_axes((0.09, 0.18, 0.875, 0.785))
+        ax = figure.add_axes((0.075, 0.18, 0.89, 0.725))
         _draw(panel, ax, timezone=timezone)
         return _as_html(figure, f"{title}. {panel.headline}; {panel.beside}.")
 
@@ -94,6 +94,9 @@ def _draw(panel: Panel, ax: Axes, *, timezone: str) -> None:
             part.set_edgecolor("none")
         ax.set_xlim(*_ends(panel.frame))
         ax.yaxis.set_major_locator(MaxNLocator(4))
+        # Beside the numbers it would lie on them, on a page that makes letters larger.
+        ax.set_ylabel("")
+        ax.set_title(plots.plain(panel.unit), loc="left", fontsize=8, pad=4, color="#666666")
         plots.shade(ax, panel.marks)
     legend = ax.get_legend()
     if legend is not None:

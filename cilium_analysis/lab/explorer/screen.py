@@ -222,7 +222,7 @@ class Explorer:
         fixed = session.place is not None and bool(session.place.held)
         self.times.show(session.state, fixed=fixed)
         self.overview.mark(session.state.window)
-        self.details.topics.value = session.state.topic
+        self.details.mark(session.state.topic, old=not session.fresh(session.state.topic))
         for topic, card in self.cards.items():
             card.focus(topic == session.state.topic)
             card.by.value = session.state.group(topic)
@@ -239,15 +239,16 @@ class Explorer:
         session = self.session
         loaded = session.loaded[topic]
         card, wanted = self.cards[topic], key(loaded, session.state)
+        shown = _words(loaded.asked.window)
         if card.key != wanted:
             seen = panel(loaded, session.state)
             zone = session.state.window.timezone
-            card.show(seen, wanted, timezone=zone, shown=_words(loaded.asked.window))
+            card.show(seen, wanted, timezone=zone, shown=shown)
         card.mark(old=False)
         self._offer(values(loaded))
         if topic == session.state.topic:
             left = unsaid(session.state, self._place())
-            self.details.show(loaded, card.panel, narrowed=bool(left))
+            self.details.show(loaded, card.panel, narrowed=bool(left), shown=shown)
 
     def _offer(self, found: dict[str, tuple[str, ...]]) -> None:
         """Offer the values that were seen, also where a filter hides them now."""

@@ -6,8 +6,9 @@ the quoting that it needs. Credentials are named, never written: as files, or ke
 
 from cilium_analysis.report.schedule.credentials import Credential, Secret
 from cilium_analysis.report.schedule.cron import crontab
+from cilium_analysis.report.schedule.cronjob import CronJob
 from cilium_analysis.report.schedule.fleets import FleetPlan
-from cilium_analysis.report.schedule.kubernetes import CronJob, manifests
+from cilium_analysis.report.schedule.kubernetes import manifests
 from cilium_analysis.report.schedule.plan import Plan
 from cilium_analysis.report.schedule.systemd import Service, units
 from cilium_analysis.report.schedule.times import Timing

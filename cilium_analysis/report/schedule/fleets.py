@@ -10,7 +10,7 @@ from cilium_analysis.errors import ParameterError
 from cilium_analysis.report import notify
 from cilium_analysis.report.fleet.file import is_url, read_fleet
 from cilium_analysis.report.schedule import checks
-from cilium_analysis.window import format_duration, parse_duration
+from cilium_analysis.window import format_duration
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -96,9 +96,7 @@ class FleetPlan:
     @property
     def gap(self) -> str:
         """Time between two runs that none of them looks at; empty if there is none."""
-        interval = self.timing.interval
-        left_out = interval - parse_duration(self.window) if interval else None
-        return format_duration(left_out) if left_out and left_out.days >= 0 else ""
+        return self.timing.gap(self.window)
 
     @property
     def kubernetes(self) -> str:
@@ -114,11 +112,9 @@ class FleetPlan:
     @property
     def summary(self) -> str:
         """What it does, in words."""
-        interval = self.timing.interval
-        often = f"every {format_duration(interval)}" if interval else f"at {self.timing.cron}"
         count = len(self.fleet.clusters)
         clusters = f"{count} cluster{'' if count == 1 else 's'}"
-        return f"report on the last {self.window} of {self.source} {often}: {clusters}"
+        return f"report on the last {self.window} of {self.source} {self.timing.often}: {clusters}"
 
     @property
     def memory(self) -> str:

@@ -108,17 +108,13 @@ class Plan:
     @property
     def gap(self) -> str:
         """Time between two reports that none of them looks at; empty if there is none."""
-        interval = self.timing.interval
-        left_out = interval - parse_duration(self.window) if interval else None
-        return format_duration(left_out) if left_out and left_out.days >= 0 else ""
+        return self.timing.gap(self.window)
 
     @property
     def summary(self) -> str:
         """What it does, in words."""
-        interval = self.timing.interval
-        often = f"every {format_duration(interval)}" if interval else f"at {self.timing.cron}"
         topics = ", ".join(self.topics) or "all topics"
-        return f"report on the last {self.window} of {self.source} {often}: {topics}"
+        return f"report on the last {self.window} of {self.source} {self.timing.often}: {topics}"
 
     def check_whom(self, whom: bool, *, hint: str) -> None:
         """Refuse to be told how to notify, but not whom.

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 
 from cilium_analysis.errors import ParameterError
-from cilium_analysis.window import parse_duration
+from cilium_analysis.window import format_duration, parse_duration
 
 _MONTHS = ["jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec"]
 _DAYS = ["sun", "mon", "tue", "wed", "thu", "fri", "sat"]
@@ -122,6 +122,22 @@ class Timing:
                 f" {_INTERVALS}, or give --cron"
             )
         return cls(expression, interval)
+
+    @property
+    def often(self) -> str:
+        """How often, in words."""
+        return f"every {format_duration(self.interval)}" if self.interval else f"at {self.cron}"
+
+    def gap(self, window: str) -> str:
+        """Give the time between two reports that none of them looks at; empty if there is none.
+
+        Parameters
+        ----------
+        window
+            Length of what each of them looks at.
+        """
+        left_out = self.interval - parse_duration(window) if self.interval else None
+        return format_duration(left_out) if left_out and left_out.days >= 0 else ""
 
     def calendars(self, timezone: str) -> tuple[str, ...]:
         """Give the same times as systemd.time(7) writes them.

@@ -212,17 +212,14 @@ class Pairs:
 def _pairs(asker: Asker, fine: Window, every: Window, baseline: Window) -> Pairs:
     """Ask which nodes were concerned at all, then about those over time."""
     observers = asker.over("observers", every)
-    whole = loading.led(fine)
-    troubled = {
-        role: asker.at_end(QUERIES[f"failing_{role}s"], whole) for role in ("target", "source")
-    }
+    troubled = _troubled(asker, loading.led(fine))
     names = Names(several=len(_clusters(observers, troubled)) > 1)
-    bare = {role: {node for _, node in ends_of(f.index, role)} for role, f in troubled.items()}
-    # Whoever misses all others has to be known as a target too, and the other way round.
-    both = sorted(bare["target"] | bare["source"])
+    targets, sources = (_nodes(troubled, role) for role in ("target", "source"))
     named = names.give(observers, "source", "node", [])
-    if not bare["target"]:
+    if not targets:
         return _quiet(named, names)
+    # Whoever misses all others has to be known as a target too, and the other way round.
+    both = sorted(targets | sources)
     to, of = among("target_node_name", both), among("source_node_name", both)
 
     def ask(name: str, role: str, *matchers: Matcher, also: Sequence[str] = ()) -> pd.DataFrame:
@@ -257,6 +254,15 @@ def _pairs(asker: Asker, fine: Window, every: Window, baseline: Window) -> Pairs
         names,
         crowded=any(_full(found) for found in troubled.values()),
     )
+
+
+def _troubled(asker: Asker, whole: Window) -> dict[str, pd.Series]:
+    """Ask which nodes missed others, or were missed, at any time; by their role."""
+    return {role: asker.at_end(QUERIES[f"failing_{role}s"], whole) for role in ("target", "source")}
+
+
+def _nodes(troubled: Mapping[str, pd.Series], role: str) -> set[str]:
+    return {node for _, node in ends_of(troubled[role].index, role)}
 
 
 def _clusters(observers: pd.DataFrame, troubled: Mapping[str, pd.Series]) -> set[str]:

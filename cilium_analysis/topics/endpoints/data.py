@@ -239,17 +239,13 @@ def load(source: Source, window: Window, baseline: Window, *, match: str = "") -
 
 
 def _span(source: Source, window: Window, *, match: str) -> Span:
-    def rarely(name: str) -> int:
-        if name == "pressure":
-            return loading.every(window, nodes=nodes, most=loading.SLOW)
-        return loading.every(window, nodes=nodes) if name in SHOWN_ONLY else 1
-
     def ask(name: str, *labels: str) -> pd.DataFrame:
-        frame = loading.fetch(source, QUERIES[name], window, match=match, every=rarely(name))
+        every = _every(name, window, nodes=nodes)
+        frame = loading.fetch(source, QUERIES[name], window, match=match, every=every)
         return frames.with_levels(frame, ["node", *labels])
 
     def level(name: str, *labels: str) -> pd.DataFrame:
-        levels, every = ask(name, *labels), rarely(name)
+        levels, every = ask(name, *labels), _every(name, window, nodes=nodes)
         if every > 1:
             levels = loading.spread(levels, window)
         return loading.inside(loading.held(levels, scraped=scraped, every=every), window)
@@ -279,6 +275,13 @@ def _span(source: Source, window: Window, *, match: str) -> Span:
         agents=_plain(level("agents")),
         events=_within(done.events, window),
     )
+
+
+def _every(name: str, window: Window, *, nodes: int) -> int:
+    """Tell how many steps of the window one step of an answer may take."""
+    if name == "pressure":
+        return loading.every(window, nodes=nodes, most=loading.SLOW)
+    return loading.every(window, nodes=nodes) if name in SHOWN_ONLY else 1
 
 
 def _within(events: pd.DataFrame, window: Window) -> pd.DataFrame:
