@@ -41,6 +41,11 @@ class Request:
     headers: Mapping[str, str]
     body: bytes = b""
 
+    @property
+    def counts(self) -> bool:
+        """Whether it only counts the series that are to be fetched."""
+        return self.params.get("query", "").startswith("count(")
+
 
 @dataclass(frozen=True)
 class Reply:
@@ -94,6 +99,13 @@ def vector(*series: tuple[Mapping[str, str], float, str], **more: Any) -> Reply:
     """A vector of series: labels, time, value."""
     rows = [{"metric": dict(labels), "value": [t, v]} for labels, t, v in series]
     return success({"resultType": "vector", "result": rows}, **more)
+
+
+def counted(request: Request, series: int) -> Reply:
+    """Say how many series there are, to a request that counts."""
+    if request.path.endswith("query_range"):
+        return matrix(({}, {float(request.params["start"]): str(series)}))
+    return vector(({}, float(request.params["time"]), str(series)))
 
 
 def refusal(status: int, kind: str, why: str, **headers: str) -> Reply:

@@ -11,7 +11,7 @@ from cilium_analysis import progress as bars
 from cilium_analysis.bundle import Bundle
 from cilium_analysis.progress import progress, watched
 from cilium_analysis.topics import drops
-from tests.faults import Reply, Request, Stub, matrix, vector
+from tests.faults import Reply, Request, Stub, counted, matrix
 
 #: Of so many points that it is asked in two requests.
 LONG = Window.parse("2026-03-01", "2026-03-06", step="30s")
@@ -31,8 +31,8 @@ def test_a_slow_query_tells_its_requests_and_is_gone_when_it_ends(
     seen: list[str] = []
 
     def answer(request: Request) -> Reply:
-        if request.path == "/api/v1/query":
-            return vector(({}, 1772323200, "1"))
+        if request.counts:
+            return counted(request, 1)
         seen.append(request.path)
         if len(seen) == 2:
             # The bar has long been drawn when the second half comes.
@@ -50,7 +50,7 @@ def test_a_slow_query_tells_its_requests_and_is_gone_when_it_ends(
 
 def test_a_quick_query_shows_nothing(capsys: pytest.CaptureFixture[str]) -> None:
     def answer(request: Request) -> Reply:
-        return vector(({}, 1772323200, "1")) if request.path == "/api/v1/query" else matrix()
+        return counted(request, 1) if request.counts else matrix()
 
     with Stub(answer) as stub:
         asked(stub)

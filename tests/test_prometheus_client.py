@@ -6,6 +6,7 @@ import json
 import re
 import threading
 import time
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from itertools import pairwise
 from pathlib import Path
@@ -28,6 +29,7 @@ from cilium_analysis.errors import (
     ServerUnavailable,
 )
 from cilium_analysis.prometheus import Plan, Prometheus, planning
+from cilium_analysis.prometheus.parameters import number, seconds
 from cilium_analysis.window import Window
 from tests.answers import assert_label_frame, patient, plainly
 from tests.cluster.exporter import LiveExporter
@@ -38,6 +40,7 @@ from tests.faults import (
     Request,
     Stub,
     broken,
+    counted,
     forward,
     matrix,
     refusal,
@@ -141,7 +144,7 @@ def test_a_range_and_a_query_of_upstream_have_the_same_numbers(
 
 def pieces_of(stub: Stub) -> list[tuple[float, float]]:
     """The ranges that were asked for, as times."""
-    asked = [r.params for r in stub.requests if r.path.endswith("query_range")]
+    asked = [r.params for r in stub.requests if r.path.endswith("query_range") and not r.counts]
     return sorted((float(p["start"]), float(p["end"])) for p in asked)
 
 
@@ -171,8 +174,8 @@ def test_pieces_that_come_in_any_order_are_put_in_order() -> None:
     starts = [piece.start.timestamp() for piece in window.split(9001)]
 
     def last_first(request: Request) -> Reply:
-        if request.path.endswith("/query"):
-            return vector(({}, 0, "1"))
+        if request.counts:
+            return counted(request, 1)
         begin = float(request.params["start"])
         place = starts.index(begin)
         if place < 3:
@@ -191,8 +194,7 @@ def large(answer: Callable[[Request], Reply], series: int = 10_000) -> Callable[
     """Say that there are many series, so that a range is asked for in many pieces."""
 
     def ask(request: Request) -> Reply:
-        is_count = request.path.endswith("/query")
-        return vector(({}, 0, str(series))) if is_count else answer(request)
+        return counted(request, series) if request.counts else answer(request)
 
     return ask
 
@@ -242,7 +244,7 @@ def test_after_an_error_nothing_more_is_asked_for() -> None:
         assert len(pieces_of(stub)) <= 4
 
 
-def counted(held: ClusterServer, query: str) -> int:
+def count_of(held: ClusterServer, query: str) -> int:
     """How many series there are at the start, the middle or the end of the two hours."""
     words = [{"query": query, "time": moment.timestamp()} for moment in ends_of(window_of(held))]
     bodies = [json.loads(held.server.get(f"/api/v1/query?{urlencode(each)}")) for each in words]
@@ -256,7 +258,7 @@ def ends_of(window: Window) -> tuple[datetime, ...]:
 def test_the_budget_is_kept(held: ClusterServer) -> None:
     window = window_of(held)
     query = "cilium_bpf_map_pressure"
-    series = counted(held, query)
+    series = count_of(held, query)
     budget = 60 * series
     with Stub(forward(held.url)) as stub, Prometheus(stub.url, max_samples=budget) as client:
         with pytest.raises(BudgetExceeded) as caught:
@@ -312,7 +314,7 @@ def test_the_step_that_is_proposed_is_within_the_budget(
 def test_a_plan_says_what_would_be_asked(held: ClusterServer, client: Prometheus) -> None:
     window = window_of(held)
     assert client.plan("cilium_bpf_map_pressure", window) == Plan(
-        counted(held, "cilium_bpf_map_pressure"), 241, 1
+        count_of(held, "cilium_bpf_map_pressure"), 241, 1
     )
     assert client.plan("no_such_metric", window) == Plan(0, 241, 1)
     assert client.plan("cilium_bpf_map_pressure", window_of(held, "250ms")).requests == 3
@@ -328,17 +330,52 @@ def test_a_plan_of_what_cannot_be_counted() -> None:
     assert plan.samples is None
 
 
-@pytest.mark.parametrize(("points", "asked"), [(2, 0), (99, 0), (100, 3), (101, 3)])
+@pytest.mark.parametrize(("points", "asked"), [(2, 0), (99, 0), (100, 1), (101, 1)])
 def test_a_short_window_is_not_planned(points: int, asked: int) -> None:
     began = datetime(2026, 3, 21, 8, tzinfo=UTC)
     window = Window(began, began + timedelta(seconds=30 * (points - 1)), timedelta(seconds=30))
     with Stub(large(lambda _: matrix())) as stub:
         with Prometheus(stub.url) as client:
             client.range("x", window)
-            assert stub.paths == ["/api/v1/query"] * asked + ["/api/v1/query_range"]
+            assert [request.counts for request in stub.requests] == [True] * asked + [False]
         # Where the budget is small, every window is.
         with Prometheus(stub.url, max_samples=1000) as client, pytest.raises(BudgetExceeded):
             client.range("x", window)
+
+
+@pytest.mark.parametrize("length", [timedelta(days=1), timedelta(days=2)])
+@pytest.mark.parametrize("victoria", [False, True])
+def test_series_are_counted_at_the_ends_and_the_middle(length: timedelta, victoria: bool) -> None:
+    began = datetime(2026, 3, 21, tzinfo=UTC)
+    window = Window(began, began + length, timedelta(minutes=1))
+    known = {"X-Server-Hostname": "here"} if victoria else {}
+
+    def answer(request: Request) -> Reply:
+        return replace(counted(request, 7), headers=known)
+
+    with Stub(answer) as stub, Prometheus(stub.url) as client:
+        assert client.plan("x", window).series == 7
+        asked = [{**request.params, "timeout": ""} for request in stub.requests]
+        assert client.plan("x", window).series == 7
+        again = stub.requests[len(asked) :]
+    ends = [seconds(moment) for moment in ends_of(window)]
+    moments = [{"query": "count(x\n)", "time": each, "timeout": ""} for each in ends]
+    half = number(length.total_seconds() / 2)
+    once = {"start": ends[0], "end": ends[2], "step": half, "query": "count(x\n)", "timeout": ""}
+    short = length <= timedelta(days=1)
+    assert asked == [once] * short + moments * (victoria or not short)
+    # Once it is known what the server is, it is asked in one way only.
+    assert len(again) == (1 if short and not victoria else 3)
+
+
+def test_a_server_that_cannot_count_over_a_window_counts_at_moments() -> None:
+    def answer(request: Request) -> Reply:
+        if request.path.endswith("query_range"):
+            return refusal(422, "execution", "not today")
+        return counted(request, 3)
+
+    with Stub(answer) as stub, Prometheus(stub.url) as client:
+        assert client.plan("x", LARGE).series == 3
 
 
 def test_a_budget_may_be_used_up() -> None:

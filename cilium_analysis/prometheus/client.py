@@ -7,6 +7,8 @@ from concurrent.futures import ThreadPoolExecutor, as_completed
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, Self
 
+import numpy as np
+
 from cilium_analysis.errors import NotPrometheus, QueryRejected
 from cilium_analysis.prometheus import catalogue, identity, planning
 from cilium_analysis.prometheus.catalogue import add_instant
@@ -181,17 +183,32 @@ class Prometheus(Listing):
         promql, window
             As for `range`.
         """
-        moments = (window.start, window.middle, window.end)
-        return planning.plan(window, [self._count(promql, moment) for moment in moments])
+        return planning.plan(window, self._counts(promql, window))
 
-    def _count(self, promql: str, moment: datetime) -> int | None:
-        """Count the series of an expression at one moment, if the server can."""
-        params = {"query": f"count({promql}\n)", "time": seconds(moment)}
+    def _counts(self, promql: str, window: Window) -> list[int | None]:
+        """Count the series of an expression at the ends and the middle of a window.
+
+        One request counts at all three; but in a long window the server would look at all series
+        there between, and VictoriaMetrics counts those of a whole step.
+        """
+        if window.length <= planning.SHORT and not self.transport.is_victoria:
+            half = max(window.length / 2, window.step)
+            found = self._count(promql, "api/v1/query_range", _range_of(window, half))
+            if found is not None and not self.transport.is_victoria:
+                return [found]
+        moments = (window.start, window.middle, window.end)
+        return [self._count(promql, "api/v1/query", {"time": seconds(each)}) for each in moments]
+
+    def _count(self, promql: str, path: str, when: Mapping[str, str]) -> int | None:
+        """Count at one moment, or give the largest number of several, if the server can."""
         try:
-            result = self._query("api/v1/query", params, query=promql).data.get("result")
+            answer = self._query(path, {"query": f"count({promql}\n)", **when}, query=promql)
         except QueryRejected:
             return None
-        return int(float(result[0]["value"][1])) if result else 0
+        if answer.data["resultType"] == "vector":
+            add_instant(answer)
+        counts = join([answer.columns]).to_numpy()
+        return int(np.nanmax(counts)) if counts.size else 0
 
     def _affordable(self, promql: str, window: Window) -> Plan:
         """Plan a fetch, and refuse one over the budget."""
@@ -218,12 +235,7 @@ class Prometheus(Listing):
             pool.shutdown(wait=False, cancel_futures=True)
 
     def _piece(self, promql: str, window: Window) -> list[Answer]:
-        params = {
-            "query": promql,
-            "start": seconds(window.start),
-            "end": seconds(window.end),
-            "step": number(window.step.total_seconds()),
-        }
+        params = {"query": promql, **_range_of(window, window.step)}
         try:
             return [self._query("api/v1/query_range", params, query=promql)]
         except QueryRejected as refusal:
@@ -344,3 +356,11 @@ class Prometheus(Listing):
 
     def _note(self, record: Record) -> None:
         self.journal.append(record)
+
+
+def _range_of(window: Window, step: timedelta) -> dict[str, str]:
+    return {
+        "start": seconds(window.start),
+        "end": seconds(window.end),
+        "step": number(step.total_seconds()),
+    }

@@ -22,6 +22,8 @@ _USUAL_SERIES = 100_000
 #: Samples that one request should bring: large answers come in several, at the same time.
 _PIECE_SAMPLES = 750_000
 _FEWEST_POINTS = 100
+#: In a window that is no longer, few series come and go.
+SHORT = timedelta(days=1)
 
 
 @dataclass(frozen=True)

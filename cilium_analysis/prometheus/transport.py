@@ -6,7 +6,8 @@ import ipaddress
 import random
 import time
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Literal
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, Literal
 from urllib.parse import unquote, urlsplit, urlunsplit
 
 import requests
@@ -223,20 +224,27 @@ class Transport:
         headers["Accept-Encoding"] = "gzip" if self._packed else "identity"
         if self.credentials.tenant:
             headers["X-Scope-OrgID"] = self.credentials.tenant
-        auth = self.auth or self.credentials.auth() or self.session.auth or Anonymous()
-        return self.session.request(
+        request = requests.Request(
             "POST" if form else "GET",
             self.base + path,
             data=dict(params) if form else None,
             params=None if form else dict(params),
             headers=headers,
-            auth=auth,
-            timeout=self.timeout,
-            stream=True,
-            allow_redirects=False,
-            verify=self.credentials.ca_file or None,
-            cert=self.credentials.cert,
+            auth=self.auth or self.credentials.auth() or self.session.auth or Anonymous(),
         )
+        prepared = self.session.prepare_request(request)
+        settings = self._settings if self._owned else self._environment()
+        return self.session.send(prepared, timeout=self.timeout, allow_redirects=False, **settings)
+
+    @cached_property
+    def _settings(self) -> dict[str, Any]:
+        """Those of our own session, which nobody changes: to read them takes a millisecond."""
+        return self._environment()
+
+    def _environment(self) -> dict[str, Any]:
+        """Give what session and environment say of proxies and certificates."""
+        ca_file, cert = self.credentials.ca_file or None, self.credentials.cert
+        return dict(self.session.merge_environment_settings(self.base, {}, True, ca_file, cert))
 
     def _read(
         self, reply: requests.Response, *, query: str
