@@ -179,6 +179,19 @@ def test_help_loads_nothing_heavy() -> None:
     assert not {"pandas", "numpy", "papermill", "requests"} & set(done.stdout.split())
 
 
+def test_reports_do_without_the_grammar_of_addresses() -> None:
+    """With JupyterLab comes one that jsonschema would spend two seconds on; others may use it."""
+    code = (
+        "import sys, cilium_analysis.report, nbformat\n"
+        "nbformat.validate(nbformat.v4.new_notebook())\n"
+        "print(*sys.modules)\n"
+        "import rfc3987_syntax"
+    )
+    done = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
+    assert "jsonschema" in done.stdout.split()
+    assert "lark" not in done.stdout.split()
+
+
 # Bad input: one line, exit 2, nothing written
 
 BAD = {

@@ -886,7 +886,8 @@ def test_everything_that_is_mounted_is_there_and_home_can_be_written() -> None:
         assert "emptyDir" in volumes[mounts[written["HOME"]]["name"]]
         assert written["MPLCONFIGDIR"].startswith(written["HOME"])
         assert "emptyDir" in volumes[mounts["/tmp"]["name"]]
-        assert "persistentVolumeClaim" in volumes[mounts["/reports"]["name"]]
+        if case != JOBS["store"]:
+            assert "persistentVolumeClaim" in volumes[mounts["/reports"]["name"]]
 
 
 def test_credentials_are_named_by_their_keys() -> None:

@@ -68,14 +68,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _prepare_process() -> None:
-    """Let a SIGTERM clean up as Ctrl-C does, no terminal choke on a character, and begin soon."""
+    """Let a SIGTERM clean up as Ctrl-C does, and no terminal choke on a character."""
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="replace")
-    # Where JupyterLab is installed, jsonschema spends two seconds on a grammar for addresses, which
-    # no notebook is checked by; it does without where that cannot be imported.
-    sys.modules.setdefault("rfc3987_syntax", None)  # type: ignore[arg-type]
 
 
 def _show_trace(arguments: Sequence[str]) -> None:

@@ -32,7 +32,7 @@ KINDS = {
 
 
 #: servers that run at the same time; no test uses as many
-AT_ONCE = 5
+AT_ONCE = 10
 
 
 @dataclass(frozen=True)
@@ -100,7 +100,7 @@ class ClusterServers:
         return found
 
     def _spare(self) -> None:
-        """Stop what was not used for longest: an idle server takes a few percent of a core."""
+        """Stop what was not used for longest: a server takes hundreds of megabytes."""
         while len(self.servers) > AT_ONCE:
             self.servers.pop(next(iter(self.servers))).server.stop()
 
