@@ -179,6 +179,8 @@ def _exporter(*, show_code: bool) -> HTMLExporter:
         exclude_input_prompt=True,
         exclude_output_prompt=True,
         exclude_anchor_links=True,
+        # Once, after all its preprocessors, and not after each of them.
+        optimistic_validation=True,
     )
 
 

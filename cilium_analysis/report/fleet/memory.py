@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import threading
+import time
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
@@ -18,6 +19,9 @@ if TYPE_CHECKING:
 
 #: Between two looks [s].
 PAUSE = 0.1
+#: How long the children that were found are taken for all there are [s]: to find them takes 50
+#: times as long as to look at them, and a new kernel is busy with imports meanwhile.
+KNOWN = 1.0
 
 
 class Limit:
@@ -32,6 +36,8 @@ class Limit:
     def __init__(self, most: int) -> None:
         self.most = most
         self.exceeded = False
+        self._children: list[psutil.Process] = []
+        self._found = -KNOWN
 
     @property
     def reason(self) -> str:
@@ -45,7 +51,9 @@ class Limit:
     def check(self) -> None:
         """Kill the largest child if all together have too much."""
         own = psutil.Process(os.getpid())
-        children = {child: _used(child) for child in own.children(recursive=True)}
+        if (now := time.monotonic()) - self._found >= KNOWN:
+            self._children, self._found = own.children(recursive=True), now
+        children = {child: _used(child) for child in self._children}
         if children and _used(own) + sum(children.values()) > self.most:
             self.exceeded = True
             max(children, key=lambda child: children[child]).kill()
