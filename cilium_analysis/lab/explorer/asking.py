@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass, replace
+from functools import cached_property
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
@@ -85,6 +86,11 @@ class Loaded:
         """How far to trust it, as reports say it."""
         said = [note for note in (self.asked.note, "" if self.whole else PARTIAL) if note]
         return said + list(_MODULES[self.topic].notes(self.data))
+
+    @cached_property
+    def by_node(self) -> pd.DataFrame:
+        """The endpoints of every node: choices among them need not count them again."""
+        return endpoints.by_node(self.data)
 
 
 class Watched(Relay):

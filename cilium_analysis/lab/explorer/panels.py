@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 
 from cilium_analysis import frames
-from cilium_analysis.topics import connectivity, endpoints
+from cilium_analysis.topics import connectivity
 from cilium_analysis.topics.http.tables import status_class
 
 if TYPE_CHECKING:
@@ -93,7 +93,7 @@ def panel(loaded: Loaded, state: State) -> Panel:
     state
         Whose groups and filters count; matchers have narrowed what was loaded before.
     """
-    made = _PANELS[loaded.topic](loaded.data, state)
+    made = _PANELS[loaded.topic](loaded, state)
     marks = tuple((finding.start, finding.end) for finding in loaded.findings)
     return replace(made, marks=marks)
 
@@ -131,7 +131,8 @@ def kept(frame: pd.DataFrame, state: State) -> pd.DataFrame:
     return frame if keep.all() else frame.loc[:, keep]
 
 
-def _drops(data: Drops, state: State) -> Panel:
+def _drops(loaded: Loaded, state: State) -> Panel:
+    data: Drops = loaded.data
     by = state.group("drop_reasons")
     now, usual = kept(data.counts, state), kept(data.usual, state)
     table = compared(now, usual, by, data.window.length / data.baseline.length, "packets")
@@ -150,7 +151,8 @@ def _drops(data: Drops, state: State) -> Panel:
     )
 
 
-def _http(data: Http, state: State) -> Panel:
+def _http(loaded: Loaded, state: State) -> Panel:
+    data: Http = loaded.data
     by = state.group("http_status")
     now, usual = (kept(_classed(frame), state) for frame in (data.counts, data.usual))
     scale = data.window.length / data.baseline.length
@@ -171,11 +173,12 @@ def _http(data: Http, state: State) -> Panel:
     )
 
 
-def _endpoints(data: Endpoints, state: State) -> Panel:
+def _endpoints(loaded: Loaded, state: State) -> Panel:
+    data: Endpoints = loaded.data
     by, nodes = state.group("endpoint_growth"), state.filter("node")
     chosen = [n for n in data.now.counts.columns if not nodes or str(n) in nodes]
     names = ["endpoints", "usual", "change", "not ready"]
-    table = endpoints.by_node(data)
+    table = loaded.by_node
     table = table.loc[[n for n in table.index if not nodes or str(n) in nodes]]
     there = table[table["left"].isna()]
     total, usual = there["endpoints"].sum(), there["usual"].sum()
@@ -201,7 +204,8 @@ def _endpoints(data: Endpoints, state: State) -> Panel:
     )
 
 
-def _connectivity(data: Connectivity, state: State) -> Panel:
+def _connectivity(loaded: Loaded, state: State) -> Panel:
+    data: Connectivity = loaded.data
     nodes = state.filter("node")
     by_pair = state.group("node_connectivity") != "node"
     frame = _pairs(data, nodes) if by_pair else connectivity.timeline(data)
@@ -249,7 +253,7 @@ def _pairs(data: Connectivity, nodes: Sequence[str]) -> pd.DataFrame:
     return worst
 
 
-_PANELS: Mapping[str, Callable[[Any, State], Panel]] = {
+_PANELS: Mapping[str, Callable[[Loaded, State], Panel]] = {
     "drop_reasons": _drops,
     "node_connectivity": _connectivity,
     "endpoint_growth": _endpoints,

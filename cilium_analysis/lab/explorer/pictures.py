@@ -96,12 +96,16 @@ def _draw(panel: Panel, ax: Axes, *, timezone: str) -> None:
         ax.yaxis.set_major_locator(MaxNLocator(4))
         # Beside the numbers it would lie on them, on a page that makes letters larger.
         ax.set_ylabel("")
-        ax.set_title(plots.plain(panel.unit), loc="left", fontsize=8, pad=4, color="#666666")
+        unit = plots.plain(panel.unit)
+        ax.text(0, 1.03, unit, transform=ax.transAxes, fontsize=8, color="#666666")
         plots.shade(ax, panel.marks)
     legend = ax.get_legend()
     if legend is not None:
         legend.remove()
     ax.set_xlabel("")
+    # Nobody needs to measure all ticks for the place of labels that are not there.
+    ax.xaxis.set_label_coords(0.5, -0.1)
+    ax.yaxis.set_label_coords(-0.1, 0.5)
 
 
 def _outages(frame: pd.DataFrame, ax: Axes, *, timezone: str, empty: str) -> None:
