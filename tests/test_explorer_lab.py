@@ -196,6 +196,8 @@ def test_a_slow_server_holds_nothing_up(
             field.fill("08:30")
             field.press("Enter")
             assert arrived.wait(20)
+            # The kernel writes it out in full: what is typed before that would be lost.
+            expect(field).to_have_value("2026-03-21 08:30:00")
             slow.clear()
             field.fill("09:00")
             field.press("Enter")
