@@ -220,13 +220,14 @@ class Explorer:
         """Show what is chosen, and what is not there yet."""
         session = self.session
         fixed = session.place is not None and bool(session.place.held)
-        self.times.show(session.state, fixed=fixed)
-        self.overview.mark(session.state.window)
+        # What is old says so before anything new is said about it.
         self.details.mark(session.state.topic, old=not session.fresh(session.state.topic))
         for topic, card in self.cards.items():
+            card.mark(old=not session.fresh(topic))
             card.focus(topic == session.state.topic)
             card.by.value = session.state.group(topic)
-            card.mark(old=not session.fresh(topic))
+        self.times.show(session.state, fixed=fixed)
+        self.overview.mark(session.state.window)
         self.filters.show(session.state, self._values)
         self._busy()
         if session.busy:
