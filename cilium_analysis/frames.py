@@ -79,9 +79,7 @@ def empty(names: Sequence[str] = ()) -> pd.DataFrame:
     names
         The label names it would have.
     """
-    columns = pd.MultiIndex.from_arrays(
-        [[] for _ in names or [""]], names=sorted(names) or ["__name__"]
-    )
+    columns = _columns({name: _level([]) for name in sorted(names) or ["__name__"]})
     return pd.DataFrame(
         np.empty((0, 0)), index=time_index(np.empty(0, dtype=np.int64)), columns=columns
     )

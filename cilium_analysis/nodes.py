@@ -119,6 +119,9 @@ def resolve(
         Label frame with ``node``, without ``instance`` and ``cluster``; with more than one
         cluster the node is written as ``cluster/node``.
     """
+    kept = {str(name) for name in frame.columns.names} - {"cluster", "instance"} | {"node"}
+    if not frame.shape[1]:
+        return frames.with_levels(frame, sorted(kept))
     nodes, clusters = frames.values(frame, "node"), frames.values(frame, "cluster")
     if "" in nodes:
         known = names or {}
@@ -126,5 +129,4 @@ def resolve(
         nodes = [n or known.get(address, address) for n, address in zip(nodes, hosts, strict=True)]
     if len(set(clusters)) > 1:
         nodes = [f"{c}/{n}" if c else n for c, n in zip(clusters, nodes, strict=True)]
-    kept = {str(name) for name in frame.columns.names} - {"cluster", "instance"} | {"node"}
     return frames.group(frames.relabel(frame, "node", nodes), sorted(kept), how=how)
