@@ -4,9 +4,9 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 DEV_STAMP := $(VENV)/.installed-dev
-# pip compiles one file at a time.
+# pip compiles one file at a time, and some machines keep Python from keeping what it compiled.
 INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-compile
-COMPILE := $(BIN)/python -m compileall -q -j 0 $(VENV)/lib
+COMPILE := $(BIN)/python -m compileall -q -j 0 $(VENV)/lib cilium_analysis
 # Servers and browser are fetched while pip works, and types are checked while tests run.
 MAKEFLAGS += --jobs=2
 
