@@ -32,7 +32,7 @@ KINDS = {
 
 
 #: servers that run at the same time; no test uses as many
-AT_ONCE = 16
+AT_ONCE = 10
 
 
 @dataclass(frozen=True)
