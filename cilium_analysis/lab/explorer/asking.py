@@ -89,7 +89,7 @@ class Loaded:
 
     @cached_property
     def by_node(self) -> pd.DataFrame:
-        """The endpoints of every node: choices among them need not count them again."""
+        """The nodes of ``endpoint_growth``, which choices among them need not count again."""
         return endpoints.by_node(self.data)
 
 

@@ -234,10 +234,9 @@ def _pairs(asker: Asker, fine: Window, every: Window, baseline: Window) -> Pairs
         _without(ask(name, "source", of), never) for name in ("source_failing", "source_targets")
     )
     lost = cut_off(failing, probing, missed, asked)
-    guilty = sorted({key[0] for key in reading.keys(lost.loc[:, lost.any()])})
-    but = [Matcher("source_node_name", "!~", either(names.bare[n] for n in guilty))]
+    but = _others(lost, names)
     rest, left = (
-        reading.instead(known, ask(name, "target", to, *but), lost) if guilty else known
+        reading.instead(known, ask(name, "target", to, *but), lost) if but else known
         for name, known in (("target_failing", failing), ("target_observers", probing))
     )
     return Pairs(
@@ -249,11 +248,18 @@ def _pairs(asker: Asker, fine: Window, every: Window, baseline: Window) -> Pairs
         missed,
         asked,
         ask("failed_probes", "target", to, also=["address_type", "protocol"]),
-        _failing_pairs(asker, fine, names, failing, rest, but if guilty else []),
+        _failing_pairs(asker, fine, names, failing, rest, but),
         _usual(asker, baseline, names, to, of),
         names,
         crowded=any(_full(found) for found in troubled.values()),
     )
+
+
+def _others(lost: pd.DataFrame, names: Names) -> list[Matcher]:
+    """Match what others saw than those that were cut off at any time; nothing if nobody was."""
+    guilty = sorted({key[0] for key in reading.keys(lost.loc[:, lost.any()])})
+    bare = either(names.bare[node] for node in guilty)
+    return [Matcher("source_node_name", "!~", bare)] if guilty else []
 
 
 def _troubled(asker: Asker, whole: Window) -> dict[str, pd.Series]:
