@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import UTC
+from datetime import UTC, timedelta
 from typing import TYPE_CHECKING, Any
 
 import ipywidgets as widgets
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
     import pandas as pd
     from matplotlib.axes import Axes
+    from matplotlib.backend_bases import MouseEvent
 
     from cilium_analysis.window import Window
 
@@ -27,6 +28,8 @@ if TYPE_CHECKING:
 SIZE = (660, 150)
 #: Can be read on light and on dark pages.
 GREY = "#808080"
+#: Pixels; what is dragged less far was a click.
+CLICK = 4
 COLOURS = {DROPPED: "#0072B2", FAILED: "#D55E00"}
 
 
@@ -41,7 +44,8 @@ class Overview:
 
     def __init__(self, choose: Callable[[datetime, datetime], None]) -> None:
         self._choose = choose
-        self._span: SpanSelector | None = None
+        self._span: _Span | None = None
+        self._window: Window | None = None
         self.figure = Figure(figsize=(SIZE[0] / 100, SIZE[1] / 100), dpi=100)
         self.figure.patch.set_alpha(0.0)
         self.canvas = _canvas(self.figure)
@@ -51,15 +55,18 @@ class Overview:
 
     def show(self, frame: pd.DataFrame, extent: Window, window: Window) -> None:
         """Draw another stretch."""
+        if self._span is not None:
+            self._span.disconnect_events()
         self.figure.clear()
         ax = self.figure.add_axes((0.03, 0.3, 0.94, 0.67))
         _style(ax, extent)
         for name in frame.columns:
             _strip(ax, frame, str(name))
-        self._span = SpanSelector(
+        self._span = _Span(
             ax,
             self._dragged,
             "horizontal",
+            minspan=CLICK * (extent.end - extent.start) / timedelta(days=1) / ax.bbox.width,
             useblit=False,
             interactive=True,
             grab_range=8,
@@ -71,14 +78,40 @@ class Overview:
 
     def mark(self, window: Window) -> None:
         """Mark the window; nothing is chosen by that."""
+        self._window = window
         if self._span is not None:
             self._span.extents = tuple(mdates.date2num([window.start, window.end]))
+            self._span.set_visible(True)
             self.figure.canvas.draw_idle()
 
     def _dragged(self, first: float, last: float) -> None:
-        if last > first:
+        if self._span is not None and last - first > self._span.minspan:
             start, end = (moment.astimezone(UTC) for moment in mdates.num2date([first, last]))
             self._choose(start, end)
+        elif self._window is not None:
+            self.mark(self._window)
+
+
+class _Span(SpanSelector):
+    """A span that reaches from where the button is pressed to where it is let go.
+
+    Front ends hold motions back (ipympl: one in 33 ms), so that the last may come too late to
+    count; and a click, which chooses nothing, is told like everything else.
+    """
+
+    _pressed: float | None = None
+
+    def press(self, event: MouseEvent) -> None:  # type: ignore[override]
+        if super().press(event):
+            self._pressed = event.x
+
+    def release(self, event: MouseEvent) -> None:  # type: ignore[override]
+        if self._pressed not in (None, event.x):
+            self.onmove(event)
+        super().release(event)
+        if self._pressed is not None and not self.get_visible():
+            self.onselect(*self.extents)
+        self._pressed = None
 
 
 def _canvas(figure: Figure) -> Any:
