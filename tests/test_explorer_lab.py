@@ -92,9 +92,7 @@ def test_the_sample_is_explored_and_becomes_a_report(
     part = total(page)
     assert 0 < amount(part) < amount(whole)
     # The fields and what is drawn are of what was dragged.
-    start, end = (
-        page.get_by_label(name, exact=True).input_value()[11:] for name in ("From", "To")
-    )
+    start, end = (page.get_by_label(name, exact=True).input_value()[11:] for name in ("From", "To"))
     assert "08:34:00" < start < "08:38:00"
     assert "09:10:00" < end < "09:14:00"
     page.get_by_label("Drops by").select_option("node")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from datetime import UTC, datetime, timedelta
 
 import pandas as pd
@@ -123,3 +125,16 @@ def test_what_was_drawn_before_is_told_nothing(mouse: Mouse) -> None:
     mouse.press(40)
     mouse.release(50)
     assert mouse.chosen == [(40.0, 50.0)]
+
+
+def test_plots_of_ones_own_stay_what_they_were() -> None:
+    """In a process of its own: the first import of ipympl makes it the backend."""
+    code = (
+        "import matplotlib.pyplot as plt\n"
+        "from cilium_analysis.lab.explorer.overview import Overview\n"
+        "plt.switch_backend('svg')\n"
+        "Overview(print)\n"
+        "print(plt.get_backend(), type(plt.figure().canvas).__name__)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.split() == ["svg", "FigureCanvasSVG"]

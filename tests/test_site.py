@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from axe_playwright_python.sync_playwright import Axe
+from playwright.sync_api import expect
 
 from cilium_analysis.question import ask
 from cilium_analysis.report import report
@@ -135,7 +136,7 @@ def test_the_list_of_runs_filters(site: Site, open_page: Callable[[str], Page]) 
     page.locator("select[name=severity]").select_option("critical")
     assert shown(page) == ["prod-eu"]
     page.get_by_role("button", name="Show all").click()
-    assert told.inner_text() == "6 of 6 runs"
+    expect(told).to_have_text("6 of 6 runs")
     page.locator("select[name=severity]").select_option("critical")
     assert sorted(shown(page)) == sorted(
         ["prod-eu", "prod-us", HOSTILE, "sample (a simulated cluster, Cilium 1.15.2)"]
@@ -247,8 +248,8 @@ def test_figures_enlarge_by_keyboard_and_close_again(
     assert small
     assert box["width"] > small["width"]
     page.keyboard.press("Escape")
-    assert page.locator("dialog").count() == 0
-    assert page.evaluate("document.activeElement.className") == "ca-enlarge"
+    expect(page.locator("dialog")).to_have_count(0)
+    expect(figure).to_be_focused()
 
 
 def test_the_contents_lead_to_the_sections(site: Site, open_page: Callable[[str], Page]) -> None:
@@ -259,7 +260,7 @@ def test_the_contents_lead_to_the_sections(site: Site, open_page: Callable[[str]
         target = page.locator((link.get_attribute("href") or "#").replace("#", "#", 1))
         assert target.inner_text() == link.inner_text()
     links.last.click()
-    assert page.locator("h2").last.evaluate("e => e.getBoundingClientRect().top") < 900
+    expect(page.locator("h2").last).to_be_in_viewport()
 
 
 def test_without_scripts_everything_can_be_read(chromium: Browser, site: Site) -> None:

@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 import os
+from contextlib import contextmanager
 from importlib.util import find_spec
 from typing import TYPE_CHECKING
 
+import matplotlib as mpl
+
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from IPython.core.interactiveshell import InteractiveShell
 
 
@@ -29,8 +34,17 @@ def zooming(shell: InteractiveShell) -> bool:
     if "JPY_SESSION_NAME" not in os.environ or find_spec("ipympl") is None:
         return False
     shell.run_line_magic("matplotlib", "widget")
-    import matplotlib as mpl
-
     # A figure that zooms is not scaled to the width of its cell, as a picture is.
     mpl.rcParams["figure.dpi"] = 80
     return True
+
+
+@contextmanager
+def backend_kept() -> Iterator[None]:
+    """Keep the backend of matplotlib while ipympl is imported, which puts itself in its place."""
+    before = mpl.get_backend()
+    try:
+        yield
+    finally:
+        if mpl.get_backend() != before:
+            mpl.use(before)

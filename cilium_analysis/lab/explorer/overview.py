@@ -13,6 +13,7 @@ from matplotlib.widgets import SpanSelector
 
 from cilium_analysis import plots
 from cilium_analysis.lab.explorer.surroundings import DROPPED, FAILED
+from cilium_analysis.lab.figures import backend_kept
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -116,7 +117,8 @@ class _Span(SpanSelector):
 
 def _canvas(figure: Figure) -> Any:
     """Give the canvas of ipympl, without its toolbar: what is dragged is the window."""
-    from ipympl.backend_nbagg import Canvas, FigureManager
+    with backend_kept():
+        from ipympl.backend_nbagg import Canvas, FigureManager
 
     canvas = Canvas(figure)
     FigureManager(canvas, 0)
