@@ -54,9 +54,9 @@ class Progress:
     queries: int
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Loaded:
-    """All that is known about one topic.
+    """All that is known about one topic; equal to itself only.
 
     Parameters
     ----------

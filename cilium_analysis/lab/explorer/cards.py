@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import html
+from functools import partial
 from typing import TYPE_CHECKING
 
 import ipywidgets as widgets
 
 from cilium_analysis.lab.explorer.panels import CHOICES
 from cilium_analysis.lab.explorer.pictures import legend, picture
+from cilium_analysis.lab.explorer.quiet import Quiet
 from cilium_analysis.lab.explorer.state import GROUPS, TOPICS
 
 if TYPE_CHECKING:
@@ -45,7 +47,8 @@ class Card:
             style={"description_width": "auto"},
             layout={"width": "auto", "flex": "0 0 auto"},
         )
-        self.by.observe(lambda change: group(topic, change["new"]), "value")
+        self._quiet = Quiet()
+        self.by.observe(self._quiet.unless(partial(group, topic)), "value")
         self._picture = widgets.HTML()
         head = widgets.HBox([self._head, self.by])
         head.add_class("ca-head")
@@ -70,6 +73,11 @@ class Card:
         self.panel, self.key, self._shown = panel, key, shown
         drawn = picture(panel, timezone=timezone, title=f"{self.title}, {shown}")
         self._picture.value = drawn + legend(panel)
+
+    def group(self, dimension: str) -> None:
+        """Show what it is grouped by."""
+        with self._quiet:
+            self.by.value = dimension
 
     def mark(self, *, old: bool) -> None:
         """Say whether what is drawn is of an earlier choice."""

@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import html
 import os
-from typing import TYPE_CHECKING
+from functools import partial
+from typing import TYPE_CHECKING, Any
 
 import ipywidgets as widgets
 
 from cilium_analysis.lab.explorer.cards import NAMES
+from cilium_analysis.lab.explorer.quiet import Quiet
 from cilium_analysis.window import format_duration, zone
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
     from datetime import datetime
 
+    from cilium_analysis.lab.explorer.job import Post
     from cilium_analysis.lab.explorer.state import State
     from cilium_analysis.window import Window
 
@@ -28,10 +31,12 @@ class Sources:
     Parameters
     ----------
     open_
-        Gets the address that somebody wants to look at.
+        Gets the address that somebody wants to look at: when he leaves the field, and when he
+        presses the button, whichever of them the kernel hears of first.
     """
 
     def __init__(self, address: str, open_: Callable[[str], None]) -> None:
+        self._quiet = Quiet()
         known = dict.fromkeys([address, os.environ.get(SOURCE_VARIABLE, ""), "sample"])
         self.address = widgets.Combobox(
             value=address,
@@ -39,16 +44,23 @@ class Sources:
             description="Source",
             placeholder="http://prometheus:9090, a bundle's directory, or sample",
             ensure_option=False,
+            continuous_update=False,
             style=_AUTO,
             layout={"flex": "1 1 420px", "width": "auto"},
         )
         self.open = widgets.Button(
             description="Open", tooltip="Look at this source", layout={"width": "90px"}
         )
+        self.address.observe(self._quiet.unless(open_), "value")
         self.open.on_click(lambda _: open_(self.address.value))
         self.widget = widgets.HBox([self.address, self.open])
         self.widget.add_class("ca-row")
         self.widget.add_class("ca-wide")
+
+    def show(self, address: str) -> None:
+        """Show what is open; that opens nothing."""
+        with self._quiet:
+            self.address.value = address
 
 
 class Times:
@@ -61,11 +73,13 @@ class Times:
     move
         Gets which way to move the overview or the window: ``earlier``, ``later``, ``wider``,
         ``closer``, ``all``.
+    post
+        As for `Runner`.
     """
 
-    def __init__(self, choose: Callable[[], None], move: Callable[[str], None]) -> None:
-        self._quiet = False
-        self._choose = choose
+    def __init__(self, choose: Callable[[], None], move: Callable[[str], None], post: Post) -> None:
+        self._quiet = Quiet()
+        self._choose, self._post = choose, post
         self.start, self.end = self._field("From"), self._field("To")
         self.baseline = self._field("Compared with", "previous, 1d, 1w, or T/T", "190px")
         self.step = self._field("Step", "by length", "130px")
@@ -107,9 +121,15 @@ class Times:
         field.observe(self._changed, "value")
         return field
 
-    def _changed(self, _: object) -> None:
+    def _changed(self, change: Mapping[str, Any]) -> None:
         if not self._quiet:
-            self._choose()
+            self._post(partial(self._typed, change["owner"], change["new"]))
+
+    def _typed(self, field: widgets.Text, value: str) -> None:
+        """Choose what was typed, whatever has been shown in its place since."""
+        with self._quiet:
+            field.value = value
+        self._choose()
 
     def show(self, state: State, *, fixed: bool) -> None:
         """Show what is chosen; that chooses nothing.
@@ -121,8 +141,7 @@ class Times:
         fixed
             Whether it is a recording, which has its own step and takes no matchers.
         """
-        self._quiet = True
-        try:
+        with self._quiet:
             window = state.window
             self.start.value, self.end.value = (
                 local(moment, window) for moment in (window.start, window.end)
@@ -131,8 +150,6 @@ class Times:
             self.step.value = format_duration(window.step)
             self.step.disabled = self.match.disabled = fixed
             self.zone.value = f'<span class="ca-quiet">{html.escape(window.timezone)}</span>'
-        finally:
-            self._quiet = False
 
 
 def local(moment: datetime, window: Window) -> str:
@@ -149,12 +166,17 @@ class Filters:
         Gets a dimension, and the values of it that count.
     clear
         Is called when all are to count again.
+    post
+        As for `Runner`.
     """
 
     def __init__(
-        self, choose: Callable[[str, tuple[str, ...]], None], clear: Callable[[], None]
+        self,
+        choose: Callable[[str, tuple[str, ...]], None],
+        clear: Callable[[], None],
+        post: Post,
     ) -> None:
-        self._quiet = False
+        self._quiet = Quiet()
         self._choose = choose
         self._state: State | None = None
         self._values: Mapping[str, Sequence[str]] = {}
@@ -172,7 +194,7 @@ class Filters:
         )
         self.said = widgets.HTML()
         self.said.add_class("ca-only")
-        self.dimension.observe(lambda _: self._fill(), "value")
+        self.dimension.observe(self._quiet.unless(lambda _: post(self._fill)), "value")
         self.values.observe(self._picked, "value")
         self.clear.on_click(lambda _: clear())
         self.widget = widgets.HBox([self.dimension, self.values, self.clear, self.said])
@@ -183,21 +205,18 @@ class Filters:
         """Show what can be chosen, and what is; that chooses nothing."""
         self._state, self._values = state, values
         names = [(NAMES.get(name, name), name) for name in values]
-        self._quiet = True
-        try:
+        with self._quiet:
             if list(self.dimension.options) != names:
                 held = self.dimension.value
                 self.dimension.options = names
                 usual = "node" if "node" in values else next(iter(values), None)
                 self.dimension.value = held if held in values else usual
-        finally:
-            self._quiet = False
         self._fill()
         self.clear.disabled = not state.filters
         self.said.value = _said(state)
 
     def _fill(self) -> None:
-        if self._quiet or self._state is None or self.dimension.value is None:
+        if self._state is None or self.dimension.value is None:
             return
         dimension = self.dimension.value
         chosen = self._state.filter(dimension)
@@ -205,13 +224,10 @@ class Filters:
             (value or "unnamed", value)
             for value in dict.fromkeys([*self._values.get(dimension, ()), *chosen])
         ]
-        self._quiet = True
-        try:
+        with self._quiet:
             if list(self.values.options) != options:
                 self.values.options = options
             self.values.value = chosen
-        finally:
-            self._quiet = False
 
     def _picked(self, change: Mapping[str, tuple[str, ...]]) -> None:
         if not self._quiet and self.dimension.value is not None:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import ipywidgets as widgets
 
 from cilium_analysis.lab.explorer.cards import NAMES, badge
+from cilium_analysis.lab.explorer.quiet import Quiet
 from cilium_analysis.lab.explorer.state import TOPICS
 from cilium_analysis.show import Notes, Table
 
@@ -36,7 +37,8 @@ class Details:
             style={"description_width": "auto"},
             layout={"width": "220px"},
         )
-        self.topics.observe(lambda change: focus(change["new"]), "value")
+        self._quiet = Quiet()
+        self.topics.observe(self._quiet.unless(focus), "value")
         self._topic = self._shown = ""
         self._badge, self._text = widgets.HTML(), widgets.HTML()
         self._text.add_class("ca-wide")
@@ -46,7 +48,8 @@ class Details:
 
     def mark(self, topic: str, *, old: bool) -> None:
         """Say whether what is shown is of an earlier choice, and show nothing of another topic."""
-        self.topics.value = topic
+        with self._quiet:
+            self.topics.value = topic
         if topic != self._topic:
             self._topic, self._shown = topic, ""
             self._text.value = '<p class="ca-quiet">not there yet</p>'

@@ -18,6 +18,15 @@ if TYPE_CHECKING:
     Post = Callable[[Callable[[], None]], object]
 
 
+def posted(post: Post, call: Callable[..., None]) -> Callable[..., None]:
+    """Have a function called where results are shown, so that one thing happens after another."""
+
+    def later(*given: Any) -> None:
+        post(partial(call, *given))
+
+    return later
+
+
 class Job:
     """One thing that is being done, until it is done, fails, or is given up."""
 

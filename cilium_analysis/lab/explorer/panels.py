@@ -102,7 +102,7 @@ def key(loaded: Loaded, state: State) -> tuple[object, ...]:
     """Give what decides how a topic is seen: equal keys need no new picture."""
     dimensions = DIMENSIONS[loaded.topic]
     filters = tuple(one for one in state.filters if one[0] in dimensions)
-    return (id(loaded), state.group(loaded.topic), filters)
+    return (loaded, state.group(loaded.topic), filters)
 
 
 def values(loaded: Loaded) -> dict[str, tuple[str, ...]]:

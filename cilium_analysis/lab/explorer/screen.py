@@ -6,6 +6,7 @@ import asyncio
 import html
 from contextlib import suppress
 from dataclasses import replace
+from functools import partial
 from importlib.resources import files
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +17,7 @@ from cilium_analysis.lab.explorer import place
 from cilium_analysis.lab.explorer.cards import Card
 from cilium_analysis.lab.explorer.controls import Filters, Sources, Times, local
 from cilium_analysis.lab.explorer.details import Details
+from cilium_analysis.lab.explorer.job import posted
 from cilium_analysis.lab.explorer.making import recipe
 from cilium_analysis.lab.explorer.overview import Overview
 from cilium_analysis.lab.explorer.panels import key, panel, values
@@ -70,20 +72,20 @@ class Explorer:
             text = "/".join(moment.isoformat().replace("+00:00", "Z") for moment in ends)
             state = replace(state, baseline=text) if back else state
         self.session = Session(self, state, post)
-        address = place.address_of(question.source)
-        self.sources = Sources(_short(address), self._open)
-        self.times = Times(self._typed, self._move)
-        self.overview = Overview(self._dragged)
-        self.filters = Filters(self._filter, self._clear)
-        self.cards = {topic: Card(topic, self._group) for topic in TOPICS}
-        self.details = Details(self._focus)
+        here = partial(posted, post)
+        self.sources = Sources(_short(place.address_of(question.source)), here(self._open))
+        self.times = Times(self._typed, here(self._move), post)
+        self.overview = Overview(here(self._dragged))
+        self.filters = Filters(here(self._filter), here(self._clear), post)
+        self.cards = {topic: Card(topic, here(self._group)) for topic in TOPICS}
+        self.details = Details(here(self._focus))
         self.reporting = Reporting(post)
         self.stop = widgets.Button(description="Stop", disabled=True, layout={"width": "90px"})
         self.progress = widgets.IntProgress(max=len(TOPICS), layout={"width": "160px"})
         self._status = widgets.HTML()
         self._values: dict[str, tuple[str, ...]] = {}
-        self.stop.on_click(lambda _: self._halt())
-        self.times.again.on_click(lambda _: self.session.choose(self.session.state, again=True))
+        self.stop.on_click(here(self._halt))
+        self.times.again.on_click(here(self._again))
         self.widget = self._laid_out()
         self.session.open(question.source, window=question.window)
 
@@ -192,7 +194,10 @@ class Explorer:
         if window.start < held.extent.start or window.end > held.extent.end:
             self.session.look(context(window))
 
-    def _halt(self) -> None:
+    def _again(self, _: object) -> None:
+        self.session.choose(self.session.state, again=True)
+
+    def _halt(self, _: object) -> None:
         if self.session.stop():
             self._say("Stopped. What is marked as old is of an earlier choice.")
         self._rest()
@@ -212,7 +217,7 @@ class Explorer:
         """Show another place."""
         held, session = self._place(), self.session
         assert session.overview is not None  # noqa: S101 - it comes with the place
-        self.sources.address.value = _short(held.address)
+        self.sources.show(_short(held.address))
         self._values = {}
         self.overview.show(session.overview, held.extent, session.state.window)
 
@@ -225,7 +230,7 @@ class Explorer:
         for topic, card in self.cards.items():
             card.mark(old=not session.fresh(topic))
             card.focus(topic == session.state.topic)
-            card.by.value = session.state.group(topic)
+            card.group(session.state.group(topic))
         self.times.show(session.state, fixed=fixed)
         self.overview.mark(session.state.window)
         self.filters.show(session.state, self._values)

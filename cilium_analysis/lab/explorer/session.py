@@ -80,6 +80,7 @@ class Session:
         self.asked: Asked | None = None
         self.loaded: dict[str, Loaded] = {}
         self._runner, self._opener = Runner(post), Runner(post)
+        self._opening: str | None = None
         self._memory: Remembering | None = None
         self._kept: OrderedDict[Asked, dict[str, Loaded]] = OrderedDict()
 
@@ -98,10 +99,13 @@ class Session:
         Parameters
         ----------
         source
-            Or its address, to be connected in the background.
+            Or its address, to be connected in the background; once, if it is being connected.
         window
             To look at; a recording's own if none is given.
         """
+        if isinstance(source, str) and source == self._opening and self._opener.busy:
+            return
+        self._opening = source if isinstance(source, str) else None
 
         def work(job: Job) -> Iterator[_Opened]:
             found = place.opened(source) if isinstance(source, str) else source
@@ -116,6 +120,7 @@ class Session:
         if held is None or memory is None or held.held:
             return
         source = place.plain(memory)
+        self._opening = None
 
         def work(job: Job) -> Iterator[_Opened]:
             watched = place.for_job(Remembering(source), job)
@@ -147,7 +152,8 @@ class Session:
             bare = place.plain(opened.source)
             self._memory = Remembering(bare)
             self._kept.clear()
-            self.asked = None
+            # What the other place answered is no answer of this one, also to the same question.
+            self.asked, self.loaded = None, {}
             self.state = replace(self.state, filters=())
         self.view.opened()
         self.choose(replace(self.state, window=opened.window))
