@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from queue import Empty, Queue
 from threading import Thread
@@ -16,6 +17,7 @@ from cilium_analysis.connection import sample_directory
 from cilium_analysis.lab.explorer import Explorer, place
 from cilium_analysis.lab.explorer.panels import panel
 from cilium_analysis.lab.explorer.quiet import Quiet
+from cilium_analysis.lab.explorer.state import TOPICS
 from cilium_analysis.question import ask
 from tests.test_explorer import INCIDENT, PATIENCE, on_server
 
@@ -98,6 +100,27 @@ def test_what_one_place_answered_is_not_shown_of_another(cluster_server: Serve) 
         assert one.asked == first[topic].asked
         assert one is not first[topic]
     assert panel(session.loaded["drop_reasons"], session.state).total < 1_000
+
+
+def test_what_the_first_place_still_answers_is_not_kept_for_the_second(
+    cluster_server: Serve,
+) -> None:
+    """Also where nothing can be asked of the second: the baseline lies in its window."""
+    screen, window = on_server(cluster_server("sample").url)
+    session = screen.session
+    session.choose(replace(session.state, baseline="2026-03-21T08:10Z/2026-03-21T08:50Z"))
+    assert session.busy
+    session.open(connect("sample"))
+    while session.place is None or not session.place.held:
+        screen.step()
+    seen = len(screen.shown)
+    assert len(screen.problems) == 1
+    screen.finish()
+    assert session.loaded == {}
+    assert len(screen.shown) == seen
+    session.choose(replace(session.state, window=window))
+    assert not any(session.fresh(topic) for topic in TOPICS)
+    screen.finish()
 
 
 def test_leaving_the_field_opens_what_was_typed(shown: Shown, copied: str) -> None:

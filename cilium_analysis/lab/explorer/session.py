@@ -152,7 +152,8 @@ class Session:
             bare = place.plain(opened.source)
             self._memory = Remembering(bare)
             self._kept.clear()
-            # What the other place answered is no answer of this one, also to the same question.
+            # What the other place answers is no answer of this one, also to the same question.
+            self._runner.stop()
             self.asked, self.loaded = None, {}
             self.state = replace(self.state, filters=())
         self.view.opened()
