@@ -27,7 +27,7 @@ NODE_LABELS = ("cluster", "instance", "node")
 
 QUERIES = {
     "agents": Query(
-        "count by (cluster, instance, source_node_name) ("
+        "count by (<target>, source_node_name) ("
         '{__name__=~"cilium_node_connectivity_status|cilium_node_health_connectivity_status",'
         'source_node_name!="",type="node",<match>})',
         "series",

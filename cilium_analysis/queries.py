@@ -10,7 +10,7 @@ from cilium_analysis.errors import ParameterError
 from cilium_analysis.window import format_duration
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
     from datetime import timedelta
 
 _MATCHER = re.compile(
@@ -84,7 +84,8 @@ class Query:
     ----------
     promql
         PromQL in which ``<match>`` stands for the user's matchers inside a selector's braces,
-        and ``<range>`` for the duration of one step.
+        ``<range>`` for the duration of one step, ``<target>`` for the labels that tell the
+        scrape targets apart, and ``<cluster>`` for those that tell clusters apart.
     unit
         Of the values.
     about
@@ -95,7 +96,14 @@ class Query:
     unit: str
     about: str
 
-    def render(self, *, match: Sequence[Matcher] = (), step: timedelta) -> str:
+    def render(
+        self,
+        *,
+        match: Sequence[Matcher] = (),
+        step: timedelta,
+        target: Sequence[str] = ("cluster", "instance", "node"),
+        cluster: Sequence[str] = ("cluster",),
+    ) -> str:
         """Fill the template in.
 
         Parameters
@@ -104,11 +112,21 @@ class Query:
             Label matchers that every selector takes over.
         step
             Of the window that the query is meant for.
+        target, cluster
+            Labels that tell targets, and clusters, apart.
         """
         filled = self.promql.replace("<range>", format_duration(step))
+        for place, names in (("<target>", target), ("<cluster>", cluster)):
+            # Without any label the comma after it goes too.
+            filled = re.sub(f"{place}(, )?", _listed(names), filled)
         # Last, so that no matcher's value is taken for a placeholder.
         parts = ",".join(str(matcher) for matcher in match)
         return re.sub(r",?<match>", lambda found: _joined(found[0], parts), filled)
+
+
+def _listed(names: Sequence[str]) -> Callable[[re.Match[str]], str]:
+    """Write label names in place of a placeholder, which may stand before others."""
+    return lambda found: ", ".join(names) + ((found[1] or "") if names else "")
 
 
 def _joined(placeholder: str, parts: str) -> str:

@@ -30,19 +30,17 @@ if TYPE_CHECKING:
 _POD = re.compile(r"-[bcdfghjklmnpqrstvwxz2456789]{6,10}-[bcdfghjklmnpqrstvwxz2456789]{5}$")
 
 AGENTS = Query(
-    "max by (cluster, instance, node)"
-    " (max_over_time(cilium_process_start_time_seconds{<match>}[<range>]))",
+    "max by (<target>) (max_over_time(cilium_process_start_time_seconds{<match>}[<range>]))",
     "s since 1970",
     "when each agent started; no value while it was not scraped",
 )
 SERVERS = Query(
-    'max by (cluster, instance, node) (max_over_time(up{instance=~".+:9965",<match>}[<range>]))',
+    'max by (<target>) (max_over_time(up{instance=~".+:9965",<match>}[<range>]))',
     "bool",
     "whether Hubble's metrics were scraped",
 )
 LOST = Query(
-    "max by (cluster, instance, node, source)"
-    " (max_over_time(hubble_lost_events_total{<match>}[<range>]))",
+    "max by (<target>, source) (max_over_time(hubble_lost_events_total{<match>}[<range>]))",
     "events",
     "events that Hubble lost, by where (Cilium 1.14 and later)",
 )
@@ -70,7 +68,7 @@ class Metric:
     @property
     def whole(self) -> Query:
         """Ask for every series; its highest value in each step, so that no reset hides any."""
-        names = ", ".join(sorted(("cluster", "instance", "node", *self.labels)))
+        names = ", ".join(("<target>", *sorted(self.labels)))
         promql = f"max by ({names}, {CONTEXT}) (max_over_time({self.name}{{<match>}}[<range>]))"
         return Query(promql, self.unit, self.about)
 
@@ -80,14 +78,14 @@ class Metric:
         A series without an earlier value began at 0 if others of its target had one; one that
         fell began at 0 again. What a gap in the scrapes hides is lost.
         """
-        names = ", ".join(sorted(("cluster", "instance", "node", *labels)))
+        names = ", ".join(("<target>", *sorted(labels)))
         promql = growth(f"{self.name}{{<match>}}", names)
         return Query(promql, self.unit, self.about + ", per step")
 
     @property
     def over_nodes(self) -> Query:
         """Ask for `growth` by all labels and parties, but added up over the nodes."""
-        names = ", ".join(sorted(("cluster", *self.labels)))
+        names = ", ".join(("<cluster>", *sorted(self.labels)))
         promql = growth(f"{self.name}{{<match>}}", f"{names}, {CONTEXT}")
         return Query(promql, self.unit, self.about + ", per step, on all nodes together")
 

@@ -189,10 +189,7 @@ def gained(selector: str, *, there: str) -> str:
         it always are.
     """
     before = f"{selector} offset <range>"
-    return (
-        f"({selector} - {before} >= 0)"
-        f" or ({selector} and on (cluster, instance) {there} offset <range>)"
-    )
+    return f"({selector} - {before} >= 0) or ({selector} and on (<target>) {there} offset <range>)"
 
 
 def led(window: Window) -> Window:

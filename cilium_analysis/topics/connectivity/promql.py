@@ -40,9 +40,9 @@ _LATENCY = 'cilium_node_connectivity_latency_seconds{target_node_type!="local_no
 _PATHS = 'cilium_node_health_connectivity_status{type="node",<match>}'
 _FAILING = 'cilium_node_health_connectivity_status{status="unreachable",<match>}'
 TOOK = "cilium_node_health_connectivity_latency_seconds"
-_SOURCE = "cluster, source_cluster, source_node_name"
-_TARGET = "cluster, target_cluster, target_node_name"
-_OBSERVER = "cluster, instance, node, source_node_name"
+_SOURCE = "<cluster>, source_cluster, source_node_name"
+_TARGET = "<cluster>, target_cluster, target_node_name"
+_OBSERVER = "<target>, source_node_name"
 _ENDS = f"{_SOURCE}, target_cluster, target_node_name, type"
 _FIVE = 'le=~"5|5[.]0"'
 
@@ -193,7 +193,7 @@ QUERIES: Mapping[str, Query] = {
     ),
     **{
         f"missed_{kind}": Query(
-            f"max by (cluster, instance, node) (max_over_time({metric}{{<match>}}[<range>])) > 0",
+            f"max by (<target>) (max_over_time({metric}{{<match>}}[<range>])) > 0",
             "nodes",
             about,
         )

@@ -58,15 +58,14 @@ QUERIES: Mapping[str, Query] = {
     "responses_over_nodes": ANSWERED.over_nodes,
     "records": RECORDS.growth("type"),
     "proxy_times": Query(
-        f"sum by (cluster, error, le, scope) (max by (cluster, error, instance, le, scope)"
+        f"sum by (<cluster>, error, le, scope) (max by (<target>, error, le, scope)"
         f" ({loading.gained(_TIMES.format('bucket', ''), there=_THERE)}))",
         "lookups",
         "lookups whose step in the DNS proxy took up to so many seconds",
     ),
     **{
         f"proxy_upstream_{part}": Query(
-            "sum by (cluster, instance, node)"
-            f" ({loading.gained(_TIMES.format(part, _UPSTREAM), there=_THERE)})",
+            f"sum by (<target>) ({loading.gained(_TIMES.format(part, _UPSTREAM), there=_THERE)})",
             unit,
             about,
         )

@@ -22,13 +22,13 @@ if TYPE_CHECKING:
 QUERIES: Mapping[str, Query] = {
     # The highest value in each step: nothing is lost that was counted before a reset within it.
     "drops": Query(
-        "max by (cluster, direction, instance, node, reason)"
+        "max by (<target>, direction, reason)"
         " (max_over_time(cilium_drop_count_total{<match>}[<range>]))",
         "packets",
         "packets dropped by the datapath since it was loaded",
     ),
     "bytes": Query(
-        "max by (cluster, direction, instance, node, reason)"
+        "max by (<target>, direction, reason)"
         " (max_over_time(cilium_drop_bytes_total{<match>}[<range>]))",
         "bytes",
         "bytes of the packets dropped by the datapath since it was loaded",
@@ -36,13 +36,13 @@ QUERIES: Mapping[str, Query] = {
     "agents": hubble.AGENTS,
     "servers": hubble.SERVERS,
     "hubble": Query(
-        "max by (cluster, instance, node, protocol, reason, " + CONTEXT + ")"
+        "max by (<target>, protocol, reason, " + CONTEXT + ")"
         " (max_over_time(hubble_drop_total{<match>}[<range>]))",
         "events",
         "drop events seen by Hubble",
     ),
     "hubble_over_nodes": Query(
-        hubble.growth("hubble_drop_total{<match>}", f"cluster, protocol, reason, {CONTEXT}"),
+        hubble.growth("hubble_drop_total{<match>}", f"<cluster>, protocol, reason, {CONTEXT}"),
         "events",
         "drop events seen by Hubble per step, on all nodes together",
     ),

@@ -25,14 +25,14 @@ _GAINED = loading.gained(_BUCKETS, there="cilium_process_start_time_seconds{<mat
 
 
 def _greatest(metric: str, *labels: str) -> str:
-    by = ", ".join(sorted((*labels, "cluster", "instance", "node")))
+    by = ", ".join(("<target>", *sorted(labels)))
     return f"max by ({by}) (max_over_time({metric}[<range>]))"
 
 
 QUERIES: Mapping[str, Query] = {
     # As it was at the last scrape of a step: the highest would turn every replaced pod into two.
     "endpoints": Query(
-        "max by (cluster, instance, node) (last_over_time(cilium_endpoint{<match>}[<range>]))",
+        "max by (<target>) (last_over_time(cilium_endpoint{<match>}[<range>]))",
         "endpoints",
         "endpoints that each agent manages",
     ),
@@ -43,7 +43,7 @@ QUERIES: Mapping[str, Query] = {
     ),
     # The mean over a step: what passes in seconds counts little, however long the step is.
     "states": Query(
-        "max by (cluster, endpoint_state, instance, node)"
+        "max by (<target>, endpoint_state)"
         " (avg_over_time(cilium_endpoint_state{<match>}[<range>]))",
         "endpoints",
         "endpoints in each state",
@@ -64,14 +64,13 @@ QUERIES: Mapping[str, Query] = {
         "time that regenerating endpoints took in all",
     ),
     "addresses": Query(
-        "max by (cluster, family, instance, node)"
-        " (last_over_time(cilium_ip_addresses{<match>}[<range>]))",
+        "max by (<target>, family) (last_over_time(cilium_ip_addresses{<match>}[<range>]))",
         "addresses",
         "addresses allocated on each node",
     ),
     # Since Cilium 1.20 there is one series per CIDR.
     "pools": Query(
-        "sum by (cluster, family, instance, node) (max by (cidr, cluster, family, instance, node)"
+        "sum by (<target>, family) (max by (<target>, cidr, family)"
         " (max_over_time(cilium_ipam_capacity{<match>}[<range>])))",
         "addresses",
         "addresses in the pool of each node (Cilium 1.15 and later)",
@@ -92,13 +91,13 @@ QUERIES: Mapping[str, Query] = {
     ),
     # All but a few of the modes are usually empty.
     "enforcement": Query(
-        "max by (cluster, enforcement, instance, node)"
+        "max by (<target>, enforcement)"
         " (last_over_time(cilium_policy_endpoint_enforcement_status{<match>}[<range>])) > 0",
         "endpoints",
         "endpoints by what policies enforce on them; none of a mode is no series",
     ),
     "regeneration_times": Query(
-        f"sum by (cluster, le, scope) (max by (cluster, instance, le, scope, status) ({_GAINED}))",
+        f"sum by (<cluster>, le, scope) (max by (<target>, le, scope, status) ({_GAINED}))",
         "endpoints",
         "regenerations of endpoints in the cluster whose step took up to so many seconds",
     ),

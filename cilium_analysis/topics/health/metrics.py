@@ -11,7 +11,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
-from cilium_analysis.nodes import NODE_LABELS
 from cilium_analysis.queries import Query
 from cilium_analysis.topics import loading
 
@@ -56,7 +55,7 @@ def by(labels: Sequence[str]) -> str:
     labels
         Beside those of the node.
     """
-    return ", ".join(sorted({*labels, *NODE_LABELS}))
+    return ", ".join(("<target>", *sorted(set(labels))))
 
 
 def asked(
@@ -174,9 +173,9 @@ def gained(section: str, selector: str, about: str, *labels: str, unit: str = "1
         Of the values.
     """
     grown = loading.gained(f"{selector}{{<match>}}", there=_AGENT)
-    names = ", ".join(sorted({"cluster", *labels}))
+    names = ", ".join(("<cluster>", *sorted(labels)))
     # An agent that is scraped twice counts once.
-    once = f"max by ({', '.join(sorted({'instance', 'cluster', *labels}))}) ({grown})"
+    once = f"max by ({by(labels)}) ({grown})"
     promql = f"sum by ({names}) ({once})"
     return Metric(promql, unit, about + ", per step", kind="gained", section=section, labels=labels)
 

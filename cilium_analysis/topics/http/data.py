@@ -28,25 +28,25 @@ if TYPE_CHECKING:
 
 QUERIES: Mapping[str, Query] = {
     "requests": Query(
-        f"max by (cluster, instance, method, node, protocol, reporter, status, {CONTEXT})"
+        f"max by (<target>, method, protocol, reporter, status, {CONTEXT})"
         " (max_over_time(hubble_http_requests_total{<match>}[<range>]))",
         "requests",
         "HTTP requests; with a status (httpV2) those answered",
     ),
     "responses": Query(
-        f"max by (cluster, instance, method, node, protocol, reporter, status, {CONTEXT})"
+        f"max by (<target>, method, protocol, reporter, status, {CONTEXT})"
         " (max_over_time(hubble_http_responses_total{<match>}[<range>]))",
         "responses",
         "HTTP responses, with source and destination swapped (http, v1)",
     ),
     "durations": Query(
-        f"max by (cluster, instance, le, method, node, reporter, {CONTEXT})"
+        f"max by (<target>, le, method, reporter, {CONTEXT})"
         " (max_over_time(hubble_http_request_duration_seconds_bucket{<match>}[<range>]))",
         "requests",
         "HTTP requests answered within so many seconds",
     ),
     "refused": Query(
-        f"max by (cluster, instance, node, {CONTEXT})"
+        f"max by (<target>, {CONTEXT})"
         " (max_over_time(hubble_drop_total"
         '{protocol="HTTP",reason="DROP_REASON_UNKNOWN",<match>}[<range>]))',
         "requests",
@@ -54,14 +54,13 @@ QUERIES: Mapping[str, Query] = {
     ),
     # Up to Cilium 1.14.5 there is no proxy_type, and DNS is among them.
     "proxy": Query(
-        "max by (cluster, instance, node, proxy_type, rule)"
+        "max by (<target>, proxy_type, rule)"
         " (max_over_time(cilium_policy_l7_total{<match>}[<range>]))",
         "requests",
         "layer 7 requests that each proxy received, forwarded, denied or could not parse",
     ),
     "redirects": Query(
-        "max by (cluster, instance, node, protocol_l7)"
-        " (last_over_time(cilium_proxy_redirects{<match>}[<range>]))",
+        "max by (<target>, protocol_l7) (last_over_time(cilium_proxy_redirects{<match>}[<range>]))",
         "redirects",
         "ports of endpoints whose traffic the policies send through a proxy",
     ),

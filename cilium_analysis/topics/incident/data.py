@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from cilium_analysis import frames
 from cilium_analysis.errors import BundleError
-from cilium_analysis.nodes import NODE_LABELS
 from cilium_analysis.queries import Query
 from cilium_analysis.topics import (
     connectivity,
@@ -45,15 +44,14 @@ TOPICS: Mapping[str, ModuleType] = MappingProxyType(
     }
 )
 
-_NODE = ", ".join(NODE_LABELS)
 QUERIES: Mapping[str, Query] = {
     "revisions": Query(
-        f"max by ({_NODE}) (max_over_time(cilium_policy_max_revision{{<match>}}[<range>]))",
+        "max by (<target>) (max_over_time(cilium_policy_max_revision{<match>}[<range>]))",
         "revisions",
         "highest policy revision of each agent; it grows with every change of a policy",
     ),
     "started": Query(
-        f"max by ({_NODE}) (max_over_time(cilium_process_start_time_seconds{{<match>}}[<range>]))",
+        "max by (<target>) (max_over_time(cilium_process_start_time_seconds{<match>}[<range>]))",
         "s since 1970",
         "when each agent started; an agent that starts counts its revisions anew",
     ),
