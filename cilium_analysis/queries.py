@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import TYPE_CHECKING
 
 from cilium_analysis.errors import ParameterError
@@ -11,7 +12,6 @@ from cilium_analysis.window import format_duration
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
-    from datetime import timedelta
 
 _MATCHER = re.compile(
     r"""\s*(?P<label>[a-zA-Z_][a-zA-Z0-9_]*)\s*(?P<operator>=~|!~|!=|=)\s*"(?P<value>(?:[^"\\]|\\.)*)"\s*""",
@@ -84,8 +84,9 @@ class Query:
     ----------
     promql
         PromQL in which ``<match>`` stands for the user's matchers inside a selector's braces,
-        ``<range>`` for the duration of one step, ``<target>`` for the labels that tell the
-        scrape targets apart, and ``<cluster>`` for those that tell clusters apart.
+        ``<range>`` for the duration of one step, ``<recent>`` for a time in which every target
+        is scraped at least once, ``<target>`` for the labels that tell the scrape targets apart,
+        and ``<cluster>`` for those that tell clusters apart.
     unit
         Of the values.
     about
@@ -103,6 +104,7 @@ class Query:
         step: timedelta,
         target: Sequence[str] = ("cluster", "instance", "node"),
         cluster: Sequence[str] = ("cluster",),
+        recent: timedelta = timedelta(seconds=90),
     ) -> str:
         """Fill the template in.
 
@@ -114,8 +116,11 @@ class Query:
             Of the window that the query is meant for.
         target, cluster
             Labels that tell targets, and clusters, apart.
+        recent
+            Time in which every target is scraped at least once.
         """
         filled = self.promql.replace("<range>", format_duration(step))
+        filled = filled.replace("<recent>", format_duration(recent))
         for place, names in (("<target>", target), ("<cluster>", cluster)):
             # Without any label the comma after it goes too.
             filled = re.sub(f"{place}(, )?", _listed(names), filled)

@@ -49,7 +49,7 @@ _FIVE = 'le=~"5|5[.]0"'
 
 def _level(selector: str) -> str:
     """Give a gauge in each step, and between two scrapes what the last one said."""
-    return f"(avg_over_time({selector}[<range>]) or last_over_time({selector}[90s]))"
+    return f"(avg_over_time({selector}[<range>]) or last_over_time({selector}[<recent>]))"
 
 
 def _reached(selector: str) -> str:
@@ -131,13 +131,13 @@ QUERIES: Mapping[str, Query] = {
         "pairs of nodes of which the first could not reach the second",
     ),
     "probed": Query(
-        f"max by ({_TARGET}, type) (last_over_time({_LATENCY}[90s]))",
+        f"max by ({_TARGET}, type) (last_over_time({_LATENCY}[<recent>]))",
         "s",
         "longest latency of a node; -1 if nobody has ever probed it",
     ),
     "failed_probes": Query(
         f"count by ({_TARGET}, address_type, protocol, type)"
-        f" ((last_over_time({_LATENCY}[90s]) >= 5) or (last_over_time({_LATENCY}[90s]) == 0))",
+        f" ((last_over_time({_LATENCY}[<recent>]) >= 5) or (last_over_time({_LATENCY}[<recent>]) == 0))",
         "paths",
         "paths to a node on which the last probe of an address by a protocol gave no latency",
     ),
@@ -152,7 +152,7 @@ QUERIES: Mapping[str, Query] = {
         "share of a node's own probes that failed in the baseline",
     ),
     "target_latency": Query(
-        f"quantile by ({_TARGET}, protocol, type) (0.5, (last_over_time({_LATENCY}[90s]) > 0) < 5)",
+        f"quantile by ({_TARGET}, protocol, type) (0.5, (last_over_time({_LATENCY}[<recent>]) > 0) < 5)",
         "s",
         "median over the observers of a node's latency, without failed probes",
     ),
@@ -182,7 +182,7 @@ QUERIES: Mapping[str, Query] = {
     ),
     "took": Query(
         f"max by (__name__, {_OBSERVER}, le, protocol, type) (last_over_time("
-        f'{{__name__=~"{TOOK}_(sum|count|bucket)",le=~"|5|5[.]0",<match>}}[90s]))',
+        f'{{__name__=~"{TOOK}_(sum|count|bucket)",le=~"|5|5[.]0",<match>}}[<recent>]))',
         "s, probes",
         "sums and counts of latencies of single observers",
     ),
