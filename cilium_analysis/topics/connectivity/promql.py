@@ -37,6 +37,7 @@ QUANTILES = {"p50": 0.5, "p90": 0.9, "p99": 0.99}
 _STATUS = 'cilium_node_connectivity_status{target_node_type!="local_node",<match>}'
 _SELF = 'cilium_node_connectivity_status{target_node_type="local_node",type="node",<match>}'
 _LATENCY = 'cilium_node_connectivity_latency_seconds{target_node_type!="local_node",<match>}'
+_PROBE = f"last_over_time({_LATENCY}[<recent>])"
 _PATHS = 'cilium_node_health_connectivity_status{type="node",<match>}'
 _FAILING = 'cilium_node_health_connectivity_status{status="unreachable",<match>}'
 TOOK = "cilium_node_health_connectivity_latency_seconds"
@@ -131,13 +132,12 @@ QUERIES: Mapping[str, Query] = {
         "pairs of nodes of which the first could not reach the second",
     ),
     "probed": Query(
-        f"max by ({_TARGET}, type) (last_over_time({_LATENCY}[<recent>]))",
+        f"max by ({_TARGET}, type) ({_PROBE})",
         "s",
         "longest latency of a node; -1 if nobody has ever probed it",
     ),
     "failed_probes": Query(
-        f"count by ({_TARGET}, address_type, protocol, type)"
-        f" ((last_over_time({_LATENCY}[<recent>]) >= 5) or (last_over_time({_LATENCY}[<recent>]) == 0))",
+        f"count by ({_TARGET}, address_type, protocol, type) (({_PROBE} >= 5) or ({_PROBE} == 0))",
         "paths",
         "paths to a node on which the last probe of an address by a protocol gave no latency",
     ),
@@ -152,7 +152,7 @@ QUERIES: Mapping[str, Query] = {
         "share of a node's own probes that failed in the baseline",
     ),
     "target_latency": Query(
-        f"quantile by ({_TARGET}, protocol, type) (0.5, (last_over_time({_LATENCY}[<recent>]) > 0) < 5)",
+        f"quantile by ({_TARGET}, protocol, type) (0.5, ({_PROBE} > 0) < 5)",
         "s",
         "median over the observers of a node's latency, without failed probes",
     ),
