@@ -1,0 +1,1 @@
+"""Clusters as people really scrape them: small inputs with the truth beside them."""
