@@ -83,7 +83,8 @@ class Query:
     Parameters
     ----------
     promql
-        PromQL in which ``<match>`` stands for the user's matchers inside a selector's braces,
+        PromQL in which ``<match>`` stands for the user's matchers inside a selector's braces
+        (``<single>`` for these and what chooses each target once, in sums by the server),
         ``<range>`` for the duration of one step, ``<recent>`` for a time in which every target
         is scraped at least once, ``<target>`` for the labels that tell the scrape targets apart,
         and ``<cluster>`` for those that tell clusters apart.
@@ -105,6 +106,7 @@ class Query:
         target: Sequence[str] = ("cluster", "instance", "node"),
         cluster: Sequence[str] = ("cluster",),
         recent: timedelta = timedelta(seconds=90),
+        single: Sequence[Matcher] = (),
     ) -> str:
         """Fill the template in.
 
@@ -118,6 +120,8 @@ class Query:
             Labels that tell targets, and clusters, apart.
         recent
             Time in which every target is scraped at least once.
+        single
+            Label matchers that choose each target once.
         """
         filled = self.promql.replace("<range>", format_duration(step))
         filled = filled.replace("<recent>", format_duration(recent))
@@ -126,7 +130,12 @@ class Query:
             filled = re.sub(f"{place}(, )?", _listed(names), filled)
         # Last, so that no matcher's value is taken for a placeholder.
         parts = ",".join(str(matcher) for matcher in match)
-        return re.sub(r",?<match>", lambda found: _joined(found[0], parts), filled)
+        once = ",".join(str(matcher) for matcher in (*match, *single))
+        return re.sub(
+            r",?<(match|single)>",
+            lambda found: _joined(found[0], once if found[1] == "single" else parts),
+            filled,
+        )
 
 
 def _listed(names: Sequence[str]) -> Callable[[re.Match[str]], str]:

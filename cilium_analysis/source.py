@@ -124,6 +124,11 @@ class Relay:
         """Journal of the source that really answers."""
         return self.source.journal
 
+    @property
+    def recorded(self) -> tuple[Window, ...]:
+        """Windows that a recording was made for; none of a server."""
+        return tuple(getattr(self.source, "recorded", ()))
+
     def range(self, promql: str, window: Window) -> pd.DataFrame:
         """Pass a range query on."""
         return self.passed(lambda: self.source.range(promql, window))

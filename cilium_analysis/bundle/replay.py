@@ -74,6 +74,11 @@ class Bundle:
         return manifests.window(stored, timezone=self.window.timezone) if stored else None
 
     @property
+    def recorded(self) -> tuple[Window, ...]:
+        """The windows that a run asked about when it recorded the bundle."""
+        return tuple(window for window in (self.window, self.baseline) if window is not None)
+
+    @property
     def topics(self) -> tuple[str, ...]:
         """Whose questions it answers, as far as it says so."""
         return tuple(str(topic) for topic in self.manifest.get("topics", ()))

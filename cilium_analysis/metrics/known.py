@@ -21,6 +21,23 @@ if TYPE_CHECKING:
 VERSIONS: tuple[Version, ...] = tuple((1, minor) for minor in range(13, 21))
 #: Stands in `Metric.labels` for the context labels that Hubble is configured to add.
 CONTEXT = "[context]"
+#: The labels that Hubble's options sourceContext, destinationContext and labelsContext add
+#: (pkg/hubble/metrics/api/context.go).
+CONTEXT_LABELS = (
+    "source",
+    "source_namespace",
+    "source_workload",
+    "source_app",
+    "source_pod",
+    "source_ip",
+    "destination",
+    "destination_namespace",
+    "destination_workload",
+    "destination_app",
+    "destination_pod",
+    "destination_ip",
+    "traffic_direction",
+)
 _GONE = re.compile(r"(?:^|, |; |^deprecated \d+\.\d+, )(?:removed|renamed) (\d+)\.(\d+)")
 _ONLY = re.compile(r"^(\d+)\.(\d+) only")
 _HISTOGRAM_SERIES = ("_bucket", "_sum", "_count")

@@ -10,7 +10,6 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-import numpy as np
 import pandas as pd
 
 from cilium_analysis import counters, frames
@@ -23,22 +22,13 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from cilium_analysis.source import Source
+    from cilium_analysis.topics.loading import Scrapes
     from cilium_analysis.window import Window
 
 #: The end of a pod's name that its ReplicaSet and the API server drew (k8s.io/apimachinery
 #: pkg/util/rand: no vowels, so that no words come out).
 _POD = re.compile(r"-[bcdfghjklmnpqrstvwxz2456789]{6,10}-[bcdfghjklmnpqrstvwxz2456789]{5}$")
 
-AGENTS = Query(
-    "max by (<target>) (max_over_time(cilium_process_start_time_seconds{<match>}[<range>]))",
-    "s since 1970",
-    "when each agent started; no value while it was not scraped",
-)
-SERVERS = Query(
-    'max by (<target>) (max_over_time(up{instance=~".+:9965",<match>}[<range>]))',
-    "bool",
-    "whether Hubble's metrics were scraped",
-)
 LOST = Query(
     "max by (<target>, source) (max_over_time(hubble_lost_events_total{<match>}[<range>]))",
     "events",
@@ -90,7 +80,7 @@ class Metric:
         return Query(promql, self.unit, self.about + ", per step, on all nodes together")
 
 
-def growth(selector: str, by: str, *, there: str = "") -> str:
+def growth(selector: str, by: str, *, there: str = "", born_with: str = "") -> str:
     """Write PromQL that adds up what counters gained in each step, as `Metric.growth` explains.
 
     Parameters
@@ -101,62 +91,11 @@ def growth(selector: str, by: str, *, there: str = "") -> str:
         Labels to keep, as in ``by (…)``.
     there
         As for `loading.gained`; the counters themselves if it is not said.
+    born_with
+        As for `loading.gained`.
     """
-    return f"sum by ({by}) ({loading.gained(selector, there=there or selector)})"
-
-
-@dataclass(frozen=True)
-class Scrapes:
-    """When agents and Hubble were scraped in a window, and a while before.
-
-    Parameters
-    ----------
-    agents
-        Label frame (``node``) of the agents' start times [s since 1970].
-    servers
-        Label frame (``node``) of 1 where Hubble was scraped; without series if nothing tells.
-    """
-
-    agents: pd.DataFrame
-    servers: pd.DataFrame
-
-    @property
-    def targets(self) -> pd.DataFrame | None:
-        """Give the start times where Hubble was scraped, for `counters.increase`; None unknown."""
-        if not self.servers.shape[1]:
-            return None
-        up = self.servers.fillna(0.0) > 0
-        starts = self.agents.reindex(index=up.index, columns=up.columns).ffill().bfill()
-        # Without a start time a target that appears has an unknown past.
-        return starts.fillna(1.0).where(up)
-
-    def seen(self, window: Window) -> pd.DataFrame:
-        """Tell when each node's Hubble was in sight in the window, one plain column per node."""
-        frame = loading.inside(_between_scrapes(self.servers) > 0, window)
-        frame.columns = frame.columns.get_level_values("node")
-        return frame
-
-    def agents_seen(self, window: Window) -> pd.DataFrame:
-        """Tell when each node's agent was scraped in the window, one plain column per node."""
-        frame = loading.inside(_between_scrapes(self.agents).notna(), window)
-        frame.columns = frame.columns.get_level_values("node")
-        return frame
-
-    def restarts(self, window: Window) -> pd.DataFrame:
-        """List ``time`` and ``node`` of the agents' starts in the window."""
-        starts = frames.tidy(self.agents).drop_duplicates(["node", "value"])
-        times = pd.to_datetime(starts["value"].round(), unit="s", utc=True)
-        inside = (times > window.start) & (times <= window.end)
-        table = pd.DataFrame({"time": times[inside], "node": starts["node"][inside]})
-        return table.sort_values(["time", "node"], ignore_index=True)
-
-
-def _between_scrapes(frame: pd.DataFrame) -> pd.DataFrame:
-    """Fill the steps between two scrapes where steps are shorter than that: they are in sight."""
-    there = frame.notna().to_numpy()
-    gaps = [np.diff(np.flatnonzero(column)) for column in there.T]
-    usual = int(np.median(np.concatenate(gaps))) if any(len(g) for g in gaps) else 1
-    return frame.bfill(limit=usual - 1) if usual > 1 else frame
+    gained = loading.gained(selector, there=there or selector, born_with=born_with)
+    return f"sum by ({by}) ({gained})"
 
 
 @dataclass(frozen=True)
@@ -186,14 +125,15 @@ class Reader:
     ----------
     source, window, match
         As for a topic's ``load``.
-    scraped
-        When agents and Hubble were scraped.
+    agents, servers
+        When agents, and Hubble, were scraped.
     """
 
     source: Source
     window: Window
     match: str
-    scraped: Scrapes
+    agents: Scrapes
+    servers: Scrapes
 
     def grown(self, query: Query) -> pd.DataFrame:
         """Read what the series of a query gained per step: label frame with ``node``.
@@ -204,7 +144,7 @@ class Reader:
             If there are too many of them.
         """
         values = loading.fetch(self.source, query, self.window, match=self.match)
-        grown = counters.increase(values, scraped=self.scraped.targets, pinned=False)
+        grown = counters.increase(values, scraped=self._targets, pinned=False)
         return loading.inside(grown, self.window)
 
     def gained(self, query: Query, over_nodes: Query) -> pd.DataFrame:
@@ -222,14 +162,14 @@ class Reader:
         BudgetExceeded, QueryRejected
             If there are too many of them.
         """
-        if not loading.crowded(self.scraped.servers):
+        if not loading.crowded(self.servers.starts):
             return self.grown(query)
         sums = loading.fetch(self.source, over_nodes, self.window, match=self.match)
         return loading.inside(sums, self.window)
 
     def rarely(self, query: Query) -> pd.DataFrame:
         """Ask what is only shown, of many nodes in longer steps: label frame with ``node``."""
-        nodes = self.scraped.servers.shape[1] or self.scraped.agents.shape[1]
+        nodes = self.servers.starts.shape[1] or self.agents.starts.shape[1]
         every = loading.every(self.window, nodes=nodes)
         return loading.fetch(self.source, query, self.window, match=self.match, every=every)
 
@@ -263,12 +203,17 @@ class Reader:
     @property
     def crowd_note(self) -> tuple[str, ...]:
         """What it means for the answers that there are so many nodes; empty if there are not."""
-        return loading.crowd_note(self.scraped.servers)
+        return loading.crowd_note(self.servers.starts)
 
     @property
     def seen(self) -> pd.DataFrame:
-        """Whether each node's Hubble was in sight, as `Scrapes.seen`."""
-        return self.scraped.seen(self.window)
+        """Whether each node's Hubble was scraped, as `Scrapes.seen`."""
+        return self.servers.seen(self.window)
+
+    @property
+    def _targets(self) -> pd.DataFrame | None:
+        """Tell `counters.increase` when Hubble was scraped; None if nothing does."""
+        return self.servers.starts if self.servers.starts.shape[1] else None
 
 
 def reader(source: Source, window: Window, *, match: str) -> Reader:
@@ -279,11 +224,9 @@ def reader(source: Source, window: Window, *, match: str) -> Reader:
     source, window, match
         As for a topic's ``load``.
     """
-    agents, servers = (
-        frames.group(loading.fetch(source, query, window, match=match), ["node"], how="max")
-        for query in (AGENTS, SERVERS)
-    )
-    return Reader(source, window, match, Scrapes(agents, servers))
+    agents = loading.scrapes(source, window, "agent", match=match)
+    servers = loading.scrapes(source, window, "hubble", match=match)
+    return Reader(source, window, match, agents, servers)
 
 
 def parties(frame: pd.DataFrame, keep: Sequence[str]) -> pd.DataFrame:

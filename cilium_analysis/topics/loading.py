@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+import re
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
 
-from cilium_analysis import frames, nodes
-from cilium_analysis.queries import parse_matchers
+from cilium_analysis import frames, targets
+from cilium_analysis.queries import Query, parse_matchers
 
 if TYPE_CHECKING:
-    from cilium_analysis.queries import Query
+    from collections.abc import Mapping, Sequence
+
     from cilium_analysis.source import Source
+    from cilium_analysis.targets.stored import Component
     from cilium_analysis.window import Window
 
 #: Counters are read from so long before the window on, so that a series which begins in the
@@ -25,6 +28,20 @@ LEAD = timedelta(minutes=5)
 AT_REST = 12_000
 #: The same of levels in which findings are looked for, but which move slowly.
 SLOW = 4 * AT_REST
+#: What stands for the start of an agent that is not known [s since 1970].
+LONG_AGO = 1.0
+#: When each process started; no value while it was not scraped.
+STARTS: Mapping[str, Query] = {
+    component: Query(
+        f"max by (<target>) (max_over_time({metric}{{<match>}}[<range>]))",
+        "s since 1970",
+        f"when each {component} started; no value while it was not scraped",
+    )
+    for component, metric in (
+        ("agent", "cilium_process_start_time_seconds"),
+        ("operator", "cilium_operator_process_start_time_seconds"),
+    )
+}
 #: With more nodes than this, Hubble's counters are added up over the nodes by the server.
 CROWD = 100
 
@@ -39,7 +56,7 @@ def fetch(
     source
         What answers.
     query
-        Its answer keeps the labels of `cilium_analysis.nodes.NODE_LABELS`.
+        With ``<target>`` or ``<cluster>`` among the labels that it keeps.
     window
         What it is about.
     match
@@ -50,13 +67,124 @@ def fetch(
     Returns
     -------
     pandas.DataFrame
-        Label frame with ``node``; every step of the wider window is a row.
+        Label frame with ``node``; every step of the wider window is a row. A number in the label
+        ``le`` is written in one way.
     """
-    matchers = parse_matchers(match)
+    known = targets.of(source, window, match=match)
     wide = led(window) if every == 1 else _longer(led(window), every)
-    frame = source.range(query.render(match=matchers, step=wide.step), wide)
-    known = nodes.names(source, window, match=matchers) if nodes.unnamed(frame) else {}
-    return nodes.resolve(frame, names=known).reindex(_grid(wide, frame.index))
+    promql = known.render(query, match=parse_matchers(match), step=wide.step)
+    frame = source.range(promql, wide)
+    named = known.resolve(_plain_numbers(frame), keep=_asked_for(query, known.labels))
+    return named.reindex(_grid(wide, frame.index))
+
+
+def _asked_for(query: Query, labels: Sequence[str]) -> list[str]:
+    """Name the target labels that a query asks for itself."""
+    by = "".join(re.findall(r"<target>, ([^()]*)", query.promql))
+    return [label for label in labels if re.search(rf"\b{label}\b", by)]
+
+
+def _plain_numbers(frame: pd.DataFrame) -> pd.DataFrame:
+    """Write the bounds of buckets in one way: Prometheus 2 stores ``1`` what 3 stores ``1.0``."""
+    if "le" not in frame.columns.names:
+        return frame
+    bounds = [plain_number(le) for le in frames.values(frame, "le")]
+    return frames.relabel(frame, "le", bounds)
+
+
+def plain_number(text: str) -> str:
+    """Write a number as Prometheus 2 does: ``1``, ``0.5``, ``+Inf``; other text stays."""
+    try:
+        number = float(text)
+    except ValueError:
+        return text
+    return "+Inf" if number == float("inf") else f"{number:.17g}" if number % 1 else f"{number:.0f}"
+
+
+@dataclass(frozen=True)
+class Scrapes:
+    """When the targets of a component were scraped, from `LEAD` before a window on.
+
+    Parameters
+    ----------
+    raw
+        Label frame (``node``): 1 in each step with a scrape, 0 where it failed, NaN without one.
+    starts
+        Label frame (``node``) of when each process started [s since 1970], in each step in which
+        its target was scraped or none was due; `LONG_AGO` where no start is known; NaN in a gap.
+    """
+
+    raw: pd.DataFrame
+    starts: pd.DataFrame
+
+    def seen(self, window: Window) -> pd.DataFrame:
+        """Tell for each step of the window whether nothing of a target is missing.
+
+        Returns
+        -------
+        pandas.DataFrame
+            bool, one plain column per node.
+        """
+        frame = inside(self.starts, window).notna()
+        frame.columns = frame.columns.get_level_values("node")
+        return frame
+
+    def restarts(self, window: Window) -> pd.DataFrame:
+        """List ``time`` and ``node`` of the starts in the window."""
+        starts = frames.tidy(self.starts).drop_duplicates(["node", "value"])
+        times = pd.to_datetime(starts["value"].round(), unit="s", utc=True)
+        inside = (times > window.start) & (times <= window.end)
+        table = pd.DataFrame({"time": times[inside], "node": starts["node"][inside]})
+        return table.sort_values(["time", "node"], ignore_index=True)
+
+
+def scrapes(source: Source, window: Window, component: Component, *, match: str) -> Scrapes:
+    """Ask when the targets of a component were scraped, and when their processes started.
+
+    Parameters
+    ----------
+    source, window, match
+        As for `fetch`.
+    component
+        Whose targets. Hubble is part of the agent: its process is that of the agent.
+    """
+    known = targets.of(source, window, match=match)
+    mine = known.table[known.table["component"] == component]
+    query = (known.presence or {}).get(component)
+    if query is None or not len(mine):
+        nothing = frames.empty(["node"]).reindex(_grid(led(window), pd.Index([])))
+        return Scrapes(nothing, nothing)
+    raw = fetch(source, query, window, match=match)
+    named = [node in set(mine["node"]) for node in frames.values(raw, "node")]
+    raw = frames.with_levels(raw.loc[:, named], ["node"])
+    there = _between(raw, mine.groupby("node")["interval"].max())
+    starts = fetch(
+        source, STARTS["operator" if component == "operator" else "agent"], window, match=match
+    )
+    starts = frames.group(starts, ["node"], how="max")
+    began = starts.reindex(index=there.index, columns=there.columns).ffill().bfill()
+    return Scrapes(raw, began.fillna(LONG_AGO).where(there))
+
+
+def _between(raw: pd.DataFrame, intervals: pd.Series) -> pd.DataFrame:
+    """Tell where no scrape is missing: in the steps with one, and between two that are due."""
+    values = raw.to_numpy(dtype="float64") > 0
+    step = frames.step_seconds(raw)
+    for place, node in enumerate(frames.values(raw, "node")):
+        column = values[:, place]
+        rows = np.flatnonzero(column)
+        if not len(rows) or not step:
+            continue
+        unit = max(float(intervals.get(node, step)), step)
+        # Scrapes come a little late, and steps cut between them.
+        reach, due = int(1.5 * unit / step), max(int(unit / step), 1)
+        for gap in np.flatnonzero(np.diff(rows) > 1):
+            before, after = rows[gap], rows[gap + 1]
+            column[before : after if after - before <= reach else before + due] = True
+        if rows[0] < reach:
+            column[: rows[0]] = True
+        column[rows[-1] : rows[-1] + due] = True
+    return pd.DataFrame(values, index=raw.index, columns=raw.columns)
 
 
 def crowded(targets: pd.DataFrame | None) -> bool:
@@ -128,7 +256,7 @@ def held(
     levels
         Label frame with ``node``, which tells the targets apart.
     scraped
-        A level that the same targets always export, with ``node``.
+        When the same targets were scraped, as `Scrapes.raw`.
     every
         Steps of the window that one step of the answer took, as `spread` laid it out.
 
@@ -143,7 +271,7 @@ def held(
     owner, nodes = pd.factorize(levels.columns.get_level_values("node"), sort=True)
     seen = _seen(levels, nodes)
     if scraped is not None and every == 1:
-        seen = seen | _seen(scraped.reindex(levels.index), nodes)
+        seen = seen | _seen(scraped.where(scraped > 0).reindex(levels.index), nodes)
     last = np.maximum.accumulate(np.where(seen, rows, -1))
     # One step more than between two scrapes, as a scrape may come a little late.
     most = np.array([max(spacing(column), every) for column in seen.T])
@@ -173,7 +301,7 @@ def spacing(seen: np.ndarray | pd.Series) -> int:
     return max(int(np.median(np.diff(rows))), 1) if len(rows) > 1 else 1
 
 
-def gained(selector: str, *, there: str) -> str:
+def gained(selector: str, *, there: str, born_with: str = "") -> str:
     """Write PromQL for what each series of a counter gained in a step.
 
     A series without an earlier value began at 0 if its target was there; one that fell began at
@@ -187,9 +315,16 @@ def gained(selector: str, *, there: str) -> str:
     there
         Selector of what the target exposes all along: the counter itself, where some series of
         it always are.
+    born_with
+        A label whose series are all born together, such as ``le``: one that appears beside
+        others was there under another spelling.
     """
+    selector, there = (text.replace("<match>", "<single>") for text in (selector, there))
     before = f"{selector} offset <range>"
-    return f"({selector} - {before} >= 0) or ({selector} and on (<target>) {there} offset <range>)"
+    born = f"{selector} and on (<target>) {there} offset <range>"
+    if born_with:
+        born += f" unless ignoring ({born_with}) group without ({born_with}) ({before})"
+    return f"({selector} - {before} >= 0) or ({born})"
 
 
 def led(window: Window) -> Window:

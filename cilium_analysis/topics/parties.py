@@ -11,25 +11,11 @@ from typing import TYPE_CHECKING
 import pandas as pd
 
 from cilium_analysis import frames
+from cilium_analysis.metrics.known import CONTEXT_LABELS
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-CONTEXT_LABELS = (
-    "source",
-    "source_namespace",
-    "source_workload",
-    "source_app",
-    "source_pod",
-    "source_ip",
-    "destination",
-    "destination_namespace",
-    "destination_workload",
-    "destination_app",
-    "destination_pod",
-    "destination_ip",
-    "traffic_direction",
-)
 #: The context labels as they stand in the ``by (…)`` of a query.
 CONTEXT = ", ".join(CONTEXT_LABELS)
 

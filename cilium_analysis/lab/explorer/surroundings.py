@@ -40,7 +40,7 @@ def load(source: Source, extent: Window, *, match: str = "") -> pd.DataFrame:
         request report it, the one that saw more counts. A column is missing if it is not known.
     """
     reader = hubble.reader(source, extent, match=match)
-    found = {DROPPED: _dropped(source, extent, reader.scraped.agents, match=match)}
+    found = {DROPPED: _dropped(source, extent, reader.agents.starts, match=match)}
     # An overview is worth no more than the budget allows.
     with suppress(BudgetExceeded, QueryRejected):
         found[FAILED] = _failed(reader)

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
-from cilium_analysis import frames
-from cilium_analysis.queries import Matcher, Query
+from cilium_analysis import frames, targets
+from cilium_analysis.queries import Matcher, Query, parse_matchers
 from cilium_analysis.topics import loading
 from cilium_analysis.topics.connectivity.promql import QUERIES
 
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
     from cilium_analysis.source import Source
+    from cilium_analysis.targets import Targets
     from cilium_analysis.window import Window
 
     Matchers = tuple[Matcher, ...]
@@ -28,24 +29,41 @@ class Asker:
     """Asks with the matchers of the user, and lays answers onto one grid of times."""
 
     source: Source
-    matchers: Matchers
+    match: str
+
+    @property
+    def matchers(self) -> Matchers:
+        """Label matchers of the user."""
+        return parse_matchers(self.match)
 
     def over(self, name: str, window: Window, *extra: Matcher) -> pd.DataFrame:
         """Ask a query from `loading.LEAD` before a window on."""
         wide = loading.led(window)
-        promql = QUERIES[name].render(match=(*self.matchers, *extra), step=window.step)
-        frame = self.source.range(promql, wide)
+        known = self._targets(window)
+        promql = known.render(QUERIES[name], match=(*self.matchers, *extra), step=window.step)
+        frame = self._clustered(self.source.range(promql, wide), known)
         step = pd.Timedelta(window.step)
         # Some servers move the start of what is asked for.
         return frame.reindex(times(wide), method="nearest", tolerance=step / 2)
 
     def at_end(self, query: Query, window: Window, *extra: Matcher) -> pd.Series:
         """Ask a query about a whole window: one value per combination of labels."""
-        promql = query.render(match=(*self.matchers, *extra), step=window.length)
-        frame = self.source.instant(promql, window.end)
+        known = self._targets(window)
+        promql = known.render(query, match=(*self.matchers, *extra), step=window.length)
+        frame = self._clustered(self.source.instant(promql, window.end), known)
         if not len(frame):
             return pd.Series([], index=frame.columns, dtype="float64")
         return frame.iloc[-1].dropna()
+
+    def _targets(self, window: Window) -> Targets:
+        return targets.of(self.source, window, match=self.match)
+
+    @staticmethod
+    def _clustered(frame: pd.DataFrame, known: Targets) -> pd.DataFrame:
+        """Call the label that tells clusters apart ``cluster``, whatever its name is."""
+        if not frame.shape[1] or known.clusters in ((), ("cluster",)):
+            return frame
+        return frames.relabel(frame, "cluster", known.cluster_of(frame))
 
 
 def times(window: Window) -> pd.DatetimeIndex:

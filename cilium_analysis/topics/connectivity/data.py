@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 import pandas as pd
 
-from cilium_analysis import frames
-from cilium_analysis.queries import Matcher, parse_matchers
+from cilium_analysis import frames, targets
+from cilium_analysis.queries import Matcher
 from cilium_analysis.topics import loading
 from cilium_analysis.topics.connectivity import latencies, reading
 from cilium_analysis.topics.connectivity.asking import (
@@ -139,8 +139,9 @@ def load(source: Source, window: Window, baseline: Window, *, match: str = "") -
         If the source does not answer.
     """
     began = len(source.journal)
+    targets.of(source, window, baseline, match=match)
     fine, every = _finer(window, most=MOST_POINTS), _finer(window, most=MOST_POINTS_OF_ALL)
-    asker = Asker(source, parse_matchers(match))
+    asker = Asker(source, match)
     pairs = _pairs(asker, fine, every, baseline)
     paths = _paths(asker, every, baseline, pairs.observers)
     named = bool(pairs.observers.shape[1]) or bool(pairs.target_failing.shape[1])

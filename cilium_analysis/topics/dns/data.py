@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import pandas as pd
 
-from cilium_analysis import frames
+from cilium_analysis import frames, targets
 from cilium_analysis.queries import Query
 from cilium_analysis.topics import hubble, loading
 from cilium_analysis.topics.parties import column, swapped
@@ -47,8 +47,6 @@ _UPSTREAM = 'scope="upstreamTime",'
 _THERE = "cilium_process_start_time_seconds{<match>}"
 
 QUERIES: Mapping[str, Query] = {
-    "agents": hubble.AGENTS,
-    "servers": hubble.SERVERS,
     "lost": hubble.LOST,
     "queries": ASKED.whole,
     "queries_summed": ASKED.growth("rcode"),
@@ -59,7 +57,7 @@ QUERIES: Mapping[str, Query] = {
     "records": RECORDS.growth("type"),
     "proxy_times": Query(
         f"sum by (<cluster>, error, le, scope) (max by (<target>, error, le, scope)"
-        f" ({loading.gained(_TIMES.format('bucket', ''), there=_THERE)}))",
+        f" ({loading.gained(_TIMES.format('bucket', ''), there=_THERE, born_with='le')}))",
         "lookups",
         "lookups whose step in the DNS proxy took up to so many seconds",
     ),
@@ -187,6 +185,7 @@ def load(source: Source, window: Window, baseline: Window, *, match: str = "") -
         If the source does not answer.
     """
     began = len(source.journal)
+    targets.of(source, window, baseline, match=match)
     reader, before = (hubble.reader(source, each, match=match) for each in (window, baseline))
     now, then = _span(reader), _span(before)
     records = reader.summed(RECORDS, least=["type"]).increase
@@ -206,8 +205,8 @@ def load(source: Source, window: Window, baseline: Window, *, match: str = "") -
         waited=_waited(reader),
         seen=reader.seen,
         usual_seen=before.seen,
-        agents=reader.scraped.agents_seen(window),
-        restarts=reader.scraped.restarts(window),
+        agents=reader.agents.seen(window),
+        restarts=reader.agents.restarts(window),
         lost=reader.lost(),
         both_ends=now.both_ends,
         summed=now.summed or then.summed,

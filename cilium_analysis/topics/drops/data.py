@@ -5,9 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-import pandas as pd
-
-from cilium_analysis import counters, frames
+from cilium_analysis import counters, frames, targets
 from cilium_analysis.errors import BudgetExceeded
 from cilium_analysis.queries import Query
 from cilium_analysis.topics import hubble, loading
@@ -15,6 +13,8 @@ from cilium_analysis.topics.parties import CONTEXT
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+
+    import pandas as pd
 
     from cilium_analysis.source import Source
     from cilium_analysis.window import Window
@@ -33,8 +33,6 @@ QUERIES: Mapping[str, Query] = {
         "bytes",
         "bytes of the packets dropped by the datapath since it was loaded",
     ),
-    "agents": hubble.AGENTS,
-    "servers": hubble.SERVERS,
     "hubble": Query(
         "max by (<target>, protocol, reason, " + CONTEXT + ")"
         " (max_over_time(hubble_drop_total{<match>}[<range>]))",
@@ -104,7 +102,7 @@ class _Span:
     counts: pd.DataFrame
     volumes: pd.DataFrame
     events: pd.DataFrame
-    agents: pd.DataFrame
+    agents: loading.Scrapes
 
 
 def load(source: Source, window: Window, baseline: Window, *, match: str = "") -> Drops:
@@ -127,6 +125,7 @@ def load(source: Source, window: Window, baseline: Window, *, match: str = "") -
         If the source does not answer.
     """
     began = len(source.journal)
+    targets.of(source, window, baseline, match=match)
     now = _span(source, window, match=match)
     then = _span(source, baseline, match=match)
     reader = hubble.reader(source, window, match=match)
@@ -139,10 +138,10 @@ def load(source: Source, window: Window, baseline: Window, *, match: str = "") -
         usual=then.counts,
         volumes=now.volumes,
         usual_volumes=then.volumes,
-        seen=_by_node(now.agents),
-        usual_seen=_by_node(then.agents),
+        seen=now.agents.seen(window),
+        usual_seen=then.agents.seen(baseline),
         events=now.events,
-        restarts=_restarts(now.agents, window),
+        restarts=now.agents.restarts(window),
         hubble=events,
         warnings=loading.warnings(source, began),
         hubble_refused=refused,
@@ -151,12 +150,10 @@ def load(source: Source, window: Window, baseline: Window, *, match: str = "") -
 
 
 def _span(source: Source, window: Window, *, match: str) -> _Span:
-    agents = frames.with_levels(
-        loading.fetch(source, QUERIES["agents"], window, match=match), ["node"]
-    )
-    scraped = agents if agents.shape[1] else None
+    agents = loading.scrapes(source, window, "agent", match=match)
+    scraped = agents.starts if agents.starts.shape[1] else None
     # No finding is looked for in bytes.
-    rarely = loading.every(window, nodes=agents.shape[1])
+    rarely = loading.every(window, nodes=agents.starts.shape[1])
     packets, volumes = (
         counters.read(_of_map(source, name, window, match=match, every=every), scraped=scraped)
         for name, every in (("drops", 1), ("bytes", rarely))
@@ -167,7 +164,7 @@ def _span(source: Source, window: Window, *, match: str) -> _Span:
         loading.inside(packets.increase, window),
         loading.inside(volumes.increase, window),
         events[inside].reset_index(drop=True),
-        loading.inside(agents, window),
+        agents,
     )
 
 
@@ -177,25 +174,9 @@ def _of_map(source: Source, name: str, window: Window, *, match: str, every: int
     return frames.with_levels(values, ["direction", "node", "reason"])
 
 
-def _by_node(agents: pd.DataFrame) -> pd.DataFrame:
-    """Tell when each node's agent was scraped, one plain column per node."""
-    seen = agents.notna()
-    seen.columns = seen.columns.get_level_values("node")
-    return seen
-
-
 def _hubble(reader: hubble.Reader) -> tuple[pd.DataFrame, bool]:
     """Read Hubble's events; they are not worth more than the budget of samples allows."""
     try:
         return reader.gained(QUERIES["hubble"], QUERIES["hubble_over_nodes"]), False
     except BudgetExceeded:
         return frames.empty(["reason"]), True
-
-
-def _restarts(agents: pd.DataFrame, window: Window) -> pd.DataFrame:
-    """List the starts of agents that fall into the window."""
-    starts = frames.tidy(agents).drop_duplicates(["node", "value"])
-    times = pd.to_datetime(starts["value"].round(), unit="s", utc=True)
-    inside = (times > window.start) & (times <= window.end)
-    table = pd.DataFrame({"time": times[inside], "node": starts["node"][inside]})
-    return table.sort_values(["time", "node"], ignore_index=True)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pandas as pd
 
-from cilium_analysis import counters, frames
+from cilium_analysis import counters, frames, targets
 from cilium_analysis.queries import Query
 from cilium_analysis.topics import loading
 
@@ -21,7 +21,9 @@ _TIMES = 'cilium_endpoint_regeneration_time_stats_seconds_{part}{{scope="total",
 
 
 _BUCKETS = "cilium_endpoint_regeneration_time_stats_seconds_bucket{<match>}"
-_GAINED = loading.gained(_BUCKETS, there="cilium_process_start_time_seconds{<match>}")
+_GAINED = loading.gained(
+    _BUCKETS, there="cilium_process_start_time_seconds{<match>}", born_with="le"
+)
 
 
 def _greatest(metric: str, *labels: str) -> str:
@@ -35,11 +37,6 @@ QUERIES: Mapping[str, Query] = {
         "max by (<target>) (last_over_time(cilium_endpoint{<match>}[<range>]))",
         "endpoints",
         "endpoints that each agent manages",
-    ),
-    "agents": Query(
-        _greatest("cilium_process_start_time_seconds{<match>}"),
-        "s since 1970",
-        "when each agent started; no value while it was not scraped",
     ),
     # The mean over a step: what passes in seconds counts little, however long the step is.
     "states": Query(
@@ -224,6 +221,7 @@ def load(source: Source, window: Window, baseline: Window, *, match: str = "") -
         If the source does not answer.
     """
     began = len(source.journal)
+    targets.of(source, window, baseline, match=match)
     now = _span(source, window, match=match)
     usual = _span(source, baseline, match=match)
     return Endpoints(
@@ -249,13 +247,13 @@ def _span(source: Source, window: Window, *, match: str) -> Span:
             levels = loading.spread(levels, window)
         return loading.inside(loading.held(levels, scraped=scraped, every=every), window)
 
-    nodes = 0
-    agents = ask("agents")
-    nodes = agents.shape[1]
-    scraped = agents if agents.shape[1] else None
+    agents = loading.scrapes(source, window, "agent", match=match)
+    nodes = agents.starts.shape[1]
+    scraped = agents.raw if nodes else None
+    started = agents.starts if nodes else None
 
     def count(name: str, *labels: str) -> counters.Reading:
-        return counters.read(ask(name, *labels), scraped=scraped, pinned=False)
+        return counters.read(ask(name, *labels), scraped=started, pinned=False)
 
     done = count("regenerations", "error", "outcome", "reason")
     return Span(
@@ -271,7 +269,7 @@ def _span(source: Source, window: Window, *, match: str) -> Span:
         identities=level("identities", "type"),
         enforcement=level("enforcement", "enforcement"),
         regeneration_times=loading.inside(ask("regeneration_times", "le", "scope"), window),
-        agents=_plain(level("agents")),
+        agents=_plain(loading.inside(agents.starts, window)),
         events=_within(done.events, window),
     )
 

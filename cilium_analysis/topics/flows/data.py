@@ -10,7 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from cilium_analysis import frames
+from cilium_analysis import frames, targets
 from cilium_analysis.topics import hubble, loading
 
 if TYPE_CHECKING:
@@ -56,8 +56,6 @@ METRICS: Mapping[str, hubble.Metric] = {
 }
 
 QUERIES: Mapping[str, Query] = {
-    "agents": hubble.AGENTS,
-    "servers": hubble.SERVERS,
     "lost": hubble.LOST,
     **{name: metric.whole for name, metric in METRICS.items()},
     **{f"{name}_summed": metric.growth(*metric.labels) for name, metric in METRICS.items()},
@@ -176,6 +174,7 @@ def load(source: Source, window: Window, baseline: Window, *, match: str = "") -
         If the source does not answer.
     """
     began = len(source.journal)
+    targets.of(source, window, baseline, match=match)
     reader, before = (hubble.reader(source, each, match=match) for each in (window, baseline))
     now, then = (
         {name: each.counted(metric, least=metric.labels) for name, metric in METRICS.items()}
@@ -189,8 +188,8 @@ def load(source: Source, window: Window, baseline: Window, *, match: str = "") -
         baseline=baseline,
         now=_counts(now, summed, reader.seen),
         usual=_counts(then, summed, before.seen),
-        agents=reader.scraped.agents_seen(window),
-        restarts=reader.scraped.restarts(window),
+        agents=reader.agents.seen(window),
+        restarts=reader.agents.restarts(window),
         lost=reader.lost(),
         summed=tuple(METRICS[name].name for name in summed if name not in refused),
         refused=tuple(METRICS[name].name for name in refused),

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import pandas as pd
 
-from cilium_analysis import counters, frames
+from cilium_analysis import counters, frames, targets
 from cilium_analysis.errors import BudgetExceeded
 from cilium_analysis.topics import loading
 from cilium_analysis.topics.health.agents import SLOW
@@ -135,6 +135,7 @@ def load(source: Source, window: Window, baseline: Window, *, match: str = "") -
         If the source does not answer.
     """
     began = len(source.journal)
+    targets.of(source, window, baseline, match=match)
     left_out: list[str] = []
     now, usual = (_span(source, each, match, left_out) for each in (window, baseline))
     return Health(
@@ -159,8 +160,9 @@ def _span(source: Source, window: Window, match: str, left_out: list[str]) -> Sp
         raw[name] = _asked(source, metric, window, match, left_out, every=every[name])
         if name == "starts":
             nodes = len(set(raw[name].columns.get_level_values("node")))
-    agents = frames.group(raw["starts"], ["node"], how="max")
-    processes = {"agent": agents, "operator": raw["operators"]}
+    agents = loading.scrapes(source, window, "agent", match=match)
+    operators = loading.scrapes(source, window, "operator", match=match)
+    processes = {"agent": agents, "operator": operators}
     return Span(
         window=window,
         frames=_Frames(
@@ -168,7 +170,7 @@ def _span(source: Source, window: Window, match: str, left_out: list[str]) -> Sp
                 _read(QUERIES[name], raw[name], processes, every[name]), window
             )
         ),
-        agents=plain(agents),
+        agents=plain(agents.starts),
         up=plain(raw["up"]),
         starts=starts(raw, window),
     )
@@ -214,19 +216,20 @@ def _asked(
 
 
 def _read(
-    metric: Metric, values: pd.DataFrame, processes: Mapping[str, pd.DataFrame], every: int
+    metric: Metric, values: pd.DataFrame, processes: Mapping[str, loading.Scrapes], every: int
 ) -> pd.DataFrame:
     """Give the levels of a gauge, or what a counter gained per step."""
     if metric.kind == "gained":
         return values
     if metric.section == "clustermesh":
-        known = None
+        scraped = None
     else:
-        scraped = processes["operator" if metric.section in OPERATORS else "agent"]
-        known = scraped if scraped.shape[1] else None
+        found = processes["operator" if metric.section in OPERATORS else "agent"]
+        scraped = found if found.starts.shape[1] else None
     if metric.kind == "gauge":
-        return loading.held(values, scraped=known, every=every)
-    return counters.increase(values, scraped=known, pinned=metric.kind == "pinned")
+        return loading.held(values, scraped=scraped.raw if scraped else None, every=every)
+    started = scraped.starts if scraped else None
+    return counters.increase(values, scraped=started, pinned=metric.kind == "pinned")
 
 
 def plain(frame: pd.DataFrame) -> pd.DataFrame:

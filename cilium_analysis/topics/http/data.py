@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 import pandas as pd
 
-from cilium_analysis import frames
+from cilium_analysis import frames, targets
 from cilium_analysis.errors import BudgetExceeded, NotPrometheus, QueryRejected
 from cilium_analysis.queries import Query, parse_matchers
 from cilium_analysis.topics import hubble, loading
@@ -64,8 +64,6 @@ QUERIES: Mapping[str, Query] = {
         "redirects",
         "ports of endpoints whose traffic the policies send through a proxy",
     ),
-    "agents": hubble.AGENTS,
-    "servers": hubble.SERVERS,
 }
 #: Of those, what is counted.
 COUNTERS = ("requests", "responses", "durations", "refused", "proxy")
@@ -74,8 +72,9 @@ OVER_NODES: Mapping[str, Query] = {
     name: Query(
         hubble.growth(
             selector,
-            f"cluster, {labels}",
+            f"<cluster>, {labels}",
             there="hubble_http_requests_total{<match>}" if name == "refused" else "",
+            born_with="le" if name == "durations" else "",
         ),
         QUERIES[name].unit,
         about,
@@ -223,6 +222,7 @@ def load(source: Source, window: Window, baseline: Window, *, match: str = "") -
         If the source does not answer.
     """
     began = len(source.journal)
+    targets.of(source, window, baseline, match=match)
     left_out: list[str] = []
     now = _span(source, window, match=match, left_out=left_out)
     then = _span(source, baseline, match=match, left_out=left_out)

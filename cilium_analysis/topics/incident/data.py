@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Protocol
 
-from cilium_analysis import frames
+from cilium_analysis import frames, targets
 from cilium_analysis.errors import BundleError
 from cilium_analysis.queries import Query
 from cilium_analysis.topics import (
@@ -151,6 +151,7 @@ def load(
         If the source does not answer. A bundle need not hold every question.
     """
     began = len(source.journal)
+    targets.of(source, window, baseline, match=match)
     topics: dict[str, Any] = {}
     lacking: dict[str, BundleError] = {}
     for name, module in TOPICS.items():

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 
 import pandas as pd
 
-from cilium_analysis import frames, nodes
+from cilium_analysis import frames
+from cilium_analysis import targets as scraping
 from cilium_analysis.errors import NotPrometheus, QueryRejected
 from cilium_analysis.queries import Query, parse_matchers
 from cilium_analysis.topics import loading
@@ -190,8 +191,10 @@ def _targets(
         frames.tidy(frames.with_levels(f, keys)).set_index(keys)["value"] for f in (up, scrapes)
     )
     table = pd.DataFrame({"up": share, "scrapes": count}).reset_index()
-    known = nodes.names(source, window, match=matchers) if (table["node"] == "").any() else {}
-    hosts = [nodes.host(instance) for instance in table["instance"]]
+    match = ",".join(str(matcher) for matcher in matchers)
+    told = scraping.of(source, window, match=match).table
+    known = {scraping.host(i): str(n) for i, n in zip(told["instance"], told["node"], strict=True)}
+    hosts = [scraping.host(instance) for instance in table["instance"]]
     table["node"] = [
         node or known.get(host, host) for node, host in zip(table["node"], hosts, strict=True)
     ]

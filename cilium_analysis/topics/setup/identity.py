@@ -7,25 +7,16 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from cilium_analysis import frames
-from cilium_analysis import nodes as naming
-from cilium_analysis.queries import Query, parse_matchers
+from cilium_analysis import targets as naming
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Sequence
 
     import pandas as pd
 
     from cilium_analysis.source import Source
     from cilium_analysis.window import Window
 
-QUERIES: Mapping[str, Query] = {
-    "agents": Query(
-        "count by (instance, node) (cilium_process_start_time_seconds{<match>})",
-        "series",
-        "nodes whose agents are in the metrics",
-    ),
-}
 _SHOWN = 3
 
 
@@ -37,16 +28,12 @@ def agents(source: Source, window: Window, *, match: str = "") -> set[str]:
     source
         A server or a bundle.
     window
-        Asked at its end, or at its start if there is nothing at its end.
+        Those of its targets.
     match
         Label matchers of the user.
     """
-    promql = QUERIES["agents"].render(match=parse_matchers(match), step=window.step)
-    for moment in (window.end, window.start):
-        table = frames.labels(source.instant(promql, moment))
-        if found := scraped(table.reindex(columns=["instance", "node"], fill_value="")):
-            return found
-    return set()
+    table = naming.of(source, window, match=match).table
+    return scraped(table[table["component"] == "agent"])
 
 
 def scraped(targets: pd.DataFrame) -> set[str]:

@@ -1,0 +1,310 @@
+"""The scrape targets of a run: what tells them apart, where they are, and how they are scraped."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from dataclasses import dataclass
+from datetime import timedelta
+from itertools import combinations
+from typing import TYPE_CHECKING
+
+import pandas as pd
+
+from cilium_analysis import frames
+from cilium_analysis.queries import Matcher, Query
+from cilium_analysis.targets.stored import host, interval, varying
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+
+    from cilium_analysis.targets.stored import Component, Row
+
+#: Labels that tell targets apart where nothing is known of any.
+DEFAULT = ("cluster", "instance", "node")
+#: A target is scraped at least once within so many of its intervals.
+RECENT = 1.5
+#: A level is carried at least so long over missing scrapes.
+LEAST_RECENT = timedelta(seconds=90)
+COLUMNS = (
+    *("component", "job", "instance", "pod", "node", "cluster"),
+    *("interval", "first", "last", "replica_of"),
+)
+
+
+@dataclass(frozen=True)
+class Targets:
+    """Which targets exist, as a run asked for them once.
+
+    Parameters
+    ----------
+    table
+        One row per stored target: ``component`` (agent, hubble or operator), ``job``,
+        ``instance``, ``pod``, ``node`` (empty if nothing tells), ``cluster`` (empty if there is
+        one), ``interval`` between scrapes [s], ``first`` and ``last`` (UTC; when it was scraped,
+        to the length of a stretch), ``replica_of`` (the row that is the same target, else -1).
+    labels
+        Labels that tell targets apart in answers: ``<target>`` in a query.
+    clusters
+        Labels that tell clusters apart: ``<cluster>`` in a query; none if there is one cluster.
+    nodes
+        The node of a target by the values of `labels`.
+    single
+        Matchers that choose each target once, for sums by the server.
+    presence
+        By component, the query that tells in which steps each target was scraped.
+    notes
+        What is worth knowing about the targets: sentences.
+    caveats
+        What cannot be told about them, and what that costs: sentences.
+    """
+
+    table: pd.DataFrame
+    labels: tuple[str, ...] = DEFAULT
+    clusters: tuple[str, ...] = ("cluster",)
+    nodes: Mapping[tuple[str, ...], str] | None = None
+    single: tuple[Matcher, ...] = ()
+    presence: Mapping[str, Query] | None = None
+    notes: tuple[str, ...] = ()
+    caveats: tuple[str, ...] = ()
+
+    def interval(self, component: Component) -> timedelta:
+        """Give the scrape interval of most targets of a component; zero if there is none."""
+        mine = self.table[self.table["component"] == component]["interval"]
+        return timedelta(seconds=float(mine.median())) if len(mine) else timedelta()
+
+    @property
+    def slowest(self) -> timedelta:
+        """Longest interval that most targets of agents or Hubble have; zero if unknown."""
+        return max(self.interval("agent"), self.interval("hubble"))
+
+    @property
+    def recent(self) -> timedelta:
+        """Time in which every target is scraped at least once."""
+        mine = self.table[self.table["component"] != "operator"]["interval"]
+        longest = timedelta(seconds=float(mine.quantile(0.9))) if len(mine) else timedelta()
+        seconds = (RECENT * longest).total_seconds()
+        return max(LEAST_RECENT, timedelta(seconds=float(-(-seconds // 30)) * 30))
+
+    def render(self, query: Query, *, match: Sequence[Matcher] = (), step: timedelta) -> str:
+        """Fill a query in with what is known of the targets.
+
+        Parameters
+        ----------
+        query, match, step
+            As for `Query.render`.
+        """
+        return query.render(
+            match=match,
+            step=step,
+            target=self.labels,
+            cluster=self.clusters,
+            recent=self.recent,
+            single=self.single,
+        )
+
+    def resolve(
+        self, frame: pd.DataFrame, *, keep: Iterable[str] = (), how: frames.How = "max"
+    ) -> pd.DataFrame:
+        """Name the node of every series, and merge what comes from the same target.
+
+        Parameters
+        ----------
+        frame
+            Label frame, as a query with ``<target>`` or ``<cluster>`` answers.
+        keep
+            Target labels that the query asks for itself.
+        how
+            How to merge series that differ only in target labels: ``max`` is right for one
+            target stored twice.
+
+        Returns
+        -------
+        pandas.DataFrame
+            Label frame with ``node``, without the labels of targets; with more than one cluster
+            the node is written as ``cluster/node``.
+        """
+        own = {*self.labels, *self.clusters, "cluster"} - set(keep)
+        kept = sorted({str(name) for name in frame.columns.names} - own | {"node"})
+        if not frame.shape[1]:
+            return frames.with_levels(frame, kept)
+        return frames.group(frames.relabel(frame, "node", self._nodes(frame)), kept, how=how)
+
+    def _nodes(self, frame: pd.DataFrame) -> list[str]:
+        """Name the node of every series; of sums over nodes, only the cluster."""
+        columns = [frames.values(frame, label) for label in self.labels]
+        keys = list(zip(*columns, strict=True)) if columns else [()] * frame.shape[1]
+        named = self.nodes or {}
+        clusters = self.cluster_of(frame)
+        if not any(label in frame.columns.names for label in self.labels) and "node" not in (
+            frame.columns.names
+        ):
+            return clusters if len(set(clusters)) > 1 else [""] * frame.shape[1]
+        given, instances = (frames.values(frame, name) for name in ("node", "instance"))
+        several = len({*clusters, *self.table["cluster"]} - {""}) > 1
+        found = []
+        for key, node, instance, cluster in zip(keys, given, instances, clusters, strict=True):
+            plain = node or host(instance)
+            found.append(named.get(key, f"{cluster}/{plain}" if several and cluster else plain))
+        return found
+
+    def cluster_of(self, frame: pd.DataFrame) -> list[str]:
+        """Name the cluster of every series; empty where no label tells."""
+        columns = [frames.values(frame, label) for label in self.clusters]
+        rows = zip(*columns, strict=True) if columns else [()] * frame.shape[1]
+        return ["/".join(value for value in row if value) for row in rows]
+
+
+def tabled(
+    rows: Sequence[Row],
+    nodes: Sequence[str],
+    places: Sequence[int],
+    clusters: Sequence[str],
+    *,
+    bins: Mapping[int, tuple[pd.Timestamp, pd.Timestamp]],
+) -> pd.DataFrame:
+    """Lay stored targets out as `Targets.table`.
+
+    Parameters
+    ----------
+    rows, nodes, places
+        Stored targets, with the node and the number of the place of each.
+    clusters
+        Labels that tell clusters apart.
+    bins
+        Begin and end of each stretch of time by its number.
+    """
+    first_of: dict[object, list[int]] = defaultdict(list)
+    found = []
+    for number, (row, node, place) in enumerate(zip(rows, nodes, places, strict=True)):
+        known = first_of[(row.component, place)]
+        twin = next((k for k in known if rows[k].concurrent(row)), -1)
+        known.append(number)
+        times = [bins[b] for b in row.bins]
+        seconds = max((last - first).total_seconds() for first, last in times) if times else 0.0
+        found.append(
+            {
+                "component": row.component,
+                "job": row.labels.get("job", ""),
+                "instance": row.labels.get("instance", ""),
+                "pod": row.pod,
+                "node": node,
+                "cluster": "/".join(row.labels.get(c, "") for c in clusters),
+                "interval": interval(row.bins.values(), seconds),
+                "first": min((first for first, _ in times), default=pd.NaT),
+                "last": max((last for _, last in times), default=pd.NaT),
+                "replica_of": twin,
+            }
+        )
+    table = pd.DataFrame(found, columns=list(COLUMNS))
+    return table.astype({"interval": "float64", "replica_of": "int64"})
+
+
+def telling_labels(
+    rows: Sequence[Row], places: Sequence[int], clusters: Sequence[str]
+) -> tuple[tuple[str, ...], bool]:
+    """Choose the fewest labels that tell targets of different places apart.
+
+    Parameters
+    ----------
+    rows, places
+        Stored targets, and the number of the place of each.
+    clusters
+        Labels that tell clusters apart; they are always among those chosen.
+
+    Returns
+    -------
+    labels
+        Best such that all replicas of a target agree in them, so that the server merges them.
+    merged
+        Whether they do.
+    """
+    free = [n for n in _preferred(varying(rows)) if n not in clusters]
+    options = [(), *((n,) for n in free), *combinations(free[:8], 2)]
+    fit = [o for o in options if _separates(rows, places, (*clusters, *o))]
+    for option in fit:
+        if _merges(rows, places, (*clusters, *option)):
+            return (*clusters, *option), True
+    if fit:
+        return (*clusters, *fit[0]), False
+    # More labels than needed do no harm.
+    return (*clusters, *free), _merges(rows, places, (*clusters, *free))
+
+
+def _preferred(names: Iterable[str]) -> list[str]:
+    order = ("instance", "node", "pod", "exported_instance")
+    return sorted(names, key=lambda n: (order.index(n) if n in order else len(order), n))
+
+
+def _key(row: Row, labels: Sequence[str]) -> tuple[str, ...]:
+    return tuple(row.labels.get(name, "") for name in labels)
+
+
+def _separates(rows: Sequence[Row], places: Sequence[int], labels: Sequence[str]) -> bool:
+    known: dict[tuple[str, ...], int] = {}
+    return all(
+        known.setdefault(_key(row, labels), place) == place
+        for row, place in zip(rows, places, strict=True)
+    )
+
+
+def _merges(rows: Sequence[Row], places: Sequence[int], labels: Sequence[str]) -> bool:
+    """Tell whether targets of one component and place that ran at once agree in these labels."""
+    groups: dict[object, list[Row]] = defaultdict(list)
+    for row, place in zip(rows, places, strict=True):
+        groups[(row.component, place)].append(row)
+    return all(
+        _key(one, labels) == _key(other, labels) or not one.concurrent(other)
+        for group in groups.values()
+        for one, other in combinations(group, 2)
+    )
+
+
+def choosing_once(rows: Sequence[Row], places: Sequence[int]) -> tuple[Matcher, ...] | None:
+    """Find one matcher that chooses each target once; None if there is none.
+
+    Parameters
+    ----------
+    rows, places
+        Stored targets, and the number of the place of each.
+    """
+    for name in varying(rows):
+        chosen: list[str] = []
+        for component in sorted({row.component for row in rows}):
+            mine = [(r, p) for r, p in zip(rows, places, strict=True) if r.component == component]
+            values = sorted({row.labels.get(name, "") for row, _ in mine})
+            whole = len({place for _, place in mine})
+            fit = [
+                v
+                for v in values
+                if _once([m for m in mine if m[0].labels.get(name, "") == v], whole)
+            ]
+            chosen += fit[:1] if fit else []
+            if not fit:
+                break
+        else:
+            if len(set(chosen)) == 1:
+                return (Matcher(name, "=", chosen[0]),)
+            if name == "job" and all(_literal(value) for value in chosen):
+                return (Matcher(name, "=~", "|".join(sorted(set(chosen)))),)
+    return None
+
+
+def _literal(value: str) -> bool:
+    """Tell whether a value means itself as a regular expression."""
+    return value.replace("-", "").replace("_", "").replace("/", "").isalnum()
+
+
+def _once(chosen: Sequence[tuple[Row, int]], whole: int) -> bool:
+    """Tell whether these rows are one of each place, at any time."""
+    groups: dict[int, list[Row]] = defaultdict(list)
+    for row, place in chosen:
+        groups[place].append(row)
+    twice = (a.concurrent(b) for group in groups.values() for a, b in combinations(group, 2))
+    return len(groups) == whole and not any(twice)
+
+
+def keyed(
+    rows: Sequence[Row], nodes: Sequence[str], labels: Sequence[str]
+) -> dict[tuple[str, ...], str]:
+    """Give the node by the values of the labels that tell targets apart."""
+    return {_key(row, labels): node for row, node in zip(rows, nodes, strict=True)}

@@ -1,0 +1,123 @@
+"""What is said about targets: notes that help to read the numbers, and caveats. Pure."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from cilium_analysis.targets.places import signs
+from cilium_analysis.targets.stored import differing, is_address
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    import pandas as pd
+
+    from cilium_analysis.targets.replicas import Pair, Verdict
+    from cilium_analysis.targets.stored import Row
+
+#: So many values are named; of more, how many there are.
+MOST_NAMED = 6
+
+
+def notes(rows: Sequence[Row], table: pd.DataFrame, clusters: Sequence[str]) -> tuple[str, ...]:
+    """Say what is worth knowing about the targets.
+
+    Parameters
+    ----------
+    rows, table
+        Stored targets, and the same as `Targets.table`.
+    clusters
+        Labels that tell clusters apart.
+    """
+    said = []
+    names = sorted(set(table.loc[table["component"] != "operator", "cluster"]) - {""})
+    if len(names) > 1:
+        label = " and ".join(f"`{name}`" for name in clusters)
+        said.append(
+            f"The metrics are of {len(names)} clusters, told apart by {label}:"
+            f" {listed(names)}. Nodes are written as cluster/node."
+        )
+    copies = table[table["replica_of"] >= 0]
+    if len(copies):
+        apart = {
+            label
+            for number, twin in copies["replica_of"].items()
+            for label in differing(rows[int(str(number))], rows[int(twin)])
+        }
+        said.append(
+            f"{len(copies):,} targets are stored more than once; the copies differ in"
+            f" {listed([f'`{label}`' for label in sorted(apart)])}. Each target counts once."
+        )
+    bare = sorted(set(table.loc[table["component"] == "agent", "node"]) - {""})
+    if any(is_address(node.rpartition("/")[2]) for node in bare):
+        said.append("Nodes go by their addresses: no label in the data tells their names.")
+    elif any(node.rpartition("/")[2] == pod.rpartition("/")[2] for node, pod in _pods(table)):
+        said.append("Nodes go by the pods of their agents: no label in the data tells the nodes.")
+    return tuple(said)
+
+
+def _pods(table: pd.DataFrame) -> list[tuple[str, str]]:
+    mine = table[(table["component"] == "agent") & (table["pod"] != "")]
+    return [(str(node), str(pod)) for node, pod in zip(mine["node"], mine["pod"], strict=True)]
+
+
+def caveats(
+    rows: Sequence[Row],
+    table: pd.DataFrame,
+    pairs: Sequence[Pair],
+    verdicts: Mapping[Pair, Verdict],
+    *,
+    unmerged: bool,
+) -> tuple[str, ...]:
+    """Say what cannot be told about the targets, and what that costs.
+
+    Parameters
+    ----------
+    rows, table
+        As above.
+    pairs, verdicts
+        Stored targets that may be one, and whether they are.
+    unmerged
+        Whether no label lets the server count each target once.
+    """
+    said = []
+    open_ = [pair for pair in pairs if verdicts[pair] == "unknown"]
+    if open_:
+        one, other = (rows[number] for number in open_[0])
+        label = sorted(differing(one, other))[0]
+        values = [value for value in (one.labels.get(label), other.labels.get(label)) if value]
+        said.append(
+            f"Whether `{label}` tells two clusters apart, or two copies of one, cannot be told:"
+            " both are counted. Choose one with"
+            f" --match '{label}=\"{(values or [''])[0]}\"'."
+        )
+    nameless = [row for row in rows if row.component != "operator" and not any(signs(row))]
+    if nameless:
+        said.append(
+            "No label tells the targets apart (instance, pod and node were aggregated away, or"
+            " never stored): no node can be named, and where a sum of counters falls, a node may"
+            " have left."
+        )
+    elif (table.loc[table["component"] == "agent", "node"] == "").any():
+        said.append(
+            "Which node some targets are on is not known: no label names node, pod or address."
+        )
+    if unmerged:
+        said.append(
+            "No label tells the copies of all targets apart: sums that the server makes may count"
+            " a target twice."
+        )
+    return tuple(said)
+
+
+def refused(problems: Sequence[str]) -> tuple[str, ...]:
+    """Say that the server refused to list targets."""
+    if not problems:
+        return ()
+    return (f"The targets could not all be listed: {problems[0]}",)
+
+
+def listed(names: Sequence[str]) -> str:
+    """Name a few, and say how many more there are."""
+    more = len(names) - MOST_NAMED
+    return ", ".join(names[:MOST_NAMED]) + (f" and {more} more" if more > 0 else "")
