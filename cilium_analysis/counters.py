@@ -5,7 +5,10 @@ range (promql/functions.go, ``extrapolatedRate``), which is wrong by a whole bur
 drop counters: such a series is born at its first drop. Here the growth is read from the values
 themselves, one series at a time, before any sum:
 
-- a series born while its target was already being scraped began at 0;
+- a series born while its target was already being scraped began at 0, unless it takes over from
+  one that ended: a reason that an upgrade spells in another way goes on with its whole past;
+- a series of a target that was not scraped before has an unknown past: only the start of its
+  process proves that a counter of the process began then;
 - a value that falls was reset and began at 0 again;
 - except for the counters that live in a pinned BPF map (``cilium_drop_*``, ``cilium_forward_*``,
   pkg/maps/metricsmap/metricsmap.go): they survive a restart of the agent. Up to Cilium 1.14 the
@@ -26,23 +29,26 @@ import numpy as np
 import pandas as pd
 
 from cilium_analysis import frames
+from cilium_analysis.births import (
+    TARGET_LABELS,
+    highest,
+    keys_of,
+    positions,
+    restarts_of,
+    scraped_at,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Hashable, Mapping, Sequence
 
     from numpy.typing import NDArray
 
-    Floats = NDArray[np.float64]
-    Flags = NDArray[np.bool_]
-    #: Each label of all series, in their order.
-    _Labels = Mapping[str, list[str]]
+    from cilium_analysis.births import Flags, Floats, Labels
+
     #: Row, kind, amount, and the series that it is told of.
     _Event = tuple[int, str, float, int]
 
 PINNED = re.compile(r"cilium_(drop|forward)_(count|bytes)_total")
-
-#: Labels that say which scrape target a series comes from.
-TARGET_LABELS = ("cluster", "instance", "job", "node", "pod")
 
 #: Labels that change when a pod is replaced, although the series goes on.
 CHURN_LABELS = frozenset(
@@ -67,8 +73,9 @@ class Reading:
         time before and this one; NaN where nothing is known.
     events
         One row per decision that the numbers depend on: ``time``, ``event`` (``birth``,
-        ``reset``, ``artefact``, ``gap``, ``unknown_start``), ``amount`` (what was counted, or
-        left out for an artefact and an unknown start), and the labels of the series.
+        ``renamed``, ``reset``, ``fall``, ``artefact``, ``gap``, ``unknown_start``), ``amount``
+        (what was counted, or left out for a fall, an artefact and an unknown start), and the
+        labels of the series.
     """
 
     increase: pd.DataFrame
@@ -83,6 +90,8 @@ class _Track:
     seen: Flags
     horizon: int
     pinned: bool
+    summed: bool = False
+    before: float | None = None
     resets_at: tuple[tuple[int, int], ...] = ()
     events: list[tuple[int, str, float]] = field(default_factory=list)
     resets: list[tuple[int, int]] = field(default_factory=list)
@@ -103,8 +112,7 @@ def increase(
         process [s since 1970], which tells a node that has just joined (it counts from 0) from
         one that had not been scraped for a while; or ``up == 1``. Joined on the labels of
         `TARGET_LABELS` that both have.
-        Without it, a target counts as scraped where any series of it has a sample, or, if there
-        is none before, where the frame has any sample.
+        Without it, a target counts as scraped where any series of it has a sample.
     pinned
         Whether the counters live in a pinned BPF map; by default read from their names, and,
         where the name is gone, from the labels ``reason`` and ``direction``.
@@ -138,16 +146,20 @@ def _count(
     values = frame.to_numpy(dtype="float64")
     labels = _labels(frame)
     chains = _chains(labels, values.shape[1])
-    seen = _seen(frame, labels, scraped)
-    horizon = _horizon(frame.index)
     flags = _pinned(labels, values.shape[1], told=pinned)
+    seen = scraped_at(frame, labels, scraped, flags)
+    horizon = _horizon(frame.index)
+    # Of all nodes together: a fall may be a node that left.
+    summed = [node == "" for node in labels.get("node", ["?"] * values.shape[1])]
     result = np.full(values.shape, np.nan)
     tracks: dict[Hashable, _Track] = {}
     for identity, members in chains.items():
-        merged = values[:, members[0]] if len(members) == 1 else _merge(values[:, members])
+        merged = values[:, members[0]] if len(members) == 1 else highest(values[:, members])
         first = members[0]
-        tracks[identity] = _Track(merged, seen[:, first], horizon, bool(flags[first]))
+        track = _Track(merged, seen[:, first], horizon, bool(flags[first]), summed[first])
+        tracks[identity] = track
     _share_resets(tracks, labels, chains)
+    _take_over(tracks, labels, chains, restarts_of(frame, labels, scraped))
     rows: list[_Event] = []
     for identity, members in chains.items():
         growth = _grow(tracks[identity])
@@ -156,7 +168,7 @@ def _count(
     return pd.DataFrame(result, index=frame.index, columns=frame.columns), rows
 
 
-def _labels(frame: pd.DataFrame) -> _Labels:
+def _labels(frame: pd.DataFrame) -> Labels:
     return {str(name): frames.values(frame, str(name)) for name in frame.columns.names}
 
 
@@ -168,17 +180,11 @@ def _horizon(index: pd.Index) -> int:
     return max(2, int(RETURN_WITHIN / step))
 
 
-def _chains(labels: _Labels, series: int) -> Mapping[Hashable, list[int]]:
+def _chains(labels: Labels, series: int) -> Mapping[Hashable, list[int]]:
     """Put the columns that are one series under a changing pod name together."""
     anchored = any("" not in labels.get(name, [""]) for name in ("instance", "node"))
     names = [n for n in labels if not (anchored and n in CHURN_LABELS)]
-    return _positions(_keys(labels, names, series))
-
-
-def _merge(values: Floats) -> Floats:
-    """Take the highest sample of the columns of one chain at each time."""
-    merged: Floats = np.fmax.reduce(values, axis=1)
-    return merged
+    return positions(keys_of(labels, names, series))
 
 
 def _attribute(result: Floats, growth: Floats, values: Floats, members: Sequence[int]) -> None:
@@ -193,7 +199,7 @@ def _attribute(result: Floats, growth: Floats, values: Floats, members: Sequence
         result[:, column] = np.where(owner == which, growth, np.nan)
 
 
-def _pinned(labels: _Labels, series: int, *, told: bool | None) -> Flags:
+def _pinned(labels: Labels, series: int, *, told: bool | None) -> Flags:
     """Tell which series live in a pinned map, by name or else by labels."""
     if told is not None:
         return np.full(series, told)
@@ -203,66 +209,67 @@ def _pinned(labels: _Labels, series: int, *, told: bool | None) -> Flags:
     return np.array(flags, dtype=np.bool_)
 
 
-def _keys(labels: _Labels, names: Sequence[str], series: int) -> list[tuple[str, ...]]:
-    """Give some labels of each series; without names, all are alike."""
-    return list(zip(*(labels[name] for name in names), strict=True)) if names else [()] * series
+def _take_over(
+    tracks: Mapping[Hashable, _Track],
+    labels: Labels,
+    chains: Mapping[Hashable, Sequence[int]],
+    restarts: Mapping[tuple[str, ...], Flags],
+) -> None:
+    """Find series that go on with the past of others, which ended when they were born.
+
+    A series of a pinned map never ends, unless its labels are written in another way from then
+    on. The series of a process do, with what they count; they were only renamed where all of
+    them ended at once, and the process went on.
+    """
+    names = [n for n in TARGET_LABELS if n in labels and n not in CHURN_LABELS]
+    keys = keys_of(labels, names, sum(map(len, chains.values())))
+    counted = labels.get("__name__", [""] * len(keys))
+    groups: dict[tuple[tuple[str, ...], str], list[_Track]] = defaultdict(list)
+    for identity, members in chains.items():
+        if (~np.isnan(tracks[identity].levels)).any():
+            groups[keys[members[0]], counted[members[0]]].append(tracks[identity])
+    for (key, _), group in groups.items():
+        anew = next(iter(restarts.values())) if not names and restarts else restarts.get(key)
+        spans = [np.flatnonzero(~np.isnan(track.levels))[[0, -1]] for track in group]
+        for born in sorted({int(first) for first, _ in spans if first > 0}):
+            _pass_on(group, spans, born, anew)
 
 
-def _seen(frame: pd.DataFrame, labels: _Labels, scraped: pd.DataFrame | None) -> Flags:
-    """Tell, for each series, at which times its target was scraped: shape (T, S)."""
-    if scraped is not None:
-        return _seen_in(scraped, frame, labels)
-    present = ~np.isnan(frame.to_numpy(dtype="float64"))
-    anywhere = present.any(axis=1) if present.size else np.zeros(len(frame), dtype=bool)
-    names = [n for n in TARGET_LABELS if n in labels]
-    seen = np.empty(present.shape, dtype=bool)
-    for members in _positions(_keys(labels, names, present.shape[1])).values():
-        own = present[:, members].any(axis=1)
-        began = int(own.argmax()) if own.any() else len(own)
-        before = np.arange(len(own)) < began
-        # No series of this target is known earlier: that others were scraped has to do.
-        seen[:, members] = np.where(before, anywhere & before, own)[:, None]
-    return seen
-
-
-def _seen_in(scraped: pd.DataFrame, frame: pd.DataFrame, labels: _Labels) -> Flags:
-    """Look the targets up in a frame that says when they were scraped."""
-    targets = _labels(scraped)
-    names = [n for n in TARGET_LABELS if n in labels and n in targets]
-    starts = scraped.reindex(frame.index).to_numpy(dtype="float64")
-    anyone = ~np.isnan(starts).all(axis=1) if starts.size else np.zeros(len(frame), dtype=bool)
-    known = {
-        key: _watched(_merge(starts[:, members]), anyone, frame.index)
-        for key, members in _positions(_keys(targets, names, starts.shape[1])).items()
-    }
-    seen: Flags = ~np.isnan(frame.to_numpy(dtype="float64"))
-    for column, key in enumerate(_keys(labels, names, seen.shape[1])):
-        if key in known:
-            seen[:, column] |= known[key]
-    return seen
-
-
-def _watched(starts: Floats, anyone: Flags, index: pd.Index) -> Flags:
-    """Tell when one target was scraped; before it began to exist, when the others were."""
-    seen: Flags = ~np.isnan(starts)
-    if not seen.any():
-        return seen
-    first = int(seen.argmax())
-    if first and starts[first] >= index[0].timestamp():
-        seen[:first] |= anyone[:first]
-    return seen
-
-
-def _positions(keys: Sequence[Hashable]) -> Mapping[Hashable, list[int]]:
-    found: dict[Hashable, list[int]] = defaultdict(list)
-    for position, key in enumerate(keys):
-        found[key].append(position)
-    return found
+def _pass_on(
+    group: Sequence[_Track], spans: Sequence[NDArray[np.intp]], born: int, anew: Flags | None
+) -> None:
+    """Give the series born in a row the last values of those that ended just before."""
+    horizon = group[0].horizon
+    new = [
+        g
+        for g, (first, _) in zip(group, spans, strict=True)
+        if first == born and g.seen[:born].any()
+    ]
+    old = [
+        float(g.levels[last])
+        for g, (_, last) in zip(group, spans, strict=True)
+        if last < born <= last + horizon
+    ]
+    if not new or not old:
+        return
+    if group[0].pinned:
+        for track in sorted(new, key=lambda t: -t.levels[born]):
+            fit = [value for value in old if value <= track.levels[born]]
+            if fit:
+                track.before = max(fit)
+                old.remove(max(fit))
+        return
+    going_on = any(first < born <= last for first, last in spans)
+    began = anew is not None and anew[max(born - horizon, 0) : born + 1].any()
+    whole, past = sum(float(t.levels[born]) for t in new), sum(old)
+    if not going_on and not began and 0 < past <= whole:
+        for track in new:
+            track.before = float(track.levels[born]) * past / whole
 
 
 def _share_resets(
     tracks: Mapping[Hashable, _Track],
-    labels: _Labels,
+    labels: Labels,
     chains: Mapping[Hashable, Sequence[int]],
 ) -> None:
     """Where one series of a node's pinned map was really reset, all of that map were.
@@ -274,7 +281,7 @@ def _share_resets(
     pinned = [identity for identity in chains if tracks[identity].pinned]
     if not names or not pinned:
         return
-    keys = _keys(labels, names, 0)
+    keys = keys_of(labels, names, 0)
     maps: dict[tuple[str, ...], list[Hashable]] = defaultdict(list)
     for identity in pinned:
         maps[keys[chains[identity][0]]].append(identity)
@@ -302,6 +309,11 @@ def _grow(track: _Track) -> Floats:
     samples = track.levels[rows]
     steps = np.diff(samples)
     again = _restarted(track, rows, samples)
+    if track.summed:
+        for place in np.flatnonzero(steps < 0):
+            track.events.append((int(rows[place + 1]), "fall", float(-steps[place])))
+        steps[steps < 0] = 0.0
+        again &= False
     steps[again] = samples[1:][again]
     result[rows[1:]] = steps
     for place in np.flatnonzero(again):
@@ -339,6 +351,10 @@ def _begin(track: _Track, first: int, result: Floats) -> None:
         return
     before = np.flatnonzero(track.seen[:first])
     amount = float(track.levels[first])
+    if track.before is not None:
+        result[first] = amount - track.before
+        track.events.append((first, "renamed", amount - track.before))
+        return
     if not len(before):
         track.events.append((first, "unknown_start", amount))
         return

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cilium_analysis import counters, frames
@@ -67,9 +67,16 @@ def test_a_series_born_while_its_target_was_scraped_counts_from_zero() -> None:
     assert reading.events["event"].tolist() == ["birth"]
 
 
-def test_a_birth_on_a_node_that_never_dropped_counts_when_others_were_scraped() -> None:
+def test_a_birth_on_a_node_that_never_dropped_counts_when_it_was_scraped() -> None:
     frame = drops({("a", "x"): [7, 7, 7], ("b", "x"): [N, N, 500]})
-    assert total(counters.increase(frame)) == 500
+    up = label_frame({("a",): [1.0] * 3, ("b",): [1.0] * 3}, "instance")
+    assert total(counters.increase(frame, scraped=up)) == 500
+
+
+def test_that_others_were_scraped_proves_no_birth() -> None:
+    reading = counters.read(drops({("a", "x"): [7, 7, 7], ("b", "x"): [N, N, 500]}))
+    assert total(reading.increase) == 0
+    assert reading.events["event"].tolist() == ["unknown_start"]
 
 
 def test_a_series_of_a_target_not_scraped_before_has_an_unknown_past() -> None:
@@ -84,11 +91,58 @@ def test_a_series_of_a_target_not_scraped_before_has_an_unknown_past() -> None:
     assert reading.events["event"].tolist() == ["unknown_start"]
 
 
-def test_a_node_that_joins_in_the_window_counts_from_zero() -> None:
+def test_a_process_that_starts_in_the_window_counts_from_zero() -> None:
     frame = drops({("a", "x"): [7, 7, 7, 7], ("b", "x"): [N, N, 9, 12]})
     began = float(BEGIN // 1000 + 40)
     scraped = label_frame({("a",): [1.0] * 4, ("b",): [N, N, began, began]}, "instance")
-    assert total(counters.increase(frame, scraped=scraped)) == 12
+    assert total(counters.increase(frame, scraped=scraped, pinned=False)) == 12
+
+
+def test_the_start_of_an_agent_proves_nothing_about_a_pinned_map() -> None:
+    frame = drops({("a", "x"): [7, 7, 7, 7], ("b", "x"): [N, N, 120_000, 120_003]})
+    began = float(BEGIN // 1000 + 40)
+    scraped = label_frame({("a",): [1.0] * 4, ("b",): [N, N, began, began]}, "instance")
+    reading = counters.read(frame, scraped=scraped)
+    assert total(reading.increase) == 3
+    assert reading.events["event"].tolist() == ["unknown_start"]
+
+
+def test_a_reason_that_an_upgrade_spells_in_another_way_goes_on() -> None:
+    frame = drops(
+        {
+            ("a", "Policy denied (L3)"): [90_000, 90_002, N, N, N],
+            ("a", "Policy denied"): [N, N, 90_005, 90_006, 90_006],
+            ("a", "Stale or unroutable IP"): [3, 3, 3, 3, 3],
+            ("a", "Invalid source ip"): [N, N, 8, 8, 8],
+        }
+    )
+    reading = counters.read(frame)
+    assert total(reading.increase) == 2 + 3 + 1 + 8
+    assert sorted(reading.events["event"]) == ["birth", "renamed"]
+
+
+def test_series_of_a_process_that_all_change_their_labels_go_on() -> None:
+    frame = label_frame(
+        {("a", "v1"): [1000, 1010, N, N], ("a", "v2"): [N, N, 1025, 1030]}, "instance pod_name"
+    )
+    started = label_frame({("a",): [1.0] * 4}, "instance")
+    assert total(counters.increase(frame, scraped=started, pinned=False)) == 10 + 15 + 5
+    anew = label_frame({("a",): [1.0, 1.0, BEGIN / 1000, BEGIN / 1000]}, "instance")
+    assert total(counters.increase(frame, scraped=anew, pinned=False)) == 10 + 1025 + 5
+
+
+def test_a_series_born_beside_others_that_go_on_began_at_zero() -> None:
+    frame = label_frame(
+        {("a", "x"): [5, 6, 7, 8], ("a", "old"): [100, 100, N, N], ("a", "new"): [N, N, 400, 400]},
+        "instance pod_name",
+    )
+    assert total(counters.increase(frame, pinned=False)) == 3 + 400
+
+
+def test_a_sum_over_nodes_that_falls_was_not_reset() -> None:
+    reading = counters.read(label_frame({("", "x"): [900, 910, 600, 606]}, "node reason"))
+    assert total(reading.increase) == 16
+    assert reading.events["event"].tolist() == ["fall"]
 
 
 def test_everything_first_scraped_at_once_has_an_unknown_past() -> None:
@@ -199,6 +253,7 @@ def histories(draw: st.DrawFn) -> tuple[list[float], float]:
     return samples, counted
 
 
+@settings(deadline=None)
 @given(histories())
 def test_whatever_happens_the_total_is_what_was_counted(history: tuple[list[float], float]) -> None:
     samples, counted = history
@@ -206,6 +261,7 @@ def test_whatever_happens_the_total_is_what_was_counted(history: tuple[list[floa
     assert total(counters.increase(frame)) == pytest.approx(counted)
 
 
+@settings(deadline=None)
 @given(st.lists(histories(), min_size=2, max_size=4), st.integers(0, 2**16))
 def test_the_order_of_series_does_not_matter(
     drawn: list[tuple[list[float], float]], seed: int
