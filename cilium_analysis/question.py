@@ -6,17 +6,19 @@ import ast
 import os
 import sys
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from functools import cached_property
 from itertools import pairwise
 from typing import TYPE_CHECKING
 
+from cilium_analysis import targets
 from cilium_analysis.bundle import Bundle
 from cilium_analysis.config import CONFIGURED, Config, configured
 from cilium_analysis.connection import connect
 from cilium_analysis.errors import ParameterError, WindowError, suggest
 from cilium_analysis.queries import parse_matchers
 from cilium_analysis.show import definition_list, span
-from cilium_analysis.window import Window
+from cilium_analysis.window import Window, format_duration
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -200,7 +202,8 @@ def ask_source(
     source
         A server or a bundle.
     start, end, step, baseline, match, timezone, cilium_namespace
-        As for `ask`.
+        As for `ask`. A step that is not named is that of a bundle, and of a server never finer
+        than the scrape interval.
     kubernetes, called
         As of `Question`.
 
@@ -215,9 +218,26 @@ def ask_source(
         if not baseline and source.baseline:
             return Question(source, window, source.baseline, match, called=called)
     else:
-        window = Window.parse(start or "-2h", end or "now", step=step, timezone=timezone)
+        window = _window(source, start, end, step=step, timezone=timezone, match=match)
     before = window.baseline(baseline or "previous")
     return Question(source, window, before, match, kubernetes, cilium_namespace, called)
+
+
+def _window(
+    source: Source, start: str, end: str, *, step: str, timezone: str, match: str
+) -> Window:
+    """Read the window; without a step, in one in which every target is scraped."""
+    now = datetime.now(UTC)
+    if not step and isinstance(source, Bundle):
+        step = format_duration(source.window.step)
+    window = Window.parse(start or "-2h", end or "now", step=step, timezone=timezone, now=now)
+    if step:
+        return window
+    slowest = targets.of(source, window, match=match).slowest
+    if not window.step < slowest <= window.length:
+        return window
+    step = format_duration(slowest)
+    return Window.parse(start or "-2h", end or "now", step=step, timezone=timezone, now=now)
 
 
 def _recorded(bundle: Bundle, *, end: str, step: str, timezone: str) -> Window:

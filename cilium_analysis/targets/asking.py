@@ -218,9 +218,9 @@ class _Asker:
         nodes = _distinct(
             rows, places, name(rows, places, valid, known, clusters=clusters), clusters
         )
-        labels, merged = telling_labels(rows, places, clusters)
-        once = () if merged else choosing_once(rows, places)
+        labels = telling_labels(rows, places, clusters)
         table = tabled(rows, nodes, places, clusters, bins=bins)
+        once = choosing_once(rows, places) if (table["replica_of"] >= 0).any() else ()
         return Targets(
             table=table,
             labels=labels,
@@ -231,7 +231,7 @@ class _Asker:
             notes=words.notes(rows, table, clusters),
             caveats=(
                 *words.refused(refused),
-                *words.caveats(rows, table, pairs, verdicts, unmerged=not merged and once is None),
+                *words.caveats(rows, table, pairs, verdicts, unmerged=once is None),
             ),
         )
 

@@ -201,7 +201,7 @@ def tabled(
 
 def telling_labels(
     rows: Sequence[Row], places: Sequence[int], clusters: Sequence[str]
-) -> tuple[tuple[str, ...], bool]:
+) -> tuple[str, ...]:
     """Choose the fewest labels that tell targets of different places apart.
 
     Parameters
@@ -213,21 +213,15 @@ def telling_labels(
 
     Returns
     -------
-    labels
+    tuple of str
         Best such that all replicas of a target agree in them, so that the server merges them.
-    merged
-        Whether they do.
     """
     free = [n for n in _preferred(varying(rows)) if n not in clusters]
     options = [(), *((n,) for n in free), *combinations(free[:8], 2)]
-    fit = [o for o in options if _separates(rows, places, (*clusters, *o))]
-    for option in fit:
-        if _merges(rows, places, (*clusters, *option)):
-            return (*clusters, *option), True
-    if fit:
-        return (*clusters, *fit[0]), False
+    fit = [(*clusters, *o) for o in options if _separates(rows, places, (*clusters, *o))]
+    merging = (labels for labels in fit if _merges(rows, places, labels))
     # More labels than needed do no harm.
-    return (*clusters, *free), _merges(rows, places, (*clusters, *free))
+    return next(merging, fit[0] if fit else (*clusters, *free))
 
 
 def _preferred(names: Iterable[str]) -> list[str]:

@@ -78,7 +78,7 @@ def caveats(
     pairs, verdicts
         Stored targets that may be one, and whether they are.
     unmerged
-        Whether no label lets the server count each target once.
+        Whether targets are stored more than once, and no label chooses each of them once.
     """
     said = []
     open_ = [pair for pair in pairs if verdicts[pair] == "unknown"]
