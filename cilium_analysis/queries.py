@@ -11,7 +11,7 @@ from cilium_analysis.errors import ParameterError
 from cilium_analysis.window import format_duration
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterable, Sequence
 
 _MATCHER = re.compile(
     r"""\s*(?P<label>[a-zA-Z_][a-zA-Z0-9_]*)\s*(?P<operator>=~|!~|!=|=)\s*"(?P<value>(?:[^"\\]|\\.)*)"\s*""",
@@ -42,6 +42,12 @@ class Matcher:
 def quote(value: str) -> str:
     """Write any text as a PromQL string literal."""
     return '"' + "".join(_ESCAPES.get(char, char) for char in value) + '"'
+
+
+def any_of(label: str, values: Iterable[str]) -> Matcher:
+    """Match a label that has one of these values, whatever characters are in them."""
+    escaped = (re.sub(r"([\\.+*?()|\[\]{}^$])", r"\\\1", value) for value in values)
+    return Matcher(label, "=~", "|".join(escaped))
 
 
 def parse_matchers(text: str) -> tuple[Matcher, ...]:

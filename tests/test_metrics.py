@@ -11,10 +11,10 @@ from pathlib import Path
 import nbformat
 import pytest
 
-from cilium_analysis import nodes
 from cilium_analysis.capture import _MODULES, TOPICS
 from cilium_analysis.metrics.known import CONTEXT, VERSIONS, find, known
 from cilium_analysis.queries import Query
+from cilium_analysis.targets import asking as targets
 from cilium_analysis.topics.parties import CONTEXT_LABELS
 from cilium_analysis.topics.setup import identity
 
@@ -39,7 +39,7 @@ def catalogue() -> Iterator[tuple[str, str, Query]]:
             for name, query in getattr(data, table, {}).items():
                 yield topic, f"{table.lower()}-{name}", query
         assert found.QUERIES
-    yield from (("nodes", name, query) for name, query in nodes.QUERIES.items())
+    yield from (("targets", name, query) for name, query in targets.QUERIES.items())
     yield from (("setup_check", name, query) for name, query in identity.QUERIES.items())
 
 

@@ -2,44 +2,28 @@
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import TYPE_CHECKING
 from weakref import WeakKeyDictionary
 
 import numpy as np
-import pandas as pd
 
 from cilium_analysis import frames
 from cilium_analysis.errors import BudgetExceeded, QueryRejected
-from cilium_analysis.metrics.known import CONTEXT_LABELS, find
-from cilium_analysis.queries import Matcher, Query, parse_matchers
+from cilium_analysis.queries import Matcher, Query, any_of, parse_matchers
 from cilium_analysis.targets import words
-from cilium_analysis.targets.model import (
-    COLUMNS,
-    Targets,
-    choosing_once,
-    keyed,
-    tabled,
-    telling_labels,
-)
-from cilium_analysis.targets.places import Names, cluster_labels, name, together, valid_signs
-from cilium_analysis.targets.replicas import (
-    Evidence,
-    candidates,
-    compare,
-    compare_starts,
-    judge,
-    sampled,
-)
-from cilium_analysis.targets.stored import Row, single_labels
+from cilium_analysis.targets.comparing import Comparer
+from cilium_analysis.targets.model import Targets, put_together
+from cilium_analysis.targets.places import Names
+from cilium_analysis.targets.stored import END, Row, own_labels
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
+    import pandas as pd
+
     from cilium_analysis.source import Source
-    from cilium_analysis.targets.replicas import Pair
     from cilium_analysis.targets.stored import Component
     from cilium_analysis.window import Window
 
@@ -71,16 +55,6 @@ METRICS: Mapping[Component, tuple[str, ...]] = {
         "cilium_operator_unmanaged_pods",
     ),
 }
-#: Counters that tell two agents apart by their values.
-COMPARED: Mapping[Component, tuple[str, ...]] = {
-    "agent": ("cilium_forward_count_total", "cilium_drop_count_total"),
-    "hubble": METRICS["hubble"][:5],
-    "operator": (),
-}
-_STARTS: Mapping[Component, str] = {
-    "agent": "cilium_process_start_time_seconds",
-    "operator": "cilium_operator_process_start_time_seconds",
-}
 #: Ports of the chart: a hint where no metric shows the targets of a component.
 _HINTS: Mapping[Component, tuple[str, str]] = {
     "agent": ("cilium", "9962"),
@@ -90,19 +64,8 @@ _HINTS: Mapping[Component, tuple[str, str]] = {
 STRETCH = timedelta(minutes=10)
 #: A window is cut into at most about so many stretches.
 MOST_STRETCHES = 60
-#: Times at which counters of two stored targets are compared.
-COMPARISONS = 8
-_ENDS = re.compile(r"(source|destination)_")
 #: Names of pods to ask kube-state-metrics for.
 MOST_PODS = 2_000
-
-
-def _own(metrics: Sequence[str]) -> list[str]:
-    """Name the metrics' own labels: what is left of a series are the labels of its target."""
-    found = {label for each in metrics if (known := find(each)) for label in known.labels}
-    if any(each.startswith("hubble_") for each in metrics):
-        found |= {*CONTEXT_LABELS, "type", "rcode"}
-    return sorted(label for label in found if label.isidentifier())
 
 
 def _sampled(metrics: Sequence[str], *, by: str) -> str:
@@ -114,7 +77,7 @@ def _sampled(metrics: Sequence[str], *, by: str) -> str:
 QUERIES: Mapping[str, Query] = {
     **{
         component: Query(
-            _sampled(metrics, by=f"without ({', '.join(_own(metrics))})"),
+            _sampled(metrics, by=f"without ({', '.join(own_labels(metrics))})"),
             "samples",
             f"samples of each target that shows metrics of {component}s",
         )
@@ -122,7 +85,7 @@ QUERIES: Mapping[str, Query] = {
     },
     "own_names": Query(
         " or ".join(
-            f"count without ({', '.join(n for n in _own([metric]) if n != 'source_node_name')})"
+            f"count without ({', '.join(sorted({*own_labels([metric])} - {'source_node_name'}))})"
             f' ({metric}{{source_node_name!="",type="node",<match>}})'
             for metric in (
                 "cilium_node_connectivity_status",
@@ -148,14 +111,9 @@ def up_query(jobs: Sequence[str], alike: Mapping[str, str] | None = None) -> str
     alike
         Labels that all targets wanted have.
     """
-    escaped = sorted(_escaped(job) for job in jobs)
-    matchers = [Matcher("job", "=~", "|".join(escaped))]
+    matchers = [any_of("job", sorted(jobs))]
     matchers += [Matcher(label, "=", value) for label, value in sorted((alike or {}).items())]
     return "up{" + ",".join(str(matcher) for matcher in matchers) + ",<match>}"
-
-
-def _escaped(text: str) -> str:
-    return "".join("\\" + char if char in "\\.+*?()|[]{}^$" else char for char in text)
 
 
 #: What sources have told: every topic of a run needs the same.
@@ -202,38 +160,16 @@ class _Asker:
     def targets(self) -> Targets:
         """Ask, and put together what is known."""
         rows, bins, refused = self._rows()
-        if not rows:
-            caveats = words.refused(refused)
-            return Targets(pd.DataFrame(columns=list(COLUMNS)), caveats=caveats)
-        single = single_labels(rows)
-        for row in rows:
-            row.single = single
-        valid = valid_signs(rows)
-        pairs = candidates(rows, list(valid.values()))
-        evidence = self._evidence(rows, sampled(rows, pairs), bins) if pairs else {}
-        verdicts = judge(rows, pairs, evidence)
-        clusters = cluster_labels(rows, verdicts)
-        places = together(rows, valid, clusters)
-        known = self._names(rows, valid, clusters)
-        nodes = _distinct(
-            rows, places, name(rows, places, valid, known, clusters=clusters), clusters
+        comparer = Comparer(self.source, self.windows, self.match)
+        found = put_together(
+            rows,
+            bins,
+            compared=lambda pairs: comparer.evidence(rows, pairs, bins),
+            named=lambda valid, clusters: self._names(rows, valid, clusters),
         )
-        labels = telling_labels(rows, places, clusters)
-        table = tabled(rows, nodes, places, clusters, bins=bins)
-        once = choosing_once(rows, places) if (table["replica_of"] >= 0).any() else ()
-        return Targets(
-            table=table,
-            labels=labels,
-            clusters=clusters,
-            nodes=keyed(rows, nodes, labels),
-            single=once or (),
-            presence={c: self._presence(rows, c) for c in METRICS},
-            notes=words.notes(rows, table, clusters),
-            caveats=(
-                *words.refused(refused),
-                *words.caveats(rows, table, pairs, verdicts, unmerged=once is None),
-            ),
-        )
+        presence: dict[str, Query] = {c: self._presence(rows, c) for c in METRICS}
+        caveats = (*words.refused(refused), *found.caveats)
+        return replace(found, presence=presence if rows else {}, caveats=caveats)
 
     # Which there are
 
@@ -277,7 +213,7 @@ class _Asker:
                 # Context labels of Hubble that are younger than the table of metrics.
                 key = tuple(
                     sorted(
-                        (str(k), str(v)) for k, v in labels.items() if v and not _ENDS.match(str(k))
+                        (str(k), str(v)) for k, v in labels.items() if v and not END.match(str(k))
                     )
                 )
                 yield key, {base + numbers[r]: float(values[r, place]) for r in rows}
@@ -326,66 +262,6 @@ class _Asker:
             promql = f"({counted}) > bool 0"
         return Query(promql, "bool", f"whether each target of {component}s was scraped")
 
-    # Which are the same
-
-    def _evidence(
-        self,
-        rows: Sequence[Row],
-        pairs: Sequence[Pair],
-        bins: Mapping[int, tuple[pd.Timestamp, pd.Timestamp]],
-    ) -> dict[Pair, Evidence]:
-        """Compare counters of stored targets."""
-        found = {pair: Evidence() for pair in pairs}
-        for component, metrics in COMPARED.items():
-            mine = [pair for pair in pairs if rows[pair[0]].component == component]
-            if not mine:
-                continue
-            window = self._shared(rows, mine, bins)
-            for metric in (_STARTS.get(component, ""), *metrics):
-                if not metric:
-                    continue
-                values = self._values(metric, [rows[n] for pair in mine for n in pair], window)
-                for pair in mine:
-                    one, other = (_of_row(values, rows[n], _own([metric])) for n in pair)
-                    if metric == _STARTS.get(component):
-                        found[pair] += compare_starts(_latest(one), _latest(other))
-                    elif one.shape[1] or other.shape[1]:
-                        found[pair] += compare(one, other)
-        return found
-
-    def _shared(
-        self,
-        rows: Sequence[Row],
-        pairs: Sequence[Pair],
-        bins: Mapping[int, tuple[pd.Timestamp, pd.Timestamp]],
-    ) -> Window:
-        """Choose times at which most of these targets were scraped."""
-        common: dict[int, int] = {}
-        for one, other in pairs:
-            for each in rows[one].bins.keys() & rows[other].bins.keys():
-                common[each] = common.get(each, 0) + 1
-        last = max(common, key=lambda each: (common[each], bins[each][1]))
-        first, end = (moment.to_pydatetime() for moment in bins[last])
-        apart: timedelta = max(end - first, STRETCH) / 2
-        window = min(self.windows, key=lambda w: abs((w.end - end).total_seconds()))
-        return replace(window, start=end - COMPARISONS * apart, end=end, step=apart)
-
-    def _values(self, metric: str, rows: Sequence[Row], window: Window) -> pd.DataFrame:
-        """Ask for the counters of some stored targets only."""
-        extra = []
-        for label in ("instance", "pod", "exported_instance"):
-            values = sorted({row.labels.get(label, "") for row in rows})
-            if len(values) > 1 and all(values):
-                extra.append(Matcher(label, "=~", "|".join(map(_escaped, values))))
-                break
-        promql = Query(f"max_over_time({metric}{{<match>}}[<range>])", "", "").render(
-            match=(*self.match, *extra), step=window.step
-        )
-        try:
-            return self.source.range(promql, window)
-        except (QueryRejected, BudgetExceeded):
-            return frames.empty()
-
     # How they are called
 
     def _names(
@@ -398,7 +274,7 @@ class _Asker:
         own: dict[int, str] = {}
         for labels in self._instant(QUERIES["own_names"]):
             called = labels.pop("source_node_name", "")
-            key = {k: v for k, v in labels.items() if v}
+            key = {k: v for k, v in labels.items() if v and not END.match(k)}
             own |= {n: called for n, row in enumerate(rows) if called and dict(row.labels) == key}
         pods = sorted({row.pod.rpartition("/")[2] for row in lacking if row.pod})[:MOST_PODS]
         told = self._instant(_pod_query(pods)) if pods else []
@@ -462,30 +338,10 @@ def _components(
     )
 
 
-def _of_row(values: pd.DataFrame, row: Row, own: Sequence[str]) -> pd.DataFrame:
-    """Pick the series of one stored target, with the metric's own labels in the columns."""
-    table = frames.labels(values)
-    mine = np.ones(len(table), dtype=bool)
-    for label in table.columns:
-        if label not in own:
-            mine &= (table[label] == row.labels.get(str(label), "")).to_numpy()
-    picked = values.loc[:, mine]
-    left = [label for label in table.columns if label in own]
-    keys = [tuple(key) for key in table.loc[mine, left].itertuples(index=False)]
-    return pd.DataFrame(
-        picked.to_numpy(), index=picked.index, columns=pd.Index(keys, tupleize_cols=False)
-    )
-
-
-def _latest(values: pd.DataFrame) -> float:
-    known = values.to_numpy(dtype="float64").ravel()
-    known = known[~np.isnan(known)]
-    return float(known[-1]) if len(known) else float("nan")
-
-
 def _pod_query(pods: Sequence[str]) -> Query:
-    chosen = Matcher("pod", "=~", "|".join(map(_escaped, pods)))
-    return Query(f"kube_pod_info{{{chosen},<match>}}", "pods", "nodes of the agents' pods")
+    return Query(
+        f"kube_pod_info{{{any_of('pod', pods)},<match>}}", "pods", "nodes of the agents' pods"
+    )
 
 
 def _node(labels: Mapping[str, str]) -> str:
@@ -510,23 +366,3 @@ def _consistent(pairs: Sequence[tuple[str, str]]) -> dict[str, str]:
             things.setdefault(called, set()).add(thing)
     one = {thing: next(iter(called)) for thing, called in names.items() if len(called) == 1}
     return {thing: called for thing, called in one.items() if len(things[called]) <= 2}
-
-
-def _distinct(
-    rows: Sequence[Row], places: Sequence[int], nodes: Sequence[str], clusters: Sequence[str]
-) -> list[str]:
-    """Write the cluster before a node's name, and tell different places of one name apart."""
-    several = len({tuple(r.labels.get(c, "") for c in clusters) for r in rows}) > 1
-    found = []
-    for row, node in zip(rows, nodes, strict=True):
-        cluster = "/".join(row.labels[c] for c in clusters if c in row.labels)
-        found.append(f"{cluster}/{node}" if several and cluster else node)
-    owners: dict[str, set[int]] = {}
-    for row, node, place in zip(rows, found, places, strict=True):
-        if row.component != "operator":
-            owners.setdefault(node, set()).add(place)
-    marks = [row.pod.rpartition("/")[2] or next(iter(sorted(row.addresses)), "") for row in rows]
-    return [
-        f"{node} ({mark})" if len(owners.get(node, ())) > 1 and node and mark != node else node
-        for node, mark in zip(found, marks, strict=True)
-    ]

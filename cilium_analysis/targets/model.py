@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import timedelta
 from itertools import combinations
 from typing import TYPE_CHECKING
@@ -12,12 +12,23 @@ import pandas as pd
 
 from cilium_analysis import frames
 from cilium_analysis.queries import Matcher, Query
-from cilium_analysis.targets.stored import host, interval, varying
+from cilium_analysis.targets import words
+from cilium_analysis.targets.places import (
+    cluster_labels,
+    distinct_names,
+    name,
+    together,
+    valid_signs,
+)
+from cilium_analysis.targets.replicas import candidates, judge, sampled
+from cilium_analysis.targets.stored import host, interval, single_labels, varying
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
-    from cilium_analysis.targets.stored import Component, Row
+    from cilium_analysis.targets.places import Names, Sign
+    from cilium_analysis.targets.replicas import Evidence, Pair
+    from cilium_analysis.targets.stored import Bins, Component, Row
 
 #: Labels that tell targets apart where nothing is known of any.
 DEFAULT = ("cluster", "instance", "node")
@@ -61,9 +72,9 @@ class Targets:
     table: pd.DataFrame
     labels: tuple[str, ...] = DEFAULT
     clusters: tuple[str, ...] = ("cluster",)
-    nodes: Mapping[tuple[str, ...], str] | None = None
+    nodes: Mapping[tuple[str, ...], str] = field(default_factory=dict)
     single: tuple[Matcher, ...] = ()
-    presence: Mapping[str, Query] | None = None
+    presence: Mapping[str, Query] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
     caveats: tuple[str, ...] = ()
 
@@ -133,7 +144,6 @@ class Targets:
         """Name the node of every series; of sums over nodes, only the cluster."""
         columns = [frames.values(frame, label) for label in self.labels]
         keys = list(zip(*columns, strict=True)) if columns else [()] * frame.shape[1]
-        named = self.nodes or {}
         clusters = self.cluster_of(frame)
         if not any(label in frame.columns.names for label in self.labels) and "node" not in (
             frame.columns.names
@@ -144,7 +154,9 @@ class Targets:
         found = []
         for key, node, instance, cluster in zip(keys, given, instances, clusters, strict=True):
             plain = node or host(instance)
-            found.append(named.get(key, f"{cluster}/{plain}" if several and cluster else plain))
+            found.append(
+                self.nodes.get(key, f"{cluster}/{plain}" if several and cluster else plain)
+            )
         return found
 
     def cluster_of(self, frame: pd.DataFrame) -> list[str]:
@@ -160,7 +172,7 @@ def tabled(
     places: Sequence[int],
     clusters: Sequence[str],
     *,
-    bins: Mapping[int, tuple[pd.Timestamp, pd.Timestamp]],
+    bins: Bins,
 ) -> pd.DataFrame:
     """Lay stored targets out as `Targets.table`.
 
@@ -217,7 +229,9 @@ def telling_labels(
         Best such that all replicas of a target agree in them, so that the server merges them.
     """
     free = [n for n in _preferred(varying(rows)) if n not in clusters]
-    options = [(), *((n,) for n in free), *combinations(free[:8], 2)]
+    if not free and any("instance" in row.labels for row in rows):
+        free = ["instance"]
+    options = [*((n,) for n in free), *combinations(free[:8], 2)]
     fit = [(*clusters, *o) for o in options if _separates(rows, places, (*clusters, *o))]
     merging = (labels for labels in fit if _merges(rows, places, labels))
     # More labels than needed do no harm.
@@ -261,25 +275,25 @@ def choosing_once(rows: Sequence[Row], places: Sequence[int]) -> tuple[Matcher, 
     rows, places
         Stored targets, and the number of the place of each.
     """
-    for name in varying(rows):
+    for label in varying(rows):
         chosen: list[str] = []
         for component in sorted({row.component for row in rows}):
             mine = [(r, p) for r, p in zip(rows, places, strict=True) if r.component == component]
-            values = sorted({row.labels.get(name, "") for row, _ in mine})
+            values = sorted({row.labels.get(label, "") for row, _ in mine})
             whole = len({place for _, place in mine})
             fit = [
                 v
                 for v in values
-                if _once([m for m in mine if m[0].labels.get(name, "") == v], whole)
+                if _once([m for m in mine if m[0].labels.get(label, "") == v], whole)
             ]
             chosen += fit[:1] if fit else []
             if not fit:
                 break
         else:
             if len(set(chosen)) == 1:
-                return (Matcher(name, "=", chosen[0]),)
-            if name == "job" and all(_literal(value) for value in chosen):
-                return (Matcher(name, "=~", "|".join(sorted(set(chosen)))),)
+                return (Matcher(label, "=", chosen[0]),)
+            if label == "job" and all(_literal(value) for value in chosen):
+                return (Matcher(label, "=~", "|".join(sorted(set(chosen)))),)
     return None
 
 
@@ -302,3 +316,52 @@ def keyed(
 ) -> dict[tuple[str, ...], str]:
     """Give the node by the values of the labels that tell targets apart."""
     return {_key(row, labels): node for row, node in zip(rows, nodes, strict=True)}
+
+
+def put_together(
+    rows: Sequence[Row],
+    bins: Bins,
+    *,
+    compared: Callable[[Sequence[Pair]], Mapping[Pair, Evidence]],
+    named: Callable[[Mapping[Sign, object], Sequence[str]], Names],
+) -> Targets:
+    """Decide which stored targets are one, and where each is.
+
+    Parameters
+    ----------
+    rows, bins
+        Stored targets, and the stretches of time in which they were scraped.
+    compared
+        Gives what counters prove of pairs of stored targets.
+    named
+        Gives what other metrics call nodes, by valid signs and the labels of clusters.
+
+    Returns
+    -------
+    Targets
+        Without queries for their presence.
+    """
+    if not rows:
+        return Targets(pd.DataFrame(columns=list(COLUMNS)))
+    single = single_labels(rows)
+    for row in rows:
+        row.single = single
+    valid = valid_signs(rows)
+    pairs = candidates(rows, list(valid.values()))
+    verdicts = judge(rows, pairs, compared(sampled(rows, pairs)) if pairs else {})
+    clusters = cluster_labels(rows, verdicts)
+    places = together(rows, valid, clusters)
+    nodes = name(rows, places, valid, named(valid, clusters), clusters=clusters)
+    nodes = distinct_names(rows, places, nodes, clusters=clusters)
+    labels = telling_labels(rows, places, clusters)
+    table = tabled(rows, nodes, places, clusters, bins=bins)
+    once = choosing_once(rows, places) if (table["replica_of"] >= 0).any() else ()
+    return Targets(
+        table=table,
+        labels=labels,
+        clusters=clusters,
+        nodes=keyed(rows, nodes, labels),
+        single=once or (),
+        notes=words.notes(rows, table, clusters),
+        caveats=words.caveats(rows, table, pairs, verdicts, unmerged=once is None),
+    )

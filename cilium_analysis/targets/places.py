@@ -221,3 +221,31 @@ def _by_kind(address: str) -> tuple[bool, str]:
 
 def _winner(votes: Counter[str]) -> str:
     return min(votes, key=lambda name: (-votes[name], name))
+
+
+def distinct_names(
+    rows: Sequence[Row], places: Sequence[int], nodes: Sequence[str], *, clusters: Sequence[str]
+) -> list[str]:
+    """Write the cluster before a node's name, and tell different places of one name apart.
+
+    Parameters
+    ----------
+    rows, places, nodes
+        Stored targets, and the number and the name of the place of each.
+    clusters
+        Labels that tell clusters apart.
+    """
+    several = len({tuple(row.labels.get(name, "") for name in clusters) for row in rows}) > 1
+    found = []
+    for row, node in zip(rows, nodes, strict=True):
+        cluster = "/".join(_of(row, clusters))
+        found.append(f"{cluster}/{node}" if several and cluster else node)
+    owners: dict[str, set[int]] = defaultdict(set)
+    for row, node, place in zip(rows, found, places, strict=True):
+        if row.component != "operator":
+            owners[node].add(place)
+    marks = [_bare(row.pod) or next(iter(sorted(row.addresses)), "") for row in rows]
+    return [
+        f"{node} ({mark})" if node and mark not in ("", node) and len(owners[node]) > 1 else node
+        for node, mark in zip(found, marks, strict=True)
+    ]

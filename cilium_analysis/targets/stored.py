@@ -12,8 +12,15 @@ from functools import cached_property
 from ipaddress import ip_address
 from typing import TYPE_CHECKING, Literal
 
+from cilium_analysis.metrics.known import CONTEXT_LABELS, find
+
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
+
+    import pandas as pd
+
+    #: Begin and end of each stretch of time by its number.
+    Bins = Mapping[int, tuple[pd.Timestamp, pd.Timestamp]]
 
 Component = Literal["agent", "hubble", "operator"]
 
@@ -37,6 +44,19 @@ CHURN = frozenset(
 )
 #: ``<pod>:<container>:<port name>``, as Grafana's scrape libraries write ``instance``.
 _POD_INSTANCE = re.compile(r"([a-z0-9][a-z0-9.-]*):([a-z0-9-]+):([a-z0-9-]+)")
+
+
+#: Context labels of Hubble, also those that are younger than the table of metrics.
+END = re.compile(r"(source|destination)_")
+
+
+def own_labels(metrics: Sequence[str]) -> list[str]:
+    """Name the metrics' own labels: what is left of a series are the labels of its target."""
+    found = {label for each in metrics if (known := find(each)) for label in known.labels}
+    if any(each.startswith("hubble_") for each in metrics):
+        # The response code is called type in some versions.
+        found |= {*CONTEXT_LABELS, "rcode", "type"}
+    return sorted(label for label in found if label.isidentifier())
 
 
 @dataclass

@@ -150,7 +150,7 @@ def scrapes(source: Source, window: Window, component: Component, *, match: str)
     """
     known = targets.of(source, window, match=match)
     mine = known.table[known.table["component"] == component]
-    query = (known.presence or {}).get(component)
+    query = known.presence.get(component)
     if query is None or not len(mine):
         nothing = frames.empty(["node"]).reindex(_grid(led(window), pd.Index([])))
         return Scrapes(nothing, nothing)

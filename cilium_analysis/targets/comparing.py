@@ -1,0 +1,130 @@
+"""How counters of stored targets are compared, to prove which are one agent."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from datetime import timedelta
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pandas as pd
+
+from cilium_analysis import frames
+from cilium_analysis.errors import BudgetExceeded, QueryRejected
+from cilium_analysis.queries import Matcher, Query, any_of
+from cilium_analysis.targets.replicas import Evidence, compare, compare_starts
+from cilium_analysis.targets.stored import END, own_labels
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from cilium_analysis.source import Source
+    from cilium_analysis.targets.replicas import Pair
+    from cilium_analysis.targets.stored import Bins, Component, Row
+    from cilium_analysis.window import Window
+
+#: Counters that tell two agents apart by their values.
+COMPARED: Mapping[Component, tuple[str, ...]] = {
+    "agent": ("cilium_forward_count_total", "cilium_drop_count_total"),
+    "hubble": (
+        "hubble_flows_processed_total",
+        "hubble_drop_total",
+        "hubble_tcp_flags_total",
+        "hubble_http_requests_total",
+        "hubble_dns_queries_total",
+    ),
+}
+_STARTS: Mapping[Component, str] = {
+    "agent": "cilium_process_start_time_seconds",
+    "operator": "cilium_operator_process_start_time_seconds",
+}
+#: Times at which counters of two stored targets are compared.
+COMPARISONS = 8
+#: Least time between two of them: the slowest collectors scrape every five minutes.
+APART = timedelta(minutes=5)
+
+
+@dataclass(frozen=True)
+class Comparer:
+    """Compares stored targets of one source.
+
+    Parameters
+    ----------
+    source, windows, match
+        What answers, about when, and the label matchers of the user.
+    """
+
+    source: Source
+    windows: tuple[Window, ...]
+    match: tuple[Matcher, ...]
+
+    def evidence(
+        self, rows: Sequence[Row], pairs: Sequence[Pair], bins: Bins
+    ) -> dict[Pair, Evidence]:
+        """Compare counters, and starts of processes, of pairs of stored targets."""
+        found = {pair: Evidence() for pair in pairs}
+        for component in sorted({rows[one].component for one, _ in pairs}):
+            mine = [pair for pair in pairs if rows[pair[0]].component == component]
+            window = self._shared(rows, mine, bins)
+            chosen = [rows[number] for pair in mine for number in pair]
+            for metric in COMPARED.get(component, ()):
+                values = self._values(metric, chosen, window)
+                for pair in mine:
+                    one, other = (_of_row(values, rows[n], own_labels([metric])) for n in pair)
+                    if one.shape[1] or other.shape[1]:
+                        found[pair] += compare(one, other)
+            if component in _STARTS:
+                values = self._values(_STARTS[component], chosen, window)
+                for pair in mine:
+                    one, other = (_of_row(values, rows[n], ()) for n in pair)
+                    found[pair] += compare_starts(_latest(one), _latest(other))
+        return found
+
+    def _shared(self, rows: Sequence[Row], pairs: Sequence[Pair], bins: Bins) -> Window:
+        """Choose times at which most of these targets were scraped."""
+        common: dict[int, int] = {}
+        for one, other in pairs:
+            for each in rows[one].bins.keys() & rows[other].bins.keys():
+                common[each] = common.get(each, 0) + 1
+        last = max(common, key=lambda each: (common[each], bins[each][1]))
+        first, end = (moment.to_pydatetime() for moment in bins[last])
+        apart: timedelta = max((end - first) / 2, APART)
+        window = min(self.windows, key=lambda w: abs((w.end - end).total_seconds()))
+        return replace(window, start=end - COMPARISONS * apart, end=end, step=apart)
+
+    def _values(self, metric: str, rows: Sequence[Row], window: Window) -> pd.DataFrame:
+        """Ask for the counters of some stored targets only."""
+        extra = []
+        for label in ("instance", "pod", "exported_instance"):
+            values = sorted({row.labels.get(label, "") for row in rows})
+            if len(values) > 1 and all(values):
+                extra.append(any_of(label, values))
+                break
+        query = Query(f"max_over_time({metric}{{<match>}}[<range>])", "1", "to compare targets by")
+        try:
+            return self.source.range(
+                query.render(match=(*self.match, *extra), step=window.step), window
+            )
+        except (QueryRejected, BudgetExceeded):
+            return frames.empty()
+
+
+def _of_row(values: pd.DataFrame, row: Row, own: Sequence[str]) -> pd.DataFrame:
+    """Pick the series of one stored target, with the metric's own labels in the columns."""
+    table = frames.labels(values)
+    mine = np.ones(len(table), dtype=bool)
+    for label in table.columns:
+        if label not in own and not END.match(str(label)):
+            mine &= (table[label] == row.labels.get(str(label), "")).to_numpy()
+    picked = values.loc[:, mine]
+    left = [label for label in table.columns if label in own or END.match(str(label))]
+    keys = [tuple(key) for key in table.loc[mine, left].itertuples(index=False)]
+    return pd.DataFrame(
+        picked.to_numpy(), index=picked.index, columns=pd.Index(keys, tupleize_cols=False)
+    )
+
+
+def _latest(values: pd.DataFrame) -> float:
+    known = values.to_numpy(dtype="float64").ravel()
+    known = known[~np.isnan(known)]
+    return float(known[-1]) if len(known) else float("nan")
