@@ -12,10 +12,9 @@ import nbformat
 import pytest
 
 from cilium_analysis.capture import _MODULES, TOPICS
-from cilium_analysis.metrics.known import CONTEXT, VERSIONS, find, known
+from cilium_analysis.metrics.known import CONTEXT, CONTEXT_LABELS, VERSIONS, find, known
 from cilium_analysis.queries import Query
 from cilium_analysis.targets import asking as targets
-from cilium_analysis.topics.parties import CONTEXT_LABELS
 from cilium_analysis.topics.setup import identity
 
 #: What scraping adds (job, instance, and the relabelings of chart, operator and examples), and
