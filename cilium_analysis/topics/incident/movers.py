@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
 from cilium_analysis import frames
+from cilium_analysis.statistics.baseline import RELATIVE, WIDTH
 from cilium_analysis.statistics.shifts import shifts
 from cilium_analysis.topics.health.catalogue import QUERIES as HEALTH
 
@@ -23,6 +25,8 @@ if TYPE_CHECKING:
     from cilium_analysis.topics.http import Http
     from cilium_analysis.topics.incident.data import Incident
 
+#: What one event adds to a counter, where that is not 1 [unit]: a packet is of so many bytes.
+EVENT: Mapping[str, float] = {"bytes/s": 1_500.0}
 COLUMNS = (
     *("what", "where", "unit", "usual", "extreme", "score"),
     *("began_after", "began_before", "until"),
@@ -66,7 +70,8 @@ def movers(data: Incident, *, most: int = 20) -> pd.DataFrame:
         ``what``, ``where`` (labels), ``unit``, ``usual`` and ``extreme`` level [unit], ``score``
         (how many half spans of its baseline it was away, at the most; signed; comparable between
         units), ``began_after`` and ``began_before``, between which that began, and ``until`` it
-        lasted (UTC); the farthest first.
+        lasted (UTC); the farthest first. What has no data in the baseline has no score, and is
+        left out.
     """
     rows = [row for stream in streams(data) for row in _far(stream, most=most)]
     table = pd.DataFrame(rows, columns=list(COLUMNS))
@@ -142,7 +147,7 @@ def _health(data: Health) -> Iterator[Stream]:
 def _far(stream: Stream, *, most: int) -> Iterator[tuple[object, ...]]:
     """Give the rows of the series that were farthest from their baseline."""
     now = stream.now
-    if not now.shape[1] or not len(now) or not len(stream.usual):
+    if not now.shape[1] or not len(now) or not stream.usual.notna().to_numpy().any():
         return
     scale = (frames.step_seconds(now) or 1.0) if stream.counts else 1.0
     for found in shifts(stream.usual, now, counts=stream.counts, most=most).to_dict("records"):
@@ -152,11 +157,28 @@ def _far(stream: Stream, *, most: int) -> Iterator[tuple[object, ...]]:
             stream.unit,
             found["usual"] / scale,
             found["extreme"] / scale,
-            found["score"],
+            _bounded(found["score"], found["usual"], found["extreme"], stream),
             found["earliest"],
             found["latest"],
             found["end"],
         )
+
+
+def _bounded(score: float, usual: float, extreme: float, stream: Stream) -> float:
+    """Keep a score within what the value itself leaves uncertain, however calm the baseline was.
+
+    Without that, a baseline without any spread makes it as large as the unit is small: a counter
+    of bytes that was 0. A count scatters as its square root does; a level is not known to better
+    than a share of itself.
+    """
+    if stream.counts:
+        event = EVENT.get(stream.unit, 1.0)
+        roots = [math.sqrt(max(each, 0.0) / event) for each in (usual, extreme)]
+        most = 2.0 * math.sqrt(WIDTH) * abs(roots[1] - roots[0]) / 3.0
+    else:
+        largest = max(abs(usual), abs(extreme))
+        most = abs(extreme - usual) / (RELATIVE * largest) if largest else 0.0
+    return math.copysign(min(abs(score), most), score)
 
 
 def _where(frame: pd.DataFrame, which: int) -> str:
