@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
 from cilium_analysis import frames
-from cilium_analysis.statistics.baseline import RELATIVE, WIDTH
 from cilium_analysis.statistics.shifts import shifts
 from cilium_analysis.topics.health.catalogue import QUERIES as HEALTH
 
@@ -25,6 +23,9 @@ if TYPE_CHECKING:
     from cilium_analysis.topics.http import Http
     from cilium_analysis.topics.incident.data import Incident
 
+#: How much farther something is than this, no baseline tells: one without any spread is as far
+#: away as the unit is small.
+MOST_SCORE = 100.0
 #: What one event adds to a counter, where that is not 1 [unit]: a packet is of so many bytes.
 EVENT: Mapping[str, float] = {"bytes/s": 1_500.0}
 COLUMNS = (
@@ -70,13 +71,14 @@ def movers(data: Incident, *, most: int = 20) -> pd.DataFrame:
         ``what``, ``where`` (labels), ``unit``, ``usual`` and ``extreme`` level [unit], ``score``
         (how many half spans of its baseline it was away, at the most; signed; comparable between
         units), ``began_after`` and ``began_before``, between which that began, and ``until`` it
-        lasted (UTC); the farthest first. What has no data in the baseline has no score, and is
-        left out.
+        lasted (UTC); the farthest first. A score is at most `MOST_SCORE`. What has no data in the
+        baseline has none, and is left out.
     """
     rows = [row for stream in streams(data) for row in _far(stream, most=most)]
     table = pd.DataFrame(rows, columns=list(COLUMNS))
     order = table["score"].abs().sort_values(ascending=False, kind="stable").index
-    return table.loc[order[:most]].reset_index(drop=True)
+    table = table.loc[order[:most]].reset_index(drop=True)
+    return table.assign(score=table["score"].clip(-MOST_SCORE, MOST_SCORE))
 
 
 def streams(data: Incident) -> Iterator[Stream]:
@@ -149,36 +151,21 @@ def _far(stream: Stream, *, most: int) -> Iterator[tuple[object, ...]]:
     now = stream.now
     if not now.shape[1] or not len(now) or not stream.usual.notna().to_numpy().any():
         return
-    scale = (frames.step_seconds(now) or 1.0) if stream.counts else 1.0
-    for found in shifts(stream.usual, now, counts=stream.counts, most=most).to_dict("records"):
+    event = EVENT.get(stream.unit, 1.0) if stream.counts else 1.0
+    scale = (frames.step_seconds(now) or 1.0) / event if stream.counts else 1.0
+    found_in = shifts(stream.usual / event, now / event, counts=stream.counts, most=most)
+    for found in found_in.to_dict("records"):
         yield (
             stream.what,
             _where(now, found["series"]),
             stream.unit,
             found["usual"] / scale,
             found["extreme"] / scale,
-            _bounded(found["score"], found["usual"], found["extreme"], stream),
+            found["score"],
             found["earliest"],
             found["latest"],
             found["end"],
         )
-
-
-def _bounded(score: float, usual: float, extreme: float, stream: Stream) -> float:
-    """Keep a score within what the value itself leaves uncertain, however calm the baseline was.
-
-    Without that, a baseline without any spread makes it as large as the unit is small: a counter
-    of bytes that was 0. A count scatters as its square root does; a level is not known to better
-    than a share of itself.
-    """
-    if stream.counts:
-        event = EVENT.get(stream.unit, 1.0)
-        roots = [math.sqrt(max(each, 0.0) / event) for each in (usual, extreme)]
-        most = 2.0 * math.sqrt(WIDTH) * abs(roots[1] - roots[0]) / 3.0
-    else:
-        largest = max(abs(usual), abs(extreme))
-        most = abs(extreme - usual) / (RELATIVE * largest) if largest else 0.0
-    return math.copysign(min(abs(score), most), score)
 
 
 def _where(frame: pd.DataFrame, which: int) -> str:
