@@ -26,6 +26,16 @@ _LEFT = ' style="text-align: left"'
 MIME = "application/vnd.cilium-analysis.findings.v1+json"
 
 
+#: Of what the share of a finding is, by its kind.
+SHARE_OF: Mapping[str, str] = {
+    "drop_spike": "of all packets dropped in the window",
+    "http_errors": "of all responses with 4xx or 5xx in the window",
+    "http_denied": "of all responses with 4xx or 5xx in the window",
+    "dns_failures": "of all responses meanwhile",
+    "endpoint_not_ready": "of the endpoints there",
+}
+
+
 class Severity(IntEnum):
     """How much a finding matters; comparable."""
 
@@ -99,6 +109,42 @@ class Finding:
 
 
 @dataclass(frozen=True)
+class Unknown:
+    """A question that cannot be answered in a window: that is neither good news nor bad.
+
+    Parameters
+    ----------
+    topic
+        Name of its notebook.
+    reasons
+        Why, each in a few words without a full stop.
+    """
+
+    topic: str
+    reasons: tuple[str, ...]
+
+    def as_json(self) -> dict[str, Any]:
+        """Give it as ``findings.json`` holds it."""
+        return {"topic": self.topic, "reasons": list(self.reasons)}
+
+
+def unknown_lines(rows: Iterable[Mapping[str, Any]]) -> list[str]:
+    """Write what is unknown, one line for all topics with the same reasons.
+
+    Parameters
+    ----------
+    rows
+        As ``findings.json`` holds them under ``unknown``.
+    """
+    topics: dict[tuple[str, ...], list[str]] = {}
+    every = list(rows)
+    # The question that puts the others together says no more than they do.
+    for row in [row for row in every if row["topic"] != "incident"] or every:
+        topics.setdefault(tuple(row["reasons"]), []).append(row["topic"].replace("_", " "))
+    return [f"{', '.join(names)}: {'; '.join(reasons)}" for reasons, names in topics.items()]
+
+
+@dataclass(frozen=True)
 class Findings(Sequence[Finding]):
     """All findings of a window, the one most worth acting on first.
 
@@ -112,6 +158,10 @@ class Findings(Sequence[Finding]):
         In any order; kept by severity, then by how far the value is above its baseline's.
     ranked
         Whether the items come in order, and stay so.
+    topic
+        Name of the notebook whose question they answer.
+    unknown
+        Questions that cannot be answered: `topic` itself, or some of those that it puts together.
     """
 
     source: str
@@ -119,6 +169,8 @@ class Findings(Sequence[Finding]):
     baseline: Window | None
     items: tuple[Finding, ...] = ()
     ranked: bool = False
+    topic: str = ""
+    unknown: tuple[Unknown, ...] = ()
 
     def __post_init__(self) -> None:
         if not self.ranked:
@@ -141,6 +193,24 @@ class Findings(Sequence[Finding]):
         """Highest severity; None if there is no finding."""
         return max((finding.severity for finding in self.items), default=None)
 
+    @property
+    def is_unknown(self) -> bool:
+        """Whether the question itself cannot be answered, whatever was found."""
+        return any(each.topic == self.topic for each in self.unknown)
+
+    @property
+    def verdict(self) -> str:
+        """What it amounts to, in a sentence or two, where nothing was found or not all is known."""
+        if self.is_unknown:
+            reasons = [r for each in self.unknown if each.topic == self.topic for r in each.reasons]
+            return f"Unknown: {'; '.join(reasons)}."
+        said = [] if self.items else ["Nothing unusual."]
+        if self.unknown:
+            said = [] if self.items else ["Nothing unusual in what can be judged."]
+            lines = unknown_lines(each.as_json() for each in self.unknown)
+            said.insert(0, f"Unknown: {'. '.join(lines)}.")
+        return " ".join(said)
+
     def with_items(self, items: Iterable[Finding]) -> Findings:
         """Give the same frame of reference with other findings."""
         return replace(self, items=tuple(items))
@@ -159,6 +229,7 @@ class Findings(Sequence[Finding]):
             "source": self.source,
             "window": window_as_json(self.window),
             "baseline": window_as_json(self.baseline) if self.baseline else None,
+            "unknown": [each.as_json() for each in self.unknown],
             "findings": rows,
         }
 
@@ -167,23 +238,25 @@ class Findings(Sequence[Finding]):
         return {"text/plain": repr(self), "text/html": self.to_html(), MIME: self.as_json()}
 
     def __repr__(self) -> str:
-        if not self.items:
-            return "Nothing unusual."
-        return "\n".join(
+        rows = (
             f"{rank}. [{finding.severity}] {finding.title}"
             for rank, finding in enumerate(self.items, start=1)
         )
+        return "\n".join([*([self.verdict] if self.verdict else []), *rows])
 
     def to_html(self) -> str:
         """Give a table for people; every text in it is escaped."""
+        look = "ca-unknown" if self.unknown else "ca-quiet"
+        verdict = html.escape(self.verdict)
+        told = f'<p class="{look}">{verdict}</p>' if verdict else ""
         if not self.items:
-            return '<p class="ca-quiet">Nothing unusual.</p>'
+            return told
         body = "".join(_row(rank, finding) for rank, finding in enumerate(self.items, start=1))
         head = "".join(
             f"<th{_LEFT}>{name}</th>" for name in ("#", "Severity", "What", "Next", "Trust")
         )
         return (
-            '<table class="ca-findings"><thead><tr>'
+            f'{told}<table class="ca-findings"><thead><tr>'
             f"{head}</tr></thead><tbody>{body}</tbody></table>"
         )
 
@@ -198,7 +271,7 @@ def merge(
     """Make the documents of several topics into the one of a run, ranked anew.
 
     A document that tells stories comes first, in its own order; what the others say about the
-    same things is not said twice.
+    same things is not said twice. What any of them cannot tell is listed once, by topic.
 
     Parameters
     ----------
@@ -212,16 +285,33 @@ def merge(
         Topics that stopped with an error, so that their findings are missing; named in the
         document, because their absence is no good news.
     """
+    documents, stories = list(documents), list(stories)
     told = [row for document in stories for row in document["findings"]]
     known = {_what(each) for row in told for each in (row, *row.get("evidence", ()))}
-    rows = [row for document in documents for row in document["findings"]]
+    rows = [
+        row
+        for document in documents
+        for row in document["findings"]
+        # That a topic has no metrics is said by what is unknown, and by the stories.
+        if not (stories and document.get("unknown") and row["kind"] == "missing_metrics")
+    ]
     others = sorted((row for row in rows if _what(row) not in known), key=_order_of_row)
     merged = empty.as_json()
     ranked = enumerate([*told, *others], start=1)
     merged["findings"] = [row | {"rank": rank} for rank, row in ranked]
+    merged["unknown"] = _unknown([*documents, *stories])
     if incomplete:
         merged["incomplete"] = list(incomplete)
     return merged
+
+
+def _unknown(documents: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """Put together what is unknown, one row per topic; of two the first."""
+    rows: dict[str, dict[str, Any]] = {}
+    for document in documents:
+        for row in document.get("unknown", ()):
+            rows.setdefault(row["topic"], row)
+    return list(rows.values())
 
 
 def _what(row: Mapping[str, Any]) -> tuple[str, str, str]:

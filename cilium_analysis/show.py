@@ -9,15 +9,16 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 
 from cilium_analysis.source import Record, iso
+from cilium_analysis.texts import percent
 from cilium_analysis.window import format_duration, zone
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from cilium_analysis.window import Window
 
 #: How numbers are written, by the name of their column.
-FORMATS: Mapping[str, str] = {
+FORMATS: Mapping[str, str | Callable[[float], str]] = {
     "packets": "{:,.0f}",
     "expected": "{:,.0f}",
     "change": "{:+,.0f}",
@@ -35,7 +36,7 @@ FORMATS: Mapping[str, str] = {
     "usual p95": "{:.3g}",
     "usual p99": "{:.3g}",
     "share": "{:.1%}",
-    "scraped": "{:.1%}",
+    "scraped": percent,
     "seconds": "{:.3f}",
     "samples": "{:,}",
     "series": "{:,}",
@@ -44,6 +45,8 @@ FORMATS: Mapping[str, str] = {
     "bytes/packet": "{:,.0f}",
 }
 MISSING = "–"
+#: As what notes are kept in a notebook, beside the text.
+NOTES = "application/vnd.cilium-analysis.notes.v1+json"
 
 
 @dataclass(frozen=True)
@@ -104,11 +107,11 @@ class Table:
         return pd.DataFrame(texts)
 
 
-def _text(value: object, pattern: str | None) -> str:
+def _text(value: object, pattern: str | Callable[[float], str] | None) -> str:
     if value is None or value is pd.NaT or value is pd.NA or value == "" or value != value:
         return MISSING
     if pattern and isinstance(value, int | float):
-        return pattern.format(value)
+        return pattern.format(value) if isinstance(pattern, str) else pattern(value)
     if not isinstance(value, float):
         return f"{value:,}" if type(value) is int else str(value)
     return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.4g}"
@@ -148,6 +151,11 @@ class Notes:
 
     sentences: Sequence[str]
     empty: str = "Nothing to add."
+
+    def _repr_mimebundle_(self, include: object = None, exclude: object = None) -> dict[str, Any]:
+        """Show a list in a notebook, and hand it to whoever reads the notebook."""
+        html = self._repr_html_()
+        return {"text/plain": repr(self), "text/html": html, NOTES: list(self.sentences)}
 
     def __repr__(self) -> str:
         return "\n".join(f"- {text}" for text in self.sentences) or self.empty

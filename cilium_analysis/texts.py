@@ -15,6 +15,19 @@ def clipped(text: str, length: int) -> str:
     return text if len(text) <= length else text[: length - 1].rstrip() + "…"
 
 
+def percent(share: float) -> str:
+    """Write a share; what is not whole is never 100 %, and what is not nothing never 0 %.
+
+    Parameters
+    ----------
+    share
+        0 to 1.
+    """
+    if share in (0.0, 1.0):
+        return f"{share:.0%}"
+    return f"{min(max(share, 0.001), 0.999):.1%}"
+
+
 def bare_address(address: str) -> str:
     """Leave out what may be a user and a password in one address, whatever they are made of."""
     return re.sub(r"//.*@", "//…@", address, flags=re.DOTALL)

@@ -326,10 +326,18 @@ class Window:
         return base
 
     def _explicit(self, text: str) -> Window:
+        """Read a baseline; one that ends where the window was meant to begin ends where it does.
+
+        This window was widened to its step, and the baseline is too: neither makes them overlap.
+        """
         first, _, last = text.partition("/")
-        return Window.parse(
+        base = Window.parse(
             first, last, step=format_duration(self.step), timezone=self.timezone, now=self.end
         )
+        end = parse_time(last, timezone=self.timezone, now=self.end)
+        if base.start < self.start <= end < self.start + self.step:
+            return replace(base, end=self.start)
+        return base
 
     def _shifted(self, text: str) -> Window:
         back = self.length if text == "previous" else parse_duration(text)

@@ -203,12 +203,13 @@ def test_where_names_what_the_policy_hit_and_adds_up(sample: incident.Incident) 
 
 
 def test_what_cannot_be_seen_is_named(sample: incident.Incident) -> None:
-    assert not any("cannot be seen" in note for note in incident.notes(sample))
+    assert not any("HTTP metrics are not there" in note for note in incident.notes(sample))
     http = sample.topics["http_status"]
     blind = replace(http, counts=http.counts.iloc[:, :0], usual=http.usual.iloc[:, :0])
     without = replace(sample, topics={**sample.topics, "http_status": blind})
-    (note,) = (note for note in incident.notes(without) if "cannot be seen" in note)
-    assert note.startswith("HTTP cannot be seen (hubble_http_requests_total is not there)")
+    (note,) = (note for note in incident.notes(without) if "HTTP metrics are not there" in note)
+    assert note.startswith("The proxies handled layer 7 requests")
+    assert "http_status" in {each.topic for each in incident.unknown(without)}
 
 
 def test_findings_are_the_same_again(sample: incident.Incident) -> None:
@@ -252,6 +253,7 @@ def test_a_server_without_anything_is_said_to_be_without(
     found = incident.findings(data)
     assert {each.kind for each in found} == {"missing_metrics"}
     assert len(found) == 1
-    assert any("No agent was scraped" in note for note in incident.notes(data))
+    assert found.is_unknown
+    assert {each.topic for each in found.unknown} == {"incident", *data.topics}
     assert isinstance(incident.timeline(data, found), pd.DataFrame)
     assert incident.movers(data).empty

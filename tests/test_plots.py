@@ -139,7 +139,7 @@ def test_lines_keep_gaps_and_draw_the_highest_first() -> None:
 
 def test_lines_of_nothing_say_so() -> None:
     ax = plots.lines(pd.DataFrame(index=pd.DatetimeIndex([], tz="UTC")))
-    assert [text.get_text() for text in ax.texts] == ["Nothing in this window"]
+    assert [text.get_text() for text in ax.texts] == ["No data in this window"]
 
 
 def test_nothing_is_marked_where_nothing_is_drawn() -> None:

@@ -8,7 +8,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from cilium_analysis.cli.options import OUTPUT
+from cilium_analysis.cli.options import OUTPUT, UNKNOWN, add_fail_on, is_among, least
 from cilium_analysis.cli.reports import audience_of, verdict
 from cilium_analysis.cli.words import say
 from cilium_analysis.texts import line
@@ -38,7 +38,7 @@ def add_fleet(parser: argparse.ArgumentParser) -> None:
     add("--memory-limit", metavar="B", help="of each worker with its notebooks (default: 2GiB)")
     add("--missing", action="store_true", help="only reports of which there is no whole one yet")
     add("--pdf", action="store_true", help="make a PDF of each report too")
-    add("--fail-on", choices=("warning", "critical"), help="exit 10 or 20 on such findings")
+    add_fail_on(parser)
 
 
 def workers(text: str) -> int:
@@ -60,7 +60,9 @@ def fleet(options: argparse.Namespace) -> int:
     _tell(result)
     if audience:
         _notify(audience, result, options)
-    return 1 if result.failures else verdict(result.worst, options.fail_on)
+    if result.failures:
+        return 1
+    return verdict(result.worst, options.fail_on, unknown=bool(result.unknown))
 
 
 def _made(options: argparse.Namespace) -> Result:
@@ -113,21 +115,22 @@ def _tell(result: Result) -> None:
             name: sum(outcome.findings.get(name, 0) for outcome in outcomes)
             for name in ("critical", "warning", "info")
         }
-        told = [f"{count} {name}" for name, count in counts.items() if count]
+        unknown = sum(outcome.unknown for outcome in outcomes)
+        told = [f"{unknown} of {len(outcomes)} reports unknown"] if unknown else []
+        told += [f"{count} {name}" for name, count in counts.items() if count]
         told += [f"{failed} of {len(outcomes)} reports failed"] if failed else []
         print(line(f"{cluster.name}: {', '.join(told) or 'nothing unusual'}"))
     print(line(f"Fleet: {result.page}"))
 
 
 def _notify(audience: Sequence[Receiver], result: Result, options: argparse.Namespace) -> None:
-    from cilium_analysis.findings import Severity
     from cilium_analysis.report.messages import about_fleet
     from cilium_analysis.report.notify import send
 
     page = str(result.page.absolute())
     link = f"{options.link}/{result.page.name}" if options.link else page
-    at = Severity[(options.notify_on or "warning").upper()]
-    message = about_fleet(result, at=at, page=link)
+    on = options.notify_on or "warning"
+    message = about_fleet(result, at=least(on), unknown=is_among(UNKNOWN, on), page=link)
     if message:
         send(audience, message, tell=say)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import os
+from functools import partial
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
@@ -11,8 +12,10 @@ from cilium_analysis.config import SOURCE_VARIABLE
 from cilium_analysis.errors import UsageError, WindowError
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from datetime import timedelta
 
+    from cilium_analysis.findings import Severity
     from cilium_analysis.question import Question
 
 _NOTIFY = (
@@ -21,6 +24,8 @@ _NOTIFY = (
 )
 OUTPUT = "of all runs: a directory (default: reports), or s3://…, gs://…, az://… or abfs://…"
 _TIMES = ("--start", "--end")
+UNKNOWN = "unknown"
+LEVELS = (UNKNOWN, "warning", "critical")
 
 
 def add_command(
@@ -88,7 +93,7 @@ def add_report(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     add("--output", default="reports", metavar="DIR", help=OUTPUT)
     add("--jobs", type=jobs, default=2, metavar="N", help="notebooks at a time (default: 2)")
-    add("--fail-on", choices=("warning", "critical"), help="exit 10 or 20 on such findings")
+    add_fail_on(parser)
     add(
         "--compare",
         metavar="RUN",
@@ -96,6 +101,32 @@ def add_report(parser: argparse.ArgumentParser) -> None:
     )
     add("--pdf", action="store_true", help="make report.pdf too, of the summary and all reports")
     add("--show-code", action="store_true", help="keep the code cells in the HTML")
+
+
+def add_fail_on(parser: argparse.ArgumentParser) -> None:
+    """Add what makes a run fail, beside errors."""
+    parser.add_argument(
+        "--fail-on",
+        action=_Joined,
+        type=levels,
+        metavar="LEVELS",
+        help="warning, critical, unknown, or two of them as warning,unknown: exit 10 or 20 on such"
+        " findings, else 30 if what was asked for cannot be judged",
+    )
+
+
+class _Joined(argparse.Action):
+    """Puts what is given together, where an option is given more than once."""
+
+    def __call__(
+        self,
+        parser: argparse.ArgumentParser,
+        namespace: argparse.Namespace,
+        values: Any,
+        option_string: str | None = None,
+    ) -> None:
+        before = getattr(namespace, self.dest)
+        setattr(namespace, self.dest, f"{before},{values}" if before else values)
 
 
 def add_routine(parser: argparse.ArgumentParser, *, notify: str = _NOTIFY) -> None:
@@ -118,8 +149,11 @@ def add_routine(parser: argparse.ArgumentParser, *, notify: str = _NOTIFY) -> No
     add("--notify", action="append", default=[], metavar="WHERE", help=notify)
     add(
         "--notify-on",
-        choices=("info", "warning", "critical"),
-        help="least severity to notify of (default: warning); a failure always is",
+        action=_Joined,
+        type=partial(levels, known=(UNKNOWN, "info", "warning", "critical")),
+        metavar="LEVELS",
+        help="least severity to notify of (default: warning), and unknown, as warning,unknown;"
+        " a failure always is",
     )
     add(
         "--link",
@@ -157,6 +191,29 @@ def _link(text: str) -> str:
             " use such as https://reports.example.org/cilium"
         )
     return text.rstrip("/")
+
+
+def levels(text: str, *, known: Sequence[str] = LEVELS) -> str:
+    """Read what a run fails on, or what is told of it, such as ``warning,unknown``."""
+    for level in text.split(","):
+        if level not in known:
+            raise argparse.ArgumentTypeError(
+                f"invalid choice: {level!r} (choose from {', '.join(known)})"
+            )
+    return text
+
+
+def least(given: str | None) -> Severity | None:
+    """Give the least severity among levels; None if there is but ``unknown``, or nothing."""
+    from cilium_analysis.findings import Severity
+
+    chosen = [level for level in (given or "").split(",") if level not in ("", UNKNOWN)]
+    return min((Severity[level.upper()] for level in chosen), default=None)
+
+
+def is_among(level: str, given: str | None) -> bool:
+    """Tell whether a level is among those given."""
+    return level in (given or "").split(",")
 
 
 def jobs(text: str) -> int:

@@ -49,6 +49,8 @@ def check(options: argparse.Namespace) -> int:
         match=asked.match,
         cluster=asked.cluster,
     )
+    for reason in setup.unknown(data):
+        print(line(f"Unknown: {reason}"))
     for row in setup.checks(data).to_dict("records"):
         hint = f" – Helm: {row['how to switch it on']}" if row["how to switch it on"] else ""
         print(line(f"{row['what']}: {row['state']}{hint}"))

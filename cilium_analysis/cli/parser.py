@@ -32,7 +32,8 @@ CILIUM_ANALYSIS_KUBERNETES for --kubernetes, without which no Kubernetes API is 
 CILIUM_ANALYSIS_NOTIFY_FILE, a file of addresses, for --notify.
 
 Exit codes: 0 fine, 1 the run failed, 2 usage; with --fail-on also 10 for a warning
-and 20 for a critical finding.
+and 20 for a critical finding, else 30 if what was asked for is unknown: any topic that
+was named, or all of them where none was.
 """
 
 

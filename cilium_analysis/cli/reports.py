@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from typing import TYPE_CHECKING
 
-from cilium_analysis.cli.options import question
+from cilium_analysis.cli.options import UNKNOWN, is_among, least, question
 from cilium_analysis.cli.words import say
 from cilium_analysis.errors import ParameterError
 from cilium_analysis.texts import line
@@ -21,6 +21,9 @@ if TYPE_CHECKING:
     from cilium_analysis.question import Question
     from cilium_analysis.report import Run
     from cilium_analysis.report.notify import Receiver
+
+
+EXIT_UNKNOWN = 30
 
 
 def report(options: argparse.Namespace) -> int:
@@ -123,7 +126,7 @@ def _told(run: Run[Path | Address], fail_on: str | None) -> int:
         print(indent + line(text))
     for topic, error in run.failures.items():
         say(f"{topic} stopped with {error}; what ran is kept in {run.directory}")
-    return 1 if run.failures else verdict(run.worst, fail_on)
+    return 1 if run.failures else verdict(run.worst, fail_on, unknown=run.unknown)
 
 
 def audience_of(options: argparse.Namespace) -> Sequence[Receiver]:
@@ -145,14 +148,13 @@ def audience_of(options: argparse.Namespace) -> Sequence[Receiver]:
 def _notify_of_run(
     audience: Sequence[Receiver], run: Run[Path | Address], options: argparse.Namespace
 ) -> None:
-    from cilium_analysis.findings import Severity
     from cilium_analysis.report.messages import about_run
     from cilium_analysis.report.notify import send
 
     page = run.directory.absolute() / "index.html"
     link = f"{options.link}/{run.directory.name}/index.html" if options.link else str(page)
-    at = Severity[(options.notify_on or "warning").upper()]
-    message = about_run(run, at=at, page=link)
+    levels = options.notify_on or "warning"
+    message = about_run(run, at=least(levels), unknown=is_among(UNKNOWN, levels), page=link)
     if message:
         send(audience, message, tell=say)
 
@@ -174,28 +176,49 @@ def _notify_of_failure(
 
 
 def _lines(run: Run[Path | Address]) -> list[str]:
-    """Say what was found, and where to read it."""
+    """Say what is not known, what was found, and where to read it."""
+    from cilium_analysis.findings import unknown_lines
     from cilium_analysis.report.clock import clock
 
+    unknown = [f"Unknown: {text}" for text in unknown_lines(run.findings["unknown"])]
     zone = run.summary["parameters"]["timezone"]
     found = []
     for row in run.findings["findings"]:
         span = f"({clock(row['start'], zone)} to {clock(row['end'], zone)} {zone})"
         found.append(f"{row['rank']}. [{row['severity']}] {row['title']} {span}")
         found += [f"   with: {each['title']}" for each in row.get("evidence", ())]
-    nothing = "No findings, but the run is not whole." if run.failures else "Nothing unusual."
     compared = [
         f"{row['change']}: {row['title']}"
         for row in run.summary.get("compared", {}).get("findings", ())
         if row["change"] != "same"
     ]
-    return [*(found or [nothing]), *compared, f"Report: {run.directory / 'index.html'}"]
+    if not found:
+        found = _nothing_found(run, partly=bool(unknown))
+    return [*unknown, *found, *compared, f"Report: {run.directory / 'index.html'}"]
 
 
-def verdict(worst: Severity | None, fail_on: str | None) -> int:
-    """Give the exit code that findings of at least this severity ask for."""
-    from cilium_analysis.findings import Severity
+def _nothing_found(run: Run[Path | Address], *, partly: bool) -> list[str]:
+    """Say that there is no finding; of what is unknown nothing is said by that."""
+    if run.failures:
+        return ["No findings, but the run is not whole."]
+    if run.unknown:
+        return []
+    return ["Nothing unusual in what can be judged." if partly else "Nothing unusual."]
 
-    if not fail_on or worst is None or worst < Severity[fail_on.upper()]:
-        return 0
-    return int(worst)
+
+def verdict(worst: Severity | None, fail_on: str | None, *, unknown: bool) -> int:
+    """Give the exit code that is asked for: that of the findings first, else that of unknown.
+
+    Parameters
+    ----------
+    worst
+        Highest severity found.
+    fail_on
+        Levels, separated by commas.
+    unknown
+        Whether what was asked for could not be judged.
+    """
+    at = least(fail_on)
+    if at is not None and worst is not None and worst >= at:
+        return int(worst)
+    return EXIT_UNKNOWN if unknown and is_among(UNKNOWN, fail_on) else 0

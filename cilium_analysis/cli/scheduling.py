@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from cilium_analysis.cli.fleets import workers
-from cilium_analysis.cli.options import add_command, add_routine, jobs
+from cilium_analysis.cli.options import add_command, add_fail_on, add_routine, jobs
 from cilium_analysis.cli.words import NAME, say
 from cilium_analysis.errors import ParameterError
 
@@ -68,7 +68,7 @@ def _add_plan(parser: argparse.ArgumentParser) -> None:
     add("--step", default="", metavar="D", help="such as 30s (default: by the window's length)")
     add("--timezone", default="UTC", metavar="Z", help="such as Europe/Berlin (default: UTC)")
     add("--match", default="", metavar="M", help="""narrow all queries: 'cluster="prod"'""")
-    add("--fail-on", choices=("warning", "critical"), default="", help="such findings are failures")
+    add_fail_on(parser)
     add("--jobs", type=jobs, default=0, metavar="N", help="notebooks at a time (default: 2)")
     add("--pdf", action="store_true", help="make a PDF of each report too")
     add("--kubernetes", default="", metavar="WHERE", help="read the Kubernetes API too")
@@ -153,7 +153,7 @@ def _plan(options: argparse.Namespace) -> Plan | FleetPlan:
         step=options.step,
         match=options.match,
         timezone=options.timezone,
-        fail_on=options.fail_on,
+        fail_on=options.fail_on or "",
         jobs=options.jobs,
         kubernetes=options.kubernetes,
         cilium_namespace=options.cilium_namespace,
@@ -180,7 +180,7 @@ def _fleet_plan(options: argparse.Namespace) -> FleetPlan:
         timezone=options.timezone,
         workers=options.workers or 2,
         memory_limit=options.memory_limit or "2GiB",
-        fail_on=options.fail_on,
+        fail_on=options.fail_on or "",
         keep=options.keep,
         pdf=options.pdf,
         notify_on=options.notify_on or "",

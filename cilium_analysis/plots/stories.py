@@ -52,7 +52,7 @@ def stories(
     rows = len(told) + (1 if len(others) else 0)
     ax = axes(ax, (10, max(1.6, 1.0 + 0.34 * rows)))
     if not rows:
-        return nothing(ax, "Nothing happened in this window")
+        return nothing(ax, "No findings in this window")
     for place, (_, row) in enumerate(told.iterrows()):
         _bar(ax, place, row, COLOURS[str(severities[int(row["story"])])])
     _marks(ax, others, place=len(told))

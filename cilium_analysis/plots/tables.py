@@ -42,7 +42,7 @@ def heatmap(table: pd.DataFrame, *, unit: str = "", ax: Axes | None = None) -> A
     rows, columns = table.shape
     ax = axes(ax, (max(6.0, 2.2 + 1.3 * columns), max(1.8, 1.6 + 0.36 * rows)))
     if not rows or not columns or not table.to_numpy().any():
-        return nothing(ax, "Nothing in this window")
+        return nothing(ax, "No data in this window")
     values = table.to_numpy(dtype="float64")
     scale = LogNorm(vmin=1, vmax=max(float(values.max()), 10.0), clip=False)
     image = ax.imshow(np.ma.masked_less(values, 1), cmap="Blues", norm=scale, aspect="auto")
@@ -95,7 +95,7 @@ def comparison(
     rows = table.head(most).iloc[::-1]
     ax = axes(ax, (10, max(1.8, 0.9 + 0.62 * len(rows))))
     if not len(rows):
-        return nothing(ax, "Nothing in this window or its baseline")
+        return nothing(ax, "No data in this window or its baseline")
     places = np.arange(len(rows))
     drawn = (
         (0.2, window, "window", PALETTE[3], ""),

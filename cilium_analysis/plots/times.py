@@ -55,7 +55,7 @@ def stacked(
     ax = axes(ax, (10, 4))
     parts = largest(rates.fillna(0.0), most=most)
     if not len(parts) or not parts.shape[1] or not parts.to_numpy().any():
-        return nothing(ax, "Nothing in this window")
+        return nothing(ax, "No data in this window")
     colours = [REST if name == OTHERS else PALETTE[i] for i, name in enumerate(parts.columns)]
     ax.stackplot(
         mdates.date2num(parts.index.to_numpy()),
@@ -117,7 +117,7 @@ def lines(
     ax = axes(ax, (10, 3.2))
     peaks = frame.max().dropna().sort_values(ascending=False, kind="stable")
     if not len(peaks):
-        return nothing(ax, "Nothing in this window")
+        return nothing(ax, "No data in this window")
     styles = ("-", "--", "-.", ":")
     for place, name in enumerate(peaks.index[:most]):
         ax.plot(

@@ -13,6 +13,7 @@ import papermill
 from jupyter_core.utils import ensure_event_loop
 
 from cilium_analysis.findings import MIME
+from cilium_analysis.show import NOTES
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -57,11 +58,19 @@ class Executed:
     @property
     def findings(self) -> list[dict[str, Any]]:
         """Every findings document that the notebook showed."""
+        return self._shown(MIME)
+
+    @property
+    def caveats(self) -> list[str]:
+        """What the notebook said against its numbers."""
+        return [text for notes in self._shown(NOTES) for text in notes]
+
+    def _shown(self, mime: str) -> list[Any]:
         return [
-            output.data[MIME]
+            output.data[mime]
             for cell in self.notebook.cells
             for output in cell.get("outputs", ())
-            if MIME in output.get("data", {})
+            if mime in output.get("data", {})
         ]
 
 

@@ -19,8 +19,10 @@ from typing import TYPE_CHECKING, Any
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
+from cilium_analysis.findings import SHARE_OF, unknown_lines
 from cilium_analysis.report.clock import called, clock
 from cilium_analysis.report.trend import PITCH, trend, weight, worst
+from cilium_analysis.texts import percent
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -57,6 +59,7 @@ def notebook_page(executed: Executed, *, run: Mapping[str, Any], show_code: bool
         error=executed.error,
         body=Markup(body),  # noqa: S704  nbconvert escaped it
         sections=sections,
+        caveats=[text for text in run.get("caveats", ()) if text not in executed.caveats],
         code_style=_code_style() if show_code else "",
         run=run,
     )
@@ -142,6 +145,9 @@ def _environment() -> Environment:
         "number": number,
         "worst": worst,
         "weight": weight,
+        "percent": percent,
+        "share_of": lambda kind: SHARE_OF.get(kind, "of the whole"),
+        "unknown_lines": unknown_lines,
     }
     return environment
 

@@ -10,8 +10,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from cilium_analysis.errors import CiliumAnalysisError
-from cilium_analysis.findings import Severity
+from cilium_analysis.findings import Severity, unknown_lines
 from cilium_analysis.report.clock import called, clock
+from cilium_analysis.report.verdict import UNKNOWN
 from cilium_analysis.source import iso
 from cilium_analysis.texts import bare_address, clipped, line
 
@@ -50,7 +51,9 @@ class Message:
     severity: Severity | None
 
 
-def about_run(run: Run[Path | Address], *, at: Severity, page: str) -> Message | None:
+def about_run(
+    run: Run[Path | Address], *, at: Severity | None, unknown: bool = False, page: str
+) -> Message | None:
     """Tell of a run.
 
     Parameters
@@ -58,7 +61,10 @@ def about_run(run: Run[Path | Address], *, at: Severity, page: str) -> Message |
     run
         Also one that failed, which is always worth telling.
     at
-        Least severity that is worth telling. Such findings come before the others.
+        Least severity that is worth telling. Such findings come before the others. None: no
+        finding is.
+    unknown
+        Whether it is worth telling that a run could not be judged.
     page
         Where the run is to be read.
 
@@ -67,13 +73,14 @@ def about_run(run: Run[Path | Address], *, at: Severity, page: str) -> Message |
     Message or None
         None if nothing about it is worth telling.
     """
-    if not run.failures and (run.worst is None or run.worst < at):
+    if not (run.failures or _at_least(run.worst, at) or (unknown and run.unknown)):
         return None
     zone = run.summary["parameters"]["timezone"]
-    rows = sorted(run.findings["findings"], key=lambda row: _severity(row) < at)
+    rows = sorted(run.findings["findings"], key=lambda row: not _at_least(_severity(row), at))
     head = ", ".join(
         [
             *(["failed"] if run.failures else []),
+            *([UNKNOWN] if run.unknown else []),
             *([str(run.worst)] if run.worst is not None else []),
         ]
     )
@@ -81,12 +88,18 @@ def about_run(run: Run[Path | Address], *, at: Severity, page: str) -> Message |
     window = run.summary["window"]
     return Message(
         f"[{head}] {name}, {_span(window['start'], window['end'], zone)}",
-        _body(_stopped(run.failures), [_paragraph(row, zone) for row in rows], page),
+        _body(
+            [*_stopped(run.failures), *_not_known(run.findings)],
+            [_paragraph(row, zone) for row in rows],
+            page,
+        ),
         None if run.failures else run.worst,
     )
 
 
-def about_fleet(result: Result, *, at: Severity, page: str) -> Message | None:
+def about_fleet(
+    result: Result, *, at: Severity | None, unknown: bool = False, page: str
+) -> Message | None:
     """Tell of a fleet, in one message.
 
     Parameters
@@ -94,7 +107,9 @@ def about_fleet(result: Result, *, at: Severity, page: str) -> Message | None:
     result
         Also one with failures, which are always worth telling.
     at
-        Least severity that is worth telling.
+        Least severity that is worth telling; None: no finding is.
+    unknown
+        Whether it is worth telling that a cluster could not be judged.
     page
         Where its clusters are compared.
 
@@ -104,13 +119,17 @@ def about_fleet(result: Result, *, at: Severity, page: str) -> Message | None:
         None if nothing about it is worth telling.
     """
     failures = result.failures
-    if not failures and (result.worst is None or result.worst < at):
+    if not (failures or _at_least(result.worst, at) or (unknown and result.unknown)):
         return None
-    head = [*(["failed"] if failures else []), *([str(result.worst)] if result.worst else [])]
+    head = [
+        *(["failed"] if failures else []),
+        *([UNKNOWN] if result.unknown else []),
+        *([str(result.worst)] if result.worst else []),
+    ]
     clusters = _counted(len(result.fleet.clusters), "cluster")
     return Message(
         f"[{', '.join(head)}] fleet {result.fleet.name}, {clusters}",
-        _body(_missing(result), _worth_telling(result, at), page),
+        _body([*_missing(result), *_unknown_of(result)], _worth_telling(result, at), page),
         None if failures else result.worst,
     )
 
@@ -131,11 +150,28 @@ def _missing(result: Result) -> list[str]:
     return [clipped(text, _ROW) for text in lines[:SHOWN]] + more
 
 
-def _worth_telling(result: Result, at: Severity) -> list[str]:
+def _unknown_of(result: Result) -> list[str]:
+    """Name the clusters that could not be judged."""
+    names = list(dict.fromkeys(outcome.task.cluster.name for outcome in result.unknown))
+    return [_plain(f"Unknown: {', '.join(names)}", _TEXT)] if names else []
+
+
+def _not_known(found: Mapping[str, Any]) -> list[str]:
+    """Say what could not be judged, and why."""
+    lines = [_plain(f"Unknown: {text}", _TEXT) for text in unknown_lines(found["unknown"])]
+    more = [f"and {len(lines) - SHOWN} more unknown"] if len(lines) > SHOWN else []
+    return lines[:SHOWN] + more
+
+
+def _at_least(severity: Severity | None, at: Severity | None) -> bool:
+    return severity is not None and at is not None and severity >= at
+
+
+def _worth_telling(result: Result, at: Severity | None) -> list[str]:
     """Give a paragraph for each cluster that has findings, the worst first."""
     rows: list[tuple[Severity, str]] = []
     for cluster in result.fleet.clusters:
-        outcomes = [o for o in result.of(cluster.name) if o.worst is not None and o.worst >= at]
+        outcomes = [o for o in result.of(cluster.name) if _at_least(o.worst, at)]
         if not outcomes:
             continue
         worst = max(outcomes, key=lambda o: (o.worst, o.task.column))

@@ -19,6 +19,7 @@ from cilium_analysis.report.jobs import Jobs
 from cilium_analysis.report.notebooks import check_parameters, notebook_directory
 from cilium_analysis.report.places import place
 from cilium_analysis.report.summary import BUNDLE, parameters, write
+from cilium_analysis.report.verdict import is_unknown
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -58,6 +59,11 @@ class Run(Generic[Where_co]):
         """Highest severity among the findings; None if there is none."""
         counts = self.summary["findings"]
         return max((s for s in Severity if counts[str(s)]), default=None)
+
+    @property
+    def unknown(self) -> bool:
+        """Whether the run could not be judged, as `cilium_analysis.report.verdict.verdict`."""
+        return is_unknown(self.summary)
 
 
 def report(
@@ -143,6 +149,7 @@ def report(
             done,
             temporary,
             name=name,
+            asked=topics,
             began=began,
             show_code=show_code,
             other=other,
@@ -207,6 +214,7 @@ def resume(
                 done,
                 temporary,
                 name=run.name,
+                asked=earlier.summary.get("asked", ()),
                 began=datetime.fromisoformat(earlier.summary["began"]),
                 since=now - timedelta(seconds=earlier.summary["seconds"]),
                 show_code=show_code,

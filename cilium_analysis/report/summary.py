@@ -11,6 +11,7 @@ from cilium_analysis.bundle import Bundle
 from cilium_analysis.findings import Severity
 from cilium_analysis.report import html, output, pdf
 from cilium_analysis.report.compare import compared
+from cilium_analysis.report.verdict import UNKNOWN, first, verdict
 from cilium_analysis.source import iso, window_as_json
 from cilium_analysis.window import format_duration
 
@@ -46,6 +47,7 @@ def write(
     directory: Path,
     *,
     name: str,
+    asked: Sequence[str],
     began: datetime,
     since: datetime | None = None,
     show_code: bool,
@@ -64,6 +66,8 @@ def write(
         Where they are, and where everything goes.
     name, began
         Of the run.
+    asked
+        Topics that somebody asked for by name.
     since
         What its seconds are counted from, if it was taken up again; `began` if None.
     show_code
@@ -85,7 +89,7 @@ def write(
         stories=[d for executed in done if executed.topic == _STORIES for d in executed.findings],
         incomplete=incomplete,
     )
-    summary = _summary(question, done, found, Bundle(directory / BUNDLE))
+    summary = _summary(question, done, found, asked, Bundle(directory / BUNDLE))
     summary |= {"name": name, "began": iso(began.replace(microsecond=0))}
     if other is not None:
         summary["compared"] = {"window": other["window"], "findings": compared(found, other)}
@@ -112,8 +116,14 @@ def _frame_of_reference(question: Question) -> findings.Findings:
 
 
 def _summary(
-    question: Question, done: Sequence[Executed], found: dict[str, Any], bundle: Bundle
+    question: Question,
+    done: Sequence[Executed],
+    found: dict[str, Any],
+    asked: Sequence[str],
+    bundle: Bundle,
 ) -> dict[str, Any]:
+    topics = [executed.topic for executed in done if not executed.error]
+    word = verdict(found, topics=topics, asked=asked)
     counts = Counter(row["severity"] for row in found["findings"])
     given = parameters(question) | {"source": question.source.name}
     return {
@@ -128,7 +138,11 @@ def _summary(
         "parameters": {"topics": [executed.topic for executed in done], **given},
         "versions": bundle.manifest["versions"],
         "findings": {str(s): counts[str(s)] for s in sorted(Severity, reverse=True)},
-        "first": next((row["title"] for row in found["findings"]), ""),
+        "asked": list(asked),
+        "verdict": word,
+        "unknown": found["unknown"],
+        "first": first(found, unknown=word == UNKNOWN),
+        "caveats": list(dict.fromkeys(text for executed in done for text in executed.caveats)),
         "topics": [_topic(executed) for executed in done],
         "cost": _cost(bundle.manifest["answers"]),
         "queries": [_query(row) for row in bundle.manifest["answers"]],
@@ -147,6 +161,11 @@ def _topic(executed: Executed) -> dict[str, Any]:
         "title": executed.title,
         "error": executed.error,
         "seconds": round(executed.seconds, 3),
+        "unknown": any(
+            row["topic"] == executed.topic
+            for document in executed.findings
+            for row in document.get("unknown", ())
+        ),
         "findings": sum(len(document["findings"]) for document in executed.findings),
         "notebook": f"{executed.topic}.ipynb",
         "html": f"{executed.topic}.html",

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from cilium_analysis.report.clock import called, clock
+from cilium_analysis.report.verdict import QUIET, UNKNOWN, is_unknown
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -54,7 +55,8 @@ def worst(run: Mapping[str, Any]) -> str:
 
 def weight(run: Mapping[str, Any]) -> int:
     """Give a number to sort runs by: the worst first, then the most."""
-    total = int(run["status"] == "failed")
+    # What is unknown comes after what failed.
+    total = 2 * int(run["status"] == "failed") + int(is_unknown(run))
     for name in _ORDER:
         total = 1000 * total + min(int(run["findings"].get(name, 0)), 999)
     return total
@@ -68,6 +70,9 @@ def _parts(run: Mapping[str, Any], scale: int) -> Iterator[dict[str, Any]]:
     if run["status"] == "failed":
         yield {"severity": "failed", "y": 0.0, "height": HEIGHT}
         return
+    if is_unknown(run):
+        yield {"severity": UNKNOWN, "y": 0.0, "height": HEIGHT}
+        return
     top = HEIGHT
     for name in _ORDER:
         height = HEIGHT * int(run["findings"].get(name, 0)) / scale
@@ -79,5 +84,7 @@ def _parts(run: Mapping[str, Any], scale: int) -> Iterator[dict[str, Any]]:
 def _label(run: Mapping[str, Any]) -> str:
     zone = run["parameters"]["timezone"]
     counts = [f"{n} {name}" for name in _ORDER if (n := run["findings"].get(name))]
-    told = "failed" if run["status"] == "failed" else ", ".join(counts) or "nothing unusual"
+    if is_unknown(run):
+        counts.insert(0, UNKNOWN)
+    told = "failed" if run["status"] == "failed" else ", ".join(counts) or QUIET
     return f"{called(run)}, to {clock(run['window']['end'], zone)} {zone}: {told}"

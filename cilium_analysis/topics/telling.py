@@ -7,6 +7,8 @@ from datetime import timedelta
 from typing import TYPE_CHECKING
 
 from cilium_analysis.findings import Finding, Severity
+from cilium_analysis.texts import percent
+from cilium_analysis.topics import verdict
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -93,7 +95,7 @@ def doubts(
     rows = (seen.index > start) & (seen.index <= end)
     scraped = seen.loc[rows].mean()
     said = [
-        f"Hubble on {node} was scraped in only {scraped[node]:.0%} of the steps"
+        f"Hubble on {node} was scraped in only {percent(scraped[node])} of the steps"
         for node in nodes
         if node in scraped and scraped[node] < ENOUGH_SCRAPED
     ]
@@ -109,19 +111,9 @@ def trust(
     seen: pd.DataFrame, restarts: pd.DataFrame, lost: pd.DataFrame, window: Window
 ) -> list[str]:
     """Say in words when Hubble was out of sight, began anew, or lost events."""
-    said = []
-    for node, scraped in seen.items():
-        gone = int((~scraped).sum())
-        if gone > (1.0 - ENOUGH_SCRAPED) * len(scraped):
-            minutes = gone * window.step.total_seconds() / 60
-            said.append(
-                f"Hubble on {node} was not scraped for {minutes:.0f} of the window's minutes."
-            )
-    said += [
-        f"The agent on {row['node']} started at {row['time']:%Y-%m-%d %H:%M:%S}Z; Hubble's"
-        " counters began anew."
-        for _, row in restarts.iterrows()
-    ]
+    said = [*verdict.gaps(seen, window, of="Hubble on "), *verdict.started(restarts)]
+    if len(restarts):
+        said.append("Hubble's counters begin anew with their agent.")
     for where, amount in lost.sum().groupby(level="source").sum().items():
         if amount > 0:
             said.append(

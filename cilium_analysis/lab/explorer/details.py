@@ -76,7 +76,7 @@ class Details:
         table.index = table.index.rename(NAMES.get(str(table.index.name), table.index.name))
         left = len(panel.table) - len(table)
         more = f'<p class="ca-quiet">and {left:,} more</p>' if left > 0 else ""
-        notes = Notes(loaded.notes, empty="No gaps, no restarts, no warnings.")
+        notes = Notes(loaded.notes, empty="No caveats from what this topic asked.")
         self._text.value = (
             f"<h2>Findings{of_all}</h2>{loaded.findings.to_html()}"
             f"<h2>By {table.index.name}</h2>{Table(table, empty='Nothing to show.')._repr_html_()}"

@@ -154,12 +154,19 @@ def _strip(ax: Axes, frame: pd.DataFrame, name: str) -> None:
         ax.plot(times, scaled, color=COLOURS[name], linewidth=1.2, drawstyle="steps-pre")
 
 
+def _most(frame: pd.DataFrame, name: str) -> str:
+    """Write how high a quantity rose; what is not in the data is unknown, not 0."""
+    if name not in frame or not frame[name].notna().any():
+        return "unknown"
+    return f"up to {plots.short(float(frame[name].max()))}"
+
+
 def _legend(frame: pd.DataFrame) -> str:
     items = "".join(
-        f'<li><span class="ca-swatch" style="border-color: {COLOURS[str(name)]};'
-        f' border-top-width: {5 if name == DROPPED else 2}px"></span>{name}, up to'
-        f" <b>{plots.short(float(frame[name].max() if frame[name].notna().any() else 0))}</b></li>"
-        for name in frame.columns
+        f'<li><span class="ca-swatch" style="border-color: {colour};'
+        f' border-top-width: {5 if name == DROPPED else 2}px"></span>{name}: <b>{most}</b></li>'
+        for name, colour in COLOURS.items()
+        for most in [_most(frame, name)]
     )
     how = "<li>Drag to choose the window; drag its edges to change it.</li>"
     return f'<ul class="ca-legend">{items}{how}</ul>'

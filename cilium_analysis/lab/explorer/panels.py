@@ -80,7 +80,7 @@ class Panel:
     beside: str
     table: pd.DataFrame
     marks: tuple[tuple[Any, Any], ...] = ()
-    empty: str = "Nothing in this window"
+    empty: str = "No data in this window"
 
 
 def panel(loaded: Loaded, state: State) -> Panel:
@@ -93,9 +93,19 @@ def panel(loaded: Loaded, state: State) -> Panel:
     state
         Whose groups and filters count; matchers have narrowed what was loaded before.
     """
-    made = _PANELS[loaded.topic](loaded, state)
+    made = _judged(_PANELS[loaded.topic](loaded, state), loaded)
     marks = tuple((finding.start, finding.end) for finding in loaded.findings)
     return replace(made, marks=marks)
+
+
+def _judged(made: Panel, loaded: Loaded) -> Panel:
+    """Say first that a topic cannot be judged, and why; what was counted is told all the same."""
+    reasons = [r for each in loaded.findings.unknown for r in each.reasons]
+    if not reasons:
+        return made
+    why = "; ".join(reasons)
+    counted = f"{made.headline}; " if made.total > 0 else ""
+    return replace(made, headline="Unknown", beside=counted + why, empty=f"Unknown: {reasons[0]}")
 
 
 def key(loaded: Loaded, state: State) -> tuple[object, ...]:
@@ -137,7 +147,6 @@ def _drops(loaded: Loaded, state: State) -> Panel:
     now, usual = kept(data.counts, state), kept(data.usual, state)
     table = compared(now, usual, by, data.window.length / data.baseline.length, "packets")
     total, expected = table["packets"].sum(), table["expected"].sum()
-    seen = data.seen.shape[1] or data.counts.shape[1]
     return Panel(
         "drop_reasons",
         "stacked",
@@ -147,7 +156,7 @@ def _drops(loaded: Loaded, state: State) -> Panel:
         f"{total:,.0f} packets dropped",
         f"{expected:,.0f} expected from the baseline",
         table,
-        empty="No packet was dropped" if seen else "No metrics of agents: nothing is known",
+        empty="No packet was dropped",
     )
 
 
@@ -169,7 +178,7 @@ def _http(loaded: Loaded, state: State) -> Panel:
         f"{total:,.0f} requests, {wrong:,.0f} with 4xx or 5xx",
         f"{expected:,.0f} requests expected from the baseline",
         table,
-        empty="No request is visible" if data.counts.shape[1] else "HTTP is not visible",
+        empty="No request is visible",
     )
 
 
@@ -200,7 +209,7 @@ def _endpoints(loaded: Loaded, state: State) -> Panel:
         f"{total:,.0f} endpoints at the end",
         f"{usual:,.0f} usual in the baseline; {there['not ready'].sum():,.0f} not ready now",
         shown,
-        empty="No node was seen",
+        empty="No endpoint is in the data",
     )
 
 
@@ -226,10 +235,10 @@ def _connectivity(loaded: Loaded, state: State) -> Panel:
         frame if total else _watching(data, nodes),
         "share of paths that failed",
         total,
-        f"{total:,.0f} {what} with failed probes" if total else "Every probe succeeded",
+        f"{total:,.0f} {what} with failed probes" if total else "No failed probes",
         f"{seen:,} nodes watch each other",
         table,
-        empty="Every probe in the data succeeded" if seen else "No connectivity metrics",
+        empty="No failed probe is in the data",
     )
 
 

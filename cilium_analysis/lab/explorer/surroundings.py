@@ -54,7 +54,7 @@ def _dropped(
     values = loading.fetch(source, drops.QUERIES["drops"], extent, match=match)
     values = frames.with_levels(values, ["direction", "node", "reason"])
     grown = counters.increase(values, scraped=agents if agents.shape[1] else None)
-    return _sum(loading.inside(grown, extent)) if grown.shape[1] or agents.shape[1] else None
+    return _sum(loading.inside(grown, extent)) if grown.shape[1] else None
 
 
 def _failed(reader: hubble.Reader) -> pd.Series | None:

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from cilium_analysis.report import html, output
 from cilium_analysis.report.trend import weight
+from cilium_analysis.report.verdict import UNKNOWN, is_unknown
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -51,8 +52,8 @@ def comparison(document: dict[str, Any]) -> dict[str, Any]:
     -------
     dict
         ``clusters``, a row each: ``name``, ``source``, ``reports`` in the order of the
-        ``windows``, ``worst`` of them, ``findings`` of all, ``failed`` and ``error``; and what
-        there was in the document.
+        ``windows``, ``worst`` of them, ``verdict`` (``unknown``, or nothing), ``findings`` of
+        all, ``failed`` and ``error``; and what there was in the document.
     """
     reports = document["reports"]
     # The windows of one column may differ a little, where clusters have steps of their own.
@@ -81,6 +82,7 @@ def _row(reports: Sequence[dict[str, Any]], columns: Sequence[int]) -> dict[str,
         "findings": {
             name: sum(r["findings"][name] for r in reports) for name in reports[0]["findings"]
         },
+        "verdict": UNKNOWN if any(is_unknown(r) for r in reports) else "",
         "worst": max(reversed(whole), key=weight, default=None),
         "reports": [by_column.get(column) for column in columns],
     }

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from cilium_analysis.findings import Severity
+from cilium_analysis.report.verdict import QUIET, UNKNOWN
 from cilium_analysis.source import iso
 
 if TYPE_CHECKING:
@@ -35,7 +36,9 @@ class Outcome:
     findings
         Counts by severity.
     first
-        Title of the first finding; empty if there is none.
+        Title of the first finding, or why it is unknown; empty if there is none.
+    unknown
+        Whether the run could not be judged.
     seconds
         It took [s].
     """
@@ -45,12 +48,21 @@ class Outcome:
     down: bool = False
     findings: Mapping[str, int] = field(default_factory=dict)
     first: str = ""
+    unknown: bool = False
     seconds: float = 0.0
 
     @property
     def worst(self) -> Severity | None:
         """Highest severity among the findings; None if there is none."""
         return max((s for s in Severity if self.findings.get(str(s))), default=None)
+
+    @property
+    def verdict(self) -> str:
+        """As of `cilium_analysis.report.verdict.verdict`; empty if there is no whole run."""
+        if self.unknown:
+            return UNKNOWN
+        quiet = "" if self.error else QUIET
+        return str(self.worst) if self.worst is not None else quiet
 
     def as_json(self) -> dict[str, Any]:
         """Give it as JSON-ready values. Keys that pages share with ``run.json`` are the same."""
@@ -65,6 +77,7 @@ class Outcome:
             "error": self.error,
             "findings": {str(s): self.findings.get(str(s), 0) for s in _DOWNWARD},
             "first": self.first,
+            "verdict": self.verdict,
             "seconds": self.seconds,
         }
 
@@ -102,6 +115,11 @@ class Result:
     def down(self) -> dict[str, str]:
         """Clusters whose source does not answer, and why."""
         return {o.task.cluster.name: o.error for o in self.outcomes if o.down}
+
+    @property
+    def unknown(self) -> list[Outcome]:
+        """Reports that could not be judged."""
+        return [outcome for outcome in self.outcomes if outcome.unknown]
 
     @property
     def worst(self) -> Severity | None:

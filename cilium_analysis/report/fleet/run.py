@@ -166,6 +166,7 @@ class _Course:
                 error=answer["error"],
                 findings=answer["findings"],
                 first=answer["first"],
+                unknown=answer["unknown"],
                 seconds=answer["seconds"],
             )
         self._keep(outcome, written=written)

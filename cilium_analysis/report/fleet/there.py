@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from cilium_analysis.capture import TOPICS
 from cilium_analysis.report.fleet.result import Outcome
+from cilium_analysis.report.verdict import is_unknown
 from cilium_analysis.source import iso
 
 if TYPE_CHECKING:
@@ -55,5 +56,6 @@ def _outcome(task: Task, run: Mapping[str, Any]) -> Outcome:
         task=replace(task, run=run["name"]),
         findings=run["findings"],
         first=run.get("first", ""),
+        unknown=is_unknown(run),
         seconds=run["seconds"],
     )

@@ -22,6 +22,7 @@ from cilium_analysis.report.fleet.engine import memory_of_this_worker
 from cilium_analysis.report.fleet.file import is_url
 from cilium_analysis.report.places import place
 from cilium_analysis.report.run import report
+from cilium_analysis.report.verdict import is_unknown
 from cilium_analysis.texts import clipped, line
 
 if TYPE_CHECKING:
@@ -77,7 +78,7 @@ def make(task: Mapping[str, Any]) -> dict[str, Any]:
     -------
     dict
         ``run`` (name), ``written`` (whether it is there), ``error`` (why it failed; empty if it
-        did not), ``findings`` (counts by severity), ``first`` (title) and ``seconds``.
+        did not), ``findings`` (counts by severity), ``first`` (title), ``unknown`` and ``seconds``.
     """
     from cilium_analysis.report.fleet.memory import limited  # psutil is there with Dask only
 
@@ -155,6 +156,7 @@ def _of_run(summary: Mapping[str, Any]) -> dict[str, Any]:
         "error": clipped(line("; ".join(errors)), _REASON),
         "findings": dict(summary["findings"]),
         "first": summary["first"],
+        "unknown": is_unknown(summary),
         "seconds": summary["seconds"],
     }
 
@@ -166,6 +168,7 @@ def _failed(name: str, error: str) -> dict[str, Any]:
         "error": error,
         "findings": {},
         "first": "",
+        "unknown": False,
         "seconds": 0.0,
     }
 

@@ -17,6 +17,7 @@ from cilium_analysis.topics.connectivity.tables import (
     pairs,
     timeline,
 )
+from cilium_analysis.topics.connectivity.unknown import unknown
 
 __all__ = [
     "QUERIES",
@@ -30,4 +31,5 @@ __all__ = [
     "outages",
     "pairs",
     "timeline",
+    "unknown",
 ]

@@ -7,10 +7,12 @@ from typing import TYPE_CHECKING
 
 from cilium_analysis.findings import Finding, Findings, Severity
 from cilium_analysis.queries import Matcher
+from cilium_analysis.topics import verdict
 from cilium_analysis.topics.connectivity.blame import tell
 from cilium_analysis.topics.connectivity.reading import column
 from cilium_analysis.topics.connectivity.slowness import rises
 from cilium_analysis.topics.connectivity.tables import blind
+from cilium_analysis.topics.connectivity.unknown import unknown
 from cilium_analysis.window import zone
 
 if TYPE_CHECKING:
@@ -49,7 +51,7 @@ def findings(data: Connectivity) -> Findings:
     found += [_slow(data, slow) for slow in rises(data)]
     if blind(data):
         found.append(_blind(data))
-    return Findings(data.source, data.window, data.baseline, tuple(found))
+    return verdict.told(data, found, topic="node_connectivity", unknown=unknown(data))
 
 
 def _outage(data: Connectivity, outage: Outage) -> Finding:

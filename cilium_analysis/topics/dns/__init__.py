@@ -19,6 +19,7 @@ from cilium_analysis.topics.dns.tables import (
     notes,
     rates,
 )
+from cilium_analysis.topics.dns.unknown import unknown
 
 __all__ = [
     "QUERIES",
@@ -38,5 +39,6 @@ __all__ = [
     "notes",
     "proxy_latency",
     "rates",
+    "unknown",
     "waits",
 ]

@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING
 from cilium_analysis import frames
 from cilium_analysis.findings import Finding, Findings, Severity
 from cilium_analysis.queries import Matcher
-from cilium_analysis.topics import rises
+from cilium_analysis.topics import rises, verdict
 from cilium_analysis.topics.dns.data import DENIED
 from cilium_analysis.topics.dns.tables import NO_RESPONSE, ended
+from cilium_analysis.topics.dns.unknown import unknown
 from cilium_analysis.topics.telling import blind, doubts, only, place, short, total
 
 if TYPE_CHECKING:
@@ -89,7 +90,7 @@ def findings(data: Dns) -> Findings:
     if not _anything(data):
         before = data.usual_seen.shape[1]
         found.append(blind("hubble_dns_responses_total", "DNS", data.window, before=before))
-    return Findings(data.source, data.window, data.baseline, tuple(found))
+    return verdict.told(data, found, topic="dns", unknown=unknown(data))
 
 
 def _anything(data: Dns) -> bool:

@@ -18,6 +18,7 @@ from cilium_analysis.topics.drops.tables import (
     volumes,
     who,
 )
+from cilium_analysis.topics.drops.unknown import unknown
 
 __all__ = [
     "QUERIES",
@@ -30,6 +31,7 @@ __all__ = [
     "matrix",
     "notes",
     "rates",
+    "unknown",
     "volume_rates",
     "volumes",
     "who",

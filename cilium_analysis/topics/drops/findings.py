@@ -11,8 +11,10 @@ from cilium_analysis.findings import Finding, Findings, Severity
 from cilium_analysis.frames import totals
 from cilium_analysis.queries import Matcher
 from cilium_analysis.statistics.baseline import Rises, join
-from cilium_analysis.topics import rises
+from cilium_analysis.texts import percent
+from cilium_analysis.topics import rises, verdict
 from cilium_analysis.topics.drops.tables import parties
+from cilium_analysis.topics.drops.unknown import unknown
 from cilium_analysis.topics.reasons import explain
 
 if TYPE_CHECKING:
@@ -71,7 +73,7 @@ def findings(data: Drops) -> Findings:
     found = [_finding(data, rise) for rise in _rises(data)]
     if not data.seen.shape[1] and not data.counts.shape[1]:
         found.append(_blind(data))
-    return Findings(data.source, data.window, data.baseline, tuple(found))
+    return verdict.told(data, found, topic="drop_reasons", unknown=unknown(data))
 
 
 def _rises(data: Drops) -> list[_Rise]:
@@ -234,7 +236,7 @@ def _doubts(data: Drops, rise: _Rise, start: pd.Timestamp, end: pd.Timestamp) ->
     """Collect what speaks against the numbers of this rise."""
     scraped = data.seen.iloc[rise.first : rise.last].mean()
     said = [
-        f"{node} was scraped in only {scraped[node]:.0%} of the steps"
+        f"{node} was scraped in only {percent(scraped[node])} of the steps"
         for node in rise.nodes
         if node in scraped and scraped[node] < ENOUGH_SCRAPED
     ]

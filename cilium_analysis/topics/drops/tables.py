@@ -10,6 +10,7 @@ import pandas as pd
 
 from cilium_analysis import frames
 from cilium_analysis.frames import totals
+from cilium_analysis.topics import verdict
 from cilium_analysis.topics.parties import column, name_parties
 from cilium_analysis.topics.reasons import explain, from_hubble
 
@@ -64,7 +65,7 @@ def by_node(data: Drops) -> pd.DataFrame:
     """
     table = _compare(data, ["node"])
     table = table.reindex(table.index.union(data.seen.columns).rename("node"), fill_value=0.0)
-    table["scraped"] = data.seen.mean().reindex(table.index).astype("float64")
+    table["scraped"] = verdict.scraped(data.seen).reindex(table.index)
     return table.sort_values(["change", "packets"], ascending=False)
 
 
@@ -222,7 +223,8 @@ def notes(data: Drops) -> list[str]:
     said += data.crowd_note
     if any(_is_address(str(node)) for node in data.counts.columns.get_level_values("node")):
         said.append("Nodes go by their addresses: no label in the data tells their names.")
-    return said + _gap_notes(data) + _event_notes(data) + [f"Server: {w}" for w in data.warnings]
+    said += [*verdict.gaps(data.seen, data.window), *_event_notes(data)]
+    return said + [f"Server: {text}" for text in data.warnings]
 
 
 def _is_address(text: str) -> bool:
@@ -233,21 +235,8 @@ def _is_address(text: str) -> bool:
     return True
 
 
-def _gap_notes(data: Drops) -> list[str]:
-    said = []
-    for node, seen in data.seen.items():
-        missing = int((~seen).sum())
-        if missing > 0.02 * len(seen):
-            minutes = missing * data.window.step.total_seconds() / 60
-            said.append(f"{node} was not scraped for {minutes:.0f} of the window's minutes.")
-    return said
-
-
 def _event_notes(data: Drops) -> list[str]:
-    said = [
-        f"The agent on {row['node']} started at {row['time']:%Y-%m-%d %H:%M:%S}Z."
-        for _, row in data.restarts.iterrows()
-    ]
+    said = verdict.started(data.restarts)
     unknown = data.events[data.events["event"] == "unknown_start"]
     for node, amount in unknown.groupby("node")["amount"].sum().items():
         said.append(f"{node}: {amount:,.0f} packets of an unknown time before are not counted.")

@@ -14,6 +14,7 @@ from cilium_analysis.topics.endpoints.tables import (
     regenerations,
     states,
 )
+from cilium_analysis.topics.endpoints.unknown import unknown
 
 __all__ = [
     "QUERIES",
@@ -30,4 +31,5 @@ __all__ = [
     "regeneration_times",
     "regenerations",
     "states",
+    "unknown",
 ]

@@ -5,9 +5,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from cilium_analysis.findings import Finding, Findings, Severity
+from cilium_analysis.topics import verdict
 from cilium_analysis.topics.endpoints.failed import failed
 from cilium_analysis.topics.endpoints.growth import growths
 from cilium_analysis.topics.endpoints.limits import limits
+from cilium_analysis.topics.endpoints.unknown import unknown
 from cilium_analysis.topics.endpoints.unready import unready
 
 if TYPE_CHECKING:
@@ -36,7 +38,7 @@ def findings(data: Endpoints) -> Findings:
         *failed(data),
         *([_blind(data)] if data.blind else []),
     ]
-    return Findings(data.source, data.window, data.baseline, tuple(found))
+    return verdict.told(data, found, topic="endpoint_growth", unknown=unknown(data))
 
 
 def _blind(data: Endpoints) -> Finding:

@@ -14,6 +14,7 @@ import numpy as np
 import pandas as pd
 
 from cilium_analysis.statistics.forecast import RunsOut, Trend, Trends, runs_out
+from cilium_analysis.topics import verdict
 from cilium_analysis.topics.endpoints.data import pick
 
 if TYPE_CHECKING:
@@ -93,7 +94,7 @@ def lives(data: Endpoints) -> pd.DataFrame:
         One row per node: ``scraped`` (share of the steps), ``joined`` and ``left`` (NaT if it
         did not).
     """
-    now, usual = _seen(data.now), _seen(data.usual)
+    now, usual = seen(data.now), seen(data.usual)
     rows = [_life(data, now, usual, str(node)) for node in now.columns]
     names = ["node", "scraped", "joined", "left"]
     table = pd.DataFrame(rows, columns=names).set_index("node")
@@ -103,7 +104,7 @@ def lives(data: Endpoints) -> pd.DataFrame:
     return table
 
 
-def _seen(span: Span) -> pd.DataFrame:
+def seen(span: Span) -> pd.DataFrame:
     """Tell when each node was seen, by either metric."""
     agents, counts = span.agents.notna(), span.counts.notna()
     names = agents.columns.union(counts.columns)
@@ -119,7 +120,7 @@ def _life(data: Endpoints, now: pd.DataFrame, usual: pd.DataFrame, node: str) ->
     left = len(mine) > 0 and anyone[-1] - mine[-1] > tolerance
     return {
         "node": node,
-        "scraped": float(now[node].mean()),
+        "scraped": float(verdict.scraped(now[[node]]).iloc[0]),
         "joined": _joined(data, usual, node, mine, anyone) if len(mine) else pd.NaT,
         "left": mine[-1] if left else pd.NaT,
     }

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
 from ipaddress import ip_address
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from cilium_analysis import frames
+from cilium_analysis.topics import verdict
 from cilium_analysis.topics.endpoints import levels as of
 
 if TYPE_CHECKING:
@@ -24,11 +24,7 @@ def notes(data: Endpoints) -> list[str]:
         *_missing(data),
         *_comings_and_goings(data),
         *_gaps(data),
-        *(
-            f"The agent on {row['node']} started at {row['time']:%Y-%m-%d %H:%M:%S}Z; what it"
-            " showed until its endpoints were restored is not counted as growth."
-            for _, row in data.restarts.iterrows()
-        ),
+        *_starts(data),
         *_lagging(data),
         *(f"Server: {text}" for text in data.warnings),
     ]
@@ -85,12 +81,15 @@ def _comings_and_goings(data: Endpoints) -> list[str]:
 
 def _gaps(data: Endpoints) -> list[str]:
     table = of.lives(data)
-    minutes = data.window.length / timedelta(minutes=1)
-    gone = table[(table["scraped"] < 0.98) & table["joined"].isna() & table["left"].isna()]
-    return [
-        f"{node} was not scraped for {(1 - share) * minutes:.0f} of the window's minutes."
-        for node, share in gone["scraped"].items()
-    ]
+    stayed = table.index[table["joined"].isna() & table["left"].isna()]
+    return verdict.gaps(of.seen(data.now)[list(stayed)], data.window)
+
+
+def _starts(data: Endpoints) -> list[str]:
+    if not len(data.restarts):
+        return []
+    said = "What an agent shows until its endpoints are restored is not counted as growth."
+    return [*verdict.started(data.restarts), said]
 
 
 def _lagging(data: Endpoints) -> list[str]:

@@ -10,6 +10,7 @@ import numpy as np
 
 from cilium_analysis.queries import Matcher
 from cilium_analysis.statistics.baseline import join
+from cilium_analysis.texts import percent
 from cilium_analysis.topics import rises
 from cilium_analysis.topics.endpoints.notes import is_address
 
@@ -61,7 +62,7 @@ def doubts_about(
     seen = data.now.agents if data.now.agents.shape[1] else data.now.counts
     inside = seen.loc[(seen.index > start) & (seen.index <= end)].notna().mean()
     said = [
-        f"{node} was scraped in only {inside[node]:.0%} of the steps"
+        f"{node} was scraped in only {percent(inside[node])} of the steps"
         for node in named
         if node in inside and inside[node] < ENOUGH_SCRAPED
     ]

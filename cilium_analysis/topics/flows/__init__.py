@@ -18,6 +18,7 @@ from cilium_analysis.topics.flows.tables import (
     talkers,
     verdicts,
 )
+from cilium_analysis.topics.flows.unknown import unknown
 
 __all__ = [
     "QUERIES",
@@ -35,5 +36,6 @@ __all__ = [
     "ports",
     "rates",
     "talkers",
+    "unknown",
     "verdicts",
 ]

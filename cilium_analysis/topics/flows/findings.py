@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from cilium_analysis.findings import Findings
+from cilium_analysis.topics import verdict
 from cilium_analysis.topics.flows.failures import failures
 from cilium_analysis.topics.flows.traffic import shifts
+from cilium_analysis.topics.flows.unknown import unknown
 from cilium_analysis.topics.telling import blind
 
 if TYPE_CHECKING:
+    from cilium_analysis.findings import Findings
     from cilium_analysis.topics.flows.data import Flows
 
 
@@ -32,4 +34,4 @@ def findings(data: Flows) -> Findings:
     if not data.now.there and not data.now.seen.shape[1] and not data.agents.shape[1]:
         before = data.usual.seen.shape[1]
         found.append(blind("hubble_flows_processed_total", "flows", data.window, before=before))
-    return Findings(data.source, data.window, data.baseline, tuple(found))
+    return verdict.told(data, found, topic="flows", unknown=unknown(data))

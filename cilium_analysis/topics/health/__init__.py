@@ -20,6 +20,7 @@ from cilium_analysis.topics.health.tables import (
     resources,
     restarts,
 )
+from cilium_analysis.topics.health.unknown import unknown
 from cilium_analysis.topics.health.watched import (
     calls,
     events,
@@ -51,4 +52,5 @@ __all__ = [
     "resources",
     "restarts",
     "told",
+    "unknown",
 ]

@@ -9,13 +9,14 @@ from typing import TYPE_CHECKING
 from cilium_analysis.findings import Finding, Findings, Severity
 from cilium_analysis.queries import Matcher
 from cilium_analysis.statistics.baseline import join
-from cilium_analysis.topics import loading
+from cilium_analysis.topics import loading, verdict
 from cilium_analysis.topics.health.absence import absences
 from cilium_analysis.topics.health.agents import OLD_POLICY_MAPS
 from cilium_analysis.topics.health.complaints import complaints
 from cilium_analysis.topics.health.degraded import degraded
 from cilium_analysis.topics.health.restarts import Restarts, restarts, unexplained
 from cilium_analysis.topics.health.troubles import stretches
+from cilium_analysis.topics.health.unknown import unknown
 from cilium_analysis.topics.health.words import (
     bare,
     braces,
@@ -71,7 +72,7 @@ def findings(data: Health) -> Findings:
         *absences(data),
         *([_blind(data)] if data.blind else []),
     ]
-    return Findings(data.source, data.window, data.baseline, tuple(found))
+    return verdict.told(data, found, topic="agent_health", unknown=unknown(data))
 
 
 # Restarts

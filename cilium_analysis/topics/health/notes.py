@@ -5,6 +5,7 @@ from __future__ import annotations
 from ipaddress import ip_address
 from typing import TYPE_CHECKING
 
+from cilium_analysis.topics import verdict
 from cilium_analysis.topics.health.catalogue import QUERIES, SECTIONS
 from cilium_analysis.topics.health.restarts import restarts
 from cilium_analysis.topics.health.tables import resources
@@ -81,10 +82,7 @@ def _starts(data: Health) -> Iterator[str]:
 
 
 def _scrapes(data: Health) -> Iterator[str]:
-    for node, share in resources(data)["scraped"].items():
-        if share < 0.98:
-            minutes = (1 - share) * data.window.length.total_seconds() / 60
-            yield f"{node} was not scraped for {minutes:.0f} of the window's minutes."
+    yield from verdict.gaps(data.now.seen, data.window)
 
 
 def _files(data: Health) -> Iterator[str]:

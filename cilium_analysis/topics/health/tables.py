@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import pandas as pd
 
 from cilium_analysis import frames
-from cilium_analysis.topics import loading
+from cilium_analysis.topics import verdict
 from cilium_analysis.topics.health.data import plain
 from cilium_analysis.topics.health.restarts import restarts as _restarted
 from cilium_analysis.topics.health.streams import of_value
@@ -15,7 +15,7 @@ from cilium_analysis.topics.health.streams import of_value
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from cilium_analysis.topics.health.data import Health, Span
+    from cilium_analysis.topics.health.data import Health
 
 MIB = 2.0**20
 
@@ -53,20 +53,10 @@ def resources(data: Health) -> pd.DataFrame:
     # What was only in the baseline is not there now.
     nodes = [node for node in nodes if node in data.now.seen or table.loc[node].notna().any()]
     table = table.reindex(pd.Index(nodes, name="node"))
-    table.insert(0, "scraped", _scraped(data.now).reindex(table.index))
+    table.insert(0, "scraped", verdict.scraped(data.now.seen).reindex(table.index))
     if table["files limit"].notna().all():
         table["files limit"] = table["files limit"].astype("int64")
     return table.sort_values(["peak CPU", "peak memory"], ascending=False, kind="stable")
-
-
-def _scraped(span: Span) -> pd.Series:
-    """Give the share of a window in which agents were scraped, whatever the scrape interval."""
-    known, rows = span.agents.notna(), len(span.seen)
-    shares = {
-        node: seen.rolling(loading.spacing(seen), min_periods=1).max().iloc[-rows:].mean()
-        for node, seen in known.items()
-    }
-    return pd.Series(shares, dtype="float64")
 
 
 def _alive(data: Health) -> pd.DataFrame:

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from cilium_analysis import frames
 from cilium_analysis.queries import Matcher
+from cilium_analysis.texts import percent
 from cilium_analysis.topics import loading
 
 if TYPE_CHECKING:
@@ -93,7 +94,7 @@ def rarely_scraped(data: Health, nodes: Sequence[str], first: int, last: int) ->
         apart = loading.spacing(data.now.agents[node].notna())
         seen = data.now.seen[node].rolling(apart, min_periods=1).max().iloc[first:last]
         if seen.mean() < ENOUGH_SCRAPED:
-            said.append(f"{node} was scraped in only {seen.mean():.0%} of the steps")
+            said.append(f"{node} was scraped in only {percent(seen.mean())} of the steps")
     return tuple(said)
 
 

@@ -19,6 +19,7 @@ from cilium_analysis.topics.http.tables import (
     redirects,
     traces,
 )
+from cilium_analysis.topics.http.unknown import unknown
 
 __all__ = [
     "QUERIES",
@@ -37,4 +38,5 @@ __all__ = [
     "rates",
     "redirects",
     "traces",
+    "unknown",
 ]

@@ -15,8 +15,10 @@ from cilium_analysis.findings import Finding, Findings, Severity
 from cilium_analysis.frames import totals
 from cilium_analysis.queries import Matcher
 from cilium_analysis.statistics.baseline import Rises, join
+from cilium_analysis.topics import verdict
 from cilium_analysis.topics.http.slow import Slow, slow_stretches
 from cilium_analysis.topics.http.tables import DENIED_STATUS, level, made_by_policy, status_class
+from cilium_analysis.topics.http.unknown import unknown
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -84,12 +86,8 @@ def findings(data: Http) -> Findings:
         for stream in _streams(data)
         for first, last in _rises(stream)
     ]
-    return Findings(
-        data.source,
-        data.window,
-        data.baseline,
-        (*found, *(_late(data, slow) for slow in slow_stretches(data))),
-    )
+    found += [_late(data, slow) for slow in slow_stretches(data)]
+    return verdict.told(data, found, topic="http_status", unknown=unknown(data))
 
 
 def _streams(data: Http) -> Iterator[_Stream]:

@@ -10,6 +10,8 @@ from cilium_analysis.topics.incident import policy, trust
 from cilium_analysis.topics.incident.baselines import cleaned
 from cilium_analysis.topics.incident.data import TOPICS
 from cilium_analysis.topics.incident.stories import ONSET, Story, stories
+from cilium_analysis.topics.incident.unknown import unknown
+from cilium_analysis.topics.verdict import ABOUT_MONITORING
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -38,7 +40,13 @@ def findings(data: Incident) -> Findings:
     told = [_with_policies(data, story) for story in stories(every(data), step=data.window.step)]
     ranked = sorted(told, key=_rank)
     return Findings(
-        data.source, data.window, data.baseline, tuple(s.told() for s in ranked), ranked=True
+        data.source,
+        data.window,
+        data.baseline,
+        tuple(s.told() for s in ranked),
+        ranked=True,
+        topic="incident",
+        unknown=unknown(data),
     )
 
 
@@ -57,8 +65,16 @@ def _of(data: Incident, name: str) -> Iterator[Finding]:
         f" ({f.kind.replace('_', ' ')}): compared with the rest of it"
         for f in unusual
     )
-    for finding in module.findings(usable):
+    found = module.findings(usable)
+    for finding in found:
+        if finding.kind == "missing_metrics" and found.is_unknown and _monitoring_told(data, name):
+            continue
         yield replace(finding, trust_reasons=(*finding.trust_reasons, *said))
+
+
+def _monitoring_told(data: Incident, name: str) -> bool:
+    """Tell whether another topic says what is not measured, so that it is said once."""
+    return name not in ABOUT_MONITORING and bool(ABOUT_MONITORING & set(data.topics))
 
 
 def _once(found: Sequence[Finding]) -> Iterator[Finding]:

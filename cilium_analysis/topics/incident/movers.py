@@ -23,6 +23,11 @@ if TYPE_CHECKING:
     from cilium_analysis.topics.http import Http
     from cilium_analysis.topics.incident.data import Incident
 
+#: How much farther something is than this, no baseline tells: one without any spread is as far
+#: away as the unit is small.
+MOST_SCORE = 100.0
+#: What one event adds to a counter, where that is not 1 [unit]: a packet is of so many bytes.
+EVENT: Mapping[str, float] = {"bytes/s": 1_500.0}
 COLUMNS = (
     *("what", "where", "unit", "usual", "extreme", "score"),
     *("began_after", "began_before", "until"),
@@ -66,12 +71,14 @@ def movers(data: Incident, *, most: int = 20) -> pd.DataFrame:
         ``what``, ``where`` (labels), ``unit``, ``usual`` and ``extreme`` level [unit], ``score``
         (how many half spans of its baseline it was away, at the most; signed; comparable between
         units), ``began_after`` and ``began_before``, between which that began, and ``until`` it
-        lasted (UTC); the farthest first.
+        lasted (UTC); the farthest first. A score is at most `MOST_SCORE`. What has no data in the
+        baseline has none, and is left out.
     """
     rows = [row for stream in streams(data) for row in _far(stream, most=most)]
     table = pd.DataFrame(rows, columns=list(COLUMNS))
     order = table["score"].abs().sort_values(ascending=False, kind="stable").index
-    return table.loc[order[:most]].reset_index(drop=True)
+    table = table.loc[order[:most]].reset_index(drop=True)
+    return table.assign(score=table["score"].clip(-MOST_SCORE, MOST_SCORE))
 
 
 def streams(data: Incident) -> Iterator[Stream]:
@@ -142,10 +149,12 @@ def _health(data: Health) -> Iterator[Stream]:
 def _far(stream: Stream, *, most: int) -> Iterator[tuple[object, ...]]:
     """Give the rows of the series that were farthest from their baseline."""
     now = stream.now
-    if not now.shape[1] or not len(now) or not len(stream.usual):
+    if not now.shape[1] or not len(now) or not stream.usual.notna().to_numpy().any():
         return
-    scale = (frames.step_seconds(now) or 1.0) if stream.counts else 1.0
-    for found in shifts(stream.usual, now, counts=stream.counts, most=most).to_dict("records"):
+    event = EVENT.get(stream.unit, 1.0) if stream.counts else 1.0
+    scale = (frames.step_seconds(now) or 1.0) / event if stream.counts else 1.0
+    found_in = shifts(stream.usual / event, now / event, counts=stream.counts, most=most)
+    for found in found_in.to_dict("records"):
         yield (
             stream.what,
             _where(now, found["series"]),

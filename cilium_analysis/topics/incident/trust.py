@@ -7,6 +7,7 @@ from operator import attrgetter
 from typing import TYPE_CHECKING
 
 from cilium_analysis.frames import totals
+from cilium_analysis.topics.incident.data import TOPICS
 from cilium_analysis.topics.reasons import from_hubble
 
 if TYPE_CHECKING:
@@ -22,6 +23,8 @@ if TYPE_CHECKING:
 FEW = 20.0
 #: Hubble, where it sees all drops, counts each about twice; below this share it misses most.
 SEES = 0.25
+#: What tells that agents were scraped.
+_SCRAPED = {"drop_reasons": ("seen",), "endpoint_growth": ("now.counts",)}
 #: Findings of these kinds are about the monitoring, and not doubtful because of it.
 _ABOUT_MONITORING = frozenset({"scrape_gap", "missing_metrics", "counter_artefact"})
 
@@ -38,7 +41,7 @@ def doubts(data: Incident, finding: Finding) -> Iterator[str]:
     """
     if finding.kind in _ABOUT_MONITORING:
         return
-    if finding.start <= data.window.start + data.window.step:
+    if finding.start <= data.window.start:
         yield "it had begun when the window begins: ask for an earlier start to see its onset"
     newest = newest_sample(data)
     if newest is not None and newest < finding.end - 2 * data.window.step:
@@ -50,9 +53,17 @@ def doubts(data: Incident, finding: Finding) -> Iterator[str]:
 
 
 def newest_sample(data: Incident) -> pd.Timestamp | None:
-    """Give the time of the last step in which any agent was scraped; None if none ever was."""
-    seen = data.started.dropna(how="all")
-    return seen.index[-1] if len(seen) else None
+    """Give the time of the last step in which any agent was scraped; None if none ever was.
+
+    Whatever an agent exports tells that: its start time may be left out.
+    """
+    every = [data.started]
+    for name, frames_of in _SCRAPED.items():
+        if name in data.topics:
+            every += [attrgetter(each)(data.topics[name]) for each in frames_of]
+    known = [frame.notna() & (frame != 0) for frame in every]
+    times = [frame.index[frame.any(axis=1).to_numpy()] for frame in known]
+    return max((each[-1] for each in times if len(each)), default=None)
 
 
 def _disagreement(data: Incident, finding: Finding) -> Iterator[str]:
@@ -78,7 +89,7 @@ def _hubble(drops: Drops, start: object, end: object) -> pd.Series:
 
 
 def notes(data: Incident) -> list[str]:
-    """Say in words what limits the whole analysis, each thing once.
+    """Say in words what limits the whole analysis: all that any topic knows, each thing once.
 
     Parameters
     ----------
@@ -87,37 +98,20 @@ def notes(data: Incident) -> list[str]:
     """
     said = [f"Not in this bundle, so nothing is said about it: {name}." for name in data.missing]
     newest = newest_sample(data)
-    if newest is None:
-        said.append("No agent was scraped in this window: little of this can be trusted.")
-    elif newest < data.window.end - max(2 * data.window.step, timedelta(minutes=1)):
+    late = data.window.end - max(2 * data.window.step, timedelta(minutes=1))
+    if newest is not None and newest < late:
         said.append(
             f"The newest sample is of {newest:%Y-%m-%d %H:%M:%S}Z: the window ends later, and"
             " what happened since is not seen."
         )
-    said += list(_unseen(data))
     said += list(_vanished(data))
     if data.objects is None:
         said.append(
             "Kubernetes was not asked: events, rollouts and names of policies are missing from"
             " the timeline."
         )
-    return said
-
-
-def _unseen(data: Incident) -> Iterator[str]:
-    """Name what the answer is silent about because nothing of it is exported."""
-    frames_of = {
-        "http_status": ("HTTP", "hubble_http_requests_total", ("counts", "usual")),
-        "dns": ("DNS", "hubble_dns_queries_total", ("asked", "counts", "usual_asked", "usual")),
-        "flows": ("Flows", "hubble_flows_processed_total", ("now.flows", "usual.flows")),
-    }
-    for topic, (what, metric, names) in frames_of.items():
-        loaded = data.topics.get(topic)
-        if loaded is not None and not any(attrgetter(n)(loaded).shape[1] for n in names):
-            yield (
-                f"{what} cannot be seen ({metric} is not there), so nothing is said about it:"
-                " `cilium-analysis check` says how to switch it on."
-            )
+    said += [note for name, loaded in data.topics.items() for note in TOPICS[name].notes(loaded)]
+    return list(dict.fromkeys(said))
 
 
 def _vanished(data: Incident) -> Iterator[str]:

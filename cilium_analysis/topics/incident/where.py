@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -52,8 +53,9 @@ def where(data: Incident, found: Findings, *, most: int = 12) -> pd.DataFrame:
     -------
     pandas.DataFrame
         ``story``, ``of`` (what changed), ``where`` (labels; the rest is left open), ``change``
-        against the baseline, ``unit`` and ``share`` of the whole change; the last row of each
-        part is what no combination explains, so that changes add up.
+        against the baseline, ``unit`` and ``share`` of all that changed the same way (NaN for what
+        changed the other way); the last row of each part is what no combination explains, so that
+        changes add up.
     """
     rows = [
         row
@@ -71,11 +73,15 @@ def _rows(rank: int, finding: Finding, counts: Iterable[_Counts]) -> list[tuple[
     rows: list[tuple[object, ...]] = []
     for count in counts:
         whole = count.after.sum() - count.before.sum()
-        for labels, change in explain(count.before, count.after, worth=WORTH):
+        changes = list(explain(count.before, count.after, worth=WORTH))
+        # What moved the other way is no share of it, and makes none larger than the whole.
+        moved = sum(change for _, change in changes if change * whole > 0)
+        for labels, change in changes:
             if abs(change) >= WORTH * abs(whole) > 0:
                 text = ", ".join(f"{name} {value}" for name, value in labels.items())
                 where = text or "everything else"
-                rows.append((rank, count.of, where, change, count.unit, change / whole))
+                share = change / moved if change * whole > 0 else math.nan
+                rows.append((rank, count.of, where, change, count.unit, share))
     return rows
 
 

@@ -4,6 +4,7 @@ from cilium_analysis.topics.setup.data import QUERIES, Setup, load
 from cilium_analysis.topics.setup.findings import findings
 from cilium_analysis.topics.setup.kubernetes import kubernetes
 from cilium_analysis.topics.setup.tables import checks, gaps, notes, targets, versions
+from cilium_analysis.topics.setup.unknown import unknown
 
 __all__ = [
     "QUERIES",
@@ -15,5 +16,6 @@ __all__ = [
     "load",
     "notes",
     "targets",
+    "unknown",
     "versions",
 ]

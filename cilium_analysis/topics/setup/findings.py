@@ -6,11 +6,13 @@ from typing import TYPE_CHECKING
 
 from cilium_analysis.findings import Finding, Findings, Severity
 from cilium_analysis.queries import Matcher
+from cilium_analysis.topics import verdict
 from cilium_analysis.topics.setup import coverage
 from cilium_analysis.topics.setup.checks import CHECKS
 from cilium_analysis.topics.setup.kubernetes import objects_of, remedy, some
 from cilium_analysis.topics.setup.objects import later
 from cilium_analysis.topics.setup.tables import there
+from cilium_analysis.topics.setup.unknown import unknown
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -46,7 +48,7 @@ def findings(data: Setup) -> Findings:
     down = data.targets[data.targets["up"] == 0]
     never = [_down(data, row) for _, row in down.iterrows()]
     found = (*missing, *never, *_of_nodes(data))
-    return Findings(data.source, data.window, data.baseline, found)
+    return verdict.told(data, found, topic="setup_check", unknown=unknown(data))
 
 
 def _missing(data: Setup, check: Check, severity: Severity) -> Finding:

@@ -1,0 +1,30 @@
+"""When nothing can be said about HTTP."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from cilium_analysis.topics import verdict
+from cilium_analysis.topics.http.data import QUERIES
+
+if TYPE_CHECKING:
+    from cilium_analysis.topics.http.data import Http
+
+#: What counts requests, of either version of the metric.
+_REQUESTS = ("requests", "responses")
+
+
+def unknown(data: Http) -> tuple[str, ...]:
+    """Give the reasons why it is not known whether requests fail; none if it is.
+
+    Parameters
+    ----------
+    data
+        As from `load`.
+    """
+    if any(QUERIES[name].about in data.left_out for name in _REQUESTS):
+        return ("the series of HTTP requests are more than the budget of samples allows",)
+    if not data.counts.shape[1]:
+        before = ", though there were some in the baseline" if data.usual.shape[1] else ""
+        return (f"no HTTP request is visible in this window{before}",)
+    return verdict.no_baseline(data.usual, what="no HTTP request")
