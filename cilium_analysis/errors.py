@@ -16,6 +16,7 @@
     │   ├── NotPrometheus                 something answered, but not the Prometheus API
     │   ├── BudgetExceeded                the answer would be larger than allowed
     │   ├── AnswerIncomplete              the answer broke off or was cut, after retries
+    │   ├── AnswerContradictory           the answer says two things of one series, or strays
     │   └── ServerUnavailable             unreachable, overloaded or too slow, after retries
     ├── StoreUnavailable (also RuntimeError)       no object store answers, or it was lost
     ├── KubernetesUnavailable (also RuntimeError)  no Kubernetes API server can be reached
@@ -113,6 +114,10 @@ class BudgetExceeded(PrometheusError):
 
 class AnswerIncomplete(PrometheusError):
     """The answer broke off, or is not whole, and trying again did not help."""
+
+
+class AnswerContradictory(PrometheusError):
+    """The answer says two things of one series at one time, or is about another time."""
 
 
 class ServerUnavailable(PrometheusError):

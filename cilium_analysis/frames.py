@@ -10,15 +10,20 @@ A label frame is a plain `pandas.DataFrame`:
 
 from __future__ import annotations
 
+import json
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import pandas as pd
 
+from cilium_analysis.source import iso
+
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
     from numpy.typing import NDArray
+
+    from cilium_analysis.window import Window
 
 How = Literal["sum", "max", "min", "mean"]
 
@@ -104,6 +109,41 @@ def tidy(frame: pd.DataFrame) -> pd.DataFrame:
     rows.insert(0, "time", frame.index[when])
     rows["value"] = frame.to_numpy().T[present]
     return rows
+
+
+def astray(frame: pd.DataFrame, window: Window) -> str:
+    """Name a sample that is more than a step outside of a window; empty if none is.
+
+    Parameters
+    ----------
+    frame
+        A label frame.
+    window
+        That was asked for.
+    """
+    first, last = pd.Timestamp(window.start - window.step), pd.Timestamp(window.end + window.step)
+    far = (frame.index < first) | (frame.index > last)
+    if not far.any():
+        return ""
+    moment, row = frame.index[far][0], frame.loc[far].iloc[0]
+    labels = row.index[int(row.notna().to_numpy().argmax())]
+    asked = f"{iso(window.start)} to {iso(window.end)}"
+    key = tuple(zip(map(str, row.index.names), labels, strict=True))
+    return f"{selector(key)} has a sample at {iso(moment)}, outside of {asked}"
+
+
+def selector(key: Iterable[tuple[str, str]]) -> str:
+    """Write labels as PromQL does, without those that are empty."""
+    shown = (f"{name}={json.dumps(value, ensure_ascii=False)}" for name, value in key if value)
+    return "{" + ", ".join(shown) + "}"
+
+
+def written(moment: int) -> str:
+    """Write a time [ms since 1970 UTC]; those that no calendar has, as a number."""
+    try:
+        return iso(pd.Timestamp(moment, unit="ms", tz="UTC"))
+    except (pd.errors.OutOfBoundsDatetime, OverflowError):
+        return f"{moment / 1000:.3f} s since 1970"
 
 
 def labels(frame: pd.DataFrame) -> pd.DataFrame:

@@ -1,11 +1,14 @@
 from __future__ import annotations
 
+import hashlib
 import json
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from hypothesis import given, settings
@@ -20,6 +23,7 @@ from cilium_analysis.errors import (
     OutputError,
     ServerUnavailable,
 )
+from cilium_analysis.source import iso
 from cilium_analysis.window import Window
 from tests.sources import MemorySource, grid
 
@@ -169,6 +173,97 @@ def test_damage_is_noticed(recorded: Path) -> None:
         Bundle(recorded).range("up", WINDOW)
 
 
+def rewritten(directory: Path, change: Callable[[pd.DataFrame], pd.DataFrame]) -> Bundle:
+    """The bundle with the rows of its first answer changed, and its checksum set right."""
+    path = directory / "answers" / "0001.parquet"
+    table = pq.read_table(path)
+    rows = pa.Table.from_pandas(change(table.to_pandas()), preserve_index=False)
+    pq.write_table(rows.cast(table.schema), path)
+    manifest = json.loads((directory / "manifest.json").read_text())
+    digest = hashlib.sha256(path.read_bytes()).hexdigest()
+    answers = [{**manifest["answers"][0], "sha256": digest}, *manifest["answers"][1:]]
+    damage(directory, answers=answers)
+    return Bundle(directory)
+
+
+def relabelled(rows: pd.DataFrame, *, reason: str, where: pd.Series) -> pd.DataFrame:
+    texts = rows["label:reason"].astype(str).where(~where, reason)
+    return rows.assign(**{"label:reason": texts.astype("category")})
+
+
+def same_labels(rows: pd.DataFrame) -> pd.DataFrame:
+    first = rows[["label:node", "label:reason"]].astype(str).iloc[0]
+    return rows.assign(
+        **{str(name): pd.Categorical([text] * len(rows)) for name, text in first.items()}
+    )
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (
+            lambda rows: pd.concat([rows.iloc[:3], rows.iloc[2:]]),
+            "not in order of time, or doubled",
+        ),
+        (lambda rows: pd.concat([rows.iloc[[1, 0]], rows.iloc[2:]]), "not in order of time"),
+        (lambda rows: rows[::-1], "series are not in order"),
+        (same_labels, "two series have the same labels"),
+        (
+            lambda rows: relabelled(rows, reason="y", where=pd.Series(rows.index == 3)),
+            "different labels in its rows",
+        ),
+        (
+            lambda rows: rows.assign(time=rows["time"] + pd.Timedelta("1s")),
+            "2026-03-21T08:00:01Z, which is no time of the frame",
+        ),
+    ],
+)
+def test_rows_that_nobody_wrote_are_refused(
+    recorded: Path, change: Callable[[pd.DataFrame], pd.DataFrame], words: str
+) -> None:
+    """Also where the checksum is right: a bundle that another program made."""
+    bundle = rewritten(recorded, lambda rows: rows)
+    pd.testing.assert_frame_equal(bundle.range("up", WINDOW), FRAME, check_exact=True)
+    with pytest.raises(BundleError, match=f"0001.parquet, up .*{words}"):
+        rewritten(recorded, change).range("up", WINDOW)
+
+
+@pytest.mark.parametrize("times", [[0, 0], [1000, 0]])
+def test_times_of_a_frame_that_are_not_in_order_are_refused(
+    tmp_path: Path, times: list[int]
+) -> None:
+    index = pd.DatetimeIndex(np.array(times, dtype="datetime64[ms]"), tz="UTC", name="time")
+    columns = frames.label_index([{"a": "x"}])
+    write_frame(pd.DataFrame(1.0, index=index, columns=columns), tmp_path / "frame.parquet")
+    with pytest.raises(BundleError, match="1970-01-01T00:00:00Z"):
+        read_frame((tmp_path / "frame.parquet").read_bytes(), file="frame.parquet")
+
+
+def test_a_series_without_samples_takes_no_labels_from_another(tmp_path: Path) -> None:
+    series = [{"a": name} for name in ("x", "y", "z")]
+    frame = frames.build(np.array([0, 1000]), np.array([[1, np.nan, 3.0]] * 2), series)
+    write_frame(frame, tmp_path / "frame.parquet")
+    found = read_frame((tmp_path / "frame.parquet").read_bytes(), file="frame.parquet")
+    pd.testing.assert_frame_equal(found, frame[["x", "z"]], check_column_type=False)
+
+
+def test_samples_far_from_the_recorded_window_are_refused(recorded: Path) -> None:
+    manifest = json.loads((recorded / "manifest.json").read_text())
+    early = WINDOW.baseline()
+    stored = {"start": iso(early.start), "end": iso(early.end), "step_seconds": 30.0}
+    damage(recorded, answers=[{**manifest["answers"][0], "window": stored}])
+    with pytest.raises(BundleError, match=r'node="a".* has a sample at 2026-03-21T08:01:00Z'):
+        Bundle(recorded).range("up", early)
+
+
+def test_an_answer_that_the_server_moved_is_answered_again_whole(tmp_path: Path) -> None:
+    times = frames.time_index(frames.milliseconds(FRAME.index) - 7000)
+    moved = FRAME.set_axis(times)
+    with Recorder(MemorySource({"up": moved}), tmp_path / "bundle", window=WINDOW) as recorder:
+        live = recorder.range("up", WINDOW)
+    pd.testing.assert_frame_equal(Bundle(tmp_path / "bundle").range("up", WINDOW), live)
+
+
 @pytest.mark.parametrize(
     "changes",
     [
@@ -197,12 +292,17 @@ def test_no_bundle_at_all(tmp_path: Path) -> None:
         Bundle(tmp_path)
 
 
+def identity(labels: dict[str, str]) -> tuple[tuple[str, str], ...]:
+    """Tell series apart as Prometheus does: an empty label is no label."""
+    return tuple(sorted((name, text) for name, text in labels.items() if text))
+
+
 LABELS = st.dictionaries(st.sampled_from(["__name__", "a", "series", "value"]), st.text(max_size=4))
 
 
 @settings(max_examples=50)
 @given(
-    series=st.lists(LABELS, min_size=1, max_size=5, unique_by=lambda d: tuple(sorted(d.items()))),
+    series=st.lists(LABELS, min_size=1, max_size=5, unique_by=identity),
     data=st.data(),
 )
 def test_every_frame_survives_its_file(

@@ -22,6 +22,7 @@ from prometheus_pandas.query import metric_name
 
 from cilium_analysis import frames
 from cilium_analysis.errors import (
+    AnswerContradictory,
     AnswerIncomplete,
     BudgetExceeded,
     NotPrometheus,
@@ -501,6 +502,50 @@ def test_times_are_those_of_the_answer() -> None:
         with Prometheus(stub.url) as client:
             found = client.range("x", window)
     assert frames.milliseconds(found.index).tolist() == [round(t * 1000) for t in moved]
+
+
+@pytest.mark.parametrize("shift", [-60, 0, 45, 60])
+def test_start_and_end_may_be_moved_by_a_step(shift: int) -> None:
+    window = Window.parse("2026-03-21T08:00Z", "2026-03-21T08:05Z", step="60s")
+    times = [window.start.timestamp() + shift + 60 * n for n in range(6)]
+    with Stub(matrix(({"a": "b"}, dict.fromkeys(times, "1")))) as stub:
+        with Prometheus(stub.url) as client:
+            assert client.range("x", window).shape == (6, 1)
+
+
+@pytest.mark.parametrize("far", [-86400, -121, 421, 86400])
+def test_samples_outside_of_the_window_are_no_answer(far: int) -> None:
+    window = Window.parse("2026-03-21T08:00Z", "2026-03-21T08:05Z", step="60s")
+    begin = window.start.timestamp()
+    near = {begin + 60 * n: "1" for n in range(6)}
+    strayed = dict(sorted({**near, begin + far: "5"}.items()))
+    with Stub(matrix(({"a": "b"}, near), ({"a": "c"}, strayed))) as stub:
+        with Prometheus(stub.url) as client, pytest.raises(AnswerContradictory) as caught:
+            client.range("x", window)
+    for part in ('{a="c"} has a sample at 2026-03-2', "2026-03-21T08:00:00Z to", "(query: x)"):
+        assert part in str(caught.value)
+    assert client.journal == []
+
+
+def test_no_answer_that_contradicts_itself_becomes_numbers() -> None:
+    """Neither in a frame, nor in the form of prometheus-pandas, nor as a budget."""
+    window = Window.parse("2026-03-21T08:00Z", "2026-03-21T08:05Z", step="60s")
+    begin = window.start.timestamp()
+    twice = matrix(({"a": "b"}, {begin: "1"}), ({"a": "b"}, {begin: "2"}))
+    asks: list[Callable[[Prometheus], object]] = [
+        lambda client: client.range("x", window),
+        lambda client: client.instant("x[5m]", window.end),
+        lambda client: client.query("x[5m]"),
+        lambda client: client.query_range("x", window.start, window.end, window.step),
+    ]
+    with Stub(twice) as stub, Prometheus(stub.url) as client:
+        for ask in asks:
+            with pytest.raises(AnswerContradictory, match=r'\{a="b"\} twice.*\(query: x'):
+                ask(client)
+    two = vector(({"a": "b"}, begin, "1"), ({"a": "b"}, begin, "2"))
+    with Stub(two) as stub, Prometheus(stub.url) as client:
+        with pytest.raises(AnswerContradictory, match="twice"):
+            client.instant("x", window.end)
 
 
 def test_a_window_that_is_not_aligned(held: ClusterServer, client: Prometheus) -> None:

@@ -13,8 +13,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cilium_analysis import frames
+from cilium_analysis.errors import AnswerContradictory
 from cilium_analysis.prometheus import decode
-from cilium_analysis.prometheus.columns import join
+from cilium_analysis.prometheus.columns import Columns, join
 from cilium_analysis.prometheus.decode import Answer, BrokenBodyError, Decoder
 from tests.answers import (
     STYLES,
@@ -110,6 +111,13 @@ def plainly_if_sound(body: bytes) -> pd.DataFrame | None:
         return None
 
 
+def contradicts(body: bytes) -> bool:
+    """Whether the damage made one series of two: a label's text may be what was damaged."""
+    rows = json.loads(body)["data"]["result"]
+    names = [tuple(sorted((k, v) for k, v in row["metric"].items() if v)) for row in rows]
+    return len(set(names)) < len(names)
+
+
 @given(damaged(), st.lists(st.integers(0, 4000), max_size=3))
 @settings(patient, max_examples=300)
 def test_a_damaged_body_gives_what_it_says_or_an_error(body: bytes, places: list[int]) -> None:
@@ -118,6 +126,8 @@ def test_a_damaged_body_gives_what_it_says_or_an_error(body: bytes, places: list
         found = frame_of(*cut(body, places))
     except BrokenBodyError:
         assert wanted is None
+    except AnswerContradictory:
+        assert contradicts(body)
     else:
         assert wanted is not None
         assert_label_frame(found, wanted)
@@ -219,21 +229,69 @@ def test_times_are_exact_to_the_millisecond(style: Style) -> None:
     assert frames.milliseconds(index).tolist() == sorted(moments)
 
 
-def test_of_two_samples_at_one_time_the_later_stays() -> None:
-    """VictoriaMetrics keeps such raw samples; other series have points between and behind."""
+def test_the_same_sample_twice_counts_once() -> None:
+    """As of a proxy that joins two answers; other series have points between and behind."""
     body = HEAD + (
-        b'{"metric":{"a":"1"},"values":[[1,"10"],[1,"11"],[3,"30"]]},'
-        b'{"metric":{"a":"2"},"values":[[1,"1"],[2,"2"],[3,"3"]]}]}}'
+        b'{"metric":{"a":"1"},"values":[[1,"10"],[1,"10"],[2,"NaN"],[2,"NaN"],[3,"30"]]},'
+        b'{"metric":{"a":"2"},"values":[[1,"1"],[2,"2"],[3,"3"]]},'
+        b'{"metric":{"a":"2","b":""},"values":[[1,"1"],[2,"2"],[3,"3"]]}]}}'
     )
     found = frame_of(body)
     assert_label_frame(found, plainly(body))
-    assert found.iloc[[0, 2], 0].tolist() == [11, 30]
+    assert found.iloc[[0, 2], 0].tolist() == [10, 30]
     assert found.isna().iloc[:, 0].tolist() == [False, True, False]
+    assert found["2"].iloc[:, 0].tolist() == [1, 2, 3]
 
 
-def test_samples_out_of_order_are_put_in_order() -> None:
-    body = HEAD + b'{"metric":{"a":"1"},"values":[[3,"30"],[1,"10"],[2,"20"]]}]}}'
-    assert_label_frame(frame_of(body), plainly(body))
+CONTRADICTIONS = {
+    "two values at a time": (
+        '{"metric":{"a":"1"},"values":[[1,"10"],[1,"11"],[3,"30"]]}',
+        "00:01Z",
+    ),
+    "a value and none": ('{"metric":{"a":"1"},"values":[[1,"10"],[2,"NaN"],[2,"1"]]}', "00:02Z"),
+    "times that go back": ('{"metric":{"a":"1"},"values":[[3,"30"],[1,"10"]]}', "00:01Z"),
+    "a series twice": (
+        '{"metric":{"a":"1"},"values":[[1,"1"],[2,"2"]]},'
+        '{"metric":{"a":"2"},"values":[[1,"1"],[2,"2"]]},'
+        '{"metric":{"a":"1"},"values":[[1,"1"],[2,"3"]]}',
+        "00:02Z",
+    ),
+    "a series twice, an empty label apart": (
+        '{"metric":{"a":"1"},"values":[[1,"1"]]},{"metric":{"a":"1","b":""},"values":[[1,"2"]]}',
+        "00:01Z",
+    ),
+    "a series in two parts": (
+        '{"metric":{"a":"1"},"values":[[1,"1"],[2,"2"]]},{"metric":{"a":"1"},"values":[[3,"1"]]}',
+        "00:01Z",
+    ),
+    "a series twice, one longer": (
+        '{"metric":{"a":"1"},"values":[[1,"1"],[2,"2"]]},{"metric":{"a":"1"},"values":[[1,"1"]]}',
+        "00:02Z",
+    ),
+}
+
+
+@pytest.mark.parametrize("rows", CONTRADICTIONS.values(), ids=CONTRADICTIONS)
+@pytest.mark.parametrize("space", ["", " "])
+def test_an_answer_that_contradicts_itself_is_refused(rows: tuple[str, str], space: str) -> None:
+    """No rule says which value is right; cut at the level of bytes, and parsed as a document."""
+    body = HEAD + rows[0].encode() + b"]}" + space.encode() + b"}"
+    body = body.replace(b'{"metric"', b"{" + space.encode() + b'"metric"')
+    with pytest.raises(AnswerContradictory) as caught:
+        join([decoded(body).columns], query="sum(x)")
+    for part in ('{a="1"}', rows[1], "(query: sum(x))"):
+        assert part in str(caught.value)
+
+
+def test_two_requests_for_one_moment_may_differ_by_their_rounding_only() -> None:
+    def part(text: str) -> Columns:
+        row = f'{{"metric":{{"a":"1"}},"values":[[1,"1"],[2,"{text}"]]}}]}}}}'
+        return decoded(HEAD + row.encode()).columns
+
+    assert join([part("0.3"), part("0.30000000000000004")]).iloc[1, 0] == pytest.approx(0.3)
+    assert join([part("+Inf"), part("+Inf")]).iloc[1, 0] == float("inf")
+    with pytest.raises(AnswerContradictory, match=r"twice, and not the same at .*00:02Z"):
+        join([part("0.3"), part("0.31")])
 
 
 def test_an_empty_label_is_no_label() -> None:

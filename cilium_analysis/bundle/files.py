@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -13,9 +14,11 @@ from cilium_analysis import frames
 from cilium_analysis.errors import BundleError
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
     from pathlib import Path
 
     import pandas as pd
+    from numpy.typing import NDArray
 
 _INDEX_KEY = b"cilium_analysis.times"
 
@@ -71,20 +74,81 @@ def read_frame(content: bytes, *, file: str) -> pd.DataFrame:
         series = table["series"].to_numpy()
         times = table["time"].cast(pa.int64()).to_numpy()
         names = [name for name in table.column_names if name.startswith("label:")]
-        count = int(series.max()) + 1 if len(series) else 0
-        firsts = np.searchsorted(series, np.arange(count))
-        levels = {n.removeprefix("label:"): table[n].take(firsts).to_pylist() for n in names}
-        values = np.full((len(index), count), np.nan)
+        firsts, series = _numbered(series)
+        levels = {n.removeprefix("label:"): _texts(table[n], firsts, series) for n in names}
+        rows = [dict(zip(levels, row, strict=True)) for row in zip(*levels.values(), strict=True)]
+        if rows:
+            _check(index, times, series, rows)
+        values = np.full((len(index), len(rows)), np.nan)
         values[np.searchsorted(index, times), series] = table["value"].to_numpy()
     except (pa.ArrowException, KeyError, TypeError, ValueError, IndexError) as problem:
-        raise BundleError(f"the bundle is damaged: cannot read {file} ({problem})") from None
-    if not count:
+        raise BundleError(
+            f"the bundle is damaged: cannot read {file} ({problem}): record it anew"
+        ) from None
+    if not rows:
         return frames.empty([n for n in levels if n != "__name__"])
-    return frames.build(
-        index,
-        values,
-        [dict(zip(levels, row, strict=True)) for row in zip(*levels.values(), strict=True)],
-    )
+    return frames.build(index, values, rows)
+
+
+def _numbered(series: NDArray[np.int32]) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+    """Give the first row of each series, and the place of the series of each row among them."""
+    if (series[1:] < series[:-1]).any():
+        raise ValueError("its series are not in order")
+    # A series without samples has a number, but no rows.
+    _, firsts, places = np.unique(series, return_index=True, return_inverse=True)
+    return firsts, places
+
+
+def _texts(
+    column: pa.ChunkedArray, firsts: NDArray[np.intp], series: NDArray[np.intp]
+) -> list[str]:
+    """Give one label of each series, which has one value in all its rows."""
+    codes = column.combine_chunks().dictionary_encode().indices
+    if codes.null_count or (codes.to_numpy() != codes.take(firsts).to_numpy()[series]).any():
+        raise ValueError("a series has different labels in its rows")
+    texts: list[str] = column.take(firsts).to_pylist()
+    return texts
+
+
+def _check(
+    index: NDArray[np.int64],
+    times: NDArray[np.int64],
+    series: NDArray[np.intp],
+    rows: Sequence[Mapping[str, str]],
+) -> None:
+    """Refuse what `write_frame` does not write, and no rule can put right.
+
+    Parameters
+    ----------
+    index
+        All times of the frame [ms since 1970 UTC].
+    times, series
+        Of each sample.
+    rows
+        The labels of each series.
+    """
+    back = np.flatnonzero(index[1:] <= index[:-1])
+    if len(back):
+        raise ValueError(
+            f"its times are not in order, or doubled, at {frames.written(index[back[0] + 1])}"
+        )
+    unknown = np.flatnonzero(~np.isin(times, index))
+    if len(unknown):
+        place = unknown[0]
+        raise ValueError(
+            f"{frames.selector(rows[series[place]].items())} has a sample at"
+            f" {frames.written(times[place])}, which is no time of the frame"
+        )
+    doubled = np.flatnonzero((times[1:] <= times[:-1]) & (series[1:] == series[:-1])) + 1
+    if len(doubled):
+        place = doubled[0]
+        raise ValueError(
+            f"the samples of {frames.selector(rows[series[place]].items())} are not in order of"
+            f" time, or doubled, at {frames.written(times[place])}"
+        )
+    (twice, number), *_ = Counter(frames.selector(row.items()) for row in rows).most_common(1)
+    if number > 1:
+        raise ValueError(f"two series have the same labels {twice}")
 
 
 def write_table(table: pd.DataFrame, path: Path) -> int:

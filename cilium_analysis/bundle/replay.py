@@ -12,6 +12,7 @@ from cilium_analysis.bundle import contents
 from cilium_analysis.bundle import manifest as manifests
 from cilium_analysis.bundle.files import read_frame, read_table
 from cilium_analysis.errors import BundleError
+from cilium_analysis.frames import astray
 from cilium_analysis.metrics import Exported, Help, help_on, search
 from cilium_analysis.source import Record, iso
 
@@ -117,8 +118,14 @@ class Bundle:
         """
         rows = [row for row in self._held(promql) if row["window"] and "exemplars" not in row]
         for row in rows:
-            if _covers(manifests.window(row["window"]), window):
+            held = manifests.window(row["window"])
+            if _covers(held, window):
                 frame = self._load(row)
+                if said := astray(frame, held):
+                    raise BundleError(f"the bundle is damaged: {self._shown(row)}: {said}")
+                if held == window:
+                    # The server may have moved start and end; the report had all of it.
+                    return self._note(row, frame, window)
                 inside = (frame.index >= window.start) & (frame.index <= window.end)
                 return self._note(row, _with_samples(frame.loc[inside]), window)
         raise BundleError(self._missing(promql, rows, f"{iso(window.start)} to {iso(window.end)}"))
@@ -222,7 +229,7 @@ class Bundle:
         return f"no answer for {wanted} in {self.called}: the bundle {what}: {promql}"
 
     def _load(self, row: Mapping[str, Any]) -> pd.DataFrame:
-        return read_frame(self._content(row), file=self._shown(row))
+        return read_frame(self._content(row), file=f"{self._shown(row)}, {row['promql']}")
 
     def _shown(self, row: Mapping[str, Any]) -> str:
         return f"{self.called}/{row['file']}"

@@ -13,6 +13,7 @@ from cilium_analysis.errors import NotPrometheus, QueryRejected
 from cilium_analysis.prometheus import catalogue, identity, planning
 from cilium_analysis.prometheus.catalogue import add_instant
 from cilium_analysis.prometheus.columns import join
+from cilium_analysis.prometheus.consistency import check, check_times
 from cilium_analysis.prometheus.credentials import Credentials
 from cilium_analysis.prometheus.listing import Listing
 from cilium_analysis.prometheus.parameters import (
@@ -161,7 +162,8 @@ class Prometheus(Listing):
         said = [text for a in answers for text in warnings(a.envelope, a.histograms)]
         parts = [answer.columns for answer in answers]
         samples = sum(part.samples for part in parts)
-        frame = join(parts)
+        frame = join(parts, query=promql)
+        check_times(frame, window, query=promql)
         self._note(
             Record(
                 promql,
@@ -207,7 +209,7 @@ class Prometheus(Listing):
             return None
         if answer.data["resultType"] == "vector":
             add_instant(answer)
-        counts = join([answer.columns]).to_numpy()
+        counts = join([answer.columns], query=promql).to_numpy()
         return int(np.nanmax(counts)) if counts.size else 0
 
     def _affordable(self, promql: str, window: Window) -> Plan:
@@ -269,7 +271,7 @@ class Prometheus(Listing):
         answer = self._query("api/v1/query", params, query=promql)
         left_out = add_instant(answer)
         samples = answer.columns.samples
-        frame = join([answer.columns])
+        frame = join([answer.columns], query=promql)
         said = warnings(answer.envelope, answer.histograms + left_out)
         took = time.perf_counter() - began
         self._note(Record(promql, None, frame.shape[1], samples, answer.size, took, said))
@@ -320,6 +322,7 @@ class Prometheus(Listing):
         if time is not None:
             params["time"] = as_upstream_writes(time)
         answer = self._query("api/v1/query", params | timeout_of(timeout), query=query)
+        check(answer.columns, query=query)
         return as_upstream(answer)
 
     def query_range(
@@ -344,6 +347,7 @@ class Prometheus(Listing):
             "step": as_upstream_writes(step),
         }
         answer = self._query("api/v1/query_range", params | timeout_of(timeout), query=query)
+        check(answer.columns, query=query)
         frame: pd.DataFrame = as_upstream(answer)
         return frame
 

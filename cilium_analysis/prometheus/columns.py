@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from cilium_analysis import frames
+from cilium_analysis.prometheus.consistency import check, contradiction
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -15,10 +16,10 @@ if TYPE_CHECKING:
     import pandas as pd
     from numpy.typing import NDArray
 
-    Key = tuple[tuple[str, str], ...]
-
 #: Times beyond this are none; up to it a float holds every millisecond [s].
 FARTHEST = 2**53 / 1000
+#: Two requests for one moment may differ by so much, since servers add floats in any order.
+_ROUNDING = 1e-9
 
 
 @dataclass
@@ -36,7 +37,7 @@ class Columns:
     def add(
         self, labels: Mapping[str, str], times: NDArray[np.int64], values: NDArray[np.float64]
     ) -> None:
-        """Append one series; of two samples at one time the later counts."""
+        """Append one series."""
         if self.times and np.array_equal(self.times[-1], times):
             times = self.times[-1]
         self.labels.append(labels)
@@ -61,38 +62,41 @@ def milliseconds(seconds: float) -> int:
     return round(float(seconds) * 1000)
 
 
-def join(parts: Sequence[Columns]) -> pd.DataFrame:
+def join(parts: Sequence[Columns], *, query: str = "") -> pd.DataFrame:
     """Make one label frame of the parts of a window; a series may be in several of them.
 
     Parameters
     ----------
     parts
         In any order; emptied while the frame is filled, so that memory is not held twice.
+    query
+        What was asked, for those who read the error.
 
     Returns
     -------
     pandas.DataFrame
         A label frame.
+
+    Raises
+    ------
+    AnswerContradictory
+        If a series has two values at one time, or times that go back.
     """
-    series: dict[Key, Mapping[str, str]] = {
-        _key(labels): labels for part in parts for labels in part.labels
-    }
-    if not series:
+    keys = [check(part, query=query) for part in parts]
+    known = set().union(*keys)
+    if not known:
         return frames.empty()
-    names = sorted({name for key in series for name, _ in key})
-    order = sorted(series, key=lambda key: [dict(key).get(name, "") for name in names])
+    names = sorted({name for key in known for name, _ in key})
+    order = sorted(known, key=lambda key: [dict(key).get(name, "") for name in names])
     places = {key: place for place, key in enumerate(order)}
     times = _union(parts)
     # Each series lies in one piece, so that it is written in one stroke.
     values = np.full((len(order), len(times)), np.nan)
-    for part in parts:
-        _fill(values, times, part, places)
+    for part, own in zip(parts, keys, strict=True):
+        if clash := _fill(values, times, part, [places[key] for key in own]):
+            place, when = clash
+            raise contradiction(order[place], int(times[when]), query)
     return frames.build(times, values.T, [dict(key) for key in order])
-
-
-def _key(labels: Mapping[str, str]) -> Key:
-    """Name a series; an empty label is no label (Prometheus' data model)."""
-    return tuple(sorted((name, value) for name, value in labels.items() if value))
 
 
 def _union(parts: Sequence[Columns]) -> NDArray[np.int64]:
@@ -107,15 +111,27 @@ def _fill(
     values: NDArray[np.float64],
     times: NDArray[np.int64],
     part: Columns,
-    places: Mapping[Key, int],
-) -> None:
-    """Write the series of one part into their rows, and let go of them."""
+    places: list[int],
+) -> tuple[int, int] | None:
+    """Write the series of one part into their rows, and let go of them.
+
+    Gives the row and the column of a value that another part has already given otherwise.
+    """
     known: tuple[NDArray[np.int64] | None, NDArray[np.intp] | slice] = (None, slice(0, 0))
     while part.labels:
-        labels, own, samples = part.labels.pop(), part.times.pop(), part.floats.pop()
+        part.labels.pop()
+        own, samples, place = part.times.pop(), part.floats.pop(), places.pop()
         if known[0] is not own:
             known = (own, _where(times, own))
-        values[places[_key(labels)], known[1]] = samples
+        row = values[place]
+        before = row[known[1]]
+        both = ~np.isnan(before) & ~np.isnan(samples)
+        if both.any():
+            differ = both & ~np.isclose(before, samples, rtol=_ROUNDING, atol=0.0)
+            if differ.any():
+                return place, int(np.searchsorted(times, own[differ][0]))
+        row[known[1]] = samples
+    return None
 
 
 def _where(times: NDArray[np.int64], own: NDArray[np.int64]) -> NDArray[np.intp] | slice:
