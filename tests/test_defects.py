@@ -67,9 +67,10 @@ def test_without_a_version_the_versions_concerned_are_said() -> None:
     for unknown in ([], [""], ["unknown"]):
         (said,) = defects.notes(unknown, [LOST])
         assert "not in the data" in said
-        assert "1.19.4 up to before 1.20.0 (cilium#46584)" in said
+        assert "(1.19.4 up to before 1.20.0, " in said
+        assert RING in said
     (said,) = defects.notes([], ["cilium_drop_count_total"])
-    assert "1.19.7 and later (cilium#48282), with policyDenyResponse=icmp" in said
+    assert "(1.19.7 and later, with policyDenyResponse=icmp, cilium#48282)" in said
 
 
 def test_what_the_reports_account_for_is_no_note() -> None:

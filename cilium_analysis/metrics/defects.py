@@ -78,13 +78,19 @@ class Defect:
         Parameters
         ----------
         versions
-            Those in use that have it; none if it is not known which are in use.
+            Those in use that have it; all that have it if none is given.
         """
         which = ", ".join(versions) if versions else self.versions
         issue = f" ({self.issue})" if self.issue else ""
         when = f", {self.condition}" if self.condition else ""
         names = ", ".join(sorted(self.metrics))
         return f"Cilium {which}{issue}{when}: {self.symptom} ({names}). Use {self.instead}."
+
+    @property
+    def brief(self) -> str:
+        """What is wrong and in which versions, as a part of a sentence."""
+        where = filter(None, (self.versions, self.condition, self.issue))
+        return f"{self.symptom} ({', '.join(where)})"
 
 
 @cache
@@ -144,10 +150,10 @@ def notes(versions: Iterable[str], metrics: Iterable[str]) -> list[str]:
             for defect in applying(versions, metrics)
             if not defect.accounted
         ]
-    possible = [d.told() for d in known() if d.metrics & metrics and not d.accounted]
+    possible = [d.brief for d in known() if d.metrics & metrics and not d.accounted]
     if not possible:
         return []
-    return ["The version of Cilium is not in the data. Known defects: " + " ".join(possible)]
+    return [f"The version of Cilium is not in the data; in some, {'; or '.join(possible)}."]
 
 
 def release(version: str) -> Release | None:

@@ -190,7 +190,7 @@ def blind(metric: str, what: str, window: Window, *, before: int) -> Finding:
         value=0.0,
         baseline_value=float(before),
         unit="servers",
-        query='count(up{instance=~".+:9965"})',
+        query=f"count({metric})",
         next_step="Check that Hubble's metrics are scraped (Helm: hubble.metrics.enabled), that the"
         " window is within the server's retention, and the label matchers.",
     )

@@ -12,7 +12,7 @@ import pandas as pd
 from cilium_analysis import counters, frames, targets
 from cilium_analysis.errors import BudgetExceeded
 from cilium_analysis.topics import loading
-from cilium_analysis.topics.health.agents import SLOW
+from cilium_analysis.topics.health.agents import SLOW, SUBSYSTEM
 from cilium_analysis.topics.health.catalogue import QUERIES
 from cilium_analysis.topics.health.starts import Start, starts
 
@@ -229,7 +229,18 @@ def _read(
     if metric.kind == "gauge":
         return loading.held(values, scraped=scraped.raw if scraped else None, every=every)
     started = scraped.starts if scraped else None
-    return counters.increase(values, scraped=started, pinned=metric.kind == "pinned")
+    grown = counters.increase(values, scraped=started, pinned=metric.kind == "pinned")
+    return _logged(grown) if "subsys" in metric.labels else grown
+
+
+def _logged(lines: pd.DataFrame) -> pd.DataFrame:
+    """Spell levels and subsystems of log lines alike, as versions do not: ``WARN``, ``warning``."""
+    parts = zip(*(frames.values(lines, name) for name in SUBSYSTEM), strict=True)
+    subsystems = [next(filter(None, names), "") for names in parts]
+    levels = [level.lower() for level in frames.values(lines, "level")]
+    levels = ["warning" if level.startswith("warn") else level for level in levels]
+    spelled = frames.relabel(frames.relabel(lines, "subsystem", subsystems), "level", levels)
+    return frames.group(spelled, ["level", "node", "subsystem"])
 
 
 def plain(frame: pd.DataFrame) -> pd.DataFrame:

@@ -172,7 +172,7 @@ def _last_version(rows: pd.DataFrame) -> str:
 
 @dataclass(frozen=True)
 class Gap:
-    """A stretch in which an agent was not scraped, though it was before.
+    """Time in which an agent should have been scraped and was not, though it was before.
 
     Parameters
     ----------
@@ -219,7 +219,8 @@ def gaps(agents: pd.DataFrame, up: pd.DataFrame, *, least: timedelta) -> list[Ga
         pairs.append((int(rows[-1]), len(column) - 1 + apart, False))
         for first, last, over in pairs:
             length = (last - first - apart) * _step(agents)
-            if length < least:
+            # Where scrapes are rare, a single one that is missing is no gap yet.
+            if length < max(least, 1.5 * apart * _step(agents)):
                 continue
             end = agents.index[min(last, len(column) - 1)]
             # A node that left fails a few scrapes too, until it is forgotten.

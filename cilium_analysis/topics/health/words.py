@@ -68,6 +68,11 @@ def duration(length: timedelta) -> str:
     return f"{minutes} min {rest} s" if rest else f"{minutes} min"
 
 
+def percent(share: float) -> str:
+    """Write a share of 1 with two digits."""
+    return f"{share * 100:.2g} %" if share < 0.995 else "100 %"
+
+
 def braces(labels: Mapping[str, str]) -> str:
     """Write labels as the matchers of a selector; nothing for none."""
     inner = ",".join(str(Matcher(name, "=", text)) for name, text in sorted(labels.items()))
