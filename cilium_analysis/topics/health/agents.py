@@ -39,19 +39,6 @@ def _pressure() -> Metric:
 
 
 _PROCESS = "cilium_process_"
-#: An agent that does not answer now is known by having answered a while ago, or soon after.
-_ONCE = ("", " offset 10m", " offset 1h", " offset 6h", " offset 1d", " offset -1h")
-
-
-def _up() -> Metric:
-    """Ask which agents answered their scrapes: targets that show an agent's metrics, or did."""
-    selector = f"{_PROCESS}start_time_seconds{{<match>}}"
-    agents = " or ".join(f"max by (<target>) ({selector}{offset})" for offset in _ONCE)
-    return Metric(
-        f"{asked('up{<match>}', ())} and on (<target>) ({agents})",
-        "1",
-        "whether each agent answered its scrapes",
-    )
 
 
 def _policy_failures() -> Metric:
@@ -86,7 +73,6 @@ SEARCHED = frozenset(
     {
         "starts",
         "first_starts",
-        "up",
         "errors",
         "pressure",
         "map_failures",
@@ -122,7 +108,6 @@ AGENTS: Mapping[str, Metric] = {
         "when each agent started that was scraped first, in a step that saw two starts",
         labels=("pod",),
     ),
-    "up": _up(),
     "versions": gauge("agent", "cilium_version", "1", "which Cilium each agent is", "version"),
     "forwarded": metric(
         "pinned",

@@ -45,6 +45,8 @@ class Span:
     up
         Whether each node's agent answered its scrapes (1 or 0; NaN while none was tried), as
         `agents`; without columns where the server does not say.
+    intervals
+        Longest scrape interval of each node's agent [s].
     starts
         Every start of an agent in the window.
     """
@@ -53,6 +55,7 @@ class Span:
     frames: Mapping[str, pd.DataFrame]
     agents: pd.DataFrame
     up: pd.DataFrame
+    intervals: pd.Series
     starts: tuple[Start, ...]
 
     def __getitem__(self, name: str) -> pd.DataFrame:
@@ -163,6 +166,11 @@ def _span(source: Source, window: Window, match: str, left_out: list[str]) -> Sp
     agents = loading.scrapes(source, window, "agent", match=match)
     operators = loading.scrapes(source, window, "operator", match=match)
     processes = {"agent": agents, "operator": operators}
+    known = targets.of(source, window, match=match)
+    presence = (known.presence or {}).get("agent")
+    # Else it is told from other metrics, which do not say that a scrape failed.
+    answers = presence is not None and "(up{" in presence.promql
+    mine = known.table[known.table["component"] == "agent"]
     return Span(
         window=window,
         frames=_Frames(
@@ -171,7 +179,8 @@ def _span(source: Source, window: Window, match: str, left_out: list[str]) -> Sp
             )
         ),
         agents=plain(agents.starts),
-        up=plain(raw["up"]),
+        up=plain(agents.raw if answers else frames.empty(["node"])),
+        intervals=mine.groupby("node")["interval"].max(),
         starts=starts(raw, window),
     )
 

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 
 import pandas as pd
 
-from cilium_analysis.topics import loading
 from cilium_analysis.topics.health.starts import Gap, How, Start, gaps, together
 
 if TYPE_CHECKING:
@@ -147,9 +146,9 @@ def _restarts(data: Health, starts: list[Start]) -> Restarts:
 
 
 def scrape_interval(data: Health, node: str) -> timedelta:
-    """Give the usual time between two scrapes of an agent, as far as the step shows it."""
-    span = data.now if node in data.now.agents else data.usual
-    return loading.spacing(span.agents[node].notna()) * data.window.step
+    """Give the time between two scrapes of an agent; the step where it is not known."""
+    seconds = data.now.intervals.get(node, data.window.step.total_seconds())
+    return timedelta(seconds=float(seconds))
 
 
 def restarted_before(
@@ -226,7 +225,7 @@ def unexplained(data: Health, restarted: Sequence[Restarts]) -> list[Blackout]:
     """
     found = [
         gap
-        for gap in gaps(*_with_baseline(data), least=GAP)
+        for gap in gaps(*_with_baseline(data), least=GAP, intervals=data.now.intervals)
         if gap.end > pd.Timestamp(data.window.start)
     ]
     starts = [start for each in restarted for start in each.starts]

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING
 import pandas as pd
 
 from cilium_analysis import frames
-from cilium_analysis.topics import loading
 from cilium_analysis.topics.health.data import plain
 from cilium_analysis.topics.health.restarts import restarts as _restarted
 from cilium_analysis.topics.health.streams import of_value
@@ -61,13 +60,8 @@ def resources(data: Health) -> pd.DataFrame:
 
 
 def _scraped(span: Span) -> pd.Series:
-    """Give the share of a window in which agents were scraped, whatever the scrape interval."""
-    known, rows = span.agents.notna(), len(span.seen)
-    shares = {
-        node: seen.rolling(loading.spacing(seen), min_periods=1).max().iloc[-rows:].mean()
-        for node, seen in known.items()
-    }
-    return pd.Series(shares, dtype="float64")
+    """Give the share of a window in which no scrape of an agent is missing."""
+    return span.seen.mean().astype("float64")
 
 
 def _alive(data: Health) -> pd.DataFrame:
