@@ -15,7 +15,6 @@ from cilium_analysis.capture import _MODULES, TOPICS
 from cilium_analysis.metrics.known import CONTEXT, CONTEXT_LABELS, VERSIONS, find, known
 from cilium_analysis.queries import Query
 from cilium_analysis.targets import asking as targets
-from cilium_analysis.topics.setup import identity
 
 #: What scraping adds (job, instance, and the relabelings of chart, operator and examples), and
 #: what belongs to every histogram.
@@ -39,7 +38,6 @@ def catalogue() -> Iterator[tuple[str, str, Query]]:
                 yield topic, f"{table.lower()}-{name}", query
         assert found.QUERIES
     yield from (("targets", name, query) for name, query in targets.QUERIES.items())
-    yield from (("setup_check", name, query) for name, query in identity.QUERIES.items())
 
 
 CATALOGUE = list(catalogue())

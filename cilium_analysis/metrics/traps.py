@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
+from cilium_analysis.metrics import defects
+
 if TYPE_CHECKING:
     from cilium_analysis.metrics.known import Metric
 
@@ -52,6 +54,10 @@ _PODS = (
     "Series of deleted pods vanish after a minute, and pod labels change with every rollout:"
     " group by node or workload."
 )
+_RING = (
+    "Events of hubble_ring_buffer are lost to readers of flows: Hubble's metrics are counted before"
+    " the ring is written. Only perf_event_ring_buffer and observer_events_queue lower them."
+)
 
 #: Which metrics each applies to, and how it reads.
 _TRAPS = (
@@ -64,11 +70,13 @@ _TRAPS = (
     (r"hubble_http_requests_total", _FORBIDDEN),
     (r"hubble_http_\w+", _TWICE),
     (r"hubble_(http|dns)_\w+|cilium_policy_l7_total", _SEEN),
-    (r"hubble_\w+", _PODS),
+    (r"hubble_lost_events_total", _RING),
+    (r"hubble_(?!lost_)\w+", _PODS),
 )
 
 
 def traps(metric: Metric) -> tuple[str, ...]:
     """Give what to know before a metric is read, in sentences; none if it has no trap."""
     own = [text for names, text in _TRAPS if re.fullmatch(names, metric.name)]
-    return (*own, *([_EXTRAPOLATED] if metric.kind == "counter" else []))
+    wrong = [f"Known defect of {d.told()}" for d in defects.known() if metric.name in d.metrics]
+    return (*own, *wrong, *([_EXTRAPOLATED] if metric.kind == "counter" else []))

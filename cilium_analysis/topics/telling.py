@@ -7,6 +7,7 @@ from datetime import timedelta
 from typing import TYPE_CHECKING
 
 from cilium_analysis.findings import Finding, Severity
+from cilium_analysis.metrics import defects
 from cilium_analysis.texts import percent
 from cilium_analysis.topics import verdict
 
@@ -23,6 +24,8 @@ ENOUGH_SCRAPED = 0.98
 RESTART_BEFORE = timedelta(minutes=5)
 #: Hubble lost so much, as a share of what a finding is about, that it may be wrong.
 LOST_SHARE = 0.1
+#: Events that readers of Hubble's ring were too slow for: counters are written before the ring is.
+RING = "hubble_ring_buffer"
 
 
 def total(counts: pd.DataFrame) -> float:
@@ -84,7 +87,7 @@ def doubts(
     restarts
         ``time`` and ``node`` of the agents' starts.
     lost
-        Label frame of events that Hubble lost.
+        Label frame (``source``) of events that Hubble lost.
     amount
         What a loss is compared with [events].
     nodes
@@ -101,24 +104,57 @@ def doubts(
     ]
     near = restarts[restarts["time"].between(start - RESTART_BEFORE, end)]
     said += [f"the agent on {node} restarted" for node in sorted(set(near["node"]) & set(nodes))]
-    gone = total(lost.loc[(lost.index > start) & (lost.index <= end)])
+    gone = total(uncounted(lost.loc[(lost.index > start) & (lost.index <= end)]))
     if gone > LOST_SHARE * amount:
         said.append(f"Hubble lost {gone:,.0f} events meanwhile, of any kind")
     return said
 
 
+def uncounted(lost: pd.DataFrame) -> pd.DataFrame:
+    """Keep the losses of events that Hubble's counters lack: all but those of readers of its ring.
+
+    Parameters
+    ----------
+    lost
+        Label frame (``source``) of events that Hubble lost.
+    """
+    return lost.loc[:, lost.columns.get_level_values("source") != RING]
+
+
 def trust(
-    seen: pd.DataFrame, restarts: pd.DataFrame, lost: pd.DataFrame, window: Window
+    seen: pd.DataFrame,
+    restarts: pd.DataFrame,
+    lost: pd.DataFrame,
+    window: Window,
+    *,
+    versions: Sequence[str] = (),
 ) -> list[str]:
-    """Say in words when Hubble was out of sight, began anew, or lost events."""
+    """Say in words when Hubble was not scraped, began anew, or lost events.
+
+    Parameters
+    ----------
+    seen, restarts, lost
+        As for `doubts`.
+    window
+        Of the frames.
+    versions
+        Of Cilium, as far as they are known.
+    """
     said = [*verdict.gaps(seen, window, of="Hubble on "), *verdict.started(restarts)]
     if len(restarts):
         said.append("Hubble's counters begin anew with their agent.")
-    for where, amount in lost.sum().groupby(level="source").sum().items():
-        if amount > 0:
+    by_source = lost.sum().groupby(level="source").sum()
+    for where, amount in by_source[by_source > 0].items():
+        if where != RING:
             said.append(
                 f"Hubble lost {amount:,.0f} events of any kind ({where}): its counts are low."
             )
+            continue
+        said.append(
+            f"Hubble's ring was too small for its readers ({amount:,.0f} events, {where}): flows"
+            " that were observed may be incomplete. Metrics are not: they are counted before."
+        )
+        said += defects.notes(versions, ["hubble_lost_events_total"])
     return said
 
 
@@ -146,7 +182,7 @@ def blind(metric: str, what: str, window: Window, *, before: int) -> Finding:
         value=0.0,
         baseline_value=float(before),
         unit="servers",
-        query='count(up{instance=~".+:9965"})',
+        query=f"count({metric})",
         next_step="Check that Hubble's metrics are scraped (Helm: hubble.metrics.enabled), that the"
         " window is within the server's retention, and the label matchers.",
     )

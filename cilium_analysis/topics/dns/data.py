@@ -14,7 +14,7 @@ import pandas as pd
 
 from cilium_analysis import frames, targets
 from cilium_analysis.queries import Query
-from cilium_analysis.topics import hubble, loading
+from cilium_analysis.topics import hubble, loading, versions
 from cilium_analysis.topics.parties import column, swapped
 
 if TYPE_CHECKING:
@@ -47,6 +47,7 @@ _UPSTREAM = 'scope="upstreamTime",'
 _THERE = "cilium_process_start_time_seconds{<match>}"
 
 QUERIES: Mapping[str, Query] = {
+    "versions": versions.VERSIONS,
     "lost": hubble.LOST,
     "queries": ASKED.whole,
     "queries_summed": ASKED.growth("rcode"),
@@ -126,6 +127,8 @@ class Dns:
         What the server said about the answers.
     crowd_note
         What it means for the answers that there are very many nodes.
+    versions
+        Of Cilium, as far as the data tells them.
     """
 
     source: str
@@ -151,6 +154,7 @@ class Dns:
     refused: bool = False
     warnings: tuple[str, ...] = ()
     crowd_note: tuple[str, ...] = ()
+    versions: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -213,6 +217,7 @@ def load(source: Source, window: Window, baseline: Window, *, match: str = "") -
         refused=now.refused or then.refused,
         warnings=loading.warnings(source, began),
         crowd_note=reader.crowd_note,
+        versions=versions.ask(source, window, match=match),
     )
 
 

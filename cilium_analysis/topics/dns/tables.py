@@ -9,7 +9,8 @@ import pandas as pd
 
 from cilium_analysis import frames
 from cilium_analysis.frames import totals
-from cilium_analysis.topics.dns.data import DENIED, KEYS
+from cilium_analysis.metrics import defects
+from cilium_analysis.topics.dns.data import ANSWERED, ASKED, DENIED, KEYS
 from cilium_analysis.topics.telling import rounded, trust
 
 if TYPE_CHECKING:
@@ -271,7 +272,12 @@ def notes(data: Dns) -> list[str]:
         )
     if data.asked.shape[1] and not data.counts.shape[1]:
         said.append("Queries but not a single response: see whether Hubble counts responses.")
-    said += [*data.crowd_note, *trust(data.seen, data.restarts, data.lost, data.window)]
+    if there:
+        said += defects.notes(data.versions, [ASKED.name, ANSWERED.name])
+    said += [
+        *data.crowd_note,
+        *trust(data.seen, data.restarts, data.lost, data.window, versions=data.versions),
+    ]
     return said + [f"Server: {text}" for text in data.warnings]
 
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from cilium_analysis import counters, frames, targets
 from cilium_analysis.errors import BudgetExceeded
 from cilium_analysis.queries import Query
-from cilium_analysis.topics import hubble, loading
+from cilium_analysis.topics import hubble, loading, versions
 from cilium_analysis.topics.parties import CONTEXT
 
 if TYPE_CHECKING:
@@ -33,6 +33,7 @@ QUERIES: Mapping[str, Query] = {
         "bytes",
         "bytes of the packets dropped by the datapath since it was loaded",
     ),
+    "versions": versions.VERSIONS,
     "hubble": Query(
         "max by (<target>, protocol, reason, " + CONTEXT + ")"
         " (max_over_time(hubble_drop_total{<match>}[<range>]))",
@@ -76,6 +77,8 @@ class Drops:
         Whether Hubble's series were too many to fetch.
     crowd_note
         What it means for Hubble's events that there are very many nodes.
+    versions
+        Of Cilium, as far as the data tells them.
     """
 
     source: str
@@ -93,6 +96,7 @@ class Drops:
     warnings: tuple[str, ...] = ()
     hubble_refused: bool = False
     crowd_note: tuple[str, ...] = ()
+    versions: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -146,6 +150,7 @@ def load(source: Source, window: Window, baseline: Window, *, match: str = "") -
         warnings=loading.warnings(source, began),
         hubble_refused=refused,
         crowd_note=reader.crowd_note,
+        versions=versions.ask(source, window, match=match),
     )
 
 

@@ -10,6 +10,7 @@ import pandas as pd
 
 from cilium_analysis import frames
 from cilium_analysis.frames import totals
+from cilium_analysis.metrics import defects
 from cilium_analysis.topics import verdict
 from cilium_analysis.topics.parties import column, name_parties
 from cilium_analysis.topics.reasons import explain, from_hubble
@@ -221,6 +222,8 @@ def notes(data: Drops) -> list[str]:
             "source_workload,destination_namespace,destination_workload)."
         )
     said += data.crowd_note
+    if data.seen.shape[1] or data.counts.shape[1]:
+        said += defects.notes(data.versions, ["cilium_drop_count_total"])
     if any(_is_address(str(node)) for node in data.counts.columns.get_level_values("node")):
         said.append("Nodes go by their addresses: no label in the data tells their names.")
     said += [*verdict.gaps(data.seen, data.window), *_event_notes(data)]

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from cilium_analysis import frames, targets
-from cilium_analysis.topics import hubble, loading
+from cilium_analysis.topics import hubble, loading, versions
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -56,6 +56,7 @@ METRICS: Mapping[str, hubble.Metric] = {
 }
 
 QUERIES: Mapping[str, Query] = {
+    "versions": versions.VERSIONS,
     "lost": hubble.LOST,
     **{name: metric.whole for name, metric in METRICS.items()},
     **{f"{name}_summed": metric.growth(*metric.labels) for name, metric in METRICS.items()},
@@ -126,6 +127,8 @@ class Flows:
         What the server said about the answers.
     crowd_note
         What it means for the answers that there are very many nodes.
+    versions
+        Of Cilium, as far as the data tells them.
     """
 
     source: str
@@ -140,6 +143,7 @@ class Flows:
     refused: tuple[str, ...] = ()
     warnings: tuple[str, ...] = ()
     crowd_note: tuple[str, ...] = ()
+    versions: tuple[str, ...] = ()
 
     @property
     def nodes(self) -> int:
@@ -195,6 +199,7 @@ def load(source: Source, window: Window, baseline: Window, *, match: str = "") -
         refused=tuple(METRICS[name].name for name in refused),
         warnings=loading.warnings(source, began),
         crowd_note=reader.crowd_note,
+        versions=versions.ask(source, window, match=match),
     )
 
 

@@ -9,6 +9,7 @@ import pandas as pd
 
 from cilium_analysis import frames
 from cilium_analysis.frames import totals
+from cilium_analysis.metrics import defects
 from cilium_analysis.topics.flows.data import METRICS
 from cilium_analysis.topics.telling import rounded, trust
 
@@ -261,9 +262,11 @@ def notes(data: Flows) -> list[str]:
         for what, name, option in _OPTIONAL
         if not getattr(data.now, name).shape[1] and not _refused(data, name)
     ]
+    shown = [metric.name for name, metric in METRICS.items() if getattr(data.now, name).shape[1]]
     return (
         said
-        + trust(data.now.seen, data.restarts, data.lost, data.window)
+        + defects.notes(data.versions, shown)
+        + trust(data.now.seen, data.restarts, data.lost, data.window, versions=data.versions)
         + [f"Server: {text}" for text in data.warnings]
     )
 

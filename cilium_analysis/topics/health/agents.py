@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 
+#: What the label is called that tells where in the process something was logged.
+SUBSYSTEM = ("subsystem", "subsys", "module")
 #: What the policy maps of all endpoints are called here, as later versions do.
 OLD_POLICY_MAPS = "policy_*"
 
@@ -36,12 +38,41 @@ def _pressure() -> Metric:
     )
 
 
+_PROCESS = "cilium_process_"
+
+
+def _policy_failures() -> Metric:
+    """Ask for changes of policies that failed, by their name of any version."""
+    new = asked('cilium_policy_change_total{outcome!="success",<match>}', (), _POLICY)
+    old = asked("cilium_policy_import_errors_total{<match>}", ())
+    return Metric(
+        f"{new} or {old}",
+        "1",
+        "changes of policies that agents could not take over",
+        kind="counter",
+        section="policy",
+    )
+
+
+def _hive() -> Metric:
+    """Ask for degraded modules; the operator's, which have the same name, are left out."""
+    degraded = asked('cilium_hive_status{status="degraded",<match>}', ())
+    operators = "cilium_operator_process_start_time_seconds{<match>}"
+    return Metric(
+        f"{degraded} unless on (<target>) max by (<target>) ({operators})",
+        "modules",
+        "modules of each agent that are degraded (Cilium 1.15 and later)",
+        section="modules",
+    )
+
+
+_POLICY = ("operation", "outcome", "source")
+
 #: The metrics of each agent that findings are looked for in; all others are only shown.
 SEARCHED = frozenset(
     {
         "starts",
         "first_starts",
-        "up",
         "errors",
         "pressure",
         "map_failures",
@@ -51,11 +82,14 @@ SEARCHED = frozenset(
         "kvstore_count",
         "kvstore_quorum",
         "kvstore_sync",
+        "modules_degraded",
+        "job_failures",
+        "policy_failures",
+        "requests_rejected",
     }
 )
 #: Those among them that are levels and move slowly.
-SLOW = frozenset({"pressure", "controllers_failing"})
-_PROCESS = "cilium_process_"
+SLOW = frozenset({"pressure", "controllers_failing", "modules_degraded"})
 
 AGENTS: Mapping[str, Metric] = {
     "starts": gauge(
@@ -73,13 +107,6 @@ AGENTS: Mapping[str, Metric] = {
         "s since 1970",
         "when each agent started that was scraped first, in a step that saw two starts",
         labels=("pod",),
-    ),
-    # The port of the agents' metrics is prometheus.port.
-    "up": gauge(
-        "agent",
-        'up{instance=~".+:9962",<match>}',
-        "1",
-        "whether each agent answered its scrapes",
     ),
     "versions": gauge("agent", "cilium_version", "1", "which Cilium each agent is", "version"),
     "forwarded": metric(
@@ -114,7 +141,7 @@ AGENTS: Mapping[str, Metric] = {
         "cilium_errors_warnings_total",
         "errors and warnings in the agents' logs",
         "level",
-        "subsystem",
+        *SUBSYSTEM,
     ),
     "pressure": _pressure(),
     "map_operations": counter(
@@ -248,6 +275,33 @@ AGENTS: Mapping[str, Metric] = {
         "runs of controllers",
         "status",
     ),
+    "modules_degraded": _hive(),
+    "job_runs": counter(
+        "modules",
+        "cilium_hive_jobs_runs_total",
+        "runs of the modules' jobs (Cilium 1.19 and later)",
+        inside=("job_name", "module_id"),
+    ),
+    "job_failures": counter(
+        "modules",
+        "cilium_hive_jobs_runs_failed",
+        "runs of the modules' jobs that failed (Cilium 1.19 and later)",
+        inside=("job_name", "module_id"),
+    ),
+    "requests_limited": counter(
+        "api",
+        "cilium_api_limiter_processed_requests_total",
+        "requests that passed the rate limits of the agents' API, by outcome",
+        "outcome",
+        inside=("api_call", "return_code"),
+    ),
+    # pkg/rate/api_limiter.go; a request that fails for another reason has the outcome "fail".
+    "requests_rejected": counter(
+        "api",
+        'cilium_api_limiter_processed_requests_total{outcome=~"fail-.+|request-cancelled",<match>}',
+        "requests that the rate limits of the agents' API rejected",
+        inside=("api_call", "outcome", "return_code"),
+    ),
     **durations(
         "kvstore",
         "kvstore",
@@ -276,6 +330,14 @@ AGENTS: Mapping[str, Metric] = {
         "events of the key-value store waiting for their queue",
         inside=("action", "scope"),
     ),
+    "policy_changes": counter(
+        "policy",
+        "cilium_policy_change_total",
+        "changes of policies that agents took over, by outcome (Cilium 1.14 and later)",
+        "outcome",
+        inside=("operation", "source"),
+    ),
+    "policy_failures": _policy_failures(),
     **durations(
         "policy",
         "policy",

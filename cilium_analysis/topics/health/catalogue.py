@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from cilium_analysis.topics.health.agents import AGENTS, SEARCHED
+from cilium_analysis.topics.health.agents import AGENTS, SEARCHED, SUBSYSTEM
 from cilium_analysis.topics.health.metrics import (
     Metric,
     asked,
@@ -32,8 +32,9 @@ SECTIONS: Mapping[str, str] = {
     "api": "calls to the agents' API",
     "kubernetes": "calls to the Kubernetes API",
     "controllers": "controllers of the agents",
+    "modules": "the health of the agents' modules (Cilium 1.15 and later)",
     "kvstore": "the key-value store (only where one or a cluster mesh is in use)",
-    "policy": "delay until policies are in the datapath",
+    "policy": "changes of policies, and the delay until they are in the datapath",
     "watched": "events of Kubernetes objects, nodes and services",
     "operator": "process metrics of the operator (Helm: operator.prometheus.enabled; off by"
     " default before Cilium 1.15)",
@@ -89,7 +90,7 @@ QUERIES: Mapping[str, Metric] = {
         "cilium_operator_errors_warnings_total",
         "errors and warnings in the operators' logs",
         "level",
-        "subsystem",
+        *SUBSYSTEM,
     ),
     "unmanaged_pods": gauge(
         "operator",

@@ -6,11 +6,16 @@ import math
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
+import pandas as pd
+
 from cilium_analysis.findings import Finding, Severity
 from cilium_analysis.queries import Matcher
+from cilium_analysis.texts import percent
+from cilium_analysis.topics.health.restarts import restarted_before
 from cilium_analysis.topics.health.troubles import Trouble, merged, troubles
 from cilium_analysis.topics.health.words import (
     bare,
+    duration,
     edges,
     keys,
     rarely_scraped,
@@ -21,6 +26,7 @@ from cilium_analysis.topics.health.words import (
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
+    from datetime import datetime
 
     from cilium_analysis.topics.health.data import Health
 
@@ -28,6 +34,10 @@ if TYPE_CHECKING:
 SAME_EDGES = timedelta(minutes=2)
 #: Only warnings, no errors, are worth a warning themselves from so many on, or so long.
 MANY_WARNINGS, LONG = 100.0, timedelta(minutes=10)
+#: A smaller share of what is tried that fails is no warning.
+SMALL = 0.01
+#: What follows from an agent's start is no warning as long as it is over so soon after it.
+AFTERMATH = timedelta(minutes=15)
 #: Updates that fail are those of a full map, if it is this full.
 NEARLY_FULL = 0.9
 
@@ -72,10 +82,12 @@ def _error(data: Health, group: Sequence[Trouble]) -> Finding:
     if main.stream.map_name:
         labels["map_name"] = main.stream.map_name
     counted = main.total if main.total > 0 else main.failing
+    started = _restart(data, group, start)
+    calm = started is not None and end - started <= AFTERMATH
     return Finding(
         kind=main.stream.kind,
-        severity=_severity(group, end - start),
-        title=_error_title(data, group, end - start),
+        severity=Severity.INFO if calm else _severity(group, end - start),
+        title=_error_title(data, group, end - start, started),
         start=start,
         end=end,
         labels=labels,
@@ -83,38 +95,55 @@ def _error(data: Health, group: Sequence[Trouble]) -> Finding:
         baseline_value=main.expected,
         unit="count",
         total=main.total,
-        trust_reasons=_error_doubts(data, group),
+        trust_reasons=_error_doubts(data, group, started),
         query=_error_query(main, labels),
         next_step=_error_advice(main),
     )
 
 
+def _restart(data: Health, group: Sequence[Trouble], start: datetime) -> pd.Timestamp | None:
+    """Give when the agents concerned had started, if the errors follow from that."""
+    if group[0].stream.kind != "agent_errors":
+        return None
+    nodes = sorted({node for trouble in group for node in trouble.nodes})
+    return restarted_before(data, nodes, pd.Timestamp(start))
+
+
 def _severity(group: Sequence[Trouble], length: timedelta) -> Severity:
-    errors = any(t.errors > 0 or t.failing > 0 for t in group)
+    # A share that is not known is not small.
+    errors = any((t.errors > 0 and not t.share < SMALL) or t.failing > 0 for t in group)
+    if all(t.share < SMALL and not t.failing for t in group):
+        return Severity.INFO
     much = sum(t.total for t in group) >= MANY_WARNINGS or length >= LONG
     return Severity.WARNING if errors or much else Severity.INFO
 
 
-def _error_title(data: Health, group: Sequence[Trouble], length: timedelta) -> str:
+def _error_title(
+    data: Health, group: Sequence[Trouble], length: timedelta, started: pd.Timestamp | None
+) -> str:
     main = group[0]
     agent = main.stream.kind == "agent_errors"
     place = f" {where(main.nodes, data.now.seen.shape[1])}" if agent else ""
     who = f"Agents{place}" if agent and len(main.nodes) > 1 else f"The agent{place}"
-    minutes = length.total_seconds() / 60
-    number = f"{main.total:,.0f} {main.stream.what}" if main.total > 0 else "failing controllers"
+    number = f"{main.total:,.0f} {main.stream.what}" if main.total > 0 else main.stream.what
     if main.stream.what.endswith("log"):
         number = _log_words(main)
+    part = "" if math.isnan(main.share) else f" ({percent(main.share)} of all)"
     usual = "" if math.isnan(main.expected) else f" instead of {main.expected:,.0f}"
-    controllers = f", {main.failing:.0f} failing at once" if main.failing else ""
+    failing = f", {main.failing:.0f} {_FAILING[main.stream.subsystem]}" if main.failing else ""
+    after = f" after the restart at {started:%H:%M:%S}Z" if started is not None else ""
     others = sorted(
         {t.stream.subsystem for t in group} - {main.stream.subsystem}
         | {t.stream.what for t in group[1:] if t.stream.subsystem == main.stream.subsystem}
     )
     also = f"; at the same time: {', '.join(others)}" if others else ""
     return (
-        f"{who if agent else 'The operator'}, {main.stream.subsystem}: {number}{usual} in"
-        f" {minutes:.0f} minutes{controllers}{also}"
+        f"{who if agent else 'The operator'}, {main.stream.subsystem}: {number}{part}{usual} in"
+        f" {duration(length)}{after}{failing}{also}"
     )
+
+
+_FAILING = {"controllers": "controllers failing at once", "modules": "modules degraded at once"}
 
 
 def _log_words(main: Trouble) -> str:
@@ -127,7 +156,9 @@ def _log_words(main: Trouble) -> str:
     return f"{' and '.join(parts)} in the log"
 
 
-def _error_doubts(data: Health, group: Sequence[Trouble]) -> tuple[str, ...]:
+def _error_doubts(
+    data: Health, group: Sequence[Trouble], started: pd.Timestamp | None
+) -> tuple[str, ...]:
     main = group[0]
     said: list[str] = []
     if main.stream.kind == "agent_errors":
@@ -138,7 +169,7 @@ def _error_doubts(data: Health, group: Sequence[Trouble]) -> tuple[str, ...]:
             f"the agent on {s.node} started at {s.time:%H:%M:%S}Z: what it counted just before"
             " may be missing"
             for s in data.now.starts
-            if s.node in main.nodes and start <= s.time <= end
+            if started is None and s.node in main.nodes and start <= s.time <= end
         ]
     if math.isnan(main.expected):
         said.append("no data in the baseline: compared with the quieter half of the window")
@@ -162,7 +193,13 @@ def _error_advice(main: Trouble) -> str:
         "controllers": "Ask which ones fail and why: cilium-dbg status --all-controllers.",
         "kvstore": "Look at the health of the key-value store: cilium-dbg status --verbose.",
         "k8s-client": "Look at the API server: its load, its latency, and the network to it.",
+        "modules": "Ask which ones are degraded and why: cilium-dbg status --all-health.",
+        "policy": "See which policies are not valid: kubectl get cnp,ccnp -A, and the agent's log"
+        " for the policy's name.",
+        "rate-limiter": "See which calls wait: cilium-dbg status --verbose, and the rate at which"
+        " pods are created; limits are set by apiRateLimit (api-rate-limit in cilium-config).",
         "bpf": "Compare the size of the map with what fills it: cilium-dbg map list.",
     }
-    log = f"Read the agent's log of that time for subsys={main.stream.subsystem}."
+    name = main.stream.subsystem
+    log = f"Read the agent's log of that time for subsys={name} (module={name} since Cilium 1.18)."
     return advice.get(main.stream.subsystem, log)

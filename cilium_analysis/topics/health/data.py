@@ -12,7 +12,7 @@ import pandas as pd
 from cilium_analysis import counters, frames, targets
 from cilium_analysis.errors import BudgetExceeded
 from cilium_analysis.topics import loading
-from cilium_analysis.topics.health.agents import SLOW
+from cilium_analysis.topics.health.agents import SLOW, SUBSYSTEM
 from cilium_analysis.topics.health.catalogue import QUERIES
 from cilium_analysis.topics.health.starts import Start, starts
 
@@ -45,6 +45,8 @@ class Span:
     up
         Whether each node's agent answered its scrapes (1 or 0; NaN while none was tried), as
         `agents`; without columns where the server does not say.
+    intervals
+        Longest scrape interval of each node's agent [s].
     starts
         Every start of an agent in the window.
     """
@@ -53,6 +55,7 @@ class Span:
     frames: Mapping[str, pd.DataFrame]
     agents: pd.DataFrame
     up: pd.DataFrame
+    intervals: pd.Series
     starts: tuple[Start, ...]
 
     def __getitem__(self, name: str) -> pd.DataFrame:
@@ -163,6 +166,11 @@ def _span(source: Source, window: Window, match: str, left_out: list[str]) -> Sp
     agents = loading.scrapes(source, window, "agent", match=match)
     operators = loading.scrapes(source, window, "operator", match=match)
     processes = {"agent": agents, "operator": operators}
+    known = targets.of(source, window, match=match)
+    presence = (known.presence or {}).get("agent")
+    # Else it is told from other metrics, which do not say that a scrape failed.
+    answers = presence is not None and "(up{" in presence.promql
+    mine = known.table[known.table["component"] == "agent"]
     return Span(
         window=window,
         frames=_Frames(
@@ -171,7 +179,8 @@ def _span(source: Source, window: Window, match: str, left_out: list[str]) -> Sp
             )
         ),
         agents=plain(agents.starts),
-        up=plain(raw["up"]),
+        up=plain(agents.raw if answers else frames.empty(["node"])),
+        intervals=mine.groupby("node")["interval"].max(),
         starts=starts(raw, window),
     )
 
@@ -229,7 +238,18 @@ def _read(
     if metric.kind == "gauge":
         return loading.held(values, scraped=scraped.raw if scraped else None, every=every)
     started = scraped.starts if scraped else None
-    return counters.increase(values, scraped=started, pinned=metric.kind == "pinned")
+    grown = counters.increase(values, scraped=started, pinned=metric.kind == "pinned")
+    return _logged(grown) if "subsys" in metric.labels else grown
+
+
+def _logged(lines: pd.DataFrame) -> pd.DataFrame:
+    """Spell levels and subsystems of log lines alike, as versions do not: ``WARN``, ``warning``."""
+    parts = zip(*(frames.values(lines, name) for name in SUBSYSTEM), strict=True)
+    subsystems = [next(filter(None, names), "") for names in parts]
+    levels = [level.lower() for level in frames.values(lines, "level")]
+    levels = ["warning" if level.startswith("warn") else level for level in levels]
+    spelled = frames.relabel(frames.relabel(lines, "subsystem", subsystems), "level", levels)
+    return frames.group(spelled, ["level", "node", "subsystem"])
 
 
 def plain(frame: pd.DataFrame) -> pd.DataFrame:

@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
 from cilium_analysis.findings import Finding, Findings, Severity
 from cilium_analysis.queries import Matcher
 from cilium_analysis.statistics.baseline import join
-from cilium_analysis.topics import loading, verdict
+from cilium_analysis.topics import verdict
 from cilium_analysis.topics.health.absence import absences
 from cilium_analysis.topics.health.agents import OLD_POLICY_MAPS
 from cilium_analysis.topics.health.complaints import complaints
 from cilium_analysis.topics.health.degraded import degraded
-from cilium_analysis.topics.health.restarts import Restarts, restarts, unexplained
+from cilium_analysis.topics.health.restarts import Restarts, restarts, scrape_interval, unexplained
 from cilium_analysis.topics.health.troubles import stretches
 from cilium_analysis.topics.health.unknown import unknown
 from cilium_analysis.topics.health.words import (
@@ -72,7 +73,16 @@ def findings(data: Health) -> Findings:
         *absences(data),
         *([_blind(data)] if data.blind else []),
     ]
-    return verdict.told(data, found, topic="agent_health", unknown=unknown(data))
+    ordered = sorted(found, key=_order)
+    told = verdict.told(data, ordered, topic="agent_health", unknown=unknown(data))
+    return replace(told, ranked=True)
+
+
+def _order(finding: Finding) -> tuple[float, bool, float, str]:
+    """Most severe first; a restart before what follows from it; then the largest amount."""
+    amount = finding.value if finding.total is None else finding.total
+    known = -amount if math.isfinite(amount) else 0.0
+    return (-finding.severity, finding.kind != "agent_restart", known, finding.title)
 
 
 # Restarts
@@ -248,6 +258,7 @@ def _gap(data: Health, found: Blackout) -> Finding:
     why = "did not answer" if found.failed else "were not scraped at all"
     still = "" if found.over else " and had not come back when the window ended"
     one = len(found.nodes) == 1
+    labels = {"node": found.nodes[0]} if one else {}
     why = why if not one else why.replace("were", "was")
     who = f"{'The agent' if one else 'Agents'} {where(found.nodes, of)}"
     who = "All agents" if everyone and of > 1 else who
@@ -259,27 +270,16 @@ def _gap(data: Health, found: Blackout) -> Finding:
         title=f"{who} {why} for {duration(length)}{still}",
         start=max(found.start.to_pydatetime(), data.window.start),
         end=found.end.to_pydatetime(),
-        labels={"node": found.nodes[0]} if one else {},
+        labels=labels,
         value=length.total_seconds(),
-        baseline_value=_scrape_seconds(data, found),
+        baseline_value=scrape_interval(data, found.nodes[0]).total_seconds(),
         unit="s",
         trust_reasons=server_said(data),
-        query=f'up{{instance=~".+:9962"{_more(found.nodes)}}}',
+        query=f"count by (node) (cilium_process_start_time_seconds{braces(labels)})",
         next_step="Look at the node and its agent, and at the network from Prometheus to it."
         if found.failed
         else "Look at Prometheus itself: restarts, configuration, storage.",
     )
-
-
-def _scrape_seconds(data: Health, found: Blackout) -> float:
-    """Give the usual time between two scrapes [s], as far as the step shows it."""
-    node = found.nodes[0]
-    span = data.now if node in data.now.agents else data.usual
-    return loading.spacing(span.agents[node].notna()) * data.window.step.total_seconds()
-
-
-def _more(nodes: Sequence[str]) -> str:
-    return f",{Matcher('node', '=', nodes[0])}" if len(nodes) == 1 else ""
 
 
 def _blind(data: Health) -> Finding:

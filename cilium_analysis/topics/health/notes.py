@@ -5,6 +5,8 @@ from __future__ import annotations
 from ipaddress import ip_address
 from typing import TYPE_CHECKING
 
+from cilium_analysis import frames
+from cilium_analysis.metrics import defects
 from cilium_analysis.topics import verdict
 from cilium_analysis.topics.health.catalogue import QUERIES, SECTIONS
 from cilium_analysis.topics.health.restarts import restarts
@@ -28,6 +30,7 @@ def notes(data: Health) -> list[str]:
         *_starts(data),
         *_scrapes(data),
         *_files(data),
+        *_defects(data),
         *(f"More series than the budget allows, left out: {name}." for name in data.left_out),
         *(f"Server: {text}" for text in data.warnings),
     ]
@@ -41,7 +44,9 @@ def _blind(data: Health) -> Iterator[str]:
     if not data.usual.seen.shape[1] and not data.usual["errors"].shape[1]:
         yield "No data in the baseline: everything looks new, nothing can be compared."
     elif data.now.seen.shape[1] and not data.now.up.shape[1]:
-        yield "No up series of port 9962: an agent that is gone is not told from one that is down."
+        yield (
+            "No series `up` of the agents: an agent that is gone is not told from one that is down."
+        )
     if any(_is_address(str(node)) for node in data.now.seen.columns):
         yield "Nodes go by their addresses: no label in the data tells their names."
 
@@ -59,11 +64,14 @@ def _missing(data: Health) -> Iterator[str]:
     if data.blind:
         return
     left_out = set(data.left_out)
+    absent = []
     for section, about in SECTIONS.items():
         mine = {name: metric for name, metric in QUERIES.items() if metric.section == section}
         refused = any(metric.about in left_out for metric in mine.values())
         if not refused and not any(data.now[name].shape[1] for name in mine):
-            yield f"Not in this version or not exported: {about}."
+            absent.append(about)
+    if absent:
+        yield f"Not in this version or not exported: {'; '.join(absent)}."
 
 
 def _starts(data: Health) -> Iterator[str]:
@@ -92,3 +100,17 @@ def _files(data: Health) -> Iterator[str]:
                 f"The agent on {node} had {row['peak files']:,.0f} of"
                 f" {row['files limit']:,.0f} files open."
             )
+
+
+#: What this question shows of the metrics that are known to be wrong, by the name of the query.
+_SHOWN = {
+    "forwarded": "cilium_forward_count_total",
+    "errors": "cilium_errors_warnings_total",
+    "pressure": "cilium_bpf_map_pressure",
+}
+
+
+def _defects(data: Health) -> list[str]:
+    versions = frames.values(data.now["versions"], "version")
+    shown = [metric for name, metric in _SHOWN.items() if data.now[name].shape[1]]
+    return defects.notes([version for version in versions if version], shown)

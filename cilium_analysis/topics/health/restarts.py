@@ -22,6 +22,8 @@ TOGETHER_WITHIN = timedelta(minutes=5)
 ROLLOUT_WITHIN = timedelta(minutes=15)
 #: From this share of all agents on, most of them restarted.
 MOST = 0.5
+#: What begins so soon after an agent's start follows from it.
+FOLLOWS_WITHIN = timedelta(minutes=5)
 #: Shortest gap in the scrapes worth a word.
 GAP = timedelta(minutes=2)
 
@@ -41,7 +43,8 @@ class Restarts:
     most
         Whether most of all agents restarted.
     away
-        Longest time between the last sight of a process and the start of the next.
+        Longest time between the last sample of a process and the start of the next, without the
+        usual time between two scrapes.
     """
 
     starts: tuple[Start, ...]
@@ -126,7 +129,11 @@ def _restarts(data: Health, starts: list[Start]) -> Restarts:
     nodes = {start.node for start in ordered}
     agents = max(data.now.seen.shape[1], 1)
     away = max(
-        (start.time - start.last_seen for start in ordered if start.last_seen is not None),
+        (
+            start.time - start.last_seen - scrape_interval(data, start.node)
+            for start in ordered
+            if start.last_seen is not None
+        ),
         default=timedelta(),
     )
     return Restarts(
@@ -134,8 +141,39 @@ def _restarts(data: Health, starts: list[Start]) -> Restarts:
         how=ordered[0].how,
         looping=len(ordered) > len(nodes),
         most=len(nodes) > 1 and len(nodes) > MOST * agents,
-        away=away,
+        away=max(away, timedelta()),
     )
+
+
+def scrape_interval(data: Health, node: str) -> timedelta:
+    """Give the time between two scrapes of an agent; the step where it is not known."""
+    seconds = data.now.intervals.get(node, data.window.step.total_seconds())
+    return timedelta(seconds=float(seconds))
+
+
+def restarted_before(
+    data: Health, nodes: Sequence[str], moment: pd.Timestamp
+) -> pd.Timestamp | None:
+    """Give the latest start of the agents on these nodes, if all of them had just started.
+
+    Parameters
+    ----------
+    data
+        As from `load`.
+    nodes
+        Where something began.
+    moment
+        When it did.
+    """
+    near = [
+        start
+        for start in data.now.starts
+        if start.node in nodes
+        and start.time - 2 * data.window.step <= moment <= start.time + FOLLOWS_WITHIN
+    ]
+    if not nodes or {start.node for start in near} != set(nodes):
+        return None
+    return max(start.time for start in near)
 
 
 @dataclass(frozen=True)
@@ -187,7 +225,7 @@ def unexplained(data: Health, restarted: Sequence[Restarts]) -> list[Blackout]:
     """
     found = [
         gap
-        for gap in gaps(*_with_baseline(data), least=GAP)
+        for gap in gaps(*_with_baseline(data), least=GAP, intervals=data.now.intervals)
         if gap.end > pd.Timestamp(data.window.start)
     ]
     starts = [start for each in restarted for start in each.starts]

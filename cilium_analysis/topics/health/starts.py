@@ -14,7 +14,7 @@ from cilium_analysis import frames
 from cilium_analysis.topics import loading
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Hashable, Mapping, Sequence
 
     from cilium_analysis.window import Window
 
@@ -172,7 +172,7 @@ def _last_version(rows: pd.DataFrame) -> str:
 
 @dataclass(frozen=True)
 class Gap:
-    """A stretch in which an agent was not scraped, though it was before.
+    """Time in which an agent should have been scraped and was not, though it was before.
 
     Parameters
     ----------
@@ -196,17 +196,25 @@ class Gap:
     over: bool
 
 
-def gaps(agents: pd.DataFrame, up: pd.DataFrame, *, least: timedelta) -> list[Gap]:
+def gaps(
+    agents: pd.DataFrame,
+    up: pd.DataFrame,
+    *,
+    least: timedelta,
+    intervals: Mapping[Hashable, float] | pd.Series | None = None,
+) -> list[Gap]:
     """List the gaps in the scrapes of each agent.
 
     Parameters
     ----------
     agents
-        One column per node, with a value where its agent was scraped.
+        One column per node, with a value where its agent was scraped, or no scrape was due.
     up
         1 where it answered, 0 where it did not, NaN where no scrape was tried.
     least
         Shortest gap to list.
+    intervals
+        Scrape interval of each node's agent [s]; a single scrape that is missing is no gap yet.
     """
     found = []
     for node, column in agents.items():
@@ -214,12 +222,13 @@ def gaps(agents: pd.DataFrame, up: pd.DataFrame, *, least: timedelta) -> list[Ga
         if not len(rows):
             continue
         apart = loading.spacing(column.notna())
+        own = float(intervals.get(node, 0.0)) if intervals is not None else 0.0
         tried = up[node] if node in up else pd.Series(np.nan, index=column.index)
         pairs = [(int(a), int(b), True) for a, b in pairwise(rows)]
         pairs.append((int(rows[-1]), len(column) - 1 + apart, False))
         for first, last, over in pairs:
             length = (last - first - apart) * _step(agents)
-            if length < least:
+            if length < max(least, timedelta(seconds=1.5 * own)):
                 continue
             end = agents.index[min(last, len(column) - 1)]
             # A node that left fails a few scrapes too, until it is forgotten.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import pandas as pd
@@ -42,7 +42,9 @@ class Stream:
     severe, usual_severe
         The part of the counts that are errors rather than warnings.
     failing, usual_failing
-        Of controllers: how many fail; else empty.
+        Of controllers and modules: how many fail; else empty.
+    attempts, usual_attempts
+        How often it was tried, with failures, in steps that may be longer; empty if not known.
     map_name
         Of failed updates of a map.
     """
@@ -58,6 +60,38 @@ class Stream:
     usual_severe: pd.DataFrame
     failing: pd.DataFrame = field(default_factory=pd.DataFrame)
     usual_failing: pd.DataFrame = field(default_factory=pd.DataFrame)
+    attempts: pd.DataFrame = field(default_factory=pd.DataFrame)
+    usual_attempts: pd.DataFrame = field(default_factory=pd.DataFrame)
+    map_name: str = ""
+
+
+@dataclass(frozen=True)
+class Failures:
+    """A counter of failures: where it is, and how it is told.
+
+    Parameters
+    ----------
+    kind, subsystem, what, metric, map_name
+        As for `Stream`.
+    name
+        Of the query.
+    label, bad
+        Which of its series are failures: those whose label has such a value.
+    attempts
+        Name of the query that counts how often it was tried; empty if none does.
+    failing
+        Name of the query that says how many fail at once; empty if none does.
+    """
+
+    kind: str
+    subsystem: str
+    name: str
+    what: str
+    metric: str
+    label: str = "node"
+    bad: Callable[[str], bool] = lambda _: True
+    attempts: str = ""
+    failing: str = ""
     map_name: str = ""
 
 
@@ -73,8 +107,8 @@ def streams(data: Health) -> Iterator[Stream]:
     yield from _logs(
         data, "operator_errors", "operator_errors", "cilium_operator_errors_warnings_total"
     )
-    yield from _calls(data)
-    yield from _failures(data)
+    for failures in (*FAILURES, *_of_maps(data)):
+        yield from _one(data, failures)
 
 
 def _logs(data: Health, kind: str, name: str, metric: str) -> Iterator[Stream]:
@@ -82,9 +116,7 @@ def _logs(data: Health, kind: str, name: str, metric: str) -> Iterator[Stream]:
         now, usual = (
             of_value(span[name], "subsystem", subsystem) for span in (data.now, data.usual)
         )
-        severe = tuple(
-            pick(part, "level", lambda level: level != "warning") for part in (now, usual)
-        )
+        severe = tuple(pick(part, "level", "warning".__ne__) for part in (now, usual))
         yield Stream(
             kind,
             subsystem,
@@ -96,122 +128,164 @@ def _logs(data: Health, kind: str, name: str, metric: str) -> Iterator[Stream]:
         )
 
 
-def _calls(data: Health) -> Iterator[Stream]:
-    """Give what the APIs refused or failed to do."""
-    for kind, subsystem, name, label, what, metric, bad in (
-        (
-            "agent_errors",
-            "k8s-client",
-            "kubernetes_failures",
-            "return_code",
-            "failed calls to the Kubernetes API",
-            "cilium_k8s_client_api_calls_total",
-            _bad_code,
-        ),
-        *(
-            (
-                "operator_errors",
-                f"{cloud}-api",
-                f"{cloud}_count",
-                "response_code",
-                f"failed calls to the API of {cloud}",
-                f"cilium_operator_{cloud}_api_duration_seconds_count",
-                _bad_cloud_code,
-            )
-            for cloud in ("ec2", "azure", "alibabacloud")
-        ),
-    ):
-        yield from _one(data, kind, subsystem, name, label, what, metric, bad)
-
-
-def _failures(data: Health) -> Iterator[Stream]:
-    """Give what agents and operators failed to do themselves."""
-    for row in (*_AGENT_FAILURES, *_OPERATOR_FAILURES):
-        yield from _one(data, *row)
-    for name in _values(data.now["map_failures"], "map_name"):
-        what, metric = f"failed updates of the BPF map {name}", "cilium_bpf_map_ops_total"
-        row = ("agent_errors", "bpf", "map_failures", "map_name", what, metric, name.__eq__)
-        for stream in _one(data, *row):
-            yield replace(stream, map_name=name)
-
-
 def _failed(outcome: str) -> bool:
     return outcome not in ("success", "")
 
 
-# kind, subsystem, query, label, what, metric, and which values of the label are bad
-_AGENT_FAILURES = (
-    (
+def _bad_code(code: str) -> bool:
+    """Tell failures of the Kubernetes API: refused, throttled, broken, or without an answer."""
+    return not code.startswith(("1", "2", "3")) and code not in ORDINARY_CODES and code != ""
+
+
+def _bad_cloud_code(code: str) -> bool:
+    """Tell failures of a cloud's API: it says OK or 2xx, or the name of an error."""
+    return code not in ("", "OK", "Success") and not code.startswith("2")
+
+
+def _of_maps(data: Health) -> Iterator[Failures]:
+    for name in _values(data.now["map_failures"], "map_name"):
+        yield Failures(
+            "agent_errors",
+            "bpf",
+            "map_failures",
+            f"failed updates of the BPF map {name}",
+            "cilium_bpf_map_ops_total",
+            label="map_name",
+            bad=name.__eq__,
+            map_name=name,
+        )
+
+
+#: What agents and operators fail to do, and what others refuse them.
+FAILURES = (
+    Failures(
+        "agent_errors",
+        "k8s-client",
+        "kubernetes_failures",
+        "failed calls to the Kubernetes API",
+        "cilium_k8s_client_api_calls_total",
+        label="return_code",
+        bad=_bad_code,
+        attempts="kubernetes_codes",
+    ),
+    *(
+        Failures(
+            "operator_errors",
+            f"{cloud}-api",
+            f"{cloud}_count",
+            f"failed calls to the API of {cloud}",
+            f"cilium_operator_{cloud}_api_duration_seconds_count",
+            label="response_code",
+            bad=_bad_cloud_code,
+            attempts=f"{cloud}_count",
+        )
+        for cloud in ("ec2", "azure", "alibabacloud")
+    ),
+    Failures(
         "agent_errors",
         "controllers",
         "controller_failures",
-        "status",
         "failed runs of controllers",
         "cilium_controllers_runs_total",
-        "failure".__eq__,
+        label="status",
+        bad="failure".__eq__,
+        attempts="controller_runs",
+        failing="controllers_failing",
     ),
-    (
+    Failures(
+        "agent_errors",
+        "modules",
+        "job_failures",
+        "failed runs of modules' jobs",
+        "cilium_hive_jobs_runs_failed",
+        attempts="job_runs",
+        failing="modules_degraded",
+    ),
+    Failures(
+        "agent_errors",
+        "policy",
+        "policy_failures",
+        "changes of policies that could not be taken over",
+        "cilium_policy_change_total",
+        attempts="policy_changes",
+    ),
+    Failures(
+        "agent_errors",
+        "rate-limiter",
+        "requests_rejected",
+        "requests rejected by the rate limits of the agent's API",
+        "cilium_api_limiter_processed_requests_total",
+        attempts="requests_limited",
+    ),
+    Failures(
         "agent_errors",
         "kvstore",
         "kvstore_count",
-        "outcome",
         "failed operations on the key-value store",
         "cilium_kvstore_operations_duration_seconds_count",
-        _failed,
+        label="outcome",
+        bad=_failed,
+        attempts="kvstore_count",
     ),
-    *(
-        (
-            "agent_errors",
-            "kvstore",
-            name,
-            "node",
-            f"{what} of the key-value store",
-            metric,
-            lambda _: True,
-        )
-        for name, what, metric in (
-            ("kvstore_quorum", "quorum errors", "cilium_kvstore_quorum_errors_total"),
-            ("kvstore_sync", "failed writes", "cilium_kvstore_sync_errors_total"),
-        )
+    Failures(
+        "agent_errors",
+        "kvstore",
+        "kvstore_quorum",
+        "quorum errors of the key-value store",
+        "cilium_kvstore_quorum_errors_total",
     ),
-)
-_OPERATOR_FAILURES = (
-    (
+    Failures(
+        "agent_errors",
+        "kvstore",
+        "kvstore_sync",
+        "failed writes of the key-value store",
+        "cilium_kvstore_sync_errors_total",
+    ),
+    Failures(
         "operator_errors",
         "identity-gc",
         "identity_runs",
-        "outcome",
         "failed garbage collections of identities",
         "cilium_operator_identity_gc_runs",
-        _failed,
+        label="outcome",
+        bad=_failed,
     ),
 )
+#: Matchers of the failures that are told apart by the server.
+_OF_SERVER = {
+    "policy_failures": str(Matcher("outcome", "!=", "success")),
+    "requests_rejected": str(Matcher("outcome", "=~", "fail-.+|request-cancelled")),
+}
 
 
-def _one(
-    data: Health,
-    kind: str,
-    subsystem: str,
-    name: str,
-    label: str,
-    what: str,
-    metric: str,
-    bad: Callable[[str], bool],
-) -> Iterator[Stream]:
-    now, usual = (pick(span[name], label, bad) for span in (data.now, data.usual))
+def _one(data: Health, one: Failures) -> Iterator[Stream]:
+    now, usual = (pick(span[one.name], one.label, one.bad) for span in (data.now, data.usual))
     failing, usual_failing = (
-        span.per_node("controllers_failing", how="max")
-        if subsystem == "controllers"
-        else pd.DataFrame()
+        span.per_node(one.failing, how="max") if one.failing else pd.DataFrame()
         for span in (data.now, data.usual)
     )
     if not now.shape[1] and not failing.shape[1]:
         return
-    values = "|".join(re.escape(value) for value in _values(now, label))
-    matchers = str(Matcher(label, "=~", values)) if label != "node" and values else ""
-    counts, before = _both(data, kind, now, usual, nodes=failing.columns)
-    both = (counts, before, counts, before)
-    yield Stream(kind, subsystem, what, metric, matchers, *both, failing, usual_failing)
+    attempts, usual_attempts = (
+        span.per_node(one.attempts) if one.attempts else pd.DataFrame()
+        for span in (data.now, data.usual)
+    )
+    values = "|".join(re.escape(value) for value in _values(now, one.label))
+    matchers = str(Matcher(one.label, "=~", values)) if one.label != "node" and values else ""
+    counts, before = _both(data, one.kind, now, usual, nodes=failing.columns)
+    yield Stream(
+        one.kind,
+        one.subsystem,
+        one.what,
+        one.metric,
+        matchers or _OF_SERVER.get(one.name, ""),
+        *(counts, before, counts, before),
+        failing,
+        usual_failing,
+        attempts,
+        usual_attempts,
+        map_name=one.map_name,
+    )
 
 
 def _both(
@@ -255,13 +329,3 @@ def of_value(frame: pd.DataFrame, label: str, value: str) -> pd.DataFrame:
 
 def _values(frame: pd.DataFrame, label: str) -> list[str]:
     return sorted({str(value) for value in frame.columns.get_level_values(label)})
-
-
-def _bad_code(code: str) -> bool:
-    """Tell failures of the Kubernetes API: refused, throttled, broken, or without an answer."""
-    return not code.startswith(("1", "2", "3")) and code not in ORDINARY_CODES and code != ""
-
-
-def _bad_cloud_code(code: str) -> bool:
-    """Tell failures of a cloud's API: it says OK or 2xx, or the name of an error."""
-    return code not in ("", "OK", "Success") and not code.startswith("2")

@@ -30,8 +30,8 @@ def resources(data: Health) -> pd.DataFrame:
         ``usual CPU`` [cores], ``memory``, ``peak memory``, ``usual memory`` [MiB] (the highest
         of the last step, of the window, the baseline's mean), ``virtual memory`` [MiB], ``files``,
         ``peak files``, ``usual files``, ``files limit``; ``connections``
-        (entries that connection tracking kept), and ``BPF maps`` and ``BPF programs`` [MiB],
-        the memory that all of the host may take.
+        (entries that connection tracking kept), ``degraded modules`` (the most at once), and
+        ``BPF maps`` and ``BPF programs`` [MiB], the memory that all of the host may take.
     """
     cores = cpu(data), cpu(data, baseline=True)
     table = pd.DataFrame(
@@ -44,6 +44,7 @@ def resources(data: Health) -> pd.DataFrame:
             **_levels(data, "files", "files", 1.0),
             "files limit": frames.last(data.now.per_node("files_limit", how="max")),
             "connections": frames.last(_alive(data)),
+            "degraded modules": data.now.per_node("modules_degraded", how="max").max(),
             "BPF maps": frames.last(data.now.per_node("map_memory", how="max")) / MIB,
             "BPF programs": frames.last(data.now.per_node("program_memory", how="max")) / MIB,
         },

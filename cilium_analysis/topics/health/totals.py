@@ -101,6 +101,21 @@ TOTALS: Mapping[str, Metric] = {
         "action",
         "scope",
     ),
+    "jobs_failed": gained(
+        "modules",
+        "cilium_hive_jobs_runs_failed",
+        "runs of the modules' jobs that failed, by job (Cilium 1.19 and later)",
+        "job_name",
+        "module_id",
+    ),
+    "policy_sources": gained(
+        "policy",
+        "cilium_policy_change_total",
+        "changes of policies, by what changed and where it came from (Cilium 1.14 and later)",
+        "operation",
+        "outcome",
+        "source",
+    ),
     "map_names": gained(
         "map operations",
         "cilium_bpf_map_ops_total",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import TYPE_CHECKING
@@ -25,6 +26,8 @@ SETTLES_WITHIN = timedelta(minutes=3)
 NAMED_FROM = 0.8
 #: Controllers may fail for so long before they are worth a finding.
 FAILING_FOR = timedelta(minutes=5)
+#: What fails so much more often than in the baseline, of what is tried, is news.
+MORE_OFTEN = 1.5
 #: Errors are rarer than the packets that the defaults of `Rises` are meant for.
 RISES = Rises(least=10.0)
 WARNINGS = Rises()
@@ -58,7 +61,7 @@ class Trouble:
 
     @property
     def failing(self) -> float:
-        """The highest number of controllers that failed at once; 0 if it is not known."""
+        """The highest number of controllers or modules that failed at once; 0 if not known."""
         names = [node for node in self.nodes if node in self.stream.failing]
         part = self.stream.failing[names].iloc[self.first : self.last]
         return float(part.sum(axis=1).max()) if part.size else 0.0
@@ -71,6 +74,34 @@ class Trouble:
         if not usual.notna().to_numpy().any():
             return float("nan")
         return float(usual.mean().sum()) * (self.last - self.first)
+
+    @property
+    def share(self) -> float:
+        """Which part of the attempts on the nodes failed; NaN if attempts are not counted."""
+        counts = self.stream.counts
+        step = counts.index[1] - counts.index[0] if len(counts) > 1 else timedelta()
+        rows = self.stream.attempts
+        # Of many nodes they are asked for in longer steps.
+        inside = (rows.index > counts.index[self.first] - step) & (
+            rows.index <= counts.index[self.last - 1] + _step(rows) - step
+        )
+        tried = rows.loc[inside, rows.columns.intersection(list(self.nodes))].mean().sum()
+        tried *= (self.last - self.first) * step / _step(rows) if len(rows) > 1 else 0.0
+        return min(self.total / float(tried), 1.0) if tried > 0 else math.nan
+
+    @property
+    def usual_share(self) -> float:
+        """Which part of the attempts on the nodes failed in the baseline; NaN if not known."""
+        names = list(self.nodes)
+        failed, tried = (
+            float(frame[frame.columns.intersection(names)].to_numpy(na_value=0.0).sum())
+            for frame in (self.stream.usual, self.stream.usual_attempts)
+        )
+        return failed / tried if tried > 0 else math.nan
+
+
+def _step(frame: pd.DataFrame) -> timedelta:
+    return frame.index[1] - frame.index[0] if len(frame) > 1 else timedelta()
 
 
 def troubles(data: Health) -> list[Trouble]:
@@ -99,7 +130,10 @@ def _of(data: Health, stream: Stream) -> Iterator[Trouble]:
     found += _failing(data, stream)
     for first, last in join(found, bridge=RISES.bridge):
         begin = _back(first, stream, counts)
-        yield Trouble(stream, begin, last, _culprits(stream, begin, last))
+        trouble = Trouble(stream, begin, last, _culprits(stream, begin, last))
+        # As many fail of what is tried as ever: only more is tried.
+        if trouble.failing or not trouble.share <= MORE_OFTEN * trouble.usual_share:
+            yield trouble
 
 
 def _settled(span: Span, stream: Stream, counts: pd.DataFrame) -> pd.DataFrame:

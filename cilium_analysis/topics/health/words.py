@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING
 from cilium_analysis import frames
 from cilium_analysis.queries import Matcher
 from cilium_analysis.texts import percent
-from cilium_analysis.topics import loading
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -89,12 +88,11 @@ def rarely_scraped(data: Health, nodes: Sequence[str], first: int, last: int) ->
     """
     said = []
     for node in nodes:
-        if node not in data.now.agents:
+        if node not in data.now.seen:
             continue
-        apart = loading.spacing(data.now.agents[node].notna())
-        seen = data.now.seen[node].rolling(apart, min_periods=1).max().iloc[first:last]
-        if seen.mean() < ENOUGH_SCRAPED:
-            said.append(f"{node} was scraped in only {percent(seen.mean())} of the steps")
+        seen = data.now.seen[node].iloc[first:last].mean()
+        if seen < ENOUGH_SCRAPED:
+            said.append(f"{node} was scraped in only {percent(seen)} of the time")
     return tuple(said)
 
 
