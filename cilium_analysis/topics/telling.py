@@ -21,6 +21,11 @@ ENOUGH_SCRAPED = 0.98
 RESTART_BEFORE = timedelta(minutes=5)
 #: Hubble lost so much, as a share of what a finding is about, that it may be wrong.
 LOST_SHARE = 0.1
+#: Failures of a smaller share of the traffic they belong to are no warning, however many;
+TRIFLE = 0.001
+#: nor is a handful of a share that is not much larger.
+FEW = 100.0
+FEW_SHARE = 0.01
 
 
 def total(counts: pd.DataFrame) -> float:
@@ -33,6 +38,19 @@ def only(counts: pd.DataFrame, labels: Mapping[str, str]) -> pd.DataFrame:
     for name, value in labels.items():
         counts = counts.loc[:, counts.columns.get_level_values(name) == value]
     return counts
+
+
+def trifling(amount: float, share: float) -> bool:
+    """Tell whether failures are too few, or too small a part of their traffic, for a warning.
+
+    Parameters
+    ----------
+    amount
+        Number of failures.
+    share
+        Of the lookups, requests or packets that they are part of, 0 to 1.
+    """
+    return share < TRIFLE or (share < FEW_SHARE and amount < FEW)
 
 
 def between(parties: Mapping[str, str]) -> str:
