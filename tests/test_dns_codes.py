@@ -139,3 +139,9 @@ def test_one_client_under_two_spellings_is_one() -> None:
     data = dns.load(source, WINDOW, WINDOW.baseline())
     assert list(dns.by_client(data).index) == ["shop/web"]
     assert dns.missing(data).sum().sum() == 0
+
+
+def test_what_is_not_scraped_is_not_blamed_on_a_policy() -> None:
+    said = dns.notes(dns.load(MemorySource(), WINDOW, WINDOW.baseline()))
+    assert "no target with Hubble's metrics was scraped" in said[0]
+    assert not any("policy" in note for note in said)

@@ -143,7 +143,14 @@ class Reader:
         BudgetExceeded, QueryRejected
             If there are too many of them.
         """
-        values = loading.fetch(self.source, query, self.window, match=self.match)
+        return self.increase(self.values(query))
+
+    def values(self, query: Query) -> pd.DataFrame:
+        """Read a query from before the window on: label frame with ``node``."""
+        return loading.fetch(self.source, query, self.window, match=self.match)
+
+    def increase(self, values: pd.DataFrame) -> pd.DataFrame:
+        """Give what counters gained per step of the window, from their `values`."""
         grown = counters.increase(values, scraped=self._targets, pinned=False)
         return loading.inside(grown, self.window)
 
@@ -162,10 +169,14 @@ class Reader:
         BudgetExceeded, QueryRejected
             If there are too many of them.
         """
-        if not loading.crowded(self.servers.starts):
+        if not self.crowded:
             return self.grown(query)
-        sums = loading.fetch(self.source, over_nodes, self.window, match=self.match)
-        return loading.inside(sums, self.window)
+        return loading.inside(self.values(over_nodes), self.window)
+
+    @property
+    def crowded(self) -> bool:
+        """Whether counters are added up over the nodes by the server."""
+        return loading.crowded(self.servers.starts)
 
     def rarely(self, query: Query) -> pd.DataFrame:
         """Ask what is only shown, of many nodes in longer steps: label frame with ``node``."""

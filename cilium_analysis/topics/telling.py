@@ -75,6 +75,11 @@ def short(value: float) -> str:
     return f"{value:.0f}" if value >= 100 else f"{value:.3g}"
 
 
+def seconds(value: float) -> str:
+    """Write a duration with three digits, in the unit that a person would say."""
+    return f"{value:.3g} s" if value >= 1 or not value else f"{1000 * value:.3g} ms"
+
+
 def rounded(table: pd.DataFrame) -> pd.DataFrame:
     """Write amounts as whole numbers, as they were counted; shares stay as they are."""
     whole = [name for name, dtype in table.dtypes.items() if dtype.kind == "f" and name != "share"]

@@ -267,6 +267,11 @@ def notes(data: Dns) -> list[str]:
     there = data.counts.shape[1] or data.asked.shape[1]
     if data.refused:
         said.append("DNS has more series than the server or the budget allows: it is left out.")
+    elif not there and not data.seen.shape[1]:
+        said.append(
+            "DNS is unknown, which is not the same as no DNS traffic: no target with Hubble's"
+            " metrics was scraped in this window."
+        )
     elif not there:
         said.append(
             "DNS is not visible here, which is not the same as no DNS traffic: these metrics exist"
