@@ -19,8 +19,8 @@ from cilium_analysis.findings import Finding, Severity
 from cilium_analysis.frames import totals
 from cilium_analysis.queries import parse_matchers
 from cilium_analysis.topics import dns
-from cilium_analysis.topics.dns.data import DENIED, QUERIES
-from cilium_analysis.topics.dns.tables import NO_RESPONSE
+from cilium_analysis.topics.dns.codes import DENIED, NO_RESPONSE
+from cilium_analysis.topics.dns.data import QUERIES
 from cilium_analysis.window import Window
 from tests.cluster import proxy
 from tests.cluster import scenario as scenarios
@@ -106,7 +106,10 @@ def test_types_and_the_proxys_times_are_the_true_ones(
     assert row["qtypes"] == "A"
     assert row["queries"] == pytest.approx(really.sum(), rel=0.01)
     assert row["responses"] == pytest.approx(really.sum(), rel=0.01)
-    assert row["failed"] == pytest.approx(really.drop("No Error").sum(), rel=0.02)
+    assert row["nxdomain"] == pytest.approx(really["Non-Existent Domain"], rel=0.02)
+    others = really.drop(["No Error", "Non-Existent Domain"]).sum()
+    assert row["failed"] - row["missing"] == pytest.approx(others, rel=0.02)
+    assert row["failed"] == dns.by_client(data)["failed"].sum()
     ips = dns.by_ips(data)["responses"]
     assert ips["1"] == pytest.approx(really["No Error"], rel=0.01)
     times = dns.proxy_latency(data).set_index("step")
@@ -153,6 +156,44 @@ def test_the_failure_is_found_whatever_is_configured(
     assert len(dns.by_name(data)) == (0 if not names else 3)
 
 
+@pytest.mark.parametrize("name", ["dns_failures", "quiet"])
+def test_codes_under_the_name_of_another_label(
+    name: str, server_kind: str, cluster_server: Serve
+) -> None:
+    """A fault of Cilium with some numbers of context labels."""
+    denied = Event(
+        "dns", 4800, 5700, source="default/web", status=DENIED, name="evil.example.", rate=0.5
+    )
+    changes: dict[str, object] = {"events": (denied,)} if name == "quiet" else {}
+    served = cluster_server(variant(name, dns=2.0, code_label="type", **changes), server_kind)
+    window = whole(served, settle=60 if name == "quiet" else 10)
+    data = load(served, window)
+    really = served.truth.lookups(window.start, window.end)
+    assert_within(totals(data.counts, ["rcode"]), really, edge=60)
+    finding = the_failure(served, data)
+    assert finding.labels["rcode"] == (DENIED if name == "quiet" else "Server Failure")
+    assert f'type="{finding.labels["rcode"]}"' in finding.query
+    assert connect(served.url).instant(finding.query, finding.end).shape[1]
+    assert any("under the name type" in note for note in dns.notes(data))
+    failed = served.truth.lookups(window.start, window.end, by=("source", "rcode"))
+    ordinary = [
+        code not in ("No Error", "Non-Existent Domain") for code in failed.index.get_level_values(1)
+    ]
+    clients = dns.by_client(data)["failed"].astype(float)
+    assert_within(clients, failed[ordinary].groupby(level=0).sum(), edge=10)
+
+
+def test_sums_have_the_codes_wherever_they_are(cluster_server: Serve) -> None:
+    served = cluster_server(variant("dns_failures", dns=2.0, code_label="type"))
+    window = whole(served)
+    data = dns.load(Refusing(served.url), window, window.baseline("previous"))
+    assert data.summed
+    really = served.truth.lookups(window.start, window.end)
+    counted = totals(data.counts, ["rcode"])
+    assert set(counted.index) == set(really.index)
+    assert counted["Server Failure"] == pytest.approx(really["Server Failure"], rel=0.02)
+
+
 def test_clients_and_servers_are_told_apart(cluster_server: Serve) -> None:
     served = cluster_server("dns_failures")
     window = whole(served)
@@ -194,8 +235,11 @@ def test_queries_without_a_response(server_kind: str, cluster_server: Serve) -> 
     assert finding.labels == {
         "rcode": NO_RESPONSE,
         "source": "batch/report",
+        "destination": "kube-system/coredns",
         "query": "nfs.example.",
     }
+    assert "lookups of nfs.example. from batch/report to kube-system/coredns" in finding.title
+    assert "without a response" in finding.title
     assert finding.severity is Severity.CRITICAL
 
 

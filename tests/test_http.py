@@ -162,6 +162,11 @@ def test_a_narrow_policy_is_told_from_an_application(
     assert abs(found.end - policy.end) <= timedelta(seconds=60)
     assert found.total == pytest.approx(policy.total, rel=0.01)
     assert found.trust == "good"
+    asked = "Requests from default/frontend to default/web denied by policy (403): "
+    assert found.title.startswith(asked)
+    whole = served.truth.requests(found.start, found.end, by=("destination",))["default/web"]
+    assert found.share == pytest.approx(policy.total / whole, rel=0.02)
+    assert f"({found.share:.1%} of all requests to default/web meanwhile)" in found.title
 
 
 def test_errors_delays_and_own_403s_are_three_findings(
@@ -182,7 +187,10 @@ def test_errors_delays_and_own_403s_are_three_findings(
         assert abs(finding.end - incident.end) <= timedelta(seconds=60)
         assert finding.total == pytest.approx(incident.total, rel=0.02)
     assert found["http_errors", "403"].labels["source_workload"] == "crawler"
+    title = found["http_errors", "503"].title
+    assert title.startswith("Requests from default/frontend to default/web answered with 503")
     late = found["http_latency", None]
+    assert late.title.startswith("Requests to default/web are slow: p")
     # The application answers 8 of its 32 requests/s with a median of 1.5 s.
     assert 1.0 < late.value < 5.0
     assert late.baseline_value < 0.1

@@ -1,4 +1,4 @@
-"""Quantiles from the buckets of a histogram. Pure."""
+"""Buckets of histograms, classic or native, and quantiles from them. Pure."""
 
 from __future__ import annotations
 
@@ -60,3 +60,33 @@ def bound_of(le: str) -> float:
         return float(le)
     except ValueError:
         return 0.0
+
+
+def from_native(histogram: str, bounds: Sequence[float]) -> str:
+    """Write PromQL that reads a native histogram as the buckets of a classic one.
+
+    Prometheus 3 can store classic histograms as native ones with the same bounds
+    (``convert_classic_histograms_to_nhcb``); then the counts are exact, as no bucket is cut.
+
+    Parameters
+    ----------
+    histogram
+        An instant vector of native histograms.
+    bounds
+        Of the classic buckets.
+
+    Returns
+    -------
+    str
+        Counters with the label ``le`` and without a name.
+    """
+    count = f"histogram_count({histogram})"
+    # Rounded: a count that is less by the last digit would read as a reset.
+    below = {
+        f"{bound:g}": f"round(histogram_fraction(-Inf, {bound:g}, {histogram}) * {count})"
+        for bound in bounds
+    }
+    return " or ".join(
+        f'label_replace({counted}, "le", "{le}", "", "")'
+        for le, counted in {**below, "+Inf": count}.items()
+    )

@@ -19,7 +19,7 @@ from cilium_analysis.topics import loading
 from cilium_analysis.topics.parties import CONTEXT, column, name_parties, swapped
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from cilium_analysis.source import Source
     from cilium_analysis.topics.loading import Scrapes
@@ -143,7 +143,14 @@ class Reader:
         BudgetExceeded, QueryRejected
             If there are too many of them.
         """
-        values = loading.fetch(self.source, query, self.window, match=self.match)
+        return self.increase(self.values(query))
+
+    def values(self, query: Query) -> pd.DataFrame:
+        """Read a query from before the window on: label frame with ``node``."""
+        return loading.fetch(self.source, query, self.window, match=self.match)
+
+    def increase(self, values: pd.DataFrame) -> pd.DataFrame:
+        """Give what counters gained per step of the window, from their `values`."""
         grown = counters.increase(values, scraped=self._targets, pinned=False)
         return loading.inside(grown, self.window)
 
@@ -162,10 +169,14 @@ class Reader:
         BudgetExceeded, QueryRejected
             If there are too many of them.
         """
-        if not loading.crowded(self.servers.starts):
+        if not self.crowded:
             return self.grown(query)
-        sums = loading.fetch(self.source, over_nodes, self.window, match=self.match)
-        return loading.inside(sums, self.window)
+        return loading.inside(self.values(over_nodes), self.window)
+
+    @property
+    def crowded(self) -> bool:
+        """Whether counters are added up over the nodes by the server."""
+        return loading.crowded(self.servers.starts)
 
     def rarely(self, query: Query) -> pd.DataFrame:
         """Ask what is only shown, of many nodes in longer steps: label frame with ``node``."""
@@ -229,13 +240,15 @@ def reader(source: Source, window: Window, *, match: str) -> Reader:
     return Reader(source, window, match, agents, servers)
 
 
-def parties(frame: pd.DataFrame, keep: Sequence[str]) -> pd.DataFrame:
+def parties(
+    frame: pd.DataFrame, keep: Sequence[str], *, spelled: Mapping[str, str] | None = None
+) -> pd.DataFrame:
     """Name both ends, as `name_parties`; the pods of a Deployment are one, and go by its name.
 
     Names of pods change with every rollout, so that neither a baseline nor a sum over nodes
     would fit them.
     """
-    named = name_parties(frame, tuple(keep))
+    named = name_parties(frame, tuple(keep), spelled=spelled)
     for side in ("source", "destination"):
         short = [_POD.sub("", str(name)) for name in named.columns.get_level_values(side)]
         named = frames.relabel(named, side, short)

@@ -26,6 +26,11 @@ RESTART_BEFORE = timedelta(minutes=5)
 LOST_SHARE = 0.1
 #: Events that readers of Hubble's ring were too slow for: counters are written before the ring is.
 RING = "hubble_ring_buffer"
+#: Failures of a smaller share of the traffic they belong to are no warning, however many;
+TRIFLE = 0.001
+#: nor is a handful of a share that is not much larger.
+FEW = 100.0
+FEW_SHARE = 0.01
 
 
 def total(counts: pd.DataFrame) -> float:
@@ -38,6 +43,19 @@ def only(counts: pd.DataFrame, labels: Mapping[str, str]) -> pd.DataFrame:
     for name, value in labels.items():
         counts = counts.loc[:, counts.columns.get_level_values(name) == value]
     return counts
+
+
+def trifling(amount: float, share: float) -> bool:
+    """Tell whether failures are too few, or too small a part of their traffic, for a warning.
+
+    Parameters
+    ----------
+    amount
+        Number of failures.
+    share
+        Of the lookups, requests or packets that they are part of, 0 to 1.
+    """
+    return share < TRIFLE or (share < FEW_SHARE and amount < FEW)
 
 
 def between(parties: Mapping[str, str]) -> str:
@@ -60,6 +78,11 @@ def short(value: float) -> str:
     if math.isnan(value):
         return "an unknown rate"
     return f"{value:.0f}" if value >= 100 else f"{value:.3g}"
+
+
+def seconds(value: float) -> str:
+    """Write a duration with three digits, in the unit that a person would say."""
+    return f"{value:.3g} s" if value >= 1 or not value else f"{1000 * value:.3g} ms"
 
 
 def rounded(table: pd.DataFrame) -> pd.DataFrame:

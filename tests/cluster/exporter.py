@@ -10,6 +10,7 @@ import threading
 import time
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from itertools import groupby
 from typing import TYPE_CHECKING, Self
 
 from tests.cluster.openmetrics import label_set, number
@@ -64,14 +65,24 @@ class Exposition:
             return "".join(self._lines(openmetrics=openmetrics))
 
     def _lines(self, *, openmetrics: bool) -> Iterator[str]:
-        for family in sorted({name for name, _ in self.counters}):
-            yield f"# TYPE {family.removesuffix('_total') if openmetrics else family} counter\n"
-            for (name, labels), counter in self.counters.items():
-                if name == family:
-                    yield f"{name}{label_set(dict(labels))} {number(counter.value)}"
-                    yield f"{self._exemplar(counter) if openmetrics else ''}\n"
+        histograms = {n.removesuffix("_bucket") for n, _ in self.counters if n.endswith("_bucket")}
+        for family, names in groupby(self._sorted(histograms), key=lambda key: key[0]):
+            kind = "histogram" if family in histograms else "counter"
+            yield f"# TYPE {family.removesuffix('_total') if openmetrics else family} {kind}\n"
+            for _, (name, labels) in names:
+                counter = self.counters[name, labels]
+                yield f"{name}{label_set(dict(labels))} {number(counter.value)}"
+                yield f"{self._exemplar(counter) if openmetrics else ''}\n"
         if openmetrics:
             yield "# EOF\n"
+
+    def _sorted(self, histograms: set[str]) -> list[tuple[str, Key]]:
+        """Put the series of a histogram under its name, and families in order."""
+        keys = []
+        for name, labels in self.counters:
+            base = name.rpartition("_")[0]
+            keys.append((base if base in histograms else name, (name, labels)))
+        return sorted(keys, key=lambda key: key[0])
 
     def _exemplar(self, counter: Counter) -> str:
         if counter.exemplar is None:

@@ -234,9 +234,10 @@ class Hubble:
         own = {"qtypes": "A", "query": lookup.query if self.scenario.dns_query else ""}
         # A query that a policy denies has its code at once, and no response.
         code = lookup.rcode if lookup.rcode == "Policy denied" else ""
-        asked = own | {"rcode": code, "ips_returned": "0"}
+        label = self.scenario.code_label
+        asked = own | {label: code, "ips_returned": "0"}
         ips = "1" if lookup.rcode == "No Error" else "0"
-        answered = own | {"rcode": lookup.rcode, "ips_returned": ips}
+        answered = own | {label: lookup.rcode, "ips_returned": ips}
         there = (lookup.source, server, "egress")
         back = (server, lookup.source, "ingress")
         count = lookup.arrivals

@@ -124,6 +124,8 @@ class Scenario:
     dns: float = 0.0
     #: the `query` option of Hubble's dns metrics
     dns_query: bool = False
+    #: under which name Hubble exports the response code: with some numbers of context labels "type"
+    code_label: str = "rcode"
     services: tuple[Service, ...] = ()
     events: tuple[Event, ...] = ()
     #: what an analysis should find, where the scenario is made to judge one

@@ -14,7 +14,7 @@ import pandas as pd
 
 from cilium_analysis import frames
 from cilium_analysis.topics import connectivity
-from cilium_analysis.topics.http.tables import status_class
+from cilium_analysis.topics.http.statuses import status_class
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence

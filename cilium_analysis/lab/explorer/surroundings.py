@@ -11,7 +11,7 @@ from cilium_analysis import counters, frames
 from cilium_analysis.errors import BudgetExceeded, QueryRejected
 from cilium_analysis.topics import drops, http, hubble, loading
 from cilium_analysis.topics.http.data import OVER_NODES
-from cilium_analysis.topics.http.tables import status_class
+from cilium_analysis.topics.http.statuses import BAD, status_class
 
 if TYPE_CHECKING:
     from cilium_analysis.source import Source
@@ -63,7 +63,7 @@ def _failed(reader: hubble.Reader) -> pd.Series | None:
         grown = reader.gained(http.QUERIES[name], OVER_NODES[name])
         if grown.shape[1] and "status" in grown.columns.names:
             statuses = grown.columns.get_level_values("status")
-            bad = [status_class(str(status)) in ("4xx", "5xx") for status in statuses]
+            bad = [status_class(str(status)) in BAD for status in statuses]
             found.append(frames.group(grown.loc[:, bad], ["reporter"]).max(axis=1))
     return _sum(pd.concat(found, axis=1)) if found else None
 

@@ -9,15 +9,13 @@ import pandas as pd
 
 from cilium_analysis.frames import totals
 from cilium_analysis.topics.buckets import quantile
-from cilium_analysis.topics.dns.data import DENIED
+from cilium_analysis.topics.dns.codes import ABSENT, DENIED, FINE, UNKNOWN
 from cilium_analysis.topics.telling import rounded
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from cilium_analysis.topics.dns.data import Dns
-
-FINE = "No Error"
 
 
 def by_qtype(data: Dns) -> pd.DataFrame:
@@ -26,9 +24,10 @@ def by_qtype(data: Dns) -> pd.DataFrame:
     Returns
     -------
     pandas.DataFrame
-        Index ``qtypes``; ``queries`` sent on, ``responses``, ``missing``, ``failed`` (responses
-        that are not ``No Error``), ``denied`` (by policy), ``expected`` responses (of the
-        baseline, for a window of this length); most queries first.
+        Index ``qtypes``; ``queries`` sent on, ``responses``, ``missing``, ``nxdomain`` (names that
+        do not exist), ``failed`` (other codes than ``No Error``, and missing), ``denied`` (by
+        policy), ``expected`` responses (of the baseline, for a window of this length); most
+        queries first.
     """
     scale = data.window.length / data.baseline.length
     by = ["qtypes", "kind", "rcode"]
@@ -38,13 +37,15 @@ def by_qtype(data: Dns) -> pd.DataFrame:
     parts = {
         "queries": now[~answered & (rcode != DENIED)],
         "responses": now[answered],
-        "failed": now[answered & (rcode != FINE)],
+        "nxdomain": now[answered & (rcode == ABSENT)],
+        "failed": now[answered & ~rcode.isin([FINE, ABSENT, UNKNOWN])],
         "denied": now[~answered & (rcode == DENIED)],
         "expected": usual[usual.index.get_level_values("kind") == "responses"] * scale,
     }
     sums = {name: part.groupby(level="qtypes").sum() for name, part in parts.items()}
     table = pd.DataFrame(sums, dtype="float64").fillna(0.0).rename_axis("qtypes")
     table.insert(2, "missing", (table["queries"] - table["responses"]).clip(lower=0.0))
+    table["failed"] += table["missing"]
     table = table[(table > 0).any(axis=1)]
     return rounded(table.sort_values("queries", ascending=False, kind="stable"))
 

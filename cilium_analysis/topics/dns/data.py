@@ -15,7 +15,9 @@ import pandas as pd
 from cilium_analysis import frames, targets
 from cilium_analysis.queries import Query
 from cilium_analysis.topics import hubble, loading, versions
-from cilium_analysis.topics.parties import column, swapped
+from cilium_analysis.topics.dns import codes
+from cilium_analysis.topics.dns.codes import DENIED, UNKNOWN
+from cilium_analysis.topics.parties import column, spellings, swapped
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -23,15 +25,18 @@ if TYPE_CHECKING:
     from cilium_analysis.source import Source
     from cilium_analysis.window import Window
 
+#: With some numbers of context labels ``rcode`` is exported under the name ``type``.
+_CODES = ("rcode", "type")
+
 ASKED = hubble.Metric(
     "hubble_dns_queries_total",
-    ("ips_returned", "qtypes", "query", "rcode"),
+    ("ips_returned", "qtypes", "query", *_CODES),
     "queries",
     "DNS queries that a layer 7 policy lets Hubble see",
 )
 ANSWERED = hubble.Metric(
     "hubble_dns_responses_total",
-    ("ips_returned", "qtypes", "query", "rcode"),
+    ("ips_returned", "qtypes", "query", *_CODES),
     "responses",
     "DNS responses that a layer 7 policy lets Hubble see, from server to client",
 )
@@ -50,9 +55,9 @@ QUERIES: Mapping[str, Query] = {
     "versions": versions.VERSIONS,
     "lost": hubble.LOST,
     "queries": ASKED.whole,
-    "queries_summed": ASKED.growth("rcode"),
+    "queries_summed": ASKED.growth(*_CODES),
     "responses": ANSWERED.whole,
-    "responses_summed": ANSWERED.growth("rcode"),
+    "responses_summed": ANSWERED.growth(*_CODES),
     "queries_over_nodes": ASKED.over_nodes,
     "responses_over_nodes": ANSWERED.over_nodes,
     "records": RECORDS.growth("type"),
@@ -75,8 +80,6 @@ QUERIES: Mapping[str, Query] = {
     },
 }
 
-#: What Hubble calls a query that a policy denied.
-DENIED = "Policy denied"
 KEYS = ("rcode", "source", "destination", "query")
 _LEVELS = (*KEYS, "node")
 
@@ -117,6 +120,8 @@ class Dns:
         ``time`` and ``node`` of every start of an agent in the window.
     lost
         Label frame (``node``, ``source``) of events that Hubble lost per step in the window.
+    code_label
+        Label under which Hubble exports the response codes; ``rcode`` but for a fault of Cilium.
     both_ends
         Whether queries are counted where they leave and where they arrive.
     summed
@@ -149,6 +154,7 @@ class Dns:
     agents: pd.DataFrame
     restarts: pd.DataFrame
     lost: pd.DataFrame
+    code_label: str = "rcode"
     both_ends: bool = False
     summed: bool = False
     refused: bool = False
@@ -164,6 +170,7 @@ class _Span:
     counts: pd.DataFrame
     asked: pd.DataFrame
     types: pd.DataFrame
+    code_label: str
     both_ends: bool
     summed: bool
     refused: bool
@@ -212,6 +219,7 @@ def load(source: Source, window: Window, baseline: Window, *, match: str = "") -
         agents=reader.agents.seen(window),
         restarts=reader.agents.restarts(window),
         lost=reader.lost(),
+        code_label=next((s.code_label for s in (now, then) if s.code_label != "rcode"), "rcode"),
         both_ends=now.both_ends,
         summed=now.summed or then.summed,
         refused=now.refused or then.refused,
@@ -222,23 +230,27 @@ def load(source: Source, window: Window, baseline: Window, *, match: str = "") -
 
 
 def _span(reader: hubble.Reader) -> _Span:
-    queries, responses = (reader.counted(metric, least=["rcode"]) for metric in (ASKED, ANSWERED))
-    asked, answered = queries.increase, responses.increase
+    queries, responses = (reader.counted(metric, least=_CODES) for metric in (ASKED, ANSWERED))
+    label = codes.under(queries.increase, responses.increase)
+    asked = codes.coded(queries.increase, label)
+    answered = codes.coded(responses.increase, label, missing=UNKNOWN)
     ways = set(column(frames.labels(asked), "traffic_direction"))
     summed = queries.summed or responses.summed
     if summed:
         # Queries with their parties beside responses without would look unanswered.
         asked, answered = (frames.group(f, ["node", "rcode"]) for f in (asked, answered))
     denied = [rcode == DENIED for rcode in column(frames.labels(asked), "rcode")]
-    keep = ("node", "query", "rcode")
-    counts = hubble.parties(swapped(answered), keep)
+    keep, full = ("node", "query", "rcode"), spellings(asked, answered)
+    counts = hubble.parties(swapped(answered), keep, spelled=full)
     if any(denied):
-        both = pd.concat([counts, hubble.parties(asked.loc[:, denied], keep)], axis=1)
-        counts = frames.group(both, _LEVELS)
+        refused = hubble.parties(asked.loc[:, denied], keep, spelled=full)
+        counts = frames.group(pd.concat([counts, refused], axis=1), _LEVELS)
+    sent = hubble.parties(asked.loc[:, [not d for d in denied]], ("node", "query"), spelled=full)
     return _Span(
         types=_types(asked, answered),
         counts=counts,
-        asked=hubble.parties(asked.loc[:, [not d for d in denied]], keep),
+        asked=frames.relabel(sent, "rcode", [""] * sent.shape[1]),
+        code_label=label,
         both_ends={"egress", "ingress"} <= ways,
         summed=summed,
         refused=queries.refused or responses.refused,

@@ -11,17 +11,31 @@ from cilium_analysis import frames
 from cilium_analysis.findings import Finding, Findings, Severity
 from cilium_analysis.queries import Matcher
 from cilium_analysis.topics import rises, verdict
-from cilium_analysis.topics.dns.data import DENIED
-from cilium_analysis.topics.dns.tables import NO_RESPONSE, ended
+from cilium_analysis.topics.dns.codes import (
+    ABSENT,
+    DENIED,
+    FINE,
+    NO_RESPONSE,
+    UNKNOWN,
+)
+from cilium_analysis.topics.dns.tables import ended
 from cilium_analysis.topics.dns.unknown import unknown
-from cilium_analysis.topics.telling import blind, doubts, only, place, short, total
+from cilium_analysis.topics.telling import (
+    between,
+    blind,
+    doubts,
+    only,
+    place,
+    short,
+    total,
+    trifling,
+)
 
 if TYPE_CHECKING:
     import pandas as pd
 
     from cilium_analysis.topics.dns.data import Dns
 
-FINE = "No Error"
 #: Failures of this share of all responses, or of this share of one client's, are critical if
 #: they last, for the codes that leave a client without an answer to work with.
 CRITICAL_SHARE = 0.05
@@ -38,7 +52,7 @@ MISSING_SHARE = 0.01
 NEXT = {
     "Server Failure": "Look at the log of the DNS servers (CoreDNS: plugin errors, forward) and at"
     " their upstream servers; see whether one name or all are affected.",
-    "Non-Existent Domain": "See which name is looked up and who began to: a name that went away, a"
+    ABSENT: "See which name is looked up and who began to: a name that went away, a"
     " typing error in a new release, or search domains (ndots) tried in vain.",
     "Query Refused": "See whether the DNS servers allow this client and this zone, and whether"
     " they are overloaded.",
@@ -98,7 +112,7 @@ def _anything(data: Dns) -> bool:
 
 
 def _rises(data: Dns, ends: _Ends) -> list[_Rise]:
-    codes = {str(code) for code in ends.now.columns.get_level_values("rcode")} - {FINE}
+    codes = {str(code) for code in ends.now.columns.get_level_values("rcode")} - {FINE, UNKNOWN}
     return [rise for code in sorted(codes) for rise in _rises_of(data, ends, code)]
 
 
@@ -174,7 +188,7 @@ def _open(asked: pd.DataFrame, counts: pd.DataFrame) -> float:
 
 
 def _share(ends: _Ends, rise: _Rise, labels: dict[str, str] | None = None) -> float:
-    """Give the share of a rise in all that was asked then, or in what some party asked."""
+    """Give the share of a rise in all lookups meanwhile, or in those with some labels."""
     whole = total(only(ends.now, labels or {}).iloc[rise.first : rise.last])
     return total(rise.counts.iloc[rise.first : rise.last]) / whole if whole else 0.0
 
@@ -188,10 +202,11 @@ def _finding(data: Dns, ends: _Ends, rise: _Rise) -> Finding:
     if not (data.usual.shape[1] or data.usual_asked.shape[1]):
         before = math.nan
     share = _share(ends, rise)
+    rates = f"{short(value)}/s instead of {short(before)}, {amount:,.0f} in all"
     return Finding(
         kind="dns_failures",
-        severity=_severity(ends, rise, share, end - start),
-        title=_title(rise, value, before, amount, share, nodes=_nodes(data)),
+        severity=_severity(ends, rise, share, amount, end - start),
+        title=f"{_subject(rise)} {place(rise.nodes, _nodes(data))}: {rates}, {_shares(ends, rise)}",
         start=start.to_pydatetime(),
         end=end.to_pydatetime(),
         labels=rise.labels,
@@ -201,7 +216,7 @@ def _finding(data: Dns, ends: _Ends, rise: _Rise) -> Finding:
         total=amount,
         share=share,
         trust_reasons=_doubts(data, rise, start, end, amount),
-        query=_query(rise.labels),
+        query=_query(rise.labels, data.code_label),
         next_step=NEXT.get(rise.rcode, ELSE),
     )
 
@@ -212,28 +227,33 @@ def _nodes(data: Dns) -> int:
     return len(named - {""}) or data.seen.shape[1]
 
 
-def _severity(ends: _Ends, rise: _Rise, share: float, length: timedelta) -> Severity:
-    client = _client(rise)
-    of_client = _share(ends, rise, client) if client else 0.0
-    large = share >= CRITICAL_SHARE or of_client >= CRITICAL_SHARE_OF_CLIENT
+def _severity(ends: _Ends, rise: _Rise, share: float, amount: float, length: timedelta) -> Severity:
+    of_client = _share(ends, rise, _client(rise))
+    # A name that does not exist fails always, whoever asks for it: its client's lookups count.
+    names = ("source",) if rise.rcode == ABSENT else ("source", "destination", "query")
+    labels = {name: rise.labels[name] for name in names if name in rise.labels}
+    if trifling(amount, _share(ends, rise, labels)):
+        return Severity.INFO
+    large = share >= CRITICAL_SHARE or (_client(rise) and of_client >= CRITICAL_SHARE_OF_CLIENT)
     lasting = length >= CRITICAL_LENGTH and rise.last - rise.first > 1
     grave = large and lasting and rise.rcode in GRAVE
     return Severity.CRITICAL if grave else Severity.WARNING
 
 
-def _title(
-    rise: _Rise, value: float, before: float, amount: float, share: float, *, nodes: int
-) -> str:
-    labels = rise.labels
-    name = f" of {labels['query']}" if "query" in labels else ""
-    client = f" by {labels['source']}" if "source" in labels else ""
-    server = f" at {labels['destination']}" if "destination" in labels else ""
-    ends = "stay without a response" if rise.rcode == NO_RESPONSE else f"end in “{rise.rcode}”"
-    return (
-        f"DNS lookups{name}{client}{server} {ends} {place(rise.nodes, nodes)}:"
-        f" {short(value)}/s instead of {short(before)}, {amount:,.0f} in all,"
-        f" {share:.1%} of all responses meanwhile"
-    )
+def _subject(rise: _Rise) -> str:
+    """Say which lookups fail, and how: from whom to which server, and of which name."""
+    name = f" of {rise.labels['query']}" if "query" in rise.labels else ""
+    how = "without a response" if rise.rcode == NO_RESPONSE else f"failed with “{rise.rcode}”"
+    if rise.rcode == DENIED:
+        how = "denied by policy"
+    return f"DNS lookups{name}{between(rise.labels)} {how}"
+
+
+def _shares(ends: _Ends, rise: _Rise) -> str:
+    """Say which part of all lookups a rise is, and of those from its client."""
+    text = f"{_share(ends, rise):.1%} of all lookups meanwhile"
+    client = _client(rise)
+    return f"{text}, {_share(ends, rise, client):.1%} of this client's" if client else text
 
 
 def _doubts(
@@ -255,16 +275,17 @@ def _doubts(
     return (*said, *(f"server: {text}" for text in data.warnings))
 
 
-def _query(labels: dict[str, str]) -> str:
+def _query(labels: dict[str, str], code_label: str) -> str:
     """Write PromQL that shows a rise; the server answers, so its client is the destination."""
     ends = "destination, destination_namespace, destination_workload"
     if labels["rcode"] == NO_RESPONSE:
         return (
-            'sum(rate(hubble_dns_queries_total{rcode=""}[5m]))'
+            f'sum(rate(hubble_dns_queries_total{{{code_label}=""}}[5m]))'
             " - sum(rate(hubble_dns_responses_total[5m]))"
         )
     name, who = "hubble_dns_responses_total", ends
     if labels["rcode"] == DENIED:
         name, who = "hubble_dns_queries_total", ends.replace("destination", "source")
-    matchers = ",".join(str(Matcher(n, "=", labels[n])) for n in ("query", "rcode") if n in labels)
+    named = {"query": labels.get("query"), code_label: labels["rcode"]}
+    matchers = ",".join(str(Matcher(name, "=", text)) for name, text in named.items() if text)
     return f"sum by ({who}) (rate({name}{{{matchers}}}[5m]))"

@@ -10,7 +10,18 @@ import pandas as pd
 from cilium_analysis import frames
 from cilium_analysis.frames import totals
 from cilium_analysis.metrics import defects
-from cilium_analysis.topics.dns.data import ANSWERED, ASKED, DENIED, KEYS
+from cilium_analysis.topics.dns.codes import (
+    ABSENT,
+    DENIED,
+    FINE,
+    NO_RESPONSE,
+    UNKNOWN,
+)
+from cilium_analysis.topics.dns.data import (
+    ANSWERED,
+    ASKED,
+    KEYS,
+)
 from cilium_analysis.topics.telling import rounded, trust
 
 if TYPE_CHECKING:
@@ -18,17 +29,16 @@ if TYPE_CHECKING:
 
     from cilium_analysis.topics.dns.data import Dns
 
-#: How lookups without an answer stand among the response codes.
-NO_RESPONSE = "no response"
 MEANINGS = {
-    "No Error": "answered; also a name without such a record",
+    FINE: "answered; also a name without such a record",
     "Format Error": "the server could not read the query",
     "Server Failure": "the server, or one it asked, could not answer",
-    "Non-Existent Domain": "no such name; ordinary where search domains are tried (ndots)",
+    ABSENT: "no such name; ordinary where search domains are tried (ndots)",
     "Not Implemented": "the server does not know this kind of query",
     "Query Refused": "the server would not answer",
     DENIED: "Cilium's DNS proxy refused the query, by policy",
     NO_RESPONSE: "asked, and Hubble saw no answer",
+    UNKNOWN: "answered; no label tells the code",
 }
 
 
@@ -38,14 +48,17 @@ def missing(data: Dns) -> pd.DataFrame:
     Returns
     -------
     pandas.DataFrame
-        Label frame as `Dns.counts`, with ``no response`` for the rcode; of which server is not
-        told. An answer that comes a step later than its query is not missing.
+        Label frame as `Dns.counts`, with ``no response`` for the rcode and the server that was
+        asked. An answer that comes a step later than its query is not missing.
     """
     return unanswered(data.asked, data.counts)
 
 
 def unanswered(asked: pd.DataFrame, counts: pd.DataFrame) -> pd.DataFrame:
-    """Give the queries without a response per step, by client, name and node.
+    """Give the queries without a response per step, by client, name, node and server asked.
+
+    What is missing is counted over all servers of a client and name, as an answer may come from
+    a server under another name; then it belongs to the servers that left queries open.
 
     Parameters
     ----------
@@ -54,15 +67,27 @@ def unanswered(asked: pd.DataFrame, counts: pd.DataFrame) -> pd.DataFrame:
     """
     by = ["node", "query", "source"]
     answers = counts.loc[:, counts.columns.get_level_values("rcode") != DENIED]
-    queries, responses = frames.group(asked, by), frames.group(answers, by)
+    gone = _open(frames.group(asked, by), frames.group(answers, by))
+    sent = frames.group(asked, [*by, "destination"])
+    each = _open(sent, frames.group(answers, [*by, "destination"]))
+    # Late answers of one server may hide what another one left open: then all share it.
+    wholes = [frames.group(part, by).to_numpy(na_value=0.0) for part in (each, sent)]
+    place = gone.columns.get_indexer(pd.MultiIndex.from_frame(frames.labels(sent)[by]))
+    own, all_own = each.to_numpy(na_value=0.0), wholes[0][:, place]
+    some, all_some = sent.to_numpy(na_value=0.0), wholes[1][:, place]
+    parts, whole = np.where(all_own > 0, own, some), np.where(all_own > 0, all_own, all_some)
+    shares = np.divide(parts, whole, out=np.zeros_like(parts), where=whole > 0)
+    missed = sent * 0.0 + shares * gone.to_numpy()[:, place]
+    return frames.relabel(missed, "rcode", [NO_RESPONSE] * missed.shape[1])
+
+
+def _open(queries: pd.DataFrame, responses: pd.DataFrame) -> pd.DataFrame:
+    """Give the queries that no response of this step or the next one belongs to."""
     responses = responses.reindex(columns=queries.columns)
-    open_ = queries - responses.fillna(0.0)
+    left = queries - responses.fillna(0.0)
     # Answers beyond the queries of a step belong to the queries of the step before.
-    late = open_.shift(-1).clip(upper=0.0).fillna(0.0)
-    gone = (open_ + late).clip(lower=0.0)
-    labels = frames.labels(gone).assign(rcode=NO_RESPONSE, destination="")
-    gone.columns = pd.MultiIndex.from_frame(labels[sorted(labels.columns)])
-    return gone
+    late = left.shift(-1).clip(upper=0.0).fillna(0.0)
+    return (left + late).clip(lower=0.0)
 
 
 def ended(asked: pd.DataFrame, counts: pd.DataFrame) -> pd.DataFrame:
@@ -159,31 +184,33 @@ def by_client(data: Dns, *, most: int = 15) -> pd.DataFrame:
 
 
 def by_server(data: Dns, *, most: int = 15) -> pd.DataFrame:
-    """Give responses per DNS server, as `by_client`; what is missing has no server."""
-    table = _by_party(data, "destination", most).rename_axis("server")
-    return table.drop(columns=["missing"])
+    """Give lookups per DNS server that was asked, as `by_client`."""
+    return _by_party(data, "destination", most).rename_axis("server")
 
 
 def _by_party(data: Dns, side: str, most: int) -> pd.DataFrame:
     sums = totals(data.counts, [side, "rcode"]).rename("n").reset_index()
     codes = sums.pivot_table(index=side, columns="rcode", values="n", fill_value=0.0)
-    denied = codes.get(DENIED, pd.Series(0.0, index=codes.index))
-    existing = codes.get("Non-Existent Domain", pd.Series(0.0, index=codes.index))
-    fine = codes.get("No Error", pd.Series(0.0, index=codes.index))
+    none = pd.Series(0.0, index=codes.index)
+    denied, absent, fine, unknown = (
+        codes.get(code, none) for code in (DENIED, ABSENT, FINE, UNKNOWN)
+    )
     table = pd.DataFrame(
         {
             "queries": totals(data.asked, [side]).add(denied, fill_value=0.0),
             "responses": codes.sum(axis=1).sub(denied, fill_value=0.0),
-            "missing": totals(missing(data), [side]) if side == "source" else 0.0,
-            "nxdomain": existing,
-            "failed": codes.sum(axis=1).sub(fine + existing, fill_value=0.0),
+            "missing": totals(missing(data), [side]),
+            "nxdomain": absent,
+            "failed": codes.sum(axis=1).sub(fine + absent + unknown, fill_value=0.0),
+            "unknown": unknown,
         }
     ).fillna(0.0)
     table["failed"] += table["missing"]
     whole = table[["queries", "responses"]].max(axis=1)
-    table["share"] = (table["failed"] / whole).where(whole > 0)
+    table["share"] = (table["failed"] / whole).where(whole > table["unknown"])
     order = ["failed", "queries"]
-    return rounded(table.sort_values(order, ascending=False, kind="stable").head(most))
+    ranked = rounded(table.sort_values(order, ascending=False, kind="stable").head(most))
+    return ranked if ranked["unknown"].any() else ranked.drop(columns="unknown")
 
 
 def by_name(data: Dns, *, most: int = 15) -> pd.DataFrame:
@@ -251,14 +278,18 @@ def notes(data: Dns) -> list[str]:
     there = data.counts.shape[1] or data.asked.shape[1]
     if data.refused:
         said.append("DNS has more series than the server or the budget allows: it is left out.")
+    elif not there and not data.seen.shape[1]:
+        said.append(
+            "DNS is unknown, which is not the same as no DNS traffic: no target with Hubble's"
+            " metrics was scraped in this window"
+            + ("." if data.agents.shape[1] else ", nor any agent.")
+        )
     elif not there:
         said.append(
             "DNS is not visible here, which is not the same as no DNS traffic: these metrics exist"
             " only where a policy with DNS rules (toFQDNs with rules: dns) selects the traffic"
             " and Hubble counts it (Helm: hubble.metrics.enabled with dns)."
         )
-    if not there and not data.seen.shape[1] and not data.agents.shape[1]:
-        said.append("No metrics of Cilium agents or Hubble in this window at all.")
     if there and not (data.usual.shape[1] or data.usual_asked.shape[1]):
         said.append("No DNS metrics in the baseline: nothing can be compared.")
     if data.summed and not data.refused:
@@ -272,9 +303,8 @@ def notes(data: Dns) -> list[str]:
         )
     if data.asked.shape[1] and not data.counts.shape[1]:
         said.append("Queries but not a single response: see whether Hubble counts responses.")
-    if there:
-        said += defects.notes(data.versions, [ASKED.name, ANSWERED.name])
     said += [
+        *(defects.notes(data.versions, [ASKED.name, ANSWERED.name]) if there else ()),
         *data.crowd_note,
         *trust(data.seen, data.restarts, data.lost, data.window, versions=data.versions),
     ]
@@ -282,7 +312,7 @@ def notes(data: Dns) -> list[str]:
 
 
 def _said_of_labels(data: Dns) -> list[str]:
-    said = []
+    said = _said_of_codes(data)
     if not named(data):
         said.append("Names are not counted: Hubble's option dns:query adds them (many series).")
     if not any(data.counts.columns.get_level_values("source") != ""):
@@ -294,4 +324,23 @@ def _said_of_labels(data: Dns) -> list[str]:
     said.append(
         "Only lookups that a policy with DNS rules selects are counted; others are not visible."
     )
+    return said
+
+
+def _said_of_codes(data: Dns) -> list[str]:
+    """Say where the response codes were read, and for how many responses there are none."""
+    said = []
+    if data.code_label != "rcode":
+        said.append(
+            f"Hubble exports the response code under the name {data.code_label} here, a fault of"
+            " Cilium with some numbers of context labels; it was read from there."
+        )
+    for counts, when in ((data.counts, "window"), (data.usual, "baseline")):
+        sums = totals(counts, ["rcode"])
+        unknown = float(sums.get(UNKNOWN, 0.0))
+        if unknown > 0:
+            said.append(
+                f"No label tells the code of {unknown / sums.sum():.1%} of the responses in the"
+                f" {when}: whether these lookups failed is unknown."
+            )
     return said

@@ -4,6 +4,7 @@ Hubble sees HTTP only where a layer 7 policy sends it through the proxy.
 """
 
 from cilium_analysis.topics.http.data import QUERIES, Http, load
+from cilium_analysis.topics.http.durations import latency
 from cilium_analysis.topics.http.findings import findings
 from cilium_analysis.topics.http.tables import (
     by_destination,
@@ -12,7 +13,6 @@ from cilium_analysis.topics.http.tables import (
     changes,
     failures,
     forbidden,
-    latency,
     notes,
     proxies,
     rates,

@@ -18,7 +18,9 @@ from cilium_analysis import frames, targets
 from cilium_analysis.errors import BudgetExceeded, NotPrometheus, QueryRejected
 from cilium_analysis.queries import Query, parse_matchers
 from cilium_analysis.topics import hubble, loading
-from cilium_analysis.topics.parties import CONTEXT, name_parties, swapped
+from cilium_analysis.topics.http import durations
+from cilium_analysis.topics.http.statuses import with_status
+from cilium_analysis.topics.parties import CONTEXT, name_parties, spellings, swapped
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -39,12 +41,8 @@ QUERIES: Mapping[str, Query] = {
         "responses",
         "HTTP responses, with source and destination swapped (http, v1)",
     ),
-    "durations": Query(
-        f"max by (<target>, le, method, reporter, {CONTEXT})"
-        " (max_over_time(hubble_http_request_duration_seconds_bucket{<match>}[<range>]))",
-        "requests",
-        "HTTP requests answered within so many seconds",
-    ),
+    "durations": durations.CLASSIC,
+    "native_durations": durations.NATIVE,
     "refused": Query(
         f"max by (<target>, {CONTEXT})"
         " (max_over_time(hubble_drop_total"
@@ -66,7 +64,7 @@ QUERIES: Mapping[str, Query] = {
     ),
 }
 #: Of those, what is counted.
-COUNTERS = ("requests", "responses", "durations", "refused", "proxy")
+COUNTERS = ("requests", "responses", "refused", "proxy")
 #: The same of many nodes together, per step.
 OVER_NODES: Mapping[str, Query] = {
     name: Query(
@@ -74,7 +72,6 @@ OVER_NODES: Mapping[str, Query] = {
             selector,
             f"<cluster>, {labels}",
             there="hubble_http_requests_total{<match>}" if name == "refused" else "",
-            born_with="le" if name == "durations" else "",
         ),
         QUERIES[name].unit,
         about,
@@ -91,12 +88,6 @@ OVER_NODES: Mapping[str, Query] = {
             "hubble_http_responses_total{<match>}",
             f"method, protocol, reporter, status, {CONTEXT}",
             "HTTP responses per step, on all nodes together",
-        ),
-        (
-            "durations",
-            "hubble_http_request_duration_seconds_bucket{<match>}",
-            f"le, reporter, {CONTEXT}",
-            "HTTP requests answered within so many seconds, on all nodes together",
         ),
         (
             "refused",
@@ -119,7 +110,7 @@ EXEMPLARS: Mapping[str, Query] = {
         "hubble_http_request_duration_seconds_bucket{<match>}", "s", "traces of single requests"
     ),
     "failed": Query(
-        'hubble_http_requests_total{status=~"[45]..",<match>}',
+        'hubble_http_requests_total{status=~"[45]..|0+",<match>}',
         "requests",
         "traces of single requests that failed",
     ),
@@ -156,6 +147,14 @@ class Http:
     exemplars
         One row per exemplar in the window: ``time``, ``value``, ``of`` (a name of `EXEMPLARS`),
         the labels of the series and of the exemplar.
+    statusless
+        Number of requests in the window of which no label tells how they ended.
+    native
+        Whether the durations of the window are from native histograms.
+    no_native
+        Why native histograms could not be read.
+    hubble_seen, agents_seen
+        Whether any target of Hubble's metrics, and of the agents', is known in the window.
     twice
         Pairs of source and destination that both ends reported, so that one was left out.
     warnings
@@ -182,6 +181,11 @@ class Http:
     redirects: pd.DataFrame
     usual_redirects: pd.DataFrame
     exemplars: pd.DataFrame
+    statusless: float = 0.0
+    native: bool = False
+    no_native: str = ""
+    hubble_seen: bool = True
+    agents_seen: bool = True
     twice: tuple[tuple[str, str], ...] = ()
     warnings: tuple[str, ...] = ()
     crowd_note: tuple[str, ...] = ()
@@ -198,6 +202,11 @@ class _Span:
     protocols: pd.DataFrame
     proxy: pd.DataFrame
     redirects: pd.DataFrame
+    statusless: float
+    native: bool
+    no_native: str
+    hubble_seen: bool
+    agents_seen: bool
     twice: tuple[tuple[str, str], ...]
     crowd_note: tuple[str, ...]
 
@@ -243,6 +252,11 @@ def load(source: Source, window: Window, baseline: Window, *, match: str = "") -
         redirects=now.redirects,
         usual_redirects=then.redirects,
         exemplars=_exemplars(source, window, match=match),
+        statusless=now.statusless,
+        native=now.native,
+        no_native=now.no_native or then.no_native,
+        hubble_seen=now.hubble_seen,
+        agents_seen=now.agents_seen,
         twice=now.twice,
         warnings=loading.warnings(source, began),
         crowd_note=now.crowd_note,
@@ -253,24 +267,28 @@ def load(source: Source, window: Window, baseline: Window, *, match: str = "") -
 def _span(source: Source, window: Window, *, match: str, left_out: list[str]) -> _Span:
     reader = hubble.reader(source, window, match=match)
     grown = {name: _grown(reader, name, left_out) for name in COUNTERS}
-    old = _old_nodes(grown["responses"])
+    old = set(frames.values(grown["responses"], "node"))
+    known, statusless = with_status(grown["requests"], old)
+    full = spellings(*grown.values())
     answered = _together(
-        [_with_status(grown["requests"]), swapped(grown["responses"])],
-        (*KEYS, "node", "protocol", "reporter"),
+        [known, swapped(grown["responses"])], (*KEYS, "node", "protocol", "reporter"), full
     )
     reporters = _reporters(answered)
-    durations = _unswapped(grown["durations"], old)
+    took = _durations(reader, left_out)
+    timed = name_parties(_unswapped(took.counts, old), ("le", "reporter"), spelled=full)
     once = _of_reporters(answered, reporters)
     return _Span(
         counts=frames.group(once, [*KEYS, "node"]),
         protocols=frames.group(once, ["protocol"]),
-        durations=frames.group(
-            _of_reporters(name_parties(durations, ("le", "reporter")), reporters),
-            ["source", "destination", "le"],
-        ),
-        refused=name_parties(grown["refused"], ()),
+        durations=frames.group(_of_reporters(timed, reporters), ["source", "destination", "le"]),
+        refused=name_parties(grown["refused"], (), spelled=full),
         proxy=frames.group(grown["proxy"], ["node", "proxy_type", "rule"]),
         redirects=_redirects(reader),
+        statusless=statusless,
+        native=took.native,
+        no_native=took.refused,
+        hubble_seen=bool(reader.servers.starts.shape[1]),
+        agents_seen=bool(reader.agents.starts.shape[1]),
         twice=_twice(answered),
         crowd_note=reader.crowd_note,
     )
@@ -283,6 +301,14 @@ def _grown(reader: hubble.Reader, name: str, left_out: list[str]) -> pd.DataFram
     except BudgetExceeded:
         left_out.append(QUERIES[name].about)
         return frames.empty()
+
+
+def _durations(reader: hubble.Reader, left_out: list[str]) -> durations.Took:
+    try:
+        return durations.read(reader)
+    except BudgetExceeded:
+        left_out.append(durations.CLASSIC.about)
+        return durations.Took(frames.empty())
 
 
 def _redirects(reader: hubble.Reader) -> pd.DataFrame:
@@ -303,30 +329,21 @@ def _exemplars(source: Source, window: Window, *, match: str) -> pd.DataFrame:
     return pd.concat(filled, ignore_index=True).fillna("") if filled else pd.DataFrame()
 
 
-def _with_status(requests: pd.DataFrame) -> pd.DataFrame:
-    """Keep what httpV2 counted; v1 has no status here, but in the responses."""
-    known = [status != "" for status in _level(requests, "status")]
-    return requests.loc[:, known]
-
-
-def _old_nodes(responses: pd.DataFrame) -> set[str]:
-    """Name the nodes whose Hubble runs ``http`` (v1)."""
-    return set(_level(responses, "node"))
-
-
-def _unswapped(durations: pd.DataFrame, old: set[str]) -> pd.DataFrame:
+def _unswapped(took: pd.DataFrame, old: set[str]) -> pd.DataFrame:
     """Turn the durations of v1 round; they have no status that would tell."""
-    chosen = [node in old for node in _level(durations, "node")]
+    chosen = [node in old for node in frames.values(took, "node")]
     if not any(chosen):
-        return durations
-    turned = swapped(durations.loc[:, chosen])
-    return pd.concat([durations.loc[:, [not c for c in chosen]], turned], axis=1)
+        return took
+    turned = swapped(took.loc[:, chosen])
+    return pd.concat([took.loc[:, [not c for c in chosen]], turned], axis=1)
 
 
-def _together(parts: list[pd.DataFrame], keep: tuple[str, ...]) -> pd.DataFrame:
+def _together(
+    parts: list[pd.DataFrame], keep: tuple[str, ...], full: Mapping[str, str]
+) -> pd.DataFrame:
     """Name the parties of several frames and put them side by side."""
     others = tuple(name for name in keep if name not in ("source", "destination"))
-    named = [name_parties(part, others) for part in parts if part.shape[1]]
+    named = [name_parties(part, others, spelled=full) for part in parts if part.shape[1]]
     if not named:
         return frames.empty(keep)
     return frames.group(pd.concat(named, axis=1), keep)
@@ -367,9 +384,3 @@ def _of_reporters(frame: pd.DataFrame, chosen: Mapping[tuple[str, str], str]) ->
         for source, destination, reporter in table.itertuples(index=False)
     ]
     return frame.loc[:, keep]
-
-
-def _level(frame: pd.DataFrame, name: str) -> list[str]:
-    if name not in frame.columns.names:
-        return [""] * frame.shape[1]
-    return [str(value) for value in frame.columns.get_level_values(name)]

@@ -16,9 +16,21 @@ from cilium_analysis.frames import totals
 from cilium_analysis.queries import Matcher
 from cilium_analysis.statistics.baseline import Rises, join
 from cilium_analysis.topics import verdict
+from cilium_analysis.topics.http.durations import NAME
 from cilium_analysis.topics.http.slow import Slow, slow_stretches
-from cilium_analysis.topics.http.tables import DENIED_STATUS, level, made_by_policy, status_class
+from cilium_analysis.topics.http.statuses import (
+    DENIED_STATUS,
+    FAILED,
+    UNANSWERED,
+    status_class,
+)
+from cilium_analysis.topics.http.tables import (
+    level,
+    made_by_policy,
+)
 from cilium_analysis.topics.http.unknown import unknown
+from cilium_analysis.topics.parties import namespace_of
+from cilium_analysis.topics.telling import between, seconds, trifling
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -91,7 +103,10 @@ def findings(data: Http) -> Findings:
 
 
 def _streams(data: Http) -> Iterator[_Stream]:
-    """Give what can go wrong at each destination: each status from 400 on, all 5xx as one."""
+    """Give what can go wrong at each destination: each status from 400 on, all 5xx as one.
+
+    Requests without a response are apart.
+    """
     counts, usual = _apart(data, baseline=False), _apart(data, baseline=True)
     for destination in sorted(set(level(counts, "destination"))):
         there, before = (_to(frame, destination) for frame in (counts, usual))
@@ -130,7 +145,7 @@ def _kind_of(status: str) -> str:
     if status == "denied":
         return status
     found = status_class(status)
-    return found if found == "5xx" else status if found == "4xx" else ""
+    return found if found in FAILED else status if found == "4xx" else ""
 
 
 def _of_kind(frame: pd.DataFrame, kind: str) -> pd.DataFrame:
@@ -200,7 +215,7 @@ def _finding(data: Http, stream: _Stream, first: int, last: int) -> Finding:
         baseline_value=before,
         unit="requests/s",
         total=total,
-        share=_of_all_failures(data, total),
+        share=share,
         trust_reasons=_doubts(data, stream, first, last),
         query=_query(labels),
         next_step=_NEXT[stream.kind].format(
@@ -216,12 +231,6 @@ def _rate(data: Http, stream: _Stream) -> float:
     if np.isnan(usual).all():
         return math.nan
     return float(np.nanmean(usual) / data.window.step.total_seconds())
-
-
-def _of_all_failures(data: Http, total: float) -> float | None:
-    sums = totals(data.counts, ["status"])
-    whole = float(sums[[status_class(str(s)) in ("4xx", "5xx") for s in sums.index]].sum())
-    return min(total / whole, 1.0) if whole else None
 
 
 def _labels(stream: _Stream, bad: pd.DataFrame) -> dict[str, str]:
@@ -243,8 +252,8 @@ def _most(bad: pd.DataFrame, name: str) -> str:
 
 
 def _party(side: str, name: str) -> dict[str, str]:
-    namespace, slash, workload = name.rpartition("/")
-    if not slash:
+    namespace, workload = namespace_of(name)
+    if not namespace:
         return {side: name}
     return {f"{side}_namespace": namespace, f"{side}_workload": workload}
 
@@ -252,6 +261,8 @@ def _party(side: str, name: str) -> dict[str, str]:
 def _severity(
     kind: str, labels: dict[str, str], share: float, total: float, length: timedelta
 ) -> Severity:
+    if trifling(total, share):
+        return Severity.INFO
     serious = share >= CRITICAL_SHARE and length >= CRITICAL_LENGTH and total >= CRITICAL_TOTAL
     own_fault = kind == "http_errors" and status_class(labels.get("status", "500")) == "4xx"
     if own_fault:
@@ -267,16 +278,18 @@ def _title(
     total: float,
     share: float,
 ) -> str:
-    status = labels.get("status", "5xx")
-    what = "Requests denied by policy (403)" if stream.kind == "http_denied" else f"HTTP {status}"
+    """Say whose requests to whom went wrong, how, how many, and which part of all to there."""
     source = "/".join(labels[n] for n in ("source_namespace", "source_workload") if n in labels)
-    source = source or labels.get("source", "")
-    by = f" for {source}" if source else ""
-    at = f" from {stream.destination}" if stream.destination else ""
+    ends = {"source": source or labels.get("source", ""), "destination": stream.destination}
+    status = labels.get("status", "5xx")
+    how = "without a response" if status == UNANSWERED else f"answered with {status}"
+    if stream.kind == "http_denied":
+        how = "denied by policy (403)"
     on = f" on {labels['node']}" if "node" in labels else ""
     old = "an unknown rate" if math.isnan(before) else f"{before:.3g} ({_usual_share(stream):.2%})"
+    whole = f"all requests to {stream.destination}" if stream.destination else "all requests"
     return (
-        f"{what}{at}{by}{on}: {value:.3g} requests/s ({share:.1%} of the requests there)"
+        f"Requests{between(ends)} {how}{on}: {value:.3g}/s ({share:.1%} of {whole} meanwhile)"
         f" instead of {old}, {total:,.0f} in all"
     )
 
@@ -298,8 +311,12 @@ def _doubts(data: Http, stream: _Stream, first: int, last: int) -> tuple[str, ..
 
 def _query(labels: dict[str, str]) -> str:
     """Give a query for it; by hand one adds the context labels that are configured."""
-    status = Matcher("status", "=", labels["status"]) if "status" in labels else 'status=~"5.."'
-    known = [str(status)] + [
+    status = (
+        str(Matcher("status", "=", labels["status"])) if "status" in labels else 'status=~"5.."'
+    )
+    if labels.get("status") == UNANSWERED:
+        status = 'status=~"0*"'
+    known = [status] + [
         str(Matcher(name, "=", labels[name])) for name in ("method", "node") if name in labels
     ]
     return f"sum by (status, reporter) (rate(hubble_http_requests_total{{{','.join(known)}}}[5m]))"
@@ -308,14 +325,17 @@ def _query(labels: dict[str, str]) -> str:
 def _late(data: Http, slow: Slow) -> Finding:
     start = data.durations.index[slow.first] - data.window.step
     end = data.durations.index[slow.last - 1]
+    rates = f"sum by (le) (rate({NAME}_bucket[5m]))"
+    if data.native:
+        rates = f"sum(rate({NAME}[5m]))"
     name, more = f"p{slow.quantile * 100:.0f}", "more than " if slow.beyond else ""
-    at = f" from {slow.destination}" if slow.destination else ""
+    to = f" to {slow.destination}" if slow.destination else ""
     serious = slow.value >= CRITICAL_SECONDS and slow.value >= CRITICAL_SLOWER * slow.usual
     return Finding(
         kind="http_latency",
         severity=Severity.CRITICAL if serious else Severity.WARNING,
-        title=f"HTTP answers{at} are slow: {name} {more}{slow.value:.3g} s instead of"
-        f" {slow.usual:.3g} s",
+        title=f"Requests{to} are slow: {name} {more}{seconds(slow.value)} instead of"
+        f" {seconds(slow.usual)}",
         start=start.to_pydatetime(),
         end=end.to_pydatetime(),
         labels={n: t for n, t in _party("destination", slow.destination).items() if t},
@@ -323,8 +343,7 @@ def _late(data: Http, slow: Slow) -> Finding:
         baseline_value=slow.usual,
         unit="s",
         trust_reasons=tuple(f"server: {text}" for text in data.warnings),
-        query=f"histogram_quantile({slow.quantile:g},"
-        " sum by (le) (rate(hubble_http_request_duration_seconds_bucket[5m])))",
+        query=f"histogram_quantile({slow.quantile:g}, {rates})",
         next_step="Look at the load, limits and dependencies of the destination, and at the"
         " traces of slow requests (exemplars) if they are stored.",
     )

@@ -10,6 +10,13 @@ import pandas as pd
 from cilium_analysis import frames
 from cilium_analysis.frames import totals
 from cilium_analysis.topics.buckets import quantile
+from cilium_analysis.topics.http import durations
+from cilium_analysis.topics.http.statuses import (
+    BAD,
+    DENIED_STATUS,
+    FAILED,
+    status_class,
+)
 from cilium_analysis.topics.parties import column, party
 
 if TYPE_CHECKING:
@@ -17,18 +24,8 @@ if TYPE_CHECKING:
 
     from cilium_analysis.topics.http.data import Http
 
-QUANTILES = (0.5, 0.95, 0.99)
-#: What the proxy answers when a layer 7 policy denies a request (pkg/envoy, ``403``).
-DENIED_STATUS = "403"
 #: What Hubble calls the trace of an exemplar, and what others call it.
 TRACE_LABELS = ("traceID", "trace_id", "TraceID")
-CLASSES = {"1": "1xx", "2": "2xx", "3": "3xx", "4": "4xx", "5": "5xx"}
-
-
-def status_class(status: str) -> str:
-    """Give ``5xx`` for ``503``; what is no HTTP status stays as it is."""
-    known = len(status) == 3 and status.isdecimal()
-    return CLASSES.get(status[0], status) if known else status or "unknown"
 
 
 def _compare(data: Http, by: Sequence[str]) -> pd.DataFrame:
@@ -143,12 +140,13 @@ def failures(data: Http) -> pd.DataFrame:
     Returns
     -------
     pandas.DataFrame
-        One column per status from 400 on, 0 to 1; NaN where nothing was requested.
+        One column per status from 400 on, and for requests without a response, 0 to 1; NaN where
+        nothing was requested.
     """
     summed = frames.group(data.counts, ["status"])
     summed.columns = summed.columns.get_level_values("status")
     whole = summed.sum(axis=1, min_count=1)
-    bad = [name for name in summed.columns if status_class(str(name)) in ("4xx", "5xx")]
+    bad = [name for name in summed.columns if status_class(str(name)) in BAD]
     return summed[bad].div(whole.where(whole > 0), axis=0)
 
 
@@ -158,55 +156,28 @@ def by_destination(data: Http) -> pd.DataFrame:
     Returns
     -------
     pandas.DataFrame
-        Index ``destination``; ``requests``, ``expected``, ``errors`` (5xx), ``error ratio`` in
-        the window and ``usual ratio`` in the baseline, ``denied`` (by policy), ``p95`` and
-        ``usual p95`` of the duration [s].
+        Index ``destination``; ``requests``, ``expected``, ``errors`` (5xx, and requests without a
+        response), ``error ratio`` in the window and ``usual ratio`` in the baseline, ``denied``
+        (by policy), ``p95`` and ``usual p95`` of the duration [s].
     """
     table = _compare(data, ["destination"]).drop(columns="change")
     table["errors"] = _errors(data.counts).reindex(table.index, fill_value=0.0)
-    usual = _errors(data.usual) / totals(data.usual, ["destination"])
+    before = totals(data.usual, ["destination"])
+    usual = _errors(data.usual).reindex(before.index, fill_value=0.0) / before.where(before > 0)
     table["error ratio"] = table["errors"] / table["requests"].where(table["requests"] > 0)
     table["usual ratio"] = usual.reindex(table.index)
     denied = forbidden(data).groupby("destination")["by policy"].sum()
     table["denied"] = denied.reindex(table.index, fill_value=0.0)
-    for name, durations in (("p95", data.durations), ("usual p95", data.usual_durations)):
-        found = _by_destination(durations)
+    for name, frame in (("p95", data.durations), ("usual p95", data.usual_durations)):
+        found = durations.by_destination(frame)
         table[name] = [quantile(0.95, found.get(d, {})) for d in table.index]
     return table.sort_values(["errors", "requests"], ascending=False)
 
 
 def _errors(counts: pd.DataFrame) -> pd.Series:
     sums = totals(counts, ["destination", "status"])
-    failed = [status_class(str(status)) == "5xx" for status in sums.index.get_level_values(1)]
+    failed = [status_class(str(status)) in FAILED for status in sums.index.get_level_values(1)]
     return sums[failed].groupby(level="destination").sum()
-
-
-def _by_destination(durations: pd.DataFrame) -> dict[str, dict[str, float]]:
-    """Give each destination's requests by the bound of their duration."""
-    found: dict[str, dict[str, float]] = {}
-    table = totals(durations, ["destination", "le"]).rename("total").reset_index()
-    for destination, bound, total in table.itertuples(index=False):
-        found.setdefault(str(destination), {})[str(bound)] = float(total)
-    return found
-
-
-def latency(data: Http) -> pd.DataFrame:
-    """Give quantiles of the duration of requests, per destination, beside the baseline's.
-
-    Returns
-    -------
-    pandas.DataFrame
-        ``destination``, then ``p50``, ``p95``, ``p99`` and ``usual p50`` … [s], interpolated
-        within Hubble's buckets (of 5 ms to 10 s): good to the width of a bucket.
-    """
-    now, then = _by_destination(data.durations), _by_destination(data.usual_durations)
-    rows = [
-        {"destination": destination}
-        | {f"p{q * 100:.0f}": quantile(q, now.get(destination, {})) for q in QUANTILES}
-        | {f"usual p{q * 100:.0f}": quantile(q, then.get(destination, {})) for q in QUANTILES}
-        for destination in sorted({*now, *then})
-    ]
-    return pd.DataFrame(rows)
 
 
 def forbidden(data: Http) -> pd.DataFrame:
@@ -345,11 +316,15 @@ def traces(data: Http, *, most: int = 10) -> pd.DataFrame:
 
 def notes(data: Http) -> list[str]:
     """Say in words what the data cannot show, and how far to trust it."""
-    said = [] if data.counts.shape[1] else [invisible(data)]
+    said = [] if data.counts.shape[1] or data.statusless else [invisible(data)]
+    if data.statusless:
+        said.append(
+            f"No label tells how {data.statusless:,.0f} requests ended: whether they failed is"
+            " unknown (Helm: hubble.metrics.enabled with httpV2 counts requests by status)."
+        )
     if data.counts.shape[1] and not data.usual.shape[1]:
         said.append("No requests in the baseline: everything looks new, nothing can be compared.")
-    if data.counts.shape[1] and not data.durations.shape[1]:
-        said.append("Durations are not in the data: nothing is said about latency.")
+    said += durations.untold(data)
     if data.twice:
         pairs = ", ".join(f"{a or 'unnamed'} → {b or 'unnamed'}" for a, b in data.twice[:3])
         said.append(f"Both ends reported some requests ({pairs}): one of both was counted.")
@@ -373,14 +348,31 @@ def notes(data: Http) -> list[str]:
 def invisible(data: Http) -> str:
     """Say why no request is seen: that is not to say that there was none."""
     handled = totals(_of_http(data.proxy), ["rule"]).sum()
+    sent = data.redirects.loc[:, [name == "http" for name in level(data.redirects, "protocol_l7")]]
     if handled > 0:
         return (
             "The proxies handled layer 7 requests, but Hubble's HTTP metrics are not there"
-            " (Helm: hubble.metrics.enabled with httpV2)."
+            " (Helm: hubble.metrics.enabled with httpV2): how they ended is unknown."
         )
+    if sent.sum().sum() > 0:
+        return (
+            "Policies send HTTP through a proxy, but no request was counted: there was none, or"
+            " Hubble's HTTP metrics are off (Helm: hubble.metrics.enabled with httpV2). Which of"
+            " the two is unknown."
+        )
+    if not data.hubble_seen:
+        return (
+            "HTTP is unknown: no target with Hubble's metrics was scraped in this window. That does"
+            " not mean no traffic."
+        )
+    reason = (
+        "no layer 7 CiliumNetworkPolicy selects it, or"
+        if data.agents_seen
+        else "the agents, which know whether a layer 7 policy selects it, were not scraped;"
+    )
     return (
-        "HTTP is not visible: no layer 7 CiliumNetworkPolicy selects it, or Hubble's HTTP metrics"
-        " are off (Helm: hubble.metrics.enabled with httpV2). That does not mean no traffic."
+        f"HTTP is not visible: {reason} Hubble's HTTP metrics may be off (Helm:"
+        " hubble.metrics.enabled with httpV2). That does not mean no traffic."
     )
 
 

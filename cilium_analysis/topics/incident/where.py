@@ -119,9 +119,9 @@ def _at(failed: pd.Series, asked: pd.Series, now: pd.Series) -> pd.Series:
 
 
 def _failed(counts: pd.DataFrame) -> pd.DataFrame:
-    """Keep the requests answered with 403 or 5xx."""
+    """Keep the requests answered with 403 or 5xx, or not at all."""
     status = pd.Index(counts.columns.get_level_values("status")).astype(str)
-    failed: pd.DataFrame = counts.loc[:, status.str.match(r"403|5..")]
+    failed: pd.DataFrame = counts.loc[:, status.str.match(r"403|5..|0+")]
     return failed
 
 
