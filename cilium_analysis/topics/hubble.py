@@ -19,7 +19,7 @@ from cilium_analysis.topics import loading
 from cilium_analysis.topics.parties import CONTEXT, column, name_parties, swapped
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from cilium_analysis.source import Source
     from cilium_analysis.topics.loading import Scrapes
@@ -229,13 +229,15 @@ def reader(source: Source, window: Window, *, match: str) -> Reader:
     return Reader(source, window, match, agents, servers)
 
 
-def parties(frame: pd.DataFrame, keep: Sequence[str]) -> pd.DataFrame:
+def parties(
+    frame: pd.DataFrame, keep: Sequence[str], *, spelled: Mapping[str, str] | None = None
+) -> pd.DataFrame:
     """Name both ends, as `name_parties`; the pods of a Deployment are one, and go by its name.
 
     Names of pods change with every rollout, so that neither a baseline nor a sum over nodes
     would fit them.
     """
-    named = name_parties(frame, tuple(keep))
+    named = name_parties(frame, tuple(keep), spelled=spelled)
     for side in ("source", "destination"):
         short = [_POD.sub("", str(name)) for name in named.columns.get_level_values(side)]
         named = frames.relabel(named, side, short)

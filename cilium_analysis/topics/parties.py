@@ -1,26 +1,36 @@
 """Who talks to whom in Hubble's metrics, whichever context labels are configured.
 
 Hubble's options sourceContext, destinationContext and labelsContext decide which labels there
-are (pkg/hubble/metrics/api/context.go).
+are (pkg/hubble/metrics/api/context.go). An identity is written as the list of its labels; how
+such a list becomes a name is in `identities`.
 """
 
 from __future__ import annotations
 
+import re
+from collections import defaultdict
 from typing import TYPE_CHECKING
 
 import pandas as pd
 
 from cilium_analysis import frames
 from cilium_analysis.metrics.known import CONTEXT_LABELS
+from cilium_analysis.topics.identities import readable
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
 #: The context labels as they stand in the ``by (…)`` of a query.
 CONTEXT = ", ".join(CONTEXT_LABELS)
+#: Labels of one end that name it, the most telling first; a namespace belongs before each.
+_NAMES = ("workload", "app", "pod", "ip")
+#: A namespace as Kubernetes allows it: no address and no key of a label is one.
+_NAMESPACE = re.compile(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?")
 
 
-def name_parties(frame: pd.DataFrame, keep: tuple[str, ...]) -> pd.DataFrame:
+def name_parties(
+    frame: pd.DataFrame, keep: tuple[str, ...], *, spelled: Mapping[str, str] | None = None
+) -> pd.DataFrame:
     """Name both ends of what Hubble counted.
 
     Parameters
@@ -29,6 +39,9 @@ def name_parties(frame: pd.DataFrame, keep: tuple[str, ...]) -> pd.DataFrame:
         Label frame with context labels.
     keep
         Other labels to keep.
+    spelled
+        From `spellings`, where other frames prove what a bare name stands for; by default only
+        this frame does.
 
     Returns
     -------
@@ -37,8 +50,10 @@ def name_parties(frame: pd.DataFrame, keep: tuple[str, ...]) -> pd.DataFrame:
         names is ``""``. Series that no longer differ are added up.
     """
     table = frames.labels(frame)
-    named = frames.relabel(frame, "source", party(table, "source"))
-    named = frames.relabel(named, "destination", party(table, "destination"))
+    full = spellings(frame) if spelled is None else spelled
+    ends = {side: party(table, side, spelled=full) for side in ("source", "destination")}
+    named = frames.relabel(frame, "source", ends["source"])
+    named = frames.relabel(named, "destination", ends["destination"])
     return frames.group(named, [*keep, "source", "destination"])
 
 
@@ -63,7 +78,7 @@ def column(table: pd.DataFrame, name: str) -> list[str]:
     return [str(value) for value in table[name]] if name in table else [""] * len(table)
 
 
-def party(table: pd.DataFrame, side: str) -> list[str]:
+def party(table: pd.DataFrame, side: str, *, spelled: Mapping[str, str] | None = None) -> list[str]:
     """Name one end: workload or app within its namespace, else whatever context there is.
 
     Parameters
@@ -72,15 +87,65 @@ def party(table: pd.DataFrame, side: str) -> list[str]:
         Labels, one row per series.
     side
         ``source`` or ``destination``.
+    spelled
+        What bare names of workloads stand for, as from `spellings`.
     """
-    spaces = column(table, f"{side}_namespace")
-    names = [
-        next((name for name in row if name), "")
-        for row in zip(
-            *(column(table, f"{side}_{part}") for part in ("workload", "app", "pod", "ip")),
-            strict=True,
-        )
+    full, contexts = spelled or {}, column(table, side)
+    named = zip(*_labelled(table, side, _NAMES), strict=True)
+    whole = [
+        f"{space}/{name}" if space and name else full.get(name, name) or space
+        for space, name in named
     ]
-    joined = ["/".join(part for part in pair if part) for pair in zip(spaces, names, strict=True)]
-    contexts = column(table, side)
-    return [whole or context for whole, context in zip(joined, contexts, strict=True)]
+    return [text or readable(context) for text, context in zip(whole, contexts, strict=True)]
+
+
+def spellings(*counted: pd.DataFrame) -> dict[str, str]:
+    """Give the full names of workloads that some series name without their namespace.
+
+    Flows of the DNS proxy, for one, may carry the app and not the namespace. A bare name stands
+    for a workload where it occurs with one namespace only.
+
+    Parameters
+    ----------
+    counted
+        Label frames with context labels, of any metrics of the same clusters.
+    """
+    spaces: dict[str, set[str]] = defaultdict(set)
+    for frame in counted:
+        table = frames.labels(frame)
+        for side in ("source", "destination"):
+            pairs = zip(*_labelled(table, side, ("workload", "app")), strict=True)
+            for space, name in set(pairs):
+                if name:
+                    spaces[name].add(space)
+    return {
+        name: f"{max(found)}/{name}"
+        for name, found in spaces.items()
+        if "" in found and len(found) == 2
+    }
+
+
+def namespace_of(name: str) -> tuple[str, str]:
+    """Split the name of a party into namespace and workload.
+
+    Parameters
+    ----------
+    name
+        As `party` gives it.
+
+    Returns
+    -------
+    tuple
+        The namespace is ``""`` for what is in none: a CIDR keeps its slash.
+    """
+    space, slash, workload = name.partition("/")
+    inside = slash and workload and "/" not in workload and _NAMESPACE.fullmatch(space)
+    return (space, workload) if inside else ("", name)
+
+
+def _labelled(
+    table: pd.DataFrame, side: str, names: tuple[str, ...]
+) -> tuple[list[str], list[str]]:
+    """Give the namespace and the most telling label of one end, for every series."""
+    found = zip(*(column(table, f"{side}_{name}") for name in names), strict=True)
+    return column(table, f"{side}_namespace"), [next(filter(None, row), "") for row in found]
