@@ -170,7 +170,8 @@ def exchanges(windows: Sequence[Raw]) -> list[Exchange]:
     for naming, name in names.items():
         asked = [_ends(name(raw.asked)) for raw in windows]
         answered = [swapped(_ends(name(raw.answered))) for raw in windows]
-        if naming == NOTHING or _paired(answered, asked) >= _PAIRED_FROM:
+        unnamed = naming == NAMESPACES and not any(map(_named, asked))
+        if naming == NOTHING or (_paired(answered, asked) >= _PAIRED_FROM and not unnamed):
             break
     reason = "" if naming == ENDS else _reason(kinds)
     made = [swapped(_ends(name(_egress(raw.answered)))) for raw in windows]
@@ -194,6 +195,10 @@ def _label(side: str, kind: str) -> str:
 
 def _ends(frame: pd.DataFrame) -> pd.DataFrame:
     return frames.group(frame, ["destination", "node", "source"])
+
+
+def _named(frame: pd.DataFrame) -> bool:
+    return any(any(frames.values(frame, side)) for side in _SIDES)
 
 
 def _by_ends(frame: pd.DataFrame, common: set[str]) -> pd.DataFrame:

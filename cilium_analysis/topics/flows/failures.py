@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from cilium_analysis import frames
 from cilium_analysis.findings import Finding, Severity
+from cilium_analysis.frames import totals
 from cilium_analysis.topics import rises
 from cilium_analysis.topics.flows.exchanges import ENDS, fallen
 from cilium_analysis.topics.flows.handshakes import of_flag
@@ -263,9 +264,12 @@ def _mostly(rise: _Rise) -> str:
     """Name the ends with most of a rise, where no single source and destination has it."""
     if len(rise.parties) == len(_SIDES):
         return ""
-    inside = rise.counts.iloc[rise.first : rise.last].sum()
-    pairs = inside.groupby(level=list(_SIDES)).sum().sort_values(ascending=False, kind="stable")
-    named = pairs[[bool(source and destination) for source, destination in pairs.index]]
-    named = named[named >= NAMED_FROM * pairs.sum()].head(rises.MOST_NAMED)
-    said = [f"{source} to {destination} ({n:,.0f})" for (source, destination), n in named.items()]
+    pairs = totals(rise.counts.iloc[rise.first : rise.last], _SIDES)
+    pairs = pairs[pairs >= NAMED_FROM * pairs.sum()].sort_values(ascending=False, kind="stable")
+    most = pairs.rename("amount").reset_index().head(rises.MOST_NAMED)
+    said = [
+        f"{row['source']} to {row['destination']} ({row['amount']:,.0f})"
+        for _, row in most.iterrows()
+        if row["source"] and row["destination"]
+    ]
     return f"; most from {', '.join(said)}" if said else ""

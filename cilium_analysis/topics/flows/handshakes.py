@@ -9,9 +9,11 @@ import pandas as pd
 
 from cilium_analysis import frames
 from cilium_analysis.frames import totals
-from cilium_analysis.topics.telling import rounded, total
+from cilium_analysis.topics.telling import total
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from cilium_analysis.topics.flows.data import Counts, Flows
 
 _BY = ["source", "destination"]
@@ -54,12 +56,12 @@ def handshakes(data: Flows, *, most: int = 15) -> pd.DataFrame:
     table["share"] = (table["missing"] / table["opened"]).where(table["opened"] > 0)
     order = ["missing", "syn"]
     table = table.sort_values(order, ascending=False, kind="stable").head(most)
-    return _whole(table.drop(columns="opened").reset_index())
+    amounts = ["syn", "verdicts", "syn-ack", "missing", "expected"]
+    return _whole(table.drop(columns="opened").reset_index(), amounts)
 
 
-def _whole(table: pd.DataFrame) -> pd.DataFrame:
+def _whole(table: pd.DataFrame, names: Sequence[str]) -> pd.DataFrame:
     """Write amounts as whole numbers, and what is not known as NA."""
-    names = ["syn", "verdicts", "syn-ack", "missing", "expected"]
     return table.assign(**{name: table[name].round().astype("Int64") for name in names})
 
 
@@ -70,18 +72,19 @@ def echoes(data: Flows) -> pd.DataFrame:
     -------
     pandas.DataFrame
         Index ``when``; ``requests`` (without the verdicts of policies about them, as far as these
-        are known), ``replies``, ``missing``, ``share`` of the requests.
+        are known), ``replies``, ``missing``, ``share`` of the requests; the last two NA where
+        the verdicts are not known.
     """
-    rows = {
-        when: {"requests": total(echoes.opened), "replies": total(echoes.answered)}
-        for when, echoes in (("window", data.now.echoes), ("baseline", data.usual.echoes))
-    }
-    table = pd.DataFrame.from_dict(rows, orient="index").rename_axis("when")
-    # A window in which nothing was counted says nothing about echo requests.
-    table = table[table.to_numpy().any(axis=1)]
-    table["missing"] = (table["requests"] - table["replies"]).clip(lower=0.0)
-    table["share"] = (table["missing"] / table["requests"]).where(table["requests"] > 0)
-    return rounded(table)
+    rows = {}
+    for when, counts in (("window", data.now), ("baseline", data.usual)):
+        requests, replies = total(counts.echoes.opened), total(counts.echoes.answered)
+        missing = max(requests - replies, 0.0) if counts.echoes.told is not None else np.nan
+        # A window in which nothing was counted says nothing about echo requests.
+        if requests or replies:
+            rows[when] = (requests, replies, missing, missing / requests if requests else np.nan)
+    columns = ["requests", "replies", "missing", "share"]
+    table = pd.DataFrame.from_dict(rows, orient="index", columns=columns).rename_axis("when")
+    return _whole(table, columns[:3])
 
 
 def handshake_notes(data: Flows) -> list[str]:
