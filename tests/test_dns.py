@@ -165,7 +165,7 @@ def test_codes_under_the_name_of_another_label(
         "dns", 4800, 5700, source="default/web", status=DENIED, name="evil.example.", rate=0.5
     )
     changes: dict[str, object] = {"events": (denied,)} if name == "quiet" else {}
-    served = cluster_server(variant(name, dns=2.0, code_label="type", **changes), server_kind)
+    served = cluster_server(variant(name, dns=2.0, dns_code="type", **changes), server_kind)
     window = whole(served, settle=60 if name == "quiet" else 10)
     data = load(served, window)
     really = served.truth.lookups(window.start, window.end)
@@ -184,7 +184,7 @@ def test_codes_under_the_name_of_another_label(
 
 
 def test_sums_have_the_codes_wherever_they_are(cluster_server: Serve) -> None:
-    served = cluster_server(variant("dns_failures", dns=2.0, code_label="type"))
+    served = cluster_server(variant("dns_failures", dns=2.0, dns_code="type"))
     window = whole(served)
     data = dns.load(Refusing(served.url), window, window.baseline("previous"))
     assert data.summed

@@ -9,21 +9,24 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from tests.cluster import counting
+from tests.cluster.packets import Packets
 from tests.cluster.reasons import HUBBLE
-from tests.cluster.traffic import intensity, swell
+from tests.cluster.traffic import intensity
 from tests.cluster.workloads import FOREVER, Pod, Pods
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from tests.cluster.nodes import Node
-    from tests.cluster.scenario import Event, Scenario
+    from tests.cluster.scenario import Scenario
     from tests.cluster.scrape import Labels, Series, Target
     from tests.cluster.traffic import Drops, Lookups, Requests
 
 TWICE = 0.95  # share of denied packets that make a policy verdict beside the drop
 SEEN = 0.995  # the rest is lost in the ring buffer
 GONE_AFTER = 60  # seconds a series outlives the pod it names, pkg/hubble/metrics/metrics.go, 1.14
+RING = "hubble_ring_buffer"  # losses of its readers: metrics are counted before it is written
+PROXY = ("hubble_http", "hubble_dns")  # seen by the proxy, not by way of the perf ring
 BUCKETS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)
 SPREAD = 0.6  # of the logarithm of HTTP durations
 
@@ -73,15 +76,20 @@ class Hubble:
         self.scenario, self.node, self.pods = scenario, node, pods
         self.counters: dict[str, tuple[str, Counters]] = {}
         self.age = max(-node.runs[0].start, 0)
+        # Of its own, so that what it decides stirs nothing else.
+        self.rng = np.random.default_rng([scenario.seed, 7, *node.name.encode()])
         for drop in [d for d in drops if d.node == node.name]:
             self._drop(drop, rng)
         for request in [r for r in requests if r.node == node.name]:
             self._request(request)
         for lookup in [x for x in lookups if x.node == node.name]:
             self._lookup(lookup)
-        self._forwarded(rng)
-        self._tcp(rng)
-        self._icmp_and_ports()
+        packets = Packets(scenario, node, self._count, self.age)
+        packets.forwarded(rng)
+        self.counters["hubble_lost_events_total"] = ("counter", self._lost(rng))
+        packets.count(rng)
+        for drop in [d for d in drops if d.attempts is not None]:
+            packets.attempted(drop)
 
     def series(self, target: Target) -> Iterator[Series]:
         """Yield everything this server exposes."""
@@ -98,13 +106,16 @@ class Hubble:
         peers: tuple[str, str, str] = ("", "", "ingress"),
         prior: float = 0,
         kind: str = "counter",
+        bare: bool = False,
     ) -> None:
         """Add events under the labels of the configured context, split by pod where it names any.
 
-        `peers` are source, destination and traffic direction.
+        `peers` are source, destination and traffic direction; `bare` ones are known by app only.
         """
         counters = self.counters.setdefault(name, (kind, Counters(self.scenario.seconds)))[1]
-        for context, start, end in self._contexts(*peers):
+        if not name.startswith(PROXY):
+            events = self._reached(events)
+        for context, start, end in self._contexts(*peers, bare=bare):
             share = np.zeros_like(events)
             span = slice(max(start, 0), min(max(end, 0), len(events)))
             share[span] = events[span]
@@ -113,11 +124,37 @@ class Hubble:
                 until = FOREVER if end >= FOREVER else end + GONE_AFTER
                 counters.add(own | context, share, old, until)
 
+    def _reached(self, events: np.ndarray) -> np.ndarray:
+        """Leave out what was lost before Hubble could count it."""
+        for event in self.scenario.of("lost_events"):
+            here = not event.nodes or self.node.name in event.nodes
+            if here and event.name != RING:
+                span, kept = slice(event.start, event.end), events.copy()
+                kept[span] = self.rng.binomial(events[span], 1 - event.share)
+                events = kept
+        return events
+
+    def _lost(self, rng: np.random.Generator) -> Counters:
+        """Count what was lost: now and then some, and what events say."""
+        seconds, up = self.scenario.seconds, self.node.up(self.scenario.seconds)
+        counters = Counters(seconds)
+        own = {"source": "perf_event_ring_buffer"}
+        counters.add(own, rng.poisson(0.0005, seconds) * up, 0, FOREVER)
+        for event in self.scenario.of("lost_events"):
+            if not event.nodes or self.node.name in event.nodes:
+                lost = self.rng.poisson(intensity(event, seconds)) * up
+                counters.add({"source": event.name}, lost, 0, FOREVER)
+        return counters
+
     def _contexts(
-        self, source: str, destination: str, way: str
+        self, source: str, destination: str, way: str, *, bare: bool
     ) -> Iterator[tuple[Labels, int, int]]:
         """Yield the context labels and the span in which they hold."""
         context = self.scenario.context
+        if bare:
+            apps = (source.partition("/")[2], destination.partition("/")[2])
+            yield dict(zip(("source_app", "destination_app"), apps, strict=True)), -FOREVER, FOREVER
+            return
         if "pod" not in context:
             yield self._plain(source, destination, way), -FOREVER, FOREVER
             return
@@ -139,6 +176,8 @@ class Hubble:
         if self.scenario.context == "workload":
             return {"source": source, "destination": destination}
         (a, _, b), (c, _, d) = source.partition("/"), destination.partition("/")
+        if self.scenario.context == "source-app":
+            return {"source_app": b}
         return {
             "source_namespace": a,
             "source_workload": b,
@@ -148,6 +187,8 @@ class Hubble:
         }
 
     def _named(self, source: str, first: Pod, destination: str, second: Pod, way: str) -> Labels:
+        if self.scenario.context == "pod-workload":
+            return {"source": _join(source.partition("/")[0], first), "destination": destination}
         if self.scenario.context == "pod":
             a, b = source.partition("/")[0], destination.partition("/")[0]
             return {"source": _join(a, first), "destination": _join(b, second)}
@@ -234,80 +275,22 @@ class Hubble:
         own = {"qtypes": "A", "query": lookup.query if self.scenario.dns_query else ""}
         # A query that a policy denies has its code at once, and no response.
         code = lookup.rcode if lookup.rcode == "Policy denied" else ""
-        label = self.scenario.code_label
-        asked = own | {label: code, "ips_returned": "0"}
+        name = self.scenario.dns_code
+        asked = own | {name: code, "ips_returned": "0"}
         ips = "1" if lookup.rcode == "No Error" else "0"
-        answered = own | {label: lookup.rcode, "ips_returned": ips}
+        answered = own | {name: lookup.rcode, "ips_returned": ips}
         there = (lookup.source, server, "egress")
         back = (server, lookup.source, "ingress")
-        count = lookup.arrivals
-        self._count("hubble_dns_queries_total", asked, count, peers=there, prior=prior)
+        count, bare = lookup.arrivals, self.scenario.dns_bare
+        self._count("hubble_dns_queries_total", asked, count, peers=there, prior=prior, bare=bare)
         if lookup.rcode in ("Policy denied", "no response"):
             return
-        self._count("hubble_dns_responses_total", answered, count, peers=back, prior=prior)
+        self._count(
+            "hubble_dns_responses_total", answered, count, peers=back, prior=prior, bare=bare
+        )
         if lookup.rcode == "No Error":
             name, records = "hubble_dns_response_types_total", own | {"type": "A"}
-            self._count(name, records, count, peers=back, prior=prior)
-
-    def _tcp(self, rng: np.random.Generator) -> None:
-        """Count the flags of forwarded packets: normally each SYN gets its SYN-ACK and FINs."""
-        seconds = self.scenario.seconds
-        up = self.node.up(seconds)
-        opened = rng.poisson(rng.uniform(4, 10) * swell(self.scenario, self.node.name)) * up
-        answered = rng.binomial(opened, 0.998)
-        resets = rng.binomial(opened, 0.01)
-        flags = {"SYN": opened, "SYN-ACK": answered, "FIN": 2 * (answered - resets), "RST": resets}
-        for flag, events in flags.items():
-            old = round(float(np.maximum(events, 0).mean()) * self.age)
-            own = {"flag": flag, "family": "IPv4"}
-            self._count("hubble_tcp_flags_total", own, np.maximum(events, 0), prior=old)
-        for event in self.scenario.of("tcp"):
-            if event.nodes and self.node.name not in event.nodes:
-                continue
-            extra = rng.poisson(intensity(event, seconds)) * up
-            peers = (event.source, event.destination, "ingress")
-            if event.name == "flows":
-                self._flows_of(event, extra, peers)
-                continue
-            own = {"flag": event.name or "RST", "family": "IPv4"}
-            self._count("hubble_tcp_flags_total", own, extra, peers=peers)
-
-    def _flows_of(self, event: Event, events: np.ndarray, peers: tuple[str, str, str]) -> None:
-        """Count forwarded flows of an event; of one from the start on, also those before."""
-        prior = round(event.rate * self.age) if event.start == 0 else 0
-        own = {"protocol": event.protocol, "type": "Trace", "subtype": "to-endpoint"}
-        own["verdict"] = "FORWARDED"
-        self._count("hubble_flows_processed_total", own, events, peers=peers, prior=prior)
-
-    def _icmp_and_ports(self) -> None:
-        """Count health probes by ICMP, and requests by port; from random numbers of their own."""
-        seconds, up = self.scenario.seconds, self.node.up(self.scenario.seconds)
-        rng = np.random.default_rng([self.scenario.seed, *self.node.name.encode()])
-        asked = rng.poisson(0.2, seconds) * up
-        for kind, events in (("EchoRequest", asked), ("EchoReply", rng.binomial(asked, 0.999))):
-            own, old = {"type": kind, "family": "IPv4"}, round(0.2 * self.age)
-            self._count("hubble_icmp_total", own, events, prior=old)
-        for protocol, port, rate in (("TCP", "443", 6.0), ("TCP", "8080", 9.0), ("UDP", "53", 4.0)):
-            events = rng.poisson(rate, seconds) * up
-            own, old = {"protocol": protocol, "port": port}, round(rate * self.age)
-            self._count("hubble_port_distribution_total", own, events, prior=old)
-
-    def _forwarded(self, rng: np.random.Generator) -> None:
-        up = self.node.up(self.scenario.seconds)
-        name, factor = "hubble_flows_processed_total", swell(self.scenario, self.node.name)
-        for protocol, subtype, rate in (
-            ("TCP", "to-endpoint", 60.0),
-            ("TCP", "to-stack", 30.0),
-            ("UDP", "to-endpoint", 8.0),
-        ):
-            mean = rate * float(rng.uniform(0.5, 1.5))
-            events = rng.poisson(mean * factor) * up
-            own = {"protocol": protocol, "type": "Trace", "subtype": subtype}
-            self._count(name, own | {"verdict": "FORWARDED"}, events, prior=round(mean * self.age))
-        lost = rng.poisson(0.0005, self.scenario.seconds) * up
-        counters = Counters(self.scenario.seconds)
-        counters.add({"source": "perf_event_ring_buffer"}, lost, 0, FOREVER)
-        self.counters["hubble_lost_events_total"] = ("counter", counters)
+            self._count(name, records, count, peers=back, prior=prior, bare=bare)
 
 
 def _join(namespace: str, pod: Pod) -> str:

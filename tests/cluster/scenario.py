@@ -16,13 +16,15 @@ if TYPE_CHECKING:
 
 FOLDER = Path(__file__).parent / "scenarios"
 STYLES = ("annotations", "servicemonitor", "kube-prometheus-stack")
-CONTEXTS = ("none", "workload", "pod", "labels", "labels-pod")
+CONTEXTS = ("none", "workload", "pod", "labels", "labels-pod", "pod-workload", "source-app")
 KINDS = (
     "drops",
     "policy",
     "http",
     "dns",
     "tcp",
+    "selected",
+    "lost_events",
     "agent_restart",
     "agent_replaced",
     "node_reboot",
@@ -60,7 +62,11 @@ class Event:
     or the component whose scrapes fail). An `http` or `dns` event with a `share` turns that share
     of the usual requests or lookups into its own, instead of adding some; one of HTTP without a
     `status` leaves theirs. `load` multiplies traffic by its `size`: that of the services it names,
-    or all.
+    or all. A `tcp` event has the `name` of a flag that is counted more often; or `flows`, or
+    `connections`, each of them a SYN and its SYN-ACK; or `unanswered`, the `share` of the
+    connections to its destination that get none. `selected`: a policy that allows all traffic
+    selects the destination. `lost_events` loses `rate` events at the place that `name` says, and
+    where that is before Hubble counts, their `share` of all events.
     """
 
     kind: str
@@ -124,8 +130,15 @@ class Scenario:
     dns: float = 0.0
     #: the `query` option of Hubble's dns metrics
     dns_query: bool = False
-    #: under which name Hubble exports the response code: with some numbers of context labels "type"
-    code_label: str = "rcode"
+    #: what the response code of DNS is called: "type" where Cilium overwrites the label's name
+    dns_code: str = "rcode"
+    #: flows of the DNS proxy name the app of each end and nothing else
+    dns_bare: bool = False
+    #: share of the ordinary connections and echoes whose server a policy selects
+    selected: float = 0.5
+    #: SYNs that a client sends, one a second, before it gives up a connection that a policy denies;
+    #: 0: each dropped packet is one of its own
+    retries: int = 0
     services: tuple[Service, ...] = ()
     events: tuple[Event, ...] = ()
     #: what an analysis should find, where the scenario is made to judge one

@@ -49,6 +49,8 @@ class Drops:
     prior: int
     size: int
     event: Event | None = None
+    #: connections of which these packets are the SYNs, by the second of the first one
+    attempts: np.ndarray | None = None
 
 
 @dataclass(frozen=True)
@@ -169,7 +171,22 @@ def _of_event(
     else:
         arrivals = rng.poisson(intensity(event, scenario.seconds))
     labels = (node.name, event.reason, event.direction, event.protocol)
-    return Drops(*labels, event.source, event.destination, arrivals * up, 0, 66, event)
+    ends, attempts = (event.source, event.destination), None
+    if scenario.retries and event.protocol == "TCP" and event.reason.startswith("Policy denied"):
+        arrivals, attempts = _retried(scenario, event, arrivals, node.name)
+        attempts = attempts * up
+    return Drops(*labels, *ends, arrivals * up, 0, 66, event, attempts)
+
+
+def _retried(
+    scenario: Scenario, event: Event, arrivals: np.ndarray, node: str
+) -> tuple[np.ndarray, np.ndarray]:
+    """Make packets the SYNs of connections: one a second each, as long as the event lasts."""
+    rng = np.random.default_rng([scenario.seed, event.start, *node.encode()])
+    attempts = rng.binomial(arrivals, 1 / scenario.retries)
+    sent = np.convolve(attempts, np.ones(scenario.retries, dtype=np.int64))[: len(attempts)]
+    sent[event.end :] = 0
+    return sent, attempts
 
 
 def requests(scenario: Scenario, nodes: list[Node], rng: np.random.Generator) -> list[Requests]:

@@ -5,18 +5,18 @@ Hubble counts events: neither packets nor connections. Only changes and shares m
 
 from cilium_analysis.topics.flows.data import QUERIES, Counts, Flows, load
 from cilium_analysis.topics.flows.findings import findings
+from cilium_analysis.topics.flows.handshakes import echoes, handshakes
+from cilium_analysis.topics.flows.policy import denials, denied, policy
 from cilium_analysis.topics.flows.tables import (
     by_node,
-    echoes,
     flags,
-    handshakes,
     icmp,
     notes,
-    policy,
     ports,
     rates,
     talkers,
     verdicts,
+    world,
 )
 from cilium_analysis.topics.flows.unknown import unknown
 
@@ -25,6 +25,8 @@ __all__ = [
     "Counts",
     "Flows",
     "by_node",
+    "denials",
+    "denied",
     "echoes",
     "findings",
     "flags",
@@ -38,4 +40,5 @@ __all__ = [
     "talkers",
     "unknown",
     "verdicts",
+    "world",
 ]

@@ -10,8 +10,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from cilium_analysis import frames, targets
 from cilium_analysis.topics import hubble, loading, versions
+from cilium_analysis.topics.flows.exchanges import Raw, exchanges
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -20,6 +23,7 @@ if TYPE_CHECKING:
 
     from cilium_analysis.queries import Query
     from cilium_analysis.source import Source
+    from cilium_analysis.topics.flows.exchanges import Exchange
     from cilium_analysis.window import Window
 
 METRICS: Mapping[str, hubble.Metric] = {
@@ -53,6 +57,12 @@ METRICS: Mapping[str, hubble.Metric] = {
         "verdicts",
         "policy verdicts",
     ),
+    "world": hubble.Metric(
+        "hubble_flows_to_world_total",
+        ("port", "protocol", "verdict"),
+        "flows",
+        "flow events toward addresses outside the cluster, without replies",
+    ),
 }
 
 QUERIES: Mapping[str, Query] = {
@@ -65,6 +75,11 @@ QUERIES: Mapping[str, Query] = {
 
 #: What answers a SYN or an echo request; its source is who was asked.
 ANSWERS = {"flags": ("flag", ("SYN-ACK",)), "icmp": ("type", ("EchoReply",))}
+#: By metric: the label that tells requests from answers, its values, and the protocols.
+_ASKED = {
+    "flags": ("flag", "SYN", "SYN-ACK", ("TCP",)),
+    "icmp": ("type", "EchoRequest", "EchoReply", ("ICMPv4", "ICMPv6")),
+}
 
 
 @dataclass(frozen=True)
@@ -85,6 +100,10 @@ class Counts:
         Label frame (``port``, ``protocol``, …).
     policy
         Label frame (``action``, ``direction``, ``match``, …) of policy verdicts.
+    world
+        Label frame (``port``, ``protocol``, ``verdict``, …) of flow events that leave the cluster.
+    handshakes, echoes
+        SYNs and SYN-ACKs, and echo requests and replies, as far as their ends pair up.
     seen
         Frame of bool, one column per node: whether its Hubble was scraped in the step.
     """
@@ -94,12 +113,15 @@ class Counts:
     icmp: pd.DataFrame
     ports: pd.DataFrame
     policy: pd.DataFrame
+    world: pd.DataFrame
+    handshakes: Exchange
+    echoes: Exchange
     seen: pd.DataFrame
 
     @property
     def there(self) -> bool:
         """Tell whether any of the counters is there."""
-        every = (self.flows, self.flags, self.icmp, self.ports, self.policy)
+        every = (self.flows, self.flags, self.icmp, self.ports, self.policy, self.world)
         return any(frame.shape[1] for frame in every)
 
 
@@ -184,14 +206,19 @@ def load(source: Source, window: Window, baseline: Window, *, match: str = "") -
         {name: each.counted(metric, least=metric.labels) for name, metric in METRICS.items()}
         for each in (reader, before)
     )
+    handshakes, echoes = (exchanges([_raw(read, n) for read in (now, then)]) for n in _ASKED)
     summed = [name for name in METRICS if now[name].summed or then[name].summed]
     refused = [name for name in METRICS if now[name].refused or then[name].refused]
     return Flows(
         source=source.name,
         window=window,
         baseline=baseline,
-        now=_counts(now, summed, reader.seen),
-        usual=_counts(then, summed, before.seen),
+        now=Counts(
+            **_named(now, summed), handshakes=handshakes[0], echoes=echoes[0], seen=reader.seen
+        ),
+        usual=Counts(
+            **_named(then, summed), handshakes=handshakes[1], echoes=echoes[1], seen=before.seen
+        ),
         agents=reader.agents.seen(window),
         restarts=reader.agents.restarts(window),
         lost=reader.lost(),
@@ -203,7 +230,28 @@ def load(source: Source, window: Window, baseline: Window, *, match: str = "") -
     )
 
 
-def _counts(read: Mapping[str, hubble.Counted], summed: list[str], seen: pd.DataFrame) -> Counts:
+def _raw(read: Mapping[str, hubble.Counted], name: str) -> Raw:
+    """Pick requests, answers, and the verdicts of policies that count as requests."""
+    label, asked, answered, protocols = _ASKED[name]
+    counted, flows = read[name].increase, read["flows"].increase
+    told = None if counted.shape[1] and not flows.shape[1] else flows
+    # Only what is forwarded counts as a request; verdicts of layer 7 rules are redirections.
+    verdicts = {"type": ("PolicyVerdict",), "verdict": ("FORWARDED",), "protocol": protocols}
+    return Raw(
+        asked=_where(counted, {label: (asked,)}),
+        answered=_where(counted, {label: (answered,)}),
+        told=told if told is None else _where(told, verdicts),
+    )
+
+
+def _where(frame: pd.DataFrame, chosen: Mapping[str, tuple[str, ...]]) -> pd.DataFrame:
+    kept = np.ones(frame.shape[1], dtype=bool)
+    for label, texts in chosen.items():
+        kept &= np.isin(np.array(frames.values(frame, label), dtype=object), texts)
+    return frame.loc[:, kept]
+
+
+def _named(read: Mapping[str, hubble.Counted], summed: list[str]) -> dict[str, pd.DataFrame]:
     """Name the parties; where one window has none of them, the other must not have any either."""
     named = {}
     for name, metric in METRICS.items():
@@ -213,4 +261,4 @@ def _counts(read: Mapping[str, hubble.Counted], summed: list[str], seen: pd.Data
         if name in ANSWERS:
             increase = hubble.reversed_where(increase, *ANSWERS[name])
         named[name] = hubble.parties(increase, ["node", *metric.labels])
-    return Counts(**named, seen=seen)
+    return named

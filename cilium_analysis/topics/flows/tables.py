@@ -11,26 +11,63 @@ from cilium_analysis import frames
 from cilium_analysis.frames import totals
 from cilium_analysis.metrics import defects
 from cilium_analysis.topics.flows.data import METRICS
+from cilium_analysis.topics.flows.handshakes import handshake_notes
+from cilium_analysis.topics.parties import namespace_of
 from cilium_analysis.topics.telling import rounded, trust
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
-    from cilium_analysis.topics.flows.data import Counts, Flows
+    from cilium_analysis.topics.flows.data import Flows
 
 
-def _compare(
-    data: Flows, name: str, by: Sequence[str], *, column: str = "flows", most: int = 0
+def compare(
+    data: Flows,
+    name: str,
+    by: Sequence[str],
+    *,
+    chosen: Callable[[pd.DataFrame], pd.DataFrame] | None = None,
+    column: str = "flows",
+    most: int = 0,
 ) -> pd.DataFrame:
-    """Set what was counted in the window beside what the baseline makes one expect."""
-    scale = data.window.length / data.baseline.length
-    now, then = totals(getattr(data.now, name), by), totals(getattr(data.usual, name), by)
-    table = pd.DataFrame({column: now, "expected": then * scale}).fillna(0.0)
+    """Set what was counted in the window beside what the baseline makes one expect.
+
+    Parameters
+    ----------
+    data
+        As from `cilium_analysis.topics.flows.load`.
+    name
+        Of the counter, as in `Counts`.
+    by
+        Labels to keep.
+    chosen
+        Picks some series of it.
+    column
+        What the counts go by.
+    most
+        Number of rows; 0 for all.
+
+    Returns
+    -------
+    pandas.DataFrame
+        Index ``by``; the counts, ``expected`` and ``change`` (both NA where the baseline does not
+        have the counter), ``share``.
+    """
+    now, usual = getattr(data.now, name), getattr(data.usual, name)
+    known, scale = usual.shape[1] > 0, data.window.length / data.baseline.length
+    now, usual = (chosen(frame) if chosen else frame for frame in (now, usual))
+    counted = {column: totals(now, by), "expected": totals(usual, by) * scale}
+    table = pd.DataFrame(counted).fillna(0.0)
+    table = table[(table > 0).any(axis=1)]
     table["change"] = table[column] - table["expected"]
     whole = table[column].sum()
     table["share"] = table[column] / whole if whole else np.nan
     table = table.sort_values([column, "expected"], ascending=False, kind="stable")
-    return rounded(table.head(most) if most else table)
+    table = rounded(table.head(most) if most else table)
+    if not known:
+        unknown = pd.array([pd.NA] * len(table), dtype="Int64")
+        table = table.assign(expected=unknown, change=unknown)
+    return table
 
 
 def _rates(counts: pd.DataFrame, by: str, seconds: float) -> pd.DataFrame:
@@ -69,7 +106,7 @@ def verdicts(data: Flows, *, most: int = 20) -> pd.DataFrame:
         ``verdict``, ``type``, ``subtype``, ``flows`` in the window, ``expected`` (of the
         baseline, for a window of this length), ``change``, ``share``.
     """
-    return _compare(data, "flows", ["verdict", "type", "subtype"], most=most).reset_index()
+    return compare(data, "flows", ["verdict", "type", "subtype"], most=most).reset_index()
 
 
 def by_node(data: Flows, *, most: int = 20) -> pd.DataFrame:
@@ -85,7 +122,7 @@ def by_node(data: Flows, *, most: int = 20) -> pd.DataFrame:
     pandas.DataFrame
         Index ``node``; ``flows``, ``expected``, ``change``, ``share``.
     """
-    return _compare(data, "flows", ["node"], most=most)
+    return compare(data, "flows", ["node"], most=most)
 
 
 def flags(data: Flows) -> pd.DataFrame:
@@ -102,30 +139,7 @@ def icmp(data: Flows, *, most: int = 20) -> pd.DataFrame:
         Index ``type``; ``flows``, ``expected``, ``change``, ``share``. The label ``family`` is
         not shown: up to Cilium 1.18 it says IPv4 for ICMPv6 as well.
     """
-    return _compare(data, "icmp", ["type"], most=most)
-
-
-def echoes(data: Flows) -> pd.DataFrame:
-    """Compare echo requests with echo replies, in the window and in the baseline.
-
-    Returns
-    -------
-    pandas.DataFrame
-        Index ``when``; ``requests``, ``replies``, ``missing``, ``share`` of the requests.
-    """
-    rows = {}
-    for when, counts in (("window", data.now), ("baseline", data.usual)):
-        sums = totals(counts.icmp, ["type"])
-        rows[when] = {
-            "requests": sums.get("EchoRequest", 0.0),
-            "replies": sums.get("EchoReply", 0.0),
-        }
-    table = pd.DataFrame.from_dict(rows, orient="index").rename_axis("when")
-    if not table.to_numpy().any():
-        table = table.iloc[:0]
-    table["missing"] = (table["requests"] - table["replies"]).clip(lower=0.0)
-    table["share"] = (table["missing"] / table["requests"]).where(table["requests"] > 0)
-    return rounded(table)
+    return compare(data, "icmp", ["type"], most=most)
 
 
 def ports(data: Flows, *, most: int = 15) -> pd.DataFrame:
@@ -141,21 +155,9 @@ def ports(data: Flows, *, most: int = 15) -> pd.DataFrame:
     pandas.DataFrame
         Index ``port``, such as ``443/TCP``; ``flows``, ``expected``, ``change``, ``share``.
     """
-    table = _compare(data, "ports", ["port", "protocol"], most=most)
+    table = compare(data, "ports", ["port", "protocol"], most=most)
     table.index = pd.Index([f"{port}/{protocol}" for port, protocol in table.index], name="port")
     return table
-
-
-def policy(data: Flows) -> pd.DataFrame:
-    """Give policy verdicts per direction, match and action; most first.
-
-    Returns
-    -------
-    pandas.DataFrame
-        ``direction``, ``match``, ``action``, ``verdicts``, ``expected``, ``change``, ``share``.
-    """
-    by = ["direction", "match", "action"]
-    return _compare(data, "policy", by, column="verdicts").reset_index()
 
 
 def talkers(data: Flows, by: str = "workload", *, most: int = 15) -> pd.DataFrame:
@@ -174,48 +176,20 @@ def talkers(data: Flows, by: str = "workload", *, most: int = 15) -> pd.DataFram
         ``source``, ``destination``, ``flows``, ``expected``, ``change``, ``share``; pairs of
         which neither end is named are left out.
     """
-    table = _compare(data, "flows", ["source", "destination"]).reset_index()
+    table = compare(data, "flows", ["source", "destination"]).reset_index()
     table = table[(table["source"] != "") | (table["destination"] != "")]
     if by == "namespace":
-        table[["source", "destination"]] = table[["source", "destination"]].map(_namespace)
+        table[["source", "destination"]] = table[["source", "destination"]].map(_space)
     table = table.groupby(["source", "destination"], as_index=False).sum()
     return table.sort_values("flows", ascending=False, kind="stable", ignore_index=True).head(most)
 
 
-def _namespace(name: str) -> str:
-    return name.partition("/")[0]
+def _space(name: str) -> str:
+    return namespace_of(name)[0] or name
 
 
-def unanswered(counts: Counts) -> pd.DataFrame:
-    """Give the SYNs without a SYN-ACK per step, by node and parties.
-
-    Parameters
-    ----------
-    counts
-        As in `Flows`.
-
-    Returns
-    -------
-    pandas.DataFrame
-        Label frame (``destination``, ``node``, ``source``); a SYN-ACK that comes a step later
-        than its SYN is not missing.
-    """
-    by = ["destination", "node", "source"]
-    opened = frames.group(of_flag(counts, "SYN"), by)
-    answered = frames.group(of_flag(counts, "SYN-ACK"), by).reindex(columns=opened.columns)
-    open_ = opened - answered.fillna(0.0)
-    # SYN-ACKs beyond the SYNs of a step belong to the SYNs of the step before.
-    late = open_.shift(-1).clip(upper=0.0).fillna(0.0)
-    return (open_ + late).clip(lower=0.0)
-
-
-def of_flag(counts: Counts, flag: str) -> pd.DataFrame:
-    """Give what was counted of one TCP flag."""
-    return counts.flags.loc[:, counts.flags.columns.get_level_values("flag") == flag]
-
-
-def handshakes(data: Flows, *, most: int = 15) -> pd.DataFrame:
-    """Compare SYNs with SYN-ACKs and RSTs, per source and destination; most missing first.
+def world(data: Flows, *, most: int = 15) -> pd.DataFrame:
+    """Give flow events toward addresses outside the cluster, per source; most first.
 
     Parameters
     ----------
@@ -225,19 +199,11 @@ def handshakes(data: Flows, *, most: int = 15) -> pd.DataFrame:
     Returns
     -------
     pandas.DataFrame
-        ``source``, ``destination``, ``syn``, ``syn-ack``, ``missing``, ``expected`` (missing in
-        the baseline, for a window of this length), ``rst``. A RST may come from either end.
+        ``source``, ``destination``, ``protocol``, ``port`` (where Hubble's option ``port`` is
+        set), ``verdict``, ``flows``, ``expected``, ``change``, ``share``.
     """
-    by = ["source", "destination"]
-    scale = data.window.length / data.baseline.length
-    parts = {flag.lower(): totals(of_flag(data.now, flag), by) for flag in ("SYN", "SYN-ACK")}
-    parts["missing"] = totals(unanswered(data.now), by)
-    parts["expected"] = totals(unanswered(data.usual), by) * scale
-    parts["rst"] = totals(of_flag(data.now, "RST"), by)
-    table = pd.DataFrame(parts).fillna(0.0).reset_index()
-    order = ["missing", "rst", "syn"]
-    table = table.sort_values(order, ascending=False, kind="stable", ignore_index=True)
-    return rounded(table.head(most))
+    by = ["source", "destination", "protocol", "port", "verdict"]
+    return compare(data, "world", by, most=most).reset_index()
 
 
 def notes(data: Flows) -> list[str]:
@@ -251,12 +217,13 @@ def notes(data: Flows) -> list[str]:
     if not data.usual.there:
         said.append("No Hubble metrics in the baseline: nothing can be compared.")
     said += [*_left_out(data), *data.crowd_note]
-    if not data.summed and not len(talkers(data)):
+    if data.now.flows.shape[1] and not data.summed and not len(talkers(data)):
         said.append(
             "Who talks to whom is not visible (Helm: hubble.metrics.enabled with"
             " flow:labelsContext=source_namespace,source_workload,destination_namespace,"
             "destination_workload, and the same for tcp)."
         )
+    said += handshake_notes(data)
     said += [
         f"{what} not visible: {name} is not there (Helm: hubble.metrics.enabled with {option})."
         for what, name, option in _OPTIONAL
@@ -277,6 +244,7 @@ _OPTIONAL = (
     ("ICMP is", "icmp", "icmp"),
     ("Ports are", "ports", "port-distribution"),
     ("Policy verdicts are", "policy", "policy"),
+    ("Traffic to the world is", "world", "flows-to-world"),
 )
 
 

@@ -77,9 +77,12 @@ class _Change:
 
 
 def forwarded(flows: pd.DataFrame) -> pd.DataFrame:
-    """Give the flow events of forwarded packets; those of layer 7 would count them again."""
+    """Give the flow events of forwarded packets.
+
+    Those of layer 7, and the verdicts of policies, would count them again.
+    """
     table = frames.labels(flows).reindex(columns=["type", "verdict"], fill_value="")
-    chosen = table["verdict"].isin(FORWARDED) & (table["type"] != "L7")
+    chosen = table["verdict"].isin(FORWARDED) & ~table["type"].isin(["L7", "PolicyVerdict"])
     return flows.loc[:, chosen.to_numpy(dtype=bool)]
 
 
