@@ -73,7 +73,7 @@ def test_the_type_of_a_record_is_no_code() -> None:
     series: Series = {("No Error", "A", "", "b", "a", "n", "i"): two_windows(30.0, 30.0)}
     frame = grid(WIDE, series, LABELS.replace("rcode", "rcode type"))
     data = dns.load(answers(responses=frame), WINDOW, WINDOW.baseline())
-    assert data.dns_code == "rcode"
+    assert data.code_label == "rcode"
     assert set(totals(data.counts, ["rcode"]).index) == {"No Error"}
 
 

@@ -73,7 +73,8 @@ def failed(data: flows.Flows) -> list[Finding]:
 def pair(data: flows.Flows, source: str = WEB, destination: str = DB) -> pd.Series:
     table = flows.handshakes(data)
     (row,) = table.index[(table["source"] == source) & (table["destination"] == destination)]
-    return table.loc[row]
+    found: pd.Series = table.loc[row]
+    return found
 
 
 def at(served: ClusterServer, second: int) -> datetime:
