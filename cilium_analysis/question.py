@@ -15,7 +15,13 @@ from cilium_analysis import targets
 from cilium_analysis.bundle import Bundle
 from cilium_analysis.config import CONFIGURED, Config, configured
 from cilium_analysis.connection import connect
-from cilium_analysis.errors import ParameterError, WindowError, suggest
+from cilium_analysis.errors import (
+    BundleError,
+    ParameterError,
+    PrometheusError,
+    WindowError,
+    suggest,
+)
 from cilium_analysis.queries import parse_matchers
 from cilium_analysis.show import definition_list, span
 from cilium_analysis.window import Window, format_duration
@@ -110,9 +116,26 @@ class Question:
             "Window": span(self.window),
             "Baseline": span(self.baseline),
             "Only": self.match,
+            "Clusters": self._clusters(),
             "Kubernetes": self._kubernetes(),
         }
         return {name: text for name, text in rows.items() if text}
+
+    def _clusters(self) -> str:
+        """Name the clusters, and the label that tells them apart; nothing if there is one.
+
+        Only a recording is asked: looking at a question asks no server.
+        """
+        if not isinstance(self.source, Bundle):
+            return ""
+        try:
+            known = targets.of(self.source, self.window, self.baseline, match=self.match)
+        except (BundleError, PrometheusError):
+            return ""
+        names = sorted(set(known.table["cluster"]) - {""})
+        if len(names) < 2:
+            return ""
+        return f"{len(names)}, told apart by {', '.join(known.clusters)}: {targets.listed(names)}"
 
     def _kubernetes(self) -> str:
         """Name the API without reading it."""

@@ -24,7 +24,7 @@ from cilium_analysis.targets.stored import Row, interval
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
-    from cilium_analysis.targets.replicas import Pair
+    from cilium_analysis.targets.replicas import Counters, Pair
     from cilium_analysis.targets.stored import Component
 
 START = pd.Timestamp("2026-11-20 08:00", tz="UTC")
@@ -49,11 +49,18 @@ def understood(
     *,
     same: Callable[[Row, Row], Evidence] = lambda one, other: Evidence(),
     names: Names = NOTHING,
+    counters: Counters = MappingProxyType({}),
 ) -> Targets:
     def compared(pairs: Sequence[Pair]) -> dict[Pair, Evidence]:
         return {pair: same(rows[pair[0]], rows[pair[1]]) for pair in pairs}
 
-    return put_together(rows, BINS, compared=compared, named=lambda valid, clusters: names)
+    return put_together(
+        rows,
+        BINS,
+        compared=compared,
+        named=lambda valid, clusters: names,
+        ends=lambda numbers: counters,
+    )
 
 
 PROVED = Evidence(agree=3.0)
@@ -146,6 +153,28 @@ def test_a_pod_that_replaces_another_is_on_the_same_node() -> None:
     found = understood(rows)
     assert found.table["node"].tolist() == ["10.0.0.1", "10.0.0.1"]
     assert found.table["replica_of"].tolist() == [-1, -1]
+
+
+def test_pods_of_a_rollout_take_over_where_pinned_counters_go_on() -> None:
+    rows = [
+        row(component, instance=f"cilium-{age}{n}:cilium-agent:{component}", bins=bins)
+        for age, bins in (("old", range(6)), ("new", range(6, 12)))
+        for n in (1, 2)
+        for component in COMPONENTS
+    ]
+    counters: Counters = {
+        0: {"x": (90.0, 120_000.0)},
+        2: {"x": (50.0, 9_000.0)},
+        4: {"x": (9_001.0, 9_100.0)},
+        6: {"x": (120_003.0, 120_009.0)},
+    }
+    found = understood(rows, counters=counters)
+    assert found.table["node"].nunique() == 2
+    assert found.table["node"][0] == found.table["node"][6] == found.table["node"][7]
+    assert found.table["node"][2] == found.table["node"][4] == found.table["node"][5]
+    # Where counters fall, it was another node.
+    fallen: Counters = {**counters, 4: {"x": (10.0, 20.0)}, 6: {"x": (11.0, 22.0)}}
+    assert understood(rows, counters=fallen).table["node"].nunique() == 4
 
 
 def test_without_any_label_no_node_is_invented() -> None:

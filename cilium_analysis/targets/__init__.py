@@ -8,5 +8,6 @@ stored twice (HA pairs, two scrape jobs, federation).
 from cilium_analysis.targets.asking import of
 from cilium_analysis.targets.model import Targets
 from cilium_analysis.targets.stored import host
+from cilium_analysis.targets.words import listed
 
-__all__ = ["Targets", "host", "of"]
+__all__ = ["Targets", "host", "listed", "of"]

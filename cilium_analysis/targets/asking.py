@@ -166,6 +166,7 @@ class _Asker:
             bins,
             compared=lambda pairs: comparer.evidence(rows, pairs, bins),
             named=lambda valid, clusters: self._names(rows, valid, clusters),
+            ends=lambda numbers: comparer.ends(rows, numbers, bins),
         )
         presence: dict[str, Query] = {c: self._presence(rows, c) for c in METRICS}
         caveats = (*words.refused(refused), *found.caveats)

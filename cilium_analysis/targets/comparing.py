@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from cilium_analysis.source import Source
-    from cilium_analysis.targets.replicas import Pair
+    from cilium_analysis.targets.replicas import Counters, Pair
     from cilium_analysis.targets.stored import Bins, Component, Row
     from cilium_analysis.window import Window
 
@@ -40,6 +40,8 @@ _STARTS: Mapping[Component, str] = {
 }
 #: Times at which counters of two stored targets are compared.
 COMPARISONS = 8
+#: Points in time at which the ends of counters are looked for.
+MOST_POINTS = 500
 #: Least time between two of them: the slowest collectors scrape every five minutes.
 APART = timedelta(minutes=5)
 
@@ -78,6 +80,27 @@ class Comparer:
                 for pair in mine:
                     one, other = (_of_row(values, rows[n], ()) for n in pair)
                     found[pair] += compare_starts(_latest(one), _latest(other))
+        return found
+
+    def ends(self, rows: Sequence[Row], numbers: Sequence[int], bins: Bins) -> Counters:
+        """Give the first and the last values of pinned counters of some rows."""
+        times = [bins[each] for number in numbers for each in rows[number].bins]
+        begin, end = min(times)[0].to_pydatetime(), max(time for _, time in times).to_pydatetime()
+        step = max(timedelta(minutes=1), (end - begin) / MOST_POINTS)
+        step = timedelta(seconds=60 * -(-step // timedelta(seconds=60)))
+        window = replace(
+            self.windows[0], start=end - -(-(end - begin) // step) * step, end=end, step=step
+        )
+        found: dict[int, dict[object, tuple[float, float]]] = {}
+        for metric in COMPARED["agent"]:
+            values = self._values(metric, [rows[number] for number in numbers], window)
+            for number in numbers:
+                mine = _of_row(values, rows[number], own_labels([metric]))
+                for key, column in mine.items():
+                    known = column.dropna()
+                    if len(known):
+                        span = (float(known.iloc[0]), float(known.iloc[-1]))
+                        found.setdefault(number, {})[(metric, key)] = span
         return found
 
     def _shared(self, rows: Sequence[Row], pairs: Sequence[Pair], bins: Bins) -> Window:

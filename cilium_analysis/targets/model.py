@@ -20,14 +20,14 @@ from cilium_analysis.targets.places import (
     together,
     valid_signs,
 )
-from cilium_analysis.targets.replicas import candidates, judge, sampled
+from cilium_analysis.targets.replicas import candidates, judge, sampled, successors
 from cilium_analysis.targets.stored import host, interval, single_labels, varying
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
 
     from cilium_analysis.targets.places import Names, Sign
-    from cilium_analysis.targets.replicas import Evidence, Pair
+    from cilium_analysis.targets.replicas import Counters, Evidence, Pair
     from cilium_analysis.targets.stored import Bins, Component, Row
 
 #: Labels that tell targets apart where nothing is known of any.
@@ -324,6 +324,7 @@ def put_together(
     *,
     compared: Callable[[Sequence[Pair]], Mapping[Pair, Evidence]],
     named: Callable[[Mapping[Sign, object], Sequence[str]], Names],
+    ends: Callable[[Sequence[int]], Counters],
 ) -> Targets:
     """Decide which stored targets are one, and where each is.
 
@@ -335,6 +336,8 @@ def put_together(
         Gives what counters prove of pairs of stored targets.
     named
         Gives what other metrics call nodes, by valid signs and the labels of clusters.
+    ends
+        Gives the first and the last values of pinned counters of some rows.
 
     Returns
     -------
@@ -351,6 +354,8 @@ def put_together(
     verdicts = judge(rows, pairs, compared(sampled(rows, pairs)) if pairs else {})
     clusters = cluster_labels(rows, verdicts)
     places = together(rows, valid, clusters)
+    follow = successors(rows, places, ends)
+    places = [_origin(place, follow) for place in places]
     nodes = name(rows, places, valid, named(valid, clusters), clusters=clusters)
     nodes = distinct_names(rows, places, nodes, clusters=clusters)
     labels = telling_labels(rows, places, clusters)
@@ -365,3 +370,10 @@ def put_together(
         notes=words.notes(rows, table, clusters),
         caveats=words.caveats(rows, table, pairs, verdicts, unmerged=once is None),
     )
+
+
+def _origin(place: int, follow: Mapping[int, int]) -> int:
+    """Follow a place back to the first pod that was there."""
+    while place in follow:
+        place = follow[place]
+    return place

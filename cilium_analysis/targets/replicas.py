@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 from collections import defaultdict
+from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import combinations
 from typing import TYPE_CHECKING, Literal
@@ -18,7 +19,7 @@ import numpy as np
 from cilium_analysis.targets.stored import differing
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Sequence
 
     import pandas as pd
 
@@ -26,6 +27,8 @@ if TYPE_CHECKING:
 
 Verdict = Literal["same", "distinct", "unknown"]
 Pair = tuple[int, int]
+#: First and last value of counters, by the number of a row and the labels of the series.
+Counters = Mapping[int, Mapping[object, tuple[float, float]]]
 
 #: Pairs to compare for each set of labels in which stored targets differ.
 SAMPLED = 4
@@ -35,6 +38,10 @@ SAME_START = 3.0
 TOLERATED = 0.2
 #: A counter that has come so far agrees with another one hardly by chance.
 TELLING = 10.0
+#: A new pod is scraped within so many stretches of time after the last scrape of the old one.
+NEXT = 2
+#: Pinned counters grow by less than this share while a pod is replaced.
+CONTINUED = 0.2
 #: Labels that scraping or storing twice sets, and that hardly ever tell two clusters apart.
 _TWICE = re.compile(
     r"replica|prometheus|receive|(^|_)(job|endpoint|service|container|component|app|name|part_of"
@@ -184,3 +191,64 @@ def _telling(rows: Sequence[Row], pair: Pair) -> set[str]:
     return {
         n for n in one.keys() | other.keys() if one.get(n) and other.get(n) and one[n] != other[n]
     }
+
+
+def successors(
+    rows: Sequence[Row], places: Sequence[int], counters: Callable[[Sequence[int]], Counters]
+) -> dict[int, int]:
+    """Find agents that took over the node of another, where only their pods are known.
+
+    A rollout of the DaemonSet gives every node another pod. Counters of pinned maps go on from
+    where they were, which tells whose place a new pod took.
+
+    Parameters
+    ----------
+    rows, places
+        Stored targets, and the number of the place of each.
+    counters
+        Gives the first and the last values of pinned counters of some rows, by their labels.
+
+    Returns
+    -------
+    dict
+        From the place of a new pod to the place of the one before.
+    """
+    agents = [n for n, row in enumerate(rows) if row.component == "agent" and row.bins]
+    alone = [n for n in agents if rows[n].pod and not rows[n].nodes and not rows[n].addresses]
+    first = {n: min(rows[n].bins) for n in alone}
+    last = {n: max(rows[n].bins) for n in alone}
+    followed = {
+        new: [
+            old
+            for old in alone
+            if rows[old].rest == rows[new].rest and -1 <= first[new] - last[old] <= NEXT
+        ]
+        for new in alone
+        if first[new] > min(first.values())
+    }
+    involved = sorted({n for new, olds in followed.items() for n in (new, *olds) if olds})
+    if not involved:
+        return {}
+    values = counters(involved)
+    gaps = sorted(
+        (gap, new, old)
+        for new, olds in followed.items()
+        for old in olds
+        if new != old and (gap := _gap(values, old, new)) <= CONTINUED
+    )
+    found: dict[int, int] = {}
+    taken: set[int] = set()
+    for _, new, old in gaps:
+        if places[new] not in found and old not in taken:
+            found[places[new]] = places[old]
+            taken.add(old)
+    return found
+
+
+def _gap(values: Counters, old: int, new: int) -> float:
+    """Give by which share counters grew from the end of one pod to the begin of another."""
+    before, after = values.get(old, {}), values.get(new, {})
+    known = [(before[key][1], after[key][0]) for key in before.keys() & after.keys()]
+    if not known or any(end > begin for end, begin in known):
+        return float("inf")
+    return max((begin - end) / max(end, 1.0) for end, begin in known)
