@@ -41,8 +41,7 @@ def _fill(metrics: Metrics) -> None:
     """Several clusters in one server, told apart by a label, each of which lacks something."""
     for number in (1, 2):
         up = scrapes()
-        mine = {"cluster": "up"}
-        for target in (agent(number, **mine), hubble(number, **mine)):
+        for target in (agent(number, cluster="up"), hubble(number, cluster="up")):
             metrics.add("up", target, [(at, 0.0) for at in up])
         _hubble(metrics, hubble(number, cluster="hubble"))
         _agent(metrics, agent(number, cluster="agents"))
