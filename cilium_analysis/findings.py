@@ -144,6 +144,20 @@ def unknown_lines(rows: Iterable[Mapping[str, Any]]) -> list[str]:
     return [f"{', '.join(names)}: {'; '.join(reasons)}" for reasons, names in topics.items()]
 
 
+def without_unknown(notes: Iterable[str], rows: Iterable[Mapping[str, Any]]) -> list[str]:
+    """Leave out of notes what is said by what is unknown, and what is there twice.
+
+    Parameters
+    ----------
+    notes
+        Sentences.
+    rows
+        As for `unknown_lines`.
+    """
+    reasons = tuple(reason.lower() for row in rows for reason in row["reasons"])
+    return [n for n in dict.fromkeys(notes) if not n.lower().startswith(reasons)]
+
+
 @dataclass(frozen=True)
 class Findings(Sequence[Finding]):
     """All findings of a window, the one most worth acting on first.
