@@ -22,6 +22,9 @@ from cilium_analysis.lab.explorer.panels import panel
 from cilium_analysis.lab.explorer.pictures import picture
 from cilium_analysis.lab.explorer.state import State
 from cilium_analysis.question import Question, ask
+from cilium_analysis.report import Run
+from cilium_analysis.report.html import runs_page
+from cilium_analysis.report.messages import about_run
 from cilium_analysis.report.verdict import QUIET, UNKNOWN, first, verdict
 from cilium_analysis.texts import percent
 from cilium_analysis.topics import incident, setup
@@ -276,6 +279,56 @@ def test_the_check_says_so_first(url: str, capsys: pytest.CaptureFixture[str]) -
     assert main(["check", *how]) == 0
     head = capsys.readouterr().out.splitlines()[0]
     assert "nknown: no metric and no scrape target of Cilium" in head
+
+
+def test_a_run_that_cannot_be_judged_is_told_to_whom_wants_to_know() -> None:
+    start, end = TIMES["start"], TIMES["end"]
+    summary = {
+        "topics": [],
+        "findings": {"critical": 0, "warning": 0, "info": 0},
+        "verdict": "unknown",
+        "parameters": {"timezone": "UTC", "match": ""},
+        "window": {"start": start, "end": end},
+        "source": "s",
+        "cluster": "",
+    }
+    rows = [{"topic": "dns", "reasons": ["no DNS is visible in this window"]}]
+    run = Run(Path("r"), summary, {"findings": [], "unknown": rows})
+    assert about_run(run, at=Severity.INFO, page="p") is None
+    message = about_run(run, at=None, unknown=True, page="p")
+    assert message is not None
+    assert message.title.startswith("[unknown] s, 2026-11-20 10:00")
+    assert "Unknown: dns: no DNS is visible in this window" in message.body
+
+
+@pytest.mark.parametrize("platform", ["cron", "systemd", "kubernetes"])
+def test_a_schedule_passes_the_levels_on(platform: str, capsys: pytest.CaptureFixture[str]) -> None:
+    how = ["--source", "http://prometheus:9090", "--fail-on", "warning", "--fail-on", "unknown"]
+    assert main(["schedule", platform, *how]) == 0
+    assert "--fail-on=warning,unknown" in capsys.readouterr().out
+
+
+def test_an_index_shows_unknown_runs() -> None:
+    run: dict[str, Any] = {
+        "name": "r",
+        "began": "2026-11-20T12:00:00Z",
+        "status": "complete",
+        "source": "s",
+        "cluster": "",
+        "window": {"start": "2026-11-20T10:00:00Z", "end": "2026-11-20T12:00:00Z"},
+        "parameters": {"timezone": "UTC", "match": ""},
+        "topics": [],
+        "findings": {"critical": 0, "warning": 0, "info": 0},
+        "first": "Unknown: dns: gone",
+    }
+    unknown = run | {"verdict": "unknown", "unknown": [{"topic": "dns", "reasons": ["gone"]}]}
+    partly = unknown | {"verdict": "nothing unusual"}
+    page = runs_page([unknown, unknown])
+    assert "? unknown" in page
+    assert "othing unusual" not in page
+    assert page.count('class="ca-bar-unknown"') == 2
+    assert "? 1 unknown" in runs_page([partly])
+    assert "✓ nothing unusual" in runs_page([run])  # of an earlier version
 
 
 # The explorer
