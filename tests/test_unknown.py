@@ -15,7 +15,7 @@ import pytest
 
 from cilium_analysis.cli import main
 from cilium_analysis.cli.reports import verdict as exit_code
-from cilium_analysis.findings import Findings, Severity, merge, unknown_lines
+from cilium_analysis.findings import Findings, Severity, merge, spoken, unknown_lines
 from cilium_analysis.lab.explorer.asking import Loaded
 from cilium_analysis.lab.explorer.overview import _legend
 from cilium_analysis.lab.explorer.panels import panel
@@ -214,7 +214,7 @@ def test_the_verdict_of_a_run() -> None:
     assert verdict(some, topics=asked, asked=asked) == UNKNOWN
     assert verdict(some, topics=["drop_reasons"], asked=["drop_reasons"]) == QUIET
     assert first(bad, unknown=True) == "x"
-    assert first(every, unknown=True) == "Unknown: drop reasons, http status: gone"
+    assert first(every, unknown=True) == "Unknown: drop reasons, HTTP status: gone"
 
 
 def test_unknown_is_a_level_of_its_own() -> None:
@@ -264,7 +264,7 @@ def test_the_command_tells_and_exits(
     how += [part for level in levels for part in ("--fail-on", level)]
     assert main(["report", topic, *how]) == code
     said = capsys.readouterr().out
-    assert said.startswith(f"Unknown: {topic.replace('_', ' ')}: ")
+    assert said.startswith(f"Unknown: {spoken(topic)}: ")
     assert "Nothing unusual" not in said
     (run,) = tmp_path.glob("*/run.json")
     assert json.loads(run.read_text())["verdict"] == "unknown"
@@ -298,7 +298,7 @@ def test_a_run_that_cannot_be_judged_is_told_to_whom_wants_to_know() -> None:
     message = about_run(run, at=None, unknown=True, page="p")
     assert message is not None
     assert message.title.startswith("[unknown] s, 2026-11-20 10:00")
-    assert "Unknown: dns: no DNS is visible in this window" in message.body
+    assert "Unknown: DNS: no DNS is visible in this window" in message.body
 
 
 @pytest.mark.parametrize("platform", ["cron", "systemd", "kubernetes"])
