@@ -128,6 +128,11 @@ class Unknown:
         return {"topic": self.topic, "reasons": list(self.reasons)}
 
 
+def spoken(topic: str) -> str:
+    """Write the name of a topic's notebook as people do."""
+    return topic.replace("_", " ").replace("http", "HTTP").replace("dns", "DNS")
+
+
 def unknown_lines(rows: Iterable[Mapping[str, Any]]) -> list[str]:
     """Write what is unknown, one line for all topics with the same reasons.
 
@@ -140,8 +145,22 @@ def unknown_lines(rows: Iterable[Mapping[str, Any]]) -> list[str]:
     every = list(rows)
     # The question that puts the others together says no more than they do.
     for row in [row for row in every if row["topic"] != "incident"] or every:
-        topics.setdefault(tuple(row["reasons"]), []).append(row["topic"].replace("_", " "))
+        topics.setdefault(tuple(row["reasons"]), []).append(spoken(row["topic"]))
     return [f"{', '.join(names)}: {'; '.join(reasons)}" for reasons, names in topics.items()]
+
+
+def without_unknown(notes: Iterable[str], rows: Iterable[Mapping[str, Any]]) -> list[str]:
+    """Leave out of notes what is said by what is unknown, and what is there twice.
+
+    Parameters
+    ----------
+    notes
+        Sentences.
+    rows
+        As for `unknown_lines`.
+    """
+    reasons = tuple(reason.lower() for row in rows for reason in row["reasons"])
+    return [n for n in dict.fromkeys(notes) if not n.lower().startswith(reasons)]
 
 
 @dataclass(frozen=True)

@@ -35,7 +35,7 @@ FORMATS: Mapping[str, str | Callable[[float], str]] = {
     "usual p50": "{:.3g}",
     "usual p95": "{:.3g}",
     "usual p99": "{:.3g}",
-    "share": "{:.1%}",
+    "share": percent,
     "scraped": percent,
     "seconds": "{:.3f}",
     "samples": "{:,}",

@@ -25,7 +25,8 @@ def percent(share: float) -> str:
     """
     if share in (0.0, 1.0):
         return f"{share:.0%}"
-    return f"{min(max(share, 0.001), 0.999):.1%}"
+    inside = 0.0 < share < 1.0
+    return f"{min(max(share, 0.001), 0.999) if inside else share:.1%}"
 
 
 def bare_address(address: str) -> str:

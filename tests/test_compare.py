@@ -50,6 +50,11 @@ def test_every_kind_of_change() -> None:
     }
 
 
+def test_nothing_is_known_to_be_gone_where_nothing_can_be_judged() -> None:
+    (told,) = compared(document(), document(row("a", 1)), unknown=True)
+    assert told["change"] == "unknown"
+
+
 def test_evidence_counts_wherever_it_is_told() -> None:
     story = row("lead", 5) | {"evidence": [row("part", 3)]}
     assert {each["change"] for each in compared(document(story), document(row("part", 3)))} == {

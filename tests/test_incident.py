@@ -15,7 +15,9 @@ from cilium_analysis import connect
 from cilium_analysis.findings import Finding, Findings, Severity, merge
 from cilium_analysis.topics import incident
 from cilium_analysis.topics.incident.links import DEPTH, LINKS
+from cilium_analysis.topics.incident.movers import MOST_SCORE, Stream, _far, ranked
 from cilium_analysis.topics.incident.stories import stories
+from cilium_analysis.topics.incident.trust import doubts
 from cilium_analysis.window import Window
 from tests.servers.served import ClusterServer
 
@@ -225,6 +227,39 @@ def test_an_incident_at_the_edge_of_the_window_is_doubted() -> None:
     lead = incident.findings(data)[0]
     assert lead.kind == "drop_spike"
     assert any("had begun" in reason for reason in lead.trust_reasons)
+
+
+def test_what_begins_in_the_second_step_had_not_begun_before(sample: incident.Incident) -> None:
+    step = sample.window.step
+    rise = finding("drop_spike", reason="A")
+    begun = replace(rise, start=sample.window.start, end=sample.window.end)
+    late = replace(begun, start=sample.window.start + step)
+    assert any("had begun" in reason for reason in doubts(sample, begun))
+    assert not any("had begun" in reason for reason in doubts(sample, late))
+
+
+def test_scores_are_bounded_and_need_a_baseline(sample: incident.Incident) -> None:
+    health = sample.topics["agent_health"]
+    assert incident.movers(sample)["score"].abs().max() <= MOST_SCORE
+    drops = sample.topics["drop_reasons"]
+    unknown = replace(drops, usual=drops.usual * float("nan"))
+    topics = {"drop_reasons": unknown, "agent_health": health}
+    table = incident.movers(replace(sample, topics=topics))
+    assert not table["what"].str.startswith("Drops").any()
+
+
+@pytest.mark.parametrize(("unit", "most"), [("bytes/s", 5e9), ("packets/s", 5e9), ("s/s", 40.0)])
+def test_what_was_0_is_not_astronomically_far(unit: str, most: float) -> None:
+    index = pd.date_range(START, periods=100, freq="30s", tz="UTC")
+    columns = pd.MultiIndex.from_tuples([("a",), ("b",)], names=["node"])
+    usual = pd.DataFrame(0.0, index=index, columns=columns)
+    now = usual.copy()
+    now.iloc[50:, 0] = most
+    rows = list(_far(Stream("x", unit, now, usual, counts=True), most=5))
+    assert [row[1] for row in rows] == ["node a"]
+    table = ranked(rows, most=5)
+    assert 3.0 <= table["score"].iloc[0] <= MOST_SCORE
+    assert table["extreme"].iloc[0] == pytest.approx(most / 30)
 
 
 # On real servers

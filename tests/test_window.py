@@ -140,6 +140,21 @@ def test_baselines() -> None:
     assert (explicit.start, explicit.step) == (at("2026-03-20T01:00"), window.step)
 
 
+@pytest.mark.parametrize("second", [0, 1, 10, 29, 59])
+@pytest.mark.parametrize("length", ["1h", "3d"])
+def test_a_baseline_may_end_where_the_window_begins(second: int, length: str) -> None:
+    """Whatever both are widened to."""
+    begin = f"2026-03-20T08:00:{second:02}Z"
+    long = {"1h": "2026-03-20T09:00:07Z", "3d": "2026-03-23T08:00:07Z"}
+    window = Window.parse(begin, long[length], now=NOW + timedelta(days=30))
+    base = window.baseline(f"2026-03-20T06:00:11Z/{begin}")
+    assert base.end == window.start
+    assert base.start <= at("2026-03-20T06:00:11")
+    later = window.start + window.step
+    with pytest.raises(WindowError):
+        window.baseline(f"2026-03-20T06:00Z/{later.isoformat()}")
+
+
 def test_a_day_back_is_a_day_on_the_readers_clock() -> None:
     window = Window.parse(
         "2026-03-29 08:00",

@@ -180,7 +180,7 @@ def _lines(run: Run[Path | Address]) -> list[str]:
     from cilium_analysis.findings import unknown_lines
     from cilium_analysis.report.clock import clock
 
-    unknown = [f"Unknown: {text}" for text in unknown_lines(run.findings["unknown"])]
+    unknown = [f"Unknown: {text}" for text in unknown_lines(run.findings.get("unknown", ()))]
     zone = run.summary["parameters"]["timezone"]
     found = []
     for row in run.findings["findings"]:

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 #: A value that differs by less than this factor is the same.
 FACTOR = 1.25
-_ORDER = ("new", "worse", "same", "better", "gone")
+_ORDER = ("new", "worse", "same", "better", "gone", "unknown")
 
 
 def read_findings(run: Path | Address) -> dict[str, Any]:
@@ -59,22 +59,29 @@ def _read(run: Path | Address) -> tuple[Path | Address, bytes]:
     return address, content
 
 
-def compared(found: Mapping[str, Any], other: Mapping[str, Any]) -> list[dict[str, Any]]:
+def compared(
+    found: Mapping[str, Any], other: Mapping[str, Any], *, unknown: bool = False
+) -> list[dict[str, Any]]:
     """Set the findings of a run beside those of another, by what and where they are.
 
     Parameters
     ----------
     found, other
         As ``findings.json`` holds them: the run, and the one to compare with.
+    unknown
+        Whether the run could not be judged: nothing is known to be gone then.
 
     Returns
     -------
     list of dict
         ``id``, ``kind``, ``title``, ``change`` (``new``, ``worse``, ``same``, ``better``,
-        ``gone``), ``value`` and ``other_value`` [``unit``]; in the order of these words.
+        ``gone``, ``unknown``), ``value`` and ``other_value`` [``unit``]; in the order of these
+        words.
     """
     now, then = dict(_flat(found)), dict(_flat(other))
     rows = [_row(now.get(key), then.get(key)) for key in {**now, **then}]
+    if unknown:
+        rows = [row | {"change": "unknown"} if row["change"] == "gone" else row for row in rows]
     return sorted(rows, key=lambda row: (_ORDER.index(row["change"]), row["title"]))
 
 

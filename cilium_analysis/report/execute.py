@@ -62,8 +62,8 @@ class Executed:
 
     @property
     def caveats(self) -> list[str]:
-        """What the notebook said against its numbers."""
-        return [text for notes in self._shown(NOTES) for text in notes]
+        """What the notebook said against its numbers: its last notes."""
+        return [text for notes in self._shown(NOTES)[-1:] for text in notes]
 
     def _shown(self, mime: str) -> list[Any]:
         return [

@@ -158,7 +158,7 @@ def _unknown_of(result: Result) -> list[str]:
 
 def _not_known(found: Mapping[str, Any]) -> list[str]:
     """Say what could not be judged, and why."""
-    lines = [_plain(f"Unknown: {text}", _TEXT) for text in unknown_lines(found["unknown"])]
+    lines = [_plain(f"Unknown: {text}", _TEXT) for text in unknown_lines(found.get("unknown", ()))]
     more = [f"and {len(lines) - SHOWN} more unknown"] if len(lines) > SHOWN else []
     return lines[:SHOWN] + more
 

@@ -92,7 +92,10 @@ def write(
     summary = _summary(question, done, found, asked, Bundle(directory / BUNDLE))
     summary |= {"name": name, "began": iso(began.replace(microsecond=0))}
     if other is not None:
-        summary["compared"] = {"window": other["window"], "findings": compared(found, other)}
+        summary["compared"] = {
+            "window": other["window"],
+            "findings": compared(found, other, unknown=summary["verdict"] == UNKNOWN),
+        }
     summary["seconds"] = round((datetime.now(UTC) - (since or began)).total_seconds(), 3)
     summary |= {"pdf": pdf.NAME} if paper else {}
     pages = {pdf.SUMMARY: html.run_page(summary, found)}
@@ -142,7 +145,9 @@ def _summary(
         "verdict": word,
         "unknown": found["unknown"],
         "first": first(found, unknown=word == UNKNOWN),
-        "caveats": list(dict.fromkeys(text for executed in done for text in executed.caveats)),
+        "caveats": findings.without_unknown(
+            (text for executed in done for text in executed.caveats), found["unknown"]
+        ),
         "topics": [_topic(executed) for executed in done],
         "cost": _cost(bundle.manifest["answers"]),
         "queries": [_query(row) for row in bundle.manifest["answers"]],

@@ -146,7 +146,7 @@ def started(restarts: pd.DataFrame) -> list[str]:
     ]
 
 
-def no_baseline(*usual: pd.DataFrame, what: str) -> tuple[str, ...]:
+def no_baseline(*usual: pd.DataFrame, what: str, fact: str = "") -> tuple[str, ...]:
     """Say when the baseline holds nothing to compare with.
 
     Parameters
@@ -155,7 +155,10 @@ def no_baseline(*usual: pd.DataFrame, what: str) -> tuple[str, ...]:
         Frames of the baseline; any of them with series is something.
     what
         That is missing.
+    fact
+        What the window has all the same, as a whole clause.
     """
     if any(frame.shape[1] and frame.notna().to_numpy().any() for frame in usual):
         return ()
-    return (f"{what} in the baseline: what is usual is not known",)
+    said = f"{fact}, and " if fact else ""
+    return (f"{said}{what} in the baseline: what is usual is not known",)

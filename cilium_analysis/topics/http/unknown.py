@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from cilium_analysis.frames import totals
 from cilium_analysis.topics import verdict
 from cilium_analysis.topics.http.data import QUERIES
+from cilium_analysis.topics.http.tables import status_class
 
 if TYPE_CHECKING:
     from cilium_analysis.topics.http.data import Http
@@ -27,4 +29,7 @@ def unknown(data: Http) -> tuple[str, ...]:
     if not data.counts.shape[1]:
         before = ", though there were some in the baseline" if data.usual.shape[1] else ""
         return (f"no HTTP request is visible in this window{before}",)
-    return verdict.no_baseline(data.usual, what="no HTTP request")
+    sums = totals(data.counts, ["status"])
+    failed = sum(n for status, n in sums.items() if status_class(str(status)) in ("4xx", "5xx"))
+    fact = f"{sums.sum():,.0f} requests were answered, {failed:,.0f} of them with 4xx or 5xx"
+    return verdict.no_baseline(data.usual, what="no HTTP request is visible", fact=fact)

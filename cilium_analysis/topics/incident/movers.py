@@ -74,7 +74,19 @@ def movers(data: Incident, *, most: int = 20) -> pd.DataFrame:
         lasted (UTC); the farthest first. A score is at most `MOST_SCORE`. What has no data in the
         baseline has none, and is left out.
     """
-    rows = [row for stream in streams(data) for row in _far(stream, most=most)]
+    return ranked([row for stream in streams(data) for row in _far(stream, most=most)], most=most)
+
+
+def ranked(rows: Sequence[tuple[object, ...]], *, most: int) -> pd.DataFrame:
+    """Give the rows that are farthest, in this order, with bounded scores.
+
+    Parameters
+    ----------
+    rows
+        Values of `COLUMNS`.
+    most
+        Number of rows.
+    """
     table = pd.DataFrame(rows, columns=list(COLUMNS))
     order = table["score"].abs().sort_values(ascending=False, kind="stable").index
     table = table.loc[order[:most]].reset_index(drop=True)

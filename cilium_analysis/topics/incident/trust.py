@@ -6,8 +6,10 @@ from datetime import timedelta
 from operator import attrgetter
 from typing import TYPE_CHECKING
 
+from cilium_analysis.findings import without_unknown
 from cilium_analysis.frames import totals
 from cilium_analysis.topics.incident.data import TOPICS
+from cilium_analysis.topics.incident.unknown import unknown
 from cilium_analysis.topics.reasons import from_hubble
 
 if TYPE_CHECKING:
@@ -96,7 +98,7 @@ def notes(data: Incident) -> list[str]:
     data
         As from `load`.
     """
-    said = [f"Not in this bundle, so nothing is said about it: {name}." for name in data.missing]
+    said = []
     newest = newest_sample(data)
     late = data.window.end - max(2 * data.window.step, timedelta(minutes=1))
     if newest is not None and newest < late:
@@ -111,7 +113,7 @@ def notes(data: Incident) -> list[str]:
             " the timeline."
         )
     said += [note for name, loaded in data.topics.items() for note in TOPICS[name].notes(loaded)]
-    return list(dict.fromkeys(said))
+    return without_unknown(said, (each.as_json() for each in unknown(data)))
 
 
 def _vanished(data: Incident) -> Iterator[str]:

@@ -89,7 +89,9 @@ def _drops(data: Incident, finding: Finding) -> Iterator[_Counts]:
     drops = data.topics["drop_reasons"]
     by = ["reason", "direction", "node"]
     yield _Counts(
-        "packets dropped", "packets", *_sums(data, finding, drops.usual, drops.counts, by)
+        _of("packets dropped", drops.usual),
+        "packets",
+        *_sums(data, finding, drops.usual, drops.counts, by),
     )
     seen = parties(drops.hubble) if drops.hubble.shape[1] else drops.hubble
     if seen.shape[1]:
@@ -107,7 +109,10 @@ def _http(data: Incident, finding: Finding) -> Iterator[_Counts]:
     before, after = _sums(data, finding, bad[0], bad[1], by)
     asked, now = _sums(data, finding, http.usual, http.counts, by)
     yield _Counts(
-        "HTTP requests that failed or were denied", "requests", _at(before, asked, now), after
+        _of("HTTP requests that failed or were denied", http.usual),
+        "requests",
+        _at(before, asked, now),
+        after,
     )
 
 
@@ -130,7 +135,14 @@ def _dns(data: Incident, finding: Finding) -> Iterator[_Counts]:
     ends = ended(dns.usual_asked, dns.usual), ended(dns.asked, dns.counts)
     usual, now = (only(each, {"rcode": rcode}) for each in ends)
     sums = _sums(data, finding, usual, now, ["source", "query", "node"])
-    yield _Counts(f"DNS lookups that ended with: {rcode}", "lookups", *sums)
+    name = _of(f"DNS lookups that ended with: {rcode}", dns.usual)
+    yield _Counts(name, "lookups", *sums)
+
+
+def _of(what: str, usual: pd.DataFrame) -> str:
+    """Say of what a change is; without a baseline it is no change, but all that was counted."""
+    known = usual.shape[1] and usual.notna().to_numpy().any()
+    return what if known else f"{what}, all of them: there is no baseline"
 
 
 def _sums(
