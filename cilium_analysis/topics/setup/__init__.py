@@ -2,8 +2,8 @@
 
 from cilium_analysis.topics.setup.data import QUERIES, Setup, load
 from cilium_analysis.topics.setup.findings import findings
-from cilium_analysis.topics.setup.kubernetes import kubernetes
 from cilium_analysis.topics.setup.judging import judge
+from cilium_analysis.topics.setup.kubernetes import kubernetes
 from cilium_analysis.topics.setup.tables import (
     checks,
     configurations,
