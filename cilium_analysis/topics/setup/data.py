@@ -18,7 +18,7 @@ from cilium_analysis.topics.setup.checks import CHECKS
 from cilium_analysis.topics.setup.configurations import Facts
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
     from datetime import datetime
 
     from cilium_analysis.source import Source
@@ -26,8 +26,10 @@ if TYPE_CHECKING:
     from cilium_analysis.topics.setup.objects import Objects
     from cilium_analysis.window import Window
 
-_NAMES = "|".join(sorted({metric for check in CHECKS for metric in check.metrics}))
-_NAMED = "hubble_(drop|flows_processed|http_requests|dns_queries|dns_responses)_total"
+_NAMED = tuple(
+    f"hubble_{name}_total"
+    for name in ("drop", "flows_processed", "http_requests", "dns_queries", "dns_responses")
+)
 _BUCKETS = (
     "cilium_agent_api_process_time_seconds_bucket",
     "hubble_http_request_duration_seconds_bucket",
@@ -38,16 +40,17 @@ _HINTS = {"Envoy": ("envoy", "9964"), "relay": ("relay", "9966")}
 NAMES = {"agent": "agent", "hubble": "Hubble", "operator": "operator"}
 
 
-def _any(labels: Sequence[str]) -> str:
-    each = (f'{{__name__=~"{_NAMED}",{label}!="",<match>}}' for label in labels)
-    return f"count by (__name__) ({' or '.join(each)})"
+def _counted(metrics: Iterable[str], matchers: Sequence[str] = ("",)) -> str:
+    """Write PromQL that counts series by metric; some servers match names only exactly."""
+    pairs = [(metric, each) for metric in metrics for each in matchers]
+    return " or ".join(f"count by (__name__) ({m}{{{each}<match>}})" for m, each in pairs)
 
 
 #: ``<range>`` is the length of the window here. What there is is asked at three moments: over the
 #: whole window even a count would read more samples than a server allows.
 QUERIES: Mapping[str, Query] = {
     "present": Query(
-        f'count by (__name__) ({{__name__=~"{_NAMES}",<match>}})',
+        _counted(sorted({metric for check in CHECKS for metric in check.metrics})),
         "series",
         "series of each metric that the questions need",
     ),
@@ -60,18 +63,17 @@ QUERIES: Mapping[str, Query] = {
         "count by (version) (cilium_version{<match>})", "agents", "agents of each version"
     ),
     "labels": Query(
-        _any(("source_workload", "source_app", "source_pod")),
+        _counted(_NAMED, [f'source_{name}!="",' for name in ("workload", "app", "pod")]),
         "series",
         "series of Hubble that name the workloads by labelsContext",
     ),
     "context": Query(
-        f'count by (__name__) ({{__name__=~"{_NAMED}",source!="",<match>}})',
+        _counted(_NAMED, ['source!="",']),
         "series",
         "series of Hubble that name the parties by sourceContext",
     ),
     "bare": Query(
-        f'count by (__name__) ({{__name__=~"{_NAMED}",source_app!="",'
-        'source_namespace="",<match>})',
+        _counted(_NAMED, ['source_app!="",source_namespace="",']),
         "series",
         "series of Hubble that name a workload without its namespace",
     ),
