@@ -95,15 +95,14 @@ def test_a_young_recording_has_the_interval_of_its_scrapes(cluster_server: Serve
     assert intervals.to_numpy() == pytest.approx(served.scenario.interval)
     assert states(data)["agent"] == "there"
     assert not any("less often" in note for note in setup.notes(data))
-    told = dict(setup.configurations(data)[["configuration", "here"]].itertuples(index=False))
-    assert set(told) == {"metrics switched on lately"}
+    assert list(setup.configurations(data)["configuration"]) == ["metrics switched on lately"]
 
 
 def test_rare_scrapes_and_missing_node_labels_are_told(cluster_server: Serve) -> None:
     told = scenario("http_errors").with_(interval=60, style="annotations")
     data = load(cluster_server(told))
-    found = dict(setup.configurations(data)[["configuration", "here"]].itertuples(index=False))
-    assert set(found) == {"no label node", "rare or mixed scrapes"}
+    found = setup.configurations(data).set_index("configuration")["here"]
+    assert set(found.index) == {"no label node", "rare or mixed scrapes"}
     assert "every 60 s" in found["rare or mixed scrapes"]
     assert found["no label node"].startswith("4 of 4 targets of agents and 4 of 4")
     assert setup.judge(data).startswith("ok, but")

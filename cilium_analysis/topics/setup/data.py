@@ -42,8 +42,11 @@ NAMES = {"agent": "agent", "hubble": "Hubble", "operator": "operator"}
 
 def _counted(metrics: Iterable[str], matchers: Sequence[str] = ("",)) -> str:
     """Write PromQL that counts series by metric; some servers match names only exactly."""
-    pairs = [(metric, each) for metric in metrics for each in matchers]
-    return " or ".join(f"count by (__name__) ({m}{{{each}<match>}})" for m, each in pairs)
+    return " or ".join(
+        f'label_replace(count({metric}{{{each}<match>}}), "metric", "{metric}", "", "")'
+        for metric in metrics
+        for each in matchers
+    )
 
 
 #: ``<range>`` is the length of the window here. What there is is asked at three moments: over the
@@ -184,10 +187,10 @@ def load(
     present, labels, context, bare, bounds = (
         _most([_by(_ask(source, name, window, m, matchers), label) for m in moments])
         for name, label in (
-            ("present", "__name__"),
-            ("labels", "__name__"),
-            ("context", "__name__"),
-            ("bare", "__name__"),
+            ("present", "metric"),
+            ("labels", "metric"),
+            ("context", "metric"),
+            ("bare", "metric"),
             ("bounds", "le"),
         )
     )
