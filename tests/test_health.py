@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 
 import numpy as np
@@ -12,9 +12,13 @@ import pytest
 from cilium_analysis import connect, frames
 from cilium_analysis.errors import BudgetExceeded
 from cilium_analysis.findings import Finding, Severity
+from cilium_analysis.queries import Query
+from cilium_analysis.targets import Targets, asking
+from cilium_analysis.targets.model import COLUMNS
 from cilium_analysis.topics import health
 from cilium_analysis.topics.health.catalogue import SECTIONS
 from cilium_analysis.topics.health.starts import gaps, together
+from cilium_analysis.topics.loading import STARTS
 from cilium_analysis.window import Window
 from tests.cluster import incidents, vitals, watching
 from tests.cluster.scenario import Event, Scenario
@@ -377,14 +381,38 @@ def agents(window: Window, start: object, node: str = "a", pod: str = "p") -> pd
 LONG_AGO = datetime(2026, 3, 1, tzinfo=UTC).timestamp()
 
 
+PRESENCE = Query("up_of_agents", "bool", "whether each agent was scraped")
+
+
+def known_targets(node: str, interval: float) -> Targets:
+    """One agent and no other target, as a run would find it."""
+    row = dict(
+        zip(COLUMNS, ("agent", "cilium-agent", "10.0.0.1:9962", "p", node, ""), strict=False)
+    )
+    row |= {"interval": interval, "replica_of": -1}
+    row |= {"first": pd.Timestamp(BEFORE.start), "last": pd.Timestamp(WIDE.end)}
+    return Targets(pd.DataFrame([row]), presence={"agent": PRESENCE})
+
+
 def from_memory(
-    now: Mapping[str, pd.DataFrame], usual: Mapping[str, pd.DataFrame] | None = None
+    now: Mapping[str, pd.DataFrame],
+    usual: Mapping[str, pd.DataFrame] | None = None,
+    *,
+    node: str = "a",
+    interval: float = 30.0,
 ) -> health.Health:
-    both = [
-        {"starts": agents(window, LONG_AGO), "first_starts": agents(window, LONG_AGO)}
-        for window in (WIDE, BEFORE)
-    ]
-    source = Now(both[0] | dict(now), both[1] | dict(usual or {}))
+    both = []
+    for window, given in ((WIDE, now), (BEFORE, usual or {})):
+        start = agents(window, LONG_AGO, node)
+        answers = {"starts": start, "first_starts": start} | dict(given)
+        both.append(answers)
+    source = Now(*both)
+    for answers, answered in zip(both, (source.now, source.usual), strict=True):
+        starts = frames.group(answers["starts"], ["instance", "node"], how="max")
+        answered[STARTS["agent"].render(step=WINDOW.step)] = starts
+        answered[PRESENCE.promql] = starts.where(starts.isna(), 1.0)
+    whole = Window(BEFORE.start, WIDE.end, WINDOW.step)
+    asking._KNOWN[source] = [((whole,), "", known_targets(node, interval))]
     return health.load(source, WINDOW, WINDOW.baseline())
 
 
@@ -420,6 +448,128 @@ def test_controllers_that_fail_for_long_are_found_by_their_gauge_alone() -> None
     found = only(from_memory({"controllers_failing": failing}))
     assert (found.labels["subsystem"], found.value) == ("controllers", 2.0)
     assert kinds(from_memory({"controllers_failing": brief})) == []
+
+
+KEYS = "node instance"
+AGENT = ("a", "10.0.0.1:9962")
+PLACES = np.arange(WIDE.points)
+
+
+def rising(every: float, since: int = 100) -> dict[tuple[str, ...], object]:
+    """A counter that begins to rise in a step, so much per step."""
+    return {AGENT: every * np.maximum(PLACES - since, 0)}
+
+
+@pytest.mark.parametrize("level", ["warning", "WARN", "warn", "Warning"])
+@pytest.mark.parametrize("label", ["subsystem", "subsys", "module"])
+def test_warnings_are_no_errors_however_they_are_spelled(level: str, label: str) -> None:
+    names = f"{KEYS} {label} level"
+    lines: dict[tuple[str, ...], object] = {
+        (*AGENT, "daemon", level): 4.0 * np.maximum(PLACES - 100, 0),
+        (*AGENT, "daemon", "ERROR"): 1.0 * np.maximum(PLACES - 100, 0),
+    }
+    data = from_memory({"errors": grid(WIDE, lines, names)})
+    found = only(data)
+    assert found.labels["subsystem"] == "daemon"
+    assert "150 errors and 600 warnings in the log" in found.title
+    alone = {key: value for key, value in lines.items() if key[-1] == level}
+    few = only(from_memory({"errors": grid(WIDE, alone, names)}))
+    assert "600 warnings in the log" in few.title
+    assert "error" not in few.title
+    assert dict(zip(*(health.errors(data)[c] for c in ("level", "count")), strict=True)) == {
+        "warning": 600.0,
+        "error": 150.0,
+    }
+
+
+@pytest.mark.parametrize(
+    ("tried", "severity", "share"),
+    [(5.0, Severity.WARNING, "20.0%"), (1000.0, Severity.INFO, "0.1%")],
+)
+def test_failures_are_told_as_a_share_of_what_was_tried(
+    tried: float, severity: Severity, share: str
+) -> None:
+    names = f"{KEYS} status"
+    failures = grid(WIDE, {(*AGENT, "failure"): 1.0 * np.maximum(PLACES - 100, 0)}, names)
+    runs = grid(WIDE, {(*AGENT, "success"): tried * PLACES}, names)
+    found = only(from_memory({"controller_failures": failures, "controller_runs": runs}))
+    assert (found.severity, found.total) == (severity, 150.0)
+    assert f"({share} of all)" in found.title
+
+
+def test_failures_that_grow_with_what_is_tried_are_no_finding() -> None:
+    names = f"{KEYS} status"
+    both = []
+    for window, factor in ((WIDE, 10.0), (BEFORE, 1.0)):
+        failed = grid(window, {(*AGENT, "failure"): factor * PLACES}, names)
+        tried = grid(window, {(*AGENT, "success"): factor * 10 * PLACES}, names)
+        both.append({"controller_failures": failed, "controller_runs": tried})
+    assert kinds(from_memory(*both)) == []
+    more = grid(WIDE, {(*AGENT, "success"): 10 * PLACES}, names)
+    assert kinds(from_memory(both[0] | {"controller_runs": more}, both[1])) != []
+
+
+def restarted(at: int) -> dict[str, pd.DataFrame]:
+    moment = WIDE.start.timestamp() + 30 * at
+    shown = agents(WIDE, np.where(at > PLACES, LONG_AGO, moment))
+    return {"starts": shown, "first_starts": shown}
+
+
+@pytest.mark.parametrize(
+    ("first", "last", "severity", "after"),
+    [
+        (100, 116, Severity.INFO, True),
+        (104, 124, Severity.INFO, True),
+        (100, 200, Severity.WARNING, True),
+        (60, 116, Severity.WARNING, False),
+        (130, 160, Severity.WARNING, False),
+    ],
+)
+def test_what_follows_a_restart_stands_below_it(
+    first: int, last: int, severity: Severity, after: bool
+) -> None:
+    failing = np.where((first <= PLACES) & (last > PLACES), 2.0, 0.0)
+    frame = grid(WIDE, {AGENT: failing}, KEYS)
+    data = from_memory(restarted(100) | {"controllers_failing": frame})
+    found = {f.kind: f for f in health.findings(data)}
+    assert set(found) == {"agent_restart", "agent_errors"}
+    assert found["agent_errors"].severity is severity
+    assert ("after the restart" in found["agent_errors"].title) is after
+    if severity is Severity.INFO:
+        assert [f.kind for f in health.findings(data)] == ["agent_restart", "agent_errors"]
+
+
+def test_modules_policies_and_limits_are_findings() -> None:
+    degraded = grid(WIDE, {AGENT: np.where(PLACES > 100, 3.0, 0.0)}, KEYS)
+    found = only(from_memory({"modules_degraded": degraded}))
+    assert (found.labels["subsystem"], found.severity) == ("modules", Severity.WARNING)
+    assert "3 modules degraded at once" in found.title
+    table = health.resources(from_memory({"modules_degraded": degraded}))
+    assert table.loc["a", "degraded modules"] == 3.0
+    for name, subsystem, words in (
+        ("policy_failures", "policy", "changes of policies that could not be taken over"),
+        ("requests_rejected", "rate-limiter", "rejected by the rate limits"),
+        ("job_failures", "modules", "failed runs of modules' jobs"),
+    ):
+        found = only(from_memory({name: grid(WIDE, rising(1.0), KEYS)}))
+        assert (found.labels["subsystem"], found.total) == (subsystem, 150.0), name
+        assert words in found.title
+
+
+def test_a_gap_is_measured_against_the_scrape_interval() -> None:
+    def scraped_every(steps: int, missing: Sequence[int]) -> dict[str, pd.DataFrame]:
+        there = (PLACES % steps == 0) & ~np.isin(PLACES // steps, missing)
+        shown = agents(WIDE, np.where(there, LONG_AGO, np.nan))
+        return {"starts": shown, "first_starts": shown}
+
+    for steps in (2, 4, 10):
+        interval = 30.0 * steps
+        assert kinds(from_memory(scraped_every(steps, []), interval=interval)) == []
+        away = range(120 // steps, 180 // steps)
+        found = only(from_memory(scraped_every(steps, away), interval=interval))
+        assert (found.kind, found.baseline_value) == ("scrape_gap", interval)
+        assert found.value == pytest.approx(1800, abs=interval)
+    assert kinds(from_memory(scraped_every(10, [15]), interval=300.0)) == []
 
 
 def test_failed_updates_make_a_full_map_critical() -> None:
@@ -624,12 +774,7 @@ def test_names_that_mean_harm_stay_names() -> None:
         {(HOSTILE, "10.0.0.1:9962", HOSTILE, "error"): rising},
         "node instance subsystem level",
     )
-    both = (
-        {name: agents(w, LONG_AGO, HOSTILE) for name in ("starts", "first_starts")}
-        for w in (WIDE, BEFORE)
-    )
-    now, usual = both
-    data = from_memory(now | {"errors": frame}, usual)
+    data = from_memory({"errors": frame}, node=HOSTILE)
     found = only_errors(data)
     assert found.labels == {"node": HOSTILE, "subsystem": HOSTILE}
     assert '\\"' in found.query
@@ -649,6 +794,10 @@ def test_gaps_need_a_sample_before_and_scrapes_that_fail_after() -> None:
     ]
     up.loc[index[30:], "c"] = 0.0
     assert [g.node for g in gaps(agents, up, least=timedelta(minutes=2))] == ["b", "c"]
+    # Of a target that is scraped every five minutes, ten steps are a single scrape.
+    rare = {"b": 300.0}
+    found = gaps(agents, up, least=timedelta(minutes=2), intervals=rare)
+    assert [g.node for g in found] == ["c"]
 
 
 def test_neighbours_are_put_together() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from datetime import timedelta
 
 import pandas as pd
 import pytest
@@ -51,6 +52,8 @@ def test_what_there_is_is_found(cluster_server: Serve, server_kind: str) -> None
     assert setup.versions(data)["agents"].to_dict() == {"1.16.5": 4}
     assert "hubble_http_requests_total" in data.labelled
     assert list(setup.findings(data)) == []
+    assert setup.configurations(data).empty
+    assert setup.judge(data) == "ok"
 
 
 @pytest.mark.parametrize("style", ["annotations", "servicemonitor", "kube-prometheus-stack"])
@@ -80,6 +83,31 @@ def test_labels_that_are_not_configured_are_said(cluster_server: Serve) -> None:
     assert not any("do not name workloads" in note for note in setup.notes(data))
 
 
+def test_a_young_recording_has_the_interval_of_its_scrapes(cluster_server: Serve) -> None:
+    served = cluster_server("http_errors")
+    start = served.scenario.start
+    # Most of the window is from before the recording.
+    window = Window(
+        start - timedelta(hours=3), start + timedelta(minutes=30), timedelta(seconds=30)
+    )
+    data = setup.load(connect(served.url), window, window.baseline())
+    intervals = setup.targets(data).loc[["agent", "Hubble"], "interval"]
+    assert intervals.to_numpy() == pytest.approx(served.scenario.interval)
+    assert states(data)["agent"] == "there"
+    assert not any("less often" in note for note in setup.notes(data))
+    assert list(setup.configurations(data)["configuration"]) == ["metrics switched on lately"]
+
+
+def test_rare_scrapes_and_missing_node_labels_are_told(cluster_server: Serve) -> None:
+    told = scenario("http_errors").with_(interval=60, style="annotations")
+    data = load(cluster_server(told))
+    found = setup.configurations(data).set_index("configuration")["here"]
+    assert set(found.index) == {"no label node", "rare or mixed scrapes"}
+    assert "every 60 s" in found["rare or mixed scrapes"]
+    assert found["no label node"].startswith("4 of 4 targets of agents and 4 of 4")
+    assert setup.judge(data).startswith("ok, but")
+
+
 def test_gaps_and_long_intervals_are_said(cluster_server: Serve) -> None:
     told: Scenario = scenario("scrape_gap")
     data = load(cluster_server(told), step="10s")
@@ -104,6 +132,11 @@ def test_a_target_that_was_never_scraped_is_found(cluster_server: Serve) -> None
             self.journal.append(source.journal[-1])
             return frame
 
+        def range(self, promql: str, window: Window) -> pd.DataFrame:
+            frame = source.range(promql, window)
+            self.journal.append(source.journal[-1])
+            return frame
+
     window = whole(served)
     found = setup.findings(setup.load(Down(), window, window.baseline()))
     assert {(f.kind, f.labels["node"], f.severity) for f in found} == {
@@ -114,13 +147,17 @@ def test_a_target_that_was_never_scraped_is_found(cluster_server: Serve) -> None
 
 def test_nothing_at_all_is_a_plain_statement() -> None:
     data = setup.load(MemorySource(), WINDOW, WINDOW.baseline())
-    assert set(states(data).values()) <= {"missing", "missing, or nothing happened"}
+    told = states(data)
+    assert told["agent"] == told["operator"] == "missing"
+    # What an agent would export is not known where none is scraped.
+    assert told["layer 7 policies"] == "unknown: agent is not scraped"
+    assert told["Hubble dns"] == "unknown: Hubble is not scraped"
     assert [f.labels["metric"] for f in setup.findings(data)] == [
         "cilium_process_start_time_seconds",
         "hubble_lost_events_total",
-        "cilium_operator_process_start_time_seconds",
     ]
-    for table in (setup.targets, setup.gaps, setup.versions):
+    assert setup.judge(data).startswith("unknown")
+    for table in (setup.targets, setup.gaps, setup.versions, setup.configurations):
         assert len(table(data)) == 0
 
 
@@ -148,6 +185,7 @@ def test_the_command_prints_what_to_switch_on(
     times = ["--start", window.start.isoformat(), "--end", window.end.isoformat()]
     assert main(["check", "--source", served.url, *times]) == 0
     lines = capsys.readouterr().out.splitlines()
+    assert lines[0].startswith("Verdict: ok")
     assert "agent: there" in lines
     assert any(
         line.startswith("Hubble dns: missing, or nothing happened – Helm: hubble.metrics.enabled")

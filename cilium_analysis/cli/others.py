@@ -49,14 +49,17 @@ def check(options: argparse.Namespace) -> int:
         match=asked.match,
         cluster=asked.cluster,
     )
-    for reason in setup.unknown(data):
-        print(line(f"Unknown: {reason}"))
+    print(line(f"Verdict: {setup.judge(data)}"))
     for row in setup.checks(data).to_dict("records"):
         hint = f" – Helm: {row['how to switch it on']}" if row["how to switch it on"] else ""
         print(line(f"{row['what']}: {row['state']}{hint}"))
     for row in setup.kubernetes(data).to_dict("records"):
         told = [text for text in (row["state"], row["seen"], row["what to do"]) if text]
         print(line(f"Kubernetes, {row['what']}: {' – '.join(told)}"))
+    for row in setup.configurations(data).to_dict("records"):
+        print(line(f"{row['configuration']}: {row['here']}"))
+        print(line(f"costs: {row['costs']}"))
+        print(line(f"mended by: {row['mended by']}"))
     found = [finding.title for finding in setup.findings(data)]
     for text in [*found, *setup.notes(data)]:
         print(line(f"- {text}"))

@@ -81,12 +81,14 @@ class Trouble:
         counts = self.stream.counts
         step = counts.index[1] - counts.index[0] if len(counts) > 1 else timedelta()
         rows = self.stream.attempts
+        if len(rows) < 2:
+            return math.nan
         # Of many nodes they are asked for in longer steps.
         inside = (rows.index > counts.index[self.first] - step) & (
             rows.index <= counts.index[self.last - 1] + _step(rows) - step
         )
         tried = rows.loc[inside, rows.columns.intersection(list(self.nodes))].mean().sum()
-        tried *= (self.last - self.first) * step / _step(rows) if len(rows) > 1 else 0.0
+        tried *= (self.last - self.first) * step / _step(rows)
         return min(self.total / float(tried), 1.0) if tried > 0 else math.nan
 
     @property

@@ -2,16 +2,26 @@
 
 from cilium_analysis.topics.setup.data import QUERIES, Setup, load
 from cilium_analysis.topics.setup.findings import findings
+from cilium_analysis.topics.setup.judging import judge
 from cilium_analysis.topics.setup.kubernetes import kubernetes
-from cilium_analysis.topics.setup.tables import checks, gaps, notes, targets, versions
+from cilium_analysis.topics.setup.tables import (
+    checks,
+    configurations,
+    gaps,
+    notes,
+    targets,
+    versions,
+)
 from cilium_analysis.topics.setup.unknown import unknown
 
 __all__ = [
     "QUERIES",
     "Setup",
     "checks",
+    "configurations",
     "findings",
     "gaps",
+    "judge",
     "kubernetes",
     "load",
     "notes",

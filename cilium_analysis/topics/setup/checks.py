@@ -36,12 +36,21 @@ class Check:
     answers: str
     helm: str
     born_late: bool = False
+    of: str = ""
 
 
 def _hubble(name: str, metrics: tuple[str, ...], answers: str, *, option: str) -> Check:
-    return Check(name, metrics, answers, f"hubble.metrics.enabled: {option}", born_late=True)
+    return Check(
+        name, metrics, answers, f"hubble.metrics.enabled: {option}", born_late=True, of="Hubble"
+    )
 
 
+OPERATOR = Check(
+    "operator",
+    ("cilium_operator_process_start_time_seconds",),
+    "operator health, IPAM, identity garbage collection",
+    "operator.prometheus.enabled=true",
+)
 CHECKS = (
     Check(
         "agent",
@@ -49,18 +58,14 @@ CHECKS = (
         "drops, endpoints, connectivity, agent health",
         "prometheus.enabled=true",
     ),
-    Check(
-        "operator",
-        ("cilium_operator_process_start_time_seconds",),
-        "operator health, IPAM, identity garbage collection",
-        "operator.prometheus.enabled=true",
-    ),
+    OPERATOR,
     Check(
         "drop counters",
         ("cilium_drop_count_total",),
         "how many packets were dropped, and why",
         "prometheus.enabled=true; prometheus.metrics must not remove them",
         born_late=True,
+        of="agent",
     ),
     Check(
         "node connectivity",
@@ -68,6 +73,7 @@ CHECKS = (
         ("cilium_unreachable_nodes", "cilium_node_health_connectivity_status"),
         "which nodes could not reach which",
         "healthChecking=true, endpointHealthChecking.enabled=true",
+        of="agent",
     ),
     Check(
         "map pressure",
@@ -75,6 +81,7 @@ CHECKS = (
         "which BPF map fills up",
         "prometheus.metrics: +cilium_bpf_map_pressure (up to 1.13)",
         born_late=True,
+        of="agent",
     ),
     Check(
         "layer 7 policies",
@@ -82,6 +89,7 @@ CHECKS = (
         "whether the proxy sees any HTTP or DNS",
         "a CiliumNetworkPolicy with rules.http or rules.dns that selects the traffic",
         born_late=True,
+        of="agent",
     ),
     Check(
         "Hubble",

@@ -2,62 +2,101 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+import numpy as np
 import pandas as pd
 
-from cilium_analysis import frames
-from cilium_analysis import targets as scraping
+from cilium_analysis import frames, targets
 from cilium_analysis.errors import NotPrometheus, QueryRejected
-from cilium_analysis.queries import Query, parse_matchers
+from cilium_analysis.queries import Matcher, Query, parse_matchers
+from cilium_analysis.targets.stored import Row, host
 from cilium_analysis.topics import loading
 from cilium_analysis.topics.setup.checks import CHECKS
+from cilium_analysis.topics.setup.configurations import Facts
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
     from datetime import datetime
 
-    from cilium_analysis.queries import Matcher
     from cilium_analysis.source import Source
+    from cilium_analysis.targets import Targets
     from cilium_analysis.topics.setup.objects import Objects
     from cilium_analysis.window import Window
 
-_NAMES = "|".join(sorted({metric for check in CHECKS for metric in check.metrics}))
-_NAMED = "hubble_(drop|flows_processed|http_requests|dns_queries|dns_responses)_total"
-_PORTS = {"9962": "agent", "9963": "operator", "9964": "Envoy", "9965": "Hubble", "9966": "relay"}
-_TARGETS = 'up{instance=~".+:(9962|9963|9964|9965|9966)",<match>}[<range>]'
+_NAMED = tuple(
+    f"hubble_{name}_total"
+    for name in ("drop", "flows_processed", "http_requests", "dns_queries", "dns_responses")
+)
+_BUCKETS = (
+    "cilium_agent_api_process_time_seconds_bucket",
+    "hubble_http_request_duration_seconds_bucket",
+)
+#: Components that have no metrics in the questions, by what their jobs or ports hint at.
+_HINTS = {"Envoy": ("envoy", "9964"), "relay": ("relay", "9966")}
+#: How components are called here.
+NAMES = {"agent": "agent", "hubble": "Hubble", "operator": "operator"}
+
+
+def _counted(metrics: Iterable[str], matchers: Sequence[str] = ("",)) -> str:
+    """Write PromQL that counts series by metric; some servers match names only exactly."""
+    return " or ".join(
+        f'label_replace(count({metric}{{{each}<match>}}), "metric", "{metric}", "", "")'
+        for metric in metrics
+        for each in matchers
+    )
+
 
 #: ``<range>`` is the length of the window here. What there is is asked at three moments: over the
 #: whole window even a count would read more samples than a server allows.
 QUERIES: Mapping[str, Query] = {
     "present": Query(
-        f'count by (__name__) ({{__name__=~"{_NAMES}",<match>}})',
+        _counted(sorted({metric for check in CHECKS for metric in check.metrics})),
         "series",
         "series of each metric that the questions need",
     ),
     "up": Query(
-        f"max by (cluster, instance, job, node, pod) (avg_over_time({_TARGETS}))",
+        "avg_over_time(up{<match>}[<range>])",
         "share",
         "share of the scrapes of each target that succeeded",
-    ),
-    "scrapes": Query(
-        f"max by (cluster, instance, job, node, pod) (count_over_time({_TARGETS}))",
-        "scrapes",
-        "scrapes of each target",
     ),
     "versions": Query(
         "count by (version) (cilium_version{<match>})", "agents", "agents of each version"
     ),
     "labels": Query(
-        f'count by (__name__) ({{__name__=~"{_NAMED}",source_workload!="",<match>}})',
+        _counted(_NAMED, [f'source_{name}!="",' for name in ("workload", "app", "pod")]),
         "series",
         "series of Hubble that name the workloads by labelsContext",
     ),
     "context": Query(
-        f'count by (__name__) ({{__name__=~"{_NAMED}",source!="",<match>}})',
+        _counted(_NAMED, ['source!="",']),
         "series",
         "series of Hubble that name the parties by sourceContext",
+    ),
+    "bare": Query(
+        _counted(_NAMED, ['source_app!="",source_namespace="",']),
+        "series",
+        "series of Hubble that name a workload without its namespace",
+    ),
+    "exported": Query(
+        'count(cilium_version{exported_instance!="",<match>}'
+        ' or hubble_flows_processed_total{exported_instance!="",<match>})',
+        "series",
+        "series whose target goes by exported_instance",
+    ),
+    "bounds": Query(
+        "count by (le) ("
+        + " or ".join(f'{name}{{le=~"[0-9]+|[0-9]+[.]0",<match>}}' for name in _BUCKETS)
+        + ")",
+        "series",
+        "spellings of the bounds of buckets",
+    ),
+    "nodes": Query(
+        "count by (exported_node, internal_ip, node) (kube_node_info{<match>})",
+        "nodes",
+        "nodes and their addresses, from kube-state-metrics",
     ),
 }
 EXEMPLARS: Mapping[str, Query] = {
@@ -78,12 +117,17 @@ class Setup:
     present
         Number of series by metric, the highest at the start, middle and end of the window.
     targets
-        One row per scrape target: ``component``, ``node``, ``instance``, ``job``, ``up`` (share
-        of its scrapes that succeeded), ``interval`` between scrapes [s].
+        One row per stored scrape target: ``component``, ``node``, ``instance``, ``job``, ``up``
+        (share of its scrapes that succeeded; NaN if not known), ``interval`` between scrapes [s].
     versions
         Number of agents by version of Cilium at the end of the window.
-    labelled, contextual
-        Hubble's metrics that name workloads by labelsContext, or parties by sourceContext.
+    labelled, contextual, bare
+        Hubble's metrics that name workloads by labelsContext, or parties by sourceContext; and
+        those that name some without their namespace.
+    scraping
+        The targets of agents, Hubble and operators, as they are told apart.
+    facts
+        What these do not tell.
     exemplars
         Number of exemplars of HTTP requests in the window.
     warnings
@@ -101,6 +145,9 @@ class Setup:
     labelled: tuple[str, ...]
     contextual: tuple[str, ...]
     exemplars: int
+    scraping: Targets
+    facts: Facts
+    bare: tuple[str, ...] = ()
     warnings: tuple[str, ...] = ()
     cluster: Objects | None = None
 
@@ -135,27 +182,55 @@ def load(
     """
     began = len(source.journal)
     matchers = parse_matchers(match)
-    moments = (window.start, window.middle, window.end)
-    present, labels, context = (
-        _most([_by(_ask(source, name, window, m, matchers), "__name__") for m in moments])
-        for name in ("present", "labels", "context")
+    scraping = targets.of(source, window, baseline, match=match)
+    moments = _moments(scraping.table, window)
+    present, labels, context, bare, bounds = (
+        _most([_by(_ask(source, name, window, m, matchers), label) for m in moments])
+        for name, label in (
+            ("present", "metric"),
+            ("labels", "metric"),
+            ("context", "metric"),
+            ("bare", "metric"),
+            ("bounds", "le"),
+        )
     )
-    up, scrapes, versions = (
-        _ask(source, name, window, window.end, matchers) for name in ("up", "scrapes", "versions")
-    )
+    versions = [_by(_ask(source, "versions", window, m, matchers), "version") for m in moments]
+    exported = _ask(source, "exported", window, moments[-1], matchers)
+    up = _up(source, window, scraping, matchers)
+    table, unnamed = _targets(scraping, window, up)
     return Setup(
         source=source.name,
         window=window,
         baseline=baseline,
         present=present,
-        targets=_targets(source, window, up, scrapes, matchers),
-        versions=_by(versions, "version"),
+        targets=table,
+        versions=next((each for each in reversed(versions) if len(each)), versions[-1]),
         labelled=tuple(labels.index),
         contextual=tuple(context.index),
+        bare=tuple(bare.index),
         exemplars=_exemplars(source, window, matchers),
+        scraping=scraping,
+        facts=Facts(
+            unnamed=unnamed,
+            exported=int(np.nansum(exported.to_numpy(dtype="float64"))),
+            nodes=frames.labels(_ask(source, "nodes", window, moments[-1], matchers)),
+            bounds=tuple(bounds.index),
+            starts="cilium_process_start_time_seconds" in present.index,
+        ),
         warnings=loading.warnings(source, began),
         cluster=cluster,
     )
+
+
+def _moments(table: pd.DataFrame, window: Window) -> list[datetime]:
+    """Choose when to ask what there is: also while targets were scraped, be it briefly."""
+    found = {window.start, window.middle, window.end}
+    if len(table):
+        first = max(table["first"].min(), pd.Timestamp(window.start))
+        last = min(table["last"].max(), pd.Timestamp(window.end))
+        if first < last:
+            found.add((first + (last - first) / 2).to_pydatetime())
+    return sorted(found)
 
 
 def _ask(
@@ -178,31 +253,68 @@ def _by(frame: pd.DataFrame, label: str) -> pd.Series:
     return table[table[label] != ""].groupby(label)["value"].sum()
 
 
+def _up(
+    source: Source, window: Window, scraping: Targets, matchers: Sequence[Matcher]
+) -> list[tuple[Row, float]]:
+    """Ask for the share of scrapes that succeeded, of all targets in the jobs of Cilium."""
+    jobs = sorted(set(scraping.table["job"]) - {""})
+    names = [*(re.escape(job) for job in jobs), ".*(cilium|envoy|hubble).*"]
+    chosen = Matcher("job", "=~", "|".join(names))
+    frame = _ask(source, "up", window, window.end, (*matchers, chosen))
+    shares = frames.last(frame)
+    rows = frames.labels(frame).astype(str).to_dict("records")
+    found = []
+    for labels, share in zip(rows, shares.to_numpy(dtype="float64"), strict=True):
+        given = {str(k): str(v) for k, v in labels.items() if v and k != "__name__"}
+        found.append((Row("agent", given), float(share)))
+    return found
+
+
 def _targets(
-    source: Source,
-    window: Window,
-    up: pd.DataFrame,
-    scrapes: pd.DataFrame,
-    matchers: Sequence[Matcher],
-) -> pd.DataFrame:
-    """Lay the targets out, one row each."""
-    keys = ["cluster", "instance", "job", "node", "pod"]
-    share, count = (
-        frames.tidy(frames.with_levels(f, keys)).set_index(keys)["value"] for f in (up, scrapes)
-    )
-    table = pd.DataFrame({"up": share, "scrapes": count}).reset_index()
-    match = ",".join(str(matcher) for matcher in matchers)
-    told = scraping.of(source, window, match=match).table
-    known = {scraping.host(i): str(n) for i, n in zip(told["instance"], told["node"], strict=True)}
-    hosts = [scraping.host(instance) for instance in table["instance"]]
-    table["node"] = [
-        node or known.get(host, host) for node, host in zip(table["node"], hosts, strict=True)
-    ]
-    table["component"] = [_PORTS.get(i.rpartition(":")[2], "other") for i in table["instance"]]
-    table["interval"] = window.length.total_seconds() / table["scrapes"]
-    return table[["component", "node", "instance", "job", "up", "interval"]].sort_values(
-        ["component", "node", "instance"], ignore_index=True
-    )
+    scraping: Targets, window: Window, up: Sequence[tuple[Row, float]]
+) -> tuple[pd.DataFrame, dict[str, int]]:
+    """Lay the targets out, one row each; and count those without a label ``node``."""
+    mine = scraping.table
+    # Those that were there before the window only are no longer.
+    mine = mine[(mine["last"] > pd.Timestamp(window.start)) | mine["last"].isna()]
+    by_key = {_key(row, scraping.clusters): (row, share) for row, share in up}
+    rows: list[dict[str, object]] = []
+    unnamed: dict[str, int] = {}
+    known = set()
+    for _, each in mine.iterrows():
+        key: tuple[str, ...] = tuple(str(each[n]) for n in ("job", "instance", "pod", "cluster"))
+        known.add(key)
+        row, share = by_key.get(key, (None, np.nan))
+        component = str(each["component"])
+        if row is not None and "node" not in row.labels and each["replica_of"] < 0:
+            unnamed[component] = unnamed.get(component, 0) + 1
+        kept = {name: each[name] for name in ("node", "instance", "job", "interval")}
+        rows.append({"component": NAMES[component], "up": share, **kept})
+    for key, (row, share) in by_key.items():
+        name = _hinted(row)
+        if key in known or not name:
+            continue
+        instance = row.labels.get("instance", "")
+        node = next(iter(row.nodes), host(instance))
+        kept = {"node": node, "instance": instance, "job": row.labels.get("job", "")}
+        rows.append({"component": name, "up": share, "interval": np.nan, **kept})
+    columns = ["component", "node", "instance", "job", "up", "interval"]
+    table = pd.DataFrame(rows, columns=columns).astype({"up": "float64", "interval": "float64"})
+    return table.sort_values(["component", "node", "instance"], ignore_index=True), unnamed
+
+
+def _key(row: Row, clusters: Sequence[str]) -> tuple[str, ...]:
+    cluster = "/".join(row.labels.get(name, "") for name in clusters)
+    return (row.labels.get("job", ""), row.labels.get("instance", ""), row.pod, cluster)
+
+
+def _hinted(row: Row) -> str:
+    """Name the component that a job or a port hints at; empty if none."""
+    job, instance = row.labels.get("job", ""), row.labels.get("instance", "")
+    for name, (word, port) in _HINTS.items():
+        if word in job or instance.endswith(f":{port}"):
+            return name
+    return ""
 
 
 def _exemplars(source: Source, window: Window, matchers: Sequence[Matcher]) -> int:

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 _AGENTS = "cilium_process_start_time_seconds"
 #: What every cluster should have; the rest is in the table, as it is a matter of choice.
-_NEEDED = {"agent": Severity.WARNING, "operator": Severity.INFO, "Hubble": Severity.INFO}
+_NEEDED = {"agent": Severity.WARNING, "Hubble": Severity.INFO}
 
 
 def findings(data: Setup) -> Findings:

@@ -6,8 +6,9 @@ from typing import TYPE_CHECKING
 
 import pandas as pd
 
+from cilium_analysis.topics.setup import configurations as how
 from cilium_analysis.topics.setup import kubernetes
-from cilium_analysis.topics.setup.checks import CHECKS
+from cilium_analysis.topics.setup.checks import CHECKS, OPERATOR
 
 if TYPE_CHECKING:
     from cilium_analysis.topics.setup.checks import Check
@@ -18,8 +19,10 @@ WHOLE = 0.98
 
 
 def there(data: Setup, check: Check) -> bool:
-    """Tell whether any of the metrics of a check is there."""
-    return any(name in data.present.index for name in check.metrics)
+    """Tell whether any of the metrics of a check is there, or targets of its component are."""
+    mine = data.targets.loc[data.targets["component"] == check.name, "up"]
+    # Of targets that never answered there is nothing.
+    return any(name in data.present.index for name in check.metrics) or bool((mine != 0).any())
 
 
 def checks(data: Setup) -> pd.DataFrame:
@@ -28,8 +31,9 @@ def checks(data: Setup) -> pd.DataFrame:
     Returns
     -------
     pandas.DataFrame
-        ``what``, ``state`` (``there``, ``missing``, ``missing, or nothing happened``),
-        ``series``, ``answers``, ``how to switch it on`` (Helm values; empty if it is there).
+        ``what``, ``state`` (``there``, ``missing``, ``missing, or nothing happened``, ``unknown``
+        where what exports it is not scraped), ``series``, ``answers``, ``how to switch it on``
+        (Helm values; empty if it is there).
     """
     return pd.DataFrame([_row(data, check) for check in CHECKS])
 
@@ -37,12 +41,16 @@ def checks(data: Setup) -> pd.DataFrame:
 def _row(data: Setup, check: Check) -> dict[str, object]:
     found = there(data, check)
     absent = "missing, or nothing happened" if check.born_late else "missing"
+    # What is not scraped at all tells nothing of what it would export.
+    blind = any(each.name == check.of and not there(data, each) for each in CHECKS)
+    if blind:
+        absent = f"unknown: {check.of} is not scraped"
     return {
         "what": check.name,
         "state": "there" if found else absent,
         "series": int(data.present.reindex(check.metrics).sum()),
         "answers": check.answers,
-        "how to switch it on": "" if found else check.helm,
+        "how to switch it on": "" if found or blind else check.helm,
     }
 
 
@@ -53,7 +61,7 @@ def targets(data: Setup) -> pd.DataFrame:
     -------
     pandas.DataFrame
         Index ``component``; ``targets``, ``whole`` (those without gaps), ``down`` (those never
-        scraped), ``interval`` between scrapes [s] (median).
+        scraped), ``interval`` between scrapes [s] (median; NaN if not known).
     """
     groups = data.targets.groupby("component")
     return pd.DataFrame(
@@ -70,6 +78,11 @@ def gaps(data: Setup) -> pd.DataFrame:
     """List the targets with gaps: ``component``, ``node``, ``instance``, ``job``, ``up``."""
     found = data.targets[data.targets["up"] < WHOLE].drop(columns="interval")
     return found.sort_values("up", kind="stable", ignore_index=True)
+
+
+def configurations(data: Setup) -> pd.DataFrame:
+    """List what is out of the ordinary about the scraping, as `configurations.configurations`."""
+    return how.configurations(data.scraping, data.facts, data.window)
 
 
 def versions(data: Setup) -> pd.DataFrame:
@@ -92,6 +105,12 @@ def notes(data: Setup) -> list[str]:
             f"Targets are scraped every {slowest:.0f} s, less often than the step of {step:.0f} s:"
             " ask with a step of that length, or scrape more often."
         )
+    if len(data.present) and not there(data, OPERATOR):
+        said.append(
+            "No metrics of the operator: its health, IPAM and the garbage collection of identities"
+            f" are unknown (Helm: {OPERATOR.helm})."
+        )
+    said += data.scraping.caveats
     said += _hubble_notes(data) + kubernetes.notes(data)
     return said + [f"Server: {text}" for text in data.warnings]
 
@@ -103,6 +122,11 @@ def _hubble_notes(data: Setup) -> list[str]:
         said.append(
             "Hubble's metrics do not name workloads: who and what stays open (Helm:"
             " hubble.metrics.enabled with labelsContext or sourceContext and destinationContext)."
+        )
+    if data.bare and data.labelled:
+        said.append(
+            f"Some workloads go by their app without namespace ({', '.join(sorted(data.bare))}), as"
+            " in flows of the DNS proxy: one workload may appear under two names."
         )
     if "hubble_http_requests_total" in data.present.index and not data.exemplars:
         said.append(
