@@ -256,6 +256,9 @@ def test_failed_regenerations_are_counted(
     true = last(cluster(scenario), name, data.window.end, outcome="fail")
     assert failed.total == true
     assert failed.labels["node"] == "worker-2"
+    assert failed.share is not None
+    assert 0.5 < failed.share < 1.0
+    assert f"{true:.0f} of " in failed.title
     assert moment(failed, scenario, 2.5) <= timedelta(minutes=1)
     table = endpoints.regenerations(data)
     assert table["failed"]["worker-2"] == true
@@ -356,7 +359,8 @@ def test_without_a_baseline_the_window_is_compared_with_itself(cluster_server: S
     grown = only(data, "endpoint_growth")
     assert grown.labels == {"node": "worker-2"}
     assert grown.trust == "doubtful"
-    assert any("No data in the baseline" in note for note in endpoints.notes(data))
+    assert any(note.startswith("No baseline") for note in endpoints.notes(data))
+    assert np.isnan(grown.baseline_value)
 
 
 # What the data do not hold
@@ -366,7 +370,9 @@ def test_an_empty_server_is_said_to_be_blind(prometheus2: ServerProcess) -> None
     window = Window.parse("2026-03-21T08:00Z", "2026-03-21T10:00Z", step="30s")
     data = endpoints.load(connect(prometheus2.url), window, window.baseline())
     assert kinds(data) == ["missing_metrics"]
+    assert only(data, "missing_metrics").title.startswith("Unknown")
     assert any("nothing can be said" in note for note in endpoints.notes(data))
+    assert endpoints.ready(data).startswith("Unknown")
     for table in (
         endpoints.by_node,
         endpoints.states,
