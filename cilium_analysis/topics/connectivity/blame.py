@@ -11,6 +11,7 @@ from cilium_analysis.topics.connectivity.reading import (
     MAJORITY,
     SILENT,
     Outage,
+    clipped,
     column,
     cut_off,
     join,
@@ -51,7 +52,9 @@ def tell(data: Connectivity) -> list[Outage]:
     told = [o for o in by_paths(data) if not any(overlap(o, other, data.pace) for other in found)]
     address = _only(_failed_addresses(data), address_types(data))
     told = [replace(outage, address=address) for outage in told]
-    return sorted([*found, *told], key=lambda o: (-o.value, o.start, o.node, o.types))
+    return sorted(
+        clipped([*found, *told], data.window), key=lambda o: (-o.value, o.start, o.node, o.types)
+    )
 
 
 def _by_pairs(data: Connectivity) -> list[Outage]:
@@ -116,6 +119,9 @@ def _covered(outage: Outage, others: Sequence[Outage], pace: Pace) -> bool:
 def _with_own_view(data: Connectivity, outage: Outage, lost: pd.DataFrame) -> Outage:
     """Add what the node's own probes say while others cannot reach it."""
     length = outage.end - outage.start
+    if outage.node not in names(data.observers, "node"):
+        # Its agent may go by another name, or the matchers may not choose it.
+        return outage
     missing = (1.0 - seen(data.observers, outage)) * length
     if missing >= min(SILENT, length / 2):
         return replace(outage, own="silent")

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from cilium_analysis.topics.connectivity.data import Connectivity
+    from cilium_analysis.topics.connectivity.pace import Pace
     from cilium_analysis.topics.connectivity.reading import Own
 
     Floats = NDArray[np.float64]
@@ -94,7 +95,15 @@ def by_paths(data: Connectivity) -> list[Outage]:
     """Narrow the targets down where only counts of failing paths are known."""
     if not data.paths.shape[1] or not data.paths_failing.shape[1]:
         return []
-    return join((o for kind in kinds(data.paths_failing) for o in _of_kind(data, kind)), data.pace)
+    found = join((o for kind in kinds(data.paths_failing) for o in _of_kind(data, kind)), data.pace)
+    most = [o for o in found if o.role != "observer"]
+    # What one observer misses meanwhile is not told apart from what most of them miss.
+    alone = [o for o in found if o.role == "observer" and not _near_any(o, most, data.pace)]
+    return [*most, *alone]
+
+
+def _near_any(outage: Outage, others: Sequence[Outage], pace: Pace) -> bool:
+    return any(overlap(outage, other, pace) for other in others)
 
 
 def _of_kind(data: Connectivity, kind: str) -> list[Outage]:
@@ -131,7 +140,7 @@ def _of_kind(data: Connectivity, kind: str) -> list[Outage]:
     ]
     if torn.any():
         found += _torn(views, torn, told, data)
-    return found + _single(views, common, found, told, data)
+    return found + _single(views, common, told, data)
 
 
 def _torn(
@@ -222,7 +231,6 @@ def _named(views: _Views, flags: Flags, outage: Outage, index: pd.Index) -> tupl
 def _single(
     views: _Views,
     common: Flags,
-    known: Sequence[Outage],
     told: Callable[..., list[Outage]],
     data: Connectivity,
 ) -> list[Outage]:
@@ -238,8 +246,6 @@ def _single(
             continue
         outages = told(beyond > 0.5, beyond, total, node=node, role="observer")
         found += [
-            replace(o, paths=views.per_node)
-            for o in outages
-            if not any(overlap(o, other, data.pace) for other in known)
+            replace(o, paths=views.per_node, within=max(o.within, data.pace.alone)) for o in outages
         ]
     return found

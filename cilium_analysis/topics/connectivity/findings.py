@@ -168,15 +168,8 @@ def _when(data: Connectivity, outage: Outage) -> str:
         lasts += " until the end of the window"
     if outage.times > 1:
         lasts += f", failing {outage.times} times"
-    known = "" if outage.before and outage.after else f", {_within(data, outage)}"
+    known = "" if outage.before and outage.after else f", {data.pace.told(outage.within)}"
     return f"{begin} {lasts}{known}"
-
-
-def _within(data: Connectivity, outage: Outage) -> str:
-    """Write to within what the times are known: what the probes allow, or longer steps."""
-    if outage.within > data.pace.within:
-        return f"to within one step ({short(outage.within)})"
-    return str(data.pace)
 
 
 def _aside(outage: Outage) -> str:

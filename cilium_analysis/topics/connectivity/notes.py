@@ -87,9 +87,10 @@ def _pace(data: Connectivity) -> str:
         "fixed": "fixed in these versions of Cilium",
         "at most": "at most: it depends on the number of addresses, and there are no samples",
     }
+    within = pace.told(pace.within)
     return (
         f"A path is probed every {short(pace.probe)} ({how[pace.known]}), and agents are scraped"
-        f" every {short(pace.scrape)}: starts and ends are known {pace}, and what is shorter may"
+        f" every {short(pace.scrape)}: starts and ends are known {within}, and what is shorter may"
         " not be seen."
     )
 

@@ -62,11 +62,23 @@ class Pace:
         """Time to within which the start and the end of an outage are known."""
         return self.probe + self.scrape if self.rare else self.probe
 
-    def __str__(self) -> str:
+    @property
+    def alone(self) -> timedelta:
+        """Time to within which that is known where only one agent saw it.
+
+        Where addresses are probed one after another, at any moment of a round, up to two rounds
+        pass before all have been probed again; of many agents some are earlier.
+        """
+        return self.within if self.known == "fixed" else self.within + self.probe
+
+    def told(self, within: timedelta) -> str:
         """Write to within what a time is known."""
+        if within > self.alone:
+            return f"to within one step ({short(within)})"
         at_most = "at most " if self.known == "at most" else ""
-        what = "one probe and one scrape" if self.rare else "one probe"
-        return f"to within {what} ({at_most}{short(self.within)})"
+        probes = "two probes" if within > self.within else "one probe"
+        scrape = " and one scrape" if self.rare else ""
+        return f"to within {probes}{scrape} ({at_most}{short(within)})"
 
 
 def short(time: timedelta) -> str:

@@ -57,7 +57,7 @@ class Outage:
         Whether others did not reach the node (target), or the node did not reach others: source
         if the data says which, observer if not; ``split`` if a cluster fell into parts.
     start, end
-        Within the window.
+        Within the window, after `clipped`.
     before, after
         Whether it began before the window, and whether it lasts until its end.
     share
@@ -318,14 +318,14 @@ def _outage(
     number = float(present.quantile(0.5, interpolation="higher"))
     start = index[first] - step if first else index[0]
     end = _end(failing, span, hit, window, pace)
-    if end <= window.start or start >= window.end:
+    if start >= window.end:
         return None
     return Outage(
         node="",
         types=(),
         role="unknown",
-        start=max(start, pd.Timestamp(window.start)),
-        end=min(end, pd.Timestamp(window.end)),
+        start=start,
+        end=end,
         before=bool(start < window.start or not first),
         after=last == len(index) - 1,
         share=(failing / among.where(among > 0)).clip(0.0, 1.0),
@@ -361,6 +361,16 @@ def join(outages: Iterable[Outage], pace: Pace) -> list[Outage]:
         else:
             joined.append(outage)
     return joined
+
+
+def clipped(outages: Iterable[Outage], window: Window) -> list[Outage]:
+    """Cut outages to the window; those that were over before it are left out."""
+    first, last = pd.Timestamp(window.start), pd.Timestamp(window.end)
+    return [
+        replace(outage, start=max(outage.start, first), end=min(outage.end, last))
+        for outage in outages
+        if outage.end > first
+    ]
 
 
 def overlap(one: Outage, other: Outage, pace: Pace) -> bool:
