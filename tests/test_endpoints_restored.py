@@ -2,45 +2,74 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections.abc import Iterator
 from datetime import timedelta
 
 import numpy as np
-import pandas as pd
 import pytest
 
+from cilium_analysis import connect
 from cilium_analysis.findings import Severity
 from cilium_analysis.topics import endpoints
+from cilium_analysis.window import Window
 from tests.cluster.scenario import Event, load
-from tests.sources import grid
-from tests.test_endpoints import WIDE, WINDOW, Serve, ask, from_memory, kinds, only, quiet
+from tests.cluster.scrape import Series
+from tests.conftest import started
+from tests.servers.process import ServerProcess
+from tests.test_connectivity import fill
+from tests.test_endpoints import Serve, ask, kinds, only, quiet
 
-HALF = WIDE.points // 2
-#: when the agents below start
-START = WINDOW.start.timestamp() + 1800
-LABELS = "instance node outcome phase"
-Series = dict[tuple[str, ...], object]
+WINDOW = Window.parse("2026-03-21T08:00Z", "2026-03-21T09:00Z", step="30s")
+BASELINE = WINDOW.baseline()
+#: scrapes every 30 s of baseline and window
+TIMES = 1000 * np.arange(BASELINE.start.timestamp(), WINDOW.end.timestamp() + 1, 30).astype("int64")
+#: since when something is different: half an hour into the window
+SINCE = 1000 * (WINDOW.start.timestamp() + 1800)
+LATE = TIMES > SINCE
+PREFIX = "cilium_endpoint_restoration_"
 
 
-def restoration(
-    skipped: float = 0.0, **counts: tuple[float, float, float]
-) -> dict[str, pd.DataFrame]:
-    """Agents that start in the middle and have restored these (total, successful, failed)."""
-    now = np.arange(WIDE.points) > HALF
-    less = defaultdict(float, {("total", "regeneration"): skipped})
-    shown: Series = {
-        ("i" + node, node, outcome, phase): np.where(now, number - less[outcome, phase], 0.0)
-        for node, parts in counts.items()
-        for outcome, number in zip(("total", "successful", "failed"), parts, strict=True)
-        for phase in (("regeneration",) if outcome != "total" else ("restoration", "regeneration"))
-    }
-    starts: Series = {("i" + node, node): np.where(now, START, START - 1e6) for node in counts}
-    seconds: Series = {("i" + node, node): np.where(now, 12.5, 0.0) for node in counts}
-    return {
-        "restoration": grid(WIDE, shown, LABELS),
-        "restoration_seconds": grid(WIDE, seconds, "instance node"),
-        "agents": grid(WIDE, starts, "instance node"),
-    }
+@pytest.fixture
+def own_server() -> Iterator[ServerProcess]:
+    """An empty server of this test's own."""
+    yield from started("prometheus-2")
+
+
+def level(name: str, node: str, values: object, **labels: str) -> Series:
+    """A metric of the agent on a node, in the baseline and in the window."""
+    own = {"instance": f"{node}:9962", "job": "cilium", "node": node, **labels}
+    shown = np.broadcast_to(np.asarray(values, dtype="float64"), len(TIMES))
+    return Series(name, "gauge", own, TIMES, shown)
+
+
+def starts(node: str, *, restarts: bool = False) -> Series:
+    old = BASELINE.start.timestamp() - 1e6
+    began = np.where(LATE, SINCE / 1000, old) if restarts else old
+    return level("cilium_process_start_time_seconds", node, began)
+
+
+def restored(
+    node: str, total: float, successful: float, failed: float, *, skipped: float = 0.0
+) -> list[Series]:
+    """An agent that starts in the window and has restored these endpoints."""
+    counts = [
+        ("restoration", "total", total),
+        ("regeneration", "total", total - skipped),
+        ("regeneration", "successful", successful),
+        ("regeneration", "failed", failed),
+    ]
+    shown = [
+        level(f"{PREFIX}endpoints", node, np.where(LATE, n, 0.0), phase=phase, outcome=outcome)
+        for phase, outcome, n in counts
+    ]
+    took = np.where(LATE, 12.5, 0.0)
+    seconds = level(f"{PREFIX}duration_seconds", node, took, phase="regeneration")
+    return [starts(node, restarts=True), seconds, *shown]
+
+
+def load_from(server: ServerProcess, *series: Series) -> endpoints.Endpoints:
+    fill(server, list(series))
+    return endpoints.load(connect(server.url), WINDOW, BASELINE)
 
 
 def test_what_a_restarted_agent_restored_is_told(cluster_server: Serve) -> None:
@@ -52,39 +81,38 @@ def test_what_a_restarted_agent_restored_is_told(cluster_server: Serve) -> None:
     assert (table["total"] > 0).all()
     assert (table["restored"] == table["total"]).all()
     assert (table["open"] == 0).all()
-    assert any("restored" in n and "endpoints in 45 s" in n for n in endpoints.notes(data))
+    assert any("endpoints in 45 s." in note for note in endpoints.notes(data))
     assert kinds(data) == []
 
 
-def test_endpoints_that_were_not_restored_are_a_finding() -> None:
-    data = from_memory(**restoration(a=(30, 28, 2), b=(20, 20, 0)))
+def test_endpoints_that_were_not_restored_are_a_finding(own_server: ServerProcess) -> None:
+    data = load_from(own_server, *restored("a", 30, 28, 2), *restored("b", 20, 20, 0))
     finding = only(data, "endpoint_not_ready")
     assert finding.labels == {"node": "a"}
     assert finding.severity is Severity.WARNING
     assert "2 of 30 endpoints on a were not restored" in finding.title
     assert "(regeneration failed)" in finding.title
     assert (finding.value, finding.share) == (2.0, pytest.approx(2 / 30))
-    assert any("failed with 2" in note for note in endpoints.notes(data))
+    assert any("28 of 30 endpoints in 12.5 s, failed with 2." in n for n in endpoints.notes(data))
 
 
-def test_many_that_were_not_restored_are_critical() -> None:
-    finding = only(from_memory(**restoration(a=(30, 21, 9), b=(9, 3, 6))), "endpoint_not_ready")
+def test_many_that_were_not_restored_are_critical(own_server: ServerProcess) -> None:
+    data = load_from(own_server, *restored("a", 30, 21, 9), *restored("b", 9, 3, 6))
+    finding = only(data, "endpoint_not_ready")
     assert finding.severity is Severity.CRITICAL
     assert finding.labels == {}
     assert "15 of 39 endpoints on a, b" in finding.title
 
 
-def test_an_agent_that_still_restores_is_said_to() -> None:
-    data = from_memory(**restoration(a=(30, 10, 0)))
+def test_an_agent_that_still_restores_or_skipped_some_is_no_finding(
+    own_server: ServerProcess,
+) -> None:
+    slow, other = restored("a", 30, 10, 0), restored("b", 4, 3, 0, skipped=1)
+    data = load_from(own_server, *slow, *other)
     assert kinds(data) == []
-    assert any("has 20 yet to restore" in note for note in endpoints.notes(data))
-
-
-def test_what_is_skipped_is_no_failure() -> None:
-    data = from_memory(**restoration(skipped=1.0, a=(4, 3, 0)))
-    assert kinds(data) == []
-    (row,) = endpoints.restorations(data).to_dict("records")
-    assert (row["restored"], row["skipped"], row["open"]) == (3.0, 1.0, 0.0)
+    notes = endpoints.notes(data)
+    assert any("agent on a" in note and "has 20 yet to restore" in note for note in notes)
+    assert any("agent on b" in note and "skipped 1." in note for note in notes)
 
 
 @pytest.mark.parametrize("interval", [15, 60, 120, 300])
@@ -108,37 +136,41 @@ def test_what_is_not_ready_at_one_rare_scrape_is_not_stuck(cluster_server: Serve
     assert abs((stuck.end - stuck.start) - timedelta(seconds=1600)) <= timedelta(minutes=6)
 
 
-def test_endpoints_count_in_states_where_nothing_else_counts_them() -> None:
-    late = np.where(np.arange(WIDE.points) > HALF, 3.0, 0.0)
-    stuck: Series = {("ready", "i", "a"): 10.0 - late, ("waiting-for-identity", "i", "a"): late}
-    data = from_memory(
-        states=grid(WIDE, stuck, "endpoint_state instance node"),
-        agents=grid(WIDE, {("i", "a"): 1.0}, "instance node"),
+def test_endpoints_count_in_states_where_nothing_else_counts_them(
+    own_server: ServerProcess,
+) -> None:
+    stuck, name = np.where(LATE, 3.0, 0.0), "cilium_endpoint_state"
+    data = load_from(
+        own_server,
+        starts("a"),
+        level(name, "a", 10.0 - stuck, endpoint_state="ready"),
+        level(name, "a", stuck, endpoint_state="waiting-for-identity"),
     )
     assert "3 of 10 endpoints on a are not ready" in only(data, "endpoint_not_ready").title
 
 
-@pytest.mark.parametrize(("done", "severity"), [(50, Severity.WARNING), (9000, Severity.INFO)])
-def test_few_failed_regenerations_among_many_are_no_warning(
-    done: float, severity: Severity
-) -> None:
-    steps = np.arange(WIDE.points)
-    late = steps > HALF
-    counts: Series = {
-        ("fail", "i", "a"): np.where(late, np.minimum(steps - HALF, 30), 0.0),
-        ("success", "i", "a"): done * steps,
-    }
-    data = from_memory(
-        regenerations=grid(WIDE, counts, "outcome instance node"),
-        agents=grid(WIDE, {("i", "a"): 1.0}, "instance node"),
+def test_few_failed_regenerations_among_many_are_no_warning(own_server: ServerProcess) -> None:
+    steps, name = np.arange(len(TIMES)), "cilium_endpoint_regenerations_total"
+    since = np.maximum(steps - int(np.argmax(LATE)), 0)
+    data = load_from(
+        own_server,
+        starts("a"),
+        level(name, "a", np.minimum(since, 30), outcome="fail"),
+        level(name, "a", 9000 * steps, outcome="success"),
     )
-    assert only(data, "regeneration_failures").severity is severity
+    finding = only(data, "regeneration_failures")
+    assert finding.severity is Severity.INFO
+    assert finding.share is not None
+    assert finding.share < 0.01
 
 
-def test_a_node_that_was_there_when_a_young_baseline_began_has_not_joined() -> None:
-    starts = WINDOW.baseline().start.timestamp() - 60
-    data = from_memory(
-        agents=grid(WIDE, {("i", "a"): starts}, "instance node"),
-        endpoints=grid(WIDE, {("i", "a"): 4.0}, "instance node"),
+def test_a_node_that_was_there_when_a_young_baseline_began_has_not_joined(
+    own_server: ServerProcess,
+) -> None:
+    young = BASELINE.start.timestamp() - 60
+    data = load_from(
+        own_server,
+        level("cilium_process_start_time_seconds", "a", young),
+        level("cilium_endpoint", "a", 4.0),
     )
     assert not [note for note in endpoints.notes(data) if "joined" in note]
