@@ -408,13 +408,6 @@ def test_any_metric_alone_is_enough_to_go_on(name: str) -> None:
         getattr(endpoints, table)(data)
 
 
-def test_agents_that_hide_their_endpoints_are_said_to() -> None:
-    data = from_memory(agents=grid(WIDE, {("a", "i"): 1.0}, "node instance"))
-    assert kinds(data) == []
-    assert any("growth cannot be told" in note for note in endpoints.notes(data))
-    assert any("ready is unknown" in note for note in endpoints.notes(data))
-
-
 def test_a_pool_that_grows_by_itself_is_not_foretold() -> None:
     used = np.linspace(60, 118, WIDE.points).round()
     columns = "family instance node"
@@ -422,7 +415,7 @@ def test_a_pool_that_grows_by_itself_is_not_foretold() -> None:
     data = from_memory(
         addresses=grid(WIDE, {key: used}, columns),
         pools=grid(WIDE, {key: np.ceil((used + 8) / 16) * 16}, columns),
-        agents=grid(WIDE, {("a", "i"): 1.0}, "node instance"),
+        endpoints=grid(WIDE, {("a", "i"): 10.0}, "node instance"),
     )
     assert kinds(data) == []
     assert set(endpoints.limits(data)["runs out"]) == {"the pool's size changes by itself"}
@@ -432,7 +425,7 @@ def test_a_rise_seen_for_too_short_a_time_gives_no_date() -> None:
     fill = np.linspace(0.1, 0.16, WIDE.points)
     data = from_memory(
         pressure=grid(WIDE, {("a", "ct4_global", "i"): fill}, "node map_name instance"),
-        agents=grid(WIDE, {("a", "i"): 1.0}, "node instance"),
+        endpoints=grid(WIDE, {("a", "i"): 10.0}, "node instance"),
     )
     assert kinds(data) == []
     assert list(endpoints.limits(data)["runs out"]) == ["later than this window can tell"]

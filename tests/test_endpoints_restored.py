@@ -1,4 +1,4 @@
-"""Endpoints where agents restart or are scraped rarely: what is restored, and what is no gap."""
+"""Endpoints where agents restart, are scraped rarely or say little: what is no gap, no growth."""
 
 from __future__ import annotations
 
@@ -162,6 +162,14 @@ def test_few_failed_regenerations_among_many_are_no_warning(own_server: ServerPr
     assert finding.severity is Severity.INFO
     assert finding.share is not None
     assert finding.share < 0.01
+
+
+def test_agents_that_hide_their_endpoints_are_said_to(own_server: ServerProcess) -> None:
+    data = load_from(own_server, starts("a"))
+    assert kinds(data) == []
+    assert any("growth cannot be told" in note for note in endpoints.notes(data))
+    assert any("ready is unknown" in note for note in endpoints.notes(data))
+    assert endpoints.ready(data).startswith("Unknown")
 
 
 def test_a_node_that_was_there_when_a_young_baseline_began_has_not_joined(
