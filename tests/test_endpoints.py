@@ -256,6 +256,9 @@ def test_failed_regenerations_are_counted(
     true = last(cluster(scenario), name, data.window.end, outcome="fail")
     assert failed.total == true
     assert failed.labels["node"] == "worker-2"
+    assert failed.share is not None
+    assert 0.5 < failed.share < 1.0
+    assert f"{true:.0f} of " in failed.title
     assert moment(failed, scenario, 2.5) <= timedelta(minutes=1)
     table = endpoints.regenerations(data)
     assert table["failed"]["worker-2"] == true
@@ -356,7 +359,8 @@ def test_without_a_baseline_the_window_is_compared_with_itself(cluster_server: S
     grown = only(data, "endpoint_growth")
     assert grown.labels == {"node": "worker-2"}
     assert grown.trust == "doubtful"
-    assert any("No data in the baseline" in note for note in endpoints.notes(data))
+    assert any(note.startswith("No baseline") for note in endpoints.notes(data))
+    assert np.isnan(grown.baseline_value)
 
 
 # What the data do not hold
@@ -366,7 +370,9 @@ def test_an_empty_server_is_said_to_be_blind(prometheus2: ServerProcess) -> None
     window = Window.parse("2026-03-21T08:00Z", "2026-03-21T10:00Z", step="30s")
     data = endpoints.load(connect(prometheus2.url), window, window.baseline())
     assert kinds(data) == ["missing_metrics"]
+    assert only(data, "missing_metrics").title.startswith("Unknown")
     assert any("nothing can be said" in note for note in endpoints.notes(data))
+    assert endpoints.ready(data).startswith("Unknown")
     for table in (
         endpoints.by_node,
         endpoints.states,
@@ -402,13 +408,6 @@ def test_any_metric_alone_is_enough_to_go_on(name: str) -> None:
         getattr(endpoints, table)(data)
 
 
-def test_agents_that_hide_their_endpoints_are_said_to() -> None:
-    data = from_memory(agents=grid(WIDE, {("a", "i"): 1.0}, "node instance"))
-    assert kinds(data) == []
-    assert any("growth cannot be told" in note for note in endpoints.notes(data))
-    assert any("ready is unknown" in note for note in endpoints.notes(data))
-
-
 def test_a_pool_that_grows_by_itself_is_not_foretold() -> None:
     used = np.linspace(60, 118, WIDE.points).round()
     columns = "family instance node"
@@ -416,7 +415,7 @@ def test_a_pool_that_grows_by_itself_is_not_foretold() -> None:
     data = from_memory(
         addresses=grid(WIDE, {key: used}, columns),
         pools=grid(WIDE, {key: np.ceil((used + 8) / 16) * 16}, columns),
-        agents=grid(WIDE, {("a", "i"): 1.0}, "node instance"),
+        endpoints=grid(WIDE, {("a", "i"): 10.0}, "node instance"),
     )
     assert kinds(data) == []
     assert set(endpoints.limits(data)["runs out"]) == {"the pool's size changes by itself"}
@@ -426,7 +425,7 @@ def test_a_rise_seen_for_too_short_a_time_gives_no_date() -> None:
     fill = np.linspace(0.1, 0.16, WIDE.points)
     data = from_memory(
         pressure=grid(WIDE, {("a", "ct4_global", "i"): fill}, "node map_name instance"),
-        agents=grid(WIDE, {("a", "i"): 1.0}, "node instance"),
+        endpoints=grid(WIDE, {("a", "i"): 10.0}, "node instance"),
     )
     assert kinds(data) == []
     assert list(endpoints.limits(data)["runs out"]) == ["later than this window can tell"]

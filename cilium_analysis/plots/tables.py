@@ -122,20 +122,27 @@ def comparison(
     return ax
 
 
-def matrix(table: pd.DataFrame, *, ax: Axes | None = None) -> Axes:
+def matrix(
+    table: pd.DataFrame,
+    *,
+    empty: str = "No pair of nodes is known to have failed",
+    ax: Axes | None = None,
+) -> Axes:
     """Draw which share of the probes from each node (rows) to each other (columns) failed.
 
     Parameters
     ----------
     table
         0 to 1; NaN where there is no such path.
+    empty
+        What to say where there is nothing to draw.
     ax
         Where to draw.
     """
     rows, columns = table.shape
     ax = axes(ax, (max(5.0, 2.8 + 0.62 * columns), max(2.2, 1.8 + 0.36 * rows)))
     if not rows or not columns:
-        return nothing(ax, "No pair of nodes is known to have failed")
+        return nothing(ax, empty)
     values = table.to_numpy(dtype="float64")
     ax.set_facecolor("#cccccc")
     image = ax.imshow(np.ma.masked_invalid(values), cmap=SHARES, vmin=0, vmax=1, aspect="auto")

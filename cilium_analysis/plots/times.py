@@ -97,6 +97,7 @@ def lines(
     timezone: str = "UTC",
     unit: str = "",
     most: int = 7,
+    empty: str = "No data in this window",
     ax: Axes | None = None,
 ) -> Axes:
     """Draw several quantities over time; a gap in the data stays a gap.
@@ -111,13 +112,15 @@ def lines(
         Of the values, for the y axis.
     most
         Quantities to draw, those with the highest peaks; the legend says how many are not.
+    empty
+        What to say where there is nothing to draw.
     ax
         Where to draw.
     """
     ax = axes(ax, (10, 3.2))
     peaks = frame.max().dropna().sort_values(ascending=False, kind="stable")
     if not len(peaks):
-        return nothing(ax, "No data in this window")
+        return nothing(ax, empty)
     styles = ("-", "--", "-.", ":")
     for place, name in enumerate(peaks.index[:most]):
         ax.plot(
@@ -160,7 +163,13 @@ def shade(
     return ax
 
 
-def outages(frame: pd.DataFrame, *, timezone: str = "UTC", ax: Axes | None = None) -> Axes:
+def outages(
+    frame: pd.DataFrame,
+    *,
+    timezone: str = "UTC",
+    empty: str = "No outage in this window",
+    ax: Axes | None = None,
+) -> Axes:
     """Draw a strip per node: which share of the paths failed when.
 
     Parameters
@@ -170,13 +179,15 @@ def outages(frame: pd.DataFrame, *, timezone: str = "UTC", ax: Axes | None = Non
         nothing is known.
     timezone
         In which the reader reads times.
+    empty
+        What to say where there is nothing to draw.
     ax
         Where to draw.
     """
     rows = frame.shape[1]
     ax = axes(ax, (10, max(1.6, 1.1 + 0.36 * rows)))
     if len(frame) < 2 or not rows:
-        return nothing(ax, "No outage in this window")
+        return nothing(ax, empty)
     values = frame.to_numpy(dtype="float64").T
     ends = mdates.date2num(frame.index.to_numpy())
     edges = np.concatenate([[2 * ends[0] - ends[1]], ends])

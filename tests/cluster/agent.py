@@ -191,6 +191,25 @@ class Agent:
             yield from target.series("cilium_endpoint_state", "gauge", own, number, present)
         yield from self._addresses(target, total)
         yield from self._regenerations(target)
+        if self.scenario.version >= (1, 19, 0):
+            yield from self._restored(target)
+
+    def _restored(self, target: Target) -> Iterator[Series]:
+        """Yield what became of the endpoints that were there when this agent started."""
+        had = np.zeros(self.scenario.seconds)
+        for run in self.node.runs:
+            if 0 < run.start < self.scenario.seconds and run.boot not in self._boots():
+                had[run.start : run.end] = self.endpoints[run.start]
+        total = _at(had, target)
+        done = np.clip(total - _at(self.restoring, target), 0, None)
+        for phase in ("read_from_disk", "restoration", "regeneration"):
+            for outcome, number in (("total", total), ("successful", done), ("failed", 0 * done)):
+                own = {"phase": phase, "outcome": outcome}
+                name = "cilium_endpoint_restoration_endpoints"
+                yield from target.series(name, "gauge", own, number)
+            took = np.where(total > 0, RESTORED_WITHIN / 3, 0.0)
+            name = "cilium_endpoint_restoration_duration_seconds"
+            yield from target.series(name, "gauge", {"phase": phase}, took)
 
     def _addresses(self, target: Target, endpoints: np.ndarray) -> Iterator[Series]:
         """Yield the pool: the host's endpoint takes no address from it, the router does."""

@@ -2,6 +2,9 @@
 
 Up to 1.17 (pkg/metrics/metrics.go): a gauge per target. From 1.17 on: counts of paths without a
 target, and a histogram in which a failed probe is 10 s (pkg/health/server/server.go).
+
+Up to 1.17 all addresses are probed at once, every 60 s. Later ones are spread over a round, whose
+length grows with their number, and shown when it ends (pkg/health/server/prober.go).
 """
 
 from __future__ import annotations
@@ -20,7 +23,8 @@ if TYPE_CHECKING:
     from tests.cluster.scenario import Event, Scenario
     from tests.cluster.scrape import Labels, Series, Target
 
-PROBE_SECONDS = 60
+#: of the first version that spreads its probes
+SPREAD = (1, 18, 0)
 FAILED = 10.0
 BUCKETS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)
 TYPES = ("node", "endpoint")
@@ -32,6 +36,14 @@ def address_type(place: int) -> str:
     return "secondary" if place else "primary"
 
 
+def probe_seconds(scenario: Scenario) -> int:
+    """Tell how long a round of probes takes."""
+    if scenario.version < SPREAD:
+        return 60
+    addresses = len(TYPES) * len(scenario.nodes) * (1 + scenario.secondary)
+    return round((10 + 100 * scenario.probe_ratio) * float(np.log1p(addresses)))
+
+
 class Health:
     """The health server of one node; what it shows is as old as its last round of probes."""
 
@@ -40,8 +52,9 @@ class Health:
     ) -> None:
         """Draw the latencies to all targets."""
         self.scenario, self.node, self.nodes = scenario, node, nodes
-        self.phase = int(rng.integers(0, PROBE_SECONDS))
-        self.rounds = np.arange(self.phase, scenario.seconds, PROBE_SECONDS)
+        self.every, self.rng = probe_seconds(scenario), rng
+        self.phase = int(rng.integers(0, self.every))
+        self.rounds = np.arange(self.phase, scenario.seconds, self.every)
         self.known = {n.name: self._known(n) for n in nodes}
         self.places = range(1 + scenario.secondary)
         self.paths = {
@@ -71,13 +84,21 @@ class Health:
 
     def _reached(self, target: Node, kind: str, address: str) -> np.ndarray:
         reached = np.ones(len(self.rounds), dtype=bool)
+        probed = self._probed()
         for start, end in target.down:
-            reached &= ~((self.rounds >= start) & (self.rounds < end))
+            reached &= ~((probed >= start) & (probed < end))
         for event in self.scenario.of("unreachable"):
             concerned = event.name in ("", kind) and event.address in ("", address)
             if concerned and self._cut(event, target):
-                reached &= ~((self.rounds >= event.start) & (self.rounds < event.end))
+                reached &= ~((probed >= event.start) & (probed < event.end))
         return reached
+
+    def _probed(self) -> np.ndarray:
+        """Draw when an address was probed, for each round that shows it."""
+        if self.scenario.version < SPREAD:
+            return self.rounds
+        probed: np.ndarray = self.rounds - self.every * self.rng.random(len(self.rounds))
+        return probed
 
     def _cut(self, event: Event, target: Node) -> bool:
         """Tell whether an event keeps this node from reaching a target.
@@ -100,7 +121,7 @@ class Health:
 
     def series(self, target: Target) -> Iterator[Series]:
         """Yield the connectivity metrics of this agent's version."""
-        last = np.clip((target.seconds - self.phase) // PROBE_SECONDS, 0, len(self.rounds) - 1)
+        last = np.clip((target.seconds - self.phase) // self.every, 0, len(self.rounds) - 1)
         index = last.astype(np.int64)
         if self.scenario.version < (1, 18, 0):
             yield from self._per_target(target, index)
@@ -202,7 +223,7 @@ class Health:
     ) -> Iterator[Series]:
         arrivals = np.zeros(self.scenario.seconds)
         arrivals[self.rounds] = rounds
-        age = max(-self.node.runs[0].start, 0) // PROBE_SECONDS
+        age = max(-self.node.runs[0].start, 0) // self.every
         prior = float(rounds[0]) * age
         values = counting.in_process(arrivals, self.node, target.seconds, prior=prior)
         name = f"cilium_node_health_connectivity_latency_seconds{ending}"

@@ -122,6 +122,8 @@ class Scenario:
     burstiness: float = 0.0
     #: further addresses of every node and health endpoint, as dual stack gives them
     secondary: int = 0
+    #: how rarely later versions probe, from 0 to 1 (Helm: connectivityProbeFrequencyRatio)
+    probe_ratio: float = 0.5
     daily: bool = False
     context: str = "labels"
     #: "v2", or "v1" for the deprecated `http` metrics of Hubble

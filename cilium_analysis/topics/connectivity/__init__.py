@@ -7,12 +7,12 @@ observer and names no target, so that the target is narrowed down from what all 
 
 from cilium_analysis.topics.connectivity.data import Connectivity, load
 from cilium_analysis.topics.connectivity.findings import findings
+from cilium_analysis.topics.connectivity.notes import empty, notes
 from cilium_analysis.topics.connectivity.promql import QUERIES
 from cilium_analysis.topics.connectivity.tables import (
     latency,
     matrix,
     missed,
-    notes,
     outages,
     pairs,
     timeline,
@@ -22,6 +22,7 @@ from cilium_analysis.topics.connectivity.unknown import unknown
 __all__ = [
     "QUERIES",
     "Connectivity",
+    "empty",
     "findings",
     "latency",
     "load",

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
-from cilium_analysis import frames, targets
+from cilium_analysis import frames
 from cilium_analysis.queries import Matcher, Query, parse_matchers
 from cilium_analysis.topics import loading
 from cilium_analysis.topics.connectivity.promql import QUERIES
@@ -30,6 +30,7 @@ class Asker:
 
     source: Source
     match: str
+    known: Targets
 
     @property
     def matchers(self) -> Matchers:
@@ -39,31 +40,25 @@ class Asker:
     def over(self, name: str, window: Window, *extra: Matcher) -> pd.DataFrame:
         """Ask a query from `loading.LEAD` before a window on."""
         wide = loading.led(window)
-        known = self._targets(window)
-        promql = known.render(QUERIES[name], match=(*self.matchers, *extra), step=window.step)
-        frame = self._clustered(self.source.range(promql, wide), known)
+        promql = self.known.render(QUERIES[name], match=(*self.matchers, *extra), step=window.step)
+        frame = self._clustered(self.source.range(promql, wide))
         step = pd.Timedelta(window.step)
         # Some servers move the start of what is asked for.
         return frame.reindex(times(wide), method="nearest", tolerance=step / 2)
 
     def at_end(self, query: Query, window: Window, *extra: Matcher) -> pd.Series:
         """Ask a query about a whole window: one value per combination of labels."""
-        known = self._targets(window)
-        promql = known.render(query, match=(*self.matchers, *extra), step=window.length)
-        frame = self._clustered(self.source.instant(promql, window.end), known)
+        promql = self.known.render(query, match=(*self.matchers, *extra), step=window.length)
+        frame = self._clustered(self.source.instant(promql, window.end))
         if not len(frame):
             return pd.Series([], index=frame.columns, dtype="float64")
         return frame.iloc[-1].dropna()
 
-    def _targets(self, window: Window) -> Targets:
-        return targets.of(self.source, window, match=self.match)
-
-    @staticmethod
-    def _clustered(frame: pd.DataFrame, known: Targets) -> pd.DataFrame:
+    def _clustered(self, frame: pd.DataFrame) -> pd.DataFrame:
         """Call the label that tells clusters apart ``cluster``, whatever its name is."""
-        if not frame.shape[1] or known.clusters in ((), ("cluster",)):
+        if not frame.shape[1] or self.known.clusters in ((), ("cluster",)):
             return frame
-        return frames.relabel(frame, "cluster", known.cluster_of(frame))
+        return frames.relabel(frame, "cluster", self.known.cluster_of(frame))
 
 
 def times(window: Window) -> pd.DatetimeIndex:

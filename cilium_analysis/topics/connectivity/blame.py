@@ -9,7 +9,9 @@ from typing import TYPE_CHECKING
 from cilium_analysis.topics.connectivity.counted import by_paths
 from cilium_analysis.topics.connectivity.reading import (
     MAJORITY,
+    SILENT,
     Outage,
+    clipped,
     column,
     cut_off,
     join,
@@ -27,11 +29,10 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from cilium_analysis.topics.connectivity.data import Connectivity
+    from cilium_analysis.topics.connectivity.pace import Pace
     from cilium_analysis.topics.connectivity.reading import Own
 
 
-#: A node's own view is missing for at least so long: its agent was gone too.
-SILENT = timedelta(seconds=60)
 #: Kinds of addresses of which so much fewer probes failed than of another did not fail.
 NONE_FAILED = 0.02
 #: So many targets that one node alone misses are that node's trouble.
@@ -48,20 +49,23 @@ def tell(data: Connectivity) -> list[Outage]:
     """
     found = _by_pairs(data) if data.targets_named else []
     # Observers that name no target, beside others that do, are not told apart from them.
-    told = [o for o in by_paths(data) if not any(overlap(o, other) for other in found)]
+    told = [o for o in by_paths(data) if not any(overlap(o, other, data.pace) for other in found)]
     address = _only(_failed_addresses(data), address_types(data))
     told = [replace(outage, address=address) for outage in told]
-    return sorted([*found, *told], key=lambda o: (-o.value, o.start, o.node, o.types))
+    return sorted(
+        clipped([*found, *told], data.window), key=lambda o: (-o.value, o.start, o.node, o.types)
+    )
 
 
 def _by_pairs(data: Connectivity) -> list[Outage]:
     lost = _lost(data)
-    targets = join(_targets(data))
+    targets = join(_targets(data), data.pace)
     most = [_with_own_view(data, o, lost) for o in targets if o.most]
-    sources = [o for o in join(_sources(data, lost)) if not _covered(o, most)]
+    sources = [o for o in join(_sources(data, lost), data.pace) if not _covered(o, most, data.pace)]
     partial = [_with_peers(data, o) for o in targets if not o.most]
-    partial = [o for o in _each_other(partial) if not _from_one_of(o, sources)]
-    told = [*_split(data, most), *sources, *_one_source(partial)]
+    partial = _each_other(partial, data.pace)
+    partial = [o for o in partial if not _from_one_of(o, sources, data.pace)]
+    told = [*_split(data, most), *sources, *_one_source(partial, data.pace)]
     return [_with_probes(data, outage) for outage in told]
 
 
@@ -79,6 +83,7 @@ def _targets(data: Connectivity) -> list[Outage]:
             column(data.rest_failing, **which),
             column(data.rest_observers, **which),
             data.fine,
+            data.pace,
             node=node,
             kind=kind,
             role="target",
@@ -98,6 +103,7 @@ def _sources(data: Connectivity, lost: pd.DataFrame) -> list[Outage]:
                 missed.where(mine | missed.isna(), 0.0),
                 column(data.source_targets, node=node, type=kind),
                 data.fine,
+                data.pace,
                 node=node,
                 kind=kind,
                 role="source",
@@ -106,13 +112,16 @@ def _sources(data: Connectivity, lost: pd.DataFrame) -> list[Outage]:
     return found
 
 
-def _covered(outage: Outage, others: Sequence[Outage]) -> bool:
-    return any(o.node == outage.node and overlap(o, outage) for o in others)
+def _covered(outage: Outage, others: Sequence[Outage], pace: Pace) -> bool:
+    return any(o.node == outage.node and overlap(o, outage, pace) for o in others)
 
 
 def _with_own_view(data: Connectivity, outage: Outage, lost: pd.DataFrame) -> Outage:
     """Add what the node's own probes say while others cannot reach it."""
     length = outage.end - outage.start
+    if outage.node not in names(data.observers, "node"):
+        # Its agent may go by another name, or the matchers may not choose it.
+        return outage
     missing = (1.0 - seen(data.observers, outage)) * length
     if missing >= min(SILENT, length / 2):
         return replace(outage, own="silent")
@@ -192,14 +201,14 @@ def _ends(data: Connectivity, outage: Outage, mine: str, other: str) -> tuple[st
     return tuple(sorted({str(node) for node in failed.get_level_values(other)}))
 
 
-def _each_other(partial: Sequence[Outage]) -> list[Outage]:
+def _each_other(partial: Sequence[Outage], pace: Pace) -> list[Outage]:
     """Keep one outage of two nodes that do not reach each other."""
     kept: list[Outage] = []
     for outage in partial:
         mirrored = any(
             outage.own == other.own == "cut off"
             and (outage.peers, (outage.node,)) == ((other.node,), other.peers)
-            and overlap(outage, other)
+            and overlap(outage, other, pace)
             for other in kept
         )
         if not mirrored:
@@ -207,18 +216,18 @@ def _each_other(partial: Sequence[Outage]) -> list[Outage]:
     return kept
 
 
-def _from_one_of(outage: Outage, sources: Sequence[Outage]) -> bool:
+def _from_one_of(outage: Outage, sources: Sequence[Outage], pace: Pace) -> bool:
     """Tell whether those who miss a node are all known to miss many."""
-    known = {o.node for o in sources if overlap(o, outage)}
+    known = {o.node for o in sources if overlap(o, outage, pace)}
     return bool(outage.peers) and set(outage.peers) <= known
 
 
-def _one_source(partial: Sequence[Outage]) -> list[Outage]:
+def _one_source(partial: Sequence[Outage], pace: Pace) -> list[Outage]:
     """Make one outage of several nodes that only one and the same node misses."""
     kept = list(partial)
     for peer in sorted({o.peers for o in partial if len(o.peers) == 1}):
         mine = [o for o in partial if o.peers == peer]
-        together = [o for o in mine if overlap(o, mine[0])]
+        together = [o for o in mine if overlap(o, mine[0], pace)]
         if len(together) < SAME_SOURCE:
             continue
         kept = [o for o in kept if o not in together]
@@ -243,7 +252,7 @@ def _split(data: Connectivity, most: Sequence[Outage]) -> list[Outage]:
     alive = [o for o in most if o.own != "silent"]
     known = max(data.observers.shape[1], 2)
     for first in alive:
-        together = [o for o in alive if overlap(o, first)]
+        together = [o for o in alive if overlap(o, first, data.pace)]
         if 2 * len(together) > known:
             kinds_ = {kind for o in together for kind in o.types}
             whole = replace(

@@ -10,7 +10,7 @@ import pandas as pd
 
 from cilium_analysis.topics.connectivity.reading import (
     MAJORITY,
-    ROUND,
+    SILENT,
     Outage,
     column,
     join,
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from cilium_analysis.topics.connectivity.data import Connectivity
+    from cilium_analysis.topics.connectivity.pace import Pace
     from cilium_analysis.topics.connectivity.reading import Own
 
     Floats = NDArray[np.float64]
@@ -49,6 +50,8 @@ class _Views:
     cut: Flags
     #: steps within which all observers have probed once more
     reach: int
+    #: steps without a scrape in which an agent was gone
+    silence: int
 
     @property
     def rest(self) -> Flags:
@@ -76,8 +79,9 @@ def _views(data: Connectivity, kind: str) -> _Views:
     others = total - per_node - gone
     missed = np.nan_to_num(failing - gone)
     cut = (others > 0) & (missed > MAJORITY * others) | _one_address(missed, others, per_node)
-    reach = -(-ROUND // data.every.step)
-    return _Views(nodes, failing, per_node, silent, cut, reach)
+    reach = -(-data.pace.round // data.every.step)
+    silence = -(-SILENT // data.every.step)
+    return _Views(nodes, failing, per_node, silent, cut, reach, silence)
 
 
 def _one_address(missed: Floats, others: Floats, per_node: int) -> Flags:
@@ -91,7 +95,15 @@ def by_paths(data: Connectivity) -> list[Outage]:
     """Narrow the targets down where only counts of failing paths are known."""
     if not data.paths.shape[1] or not data.paths_failing.shape[1]:
         return []
-    return join(o for kind in kinds(data.paths_failing) for o in _of_kind(data, kind))
+    found = join((o for kind in kinds(data.paths_failing) for o in _of_kind(data, kind)), data.pace)
+    most = [o for o in found if o.role != "observer"]
+    # What one observer misses meanwhile is not told apart from what most of them miss.
+    alone = [o for o in found if o.role == "observer" and not _near_any(o, most, data.pace)]
+    return [*most, *alone]
+
+
+def _near_any(outage: Outage, others: Sequence[Outage], pace: Pace) -> bool:
+    return any(overlap(outage, other, pace) for other in others)
 
 
 def _of_kind(data: Connectivity, kind: str) -> list[Outage]:
@@ -108,17 +120,16 @@ def _of_kind(data: Connectivity, kind: str) -> list[Outage]:
     def told(hit: Flags, failing: Floats, of: Floats, **what: str) -> list[Outage]:
         values = np.where(hit, failing, np.where(among + views.cut.sum(axis=1) > 0, 0.0, np.nan))
         failed, there = pd.Series(values, index=index), pd.Series(of, index=index)
-        return read(failed, there, data.every, kind=kind, **what)  # type: ignore[arg-type]
+        return read(failed, there, data.every, data.pace, kind=kind, **what)  # type: ignore[arg-type]
 
     found: list[Outage] = []
     for place, node in enumerate(views.nodes):
         hit = _widened(suspects[:, place], (missing > 0) & ~suspects.any(axis=1), views.reach)
         if hit.any():
-            own = _own(views, hit, place)
-            of = among - 1.0 if own == "reaches" else among
+            others = missing - views.missing[:, place], among - views.rest[:, place]
             found += [
-                replace(outage, likely=True, own=own)
-                for outage in told(hit, missing, of, node=node, role="target")
+                replace(outage, likely=True, own=_own(views, hit, place))
+                for outage in told(hit, *others, node=node, role="target")
             ]
     nobody = common & ~suspects.any(axis=1)
     unknown = _widened(nobody, missing > 0, views.reach)
@@ -129,7 +140,7 @@ def _of_kind(data: Connectivity, kind: str) -> list[Outage]:
     ]
     if torn.any():
         found += _torn(views, torn, told, data)
-    return found + _single(views, common, found, told, data)
+    return found + _single(views, common, told, data)
 
 
 def _torn(
@@ -147,9 +158,10 @@ def _torn(
 
 def _own(views: _Views, hit: Flags, place: int) -> Own:
     """Tell what a likely target sees itself."""
-    if views.cut[hit, place].mean() > 0.3:
-        return "cut off"
-    return "silent" if views.silent[hit, place].any() else "reaches"
+    silent = int(views.silent[hit, place].sum())
+    if silent >= min(views.silence, hit.sum() / 2):
+        return "silent"
+    return "cut off" if views.cut[hit, place].mean() > 0.3 else "reaches"
 
 
 def _suspects(views: _Views, common: Flags) -> Flags:
@@ -219,7 +231,6 @@ def _named(views: _Views, flags: Flags, outage: Outage, index: pd.Index) -> tupl
 def _single(
     views: _Views,
     common: Flags,
-    known: Sequence[Outage],
     told: Callable[..., list[Outage]],
     data: Connectivity,
 ) -> list[Outage]:
@@ -235,8 +246,6 @@ def _single(
             continue
         outages = told(beyond > 0.5, beyond, total, node=node, role="observer")
         found += [
-            replace(o, paths=views.per_node)
-            for o in outages
-            if not any(overlap(o, other) for other in known)
+            replace(o, paths=views.per_node, within=max(o.within, data.pace.alone)) for o in outages
         ]
     return found

@@ -10,7 +10,7 @@ import pandas as pd
 from cilium_analysis import frames, targets
 from cilium_analysis.queries import Matcher
 from cilium_analysis.topics import loading
-from cilium_analysis.topics.connectivity import latencies, reading
+from cilium_analysis.topics.connectivity import latencies, pace, reading
 from cilium_analysis.topics.connectivity.asking import (
     Asker,
     Names,
@@ -51,6 +51,8 @@ class Connectivity:
         What is looked at, and what it is compared with.
     fine
         The window in the steps of the frames about single nodes; they begin earlier.
+    pace
+        How often paths are probed and agents scraped.
     every
         The window in the steps of `observers` and `paths`, which hold all nodes.
     observers
@@ -82,6 +84,8 @@ class Connectivity:
     missed
         ``node``, ``type`` (node or endpoint): how many others each agent itself said that it
         could not reach; NaN where it reached all. In the steps of the window.
+    agents
+        How many agents say how many others they could not reach, in any version.
     targets_named
         Whether the data names the targets of probes; of all observers if nothing is in `paths`.
     warnings
@@ -95,6 +99,7 @@ class Connectivity:
     baseline: Window
     fine: Window
     every: Window
+    pace: pace.Pace
     observers: pd.DataFrame
     target_failing: pd.DataFrame
     target_observers: pd.DataFrame
@@ -113,6 +118,7 @@ class Connectivity:
     quantiles: pd.DataFrame
     usual_quantiles: pd.DataFrame
     missed: pd.DataFrame
+    agents: int
     targets_named: bool
     warnings: tuple[str, ...] = ()
     crowded: bool = False
@@ -139,19 +145,22 @@ def load(source: Source, window: Window, baseline: Window, *, match: str = "") -
         If the source does not answer.
     """
     began = len(source.journal)
-    targets.of(source, window, baseline, match=match)
+    known = targets.of(source, window, baseline, match=match)
     fine, every = _finer(window, most=MOST_POINTS), _finer(window, most=MOST_POINTS_OF_ALL)
-    asker = Asker(source, match)
-    pairs = _pairs(asker, fine, every, baseline)
+    asker = Asker(source, match, known)
+    tempo = pace.measure(asker, window)
+    pairs = _pairs(asker, fine, every, baseline, tempo)
     paths = _paths(asker, every, baseline, pairs.observers)
+    agents = asker.at_end(QUERIES["agents"], window)
     named = bool(pairs.observers.shape[1]) or bool(pairs.target_failing.shape[1])
-    slow, usual_slow = latencies.slow(asker, fine, baseline, pairs.names, named=named)
+    slow, usual_slow = latencies.slow(asker, fine, baseline, pairs.names, tempo, named=named)
     return Connectivity(
         source=source.name,
         window=window,
         baseline=baseline,
         fine=fine,
         every=every,
+        pace=tempo,
         observers=_together(pairs.observers, paths.total),
         target_failing=pairs.target_failing,
         target_observers=pairs.target_observers,
@@ -170,6 +179,7 @@ def load(source: Source, window: Window, baseline: Window, *, match: str = "") -
         quantiles=latencies.quantiles(asker, window, named=named),
         usual_quantiles=latencies.quantiles(asker, baseline, named=named),
         missed=_missed(source, window, match=match),
+        agents=int(agents.iloc[0]) if len(agents) else 0,
         targets_named=named,
         warnings=loading.warnings(source, began),
         crowded=pairs.crowded,
@@ -187,7 +197,7 @@ def _missed(source: Source, window: Window, *, match: str) -> pd.DataFrame:
 
 
 def _finer(window: Window, *, most: int) -> Window:
-    """Give the window in steps of one round of probes, or longer ones if it is very long."""
+    """Give the window in steps of a minute at most, or longer ones if it is very long."""
     least = PROBE * max(-(-window.length // (most * PROBE)), 1)
     return replace(window, step=min(window.step, least))
 
@@ -210,7 +220,7 @@ class Pairs:
     crowded: bool
 
 
-def _pairs(asker: Asker, fine: Window, every: Window, baseline: Window) -> Pairs:
+def _pairs(asker: Asker, fine: Window, every: Window, baseline: Window, tempo: pace.Pace) -> Pairs:
     """Ask which nodes were concerned at all, then about those over time."""
     observers = asker.over("observers", every)
     troubled = _troubled(asker, loading.led(fine))
@@ -235,9 +245,9 @@ def _pairs(asker: Asker, fine: Window, every: Window, baseline: Window) -> Pairs
         _without(ask(name, "source", of), never) for name in ("source_failing", "source_targets")
     )
     lost = cut_off(failing, probing, missed, asked)
-    but = _others(lost, names)
+    but, around = _others(lost, names), -(-tempo.round // fine.step)
     rest, left = (
-        reading.instead(known, ask(name, "target", to, *but), lost) if but else known
+        reading.instead(known, ask(name, "target", to, *but), lost, around=around) if but else known
         for name, known in (("target_failing", failing), ("target_observers", probing))
     )
     return Pairs(

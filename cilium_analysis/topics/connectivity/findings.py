@@ -9,9 +9,10 @@ from cilium_analysis.findings import Finding, Findings, Severity
 from cilium_analysis.queries import Matcher
 from cilium_analysis.topics import verdict
 from cilium_analysis.topics.connectivity.blame import tell
+from cilium_analysis.topics.connectivity.notes import UNKNOWN, blind, why
+from cilium_analysis.topics.connectivity.pace import short
 from cilium_analysis.topics.connectivity.reading import column
 from cilium_analysis.topics.connectivity.slowness import rises
-from cilium_analysis.topics.connectivity.tables import blind
 from cilium_analysis.topics.connectivity.unknown import unknown
 from cilium_analysis.window import zone
 
@@ -162,13 +163,13 @@ def _when(data: Connectivity, outage: Outage) -> str:
     start = outage.start.tz_convert(tz)
     clock = f"{start:%Y-%m-%d %H:%M:%S}" if days else f"{start:%H:%M:%S}"
     begin = "since before the window" if outage.before else f"from {clock} {data.window.timezone}"
-    minutes = (outage.end - outage.start).total_seconds() / 60
-    lasts = f"for {minutes:.0f} min" if minutes >= 1.5 else f"for {minutes * 60:.0f} s"
+    lasts = f"for {short(outage.end - outage.start)}"
     if outage.after:
         lasts += " until the end of the window"
     if outage.times > 1:
         lasts += f", failing {outage.times} times"
-    return f"{begin} {lasts}"
+    known = "" if outage.before and outage.after else f", {data.pace.told(outage.within)}"
+    return f"{begin} {lasts}{known}"
 
 
 def _aside(outage: Outage) -> str:
@@ -201,7 +202,7 @@ def _doubts(data: Connectivity, outage: Outage) -> tuple[str, ...]:
     if data.crowded:
         said.append("more nodes were concerned than are looked at one by one")
     named = not outage.likely and outage.role not in ("unknown", "observer")
-    if (data.fine if named else data.every).step > timedelta(minutes=1):
+    if (data.fine if named else data.every).step > data.pace.sight:
         said.append("it is seen in steps longer than a round of probes")
     return (*said, *(f"server: {text}" for text in data.warnings))
 
@@ -246,7 +247,7 @@ def _slow(data: Connectivity, slow: Slow) -> Finding:
     kind = "node" if "node" in slow.types else slow.types[0]
     reasons = [f"server: {text}" for text in data.warnings]
     if not slow.compared:
-        reasons.insert(0, "no data in the baseline: compared with the window itself")
+        reasons.insert(0, "no baseline: compared with the quieter part of the window")
     if not data.targets_named:
         reasons.insert(0, "a mean over all targets of an observer, itself included")
     return Finding(
@@ -259,7 +260,7 @@ def _slow(data: Connectivity, slow: Slow) -> Finding:
         end=slow.end.to_pydatetime(),
         labels=({"node": slow.node} if slow.node else {}) | {"type": kind},
         value=slow.value,
-        baseline_value=slow.usual,
+        baseline_value=slow.usual if slow.compared else float("nan"),
         unit="s",
         trust_reasons=tuple(reasons),
         query=_latency_query(data, slow),
@@ -295,7 +296,7 @@ def _blind(data: Connectivity) -> Finding:
     return Finding(
         kind="missing_metrics",
         severity=Severity.WARNING,
-        title="No connectivity metrics in this window: nothing can be said about connectivity",
+        title=f"{UNKNOWN}: nothing can be said about connectivity",
         start=data.window.start,
         end=data.window.end,
         labels={"metric": "cilium_node_connectivity_status"},
@@ -304,6 +305,7 @@ def _blind(data: Connectivity) -> Finding:
         unit="agents",
         query="count(cilium_node_connectivity_status) or"
         " count(cilium_node_health_connectivity_status)",
+        trust_reasons=(why(data),),
         next_step="Check that the agents are scraped (Helm: prometheus.enabled=true), that health"
         " checking is on (healthChecking=true), that neither metric is switched off in"
         " prometheus.metrics (cilium_node_connectivity_status up to 1.17,"

@@ -13,7 +13,6 @@ from cilium_analysis.topics.connectivity.asking import Asker, Names, among, by_o
 from cilium_analysis.topics.connectivity.promql import (
     FAILED,
     MOST_SLOW,
-    PROBE,
     QUANTILES,
     QUERIES,
     ROUNDS,
@@ -25,11 +24,12 @@ from cilium_analysis.topics.connectivity.reading import no_frame
 
 if TYPE_CHECKING:
     from cilium_analysis.queries import Matcher
+    from cilium_analysis.topics.connectivity.pace import Pace
     from cilium_analysis.window import Window
 
 
 def slow(
-    asker: Asker, fine: Window, baseline: Window, names_: Names, *, named: bool
+    asker: Asker, fine: Window, baseline: Window, names_: Names, pace: Pace, *, named: bool
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Ask for the latency of those nodes for which it rose most, in the window and before."""
     back = fine.end - baseline.end
@@ -46,11 +46,11 @@ def slow(
         told = [asker.over("target_latency", span, those) for span in spans]
         now, then = (names_.give(frame, "target", "node", levels[1:]) for frame in told)
         return now, then
-    now, then = (_means(asker, span, those) for span in spans)
+    now, then = (_means(asker, span, those, pace) for span in spans)
     return now, then
 
 
-def _means(asker: Asker, window: Window, those: Matcher) -> pd.DataFrame:
+def _means(asker: Asker, window: Window, those: Matcher, pace: Pace) -> pd.DataFrame:
     """Give the mean of what did not fail, over the last rounds of probes [s]."""
     levels = ["node", "protocol", "type"]
     raw = by_observer(asker, "took", window, ["__name__", "le", *levels], those)
@@ -58,7 +58,7 @@ def _means(asker: Asker, window: Window, those: Matcher) -> pd.DataFrame:
     for ending in ("_sum", "_count", "_bucket"):
         chosen = raw.columns.get_level_values("__name__") == TOOK + ending
         grown = counters.increase(frames.group(raw.loc[:, chosen], levels, how="max"), pinned=False)
-        parts[ending] = grown.rolling(ROUNDS * PROBE, min_periods=1).sum()
+        parts[ending] = grown.rolling(ROUNDS * pace.sight, min_periods=1).sum()
     reached = parts["_bucket"].where(parts["_bucket"] > 0.5)
     failed = (parts["_count"] - reached).clip(lower=0.0)
     return (parts["_sum"] - FAILED * failed) / reached

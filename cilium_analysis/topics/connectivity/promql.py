@@ -16,10 +16,11 @@ from cilium_analysis.window import format_duration
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-#: How often cilium-health probes (pkg/health/server/server.go, ``ProbeInterval``).
+#: How often cilium-health probes up to Cilium 1.17 (pkg/health/server/server.go,
+#: ``ProbeInterval``), and what later versions stretch (pkg/health/server/prober.go).
 PROBE = timedelta(minutes=1)
 #: Points that one series may have, if it is about one of few nodes or of all nodes; outages are
-#: looked at in steps of one round of probes where that is possible.
+#: looked at in steps of a minute at most where that is possible.
 MOST_POINTS, MOST_POINTS_OF_ALL = 10_800, 3_000
 #: A failed probe is observed as so many seconds (pkg/health/probe, ``HttpTimeout``).
 FAILED = 10.0
@@ -46,6 +47,7 @@ _TARGET = "<cluster>, target_cluster, target_node_name"
 _OBSERVER = "<target>, source_node_name"
 _ENDS = f"{_SOURCE}, target_cluster, target_node_name, type"
 _FIVE = 'le=~"5|5[.]0"'
+_NODES_TOOK = f'{TOOK}_count{{type="node",<match>}}'
 
 
 def _level(selector: str) -> str:
@@ -88,7 +90,31 @@ def _rise(level: str, usual: timedelta, back: timedelta) -> str:
     return f"topk by (protocol, type) ({MOST_SLOW // 2}, {risen} > {LEAST_RISE})"
 
 
+def _rounds() -> str:
+    """Count the probes of each path in a second.
+
+    The slope is right where a series covers a part of the time only, the rate across restarts.
+    """
+    took, known = f"{_NODES_TOOK}[<range>]", _PATHS.replace("{", '{status!="unknown",')
+    often = f"((rate({took}) > deriv({took})) or deriv({took}))"
+    return (
+        f"quantile(0.5, sum by (<target>, protocol, type) ({often}) / on (<target>, type)"
+        f" group_left () sum by (<target>, type) (avg_over_time({known}[<range>])))"
+    )
+
+
 QUERIES: Mapping[str, Query] = {
+    "rounds": Query(
+        _rounds(),
+        "probes/s",
+        "how often a path is probed: latency samples by the number of paths",
+    ),
+    "addresses": Query(
+        "quantile(0.5, sum by (<target>) (avg_over_time("
+        "cilium_node_health_connectivity_status{<match>}[<range>])))",
+        "addresses",
+        "addresses that an agent probes",
+    ),
     "observers": Query(
         f"count by ({_SOURCE}) ({_level(_SELF)})",
         "agents",
@@ -191,9 +217,15 @@ QUERIES: Mapping[str, Query] = {
         "probes",
         "probes by how long they took; a failed probe counts as 10 s",
     ),
+    "agents": Query(
+        "count(max by (<target>) (max_over_time(cilium_unreachable_nodes{<match>}[<range>])))",
+        "agents",
+        "agents that say how many nodes they could not reach",
+    ),
     **{
         f"missed_{kind}": Query(
-            f"max by (<target>) (max_over_time({metric}{{<match>}}[<range>])) > 0",
+            f"max by (<target>) (max_over_time({metric}{{<match>}}[<range>])"
+            f" or last_over_time({metric}{{<match>}}[<recent>])) > 0",
             "nodes",
             about,
         )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import TYPE_CHECKING, Literal, TypeVar
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from cilium_analysis.topics.connectivity.pace import Pace
     from cilium_analysis.window import Window
 
     Floats = NDArray[np.float64]
@@ -24,14 +26,15 @@ if TYPE_CHECKING:
 
 Rows = TypeVar("Rows", pd.DataFrame, pd.Series)
 
-#: Failures with at most so much time between them are one outage that flapped.
-BRIDGE = timedelta(minutes=10)
-#: Observers probe at different moments of a round, so that an outage ends for one after another.
-ROUND = timedelta(seconds=120)
+#: Failures with at most so much time between them, or so many sights, are one outage that flapped.
+BRIDGE, BRIDGE_SIGHTS = timedelta(minutes=10), 4
 #: More than this share of the probes fails: the fault is with the node, not with an observer.
 MAJORITY = 0.5
-#: What a minority sees is worth telling when it lasts this long, or comes back so often.
-LASTING = timedelta(seconds=110)
+#: A node's own view is missing for at least so long: its agent was gone too.
+SILENT = timedelta(seconds=60)
+#: What a minority sees is worth telling when it is seen twice, but for this much time, or comes
+#: back so often.
+ALMOST = timedelta(seconds=10)
 FLAPPING = 3
 #: A node that misses so many others is to blame itself, even if it reaches most.
 MANY_TARGETS, MANY_SHARE = 3, 0.25
@@ -54,15 +57,13 @@ class Outage:
         Whether others did not reach the node (target), or the node did not reach others: source
         if the data says which, observer if not; ``split`` if a cluster fell into parts.
     start, end
-        Within the window.
+        Within the window, after `clipped`.
     before, after
         Whether it began before the window, and whether it lasts until its end.
     share
         Share of the paths that fail over time; NaN where nothing is known.
     failing, among
         Paths that failed, typically, of so many.
-    minutes
-        In which a path failed.
     longest
         Longest uninterrupted failure.
     times
@@ -83,6 +84,8 @@ class Outage:
         Whether the node is concluded from what all observers saw together.
     unseen
         Minutes inside of which nothing is known.
+    within
+        Time to within which start and end are known.
     """
 
     node: str
@@ -95,7 +98,6 @@ class Outage:
     share: pd.Series
     failing: float
     among: float
-    minutes: float
     longest: timedelta
     times: int
     own: Own = "unknown"
@@ -106,6 +108,23 @@ class Outage:
     paths: int = 1
     likely: bool = False
     unseen: float = 0.0
+    within: timedelta = timedelta()
+
+    @property
+    def minutes(self) -> float:
+        """Time from the start to the end [min], pauses included."""
+        return (self.end - self.start).total_seconds() / 60
+
+    @property
+    def at_least(self) -> float:
+        """The shortest that it may have been [min]."""
+        return max(self.minutes - self.within / timedelta(minutes=1), 0.0)
+
+    @property
+    def at_most(self) -> float:
+        """The longest that it may have been [min]; NaN if it goes on beyond the window."""
+        beyond = self.before or self.after
+        return math.nan if beyond else self.minutes + self.within / timedelta(minutes=1)
 
     @property
     def value(self) -> float:
@@ -188,7 +207,9 @@ def _mostly(flags: pd.Series, failing: pd.Series) -> pd.Series:
     return kept
 
 
-def instead(whole: pd.DataFrame, rest: pd.DataFrame, lost: pd.DataFrame) -> pd.DataFrame:
+def instead(
+    whole: pd.DataFrame, rest: pd.DataFrame, lost: pd.DataFrame, *, around: int
+) -> pd.DataFrame:
     """Leave observers out of the counts only around the times in which they were cut off.
 
     Parameters
@@ -197,15 +218,18 @@ def instead(whole: pd.DataFrame, rest: pd.DataFrame, lost: pd.DataFrame) -> pd.D
         Counts per ``node`` and ``type`` over all observers, and without those.
     lost
         When they were cut off.
+    around
+        Steps before and after that within which others may notice.
     """
     rest = rest.reindex(columns=whole.columns)
     result = whole.copy()
     for place, (_, kind) in enumerate(keys(whole)):
         during = lost.loc[:, lost.columns.get_level_values("type") == kind].any(axis=1)
-        around = during.astype(float).rolling(9, center=True, min_periods=1).max() > 0
+        width = 2 * around + 1
+        near = during.astype(float).rolling(width, center=True, min_periods=1).max() > 0
         # Where all observers were cut off themselves, nobody is left who could say anything.
         left = rest.iloc[:, place].fillna(0.0).where(whole.iloc[:, place].notna())
-        result.isetitem(place, whole.iloc[:, place].mask(around, left).to_numpy())
+        result.isetitem(place, whole.iloc[:, place].mask(near, left).to_numpy())
     return result
 
 
@@ -223,6 +247,7 @@ def read(
     failing: pd.Series,
     among: pd.Series,
     window: Window,
+    pace: Pace,
     *,
     node: str,
     kind: str,
@@ -239,39 +264,43 @@ def read(
         Paths that there were.
     window
         What is looked at; the series begin earlier.
+    pace
+        Of probes and scrapes.
     node, kind, role
         As in `Outage`.
     numbers
         All paths that failed, whoever is to blame, and all that there were: the numbers of an
         outage for which the node itself is to blame.
     """
-    levels = failing.to_numpy(dtype="float64")
+    levels, bridge = failing.to_numpy(dtype="float64"), _bridge(window, pace)
     # Where nobody looked, the failure is taken to last from one sight of it to the next.
-    filled = failing.ffill(limit=_steps(BRIDGE, window)).where(failing.bfill().gt(0), failing)
+    filled = failing.ffill(limit=bridge).where(failing.bfill().gt(0), failing)
     hit = filled.gt(1e-6).to_numpy() & (filled.notna()).to_numpy()
     found: list[Outage] = []
-    for first, last in spans(hit, bridge=_steps(BRIDGE, window)):
-        outage = _outage(failing, among, hit, (first, last), window)
-        if outage is None or _newborn(levels, first, outage):
+    for first, last in spans(hit, bridge=bridge):
+        outage = _outage(failing, among, hit, (first, last), window, pace)
+        if outage is None or (_newborn(levels, first) and outage.longest <= pace.round):
             continue
         if outage.most and numbers:
-            outage = _outage(*numbers, hit, (first, last), window) or outage
-        if outage.most or outage.longest >= LASTING or outage.times >= FLAPPING:
+            outage = _outage(*numbers, hit, (first, last), window, pace) or outage
+        twice = outage.longest >= 2 * pace.sight - ALMOST
+        if outage.most or twice or outage.times >= FLAPPING:
             found.append(replace(outage, node=node, types=(kind,), role=role))
     return found
 
 
-def _steps(length: timedelta, window: Window) -> int:
-    return max(int(length / window.step), 1)
+def _bridge(window: Window, pace: Pace) -> int:
+    """Give the steps between two failures that are one outage."""
+    return max(int(max(BRIDGE, BRIDGE_SIGHTS * pace.sight) / window.step), 1)
 
 
-def _newborn(levels: Floats, first: int, outage: Outage) -> bool:
-    """Tell whether a node merely was not probed yet when it joined."""
-    return first > 0 and bool(np.isnan(levels[:first]).all()) and outage.longest <= ROUND
+def _newborn(levels: Floats, first: int) -> bool:
+    """Tell whether nothing is known before: a node that joins has not been probed yet."""
+    return first > 0 and bool(np.isnan(levels[:first]).all())
 
 
 def _outage(
-    failing: pd.Series, among: pd.Series, hit: Flags, span: Span, window: Window
+    failing: pd.Series, among: pd.Series, hit: Flags, span: Span, window: Window, pace: Pace
 ) -> Outage | None:
     first, last = span
     index, step = failing.index, window.step
@@ -284,32 +313,32 @@ def _outage(
     runs = spans((inside >= 0.5 * peak).to_numpy() | inside.isna().to_numpy())
     longest = max(float(weight.iloc[a : b + 1].sum()) for a, b in runs) * step
     # Before all observers have noticed a short outage, it is over for the first of them.
-    typical = strong[strong == peak] if longest <= ROUND else strong
+    typical = strong[strong == peak] if longest <= pace.round else strong
     present = among.iloc[first : last + 1].loc[typical.index]
     number = float(present.quantile(0.5, interpolation="higher"))
     start = index[first] - step if first else index[0]
-    end = _end(failing, span, hit, window)
-    if end <= window.start or start >= window.end:
+    end = _end(failing, span, hit, window, pace)
+    if start >= window.end:
         return None
     return Outage(
         node="",
         types=(),
         role="unknown",
-        start=max(start, pd.Timestamp(window.start)),
-        end=min(end, pd.Timestamp(window.end)),
+        start=start,
+        end=end,
         before=bool(start < window.start or not first),
         after=last == len(index) - 1,
         share=(failing / among.where(among > 0)).clip(0.0, 1.0),
         failing=float((typical / present).median()) * number,
         among=number,
-        minutes=float(weight.sum()) * step / timedelta(minutes=1),
         longest=longest,
         times=len(runs),
         unseen=float(inside.isna().sum()) * step / timedelta(minutes=1),
+        within=max(pace.within, step),
     )
 
 
-def _end(failing: pd.Series, span: Span, hit: Flags, window: Window) -> pd.Timestamp:
+def _end(failing: pd.Series, span: Span, hit: Flags, window: Window, pace: Pace) -> pd.Timestamp:
     """Give the end: when the first observers recovered, if the others did within a round."""
     index, last = failing.index, span[1]
     if last == len(index) - 1:
@@ -317,30 +346,47 @@ def _end(failing: pd.Series, span: Span, hit: Flags, window: Window) -> pd.Times
     first = spans(hit[: last + 1])[-1][0]
     run = failing.iloc[max(first, span[0]) : last + 1].to_numpy(dtype="float64")
     full = last - int(np.argmax(np.nan_to_num(run[::-1]) >= 0.9 * np.nanmax(run)))
-    return pd.Timestamp(index[full if (last - full) * window.step <= ROUND else last])
+    return pd.Timestamp(index[full if (last - full) * window.step <= pace.round else last])
 
 
-def join(outages: Iterable[Outage]) -> list[Outage]:
+def join(outages: Iterable[Outage], pace: Pace) -> list[Outage]:
     """Make one outage of those of node and endpoint at the same time."""
     joined: list[Outage] = []
     for outage in sorted(outages, key=lambda o: (o.node, o.role, o.start, o.types)):
         for place, other in enumerate(joined):
             same = (other.node, other.role) == (outage.node, outage.role)
-            if same and overlap(other, outage):
-                joined[place] = _both(other, outage)
+            if same and overlap(other, outage, pace):
+                joined[place] = _both(other, outage, pace)
                 break
         else:
             joined.append(outage)
     return joined
 
 
-def overlap(one: Outage, other: Outage) -> bool:
+def clipped(outages: Iterable[Outage], window: Window) -> list[Outage]:
+    """Cut outages to the window; those that were over before it are left out."""
+    first, last = pd.Timestamp(window.start), pd.Timestamp(window.end)
+    return [
+        replace(outage, start=max(outage.start, first), end=min(outage.end, last))
+        for outage in outages
+        if outage.end > first
+    ]
+
+
+def overlap(one: Outage, other: Outage, pace: Pace) -> bool:
     """Tell whether two outages overlap, or nearly do."""
-    return bool(one.start <= other.end + ROUND and other.start <= one.end + ROUND)
+    near = pace.round
+    return bool(one.start <= other.end + near and other.start <= one.end + near)
 
 
-def _both(one: Outage, other: Outage) -> Outage:
-    """Join two outages of a node; the numbers are those of the worse one."""
+def _both(one: Outage, other: Outage, pace: Pace) -> Outage:
+    """Join two outages of a node; the numbers are those of the worse one.
+
+    Ends that are within one round of each other are one: that of who was probed first.
+    """
+    first, last = sorted((one.end, other.end))
+    after = one.after or other.after
+    same = last - first <= pace.round and not after
     worse = max(one, other, key=lambda o: (o.value, o.minutes, o.types == ("node",)))
     kinds = set(one.types) | set(other.types)
     share = pd.concat([one.share, other.share], axis=1).max(axis=1)
@@ -349,11 +395,10 @@ def _both(one: Outage, other: Outage) -> Outage:
         types=tuple(kind for kind in ("node", "endpoint") if kind in kinds)
         + tuple(sorted(kinds - {"node", "endpoint"})),
         start=min(one.start, other.start),
-        end=max(one.end, other.end),
+        end=first if same else last,
         before=one.before or other.before,
-        after=one.after or other.after,
+        after=after,
         share=share,
-        minutes=max(one.minutes, other.minutes),
         longest=max(one.longest, other.longest),
         times=max(one.times, other.times),
         peers=tuple(sorted({*one.peers, *other.peers})),

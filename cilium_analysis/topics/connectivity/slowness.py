@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import pandas as pd
 
-from cilium_analysis.topics.connectivity.promql import PROBE, ROUNDS
+from cilium_analysis.topics.connectivity.promql import ROUNDS
 from cilium_analysis.topics.connectivity.reading import keys, spans
 
 if TYPE_CHECKING:
@@ -16,10 +16,10 @@ if TYPE_CHECKING:
 
 #: A rise is real if it is at least so many times the usual, and at least so much more [s] …
 RATIO, LEAST = 3.0, 0.005
-#: … beyond the busiest moments of the baseline, in at least so much time.
+#: … beyond the busiest moments of the baseline, in at least so much time and so many sights.
 QUANTILE = 0.99
-LASTING = timedelta(minutes=3)
-BRIDGE = timedelta(minutes=5)
+LASTING, LASTING_SIGHTS = timedelta(minutes=3), 3
+BRIDGE, BRIDGE_SIGHTS = timedelta(minutes=5), 2
 #: One slow node slows the others' means down by a part of its own rise.
 SPILL = 0.5
 FEW = 3
@@ -40,7 +40,7 @@ class Slow:
     value, usual
         Typical latency, and that of the baseline [s].
     compared
-        Whether there is a baseline; else the quieter part of the window had to do.
+        Whether there is a baseline; else `usual` is that of the quieter part of the window.
     nodes
         How many nodes were slow at the same time.
     """
@@ -84,16 +84,17 @@ def _stretches(data: Connectivity, level: pd.Series, usual: pd.Series) -> list[S
     base = float(known.median()) if compared else float(level.quantile(0.25))
     busy = float(known.quantile(QUANTILE)) if compared else base
     limit = max(RATIO * base, base + LEAST, 1.5 * busy)
-    step, index = data.fine.step, level.index
+    step, index, sight = data.fine.step, level.index, data.pace.sight
+    lasting, bridge = max(LASTING, LASTING_SIGHTS * sight), max(BRIDGE, BRIDGE_SIGHTS * sight)
     found = []
-    for first, last in spans((level > limit).to_numpy(), bridge=int(BRIDGE / step)):
+    for first, last in spans((level > limit).to_numpy(), bridge=int(bridge / step)):
         inside = level.iloc[first : last + 1]
         high = inside[inside > limit]
         start = max(index[first] - step, pd.Timestamp(data.window.start))
-        if len(high) * step < LASTING or index[last] <= data.window.start:
+        if len(high) * step < lasting or index[last] <= data.window.start:
             continue
         # A mean over several rounds stays high for as long after the last slow one.
-        late = timedelta() if data.targets_named else (ROUNDS - 1) * PROBE
+        late = timedelta() if data.targets_named else (ROUNDS - 1) * sight
         end = max(index[last] - late, index[first])
         found.append(Slow("", (), (), start, end, float(high.median()), base, compared))
     return found

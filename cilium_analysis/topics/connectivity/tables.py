@@ -17,7 +17,19 @@ if TYPE_CHECKING:
 
 #: What stands for a node that the data does not name.
 UNKNOWN = "(target not in the data)"
-OUTAGE_COLUMNS = ("node", "type", "observers", "share", "start", "end", "minutes", "flaps", "about")
+OUTAGE_COLUMNS = (
+    "node",
+    "type",
+    "observers",
+    "share",
+    "start",
+    "end",
+    "minutes",
+    "at least",
+    "at most",
+    "flaps",
+    "about",
+)
 PAIR_COLUMNS = ("source", "target", "type", "minutes", "start", "end", "asymmetric")
 _ABOUT = {
     "target": "others did not reach it",
@@ -35,8 +47,9 @@ def outages(data: Connectivity) -> pd.DataFrame:
     -------
     pandas.DataFrame
         ``node``, ``type``, ``observers`` (how many paths failed of how many), ``share`` of them,
-        ``start``, ``end``, ``minutes`` in which paths failed, ``flaps`` (how often it failed again
-        after it had come back), and what it is ``about``.
+        ``start``, ``end``, ``minutes`` between the two, pauses included, ``at least`` and ``at
+        most`` as far as probes tell (NaN if it goes on beyond the window), ``flaps`` (how often it
+        failed again after it had come back), and what it is ``about``.
     """
     rows = [
         (
@@ -47,6 +60,8 @@ def outages(data: Connectivity) -> pd.DataFrame:
             outage.start,
             outage.end,
             outage.minutes,
+            outage.at_least,
+            outage.at_most,
             outage.times - 1,
             ("likely: " if outage.likely else "") + _ABOUT[outage.role],
         )
@@ -221,65 +236,3 @@ def latency(data: Connectivity) -> pd.DataFrame:
     return table[[*keys, *data.quantiles.columns, *usual.columns]].sort_values(
         keys, ascending=[False, True, True], ignore_index=True
     )
-
-
-def notes(data: Connectivity) -> list[str]:
-    """Say in words what the data cannot show, and how far to trust it."""
-    if blind(data):
-        return [
-            "No connectivity metrics in this window: nothing can be said about connectivity.",
-            *_warnings(data),
-        ]
-    said = []
-    if data.paths.shape[1]:
-        said.append(
-            "These versions of Cilium count failing paths without naming their targets: nodes that"
-            " were likely the target are concluded from what all observers saw together."
-        )
-    if data.paths.shape[1] and data.targets_named:
-        said.append("Some observers name the targets of their probes, others do not.")
-    if not data.targets_named and len(data.quantiles):
-        said.append(
-            "Latency is that of successful probes: a failed one is recorded as 10 s, so that all"
-            " above 5 s is left out. Quantiles are as coarse as the histogram's buckets."
-        )
-    if data.targets_named and len(data.quantiles):
-        said.append(
-            "Latency is the median of each pair of nodes over the window, and quantiles are over"
-            " all pairs; pairs that mostly failed are left out."
-        )
-    if not len(data.quantiles):
-        said.append("No latency of probes in this window.")
-    elif not len(data.usual_quantiles):
-        said.append("No latency in the baseline: nothing can be compared.")
-    if data.crowded:
-        said.append("More nodes were concerned than are looked at one by one: the worst are shown.")
-    looked = data.fine if data.targets_named else data.every
-    if looked.step.total_seconds() > 60:
-        step = looked.step.total_seconds() / 60
-        said.append(f"Seen in steps of {step:.0f} min: shorter outages look weaker than they were.")
-    return said + _gap_notes(data) + _warnings(data)
-
-
-def blind(data: Connectivity) -> bool:
-    """Tell whether there is nothing to look at."""
-    return not data.observers.shape[1] and not data.targets_named
-
-
-def _gap_notes(data: Connectivity) -> list[str]:
-    inside = frames.between(data.observers, data.window.start, data.window.end)
-    step = data.every.step.total_seconds()
-    missing = inside.isna().sum() * step / 60
-    long = missing[missing > max(0.02 * len(inside) * step / 60, 1.0)].sort_values(ascending=False)
-    nodes = long.index.get_level_values("node")
-    said = [
-        f"What {node} itself saw is not in the data for {minutes:.0f} of the window's minutes."
-        for node, minutes in zip(nodes[:10], long[:10], strict=True)
-    ]
-    if len(long) > 10:
-        said.append(f"So it is for {len(long) - 10} more nodes.")
-    return said
-
-
-def _warnings(data: Connectivity) -> list[str]:
-    return [f"Server: {text}" for text in data.warnings]

@@ -2,7 +2,8 @@
 
 from cilium_analysis.topics.endpoints.data import QUERIES, Endpoints, load
 from cilium_analysis.topics.endpoints.findings import findings
-from cilium_analysis.topics.endpoints.notes import notes
+from cilium_analysis.topics.endpoints.notes import notes, ready
+from cilium_analysis.topics.endpoints.restored import restorations
 from cilium_analysis.topics.endpoints.tables import (
     by_node,
     counts,
@@ -28,8 +29,10 @@ __all__ = [
     "load",
     "not_ready",
     "notes",
+    "ready",
     "regeneration_times",
     "regenerations",
+    "restorations",
     "states",
     "unknown",
 ]

@@ -98,6 +98,19 @@ QUERIES: Mapping[str, Query] = {
         "endpoints",
         "regenerations of endpoints in the cluster whose step took up to so many seconds",
     ),
+    "restoration": Query(
+        "max by (<target>, outcome, phase) (last_over_time("
+        'cilium_endpoint_restoration_endpoints{outcome=~"failed|successful|total",'
+        'phase=~"read_from_disk|restoration|regeneration",<match>}[<range>]))',
+        "endpoints",
+        "endpoints restored since each agent started (Cilium 1.19 and later)",
+    ),
+    "restoration_seconds": Query(
+        "sum by (<target>) (max by (<target>, phase) (last_over_time("
+        "cilium_endpoint_restoration_duration_seconds{<match>}[<range>])))",
+        "s",
+        "time that restoring endpoints took since each agent started",
+    ),
     "identities": Query(
         _greatest("cilium_identity{<match>}", "type"),
         "identities",
@@ -117,6 +130,8 @@ SHOWN_ONLY = frozenset(
         "identities",
         "enforcement",
         "regeneration_times",
+        "restoration",
+        "restoration_seconds",
     }
 )
 
@@ -147,6 +162,10 @@ class Span:
         Label frame (``enforcement``, ``node``) of endpoints; NaN where there is none.
     regeneration_times
         Label frame (``le``, ``scope``) of regenerations per step in the whole cluster.
+    restoration
+        Label frame (``node``, ``outcome``, ``phase``) of endpoints since an agent started.
+    restoration_seconds
+        Time that restoring them took [s], per node.
     agents
         When each node's agent started [s since 1970], per node; NaN while it was not scraped.
     events
@@ -165,6 +184,8 @@ class Span:
     identities: pd.DataFrame
     enforcement: pd.DataFrame
     regeneration_times: pd.DataFrame
+    restoration: pd.DataFrame
+    restoration_seconds: pd.DataFrame
     agents: pd.DataFrame
     events: pd.DataFrame
 
@@ -269,6 +290,8 @@ def _span(source: Source, window: Window, *, match: str) -> Span:
         identities=level("identities", "type"),
         enforcement=level("enforcement", "enforcement"),
         regeneration_times=loading.inside(ask("regeneration_times", "le", "scope"), window),
+        restoration=level("restoration", "outcome", "phase"),
+        restoration_seconds=_plain(level("restoration_seconds")),
         agents=_plain(loading.inside(agents.starts, window)),
         events=_within(done.events, window),
     )

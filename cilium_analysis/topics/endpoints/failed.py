@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 
 
 _FAILURES = Rises(least=5.0, evidence=12.0)
+#: A smaller share of all regenerations is no warning.
+LEAST_SHARE = 0.01
 
 
 def failed(data: Endpoints) -> Iterator[Finding]:
@@ -64,14 +66,17 @@ def _failed_finding(
     one = named[0] if len(named) == 1 else None
     start, end = counts.index[run[0]] - data.window.step, counts.index[run[1] - 1]
     value = float(inside[one] if one else inside.sum())
+    done = _done(data, [one] if one else list(counts.columns), run)
+    share = value / done
     labels = ({"node": one} if one else {}) | _why(data, named, run)
     why = "".join(f", {name} “{text}”" for name, text in labels.items() if name != "node")
     minutes = (end - start) / timedelta(minutes=1)
     return Finding(
         kind="regeneration_failures",
-        severity=Severity.WARNING,
-        title=f"{value:.0f} endpoint regenerations failed {placed(named, counts.shape[1])} within"
-        f" {minutes:.0f} minutes{why}: new policies may not be in force there",
+        severity=Severity.WARNING if share >= LEAST_SHARE else Severity.INFO,
+        title=f"{value:,.0f} of {done:,.0f} endpoint regenerations ({_percent(share)}) failed"
+        f" {placed(named, counts.shape[1])} within {minutes:.0f} minutes{why}: new policies may not"
+        " be in force there",
         start=start.to_pydatetime(),
         end=end.to_pydatetime(),
         labels=labels,
@@ -79,6 +84,7 @@ def _failed_finding(
         baseline_value=float(before[one] if one else before.sum()),
         unit="endpoints",
         total=value,
+        share=share,
         trust_reasons=doubts_about(data, named, start, end),
         query=query_for(
             "sum by (node, outcome) (increase(cilium_endpoint_regenerations_total"
@@ -88,6 +94,17 @@ def _failed_finding(
         next_step="The agent's log on the node names the endpoints and the error (subsys=endpoint,"
         " “Regeneration of endpoint failed”); `cilium-dbg endpoint list` shows their state.",
     )
+
+
+def _percent(share: float) -> str:
+    return f"{100 * share:.2g} %" if share < 0.995 else "all"
+
+
+def _done(data: Endpoints, nodes: Sequence[str], run: tuple[int, int]) -> float:
+    """Count the regenerations on some nodes, whatever came of them."""
+    rows = data.now.regenerations.iloc[slice(*run)]
+    mine = rows.columns.get_level_values("node").isin(list(nodes))
+    return float(rows.loc[:, mine].sum().sum())
 
 
 def _why(data: Endpoints, nodes: Sequence[str], run: tuple[int, int]) -> dict[str, str]:

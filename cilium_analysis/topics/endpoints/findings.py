@@ -9,6 +9,8 @@ from cilium_analysis.topics import verdict
 from cilium_analysis.topics.endpoints.failed import failed
 from cilium_analysis.topics.endpoints.growth import growths
 from cilium_analysis.topics.endpoints.limits import limits
+from cilium_analysis.topics.endpoints.notes import UNKNOWN
+from cilium_analysis.topics.endpoints.restored import unrestored
 from cilium_analysis.topics.endpoints.unknown import unknown
 from cilium_analysis.topics.endpoints.unready import unready
 
@@ -34,6 +36,7 @@ def findings(data: Endpoints) -> Findings:
     found = [
         *growths(data),
         *unready(data),
+        *unrestored(data),
         *limits(data),
         *failed(data),
         *([_blind(data)] if data.blind else []),
@@ -45,7 +48,7 @@ def _blind(data: Endpoints) -> Finding:
     return Finding(
         kind="missing_metrics",
         severity=Severity.WARNING,
-        title="No metrics of Cilium agents in this window: nothing can be said about endpoints",
+        title=f"{UNKNOWN}: nothing can be said about endpoints",
         start=data.window.start,
         end=data.window.end,
         labels={"metric": "cilium_endpoint"},

@@ -139,6 +139,7 @@ def _grown_finding(data: Endpoints, group: Sequence[_Grown], now: pd.DataFrame) 
     start, end = _main(group).start, max(each.end for each in group)
     nodes = _largest(group)
     labels = {"node": nodes[0]} if len(nodes) == 1 and len(group) == 1 else {}
+    compared = all(each.compared for each in group)
     trend = _TRENDS.latest(of.together(now[list(nodes)]))
     return Finding(
         kind="endpoint_growth",
@@ -149,15 +150,11 @@ def _grown_finding(data: Endpoints, group: Sequence[_Grown], now: pd.DataFrame) 
         end=end.to_pydatetime(),
         labels=labels,
         value=value,
-        baseline_value=usual,
+        baseline_value=usual if compared else float("nan"),
         unit="endpoints",
         trust_reasons=(
             *doubts_about(data, nodes, start, end),
-            *(
-                ("no data in the baseline: compared with the beginning of the window",)
-                if not all(each.compared for each in group)
-                else ()
-            ),
+            *(() if compared else ("no baseline: compared with the beginning of the window",)),
         ),
         query=query_for("sum by (node) (cilium_endpoint{})", labels),
         next_step="See which workloads grew (kubectl get pods -A -o wide --field-selector"

@@ -135,7 +135,8 @@ def _joined(
     first = min(starts, default=mine[0])
     late = mine[0] - anyone[0] > max(TOLERANCE, 3 * data.window.step)
     young = usual.to_numpy().any() and bool(starts) and first > data.window.start - YOUNG
-    unknown = not len(known) or bool(starts and known[0] >= first)
+    # Whose agent started before the baseline began was there all along it.
+    unknown = not len(known) or bool(starts and known[0] >= first >= data.baseline.start)
     return min(first, mine[0]) if unknown and (late or young) else pd.NaT
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from ipaddress import ip_address
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -10,15 +9,20 @@ import numpy as np
 from cilium_analysis import frames
 from cilium_analysis.topics import verdict
 from cilium_analysis.topics.endpoints import levels as of
+from cilium_analysis.topics.endpoints.restored import restorations
+from cilium_analysis.topics.endpoints.telling import is_address
 
 if TYPE_CHECKING:
     from cilium_analysis.topics.endpoints.data import Endpoints
 
 
+UNKNOWN = "Unknown: no metrics of Cilium agents in this window"
+
+
 def notes(data: Endpoints) -> list[str]:
     """Say in words what the data cannot show, and how far to trust it."""
     if data.blind:
-        said = ["No metrics of Cilium agents in this window: nothing can be said about endpoints."]
+        said = [f"{UNKNOWN}: nothing can be said about endpoints."]
         return said + [f"Server: {text}" for text in data.warnings]
     return [
         *_missing(data),
@@ -28,6 +32,13 @@ def notes(data: Endpoints) -> list[str]:
         *_lagging(data),
         *(f"Server: {text}" for text in data.warnings),
     ]
+
+
+def ready(data: Endpoints) -> str:
+    """Say what it means that no endpoint is known not to be ready."""
+    if data.now.states.shape[1]:
+        return "Every endpoint was ready in every step"
+    return "Unknown: the states of endpoints are not in the data"
 
 
 def _missing(data: Endpoints) -> list[str]:
@@ -48,20 +59,11 @@ def _missing(data: Endpoints) -> list[str]:
         ),
     ]
     said = [text for frame, text in checks if not frame.shape[1]]
-    if not data.usual.counts.shape[1]:
-        said.append("No data in the baseline: the window is compared with its own beginning.")
+    if data.now.counts.shape[1] and not data.usual.counts.shape[1]:
+        said.append("No baseline: the window is compared with its own beginning.")
     if any(is_address(str(node)) for node in now.counts.columns):
         said.append("Nodes go by their addresses: no label in the data tells their names.")
     return said
-
-
-def is_address(text: str) -> bool:
-    """Tell whether a node goes by its address."""
-    try:
-        ip_address(text)
-    except ValueError:
-        return False
-    return True
 
 
 def _comings_and_goings(data: Endpoints) -> list[str]:
@@ -89,7 +91,19 @@ def _starts(data: Endpoints) -> list[str]:
     if not len(data.restarts):
         return []
     said = "What an agent shows until its endpoints are restored is not counted as growth."
-    return [*verdict.started(data.restarts), said]
+    return [*verdict.started(data.restarts), *_restored(data), said]
+
+
+def _restored(data: Endpoints) -> list[str]:
+    said = []
+    for _, row in restorations(data).iterrows():
+        text = f"The agent on {row['node']} restored {row['restored']:.0f} of {row['total']:.0f}"
+        text += " endpoints" + (f" in {row['seconds']:.3g} s" if row["seconds"] > 0 else "")
+        text += f", skipped {row['skipped']:.0f}" if row["skipped"] else ""
+        text += f", failed with {row['failed']:.0f}" if row["failed"] else ""
+        text += f", and has {row['open']:.0f} yet to restore" if row["open"] else ""
+        said.append(f"{text}.")
+    return said
 
 
 def _lagging(data: Endpoints) -> list[str]:

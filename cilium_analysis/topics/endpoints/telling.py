@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from datetime import timedelta
+from ipaddress import ip_address
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -12,7 +13,6 @@ from cilium_analysis.queries import Matcher
 from cilium_analysis.statistics.baseline import join
 from cilium_analysis.texts import percent
 from cilium_analysis.topics import rises
-from cilium_analysis.topics.endpoints.notes import is_address
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 NAMED_FROM = 0.8
 #: Endpoints may be not ready for so long; so many, or this share of a node's, are critical.
 STUCK = timedelta(minutes=5)
+CRITICAL_STUCK = 5.0
+CRITICAL_SHARE = 0.25
 ENOUGH_SCRAPED = 0.98
 RESTART_BEFORE = timedelta(minutes=5)
 
@@ -77,6 +79,15 @@ def query_for(promql: str, labels: Mapping[str, str]) -> str:
     head, _, tail = promql.partition("}")
     joined = "," if matchers and not head.endswith("{") else ""
     return f"{head}{joined}{matchers}}}{tail}"
+
+
+def is_address(text: str) -> bool:
+    """Tell whether a node goes by its address."""
+    try:
+        ip_address(text)
+    except ValueError:
+        return False
+    return True
 
 
 def matcher_for(name: str, value: str) -> Matcher:

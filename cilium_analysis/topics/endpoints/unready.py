@@ -11,6 +11,8 @@ from cilium_analysis.statistics.baseline import join
 from cilium_analysis.topics.endpoints import levels as of
 from cilium_analysis.topics.endpoints.data import not_ready
 from cilium_analysis.topics.endpoints.telling import (
+    CRITICAL_SHARE,
+    CRITICAL_STUCK,
     NAMED_FROM,
     STUCK,
     doubts_about,
@@ -25,10 +27,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
     from cilium_analysis.topics.endpoints.data import Endpoints
-
-
-CRITICAL_STUCK = 5.0
-CRITICAL_SHARE = 0.25
 
 
 def unready(data: Endpoints) -> Iterator[Finding]:
@@ -71,7 +69,7 @@ def _stuck_finding(
     one = named[:1] if len(named) == 1 else []
     chosen = one or nodes
     value = float(each[chosen].sum())
-    whole = float(data.now.counts.reindex(columns=chosen).iloc[rows].median().sum())
+    whole = _whole(data, chosen, run)
     share = value / whole if whole else None
     critical = value >= CRITICAL_STUCK or (share or 0.0) >= CRITICAL_SHARE
     index, state = data.now.states.index, _state(data, nodes, run)
@@ -113,6 +111,14 @@ _NEXT: Mapping[str, str] = {
     "": "On the node, `cilium-dbg endpoint list` names them and `cilium-dbg endpoint log ID` says"
     " what they wait for; see also failed regenerations and the agent's log.",
 }
+
+
+def _whole(data: Endpoints, nodes: Sequence[str], run: tuple[int, int]) -> float:
+    """Count the endpoints of some nodes in any state."""
+    states = data.now.states.iloc[slice(*run)]
+    mine = states.columns.get_level_values("node").isin(list(nodes))
+    each = states.loc[:, mine].T.groupby(level="node").sum(min_count=1).T
+    return float(each.median().sum())
 
 
 def _state(data: Endpoints, nodes: Sequence[str], run: tuple[int, int]) -> str:
