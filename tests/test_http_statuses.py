@@ -83,6 +83,7 @@ def test_requests_of_which_no_status_is_known_are_unknown() -> None:
     assert data.counts.shape[1] == 0
     assert any("whether they failed is unknown" in note for note in http.notes(data))
     assert not any("not visible" in note for note in http.notes(data))
+    assert "no label tells how 2,600 requests ended" in http.unknown(data)
 
 
 def test_requests_of_http_v1_have_their_statuses_elsewhere() -> None:
