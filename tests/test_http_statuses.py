@@ -158,6 +158,21 @@ def test_a_bound_is_a_number_however_it_is_spelled(turn: int) -> None:
     assert not [f for f in http.findings(data) if f.kind == "http_latency"]
 
 
+@pytest.mark.parametrize("turn", [5, 60, 100])
+def test_a_histogram_that_becomes_native_goes_on(turn: int) -> None:
+    """One counter, whose buckets are no longer stored from a point on."""
+    whole = buckets(("1", "1.0"), WIDE.points)
+    whole = whole.loc[:, whole.notna().any()]
+    before, after = whole.copy(), whole.copy()
+    before.iloc[turn:], after.iloc[:turn] = np.nan, np.nan
+    source = answers(requests=requests(s200=40.0), durations=before, native_durations=after)
+    data, all_classic = load(source), load(answers(requests=requests(s200=40.0), durations=whole))
+    assert data.native
+    assert not all_classic.native
+    pd.testing.assert_frame_equal(data.durations, all_classic.durations)
+    assert not [f for f in http.findings(data) if f.kind == "http_latency"]
+
+
 class Refusing(MemorySource):
     """A server that knows no native histograms."""
 
