@@ -50,6 +50,7 @@ def test_responses_without_a_code_are_unknown_and_not_failed() -> None:
     assert np.isnan(row["share"])
     assert dns.by_qtype(data)["failed"].sum() == 0
     assert any("whether these lookups failed is unknown" in note for note in dns.notes(data))
+    assert "no label tells the code of any response" in dns.unknown(data)
 
 
 @pytest.mark.parametrize("other", ["type", "qtypes"])

@@ -83,6 +83,7 @@ def test_requests_of_which_no_status_is_known_are_unknown() -> None:
     assert data.counts.shape[1] == 0
     assert any("whether they failed is unknown" in note for note in http.notes(data))
     assert not any("not visible" in note for note in http.notes(data))
+    assert "no label tells how 2,600 requests ended" in http.unknown(data)
 
 
 def test_requests_of_http_v1_have_their_statuses_elsewhere() -> None:
@@ -154,6 +155,21 @@ def test_a_bound_is_a_number_however_it_is_spelled(turn: int) -> None:
     (row,) = http.latency(data).to_dict("records")
     assert row["p50"] == row["usual p50"] == pytest.approx(0.5)
     assert row["p95"] == row["usual p95"] == pytest.approx(1.0)
+    assert not [f for f in http.findings(data) if f.kind == "http_latency"]
+
+
+@pytest.mark.parametrize("turn", [5, 60, 100])
+def test_a_histogram_that_becomes_native_goes_on(turn: int) -> None:
+    """One counter, whose buckets are no longer stored from a point on."""
+    whole = buckets(("1", "1.0"), WIDE.points)
+    whole = whole.loc[:, whole.notna().any()]
+    before, after = whole.copy(), whole.copy()
+    before.iloc[turn:], after.iloc[:turn] = np.nan, np.nan
+    source = answers(requests=requests(s200=40.0), durations=before, native_durations=after)
+    data, all_classic = load(source), load(answers(requests=requests(s200=40.0), durations=whole))
+    assert data.native
+    assert not all_classic.native
+    pd.testing.assert_frame_equal(data.durations, all_classic.durations)
     assert not [f for f in http.findings(data) if f.kind == "http_latency"]
 
 

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import pandas as pd
+import pytest
 
-from cilium_analysis.topics.rises import fewest
+from cilium_analysis.topics.rises import fewest, spilled
 
 
 def test_few_that_have_most_are_named() -> None:
@@ -20,3 +21,19 @@ def test_a_rise_on_all_alike_is_one_on_all() -> None:
 def test_those_with_hardly_a_part_stay_out() -> None:
     mixed = pd.Series({f"node-{n}": 10.0 if n < 8 else 0.5 for n in range(20)})
     assert fewest(mixed) == tuple(f"node-{n}" for n in range(8))
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "usual", "told"),
+    [(0, 4, 0, 4), (9, 0, 0, 9), (9, 4, 0, 13), (12, 9, 10, 0), (30, 10, 10, 20)],
+    ids=["at the end", "at the start", "at both", "as usual", "above what is usual"],
+)
+def test_what_lies_in_the_steps_at_the_edges_belongs_to_a_rise(
+    before: float, after: float, usual: float, told: float
+) -> None:
+    counts = pd.DataFrame({"a": [usual, before, 80.0, 85.0, after, usual]})
+    assert spilled(counts, pd.DataFrame({"a": [usual] * 20}), 2, 4) == pytest.approx(told)
+
+
+def test_a_rise_from_end_to_end_of_the_window_has_no_edges() -> None:
+    assert spilled(pd.DataFrame({"a": [80.0, 85.0]}), pd.DataFrame(), 0, 2) == 0.0

@@ -28,6 +28,8 @@ MOST_PARTIES = 100
 EXPLAINED_FROM = 0.5
 #: Two rises whose edges are not further apart are simultaneous [steps].
 EDGE = 2
+#: So many standard deviations above its level a count is no chance.
+CHANCE = 3.0
 _RISES = Rises()
 
 
@@ -215,6 +217,25 @@ def _explained(rise: Incident, found: Sequence[Incident]) -> bool:
             )
             known += float(Incident(first, last, now, usual).excess("node").sum())
     return known >= EXPLAINED_FROM * float(rise.excess("node").sum())
+
+
+def spilled(counts: pd.DataFrame, usual: pd.DataFrame, first: int, last: int) -> float:
+    """Give what a rise left in the steps at its edges, beyond what is usual there.
+
+    It begins and ends within steps: those of which it fills a small part are not in its interval,
+    but what was counted in them is in its total.
+
+    Parameters
+    ----------
+    counts, usual
+        Label frames of what rose, in the window and in the baseline.
+    first, last
+        Its first step, and the one after its last.
+    """
+    level = float(usual.sum().sum()) / max(len(usual), 1)
+    edges = [row for row in (first - 1, last) if 0 <= row < len(counts)]
+    above = [float(counts.iloc[row].sum()) - level for row in edges]
+    return sum(excess for excess in above if excess > CHANCE * level**0.5)
 
 
 def culprit(above: pd.Series) -> str:

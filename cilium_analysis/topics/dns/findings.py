@@ -196,8 +196,9 @@ def _share(ends: _Ends, rise: _Rise, labels: dict[str, str] | None = None) -> fl
 def _finding(data: Dns, ends: _Ends, rise: _Rise) -> Finding:
     index = ends.now.index
     start, end = index[rise.first] - data.window.step, index[rise.last - 1]
-    amount = total(rise.counts.iloc[rise.first : rise.last])
-    value = amount / (end - start).total_seconds()
+    inside = total(rise.counts.iloc[rise.first : rise.last])
+    amount = inside + rises.spilled(rise.counts, rise.usual, rise.first, rise.last)
+    value = inside / (end - start).total_seconds()
     before = total(rise.usual) / data.baseline.length.total_seconds()
     if not (data.usual.shape[1] or data.usual_asked.shape[1]):
         before = math.nan

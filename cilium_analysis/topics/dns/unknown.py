@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from cilium_analysis.topics import verdict
+from cilium_analysis.topics.dns.codes import UNKNOWN
 
 if TYPE_CHECKING:
     from cilium_analysis.topics.dns.data import Dns
@@ -25,7 +26,9 @@ def unknown(data: Dns) -> tuple[str, ...]:
     if not there:
         had = ", though some was in the baseline" if before else ""
         return (f"no DNS is visible in this window{had}",)
+    codes = set(data.counts.columns.get_level_values("rcode"))
     return (
+        *(("no label tells the code of any response",) if codes == {UNKNOWN} else ()),
         *verdict.rarely_scraped(data.seen, "Hubble's servers"),
         *verdict.no_baseline(data.usual, data.usual_asked, what="no DNS"),
     )

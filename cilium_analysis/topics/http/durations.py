@@ -52,7 +52,7 @@ NATIVE_OVER_NODES = Query(
     "HTTP requests answered within so many seconds, from native histograms of all nodes",
 )
 #: Classic buckets that fill less of the time are not all there is.
-MOST = 0.9
+MOST = 0.98
 QUANTILES = (0.5, 0.95, 0.99)
 
 

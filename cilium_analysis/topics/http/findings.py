@@ -30,6 +30,7 @@ from cilium_analysis.topics.http.tables import (
 )
 from cilium_analysis.topics.http.unknown import unknown
 from cilium_analysis.topics.parties import namespace_of
+from cilium_analysis.topics.rises import spilled
 from cilium_analysis.topics.telling import between, seconds, trifling
 
 if TYPE_CHECKING:
@@ -200,9 +201,10 @@ def _usual_share(stream: _Stream) -> float:
 def _finding(data: Http, stream: _Stream, first: int, last: int) -> Finding:
     bad, whole = stream.bad.iloc[first:last], float(stream.whole.iloc[first:last].sum())
     start, end = data.counts.index[first] - data.window.step, data.counts.index[last - 1]
-    total = float(bad.sum().sum())
-    value, before = total / (end - start).total_seconds(), _rate(data, stream)
-    share = total / whole if whole else 0.0
+    inside = float(bad.sum().sum())
+    total = inside + spilled(stream.bad, stream.usual, first, last)
+    value, before = inside / (end - start).total_seconds(), _rate(data, stream)
+    share = inside / whole if whole else 0.0
     labels = _labels(stream, bad)
     return Finding(
         kind=stream.kind,

@@ -26,6 +26,8 @@ def unknown(data: Http) -> tuple[str, ...]:
     """
     if any(QUERIES[name].about in data.left_out for name in _REQUESTS):
         return ("the series of HTTP requests are more than the budget of samples allows",)
+    if not data.counts.shape[1] and data.statusless:
+        return (f"no label tells how {data.statusless:,.0f} requests ended",)
     if not data.counts.shape[1]:
         before = ", though there were some in the baseline" if data.usual.shape[1] else ""
         return (f"no HTTP request is visible in this window{before}",)
