@@ -149,6 +149,7 @@ def test_traffic_that_stops_and_traffic_that_rises(context: str, cluster_server:
     assert rise.labels == same | {"source": WEB, "destination": API}
     assert rise.severity is Severity.INFO
     assert rise.value == pytest.approx(96.0, rel=0.05)
+    assert all("% of all forwarded flows" in finding.title for finding in (stop, rise))
     assert rise.total == pytest.approx(96.0 * 1200, rel=0.03)
     assert abs(rise.start - (served.scenario.start + timedelta(seconds=5400))) <= MINUTE
     assert abs(rise.end - (served.scenario.start + timedelta(seconds=6600))) <= MINUTE
@@ -158,6 +159,15 @@ def test_traffic_that_stops_and_traffic_that_rises(context: str, cluster_server:
         assert pairs.loc[pair, "flows"] == pytest.approx(amount, rel=0.03)
     spaces = flows.talkers(data, "namespace")
     assert {"default", "batch"} <= set(spaces["source"])
+
+
+def test_a_small_part_of_the_traffic_that_stops_is_no_warning(cluster_server: Serve) -> None:
+    events = (talk(WEB, API, 300.0, 0, 7200), talk(BATCH, DB, 1.0, 0, 4500))
+    served = cluster_server(quiet(*events))
+    (stop,) = flows.findings(load(served, whole(served, settle=60)))
+    assert "stopped" in stop.title
+    assert "0.2% of all" in stop.title
+    assert stop.severity is Severity.INFO
 
 
 @pytest.mark.parametrize("name", QUIET)
