@@ -29,6 +29,8 @@ SHIFT_LENGTH = timedelta(minutes=5)
 SHIFT_RATE = 1.0
 #: Traffic at less than this share of its baseline has stopped.
 STOPPED = 0.02
+#: Of all traffic, what stops must have had this share to be worth a warning.
+WARNING_SHARE = 0.01
 #: The parties whose traffic is looked at one by one, the largest.
 MOST_PARTIES = 200
 #: A node that carries less than this share of a party's traffic may be out of sight.
@@ -195,11 +197,13 @@ def _shifted(data: Flows, change: _Change) -> Finding:
     parties = {n: text for n, text in change.labels.items() if n in ("source", "destination")}
     what = f"{change.labels.get('protocol', '')} traffic".strip()
     nodes = rises.fewest(inside.sum().groupby(level="node").sum().sort_values(ascending=False))
+    share = _share(data, change)
+    of = f", {share:.1%} of all forwarded flows" if share < 1 else ""
     return Finding(
         kind="traffic_shift",
-        severity=Severity.WARNING if stopped else Severity.INFO,
+        severity=Severity.WARNING if stopped and share >= WARNING_SHARE else Severity.INFO,
         title=f"Forwarded {what}{between(parties)} {verb}:"
-        f" {short(value)} flows/s instead of {short(before)}",
+        f" {short(value)} flows/s instead of {short(before)}{of}",
         start=start.to_pydatetime(),
         end=end.to_pydatetime(),
         labels=change.labels,
@@ -213,6 +217,14 @@ def _shifted(data: Flows, change: _Change) -> Finding:
         query=_shift_query(change.labels),
         next_step=_NEXT[verb],
     )
+
+
+def _share(data: Flows, change: _Change) -> float:
+    """Tell which share of all forwarded flows the traffic has, or had before it fell."""
+    rows = slice(change.shift.first, change.shift.last)
+    if change.shift.up:
+        return total(change.counts.iloc[rows]) / total(forwarded(data.now.flows).iloc[rows])
+    return total(change.usual) / total(forwarded(data.usual.flows))
 
 
 def _shift_query(labels: dict[str, str]) -> str:
