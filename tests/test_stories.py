@@ -270,8 +270,8 @@ def test_an_answer_is_not_what_lost_packets_show_as(rcode: str) -> None:
 # An agent's restart
 
 
-def restart(severity: Severity = INFO, **labels: str) -> Finding:
-    return finding("agent_restart", "33:30", "33:30", severity, **(labels or {"node": "n2"}))
+def restart(severity: Severity = INFO) -> Finding:
+    return finding("agent_restart", "33:30", "33:30", severity, node="n2")
 
 
 CONSEQUENCES = (

@@ -33,7 +33,7 @@ def findings(data: Incident) -> Findings:
         One per story: its lead, with the other findings of the story as ``evidence``. Empty when
         nothing is unusual.
     """
-    told = [_with_policies(data, story) for story in stories(every(data), step=data.window.step)]
+    told = [_with_policies(data, story) for story in stories(every(data), step=data.resolution)]
     ranked = sorted(told, key=_rank)
     return Findings(
         data.source,
@@ -90,7 +90,7 @@ def _doubted(data: Incident, finding: Finding) -> Finding:
 
 def _with_policies(data: Incident, story: Story) -> Story:
     """Show the policies that changed shortly before what they may have brought about."""
-    step = data.window.step
+    step = data.resolution
     near = [
         change
         for change in map(policy.as_finding, policy.changes(data))
