@@ -127,6 +127,20 @@ def test_a_server_that_cannot_reach_its_backend_fails_its_clients() -> None:
     assert len(told(dropped, fed)) == 2, "who is asked less fails nobody"
 
 
+def test_failing_lookups_are_felt_by_who_asks_not_at_the_server() -> None:
+    failed = finding("http_errors", "20:15", source="default/web", destination="data/db")
+    server: dict[str, Any] = {"destination": "kube-system/coredns", "rcode": "Server Failure"}
+    everyone = finding("dns_failures", **server)
+    assert told(everyone, failed) == [["dns_failures", "http_errors"]]
+    assert told(finding("dns_failures", source="web", **server), failed) == [
+        ["dns_failures", "http_errors"]
+    ]
+    assert len(told(finding("dns_failures", source="batch/crawler", **server), failed)) == 2
+    dropped = finding("drop_spike", reason="Invalid identity", destination="kube-system/coredns")
+    silent = finding("dns_failures", "20:15", rcode="no response", destination="coredns")
+    assert told(dropped, silent, failed) == [["drop_spike", "dns_failures", "http_errors"]]
+
+
 def test_what_two_events_may_have_brought_about_does_not_join_them() -> None:
     denied = finding(
         "drop_spike", "20", "40", reason="Policy denied", destination="default/web", node="n2"

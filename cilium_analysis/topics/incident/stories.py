@@ -159,7 +159,13 @@ class _Known:
         # What an outage brings about may last a little longer than it does.
         still = then.start <= first.end + self.at_once
         soon = first.kind in _GRADUAL or then.start <= first.start + SOON
-        return in_order and still and soon and reaches(self.ends, other.ends)
+        return in_order and still and soon and reaches(self._felt_by(other), other.ends)
+
+    def _felt_by(self, other: _Known) -> Ends:
+        """Give the ends where this is felt: failing lookups by whoever asked, not at the server."""
+        if self.finding.kind == "dns_failures" != other.finding.kind:
+            return replace(self.ends, destinations=frozenset())
+        return self.ends
 
     def follows(self, other: _Known) -> bool:
         """Tell whether this may follow from another, and not as well the other way round."""
