@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import timedelta
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -106,6 +107,8 @@ class Incident:
         Questions that the source cannot answer.
     warnings
         What the server said about the answers.
+    interval
+        Scrape interval of most targets; zero if unknown.
     """
 
     source: str
@@ -117,6 +120,12 @@ class Incident:
     objects: Objects | None = None
     missing: tuple[str, ...] = ()
     warnings: tuple[str, ...] = ()
+    interval: timedelta = timedelta()
+
+    @property
+    def resolution(self) -> timedelta:
+        """No onset is sharper: the step, or the scrape interval if that is longer."""
+        return max(self.window.step, self.interval)
 
 
 def load(
@@ -151,7 +160,7 @@ def load(
         If the source does not answer. A bundle need not hold every question.
     """
     began = len(source.journal)
-    targets.of(source, window, baseline, match=match)
+    known = targets.of(source, window, baseline, match=match)
     topics: dict[str, Any] = {}
     lacking: dict[str, BundleError] = {}
     for name, module in TOPICS.items():
@@ -171,6 +180,7 @@ def load(
         objects=objects,
         missing=tuple(lacking),
         warnings=loading.warnings(source, began),
+        interval=known.slowest,
     )
 
 

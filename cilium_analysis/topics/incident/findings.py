@@ -5,11 +5,11 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from cilium_analysis.findings import Finding, Findings, Severity
+from cilium_analysis.findings import Finding, Findings
 from cilium_analysis.topics.incident import policy, trust
 from cilium_analysis.topics.incident.baselines import cleaned
 from cilium_analysis.topics.incident.data import TOPICS
-from cilium_analysis.topics.incident.stories import ONSET, Story, stories
+from cilium_analysis.topics.incident.stories import Story, stories
 from cilium_analysis.topics.incident.unknown import unknown
 from cilium_analysis.topics.verdict import ABOUT_MONITORING
 
@@ -17,10 +17,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from cilium_analysis.topics.incident.data import Incident
-
-#: A policy that changed so long before an onset is shown beside it.
-POLICY_BEFORE = 5 * ONSET / 2
-_DENIALS = ("drop_spike", "http_denied", "dns_failures")
 
 
 def findings(data: Incident) -> Findings:
@@ -37,7 +33,7 @@ def findings(data: Incident) -> Findings:
         One per story: its lead, with the other findings of the story as ``evidence``. Empty when
         nothing is unusual.
     """
-    told = [_with_policies(data, story) for story in stories(every(data), step=data.window.step)]
+    told = [_with_policies(data, story) for story in stories(every(data), step=data.resolution)]
     ranked = sorted(told, key=_rank)
     return Findings(
         data.source,
@@ -93,23 +89,15 @@ def _doubted(data: Incident, finding: Finding) -> Finding:
 
 
 def _with_policies(data: Incident, story: Story) -> Story:
-    """Show the policies that changed shortly before denials beside them."""
-    if not any(_denied(finding) for finding in story.members):
-        return story
-    onset = min(finding.start for finding in story.members if _denied(finding))
+    """Show the policies that changed shortly before what they may have brought about."""
+    step = data.resolution
     near = [
-        policy.as_finding(change)
-        for change in policy.changes(data)
-        if onset - POLICY_BEFORE <= change.end and change.start <= onset + ONSET
+        change
+        for change in map(policy.as_finding, policy.changes(data))
+        if any(policy.may_bring(change, finding, step=step) for finding in story.members)
     ]
     evidence = sorted((*story.evidence, *near), key=lambda each: each.start)
     return replace(story, evidence=tuple(evidence))
-
-
-def _denied(finding: Finding) -> bool:
-    if finding.kind == "drop_spike":
-        return finding.labels.get("reason", "").startswith("Policy denied")
-    return finding.kind in _DENIALS and finding.severity > Severity.INFO
 
 
 def _rank(story: Story) -> tuple[float, bool]:

@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from cilium_analysis.findings import Finding
+
 #: Kinds from the root of things to their surface; a story is told from its deepest kind on.
 DEPTH: Mapping[str, int] = {
     kind: depth
@@ -46,9 +48,10 @@ class Link:
     shown_as
         Kinds that often follow.
     reasons
-        Drop reasons for which that holds, as they begin; any if there are none.
+        Drop reasons, or answers to lookups, for which that holds, as they begin; any if there are
+        none.
     but
-        Drop reasons for which it does not.
+        Those for which it does not.
     """
 
     shown_as: tuple[str, ...]
@@ -78,12 +81,14 @@ WIRING = (
     "No tunnel/encapsulation endpoint",
     "Traffic is unencrypted",
 )
-
+#: What a server says to a lookup that has reached it: no lost packet brings that about.
+ANSWERED = ("Non-Existent Domain", "Query Refused")
 
 LINKS: Mapping[str, tuple[Link, ...]] = {
+    # The proxy of a policy refuses names; packets that a policy drops get no answer.
     "policy_change": (
-        Link(("drop_spike",), ("Policy denied",)),
-        Link(("http_denied", "dns_failures", "regeneration_failures", "endpoint_not_ready")),
+        Link(("drop_spike", "dns_failures"), ("Policy denied", "Query Refused", "no response")),
+        Link(("http_denied", "tcp_failures", "regeneration_failures", "endpoint_not_ready")),
     ),
     "agent_restart": (
         Link(
@@ -94,12 +99,12 @@ LINKS: Mapping[str, tuple[Link, ...]] = {
                 "endpoint_not_ready",
                 "regeneration_failures",
                 "agent_errors",
-                "dns_failures",
                 "counter_artefact",
                 "node_latency",
                 *_CONNECTIONS,
             )
         ),
+        Link(("dns_failures",), but=ANSWERED),
     ),
     "node_unreachable": (
         Link(("drop_spike",), but=(*WIRING, *REFUSED)),
@@ -107,13 +112,13 @@ LINKS: Mapping[str, tuple[Link, ...]] = {
             (
                 "scrape_gap",
                 "node_latency",
-                "dns_failures",
                 "endpoint_not_ready",
                 "agent_errors",
                 "operator_errors",
                 *_CONNECTIONS,
             )
         ),
+        Link(("dns_failures",), but=ANSWERED),
     ),
     "map_pressure": (
         Link(("drop_spike",), FULL),
@@ -121,12 +126,12 @@ LINKS: Mapping[str, tuple[Link, ...]] = {
             (
                 "endpoint_limit",
                 "agent_errors",
-                "dns_failures",
                 "endpoint_not_ready",
                 "regeneration_failures",
                 *_CONNECTIONS,
             )
         ),
+        Link(("dns_failures",), but=ANSWERED),
     ),
     "endpoint_growth": (Link(("map_pressure", "endpoint_not_ready")),),
     # What is full is what hurts; what filled it is told beside it.
@@ -144,9 +149,10 @@ LINKS: Mapping[str, tuple[Link, ...]] = {
     "dns_failures": (Link(_CONNECTIONS),),
     "drop_spike": (
         Link(("node_unreachable", "node_latency"), but=REFUSED),
-        Link(("dns_failures", "http_denied", *_CONNECTIONS)),
+        Link(("dns_failures",), but=ANSWERED),
+        Link(_CONNECTIONS),
     ),
-    "http_denied": (Link(("http_errors", "drop_spike", "tcp_failures", "traffic_shift")),),
+    "http_denied": (Link(("http_errors", "tcp_failures", "traffic_shift")),),
     "operator_errors": (Link(("endpoint_limit", "endpoint_not_ready")),),
     "agent_errors": (Link(("regeneration_failures", "endpoint_not_ready")),),
     "regeneration_failures": (Link(("endpoint_not_ready", "agent_errors")),),
@@ -160,20 +166,38 @@ LINKS: Mapping[str, tuple[Link, ...]] = {
 }
 
 
-def may_show_as(kind: str, reason: str, other: str, other_reason: str) -> bool:
+def said(finding: Finding) -> str:
+    """Give the reason of drops, or the answer to lookups, in the finding's own words."""
+    return finding.labels.get("reason") or finding.labels.get("rcode") or ""
+
+
+def denial(finding: Finding) -> bool:
+    """Tell whether a policy says no: to packets, to requests, or to lookups.
+
+    Hubble counts the requests that a proxy refused as drops of HTTP, too.
+    """
+    reason = said(finding).replace("_", " ").capitalize()
+    of_proxy = finding.kind == "drop_spike" and finding.labels.get("protocol") == "HTTP"
+    return finding.kind == "http_denied" or reason.startswith("Policy denied") or of_proxy
+
+
+def may_show_as(finding: Finding, other: Finding) -> bool:
     """Tell whether findings of one kind tend to show as another.
 
     Parameters
     ----------
-    kind, other
-        Of the two findings.
-    reason, other_reason
-        Their drop reasons, "" if they have none.
+    finding, other
+        Two findings.
     """
-    said = other_reason or reason
-    return any(
-        other in link.shown_as
-        and (not link.reasons or said.startswith(link.reasons))
-        and not (link.but and said.startswith(link.but))
-        for link in LINKS.get(kind, ())
+    reason = said(other) or said(finding)
+    return not (_was_missing(finding) or _was_missing(other)) and any(
+        other.kind in link.shown_as
+        and (not link.reasons or reason.startswith(link.reasons))
+        and not (link.but and reason.startswith(link.but))
+        for link in LINKS.get(finding.kind, ())
     )
+
+
+def _was_missing(finding: Finding) -> bool:
+    """Tell whether metrics are missing that nothing shows to have been there before."""
+    return finding.kind == "missing_metrics" and not finding.baseline_value > 0

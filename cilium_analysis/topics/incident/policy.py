@@ -11,6 +11,8 @@ import pandas as pd
 
 from cilium_analysis import frames
 from cilium_analysis.findings import Finding, Severity
+from cilium_analysis.topics.incident.ends import ends, unlike
+from cilium_analysis.topics.incident.links import may_show_as
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -22,6 +24,8 @@ if TYPE_CHECKING:
 
 #: Agents take a policy over within seconds; their scrapes are up to a minute apart.
 TOGETHER = timedelta(minutes=2)
+#: What a change brings about begins so soon after it: agents take it over within seconds.
+BEFORE = timedelta(seconds=90)
 #: After its start an agent reads all policies anew.
 STARTING = timedelta(minutes=5)
 
@@ -144,3 +148,24 @@ def as_finding(change: Change) -> Finding:
         next_step="See who changed which policy then: kubectl get cnp,ccnp,netpol -A"
         " --show-managed-fields -o yaml, and the history of your repository.",
     )
+
+
+def may_bring(change: Finding, finding: Finding, *, step: timedelta) -> bool:
+    """Tell whether a change of policies may have brought about a finding.
+
+    Parameters
+    ----------
+    change
+        As from `as_finding`.
+    finding
+        What a policy can cause: denials, and traffic or lookups without an answer, of workloads
+        in the policy's namespace if it is known. A mere note needs no policy beside it, unless it
+        is of packets dropped.
+    step
+        Of the window, or the scrape interval if that is longer.
+    """
+    told = finding.severity > Severity.INFO or finding.kind == "drop_spike"
+    near = change.start <= finding.start + step
+    before = finding.start - change.end <= max(BEFORE, step)
+    there = not unlike(ends(change).anywhere, ends(finding))
+    return told and near and before and there and may_show_as(change, finding)

@@ -5,20 +5,31 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, replace
 from datetime import timedelta
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 from cilium_analysis.findings import Severity
-from cilium_analysis.topics.incident.links import DEPTH, may_show_as
+from cilium_analysis.topics.incident.ends import ends, of_one_traffic, reaches, unlike
+from cilium_analysis.topics.incident.links import DEPTH, denial, may_show_as, said
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
     from cilium_analysis.findings import Finding
+    from cilium_analysis.topics.incident.ends import Ends
 
-#: An onset is known no better than this: a scrape, a step, and the clock of who looks.
-ONSET = timedelta(minutes=2)
-#: Findings whose places are both named belong together only if these agree.
-_PLACES = ("node", "namespace", "workload", "destination", "source", "map_name")
+#: Nodes probe each other once a minute or less often: an outage began up to so much earlier.
+PROBE = timedelta(minutes=2)
+_PROBED = ("node_unreachable", "node_latency")
+#: One change shows within so much of itself at all places, or as another kind of the same.
+AT_ONCE = timedelta(minutes=2)
+#: What something else brings about shows within this time, unless it works slowly.
+SOON = timedelta(minutes=10)
+_GRADUAL = ("agent_restart", "endpoint_growth", "endpoint_limit", "map_pressure")
+#: What fills something up begins long before it is full.
+_FILLS = ("endpoint_growth",)
+#: An agent has settled so long after its start, at the latest; what lasts longer is no part of it.
+SETTLED = timedelta(minutes=15)
 
 
 @dataclass(frozen=True)
@@ -54,33 +65,37 @@ class Story:
 def stories(found: Iterable[Finding], *, step: timedelta) -> list[Story]:
     """Put findings that one root change may have brought about together, and rank the stories.
 
-    Two findings are one story if the kind of one tends to show as the other's
-    (`cilium_analysis.topics.incident.links`), it did not begin clearly later, they overlap, and
-    the places that both name agree. Nothing is called a cause: a story is what to read together.
+    Each finding joins the one that explains it best: the kind of that one tends to show as its
+    own (`cilium_analysis.topics.incident.links`), did not begin later, still lasted, and is about
+    the same parties or nodes as far as both name any. Findings of one nature that begin at once
+    are one, too. Nothing is called a cause: a story is what to read together.
 
     Parameters
     ----------
     found
         Of all questions.
     step
-        Of the window: an onset is no sharper.
+        Of the window, or the scrape interval if that is longer: an onset is no sharper.
 
     Returns
     -------
     list of Story
         The most severe first; then those with more to show for themselves, and the earlier.
     """
-    findings = sorted(found, key=lambda each: (each.start, DEPTH.get(each.kind, 9), each.title))
-    slack = max(2 * step, ONSET)
-    parents = list(range(len(findings)))
-    for one in range(len(findings)):
-        for other in range(one):
-            if _together(findings[one], findings[other], slack):
-                _join(parents, one, other)
-    groups: dict[int, list[Finding]] = {}
-    for place, finding in enumerate(findings):
-        groups.setdefault(_root(parents, place), []).append(finding)
-    return sorted((_story(group, slack) for group in groups.values()), key=_rank)
+    ordered = sorted(found, key=lambda each: (each.start, DEPTH.get(each.kind, 9), each.title))
+    known = [_Known(finding, step) for finding in ordered]
+    parents = list(range(len(known)))
+    for place, one in enumerate(known):
+        alike = [other for other in range(place) if one.is_as(known[other])]
+        others = [p for p in range(len(known)) if p != place]
+        reasons = [p for p in others if known[p].shows(one) and not known[p].follows(one)]
+        best = [min(reasons, key=lambda p: one.distance(known[p]))] if reasons else []
+        for other in (*alike, *best):
+            _join(parents, place, other)
+    groups: dict[int, list[_Known]] = {}
+    for place, one in enumerate(known):
+        groups.setdefault(_root(parents, place), []).append(one)
+    return sorted((_story(group) for group in groups.values()), key=_rank)
 
 
 def _root(parents: list[int], place: int) -> int:
@@ -93,73 +108,113 @@ def _join(parents: list[int], one: int, other: int) -> None:
     parents[_root(parents, one)] = _root(parents, other)
 
 
-def _together(one: Finding, other: Finding, slack: timedelta) -> bool:
-    same = one.kind == other.kind and abs(one.start - other.start) <= slack
-    agree = same and _agree(one, other, exactly=one.kind not in _MONITORING)
-    return agree or _shows_as(one, other, slack) or _shows_as(other, one, slack)
+@dataclass(frozen=True)
+class _Known:
+    """A finding, compared with others."""
+
+    finding: Finding
+    step: timedelta
+
+    @cached_property
+    def ends(self) -> Ends:
+        return ends(self.finding)
+
+    @property
+    def depth(self) -> int:
+        return DEPTH.get(self.finding.kind, 9)
+
+    def after(self, other: _Known) -> bool:
+        """Tell whether this began no earlier than another, as sharply as both onsets are known."""
+        probed = {self.finding.kind, other.finding.kind} & set(_PROBED)
+        slack = max(PROBE, self.step) if probed else self.step
+        return other.finding.start <= self.finding.start + slack
+
+    @property
+    def at_once(self) -> timedelta:
+        """Longest time between what one change brings about in several places."""
+        return max(AT_ONCE, 2 * self.step)
+
+    def is_as(self, other: _Known) -> bool:
+        """Tell whether both are the same thing: of one nature, at once, at the same ends."""
+        one, two = self.finding, other.finding
+        if abs(one.start - two.start) > self.at_once or not self._of_one_map(other):
+            return False
+        if denial(one) and denial(two):
+            return of_one_traffic(self.ends.anywhere, other.ends.anywhere)
+        if one.kind == two.kind == "drop_spike":
+            alike = said(one) == said(two)
+            return alike and not unlike(self.ends.anywhere, other.ends.anywhere)
+        return one.kind == two.kind and not unlike(self.ends, other.ends)
+
+    def _of_one_map(self, other: _Known) -> bool:
+        maps = (each.finding.labels.get("map_name", "") for each in (self, other))
+        return len(set(filter(None, maps))) <= 1
+
+    def shows(self, other: _Known) -> bool:
+        """Tell whether the other finding may be how this one shows."""
+        first, then = self.finding, other.finding
+        if not may_show_as(first, then) or not self._of_one_map(other):
+            return False
+        in_order = other.after(self) or then.kind in _FILLS
+        # What an outage brings about may last a little longer than it does.
+        still = then.start <= first.end + self.at_once
+        soon = first.kind in _GRADUAL or then.start <= first.start + SOON
+        return in_order and still and soon and reaches(self._felt_by(other), other.ends)
+
+    def _felt_by(self, other: _Known) -> Ends:
+        """Give the ends where this is felt: failing lookups by whoever asked, not at the server."""
+        if self.finding.kind == "dns_failures" != other.finding.kind:
+            return replace(self.ends, destinations=frozenset())
+        return self.ends
+
+    def follows(self, other: _Known) -> bool:
+        """Tell whether this may follow from another, and not as well the other way round."""
+        if other is self or not other.shows(self):
+            return False
+        mutual = self.shows(other)
+        return not mutual or not other.after(self) or other.depth < self.depth
+
+    def distance(self, other: _Known) -> tuple[bool, bool, float, float, str]:
+        """Give how badly another explains this: at other ends, at another time, on the surface."""
+        named = bool(self.ends.workloads and other.ends.workloads)
+        placed = bool(self.ends.nodes & other.ends.nodes)
+        apart = abs(self.finding.start - other.finding.start)
+        return (
+            not (named or placed),
+            apart > self.at_once,
+            other.depth,
+            apart.total_seconds(),
+            other.finding.title,
+        )
+
+    def settles(self, restart: _Known) -> bool:
+        """Tell whether this is what an agent's restart brings along, and is over with it."""
+        ended = self.finding.end <= restart.finding.end + SETTLED
+        there = not restart.ends.nodes or bool(restart.ends.nodes & self.ends.nodes)
+        return restart.shows(self) and ended and there and not denial(self.finding)
 
 
-_MONITORING = ("scrape_gap", "missing_metrics")
-#: What something else brings about shows within this time, unless it works slowly.
-SOON = timedelta(minutes=10)
-_GRADUAL = ("agent_restart", "endpoint_growth", "endpoint_limit", "map_pressure")
-#: What fills something up begins long before it is full.
-_FILLS = ("endpoint_growth",)
+def _story(group: Sequence[_Known]) -> Story:
+    lead = _lead(group).finding
+    return Story(lead, tuple(each.finding for each in group if each.finding is not lead))
 
 
-def _shows_as(first: Finding, then: Finding, slack: timedelta) -> bool:
-    """Tell whether one finding may be how the other shows."""
-    if not may_show_as(
-        first.kind, first.labels.get("reason", ""), then.kind, then.labels.get("reason", "")
-    ):
-        return False
-    in_order = first.start <= then.start + slack or then.kind in _FILLS
-    # What an outage brings about may last a little longer than it does.
-    still = then.start <= first.end + slack
-    soon = first.kind in _GRADUAL or then.start <= first.start + SOON
-    return in_order and still and soon and _agree(first, then)
+def _lead(group: Sequence[_Known]) -> _Known:
+    """Choose the finding from which the others may follow; a mere note leads no warning.
 
-
-def _agree(one: Finding, other: Finding, *, exactly: bool = False) -> bool:
-    """Tell whether two findings name no different places; exactly, whether they share one."""
-    both = [name for name in _PLACES if name in one.labels and name in other.labels]
-    if exactly and one.kind == "drop_spike":
-        return _reason(one) == _reason(other)
-    return all(one.labels[name] == other.labels[name] for name in both)
-
-
-def _reason(finding: Finding) -> str:
-    return finding.labels.get("reason", "")
-
-
-def _story(group: Sequence[Finding], slack: timedelta) -> Story:
-    lead = _lead(group, slack)
-    return Story(lead, tuple(each for each in group if each is not lead))
-
-
-def _lead(group: Sequence[Finding], slack: timedelta) -> Finding:
-    """Choose the finding from which the others may follow; a mere note leads no warning."""
-    worst = max(finding.severity for finding in group)
-    serious = [f for f in group if f.severity >= min(worst, Severity.WARNING)]
-    roots = [f for f in serious if not any(_follows(f, o, slack) for o in serious)] or serious
+    But what an agent's restart brings along heads nothing, however severe it is.
+    """
+    worst = max(one.finding.severity for one in group)
+    serious = [one for one in group if one.finding.severity >= min(worst, Severity.WARNING)]
+    restarts = [one for one in group if one.finding.kind == "agent_restart"]
+    heads = [one for one in serious if not any(one.settles(r) for r in restarts)] or restarts
+    roots = [one for one in heads if not any(one.follows(other) for other in heads)] or heads
     return min(roots, key=_precedence)
 
 
-def _follows(finding: Finding, other: Finding, slack: timedelta) -> bool:
-    """Tell whether a finding may follow from another, and not as well the other way round."""
-    if other is finding or not _shows_as(other, finding, slack):
-        return False
-    mutual = _shows_as(finding, other, slack)
-    return not mutual or other.start < finding.start - slack or _deeper(other, finding, slack)
-
-
-def _deeper(other: Finding, finding: Finding, slack: timedelta) -> bool:
-    known = DEPTH.get(other.kind, 9) < DEPTH.get(finding.kind, 9)
-    return known and other.start <= finding.start + slack
-
-
-def _precedence(finding: Finding) -> tuple[float, float, float, str]:
-    return (-finding.severity, DEPTH.get(finding.kind, 9), -_amount(finding), finding.title)
+def _precedence(one: _Known) -> tuple[float, float, float, str]:
+    finding = one.finding
+    return (-finding.severity, one.depth, -_amount(finding), finding.title)
 
 
 def _amount(finding: Finding) -> float:

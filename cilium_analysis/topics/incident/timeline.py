@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import pandas as pd
 
 from cilium_analysis.topics.health.restarts import restarts
+from cilium_analysis.topics.incident.ends import ends
 from cilium_analysis.topics.incident.policy import changes
 
 if TYPE_CHECKING:
@@ -65,10 +66,8 @@ def _row(
 
 
 def _where(finding: Finding) -> str:
-    labels = finding.labels
-    workload = "/".join(labels[n] for n in ("namespace", "workload") if labels.get(n))
-    named = (labels.get(name, "") for name in ("node", "source", "destination", "map_name"))
-    return ", ".join(text for text in (workload, *named) if text)
+    """Name both ends, source first, and what else tells the place."""
+    return ", ".join(filter(None, (str(ends(finding)), finding.labels.get("map_name", ""))))
 
 
 def _policies(data: Incident, found: Findings) -> Iterator[_Row]:
