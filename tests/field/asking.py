@@ -57,6 +57,8 @@ class Told:
         Exit code of the command; None if a topic was asked within this process.
     printed
         What the command printed.
+    data
+        What a topic that was asked within this process works on; None after a command.
     """
 
     findings: list[dict[str, Any]]
@@ -64,6 +66,7 @@ class Told:
     pages: dict[str, list[tuple[str, str]]] = field(default_factory=dict)
     code: int | None = None
     printed: str = ""
+    data: Any = None
 
     @property
     def all_findings(self) -> list[dict[str, Any]]:
@@ -194,4 +197,5 @@ def topic(
     module = import_module(_MODULES[name])
     data = module.load(asked.source, asked.window, asked.baseline, match=match)
     found: Findings = module.findings(data)
-    return Told(found.as_json()["findings"], {name: list(module.notes(data))})
+    notes = {name: list(module.notes(data))}
+    return Told(found.as_json()["findings"], notes, data=data)
