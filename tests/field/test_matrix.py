@@ -22,6 +22,8 @@ from tests.field.standin import standing_before
 from tests.servers.prometheus import NotInstalled, PrometheusServer, blocks_from_openmetrics
 
 EVERY = (15, 60, 300)
+#: The default step of a window of an hour, to which ends are known [s].
+STEP = 30
 LOST = 24_000 + 60
 FAILED = 6000
 #: What may be said of how far to trust: how often is scraped, and what the labels do not tell.
@@ -103,9 +105,10 @@ class _Asked:
         return found[0]
 
     def _timed(self, found: dict[str, Any], *, lasting: bool) -> None:
-        for key, true in (("start", FIRST), ("end", LENGTH if lasting else LAST)):
+        ends = (LENGTH if lasting else LAST, max(self.every, STEP))
+        for key, (true, within) in {"start": (FIRST, self.every), "end": ends}.items():
             off = when(found[key]) - self.start - true
-            if abs(off) > self.every:
+            if abs(off) > within:
                 self.wrong.append(f"{found['kind']}: {key} is off by {off:.0f} s")
 
     def check(self, found: dict[str, Any], **numbers: float) -> None:

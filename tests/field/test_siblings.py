@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
 import pytest
 
 from cilium_analysis.topics import drops, http
+from tests.conftest import installed_or_skip
 from tests.field.asking import Told, topic
 from tests.field.checks import counted_in, lasts, near, no_gaps, nowhere, said_any
 from tests.field.conftest import Asked, Serve
 from tests.field.make import END, START, build
+from tests.field.native import serving_native
+from tests.servers.prometheus import NotInstalled
 
 LOST = 24_060
 
@@ -246,3 +250,27 @@ def test_totals_are_whole_packets(asked: Asked) -> None:
     told = asked("s07_hubble_without_node", "drop_reasons")
     total = told.one("drop_spike")["total"]
     assert total == np.round(total)
+
+
+@pytest.fixture(scope="module")
+def native() -> Iterator[str]:
+    """Serve c05 with its durations stored as native histograms."""
+    name = "hubble_http_request_duration_seconds"
+    try:
+        with serving_native(build("c05_le.never")[0], name) as url:
+            yield url
+    except NotInstalled as error:
+        installed_or_skip(error)
+
+
+def test_durations_are_the_same_from_native_histograms(native: str) -> None:
+    told = topic(native, "http_status")
+    assert not told.of("http_errors")
+    found = told.of("http_latency")
+    if not found:
+        # Then the page says why.
+        assert said_any(told, ["native", "nhcb"])
+        return
+    lasts(found[0], 70, 90, within=30)
+    assert found[0]["value"] == near(4.69, 0.03)
+    assert http.latency(told.data).iloc[0]["usual p95"] == near(0.1, 0.03)
