@@ -13,6 +13,7 @@ from tests.field.make import (
     START,
     Labels,
     Metrics,
+    Rate,
     agent,
     at_once,
     burst,
@@ -231,6 +232,8 @@ def s16_quiet(m: Metrics, variant: str) -> dict[str, Any]:
         trickle = burst(0.02, 60, 120, beside=0.02) if doubled else steady(0.001 * (n % 3))
         reason = "Unsupported L3 protocol"
         drops(m, agent(n), trickle, base=900 * n, at=at, direction="EGRESS", reason=reason)
+        if doubled and n <= 4:
+            _doubled_requests(m, n, load)
         if not doubled:
             lost = 1 + n % 3
             moment = START + 40 * MINUTE + 480 * n // nodes
@@ -244,6 +247,24 @@ def s16_quiet(m: Metrics, variant: str) -> dict[str, Any]:
         else "No warning: twice the drops of twice the traffic, 0.02 of 1,000 packets.",
         packets_of_rollout=total,
     )
+
+
+def _doubled_requests(m: Metrics, n: int, load: Rate) -> None:
+    """Add requests and lookups that follow the load, as do those of them that fail."""
+    side = hubble(n)
+    constant(m, "up", side, 1, scrapes())
+    for status, share in (("200", 0.02), ("500", 0.00004)):
+        answers = side | HTTP | {"status": status}
+        counter(m, "hubble_http_requests_total", answers, _part(load, share), base=10**5)
+    lookup = side | FRONT | CART | {"qtypes": "A", "query": "db.shop."}
+    counter(m, "hubble_dns_queries_total", lookup, _part(load, 0.01), base=10**5)
+    for code, share in (("No Error", 0.01), ("Non-Existent Domain", 0.0005)):
+        answers = lookup | {"rcode": code, "ips_returned": "0"}
+        counter(m, "hubble_dns_responses_total", answers, _part(load, share), base=10**5)
+
+
+def _part(rate: Rate, share: float) -> Rate:
+    return lambda at: share * rate(at)
 
 
 @case(topics=("drop_reasons",))

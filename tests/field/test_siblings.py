@@ -228,6 +228,11 @@ def test_a_handful_of_packets_is_no_warning(asked: Asked, variant: str) -> None:
     assert not asked(f"s16_quiet.{variant}", "drop_reasons").warnings()
 
 
+@pytest.mark.parametrize("name", ["http_status", "dns", "flows"])
+def test_failures_that_double_with_all_traffic_are_no_warning(asked: Asked, name: str) -> None:
+    assert not asked("s16_quiet.doubled", name).warnings()
+
+
 def test_hubble_alone_shows_drops(asked: Asked) -> None:
     told = asked("s17_hubble_only", "drop_reasons")
     found = spike(told)
