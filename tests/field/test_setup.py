@@ -7,7 +7,10 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from cilium_analysis.topics import setup
+
 if TYPE_CHECKING:
+    from tests.field.asking import Told
     from tests.field.conftest import Asked
 
 #: What must be said about a case, as regular expressions.
@@ -24,13 +27,20 @@ SAID = {
 }
 
 
+def page(told: Told) -> str:
+    """Give all that the page says: findings, what to do about them, notes and tables."""
+    steps = [each["next_step"] for each in told.all_findings]
+    tables = [table(told.data).to_string() for table in (setup.checks, setup.targets, setup.gaps)]
+    return "\n".join([told.said(), *steps, *tables])
+
+
 @pytest.mark.parametrize("name", SAID)
 def test_the_way_of_scraping_is_named(asked: Asked, name: str) -> None:
-    said = asked(name, "setup_check").said()
+    said = page(asked(name, "setup_check"))
     for words in SAID[name]:
         assert re.search(words, said), said
 
 
 def test_a_usual_way_of_scraping_is_not_found_fault_with(asked: Asked) -> None:
-    said = asked("c05_le.never", "setup_check").said()
+    said = page(asked("c05_le.never", "setup_check"))
     assert not re.search("twice|aggregated|clusters|honor_labels|replica", said), said
