@@ -34,9 +34,10 @@ servers: | $(VENV)
 browser: $(DEV_STAMP)
 	$(BIN)/python tests/browser/install.py
 
-# The sample bundle, recorded from a real Prometheus that serves the simulated cluster.
+# The sample bundles, recorded from a real Prometheus: of the simulated cluster, and of real agents.
 sample: $(DEV_STAMP) servers
 	$(BIN)/python -m data.record
+	$(BIN)/python -m data.record_real
 
 # The whole command on every version, server and scrape style; takes half an hour.
 sweep: $(DEV_STAMP) servers

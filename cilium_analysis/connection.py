@@ -1,4 +1,4 @@
-"""From an address to a source: a server, a bundle, or the bundled sample."""
+"""From an address to a source: a server, a bundle, or one of the bundled samples."""
 
 from __future__ import annotations
 
@@ -14,12 +14,15 @@ if TYPE_CHECKING:
     from cilium_analysis.prometheus import Credentials, Prometheus
 
 _PACKAGE = Path(__file__).parent
+SAMPLE = "sample"
+#: Bundles that come with the package: a simulated cluster, and a recording of real agents.
+SAMPLES = (SAMPLE, "sample-real")
 
 
-def sample_directory() -> Path:
-    """Find the bundled sample, in an installed package or in a checkout."""
-    installed = _PACKAGE / "_sample"
-    return installed if installed.is_dir() else _PACKAGE.parent / "data" / "sample"
+def sample_directory(name: str = SAMPLE) -> Path:
+    """Find a bundled sample, in an installed package or in a checkout."""
+    installed = _PACKAGE / f"_{name.replace('-', '_')}"
+    return installed if installed.is_dir() else _PACKAGE.parent / "data" / name
 
 
 def is_stored(address: str) -> bool:
@@ -35,7 +38,7 @@ def connect(address: str, *, credentials: Credentials | None = None) -> Promethe
     ----------
     address
         The URL of a Prometheus-compatible server, the directory of a bundle or its address in an
-        object store (``s3://bucket/…/bundle``), or ``sample``.
+        object store (``s3://bucket/…/bundle``), or one of `SAMPLES`.
         Credentials come from the user information of the URL, or as below.
     credentials
         References to a server's credentials; those of `Credentials.from_environment` if None.
@@ -61,9 +64,9 @@ def connect(address: str, *, credentials: Credentials | None = None) -> Promethe
         from cilium_analysis.objectstore import Address
 
         return fetch(Address.parse(text))
-    directory = sample_directory() if text == "sample" else Path(text)
+    directory = sample_directory(text) if text in SAMPLES else Path(text)
     if not text or not directory.is_dir():
-        hint = "give the URL of a server (http://…), a bundle, or sample"
+        hint = f"give the URL of a server (http://…), a bundle, or {' or '.join(SAMPLES)}"
         raise SourceError(f"no source {bare_address(address)!r}: {hint}")
     from cilium_analysis.bundle import Bundle
 

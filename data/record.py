@@ -1,12 +1,14 @@
 """Record the sample bundle from a real Prometheus that serves the simulated cluster.
 
-Run as ``python -m data.record`` from the root of the repository; see ``data/README.md``.
+Run as ``python -m data.record`` from the root of the repository; see ``data/README.md``. The other
+sample is recorded by ``data/record_real.py``.
 """
 
 from __future__ import annotations
 
 import shutil
 import sys
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -53,6 +55,16 @@ def kubernetes(folder: Path) -> Cluster:
     return replace(read, server=Sample.name, read=moment.time)
 
 
+def replace_by(record: Callable[[Path], None], target: Path) -> None:
+    """Record a bundle anew, and put it in the place of the one that is there."""
+    fresh = target.with_name(f"{target.name}.new")
+    record(fresh)
+    if target.exists():
+        shutil.rmtree(target)
+    fresh.rename(target)
+    sys.stdout.write(f"{target}\n")
+
+
 def record(target: Path) -> None:
     """Record every topic, against each of the baselines."""
     with TemporaryDirectory() as folder:
@@ -73,9 +85,4 @@ def record(target: Path) -> None:
 
 
 if __name__ == "__main__":
-    fresh = TARGET.with_name("sample.new")
-    record(fresh)
-    if TARGET.exists():
-        shutil.rmtree(TARGET)
-    fresh.rename(TARGET)
-    sys.stdout.write(f"{TARGET}\n")
+    replace_by(record, TARGET)

@@ -29,6 +29,9 @@ if TYPE_CHECKING:
 
 #: what takes longest comes first, so that no worker is left alone with it at the end
 LONGEST = (
+    "test_matrix.py",
+    "test_field.py",
+    "test_real.py",
     "test_cost.py",
     "test_cli.py",
     "test_connectivity.py",

@@ -8,15 +8,21 @@ import pytest
 
 from cilium_analysis import Prometheus, connect
 from cilium_analysis.bundle import Bundle
-from cilium_analysis.connection import sample_directory
+from cilium_analysis.connection import SAMPLES, sample_directory
 from cilium_analysis.errors import BundleError, SourceError
 
 
 def test_an_address_decides_what_the_source_is() -> None:
     assert isinstance(connect("http://127.0.0.1:9"), Prometheus)
     assert isinstance(connect(" https://prometheus.example/prefix "), Prometheus)
-    assert isinstance(connect("sample"), Bundle)
     assert isinstance(connect(str(sample_directory())), Bundle)
+
+
+@pytest.mark.parametrize("name", SAMPLES)
+def test_samples_say_what_they_are(name: str) -> None:
+    source = connect(name)
+    assert isinstance(source, Bundle)
+    assert source.name.startswith(f"{name} (")
 
 
 @pytest.mark.parametrize(

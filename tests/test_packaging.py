@@ -13,6 +13,7 @@ import pytest
 import yaml
 
 from cilium_analysis import __version__
+from cilium_analysis.connection import SAMPLES
 
 ROOT = Path(__file__).parent.parent
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
@@ -49,9 +50,10 @@ def test_the_wheel_has_notebooks_sample_pages_and_license(wheel: ZipFile) -> Non
     names = set(wheel.namelist())
     for notebook in (ROOT / "notebooks").glob("*.ipynb"):
         assert f"cilium_analysis/_notebooks/{notebook.name}" in names
-    sample = ROOT / "data" / "sample"
-    for path in (path for path in sample.rglob("*") if path.is_file()):
-        assert f"cilium_analysis/_sample/{path.relative_to(sample)}" in names
+    for sample in (ROOT / "data" / name for name in SAMPLES):
+        place = f"cilium_analysis/_{sample.name.replace('-', '_')}"
+        for path in (path for path in sample.rglob("*") if path.is_file()):
+            assert f"{place}/{path.relative_to(sample)}" in names
     for file in ("report/templates/style.css", "topics/drop_reasons.csv", "py.typed"):
         assert f"cilium_analysis/{file}" in names
     assert any(name.endswith("licenses/LICENSE") for name in names)
@@ -72,6 +74,7 @@ def test_the_installed_package_reports_without_the_checkout(wheel: ZipFile, tmp_
         "from cilium_analysis.connection import sample_directory\n"
         "from cilium_analysis.report.notebooks import notebook_directory\n"
         "assert sample_directory().name == '_sample'\n"
+        "assert sample_directory('sample-real').name == '_sample_real'\n"
         "assert notebook_directory().name == '_notebooks'\n"
         "assert main(['lab', 'place', '--no-start']) == 0\n"
         "sys.exit(main(['capture', '--source', 'sample']))"

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from cilium_analysis.cli.options import add_kubernetes, add_source
 from cilium_analysis.cli.words import say
+from cilium_analysis.connection import SAMPLES
 from cilium_analysis.errors import CiliumAnalysisError
 
 if TYPE_CHECKING:
@@ -100,7 +101,7 @@ def _asked(options: argparse.Namespace, directory: Path) -> tuple[Config, Questi
 def _whole(source: str) -> str:
     """Give a bundle's whole path: the notebooks run elsewhere."""
     path = Path(source)
-    return str(path.absolute()) if source != "sample" and path.is_dir() else source
+    return str(path.absolute()) if source not in SAMPLES and path.is_dir() else source
 
 
 def _tell(placed: Placed, directory: Path) -> None:

@@ -69,8 +69,8 @@ def add_source(parser: argparse.ArgumentParser, *, default: str = "") -> None:
     parser.add_argument(
         "--source",
         default=os.environ.get(SOURCE_VARIABLE, ""),
-        help="URL of a Prometheus-compatible server, a bundle (directory or s3://…), or sample"
-        + default,
+        help="URL of a Prometheus-compatible server, a bundle (directory or s3://…), sample, or"
+        " sample-real" + default,
     )
 
 

@@ -10,6 +10,7 @@ from zoneinfo import available_timezones
 from IPython.core.completer import SimpleCompletion, context_matcher
 
 from cilium_analysis.bundle import Bundle
+from cilium_analysis.connection import SAMPLES
 from cilium_analysis.errors import UsageError
 from cilium_analysis.lab import syntax
 from cilium_analysis.lab.arguments import ALONE, WITH_VALUE, options
@@ -96,7 +97,7 @@ def _in_options(head: str, names: Mapping[str, Any]) -> Offer | None:
     if found is None or found["name"] not in WITH_VALUE or _is_query(head[: found.start()]):
         return None
     values: Mapping[str, Callable[[], Iterable[str]]] = {
-        "--source": lambda: [*sorted(n for n, v in names.items() if _is_source(n, v)), "sample"],
+        "--source": lambda: [*sorted(n for n, v in names.items() if _is_source(n, v)), *SAMPLES],
         "--start": lambda: _TIMES[:-1],
         "--end": lambda: reversed(_TIMES),
         "--step": lambda: ("30s", *syntax.DURATIONS),

@@ -4,6 +4,7 @@
     python -m tests.field --all
     python -m tests.field --list
     python -m tests.field --serve NAME
+    python -m tests.field real.agents real.hubble
 
 The beginning of a name is enough if only one case has it. With --keep, the report of each case
 stays in DIR. With --serve, the case is served until Ctrl-C, to be asked by hand. What follows --
@@ -20,11 +21,15 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
+from tests.field import recordings
 from tests.field.asking import Told, command, served
 from tests.field.make import CASES, END, START, find, iso
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
+
+#: What the recordings of real Cilium are called, beside the cases.
+REAL = "real."
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -50,12 +55,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
     for name in every if options.all else [_full(name) for name in options.names]:
         if options.serve:
             _serve(name)
+        elif name.startswith(REAL):
+            _run_recording(name.removeprefix(REAL), options, more)
         else:
             _run(name, options, more)
     return 0
 
 
 def _full(name: str) -> str:
+    if name.startswith(REAL):
+        return name
     case, variant = find(name)
     return f"{case.name}.{variant}" if variant else case.name
 
@@ -76,6 +85,24 @@ def _run(name: str, options: argparse.Namespace, more: Sequence[str]) -> None:
         topics = options.topics.split(",") if options.topics else truth["topics"]
         told = command(url, topics, *truth["arguments"], *more, output=output)
     _say("\n".join(_lines(truth, told)))
+
+
+def _run_recording(name: str, options: argparse.Namespace, more: Sequence[str]) -> None:
+    """Run on a recording of real Cilium; other windows by --start and --end behind --."""
+    first, last, *usual = recordings.WHOLE[name]
+    topics = options.topics.split(",") if options.topics else ["incident"]
+    with recordings.recording(name) as url, TemporaryDirectory() as scratch:
+        told = command(
+            url,
+            topics,
+            *("--baseline", recordings.between(*usual), *more),
+            output=options.keep / name if options.keep else Path(scratch),
+            start=recordings.at(first),
+            end=recordings.at(last),
+        )
+    truth = (recordings.FOLDER / f"{name}-truth.json").read_text(encoding="utf-8")
+    about = {"case": REAL + name, "topics": topics, "scrape": "see tests/data/real-cilium"}
+    _say("\n".join(_lines(about | {"expect": truth[:1500], "numbers": {}}, told)))
 
 
 def _lines(truth: dict[str, Any], told: Told) -> Iterator[str]:

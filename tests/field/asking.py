@@ -24,7 +24,7 @@ import nbformat
 from cilium_analysis.capture import _MODULES
 from cilium_analysis.findings import Findings
 from cilium_analysis.question import ask
-from tests.field import cases, cases_answers
+from tests.field import cases, cases_answers, siblings, siblings_counts
 from tests.field.make import END, START, Metrics, build, iso
 from tests.field.standin import standing_before
 from tests.servers.prometheus import PrometheusServer, blocks_from_openmetrics
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
 #: Modules that register cases.
-REGISTERED = (cases, cases_answers)
+REGISTERED = (cases, cases_answers, siblings, siblings_counts)
 KIND = "prometheus-3"
 #: What the installed `cilium-analysis` runs.
 COMMAND = "import sys; from cilium_analysis.cli import main; sys.exit(main())"
@@ -57,6 +57,8 @@ class Told:
         Exit code of the command; None if a topic was asked within this process.
     printed
         What the command printed.
+    data
+        What a topic that was asked within this process works on; None after a command.
     """
 
     findings: list[dict[str, Any]]
@@ -64,6 +66,7 @@ class Told:
     pages: dict[str, list[tuple[str, str]]] = field(default_factory=dict)
     code: int | None = None
     printed: str = ""
+    data: Any = None
 
     @property
     def all_findings(self) -> list[dict[str, Any]]:
@@ -194,4 +197,5 @@ def topic(
     module = import_module(_MODULES[name])
     data = module.load(asked.source, asked.window, asked.baseline, match=match)
     found: Findings = module.findings(data)
-    return Told(found.as_json()["findings"], {name: list(module.notes(data))})
+    notes = {name: list(module.notes(data))}
+    return Told(found.as_json()["findings"], notes, data=data)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import ipywidgets as widgets
 
+from cilium_analysis.connection import SAMPLES
 from cilium_analysis.lab.explorer.cards import NAMES
 from cilium_analysis.lab.explorer.quiet import Quiet
 from cilium_analysis.window import format_duration, zone
@@ -37,7 +38,7 @@ class Sources:
 
     def __init__(self, address: str, open_: Callable[[str], None]) -> None:
         self._quiet = Quiet()
-        known = dict.fromkeys([address, os.environ.get(SOURCE_VARIABLE, ""), "sample"])
+        known = dict.fromkeys([address, os.environ.get(SOURCE_VARIABLE, ""), *SAMPLES])
         self.address = widgets.Combobox(
             value=address,
             options=[one for one in known if one],

@@ -324,10 +324,10 @@ def _words(window: Any) -> str:
 
 
 def _short(address: str) -> str:
-    """Call the sample by its name."""
-    from cilium_analysis.connection import sample_directory
+    """Call a sample by its name."""
+    from cilium_analysis.connection import SAMPLES, sample_directory
 
-    return "sample" if address == str(sample_directory()) else address
+    return {str(sample_directory(name)): name for name in SAMPLES}.get(address, address)
 
 
 def _poster() -> Post:

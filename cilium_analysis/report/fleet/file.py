@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from cilium_analysis.capture import check_topics
-from cilium_analysis.connection import is_stored
+from cilium_analysis.connection import SAMPLES, is_stored
 from cilium_analysis.errors import ParameterError
 from cilium_analysis.objectstore import Address
 from cilium_analysis.prometheus.credentials import PREFIX, Credentials
@@ -206,9 +206,9 @@ def _source(entry: Entry) -> str:
         with entry.named():
             return str(Address.parse(text))
     if "://" not in text and not is_url(text):
-        path = text if text == "sample" else str((entry.file.parent / text).absolute())
-        if text != "sample" and not Path(path).is_dir():
-            raise entry.mistake("the source is no URL (http://…), no bundle, and not sample")
+        path = text if text in SAMPLES else str((entry.file.parent / text).absolute())
+        if text not in SAMPLES and not Path(path).is_dir():
+            raise entry.mistake("the source is no URL (http://…), no bundle, and no sample")
         return path
     try:
         parts = urlsplit(text)

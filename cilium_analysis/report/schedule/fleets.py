@@ -6,6 +6,7 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from cilium_analysis.connection import SAMPLES
 from cilium_analysis.errors import ParameterError
 from cilium_analysis.report import notify
 from cilium_analysis.report.fleet.file import is_url, read_fleet
@@ -229,7 +230,7 @@ def _variables(cluster: Cluster) -> Iterator[str]:
 
 def _keys(cluster: Cluster) -> Iterator[str]:
     """Give the keys whose files a cluster names; refuse what is in no volume."""
-    if not is_url(cluster.source) and cluster.source != "sample":
+    if not is_url(cluster.source) and cluster.source not in SAMPLES:
         raise ParameterError(f"{cluster.place}: a pod cannot see the bundle {cluster.source}")
     if cluster.kubernetes not in ("", "in-cluster") and not cluster.kubeconfig:
         raise ParameterError(
