@@ -169,6 +169,8 @@ def test_the_sample_tells_its_story() -> None:
             "reason": "Policy denied",
             "direction": "INGRESS",
             "protocol": "TCP",
+            "source": "batch/report",
+            "destination": "default/web",
             "namespace": "default",
             "workload": "web",
         }
@@ -205,7 +207,9 @@ def test_an_empty_server_is_said_to_be_blind(prometheus2: ServerProcess) -> None
     data = drops.load(connect(prometheus2.url), window, window.baseline())
     (finding,) = drops.findings(data)
     assert finding.kind == "missing_metrics"
+    assert data.state == "not scraped"
     assert any("nothing can be said" in note for note in drops.notes(data))
+    assert drops.silence(data).startswith("Unknown")
     tables = (drops.by_reason, drops.by_node, drops.changes, drops.who, drops.matrix, drops.volumes)
     for table in tables:
         assert len(table(data)) == 0
@@ -234,11 +238,30 @@ def answers(**values: pd.DataFrame) -> MemorySource:
     return MemorySource(rendered)
 
 
+AGENTS = grid(WIDE, {("a", "i"): 1.0}, "node instance")
+FORWARDED = grid(
+    WIDE, {("INGRESS", "a", "i"): 1e6 + 3e4 * np.arange(WIDE.points)}, "direction node instance"
+)
+
+
 def test_agents_without_any_drop_are_quiet_not_blind() -> None:
-    agents = grid(WIDE, {("a", "i"): 1.0}, "node instance")
-    data = drops.load(answers(agents=agents), WINDOW, WINDOW.baseline())
+    data = drops.load(answers(agents=AGENTS, forwarded=FORWARDED), WINDOW, WINDOW.baseline())
+    assert data.state == "zero"
     assert list(drops.findings(data)) == []
-    assert any("no packet was dropped" in note for note in drops.notes(data))
+    assert any("No packet was dropped" in note for note in drops.notes(data))
+    assert drops.by_node(data)["packets"].to_dict() == {"a": 0.0}
+
+
+def test_agents_without_the_counter_are_unknown_not_quiet() -> None:
+    data = drops.load(answers(agents=AGENTS), WINDOW, WINDOW.baseline())
+    assert data.state == "not exported"
+    (finding,) = drops.findings(data)
+    assert finding.kind == "missing_metrics"
+    assert "cilium_drop_count_total" in finding.title
+    said = [*drops.notes(data), drops.silence(data)]
+    assert not any("No packet was dropped" in text for text in said)
+    assert any("Unknown" in text for text in said)
+    assert drops.by_node(data)["packets"].isna().all()
 
 
 def test_hubble_over_budget_is_left_out_and_said() -> None:
