@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from datetime import timedelta
 from functools import cached_property
@@ -39,6 +40,7 @@ WHOLE = 0.95
 ENOUGH_SCRAPED = 0.98
 #: A restart so long before a rise may still explain it.
 RESTART_BEFORE = timedelta(minutes=5)
+_PLAIN = re.compile(r"[a-z][-a-z0-9]*")
 _RISES = Rises()
 
 
@@ -266,7 +268,9 @@ def _ends(data: Drops, rise: _Rise) -> dict[str, str]:
             found[name] = str(parts.idxmax())
     side = "source" if rise.direction == "EGRESS" else "destination"
     namespace, workload = namespace_of(found.get(side, ""))
-    return found | {"namespace": namespace, "workload": workload}
+    # An address, a name of the DNS and the labels of an identity are no workload.
+    named = namespace or _PLAIN.fullmatch(workload)
+    return found | {"namespace": namespace, "workload": workload if named else ""}
 
 
 def _title(rise: _Rise, labels: dict[str, str], value: float, part: float | None) -> str:

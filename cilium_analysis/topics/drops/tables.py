@@ -67,9 +67,9 @@ def by_node(data: Drops) -> pd.DataFrame:
     Returns
     -------
     pandas.DataFrame
-        Index ``node``; ``packets``, ``expected``, ``change``, and ``scraped``: the share of the
-        window's steps in which the node's agent was scraped. Packets are NaN where they are not
-        known.
+        Index ``node``; ``packets`` dropped, ``expected``, ``change``, packets ``forwarded`` in the
+        window, ``of traffic`` (dropped as a share of dropped and forwarded), and ``scraped``: the
+        share of the window's steps in which the node's agent was scraped. NaN is not known.
     """
     known = data.state in ("counted", "zero")
     idle = [str(node) for node, seen in data.seen.items() if known and seen.any()]
@@ -78,6 +78,9 @@ def by_node(data: Drops) -> pd.DataFrame:
     if not data.compared:
         table[["expected", "change"]] = np.nan
     table = table.reindex(table.index.union(data.seen.columns).rename("node"))
+    forwarded = totals(data.forwarded, ["node"]).reindex(table.index)
+    table["forwarded"] = forwarded.where(forwarded > 0.0)
+    table["of traffic"] = table["packets"] / (table["packets"] + table["forwarded"])
     table["scraped"] = verdict.scraped(data.seen).reindex(table.index)
     return table.sort_values(["change", "packets"], ascending=False)
 
