@@ -208,7 +208,7 @@ def test_an_empty_server_is_said_to_be_blind(prometheus2: ServerProcess) -> None
     (finding,) = drops.findings(data)
     assert finding.kind == "missing_metrics"
     assert data.state == "not scraped"
-    assert any("nothing can be said" in note for note in drops.notes(data))
+    assert any("Nothing can be said" in note for note in drops.notes(data))
     assert drops.silence(data).startswith("Unknown")
     tables = (drops.by_reason, drops.by_node, drops.changes, drops.who, drops.matrix, drops.volumes)
     for table in tables:

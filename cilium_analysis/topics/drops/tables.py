@@ -203,14 +203,20 @@ _SILENCE = {
     "zero": "No packet was dropped: the agents were scraped, and their datapath has counted none.",
     "not exported": "Unknown: the agents were scraped, but neither cilium_drop_count_total nor"
     " cilium_forward_count_total is there.",
-    "not scraped": "Unknown: no agent was scraped in this window, so that nothing can be said about"
-    " dropped packets.",
+    "not scraped": "Unknown: no agent was scraped in this window.",
 }
 
 
 def silence(data: Drops) -> str:
     """Say what it means when there are no packets to show: none dropped, or unknown, and why."""
-    return _SILENCE[data.state]
+    if data.state not in ("not exported", "not scraped"):
+        return _SILENCE[data.state]
+    rest = (
+        "What Hubble counts instead is shown by source and destination."
+        if data.hubble.shape[1]
+        else "Nothing can be said about drops."
+    )
+    return f"{_SILENCE[data.state]} {rest}"
 
 
 def notes(data: Drops) -> list[str]:
