@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Literal
 
+import pandas as pd
+
 from cilium_analysis import counters, frames, targets
 from cilium_analysis.errors import BudgetExceeded
 from cilium_analysis.queries import Query
@@ -13,8 +15,6 @@ from cilium_analysis.topics.drops import events
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
-
-    import pandas as pd
 
     from cilium_analysis.source import Source
     from cilium_analysis.window import Window
