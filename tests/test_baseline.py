@@ -21,6 +21,17 @@ def test_poisson_noise_is_quiet(level: float) -> None:
     assert found == [[]] * 50
 
 
+def test_counts_that_grow_with_what_they_are_of_do_not_rise() -> None:
+    more = np.where(np.arange(240) < 120, 1.0, 8.0)
+    rng = np.random.default_rng(5)
+    usual, counts = rng.poisson(2.0, 240).astype(float), rng.poisson(2.0 * more).astype(float)
+    assert RISES.find(counts, usual) == [(120, 240)]
+    assert RISES.find(counts, usual, exposure=more) == []
+    counts[200:220] += 60.0
+    ((first, last),) = RISES.find(counts, usual, exposure=more)
+    assert (first, last) == (200, 220)
+
+
 def clusters(seed: int, bins: int) -> np.ndarray:
     """Compound Poisson: now and then a few packets together, five on average."""
     rng = np.random.default_rng(seed)

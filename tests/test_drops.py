@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import numpy as np
@@ -169,6 +170,8 @@ def test_the_sample_tells_its_story() -> None:
             "reason": "Policy denied",
             "direction": "INGRESS",
             "protocol": "TCP",
+            "source": "batch/report",
+            "destination": "default/web",
             "namespace": "default",
             "workload": "web",
         }
@@ -205,7 +208,9 @@ def test_an_empty_server_is_said_to_be_blind(prometheus2: ServerProcess) -> None
     data = drops.load(connect(prometheus2.url), window, window.baseline())
     (finding,) = drops.findings(data)
     assert finding.kind == "missing_metrics"
-    assert any("nothing can be said" in note for note in drops.notes(data))
+    assert data.state == "not scraped"
+    assert any("Nothing can be said" in note for note in drops.notes(data))
+    assert drops.silence(data).startswith("Unknown")
     tables = (drops.by_reason, drops.by_node, drops.changes, drops.who, drops.matrix, drops.volumes)
     for table in tables:
         assert len(table(data)) == 0
@@ -234,11 +239,34 @@ def answers(**values: pd.DataFrame) -> MemorySource:
     return MemorySource(rendered)
 
 
+def scraped() -> drops.Drops:
+    """Agents that were scraped and show nothing."""
+    data = drops.load(answers(), WINDOW, WINDOW.baseline())
+    return replace(data, seen=pd.DataFrame({"a": True}, index=data.counts.index))
+
+
 def test_agents_without_any_drop_are_quiet_not_blind() -> None:
-    agents = grid(WIDE, {("a", "i"): 1.0}, "node instance")
-    data = drops.load(answers(agents=agents), WINDOW, WINDOW.baseline())
-    assert list(drops.findings(data)) == []
-    assert any("no packet was dropped" in note for note in drops.notes(data))
+    data = scraped()
+    forwarded = grid(WINDOW, {("INGRESS", "a"): 1e5}, "direction node")
+    data = replace(data, forwarded=forwarded)
+    found = drops.findings(data)
+    assert data.state == "zero"
+    assert list(found) == []
+    assert not found.unknown
+    assert any("No packet was dropped" in note for note in drops.notes(data))
+    assert drops.by_node(data)["packets"].to_dict() == {"a": 0.0}
+
+
+def test_agents_without_the_counter_are_unknown_not_quiet() -> None:
+    data = scraped()
+    found = drops.findings(data)
+    assert data.state == "not exported"
+    assert found.unknown
+    assert any("cilium_drop_count_total" in reason for reason in drops.unknown(data))
+    said = [*drops.notes(data), drops.silence(data), repr(found)]
+    assert not any("No packet was dropped" in text for text in said)
+    assert any("Unknown" in text for text in said)
+    assert drops.by_node(data)["packets"].isna().all()
 
 
 def test_hubble_over_budget_is_left_out_and_said() -> None:

@@ -27,7 +27,13 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 
-def heatmap(table: pd.DataFrame, *, unit: str = "", ax: Axes | None = None) -> Axes:
+def heatmap(
+    table: pd.DataFrame,
+    *,
+    unit: str = "",
+    empty: str = "No data in this window",
+    ax: Axes | None = None,
+) -> Axes:
     """Draw a table as colours, with the numbers in it; the scale is logarithmic.
 
     Parameters
@@ -36,13 +42,15 @@ def heatmap(table: pd.DataFrame, *, unit: str = "", ax: Axes | None = None) -> A
         Values that are 0 or more, by row and column.
     unit
         Of the values, for the colour bar.
+    empty
+        What to say when there are none.
     ax
         Where to draw.
     """
     rows, columns = table.shape
     ax = axes(ax, (max(6.0, 2.2 + 1.3 * columns), max(1.8, 1.6 + 0.36 * rows)))
     if not rows or not columns or not table.to_numpy().any():
-        return nothing(ax, "No data in this window")
+        return nothing(ax, empty)
     values = table.to_numpy(dtype="float64")
     scale = LogNorm(vmin=1, vmax=max(float(values.max()), 10.0), clip=False)
     image = ax.imshow(np.ma.masked_less(values, 1), cmap="Blues", norm=scale, aspect="auto")
@@ -75,9 +83,10 @@ def comparison(
     baseline: str = "expected",
     unit: str = "",
     most: int = 8,
+    empty: str = "No data in this window or its baseline",
     ax: Axes | None = None,
 ) -> Axes:
-    """Draw the window beside its baseline, one pair of bars per row.
+    """Draw the window beside its baseline, one pair of bars per row; without one, only the window.
 
     Parameters
     ----------
@@ -89,19 +98,23 @@ def comparison(
         Of the values, for the x axis.
     most
         Rows to draw, from the top.
+    empty
+        What to say when there are none.
     ax
         Where to draw.
     """
     rows = table.head(most).iloc[::-1]
     ax = axes(ax, (10, max(1.8, 0.9 + 0.62 * len(rows))))
     if not len(rows):
-        return nothing(ax, "No data in this window or its baseline")
+        return nothing(ax, empty)
     places = np.arange(len(rows))
     drawn = (
         (0.2, window, "window", PALETTE[3], ""),
         (-0.2, baseline, "baseline, for the same length", REST, "//"),
     )
     for offset, column, label, colour, hatch in drawn:
+        if rows[column].isna().all():
+            continue
         bars = ax.barh(
             places + offset,
             rows[column],

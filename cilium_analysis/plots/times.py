@@ -35,6 +35,7 @@ def stacked(
     timezone: str = "UTC",
     unit: str = "",
     most: int = 6,
+    empty: str = "No data in this window",
     ax: Axes | None = None,
 ) -> Axes:
     """Draw what adds up to a whole over time, the largest part at the bottom.
@@ -49,13 +50,15 @@ def stacked(
         Of the values, for the y axis.
     most
         Parts to tell apart; the others are drawn together.
+    empty
+        What to say when there are none.
     ax
         Where to draw.
     """
     ax = axes(ax, (10, 4))
     parts = largest(rates.fillna(0.0), most=most)
     if not len(parts) or not parts.shape[1] or not parts.to_numpy().any():
-        return nothing(ax, "No data in this window")
+        return nothing(ax, empty)
     colours = [REST if name == OTHERS else PALETTE[i] for i, name in enumerate(parts.columns)]
     ax.stackplot(
         mdates.date2num(parts.index.to_numpy()),

@@ -50,7 +50,9 @@ class Rises:
     quantile: float = 0.99
     bridge: int = 10
 
-    def find(self, counts: Floats, baseline: Floats) -> list[tuple[int, int]]:
+    def find(
+        self, counts: Floats, baseline: Floats, *, exposure: Floats | None = None
+    ) -> list[tuple[int, int]]:
         """Give the stretches as pairs of positions: first bin, and the bin after the last.
 
         Parameters
@@ -60,25 +62,31 @@ class Rises:
         baseline
             The same in the baseline, in bins of the same length. Without any, the quieter half
             of the window itself has to do.
+        exposure
+            How much more of what is counted each bin could have than one of the baseline, such
+            as twice the traffic; 1 everywhere if not given. Counts that grow with it do not rise.
         """
+        more = np.ones(len(counts)) if exposure is None else exposure
         if np.isnan(baseline).all():
             # A rise all along the window cannot be seen then.
-            return replace(self, quantile=0.5)._search(counts, counts, np.empty(0))
-        return self._search(counts, baseline, baseline)
+            return replace(self, quantile=0.5)._search(counts, counts, np.empty(0), more)
+        return self._search(counts, baseline, baseline, more)
 
-    def _search(self, counts: Floats, usual: Floats, busy: Floats) -> list[tuple[int, int]]:
+    def _search(
+        self, counts: Floats, usual: Floats, busy: Floats, exposure: Floats
+    ) -> list[tuple[int, int]]:
         """Take the likeliest stretch, then look on both sides of it for more."""
         level, scatter = self._expect(usual)
         found: list[tuple[int, int]] = []
         pending = [(0, len(counts))]
         while pending:
             first, last = pending.pop()
-            stretch = self._likeliest(counts[first:last], level, scatter)
+            stretch = self._likeliest(counts[first:last], level * exposure[first:last], scatter)
             if stretch is None:
                 continue
             begin, stop = first + stretch[0], first + stretch[1]
             pending += [(first, begin), (stop, last)]
-            if self._matters(counts[begin:stop], level, busy):
+            if self._matters(counts[begin:stop], level, busy, exposure[begin:stop]):
                 found.append((begin, stop))
         return join(found, bridge=self.bridge)
 
@@ -109,7 +117,7 @@ class Rises:
         error = 2.0 * float(np.sqrt(scatter * level / len(usual))) + 3.0 / len(usual)
         return level + error, scatter
 
-    def _likeliest(self, counts: Floats, level: float, scatter: float) -> tuple[int, int] | None:
+    def _likeliest(self, counts: Floats, level: Floats, scatter: float) -> tuple[int, int] | None:
         """Give the stretch with the strongest evidence for a rise, if it is enough."""
         best = max(
             (_scan(counts, level, ratio, scatter) for ratio in self.ratios),
@@ -118,14 +126,15 @@ class Rises:
         if best[0] < self.evidence:
             return None
         # The ratio of the stretch itself draws its edges best.
-        mean = float(np.nanmean(counts[best[1] : best[2]])) / level
+        part = slice(best[1], best[2])
+        mean = float(np.nanmean(counts[part]) / level[part].mean())
         refined = _scan(counts, level, max(mean, self.ratios[0]), scatter)
         return max(best, refined)[1:]
 
-    def _matters(self, counts: Floats, level: float, baseline: Floats) -> bool:
-        amount, expected = float(np.nansum(counts)), level * len(counts)
+    def _matters(self, counts: Floats, level: float, baseline: Floats, exposure: Floats) -> bool:
+        amount, expected = float(np.nansum(counts)), level * float(exposure.sum())
         sums = _sums(baseline, len(counts))
-        busiest = float(np.quantile(sums, self.quantile)) if len(sums) else 0.0
+        busiest = float(np.quantile(sums, self.quantile) * exposure.mean()) if len(sums) else 0.0
         return amount - expected >= self.least and amount >= self.ratio * max(expected, busiest)
 
 
@@ -136,7 +145,7 @@ def _sums(counts: Floats, width: int) -> Floats:
     return sums
 
 
-def _scan(counts: Floats, level: float, ratio: float, scatter: float) -> tuple[float, int, int]:
+def _scan(counts: Floats, level: Floats, ratio: float, scatter: float) -> tuple[float, int, int]:
     """Give the evidence, begin and end of the likeliest stretch at one ratio."""
     if not len(counts):
         return 0.0, 0, 0

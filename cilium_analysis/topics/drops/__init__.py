@@ -1,8 +1,9 @@
 """Drops: which reasons, where, since when, how much against the baseline, and whose packets.
 
-Amounts come from the datapath's ``cilium_drop_count_total``. ``hubble_drop_total`` counts
-events (a denied packet shows up about twice), so that only its shares are used, for who and
-what.
+Amounts come from the datapath's ``cilium_drop_count_total``, and are set against
+``cilium_forward_count_total``. ``hubble_drop_total`` counts events (a denied packet can have two),
+so that its shares tell source and destination; its amounts are used only for drops that no agent
+counts, and are called events.
 """
 
 from cilium_analysis.topics.drops.data import QUERIES, Drops, load
@@ -14,6 +15,7 @@ from cilium_analysis.topics.drops.tables import (
     matrix,
     notes,
     rates,
+    silence,
     volume_rates,
     volumes,
     who,
@@ -31,6 +33,7 @@ __all__ = [
     "matrix",
     "notes",
     "rates",
+    "silence",
     "unknown",
     "volume_rates",
     "volumes",

@@ -2,22 +2,25 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Literal
+
+import pandas as pd
 
 from cilium_analysis import counters, frames, targets
 from cilium_analysis.errors import BudgetExceeded
 from cilium_analysis.queries import Query
 from cilium_analysis.topics import hubble, loading, versions
-from cilium_analysis.topics.parties import CONTEXT
+from cilium_analysis.topics.drops import events
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    import pandas as pd
-
     from cilium_analysis.source import Source
     from cilium_analysis.window import Window
+
+#: What the agents' counters of drops tell of a window.
+State = Literal["counted", "zero", "not exported", "not scraped"]
 
 QUERIES: Mapping[str, Query] = {
     # The highest value in each step: nothing is lost that was counted before a reset within it.
@@ -33,18 +36,14 @@ QUERIES: Mapping[str, Query] = {
         "bytes",
         "bytes of the packets dropped by the datapath since it was loaded",
     ),
+    "forwarded": Query(
+        "max by (<target>, direction)"
+        " (max_over_time(cilium_forward_count_total{<match>}[<range>]))",
+        "packets",
+        "packets forwarded by the datapath since it was loaded",
+    ),
     "versions": versions.VERSIONS,
-    "hubble": Query(
-        "max by (<target>, protocol, reason, " + CONTEXT + ")"
-        " (max_over_time(hubble_drop_total{<match>}[<range>]))",
-        "events",
-        "drop events seen by Hubble",
-    ),
-    "hubble_over_nodes": Query(
-        hubble.growth("hubble_drop_total{<match>}", f"<cluster>, protocol, reason, {CONTEXT}"),
-        "events",
-        "drop events seen by Hubble per step, on all nodes together",
-    ),
+    **events.QUERIES,
 }
 
 
@@ -63,14 +62,23 @@ class Drops:
         in the window and in the baseline; the time of a row is the end of its step.
     volumes, usual_volumes
         The same in bytes per step [bytes].
+    forwarded, usual_forwarded
+        Label frames (``direction``, ``node``) of packets forwarded per step [packets]; NaN where
+        that is not known. Of many nodes each value is a mean over several steps.
     seen, usual_seen
         Frames of bool, one column per node: whether its agent was scraped in the step.
     events
         What the counts in the window rest on, as `cilium_analysis.counters.Reading.events`.
     restarts
         ``time`` and ``node`` of every start of an agent in the window.
-    hubble
-        Label frame of Hubble's drop events per step in the window.
+    hubble, usual_hubble
+        Label frames of Hubble's drop events per step [events], in the window and in the baseline;
+        the latter only where Hubble shows drops that no agent counts.
+    verdicts, usual_verdicts
+        Label frames of the packets that policies denied, as Hubble counts verdicts; only where
+        Hubble shows drops that no agent counts.
+    hubble_seen, usual_hubble_seen
+        As `seen`, for Hubble.
     warnings
         What the server said about the answers.
     hubble_refused
@@ -93,10 +101,36 @@ class Drops:
     events: pd.DataFrame
     restarts: pd.DataFrame
     hubble: pd.DataFrame
+    forwarded: pd.DataFrame = field(default_factory=frames.empty)
+    usual_forwarded: pd.DataFrame = field(default_factory=frames.empty)
+    usual_hubble: pd.DataFrame = field(default_factory=frames.empty)
+    verdicts: pd.DataFrame = field(default_factory=frames.empty)
+    usual_verdicts: pd.DataFrame = field(default_factory=frames.empty)
+    hubble_seen: pd.DataFrame = field(default_factory=pd.DataFrame)
+    usual_hubble_seen: pd.DataFrame = field(default_factory=pd.DataFrame)
     warnings: tuple[str, ...] = ()
     hubble_refused: bool = False
     crowd_note: tuple[str, ...] = ()
     versions: tuple[str, ...] = ()
+
+    @property
+    def state(self) -> State:
+        """What is known of the agents' counts in the window.
+
+        A series of drops begins with its first drop. Where packets forwarded are counted and
+        packets dropped are not, none was dropped.
+        """
+        if self.counts.notna().to_numpy().any():
+            return "counted"
+        if self.forwarded.shape[1]:
+            return "zero"
+        return "not exported" if self.seen.to_numpy().any() else "not scraped"
+
+    @property
+    def compared(self) -> bool:
+        """Whether anything is known of the agents' counts in the baseline."""
+        scraped = bool(self.usual_seen.to_numpy().any())
+        return scraped or bool(self.usual.notna().to_numpy().any())
 
 
 @dataclass(frozen=True)
@@ -105,6 +139,7 @@ class _Span:
 
     counts: pd.DataFrame
     volumes: pd.DataFrame
+    forwarded: pd.DataFrame
     events: pd.DataFrame
     agents: loading.Scrapes
 
@@ -133,8 +168,8 @@ def load(source: Source, window: Window, baseline: Window, *, match: str = "") -
     now = _span(source, window, match=match)
     then = _span(source, baseline, match=match)
     reader = hubble.reader(source, window, match=match)
-    events, refused = _hubble(reader)
-    return Drops(
+    dropped, refused = _hubble(reader, "hubble")
+    data = Drops(
         source=source.name,
         window=window,
         baseline=baseline,
@@ -146,29 +181,44 @@ def load(source: Source, window: Window, baseline: Window, *, match: str = "") -
         usual_seen=then.agents.seen(baseline),
         events=now.events,
         restarts=now.agents.restarts(window),
-        hubble=events,
-        warnings=loading.warnings(source, began),
+        hubble=dropped,
+        forwarded=now.forwarded,
+        usual_forwarded=then.forwarded,
+        hubble_seen=reader.seen,
         hubble_refused=refused,
         crowd_note=reader.crowd_note,
         versions=versions.ask(source, window, match=match),
     )
+    if events.uncounted(data, events.parties(dropped)).shape[1]:
+        before = hubble.reader(source, baseline, match=match)
+        data = replace(
+            data,
+            usual_hubble=_hubble(before, "hubble")[0],
+            verdicts=_hubble(reader, "verdicts")[0],
+            usual_verdicts=_hubble(before, "verdicts")[0],
+            usual_hubble_seen=before.seen,
+        )
+    return replace(data, warnings=loading.warnings(source, began))
 
 
 def _span(source: Source, window: Window, *, match: str) -> _Span:
     agents = loading.scrapes(source, window, "agent", match=match)
     scraped = agents.starts if agents.starts.shape[1] else None
-    # No finding is looked for in bytes.
+    # No finding is looked for in bytes, and packets forwarded are only what drops are a share of.
     rarely = loading.every(window, nodes=agents.starts.shape[1])
-    packets, volumes = (
-        counters.read(_of_map(source, name, window, match=match, every=every), scraped=scraped)
-        for name, every in (("drops", 1), ("bytes", rarely))
+    packets, volumes, forwarded = (
+        counters.read(
+            _of_map(source, name, window, match=match, every=every), scraped=scraped, pinned=True
+        )
+        for name, every in (("drops", 1), ("bytes", rarely), ("forwarded", rarely))
     )
-    events = packets.events
-    inside = (events["time"] > window.start) & (events["time"] <= window.end)
+    told = packets.events
+    inside = (told["time"] > window.start) & (told["time"] <= window.end)
     return _Span(
         loading.inside(packets.increase, window),
         loading.inside(volumes.increase, window),
-        events[inside].reset_index(drop=True),
+        loading.inside(_whole(forwarded, packets.increase.index, every=rarely), window),
+        told[inside].reset_index(drop=True),
         agents,
     )
 
@@ -179,9 +229,25 @@ def _of_map(source: Source, name: str, window: Window, *, match: str, every: int
     return frames.with_levels(values, ["direction", "node", "reason"])
 
 
-def _hubble(reader: hubble.Reader) -> tuple[pd.DataFrame, bool]:
-    """Read Hubble's events; they are not worth more than the budget of samples allows."""
+def _whole(forwarded: counters.Reading, index: pd.Index, *, every: int) -> pd.DataFrame:
+    """Spread what was forwarded over the steps of the drops, without the nodes that fell.
+
+    In Cilium 1.15.0 to 1.15.3 the counter shows whichever forward reason comes last, so that it
+    falls and rises without any packet.
+    """
+    summed = frames.group(forwarded.increase, ["direction", "node"]) / every
+    fallen = forwarded.events["event"].isin(["reset", "fall"])
+    fell = set(forwarded.events.loc[fallen, "node"])
+    kept = summed.loc[:, [node not in fell for node in frames.values(summed, "node")]]
+    length = pd.Timedelta(index[-1] - index[0]) / max(len(index) - 1, 1) if len(index) else None
+    if every == 1 or length is None:
+        return kept.reindex(index)
+    return kept.reindex(index, method="bfill", tolerance=length * (every - 0.5))
+
+
+def _hubble(reader: hubble.Reader, name: str) -> tuple[pd.DataFrame, bool]:
+    """Read a counter of Hubble; it is not worth more than the budget of samples allows."""
     try:
-        return reader.gained(QUERIES["hubble"], QUERIES["hubble_over_nodes"]), False
+        return reader.gained(QUERIES[name], QUERIES[f"{name}_over_nodes"]), False
     except BudgetExceeded:
         return frames.empty(["reason"]), True

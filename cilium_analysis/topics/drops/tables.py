@@ -12,8 +12,9 @@ from cilium_analysis import frames
 from cilium_analysis.frames import totals
 from cilium_analysis.metrics import defects
 from cilium_analysis.topics import verdict
-from cilium_analysis.topics.parties import column, name_parties
-from cilium_analysis.topics.reasons import explain, from_hubble
+from cilium_analysis.topics.drops import events
+from cilium_analysis.topics.drops.events import PROXY_DENIAL, parties
+from cilium_analysis.topics.reasons import explain
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -22,19 +23,23 @@ if TYPE_CHECKING:
 
 KEYS = ("reason", "direction", "node")
 
-#: What Hubble calls a request that the layer 7 proxy denied (api/v1/flow/flow.proto); it is
-#: answered, for example with 403, and no packet is dropped.
-PROXY_DENIAL = "DROP_REASON_UNKNOWN"
-
 
 def _compare(data: Drops, by: Sequence[str]) -> pd.DataFrame:
     """Set packets in the window beside those that the baseline makes one expect."""
-    scale = data.window.length / data.baseline.length
     table = pd.DataFrame(
-        {"packets": totals(data.counts, by), "expected": totals(data.usual, by) * scale}
+        {"packets": totals(data.counts, by), "expected": totals(data.usual, by)}
     ).fillna(0.0)
+    table["expected"] *= _scale(data)
     table["change"] = table["packets"] - table["expected"]
     return table.sort_values(["change", "packets"], ascending=False)
+
+
+def _scale(data: Drops) -> float:
+    """Give the window's length in lengths of what is known of the baseline; NaN if nothing is."""
+    known = data.usual.notna().any(axis=1)
+    if data.usual_seen.shape[1]:
+        known |= data.usual_seen.any(axis=1).reindex(known.index, fill_value=False)
+    return len(data.counts) / known.sum() if data.compared and known.any() else np.nan
 
 
 def by_reason(data: Drops) -> pd.DataFrame:
@@ -44,7 +49,8 @@ def by_reason(data: Drops) -> pd.DataFrame:
     -------
     pandas.DataFrame
         Index ``reason``; ``packets`` in the window, ``expected`` (of the baseline, for a window
-        of this length), ``change``, ``share`` of all packets dropped, ``category``, ``meaning``.
+        of this length; NaN without one), ``change``, ``share`` of all packets dropped in the
+        window, ``category``, ``meaning``.
     """
     table = _compare(data, ["reason"])
     whole = table["packets"].sum()
@@ -61,11 +67,20 @@ def by_node(data: Drops) -> pd.DataFrame:
     Returns
     -------
     pandas.DataFrame
-        Index ``node``; ``packets``, ``expected``, ``change``, and ``scraped``: the share of the
-        window's steps in which the node's agent was scraped.
+        Index ``node``; ``packets`` dropped, ``expected``, ``change``, packets ``forwarded`` in the
+        window, ``of traffic`` (dropped as a share of dropped and forwarded), and ``scraped``: the
+        share of the window's steps in which the node's agent was scraped. NaN is not known.
     """
+    known = data.state in ("counted", "zero")
+    idle = [str(node) for node, seen in data.seen.items() if known and seen.any()]
     table = _compare(data, ["node"])
-    table = table.reindex(table.index.union(data.seen.columns).rename("node"), fill_value=0.0)
+    table = table.reindex(table.index.union(idle), fill_value=0.0)
+    if not data.compared:
+        table[["expected", "change"]] = np.nan
+    table = table.reindex(table.index.union(data.seen.columns).rename("node"))
+    forwarded = totals(data.forwarded, ["node"]).reindex(table.index)
+    table["forwarded"] = forwarded.where(forwarded > 0.0)
+    table["of traffic"] = table["packets"] / (table["packets"] + table["forwarded"])
     table["scraped"] = verdict.scraped(data.seen).reindex(table.index)
     return table.sort_values(["change", "packets"], ascending=False)
 
@@ -98,17 +113,17 @@ def volumes(data: Drops) -> pd.DataFrame:
         this length), ``bytes``, ``expected bytes``, and ``bytes/packet`` with its ``usual``: the
         mean size of what was dropped [bytes], which tells handshakes from bulk data.
     """
-    by = ("reason", "direction")
-    scale = data.window.length / data.baseline.length
+    by, scale = ("reason", "direction"), _scale(data)
     table = pd.DataFrame(
         {
             "packets": totals(data.counts, by),
-            "expected": totals(data.usual, by) * scale,
+            "expected": totals(data.usual, by),
             "bytes": totals(data.volumes, by),
-            "expected bytes": totals(data.usual_volumes, by) * scale,
+            "expected bytes": totals(data.usual_volumes, by),
         },
         dtype="float64",
     ).fillna(0.0)
+    table[["expected", "expected bytes"]] *= scale
     # A size is of the same packets only where both counters are there.
     table["bytes/packet"] = (table["bytes"] / table["packets"]).where(table["bytes"] > 0)
     table["usual"] = (table["expected bytes"] / table["expected"]).where(
@@ -164,70 +179,89 @@ def who(data: Drops, *, most: int = 15) -> pd.DataFrame:
     Returns
     -------
     pandas.DataFrame
-        ``reason``, ``protocol``, ``source``, ``destination``, ``share`` of Hubble's events with
-        this reason, and ``packets``: that share of what the datapath counted with this reason
-        (NaN where the datapath does not count it, as for requests denied by the proxy).
+        ``reason``, ``protocol``, ``source``, ``destination``, Hubble's ``events`` in the window,
+        ``share`` of its events with this reason, and ``packets``: that share of the packets
+        counted with this reason (NaN where neither agents nor verdicts tell their number, as for
+        requests denied by the proxy).
     """
-    named = parties(data.hubble)
     columns = ["reason", "protocol", "source", "destination"]
-    events = totals(named, columns)
-    events = events[events > 0]
-    whole = events.groupby(level="reason").transform("sum")
-    table = (events / whole).rename("share").reset_index()
-    counted = totals(data.counts, ["reason"])
-    table["reason"] = table["reason"].replace(PROXY_DENIAL, "denied by the proxy, no packet drop")
+    seen = totals(parties(data.hubble), columns)
+    table = seen[seen > 0].rename("events").reset_index()
+    table["share"] = table["events"] / table.groupby("reason")["events"].transform("sum")
+    denied = totals(events.exact(data), ["reason"])
+    counted = totals(data.counts, ["reason"]).add(denied, fill_value=0.0)
     table["packets"] = table["share"] * table["reason"].map(counted).astype("float64")
+    table["reason"] = table["reason"].replace(PROXY_DENIAL, "denied by the proxy, no packet drop")
     return table.sort_values(
-        ["packets", "share"], ascending=False, kind="stable", ignore_index=True
+        ["packets", "events"], ascending=False, kind="stable", ignore_index=True
     ).head(most)
 
 
-def parties(hubble: pd.DataFrame) -> pd.DataFrame:
-    """Name both ends of Hubble's events, whichever context labels are configured.
+#: What a table of packets says when it has no rows; `Drops.state` tells which holds.
+_SILENCE = {
+    "counted": "No packet was dropped in this window.",
+    "zero": "No packet was dropped: the agents were scraped, and their datapath has counted none.",
+    "not exported": "Unknown: the agents were scraped, but neither cilium_drop_count_total nor"
+    " cilium_forward_count_total is there.",
+    "not scraped": "Unknown: no agent was scraped in this window.",
+}
 
-    Parameters
-    ----------
-    hubble
-        Label frame of Hubble's drop events.
 
-    Returns
-    -------
-    pandas.DataFrame
-        Label frame with ``node``, ``reason`` (as the datapath spells it), ``protocol``,
-        ``source``, ``destination``; an end that no label names is ``""``.
-    """
-    spelled = [from_hubble(name) for name in column(frames.labels(hubble), "reason")]
-    return name_parties(frames.relabel(hubble, "reason", spelled), ("node", "reason", "protocol"))
+def silence(data: Drops) -> str:
+    """Say what it means when there are no packets to show: none dropped, or unknown, and why."""
+    if data.state not in ("not exported", "not scraped"):
+        return _SILENCE[data.state]
+    rest = (
+        "What Hubble counts instead is shown by source and destination."
+        if data.hubble.shape[1]
+        else "Nothing can be said about drops."
+    )
+    return f"{_SILENCE[data.state]} {rest}"
 
 
 def notes(data: Drops) -> list[str]:
     """Say in words what the data cannot show, and how far to trust it."""
-    said = []
-    if not data.seen.shape[1] and not data.counts.shape[1]:
-        said.append("No metrics of Cilium agents in this window: nothing can be said about drops.")
-    elif not data.seen.shape[1]:
+    said = [] if data.state == "counted" else [silence(data)]
+    if data.counts.shape[1] and not data.seen.shape[1]:
         said.append("The agents' start times are not in the data: restarts cannot be told.")
-    if data.seen.shape[1] and not data.counts.shape[1]:
-        said.append("The agents were scraped and no packet was dropped since they count.")
-    if not data.usual_seen.shape[1] and not data.usual.shape[1]:
-        said.append("No data in the baseline: everything looks new, nothing can be compared.")
+    if data.state in ("counted", "zero") and not data.compared:
+        said.append("No baseline: nothing is known of the agents' counts in it.")
+    if data.counts.shape[1] and not data.forwarded.shape[1]:
+        said.append(
+            "cilium_forward_count_total is not there: which share of the traffic was dropped is"
+            " unknown."
+        )
+    said += _hubble_notes(data)
+    if any(_is_address(node) for node in set(frames.values(data.counts, "node"))):
+        said.append("Nodes go by their addresses: no label in the data tells their names.")
+    if data.state in ("counted", "zero"):
+        said += defects.notes(data.versions, ["cilium_drop_count_total"])
+    said += [*verdict.gaps(data.seen, data.window), *_event_notes(data)]
+    return said + [f"Server: {text}" for text in data.warnings]
+
+
+def _hubble_notes(data: Drops) -> list[str]:
+    said = list(data.crowd_note)
     if data.hubble_refused:
         said.append(
-            "Hubble's drop series are too many for the budget: who was dropped is left out."
+            "Hubble's drop series are too many for the budget: whose packets were dropped is"
+            " unknown."
         )
     elif not data.hubble.shape[1]:
         said.append(
-            "Whose packets were dropped is not visible: hubble_drop_total is not there"
+            "Whose packets were dropped is unknown: hubble_drop_total is not there"
             " (Helm: hubble.metrics.enabled with drop:labelsContext=source_namespace,"
             "source_workload,destination_namespace,destination_workload)."
         )
-    said += data.crowd_note
-    if data.seen.shape[1] or data.counts.shape[1]:
-        said += defects.notes(data.versions, ["cilium_drop_count_total"])
-    if any(_is_address(str(node)) for node in data.counts.columns.get_level_values("node")):
-        said.append("Nodes go by their addresses: no label in the data tells their names.")
-    said += [*verdict.gaps(data.seen, data.window), *_event_notes(data)]
-    return said + [f"Server: {text}" for text in data.warnings]
+    alone = events.uncounted(data, parties(data.hubble))
+    amount = float(alone.sum().sum())
+    if amount > 0:
+        reasons = ", ".join(sorted(set(frames.values(alone, "reason"))))
+        said.append(
+            f"Only Hubble counts some drops: {amount:,.0f} events ({reasons}). Events are not"
+            " packets: one dropped packet can have two."
+        )
+    return said
 
 
 def _is_address(text: str) -> bool:
@@ -238,14 +272,19 @@ def _is_address(text: str) -> bool:
     return True
 
 
+#: What the reading of counters decided on a node, in words.
+_EVENTS = {
+    "unknown_start": "{amount:,.0f} packets of an unknown time before are not counted.",
+    "renamed": "counters went on under other labels; their {amount:,.0f} packets from before are"
+    " not counted again.",
+    "artefact": "counters fell to 0 and came back (a restart up to Cilium 1.14); not counted.",
+}
+
+
 def _event_notes(data: Drops) -> list[str]:
     said = verdict.started(data.restarts)
-    unknown = data.events[data.events["event"] == "unknown_start"]
-    for node, amount in unknown.groupby("node")["amount"].sum().items():
-        said.append(f"{node}: {amount:,.0f} packets of an unknown time before are not counted.")
-    artefacts = data.events[data.events["event"] == "artefact"]
-    said += [
-        f"{node}: counters fell to 0 and came back (a restart up to Cilium 1.14); not counted."
-        for node in sorted(set(artefacts["node"]))
-    ]
+    for event, text in _EVENTS.items():
+        mine = data.events[data.events["event"] == event]
+        for node, amount in mine.groupby("node")["amount"].sum().items():
+            said.append(f"{node or 'A node not known'}: {text.format(amount=amount)}")
     return said

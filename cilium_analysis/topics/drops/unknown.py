@@ -18,8 +18,15 @@ def unknown(data: Drops) -> tuple[str, ...]:
     data
         As from `load`.
     """
-    if not data.counts.shape[1]:
-        return _without_counter(data)
+    if data.state == "zero" or _counted_by_hubble(data):
+        return ()
+    if data.state == "not scraped":
+        return (verdict.NO_AGENTS,)
+    if data.state == "not exported":
+        return (
+            "neither cilium_drop_count_total nor cilium_forward_count_total is in the data: whether"
+            " packets were dropped is not known",
+        )
     dropped = float(data.counts.to_numpy(dtype="float64", na_value=0.0).sum())
     before = () if not dropped else verdict.no_baseline(data.usual, data.usual_seen, what=_BASELINE)
     return (*verdict.rarely_scraped(data.seen, "agents"), *before)
@@ -28,11 +35,7 @@ def unknown(data: Drops) -> tuple[str, ...]:
 _BASELINE = "no metrics of Cilium agents"
 
 
-def _without_counter(data: Drops) -> tuple[str, ...]:
-    """Tell agents that are not scraped from those that do not export the counter."""
-    if not data.seen.shape[1]:
-        return (verdict.NO_AGENTS,)
-    return (
-        "cilium_drop_count_total is not in the data: no packet was dropped since the agents count,"
-        " or it is not exported",
-    )
+def _counted_by_hubble(data: Drops) -> bool:
+    """Tell whether Hubble's events stand in for agents that count nothing."""
+    known = bool(data.hubble.notna().to_numpy().any())
+    return known and data.state in ("not exported", "not scraped")

@@ -12,7 +12,7 @@ from cilium_analysis import frames
 from cilium_analysis.frames import totals
 from cilium_analysis.statistics.attribution import explain
 from cilium_analysis.topics.dns.tables import ended
-from cilium_analysis.topics.drops.tables import parties
+from cilium_analysis.topics.drops.events import parties
 from cilium_analysis.topics.telling import only
 
 if TYPE_CHECKING:
