@@ -386,7 +386,7 @@ PRESENCE = Query("up_of_agents", "bool", "whether each agent was scraped")
 
 def known_targets(node: str, interval: float) -> Targets:
     """One agent and no other target, as a run would find it."""
-    row = dict(
+    row: dict[str, object] = dict(
         zip(COLUMNS, ("agent", "cilium-agent", "10.0.0.1:9962", "p", node, ""), strict=False)
     )
     row |= {"interval": interval, "replica_of": -1}
@@ -795,7 +795,7 @@ def test_gaps_need_a_sample_before_and_scrapes_that_fail_after() -> None:
     up.loc[index[30:], "c"] = 0.0
     assert [g.node for g in gaps(agents, up, least=timedelta(minutes=2))] == ["b", "c"]
     # Of a target that is scraped every five minutes, ten steps are a single scrape.
-    rare = {"b": 300.0}
+    rare: dict[Hashable, float] = {"b": 300.0}
     found = gaps(agents, up, least=timedelta(minutes=2), intervals=rare)
     assert [g.node for g in found] == ["c"]
 

@@ -12,6 +12,7 @@ import pandas as pd
 
 from cilium_analysis import frames, targets
 from cilium_analysis.queries import Query, parse_matchers
+from cilium_analysis.window import format_duration
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -185,6 +186,58 @@ def _between(raw: pd.DataFrame, intervals: pd.Series) -> pd.DataFrame:
             column[: rows[0]] = True
         column[rows[-1] : rows[-1] + due] = True
     return pd.DataFrame(values, index=raw.index, columns=raw.columns)
+
+
+@dataclass(frozen=True)
+class Remarks:
+    """What is to be said about the targets wherever something is made of them.
+
+    Parameters
+    ----------
+    notes
+        Sentences that help to read the numbers.
+    caveats
+        Sentences that say what cannot be told; every finding is doubtful because of them.
+    """
+
+    notes: tuple[str, ...] = ()
+    caveats: tuple[str, ...] = ()
+
+    @property
+    def all(self) -> tuple[str, ...]:
+        """All sentences."""
+        return (*self.caveats, *self.notes)
+
+
+def remarks(source: Source, window: Window, *, match: str, workloads: bool = False) -> Remarks:
+    """Give what is to be said about the targets.
+
+    Parameters
+    ----------
+    source, window, match
+        As for `fetch`.
+    workloads
+        Whether findings go by workloads: those of one name in several clusters are one.
+    """
+    known = targets.of(source, window, match=match)
+    notes, caveats = list(known.notes), list(known.caveats)
+    mine = known.table[known.table["component"] == "hubble"]
+    names = sorted(set(mine["cluster"]) - {""})
+    if workloads and len(names) > 1:
+        label = known.clusters[0]
+        chosen = names[0].partition("/")[0]
+        caveats.append(
+            f"Workloads of the same name in several clusters (`{label}`) count together: choose one"
+            f" cluster with --match '{label}=\"{chosen}\"'."
+        )
+    slowest = known.slowest
+    if slowest > window.step:
+        notes.append(
+            f"Targets are scraped every {format_duration(slowest)}, less often than the step of"
+            f" {format_duration(window.step)}: what was counted between two scrapes is spread"
+            " evenly, and times are known to within one scrape."
+        )
+    return Remarks(tuple(notes), tuple(caveats))
 
 
 def crowded(targets: pd.DataFrame | None) -> bool:

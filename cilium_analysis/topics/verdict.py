@@ -6,6 +6,7 @@ and only then does "nothing unusual" hold.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from cilium_analysis.findings import Finding
+    from cilium_analysis.topics.loading import Remarks
     from cilium_analysis.window import Window
 
     class _Data(Protocol):
@@ -33,6 +35,8 @@ if TYPE_CHECKING:
         def window(self) -> Window: ...
         @property
         def baseline(self) -> Window: ...
+        @property
+        def remarks(self) -> Remarks: ...
 
 
 #: Topics that can be judged where nothing is measured: they say so.
@@ -58,12 +62,16 @@ def told(data: _Data, found: Iterable[Finding], *, topic: str, unknown: Iterable
     unknown
         Reasons why the question cannot be answered; none if it can.
     """
-    reasons = tuple(unknown)
+    reasons, caveats = tuple(unknown), data.remarks.caveats
+    doubted = (
+        replace(each, trust_reasons=(*each.trust_reasons, *caveats)) if caveats else each
+        for each in found
+    )
     return Findings(
         data.source,
         data.window,
         data.baseline,
-        tuple(found),
+        tuple(doubted),
         topic=topic,
         unknown=(Unknown(topic, reasons),) if reasons else (),
     )

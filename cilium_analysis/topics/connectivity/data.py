@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 import pandas as pd
@@ -90,6 +90,8 @@ class Connectivity:
         Whether the data names the targets of probes; of all observers if nothing is in `paths`.
     warnings
         What the server said about the answers.
+    remarks
+        What is to be said about the targets.
     crowded
         Whether more nodes were concerned than were asked for.
     """
@@ -121,6 +123,7 @@ class Connectivity:
     agents: int
     targets_named: bool
     warnings: tuple[str, ...] = ()
+    remarks: loading.Remarks = field(default_factory=loading.Remarks)
     crowded: bool = False
 
 
@@ -182,6 +185,7 @@ def load(source: Source, window: Window, baseline: Window, *, match: str = "") -
         agents=int(agents.iloc[0]) if len(agents) else 0,
         targets_named=named,
         warnings=loading.warnings(source, began),
+        remarks=loading.remarks(source, window, match=match),
         crowded=pairs.crowded,
     )
 

@@ -129,4 +129,4 @@ def _gaps(data: Connectivity) -> list[str]:
 
 
 def _warnings(data: Connectivity) -> list[str]:
-    return [f"Server: {text}" for text in data.warnings]
+    return [*data.remarks.all, *(f"Server: {text}" for text in data.warnings)]

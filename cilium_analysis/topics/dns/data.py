@@ -7,7 +7,7 @@ denied`` (pkg/hubble/metrics/dns/handler.go). Here all are from the client to th
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import pandas as pd
@@ -130,6 +130,8 @@ class Dns:
         Whether even their sums were too much for the server or the budget.
     warnings
         What the server said about the answers.
+    remarks
+        What is to be said about the targets.
     crowd_note
         What it means for the answers that there are very many nodes.
     versions
@@ -159,6 +161,7 @@ class Dns:
     summed: bool = False
     refused: bool = False
     warnings: tuple[str, ...] = ()
+    remarks: loading.Remarks = field(default_factory=loading.Remarks)
     crowd_note: tuple[str, ...] = ()
     versions: tuple[str, ...] = ()
 
@@ -224,6 +227,7 @@ def load(source: Source, window: Window, baseline: Window, *, match: str = "") -
         summed=now.summed or then.summed,
         refused=now.refused or then.refused,
         warnings=loading.warnings(source, began),
+        remarks=loading.remarks(source, window, match=match, workloads=True),
         crowd_note=reader.crowd_note,
         versions=versions.ask(source, window, match=match),
     )

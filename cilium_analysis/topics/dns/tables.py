@@ -308,7 +308,7 @@ def notes(data: Dns) -> list[str]:
         *data.crowd_note,
         *trust(data.seen, data.restarts, data.lost, data.window, versions=data.versions),
     ]
-    return said + [f"Server: {text}" for text in data.warnings]
+    return [*said, *data.remarks.all, *(f"Server: {text}" for text in data.warnings)]
 
 
 def _said_of_labels(data: Dns) -> list[str]:

@@ -81,6 +81,8 @@ class Drops:
         As `seen`, for Hubble.
     warnings
         What the server said about the answers.
+    remarks
+        What is to be said about the targets.
     hubble_refused
         Whether Hubble's series were too many to fetch.
     crowd_note
@@ -109,6 +111,7 @@ class Drops:
     hubble_seen: pd.DataFrame = field(default_factory=pd.DataFrame)
     usual_hubble_seen: pd.DataFrame = field(default_factory=pd.DataFrame)
     warnings: tuple[str, ...] = ()
+    remarks: loading.Remarks = field(default_factory=loading.Remarks)
     hubble_refused: bool = False
     crowd_note: tuple[str, ...] = ()
     versions: tuple[str, ...] = ()
@@ -198,7 +201,11 @@ def load(source: Source, window: Window, baseline: Window, *, match: str = "") -
             usual_verdicts=_hubble(before, "verdicts")[0],
             usual_hubble_seen=before.seen,
         )
-    return replace(data, warnings=loading.warnings(source, began))
+    return replace(
+        data,
+        warnings=loading.warnings(source, began),
+        remarks=loading.remarks(source, window, match=match),
+    )
 
 
 def _span(source: Source, window: Window, *, match: str) -> _Span:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from ipaddress import ip_address
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -232,12 +231,10 @@ def notes(data: Drops) -> list[str]:
             " unknown."
         )
     said += _hubble_notes(data)
-    if any(_is_address(node) for node in set(frames.values(data.counts, "node"))):
-        said.append("Nodes go by their addresses: no label in the data tells their names.")
     if data.state in ("counted", "zero"):
         said += defects.notes(data.versions, ["cilium_drop_count_total"])
     said += [*verdict.gaps(data.seen, data.window), *_event_notes(data)]
-    return said + [f"Server: {text}" for text in data.warnings]
+    return [*said, *data.remarks.all, *(f"Server: {text}" for text in data.warnings)]
 
 
 def _hubble_notes(data: Drops) -> list[str]:
@@ -262,14 +259,6 @@ def _hubble_notes(data: Drops) -> list[str]:
             " packets: one dropped packet can have two."
         )
     return said
-
-
-def _is_address(text: str) -> bool:
-    try:
-        ip_address(text)
-    except ValueError:
-        return False
-    return True
 
 
 #: What the reading of counters decided on a node, in words.

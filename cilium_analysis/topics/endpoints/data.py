@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import pandas as pd
@@ -206,6 +206,8 @@ class Endpoints:
         ``time`` and ``node`` of every start of an agent in the window.
     warnings
         What the server said about the answers.
+    remarks
+        What is to be said about the targets.
     """
 
     source: str
@@ -215,6 +217,7 @@ class Endpoints:
     usual: Span
     restarts: pd.DataFrame
     warnings: tuple[str, ...] = ()
+    remarks: loading.Remarks = field(default_factory=loading.Remarks)
 
     @property
     def blind(self) -> bool:
@@ -253,6 +256,7 @@ def load(source: Source, window: Window, baseline: Window, *, match: str = "") -
         usual=usual,
         restarts=_restarts(now.agents, window),
         warnings=loading.warnings(source, began),
+        remarks=loading.remarks(source, window, match=match),
     )
 
 

@@ -10,7 +10,6 @@ from cilium_analysis import frames
 from cilium_analysis.topics import verdict
 from cilium_analysis.topics.endpoints import levels as of
 from cilium_analysis.topics.endpoints.restored import restorations
-from cilium_analysis.topics.endpoints.telling import is_address
 
 if TYPE_CHECKING:
     from cilium_analysis.topics.endpoints.data import Endpoints
@@ -23,13 +22,14 @@ def notes(data: Endpoints) -> list[str]:
     """Say in words what the data cannot show, and how far to trust it."""
     if data.blind:
         said = [f"{UNKNOWN}: nothing can be said about endpoints."]
-        return said + [f"Server: {text}" for text in data.warnings]
+        return [*said, *data.remarks.all, *(f"Server: {text}" for text in data.warnings)]
     return [
         *_missing(data),
         *_comings_and_goings(data),
         *_gaps(data),
         *_starts(data),
         *_lagging(data),
+        *data.remarks.all,
         *(f"Server: {text}" for text in data.warnings),
     ]
 
@@ -44,7 +44,10 @@ def ready(data: Endpoints) -> str:
 def _missing(data: Endpoints) -> list[str]:
     now = data.now
     checks = [
-        (now.agents, "The agents' start times are not in the data: restarts cannot be told."),
+        (
+            _known(now.agents),
+            "The agents' start times are not in the data: restarts cannot be told.",
+        ),
         (now.counts, "cilium_endpoint is not in the data: growth cannot be told."),
         (now.states, "cilium_endpoint_state is not in the data: whether all are ready is unknown."),
         (
@@ -61,8 +64,6 @@ def _missing(data: Endpoints) -> list[str]:
     said = [text for frame, text in checks if not frame.shape[1]]
     if data.now.counts.shape[1] and not data.usual.counts.shape[1]:
         said.append("No baseline: the window is compared with its own beginning.")
-    if any(is_address(str(node)) for node in now.counts.columns):
-        said.append("Nodes go by their addresses: no label in the data tells their names.")
     return said
 
 

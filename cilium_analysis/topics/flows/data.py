@@ -7,7 +7,7 @@ neither packets nor connections, and only changes and shares mean something.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -147,6 +147,8 @@ class Flows:
         The counters with too many series: without parties, and left out altogether.
     warnings
         What the server said about the answers.
+    remarks
+        What is to be said about the targets.
     crowd_note
         What it means for the answers that there are very many nodes.
     versions
@@ -164,6 +166,7 @@ class Flows:
     summed: tuple[str, ...] = ()
     refused: tuple[str, ...] = ()
     warnings: tuple[str, ...] = ()
+    remarks: loading.Remarks = field(default_factory=loading.Remarks)
     crowd_note: tuple[str, ...] = ()
     versions: tuple[str, ...] = ()
 
@@ -225,6 +228,7 @@ def load(source: Source, window: Window, baseline: Window, *, match: str = "") -
         summed=tuple(METRICS[name].name for name in summed if name not in refused),
         refused=tuple(METRICS[name].name for name in refused),
         warnings=loading.warnings(source, began),
+        remarks=loading.remarks(source, window, match=match, workloads=True),
         crowd_note=reader.crowd_note,
         versions=versions.ask(source, window, match=match),
     )

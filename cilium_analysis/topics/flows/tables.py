@@ -209,7 +209,11 @@ def world(data: Flows, *, most: int = 15) -> pd.DataFrame:
 def notes(data: Flows) -> list[str]:
     """Say in words what the data cannot show, and how far to trust it."""
     if not data.now.there:
-        return _absent(data) + _left_out(data) + [f"Server: {text}" for text in data.warnings]
+        return (
+            _absent(data)
+            + _left_out(data)
+            + [*data.remarks.all, *(f"Server: {text}" for text in data.warnings)]
+        )
     said = [
         "Flows are events, not packets or connections: a packet shows up at each point that"
         " reports it and at both ends, and of a connection mostly the first and last ones do."
@@ -234,7 +238,7 @@ def notes(data: Flows) -> list[str]:
         said
         + defects.notes(data.versions, shown)
         + trust(data.now.seen, data.restarts, data.lost, data.window, versions=data.versions)
-        + [f"Server: {text}" for text in data.warnings]
+        + [*data.remarks.all, *(f"Server: {text}" for text in data.warnings)]
     )
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cache
 from typing import TYPE_CHECKING
 
@@ -99,6 +99,8 @@ class Health:
         What is known about the two.
     warnings
         What the server said about the answers.
+    remarks
+        What is to be said about the targets.
     left_out
         What had more series than the budget allows.
     """
@@ -109,6 +111,7 @@ class Health:
     now: Span
     usual: Span
     warnings: tuple[str, ...] = ()
+    remarks: loading.Remarks = field(default_factory=loading.Remarks)
     left_out: tuple[str, ...] = ()
 
     @property
@@ -148,6 +151,7 @@ def load(source: Source, window: Window, baseline: Window, *, match: str = "") -
         now=now,
         usual=usual,
         warnings=loading.warnings(source, began),
+        remarks=loading.remarks(source, window, match=match),
         left_out=tuple(dict.fromkeys(left_out)),
     )
 

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from ipaddress import ip_address
 from typing import TYPE_CHECKING
 
 from cilium_analysis import frames
 from cilium_analysis.metrics import defects
-from cilium_analysis.topics import verdict
+from cilium_analysis.topics import loading, verdict
 from cilium_analysis.topics.health.catalogue import QUERIES, SECTIONS
 from cilium_analysis.topics.health.restarts import restarts
 from cilium_analysis.topics.health.tables import resources
@@ -32,6 +31,7 @@ def notes(data: Health) -> list[str]:
         *_files(data),
         *_defects(data),
         *(f"More series than the budget allows, left out: {name}." for name in data.left_out),
+        *data.remarks.all,
         *(f"Server: {text}" for text in data.warnings),
     ]
 
@@ -39,7 +39,7 @@ def notes(data: Health) -> list[str]:
 def _blind(data: Health) -> Iterator[str]:
     if data.blind:
         yield "No metrics of Cilium agents in this window: nothing can be said about their health."
-    elif not data.now.seen.shape[1]:
+    elif not (data.now.agents > loading.LONG_AGO).any(axis=None):
         yield "The agents' start times are not in the data: restarts cannot be told."
     if not data.usual.seen.shape[1] and not data.usual["errors"].shape[1]:
         yield "No data in the baseline: everything looks new, nothing can be compared."
@@ -47,16 +47,6 @@ def _blind(data: Health) -> Iterator[str]:
         yield (
             "No series `up` of the agents: an agent that is gone is not told from one that is down."
         )
-    if any(_is_address(str(node)) for node in data.now.seen.columns):
-        yield "Nodes go by their addresses: no label in the data tells their names."
-
-
-def _is_address(text: str) -> bool:
-    try:
-        ip_address(text)
-    except ValueError:
-        return False
-    return True
 
 
 def _missing(data: Health) -> Iterator[str]:

@@ -9,7 +9,7 @@ their client to their server.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import pandas as pd
@@ -159,6 +159,8 @@ class Http:
         Pairs of source and destination that both ends reported, so that one was left out.
     warnings
         What the server said about the answers.
+    remarks
+        What is to be said about the targets.
     crowd_note
         What it means for the answers that there are very many nodes.
     left_out
@@ -188,6 +190,7 @@ class Http:
     agents_seen: bool = True
     twice: tuple[tuple[str, str], ...] = ()
     warnings: tuple[str, ...] = ()
+    remarks: loading.Remarks = field(default_factory=loading.Remarks)
     crowd_note: tuple[str, ...] = ()
     left_out: tuple[str, ...] = ()
 
@@ -259,6 +262,7 @@ def load(source: Source, window: Window, baseline: Window, *, match: str = "") -
         agents_seen=now.agents_seen,
         twice=now.twice,
         warnings=loading.warnings(source, began),
+        remarks=loading.remarks(source, window, match=match, workloads=True),
         crowd_note=now.crowd_note,
         left_out=tuple(dict.fromkeys(left_out)),
     )

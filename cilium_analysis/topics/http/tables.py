@@ -342,7 +342,7 @@ def notes(data: Http) -> list[str]:
         )
     said += [f"More series than the budget allows, left out: {name}." for name in data.left_out]
     said += data.crowd_note
-    return said + [f"Server: {text}" for text in data.warnings]
+    return [*said, *data.remarks.all, *(f"Server: {text}" for text in data.warnings)]
 
 
 def invisible(data: Http) -> str:

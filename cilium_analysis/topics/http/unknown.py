@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from cilium_analysis.frames import totals
 from cilium_analysis.topics import verdict
 from cilium_analysis.topics.http.data import QUERIES
-from cilium_analysis.topics.http.tables import status_class
+from cilium_analysis.topics.http.statuses import status_class
 
 if TYPE_CHECKING:
     from cilium_analysis.topics.http.data import Http

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -132,6 +132,8 @@ class Setup:
         Number of exemplars of HTTP requests in the window.
     warnings
         What the server said about the answers.
+    remarks
+        What is to be said about the targets.
     cluster
         What the Kubernetes API showed; None if it was not read.
     """
@@ -149,6 +151,7 @@ class Setup:
     facts: Facts
     bare: tuple[str, ...] = ()
     warnings: tuple[str, ...] = ()
+    remarks: loading.Remarks = field(default_factory=loading.Remarks)
     cluster: Objects | None = None
 
 
@@ -218,6 +221,7 @@ def load(
             starts="cilium_process_start_time_seconds" in present.index,
         ),
         warnings=loading.warnings(source, began),
+        remarks=loading.remarks(source, window, match=match),
         cluster=cluster,
     )
 

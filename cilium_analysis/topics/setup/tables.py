@@ -110,9 +110,8 @@ def notes(data: Setup) -> list[str]:
             "No metrics of the operator: its health, IPAM and the garbage collection of identities"
             f" are unknown (Helm: {OPERATOR.helm})."
         )
-    said += data.scraping.caveats
     said += _hubble_notes(data) + kubernetes.notes(data)
-    return said + [f"Server: {text}" for text in data.warnings]
+    return [*said, *data.remarks.all, *(f"Server: {text}" for text in data.warnings)]
 
 
 def _hubble_notes(data: Setup) -> list[str]:
