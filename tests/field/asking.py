@@ -7,11 +7,13 @@ give the same `Told`, so that a test may state the truth once.
 from __future__ import annotations
 
 import html
+import io
 import json
 import re
+import signal
 import subprocess
 import sys
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from importlib import import_module
@@ -22,6 +24,7 @@ from typing import TYPE_CHECKING, Any
 import nbformat
 
 from cilium_analysis.capture import _MODULES
+from cilium_analysis.cli import main
 from cilium_analysis.findings import Findings
 from cilium_analysis.question import ask
 from tests.field import cases, cases_answers, siblings, siblings_counts
@@ -132,21 +135,17 @@ def command(
     output: Path,
     start: str = iso(START),
     end: str = iso(END),
+    process: bool = True,
 ) -> Told:
-    """Run `cilium-analysis report` as a user would; gives what it says."""
-    done = subprocess.run(
-        [
-            *(sys.executable, "-c", COMMAND, "report", *topics, "--source", url),
-            *("--start", start, "--end", end, "--output", str(output), *arguments),
-        ],
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    printed = done.stdout + done.stderr
+    """Run `cilium-analysis report` as a user would; gives what it says.
+
+    Without a `process` of its own the command runs within this one, which saves its imports.
+    """
+    given = ["report", *topics, "--source", url, "--start", start, "--end", end]
+    code, printed = (_run if process else _run_here)([*given, "--output", str(output), *arguments])
     found = sorted(output.glob("*/findings.json"))
     if not found:
-        return Told([], code=done.returncode, printed=printed)
+        return Told([], code=code, printed=printed)
     findings = json.loads(found[-1].read_text(encoding="utf-8"))["findings"]
     pages = {path.stem: list(_page(path)) for path in sorted(found[-1].parent.glob("*.ipynb"))}
     notes = {
@@ -159,7 +158,25 @@ def command(
         ]
         for topic, page in pages.items()
     }
-    return Told(findings, notes, pages, done.returncode, printed)
+    return Told(findings, notes, pages, code, printed)
+
+
+def _run(arguments: Sequence[str]) -> tuple[int, str]:
+    """Run the command in a process of its own; gives the exit code, and what it prints."""
+    given = [sys.executable, "-c", COMMAND, *arguments]
+    done = subprocess.run(given, capture_output=True, text=True, check=False)
+    return done.returncode, done.stdout + done.stderr
+
+
+def _run_here(arguments: Sequence[str]) -> tuple[int, str]:
+    printed = io.StringIO()
+    before = signal.getsignal(signal.SIGTERM)
+    try:
+        with redirect_stdout(printed), redirect_stderr(printed):
+            code = main(list(arguments))
+    finally:
+        signal.signal(signal.SIGTERM, before)
+    return code, printed.getvalue()
 
 
 def _page(path: Path) -> Iterator[tuple[str, str]]:

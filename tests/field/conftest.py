@@ -40,7 +40,7 @@ def reported(serve: Serve, tmp_path: Path) -> Callable[[str], Told]:
 
     def run(name: str) -> Told:
         url, truth = serve(name)
-        told = command(url, truth["topics"], *truth["arguments"], output=tmp_path)
+        told = command(url, truth["topics"], *truth["arguments"], output=tmp_path, process=False)
         assert told.code == 0, told.printed
         return told
 

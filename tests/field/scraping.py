@@ -130,7 +130,9 @@ WAYS = {
         start_times=False,
     ),
     "federation": Way(lambda job, n: [_federated(job, n)], NUMBER_OR_NAME),
-    "adaptive": Way(lambda job, n: [{"job": job, "cluster": "prod"}], ("",), summed=True),
+    "adaptive": Way(
+        lambda job, n: [{"job": job, "cluster": "prod"}], ("",), start_times=False, summed=True
+    ),
     "container": Way(lambda job, n: [_container(job, n)], ("worker-2", "cilium-2x7kd")),
     "azure": Way(lambda job, n: [_azure(job, n)], start_times=False),
     "google": Way(lambda job, n: [_google(job, n)], refuses="__name__=~"),
@@ -228,10 +230,11 @@ def _summed(made: Metrics, every: int) -> Metrics:
     """Give the sum of the series that have the same labels, as recording at ingest stores it."""
     summed = Metrics()
     for name, series in made.series.items():
-        for labels, samples in series.items():
+        # What a scrape says of itself is not aggregated; here it is not stored.
+        for labels, samples in series.items() if name != "up" else ():
             by_time: dict[float, float] = {}
             for time, value in samples:
-                place = time - time % every
+                place = time + -time % every
                 by_time[place] = by_time.get(place, 0.0) + value
             summed.add(name, dict(labels), sorted(by_time.items()))
     return summed

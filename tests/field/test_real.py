@@ -89,6 +89,7 @@ def whole(agents: str, hubble: str, tmp_path_factory: pytest.TempPathFactory) ->
             output=output,
             start=at(first),
             end=at(last),
+            process=False,
         )
         assert said.code == 0, said.printed
         return said

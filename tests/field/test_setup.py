@@ -20,7 +20,7 @@ SAID = {
     "c04_clusters": ("cluster_id",),
     "c03_two_jobs": ("kubernetes-pods", "twice|two jobs|same agents?|stored more than once"),
     "c11_stored_twice.replica": ("prometheus_replica", "twice|replica|stored more than once"),
-    "c08_slow_scrape.300": (r"300 s|5 min",),
+    "c08_slow_scrape.300": (r"\b300\b|5 min",),
     "s01_federated.plain": ("exported_instance|honor_labels",),
     "s02_aggregated.alone": ("aggregated",),
     "s04_clusters.location": ("location",),
