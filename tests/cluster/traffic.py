@@ -131,7 +131,9 @@ def _background(
         mean = rate * scenario.noise * float(rng.gamma(2.0, 0.5))
         if rng.random() < 0.2 or not mean:
             continue
-        arrivals = rng.poisson(mean * pattern(scenario, rng)) * up
+        # Of more traffic more is dropped.
+        traffic = pattern(scenario, rng) * swell(scenario, node.name)
+        arrivals = rng.poisson(mean * traffic) * up
         prior = int(rng.poisson(mean * -node.joined)) if node.joined < 0 else 0
         size = int(rng.integers(54, 120))
         labels = (node.name, reason, direction, protocol, source, destination)
