@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from cilium_analysis import frames
-from cilium_analysis.topics import verdict
+from cilium_analysis.topics import loading, verdict
 from cilium_analysis.topics.endpoints import levels as of
 from cilium_analysis.topics.endpoints.restored import restorations
 
@@ -45,7 +45,7 @@ def _missing(data: Endpoints) -> list[str]:
     now = data.now
     checks = [
         (
-            _known(now.agents),
+            now.agents.loc[:, (now.agents > loading.LONG_AGO).any()],
             "The agents' start times are not in the data: restarts cannot be told.",
         ),
         (now.counts, "cilium_endpoint is not in the data: growth cannot be told."),
