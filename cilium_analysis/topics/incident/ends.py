@@ -10,6 +10,8 @@ import re
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
+from cilium_analysis.topics.parties import namespace_of
+
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
@@ -19,8 +21,6 @@ if TYPE_CHECKING:
 _RESERVED = frozenset(
     ("health", "host", "ingress", "init", "kube-apiserver", "remote-node", "unmanaged")
 ) | {"unknown", "world", "world-ipv4", "world-ipv6"}
-#: A namespace is a label of DNS: no address, and no key of a label, is one.
-_NAMESPACE = re.compile("[a-z0-9][-a-z0-9]*")
 #: The end of a pod's name behind that of its workload: drawn for a Deployment, a DaemonSet or a
 #: Job (k8s.io/apimachinery pkg/util/rand), or counted for a StatefulSet.
 _DRAWN = "[bcdfghjklmnpqrstvwxz2456789]"
@@ -83,7 +83,7 @@ def same(one: str, other: str) -> bool:
     One may be of a pod, lack its namespace, or be of the namespace alone. Slashes of CIDRs and of
     the labels of an identity are part of the name.
     """
-    spaces, names = zip(*(_parts(name) for name in (one, other)), strict=True)
+    spaces, names = zip(namespace_of(one), namespace_of(other), strict=True)
     if not all(spaces) and any(spaces) and (one in spaces or other in spaces):
         return True
     short, long = sorted(names, key=len)
@@ -91,12 +91,6 @@ def same(one: str, other: str) -> bool:
         long.startswith(short) and _OF_POD.fullmatch(long, len(short)) is not None
     )
     return alike and (spaces[0] == spaces[1] or not all(spaces))
-
-
-def _parts(name: str) -> tuple[str, str]:
-    """Give the namespace of a workload, if the name has one, and the rest."""
-    space, slash, rest = name.partition("/")
-    return (space, rest) if slash and _NAMESPACE.fullmatch(space) else ("", name)
 
 
 def meet(some: Iterable[str], others: Iterable[str]) -> bool:
