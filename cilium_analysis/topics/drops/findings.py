@@ -289,7 +289,7 @@ def _title(rise: _Rise, labels: dict[str, str], value: float, part: float | None
 
 
 def _caveats(data: Drops, rise: _Rise) -> Iterator[str]:
-    """Give what speaks against the numbers of this rise."""
+    """Give the caveats about the numbers of this rise."""
     scraped = rise.of.seen.iloc[rise.first : rise.last].mean()
     for node in rise.nodes:
         if node in scraped and scraped[node] < ENOUGH_SCRAPED:
