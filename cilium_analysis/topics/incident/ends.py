@@ -110,12 +110,13 @@ def unlike(one: Ends, other: Ends) -> bool:
     return bool(one.nodes and other.nodes) and not one.nodes & other.nodes
 
 
-def of_one_traffic(one: Ends, other: Ends) -> bool:
-    """Tell whether two findings may be about the same traffic: no side is known to differ."""
-    sides = ((one.sources, other.sources), (one.destinations, other.destinations))
-    return not unlike(one, other) and all(
-        meet(mine, others) for mine, others in sides if mine and others
-    )
+def refused_together(one: Ends, other: Ends) -> bool:
+    """Tell whether one policy may refuse the traffic of both: at the same server, or client."""
+    if unlike(one, other):
+        return False
+    sides = ((one.destinations, other.destinations), (one.sources, other.sources))
+    known = [meet(mine, others) for mine, others in sides if mine and others]
+    return any(known) or not known
 
 
 def reaches(cause: Ends, effect: Ends) -> bool:

@@ -9,7 +9,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING
 
 from cilium_analysis.findings import Severity
-from cilium_analysis.topics.incident.ends import ends, of_one_traffic, reaches, unlike
+from cilium_analysis.topics.incident.ends import ends, reaches, refused_together, unlike
 from cilium_analysis.topics.incident.links import DEPTH, denial, may_show_as, said
 
 if TYPE_CHECKING:
@@ -140,7 +140,8 @@ class _Known:
         if abs(one.start - two.start) > self.at_once or not self._of_one_map(other):
             return False
         if denial(one) and denial(two):
-            return of_one_traffic(self.ends.anywhere, other.ends.anywhere)
+            # A policy at one workload refuses all who ask it, by packets and by requests.
+            return refused_together(self.ends.anywhere, other.ends.anywhere)
         if one.kind == two.kind == "drop_spike":
             alike = said(one) == said(two)
             return alike and not unlike(self.ends.anywhere, other.ends.anywhere)
