@@ -139,8 +139,9 @@ def test_the_incident_is_unknown_as_all_its_topics_are(asked: Asked) -> None:
     assert repr(found).startswith("Unknown: ")
     # That metrics are missing is said by what is unknown, and once by the check of the setup.
     told = [finding for each in found for finding in (each, *each.evidence)]
-    assert all(finding.title.startswith("No metrics of ") for finding in told)
-    assert len(told) == 3
+    titles = [finding.title for finding in told]
+    assert all(title.startswith("No metrics of ") for title in titles)
+    assert sum("agent" in title for title in titles) == 1
     assert incident.movers(data).empty
 
 
@@ -185,7 +186,8 @@ def test_a_counter_that_is_not_exported_is_no_zero(asked: Asked) -> None:
     data = asked("agents")[1].topics["drop_reasons"]
     bare = replace(data, counts=data.counts.iloc[:, :0], volumes=data.volumes.iloc[:, :0])
     (why,) = TOPICS["drop_reasons"].unknown(bare)
-    assert "cilium_drop_count_total is not in the data" in why
+    assert "cilium_drop_count_total" in why
+    assert "not known" in why
 
 
 def test_most_of_a_window_without_scrapes_is_unknown(asked: Asked) -> None:
