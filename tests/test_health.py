@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 
 import numpy as np
@@ -386,11 +386,9 @@ PRESENCE = Query("up_of_agents", "bool", "whether each agent was scraped")
 
 def known_targets(node: str, interval: float) -> Targets:
     """One agent and no other target, as a run would find it."""
-    row: dict[str, object] = dict(
-        zip(COLUMNS, ("agent", "cilium-agent", "10.0.0.1:9962", "p", node, ""), strict=False)
-    )
-    row |= {"interval": interval, "replica_of": -1}
-    row |= {"first": pd.Timestamp(BEFORE.start), "last": pd.Timestamp(WIDE.end)}
+    first, last = pd.Timestamp(BEFORE.start), pd.Timestamp(WIDE.end)
+    names = ("agent", "cilium-agent", "10.0.0.1:9962", "p", node, "")
+    row = dict(zip(COLUMNS, (*names, interval, first, last, -1), strict=True))
     return Targets(pd.DataFrame([row]), presence={"agent": PRESENCE})
 
 
@@ -795,7 +793,7 @@ def test_gaps_need_a_sample_before_and_scrapes_that_fail_after() -> None:
     up.loc[index[30:], "c"] = 0.0
     assert [g.node for g in gaps(agents, up, least=timedelta(minutes=2))] == ["b", "c"]
     # Of a target that is scraped every five minutes, ten steps are a single scrape.
-    rare: dict[Hashable, float] = {"b": 300.0}
+    rare = pd.Series({"b": 300.0})
     found = gaps(agents, up, least=timedelta(minutes=2), intervals=rare)
     assert [g.node for g in found] == ["c"]
 
