@@ -23,6 +23,7 @@ from cilium_analysis.window import Window
 from tests.cluster import incidents, vitals, watching
 from tests.cluster.scenario import Event, Scenario
 from tests.cluster.scenario import load as scenario
+from tests.field import asking as field
 from tests.servers.served import ClusterServer
 from tests.sources import MemorySource, grid
 
@@ -568,6 +569,19 @@ def test_a_gap_is_measured_against_the_scrape_interval() -> None:
         assert (found.kind, found.baseline_value) == ("scrape_gap", interval)
         assert found.value == pytest.approx(1800, abs=interval)
     assert kinds(from_memory(scraped_every(10, [15]), interval=300.0)) == []
+
+
+@pytest.mark.parametrize("seconds", ["60", "120", "300"])
+def test_scrapes_that_are_rare_are_not_missing(seconds: str) -> None:
+    with field.served(f"c08_slow_scrape.{seconds}") as (url, truth):
+        told = field.topic(url, "agent_health")
+    (found,) = told.findings
+    restarted = truth["numbers"]["restarted"]
+    assert (found["kind"], found["labels"]) == ("agent_restart", {"node": restarted["node"]})
+    assert field.when(found["end"]) == field.when(restarted["at"])
+    assert field.when(found["end"]) - field.when(found["start"]) <= float(seconds)
+    assert "not scraped" not in found["title"]
+    assert not any("not scraped" in note for note in told.notes["agent_health"])
 
 
 def test_failed_updates_make_a_full_map_critical() -> None:
