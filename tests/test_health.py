@@ -529,7 +529,10 @@ def test_what_follows_a_restart_stands_below_it(
 ) -> None:
     failing = np.where((first <= PLACES) & (last > PLACES), 2.0, 0.0)
     frame = grid(WIDE, {AGENT: failing}, KEYS)
-    data = from_memory(restarted(100) | {"controllers_failing": frame})
+    # More of them than restarts: the restart comes first all the same.
+    runs = grid(WIDE, {(*AGENT, "failure"): np.cumsum(failing)}, f"{KEYS} status")
+    failures = {"controllers_failing": frame, "controller_failures": runs}
+    data = from_memory(restarted(100) | failures)
     found = {f.kind: f for f in health.findings(data)}
     assert set(found) == {"agent_restart", "agent_errors"}
     assert found["agent_errors"].severity is severity
