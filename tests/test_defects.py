@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from datetime import timedelta
+
 import pandas as pd
 import pytest
 
+from cilium_analysis import connect
 from cilium_analysis.metrics import defects, find, help_on
+from cilium_analysis.topics import drops
 from cilium_analysis.topics.telling import doubts, trust
 from cilium_analysis.window import Window
+from tests.cluster.scenario import load as scenario
+from tests.servers.served import ClusterServer
 
 RING, DENIES = "cilium#46584", "cilium#48282"
 WINDOW = Window.parse("2026-03-21T08:00Z", "2026-03-21T10:00Z", step="30s")
@@ -104,6 +111,17 @@ def test_help_on_a_metric_names_its_defects() -> None:
     assert RING in told
     assert "counted before the ring is written" in told
     assert "undercount" not in told
+
+
+@pytest.mark.parametrize(("version", "has"), [((1, 18, 3), False), ((1, 19, 7), True)])
+def test_a_report_names_the_defects_of_the_versions_that_run(
+    version: tuple[int, int, int], has: bool, cluster_server: Callable[..., ClusterServer]
+) -> None:
+    told = scenario("quiet").with_(version=version)
+    window = Window(told.end - timedelta(minutes=20), told.end, timedelta(seconds=30))
+    data = drops.load(connect(cluster_server(told).url), window, window.baseline())
+    assert data.versions == (".".join(map(str, version)),)
+    assert any(DENIES in note for note in drops.notes(data)) is has
 
 
 # Losses of Hubble

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 
 import numpy as np
@@ -23,6 +23,7 @@ from cilium_analysis.window import Window
 from tests.cluster import incidents, vitals, watching
 from tests.cluster.scenario import Event, Scenario
 from tests.cluster.scenario import load as scenario
+from tests.field import asking as field
 from tests.servers.served import ClusterServer
 from tests.sources import MemorySource, grid
 
@@ -386,11 +387,9 @@ PRESENCE = Query("up_of_agents", "bool", "whether each agent was scraped")
 
 def known_targets(node: str, interval: float) -> Targets:
     """One agent and no other target, as a run would find it."""
-    row: dict[str, object] = dict(
-        zip(COLUMNS, ("agent", "cilium-agent", "10.0.0.1:9962", "p", node, ""), strict=False)
-    )
-    row |= {"interval": interval, "replica_of": -1}
-    row |= {"first": pd.Timestamp(BEFORE.start), "last": pd.Timestamp(WIDE.end)}
+    first, last = pd.Timestamp(BEFORE.start), pd.Timestamp(WIDE.end)
+    names = ("agent", "cilium-agent", "10.0.0.1:9962", "p", node, "")
+    row = dict(zip(COLUMNS, (*names, interval, first, last, -1), strict=True))
     return Targets(pd.DataFrame([row]), presence={"agent": PRESENCE})
 
 
@@ -530,7 +529,10 @@ def test_what_follows_a_restart_stands_below_it(
 ) -> None:
     failing = np.where((first <= PLACES) & (last > PLACES), 2.0, 0.0)
     frame = grid(WIDE, {AGENT: failing}, KEYS)
-    data = from_memory(restarted(100) | {"controllers_failing": frame})
+    # More of them than restarts: the restart comes first all the same.
+    runs = grid(WIDE, {(*AGENT, "failure"): np.cumsum(failing)}, f"{KEYS} status")
+    failures = {"controllers_failing": frame, "controller_failures": runs}
+    data = from_memory(restarted(100) | failures)
     found = {f.kind: f for f in health.findings(data)}
     assert set(found) == {"agent_restart", "agent_errors"}
     assert found["agent_errors"].severity is severity
@@ -570,6 +572,19 @@ def test_a_gap_is_measured_against_the_scrape_interval() -> None:
         assert (found.kind, found.baseline_value) == ("scrape_gap", interval)
         assert found.value == pytest.approx(1800, abs=interval)
     assert kinds(from_memory(scraped_every(10, [15]), interval=300.0)) == []
+
+
+@pytest.mark.parametrize("seconds", ["60", "120", "300"])
+def test_scrapes_that_are_rare_are_not_missing(seconds: str) -> None:
+    with field.served(f"c08_slow_scrape.{seconds}") as (url, truth):
+        told = field.topic(url, "agent_health")
+    (found,) = told.findings
+    restarted = truth["numbers"]["restarted"]
+    assert (found["kind"], found["labels"]) == ("agent_restart", {"node": restarted["node"]})
+    assert field.when(found["end"]) == field.when(restarted["at"])
+    assert field.when(found["end"]) - field.when(found["start"]) <= float(seconds)
+    assert "not scraped" not in found["title"]
+    assert not any("not scraped" in note for note in told.notes["agent_health"])
 
 
 def test_failed_updates_make_a_full_map_critical() -> None:
@@ -795,7 +810,7 @@ def test_gaps_need_a_sample_before_and_scrapes_that_fail_after() -> None:
     up.loc[index[30:], "c"] = 0.0
     assert [g.node for g in gaps(agents, up, least=timedelta(minutes=2))] == ["b", "c"]
     # Of a target that is scraped every five minutes, ten steps are a single scrape.
-    rare: dict[Hashable, float] = {"b": 300.0}
+    rare = pd.Series({"b": 300.0})
     found = gaps(agents, up, least=timedelta(minutes=2), intervals=rare)
     assert [g.node for g in found] == ["c"]
 

@@ -73,9 +73,8 @@ def findings(data: Health) -> Findings:
         *absences(data),
         *([_blind(data)] if data.blind else []),
     ]
-    ordered = sorted(found, key=_order)
-    told = verdict.told(data, ordered, topic="agent_health", unknown=unknown(data))
-    return replace(told, ranked=True)
+    told = verdict.told(data, found, topic="agent_health", unknown=unknown(data))
+    return replace(told, items=tuple(sorted(told, key=_order)), ranked=True)
 
 
 def _order(finding: Finding) -> tuple[float, bool, float, str]:

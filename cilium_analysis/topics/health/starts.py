@@ -14,7 +14,7 @@ from cilium_analysis import frames
 from cilium_analysis.topics import loading
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Hashable, Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from cilium_analysis.window import Window
 
@@ -201,7 +201,7 @@ def gaps(
     up: pd.DataFrame,
     *,
     least: timedelta,
-    intervals: Mapping[Hashable, float] | pd.Series | None = None,
+    intervals: pd.Series | None = None,
 ) -> list[Gap]:
     """List the gaps in the scrapes of each agent.
 

@@ -105,10 +105,12 @@ def notes(data: Setup) -> list[str]:
             f"Targets are scraped every {slowest:.0f} s, less often than the step of {step:.0f} s:"
             " ask with a step of that length, or scrape more often."
         )
-    if len(data.present) and not there(data, OPERATOR):
+    # Many do without it, so that it is no finding.
+    if not there(data, OPERATOR):
+        todo = kubernetes.remedy(data, OPERATOR.name) or f"Helm: {OPERATOR.helm}."
         said.append(
             "No metrics of the operator: its health, IPAM and the garbage collection of identities"
-            f" are unknown (Helm: {OPERATOR.helm})."
+            f" are unknown. {todo}"
         )
     said += _hubble_notes(data) + kubernetes.notes(data)
     return [*said, *data.remarks.all, *(f"Server: {text}" for text in data.warnings)]
