@@ -90,8 +90,8 @@ def _pace(data: Connectivity) -> str:
     within = pace.told(pace.within)
     return (
         f"A path is probed every {short(pace.probe)} ({how[pace.known]}), and agents are scraped"
-        f" every {short(pace.scrape)}: starts and ends are known {within}, and what is shorter may"
-        " not be seen."
+        f" at least every {short(pace.scrape)}: starts and ends are known {within}, and"
+        " what is shorter may not be seen."
     )
 
 

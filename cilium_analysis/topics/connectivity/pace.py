@@ -32,7 +32,7 @@ class Pace:
     probe
         Time from one probe of a path to the next.
     scrape
-        Usual time between two scrapes of an agent.
+        Time between two scrapes of most agents, or a longer one.
     known
         How the time between probes is known: ``measured`` from the number of latency samples,
         ``fixed`` in the code of these versions, or ``at most`` this long.
@@ -104,7 +104,8 @@ def measure(asker: Asker, window: Window) -> Pace:
         found = asker.at_end(QUERIES[name], before)
         return float(found.iloc[0]) if len(found) else math.nan
 
-    scrape = asker.known.interval("agent") or Pace.scrape
+    # Where no metric tells how often agents are scraped, only a bound is known.
+    scrape = asker.known.interval("agent") or asker.known.recent
     rounds = ask("rounds")
     if rounds > 0:
         return Pace(timedelta(seconds=round(1 / rounds)), scrape, "measured")
