@@ -143,7 +143,11 @@ WAYS = {
         lambda job, n: [plain(job, n)],
         information=lambda n: {"node": "infra-1", "exported_node": f"worker-{n}"},
     ),
-    "clusters": Way(lambda job, n: [helm(job, n) | {"tenant": "green"}], other={"tenant": "blue"}),
+    "clusters": Way(
+        lambda job, n: [helm(job, n) | {"tenant": "green"}],
+        ("green/worker-2",),
+        other={"tenant": "blue"},
+    ),
     "agents_only_node": Way(lambda job, n: [helm(job, n) if job == AGENT else plain(job, n)]),
 }
 
