@@ -18,7 +18,7 @@ SAID = {
     "c01_gardener": (r"kube-apiserver:443|\binstance\b", r"\bpod\b"),
     "c14_exported_node": ("kube_node_info|kube-state-metrics", "exported_node|honor_?[lL]abels"),
     "c04_clusters": ("cluster_id",),
-    "c03_two_jobs": ("kubernetes-pods", "twice|two jobs|same agents?|stored more than once"),
+    "c03_two_jobs": ("kubernetes-pods|`job`", "twice|two jobs|same agents?|stored more than once"),
     "c11_stored_twice.replica": ("prometheus_replica", "twice|replica|stored more than once"),
     "c08_slow_scrape.300": (r"\b300\b|5 min",),
     "s01_federated.plain": ("exported_instance|honor_labels",),
