@@ -76,10 +76,13 @@ class Reading:
         ``renamed``, ``reset``, ``fall``, ``artefact``, ``gap``, ``unknown_start``), ``amount``
         (what was counted, or left out for a fall, an artefact and an unknown start), and the
         labels of the series.
+    renamed
+        Positions of columns: a series of a pinned map, and the one whose past it goes on with.
     """
 
     increase: pd.DataFrame
     events: pd.DataFrame
+    renamed: tuple[tuple[int, int], ...] = ()
 
 
 @dataclass
@@ -92,6 +95,7 @@ class _Track:
     pinned: bool
     summed: bool = False
     before: float | None = None
+    heir_of: _Track | None = None
     resets_at: tuple[tuple[int, int], ...] = ()
     events: list[tuple[int, str, float]] = field(default_factory=list)
     resets: list[tuple[int, int]] = field(default_factory=list)
@@ -136,13 +140,13 @@ def read(
     frame, scraped, pinned
         As for `increase`.
     """
-    grown, rows = _count(frame, scraped, pinned)
-    return Reading(grown, _event_table(rows, frame))
+    grown, rows, renamed = _count(frame, scraped, pinned)
+    return Reading(grown, _event_table(rows, frame), renamed)
 
 
 def _count(
     frame: pd.DataFrame, scraped: pd.DataFrame | None, pinned: bool | None
-) -> tuple[pd.DataFrame, list[_Event]]:
+) -> tuple[pd.DataFrame, list[_Event], tuple[tuple[int, int], ...]]:
     values = frame.to_numpy(dtype="float64")
     labels = _labels(frame)
     chains = _chains(labels, values.shape[1])
@@ -165,7 +169,13 @@ def _count(
         growth = _grow(tracks[identity])
         _attribute(result, growth, values, members)
         rows += [(*event, members[0]) for event in tracks[identity].events]
-    return pd.DataFrame(result, index=frame.index, columns=frame.columns), rows
+    column = {id(tracks[identity]): members[0] for identity, members in chains.items()}
+    renamed = tuple(
+        (column[id(track)], column[id(track.heir_of)])
+        for track in tracks.values()
+        if track.heir_of is not None
+    )
+    return pd.DataFrame(result, index=frame.index, columns=frame.columns), rows, renamed
 
 
 def _labels(frame: pd.DataFrame) -> Labels:
@@ -246,7 +256,7 @@ def _pass_on(
         if first == born and g.seen[:born].any()
     ]
     old = [
-        float(g.levels[last])
+        (float(g.levels[last]), g)
         for g, (_, last) in zip(group, spans, strict=True)
         if last < born <= last + horizon
     ]
@@ -254,14 +264,15 @@ def _pass_on(
         return
     if group[0].pinned:
         for track in sorted(new, key=lambda t: -t.levels[born]):
-            fit = [value for value in old if value <= track.levels[born]]
+            fit = [each for each in old if each[0] <= track.levels[born]]
             if fit:
-                track.before = max(fit)
-                old.remove(max(fit))
+                best = max(fit, key=lambda each: each[0])
+                track.before, track.heir_of = best
+                old = [each for each in old if each[1] is not best[1]]
         return
     going_on = any(first < born <= last for first, last in spans)
     began = anew is not None and anew[max(born - horizon, 0) : born + 1].any()
-    whole, past = sum(float(t.levels[born]) for t in new), sum(old)
+    whole, past = sum(float(t.levels[born]) for t in new), sum(value for value, _ in old)
     if not going_on and not began and 0 < past <= whole:
         for track in new:
             track.before = float(track.levels[born]) * past / whole

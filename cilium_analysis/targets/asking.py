@@ -272,11 +272,13 @@ class _Asker:
         lacking = [r for r in rows if not any(("node", n) in valid for n in r.nodes)]
         if not lacking:
             return Names({}, {}, {})
-        own: dict[int, str] = {}
+        own: dict[int, set[str]] = {}
         for labels in self._instant(QUERIES["own_names"]):
             called = labels.pop("source_node_name", "")
             key = {k: v for k, v in labels.items() if v and not END.match(k)}
-            own |= {n: called for n, row in enumerate(rows) if called and dict(row.labels) == key}
+            for number, row in enumerate(rows):
+                if called and dict(row.labels) == key:
+                    own.setdefault(number, set()).add(called)
         pods = sorted({row.pod.rpartition("/")[2] for row in lacking if row.pod})[:MOST_PODS]
         told = self._instant(_pod_query(pods)) if pods else []
         of_pods = _consistent([(each.get("pod", ""), _node(each)) for each in told])
@@ -287,7 +289,9 @@ class _Asker:
                 for each in nodes
             ]
         )
-        return Names(own, of_pods, of_addresses)
+        # Where targets cannot be told apart, many call themselves otherwise.
+        one = {number: min(called) for number, called in own.items() if len(called) == 1}
+        return Names(one, of_pods, of_addresses)
 
     def _instant(self, query: Query) -> list[dict[str, str]]:
         """Give the labels of all series that there are at the end of the windows."""

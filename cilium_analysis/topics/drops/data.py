@@ -145,6 +145,7 @@ class _Span:
     forwarded: pd.DataFrame
     events: pd.DataFrame
     agents: loading.Scrapes
+    renamed: Mapping[tuple[str, str], str]
 
 
 def load(source: Source, window: Window, baseline: Window, *, match: str = "") -> Drops:
@@ -170,16 +171,17 @@ def load(source: Source, window: Window, baseline: Window, *, match: str = "") -
     targets.of(source, window, baseline, match=match)
     now = _span(source, window, match=match)
     then = _span(source, baseline, match=match)
+    renamed = {**then.renamed, **now.renamed}
     reader = hubble.reader(source, window, match=match)
     dropped, refused = _hubble(reader, "hubble")
     data = Drops(
         source=source.name,
         window=window,
         baseline=baseline,
-        counts=now.counts,
-        usual=then.counts,
-        volumes=now.volumes,
-        usual_volumes=then.volumes,
+        counts=_respelled(now.counts, renamed),
+        usual=_respelled(then.counts, renamed),
+        volumes=_respelled(now.volumes, renamed),
+        usual_volumes=_respelled(then.volumes, renamed),
         seen=now.agents.seen(window),
         usual_seen=then.agents.seen(baseline),
         events=now.events,
@@ -227,7 +229,28 @@ def _span(source: Source, window: Window, *, match: str) -> _Span:
         loading.inside(_whole(forwarded, packets.increase.index, every=rarely), window),
         told[inside].reset_index(drop=True),
         agents,
+        _renamed(packets),
     )
+
+
+def _renamed(reading: counters.Reading) -> Mapping[tuple[str, str], str]:
+    """Give the present spelling of a reason by node and its spelling before an upgrade."""
+    table = frames.labels(reading.increase)
+    return {
+        (str(table["node"].iloc[old]), str(table["reason"].iloc[old])): str(
+            table["reason"].iloc[new]
+        )
+        for new, old in reading.renamed
+    }
+
+
+def _respelled(counts: pd.DataFrame, renamed: Mapping[tuple[str, str], str]) -> pd.DataFrame:
+    """Call reasons as they are called now, so that a baseline from before an upgrade fits."""
+    if not renamed or not counts.shape[1]:
+        return counts
+    pairs = zip(frames.values(counts, "node"), frames.values(counts, "reason"), strict=True)
+    named = frames.relabel(counts, "reason", [renamed.get(pair, pair[1]) for pair in pairs])
+    return frames.group(named, ["direction", "node", "reason"])
 
 
 def _of_map(source: Source, name: str, window: Window, *, match: str, every: int) -> pd.DataFrame:

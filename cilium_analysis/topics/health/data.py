@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cache
 from typing import TYPE_CHECKING
 
@@ -49,6 +49,8 @@ class Span:
         Longest scrape interval of each node's agent [s].
     starts
         Every start of an agent in the window.
+    before
+        The same in the minutes before it.
     """
 
     window: Window
@@ -57,6 +59,7 @@ class Span:
     up: pd.DataFrame
     intervals: pd.Series
     starts: tuple[Start, ...]
+    before: tuple[Start, ...] = ()
 
     def __getitem__(self, name: str) -> pd.DataFrame:
         return self.frames[name]
@@ -186,6 +189,7 @@ def _span(source: Source, window: Window, match: str, left_out: list[str]) -> Sp
         up=plain(agents.raw if answers else frames.empty(["node"])),
         intervals=mine.groupby("node")["interval"].max(),
         starts=starts(raw, window),
+        before=starts(raw, replace(window, start=loading.led(window).start, end=window.start)),
     )
 
 

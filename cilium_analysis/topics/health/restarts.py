@@ -167,7 +167,7 @@ def restarted_before(
     """
     near = [
         start
-        for start in data.now.starts
+        for start in (*data.now.before, *data.now.starts)
         if start.node in nodes
         and start.time - 2 * data.window.step <= moment <= start.time + FOLLOWS_WITHIN
     ]
