@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime, timedelta
+
 import numpy as np
 import pandas as pd
 import pytest
 
+from cilium_analysis.queries import Query
 from cilium_analysis.topics import loading
+from cilium_analysis.window import Window
+from tests.sources import MemorySource, grid
 
 NAN = float("nan")
 
@@ -65,3 +70,54 @@ def test_nothing_stays_nothing(columns: int) -> None:
     levels = label_frame({("a", "x"): [NAN] * 3, ("b", "x"): [NAN] * 3}).iloc[:, :columns]
     result = loading.held(levels, scraped=agents([NAN] * 3))
     pd.testing.assert_frame_equal(result, levels)
+
+
+STEP = timedelta(seconds=30)
+WINDOW = Window(datetime(2026, 3, 21, 9, tzinfo=UTC), datetime(2026, 3, 21, 9, 5, tzinfo=UTC), STEP)
+
+
+def buckets(columns: dict[str, list[float]], promql: str) -> pd.DataFrame:
+    """What a query gives whose server stores bounds as in these columns, in the last steps."""
+    wide = loading.led(WINDOW)
+    values: dict[tuple[str, ...], object] = {
+        (le,): [NAN] * (wide.points - len(each)) + each for le, each in columns.items()
+    }
+    query = Query(promql, "1", "")
+    source = MemorySource({query.render(step=STEP): grid(wide, values, "le")})
+    frame = loading.fetch(source, query, WINDOW, match="")
+    assert set(frame.columns.names) == {"le", "node"}
+    return frame.droplevel("node", axis=1).iloc[-len(next(iter(columns.values()))) :]
+
+
+def test_bounds_that_an_upgrade_spells_in_another_way_are_one() -> None:
+    counted = buckets({"1": [5, 6, NAN], "1.0": [NAN, NAN, 7], "0.5": [1, 1, 2]}, "m_bucket{}")
+    assert counted["1"].tolist() == [5, 6, 7]
+    assert counted["0.5"].tolist() == [1, 1, 2]
+    assert set(counted.columns) == {"0.5", "1"}
+
+
+def test_increases_by_the_server_do_not_take_another_spelling_for_a_birth() -> None:
+    columns: dict[str, list[float]] = {
+        "1": [5, 6, NAN, NAN],
+        "1.0": [NAN, NAN, 90_000, 7],
+        "+Inf": [8, 8, 8, 8],
+    }
+    counted = buckets(columns, "m{} - m{} offset <range>")
+    np.testing.assert_array_equal(counted["1"], [5, 6, NAN, 7])
+    assert counted["+Inf"].tolist() == [8, 8, 8, 8]
+
+
+@pytest.mark.parametrize(
+    ("text", "plain"),
+    [
+        ("1.0", "1"),
+        ("1", "1"),
+        ("0.50", "0.5"),
+        ("+Inf", "+Inf"),
+        ("1e-05", "1e-05"),
+        ("0.05", "0.05"),
+        ("x", "x"),
+    ],
+)
+def test_numbers_are_written_in_one_way(text: str, plain: str) -> None:
+    assert loading.plain_number(text) == plain

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import pandas as pd
 
 from cilium_analysis import frames
-from cilium_analysis.queries import Matcher, Query
+from cilium_analysis.queries import Matcher, Query, any_of
 from cilium_analysis.targets import words
 from cilium_analysis.targets.places import (
     cluster_labels,
@@ -61,6 +61,8 @@ class Targets:
         The node of a target by the values of `labels`.
     single
         Matchers that choose each target once, for sums by the server.
+    labelled
+        Nodes whose targets have their name in a label ``node``.
     presence
         By component, the query that tells in which steps each target was scraped.
     notes
@@ -74,6 +76,7 @@ class Targets:
     clusters: tuple[str, ...] = ("cluster",)
     nodes: Mapping[tuple[str, ...], str] = field(default_factory=dict)
     single: tuple[Matcher, ...] = ()
+    labelled: frozenset[str] = frozenset()
     presence: Mapping[str, Query] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
     caveats: tuple[str, ...] = ()
@@ -113,6 +116,30 @@ class Targets:
             single=self.single,
         )
 
+    def selecting(self, node: str) -> str:
+        """Write the matchers that select the targets of a node, as stored.
+
+        Parameters
+        ----------
+        node
+            As `resolve` names it.
+
+        Returns
+        -------
+        str
+            Such as ``node="worker-1"``, or ``cluster="eu",instance=~"10.0.0.1:9962|…"`` where no
+            label has the name; empty if no target is of that node.
+        """
+        if node in self.labelled:
+            return str(Matcher("node", "=", node))
+        keys = [key for key, named in self.nodes.items() if named == node]
+        values = [sorted({key[place] for key in keys}) for place in range(len(self.labels))]
+        return ",".join(
+            str(Matcher(label, "=", found[0]) if len(found) == 1 else any_of(label, found))
+            for label, found in zip(self.labels, values, strict=True)
+            if keys
+        )
+
     def resolve(
         self, frame: pd.DataFrame, *, keep: Iterable[str] = (), how: frames.How = "max"
     ) -> pd.DataFrame:
@@ -145,12 +172,12 @@ class Targets:
         columns = [frames.values(frame, label) for label in self.labels]
         keys = list(zip(*columns, strict=True)) if columns else [()] * frame.shape[1]
         clusters = self.cluster_of(frame)
+        several = len({*clusters, *self.table["cluster"]} - {""}) > 1
         if not any(label in frame.columns.names for label in self.labels) and "node" not in (
             frame.columns.names
         ):
-            return clusters if len(set(clusters)) > 1 else [""] * frame.shape[1]
+            return [f"{cluster}/" if several and cluster else "" for cluster in clusters]
         given, instances = (frames.values(frame, name) for name in ("node", "instance"))
-        several = len({*clusters, *self.table["cluster"]} - {""}) > 1
         found = []
         for key, node, instance, cluster in zip(keys, given, instances, clusters, strict=True):
             plain = node or host(instance)
@@ -367,6 +394,9 @@ def put_together(
         clusters=clusters,
         nodes=keyed(rows, nodes, labels),
         single=once or (),
+        labelled=frozenset(
+            n for r, n in zip(rows, nodes, strict=True) if r.labels.get("node") == n
+        ),
         notes=words.notes(rows, table, clusters),
         caveats=words.caveats(rows, table, pairs, verdicts, unmerged=once is None),
     )

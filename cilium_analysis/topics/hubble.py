@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 #: The end of a pod's name that its ReplicaSet and the API server drew (k8s.io/apimachinery
 #: pkg/util/rand: no vowels, so that no words come out).
-_POD = re.compile(r"-[bcdfghjklmnpqrstvwxz2456789]{6,10}-[bcdfghjklmnpqrstvwxz2456789]{5}$")
+_POD = re.compile(r"-[bcdfghjklmnpqrstvwxz2456789]{6,10}-[bcdfghjklmnpqrstvwxz2456789]{5}(?=$| \()")
 
 LOST = Query(
     "max by (<target>, source) (max_over_time(hubble_lost_events_total{<match>}[<range>]))",
@@ -80,7 +80,7 @@ class Metric:
         return Query(promql, self.unit, self.about + ", per step, on all nodes together")
 
 
-def growth(selector: str, by: str, *, there: str = "", born_with: str = "") -> str:
+def growth(selector: str, by: str, *, there: str = "") -> str:
     """Write PromQL that adds up what counters gained in each step, as `Metric.growth` explains.
 
     Parameters
@@ -91,10 +91,8 @@ def growth(selector: str, by: str, *, there: str = "", born_with: str = "") -> s
         Labels to keep, as in ``by (…)``.
     there
         As for `loading.gained`; the counters themselves if it is not said.
-    born_with
-        As for `loading.gained`.
     """
-    gained = loading.gained(selector, there=there or selector, born_with=born_with)
+    gained = loading.gained(selector, there=there or selector)
     return f"sum by ({by}) ({gained})"
 
 

@@ -6,18 +6,21 @@ import re
 from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import TYPE_CHECKING
+from weakref import WeakKeyDictionary
 
 import numpy as np
 import pandas as pd
 
 from cilium_analysis import frames, targets
-from cilium_analysis.queries import Query, parse_matchers
+from cilium_analysis.queries import Matcher, Query, parse_matchers
+from cilium_analysis.topics import freshness
 from cilium_analysis.window import format_duration
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from cilium_analysis.source import Source
+    from cilium_analysis.targets import Targets
     from cilium_analysis.targets.stored import Component
     from cilium_analysis.window import Window
 
@@ -75,7 +78,7 @@ def fetch(
     wide = led(window) if every == 1 else _longer(led(window), every)
     promql = known.render(query, match=parse_matchers(match), step=wide.step)
     frame = source.range(promql, wide)
-    named = known.resolve(_plain_numbers(frame), keep=_asked_for(query, known.labels))
+    named = known.resolve(_plain_numbers(frame, promql), keep=_asked_for(query, known.labels))
     return named.reindex(_grid(wide, frame.index))
 
 
@@ -85,11 +88,26 @@ def _asked_for(query: Query, labels: Sequence[str]) -> list[str]:
     return [label for label in labels if re.search(rf"\b{label}\b", by)]
 
 
-def _plain_numbers(frame: pd.DataFrame) -> pd.DataFrame:
-    """Write the bounds of buckets in one way: Prometheus 2 stores ``1`` what 3 stores ``1.0``."""
+def _plain_numbers(frame: pd.DataFrame, promql: str) -> pd.DataFrame:
+    """Write the bounds of buckets in one way: Prometheus 2 stores ``1`` what 3 stores ``1.0``.
+
+    Where the server gave increases, what appears under another spelling brings its whole past.
+    """
     if "le" not in frame.columns.names:
         return frame
-    bounds = [plain_number(le) for le in frames.values(frame, "le")]
+    spelled = frames.values(frame, "le")
+    bounds = [plain_number(le) for le in spelled]
+    if " offset " in promql and bounds != spelled and len(frame):
+        values = frame.to_numpy(dtype="float64").copy()
+        known = ~np.isnan(values)
+        first = np.where(known.any(axis=0), known.argmax(axis=0), len(frame))
+        for bound in {b for b, le in zip(bounds, spelled, strict=True) if b != le}:
+            of_bound = [place for place, each in enumerate(bounds) if each == bound]
+            begun = min(first[place] for place in of_bound)
+            for place in of_bound:
+                if begun < first[place] < len(frame):
+                    values[first[place], place] = np.nan
+        frame = pd.DataFrame(values, index=frame.index, columns=frame.columns)
     return frames.relabel(frame, "le", bounds)
 
 
@@ -99,7 +117,9 @@ def plain_number(text: str) -> str:
         number = float(text)
     except ValueError:
         return text
-    return "+Inf" if number == float("inf") else f"{number:.17g}" if number % 1 else f"{number:.0f}"
+    if number == float("inf"):
+        return "+Inf"
+    return f"{number:.0f}" if number.is_integer() else repr(number)
 
 
 @dataclass(frozen=True)
@@ -149,6 +169,20 @@ def scrapes(source: Source, window: Window, component: Component, *, match: str)
     component
         Whose targets. Hubble is part of the agent: its process is that of the agent.
     """
+    asked = _SCRAPES.setdefault(source, {})
+    key = (window, component, match)
+    if key not in asked:
+        asked[key] = _scrapes(source, window, component, match=match)
+    return asked[key]
+
+
+#: What sources have told: every topic of a run needs the same.
+_SCRAPES: WeakKeyDictionary[Source, dict[tuple[Window, Component, str], Scrapes]] = (
+    WeakKeyDictionary()
+)
+
+
+def _scrapes(source: Source, window: Window, component: Component, *, match: str) -> Scrapes:
     known = targets.of(source, window, match=match)
     mine = known.table[known.table["component"] == component]
     query = known.presence.get(component)
@@ -198,10 +232,32 @@ class Remarks:
         Sentences that help to read the numbers.
     caveats
         Sentences that say what cannot be told; every finding is doubtful because of them.
+    targets
+        That it is about.
     """
 
     notes: tuple[str, ...] = ()
     caveats: tuple[str, ...] = ()
+    targets: Targets | None = None
+
+    def asked(self, promql: str) -> str:
+        """Write a query for people by the labels that are stored.
+
+        Parameters
+        ----------
+        promql
+            With nodes and workloads as findings name them.
+        """
+        if self.targets is None:
+            return promql
+        known = self.targets
+        for node in sorted(set(known.table["node"]) - known.labelled - {""}):
+            promql = promql.replace(str(Matcher("node", "=", node)), known.selecting(node))
+        for cluster in sorted(set(known.table["cluster"]) - {""}):
+            values = zip(known.clusters, cluster.split("/"), strict=False)
+            chosen = ",".join(str(Matcher(label, "=", value)) for label, value in values)
+            promql = promql.replace(f' ({cluster})"', f'",{chosen}')
+        return promql
 
     @property
     def all(self) -> tuple[str, ...]:
@@ -209,27 +265,12 @@ class Remarks:
         return (*self.caveats, *self.notes)
 
 
-def remarks(source: Source, window: Window, *, match: str, workloads: bool = False) -> Remarks:
-    """Give what is to be said about the targets.
-
-    Parameters
-    ----------
-    source, window, match
-        As for `fetch`.
-    workloads
-        Whether findings go by workloads: those of one name in several clusters are one.
-    """
+def remarks(source: Source, window: Window, baseline: Window, *, match: str) -> Remarks:
+    """Give what is to be said about the targets; arguments as for a topic's ``load``."""
     known = targets.of(source, window, match=match)
-    notes, caveats = list(known.notes), list(known.caveats)
-    mine = known.table[known.table["component"] == "hubble"]
-    names = sorted(set(mine["cluster"]) - {""})
-    if workloads and len(names) > 1:
-        label = known.clusters[0]
-        chosen = names[0].partition("/")[0]
-        caveats.append(
-            f"Workloads of the same name in several clusters (`{label}`) count together: choose one"
-            f" cluster with --match '{label}=\"{chosen}\"'."
-        )
+    notes = list(known.notes)
+    now, usual = (scrapes(source, each, "agent", match=match).raw for each in (window, baseline))
+    notes += [*freshness.downsampled(usual, now), *freshness.late(now, window)]
     slowest = known.slowest
     if slowest > window.step:
         notes.append(
@@ -237,7 +278,7 @@ def remarks(source: Source, window: Window, *, match: str, workloads: bool = Fal
             f" {format_duration(window.step)}: what was counted between two scrapes is spread"
             " evenly, and times are known to within one scrape."
         )
-    return Remarks(tuple(notes), tuple(caveats))
+    return Remarks(tuple(notes), known.caveats, known)
 
 
 def crowded(targets: pd.DataFrame | None) -> bool:
@@ -354,7 +395,7 @@ def spacing(seen: np.ndarray | pd.Series) -> int:
     return max(int(np.median(np.diff(rows))), 1) if len(rows) > 1 else 1
 
 
-def gained(selector: str, *, there: str, born_with: str = "") -> str:
+def gained(selector: str, *, there: str) -> str:
     """Write PromQL for what each series of a counter gained in a step.
 
     A series without an earlier value began at 0 if its target was there; one that fell began at
@@ -368,16 +409,10 @@ def gained(selector: str, *, there: str, born_with: str = "") -> str:
     there
         Selector of what the target exposes all along: the counter itself, where some series of
         it always are.
-    born_with
-        A label whose series are all born together, such as ``le``: one that appears beside
-        others was there under another spelling.
     """
     selector, there = (text.replace("<match>", "<single>") for text in (selector, there))
     before = f"{selector} offset <range>"
-    born = f"{selector} and on (<target>) {there} offset <range>"
-    if born_with:
-        born += f" unless ignoring ({born_with}) group without ({born_with}) ({before})"
-    return f"({selector} - {before} >= 0) or ({born})"
+    return f"({selector} - {before} >= 0) or ({selector} and on (<target>) {there} offset <range>)"
 
 
 def led(window: Window) -> Window:

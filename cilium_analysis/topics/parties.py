@@ -18,7 +18,7 @@ from cilium_analysis.metrics.known import CONTEXT_LABELS
 from cilium_analysis.topics.identities import readable
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
 #: The context labels as they stand in the ``by (…)`` of a query.
 CONTEXT = ", ".join(CONTEXT_LABELS)
@@ -47,14 +47,30 @@ def name_parties(
     -------
     pandas.DataFrame
         Label frame with the labels kept, ``source`` and ``destination``; an end that no label
-        names is ``""``. Series that no longer differ are added up.
+        names is ``""``, and behind others their cluster is written where there are several.
+        Series that no longer differ are added up.
     """
     table = frames.labels(frame)
     full = spellings(frame) if spelled is None else spelled
-    ends = {side: party(table, side, spelled=full) for side in ("source", "destination")}
-    named = frames.relabel(frame, "source", ends["source"])
-    named = frames.relabel(named, "destination", ends["destination"])
+    named = frame
+    for side in ("source", "destination"):
+        ends = in_clusters(party(table, side, spelled=full), column(table, "node"))
+        named = frames.relabel(named, side, ends)
     return frames.group(named, [*keep, "source", "destination"])
+
+
+def in_clusters(names: Sequence[str], nodes: Sequence[str]) -> list[str]:
+    """Write the cluster behind names, as ``shop/cart (eu)``.
+
+    Parameters
+    ----------
+    names
+        Of workloads.
+    nodes
+        Where each was seen: ``cluster/node`` where there are several clusters.
+    """
+    clusters = [node.rpartition("/")[0] for node in nodes]
+    return [f"{n} ({c})" if n and c else n for n, c in zip(names, clusters, strict=True)]
 
 
 def swapped(frame: pd.DataFrame) -> pd.DataFrame:

@@ -69,7 +69,8 @@ def place(named: Sequence[str], nodes: int) -> str:
     if not any(named):
         return f"somewhere on {nodes} nodes" if nodes > 1 else "on an unknown node"
     if len(named) <= 3:
-        return "on " + ", ".join(named)
+        # Of all nodes of a cluster together only the cluster is known.
+        return "on " + ", ".join(name.rstrip("/") for name in named)
     return f"on {len(named)} of {nodes} nodes, most on {named[0]}"
 
 

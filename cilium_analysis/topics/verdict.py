@@ -62,9 +62,13 @@ def told(data: _Data, found: Iterable[Finding], *, topic: str, unknown: Iterable
     unknown
         Reasons why the question cannot be answered; none if it can.
     """
-    reasons, caveats = tuple(unknown), data.remarks.caveats
+    reasons, remarks = tuple(unknown), data.remarks
     doubted = (
-        replace(each, trust_reasons=(*each.trust_reasons, *caveats)) if caveats else each
+        replace(
+            each,
+            trust_reasons=(*each.trust_reasons, *remarks.caveats),
+            query=remarks.asked(each.query),
+        )
         for each in found
     )
     return Findings(

@@ -27,10 +27,14 @@ SAID = {
 }
 
 
+#: All tables of the page.
+TABLES = (setup.checks, setup.targets, setup.gaps, setup.configurations)
+
+
 def page(told: Told) -> str:
     """Give all that the page says: findings, what to do about them, notes and tables."""
     steps = [each["next_step"] for each in told.all_findings]
-    tables = [table(told.data).to_string() for table in (setup.checks, setup.targets, setup.gaps)]
+    tables = [table(told.data).to_string() for table in TABLES]
     return "\n".join([told.said(), *steps, *tables])
 
 

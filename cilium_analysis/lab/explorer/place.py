@@ -5,27 +5,19 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
+from cilium_analysis import targets
 from cilium_analysis.bundle import Bundle
 from cilium_analysis.errors import ParameterError
 from cilium_analysis.lab.memory import Remembering
 from cilium_analysis.topics import loading
 
 if TYPE_CHECKING:
-    from datetime import datetime
-
     from cilium_analysis.lab.explorer.job import Job
     from cilium_analysis.source import Source
     from cilium_analysis.window import Window
 
 #: Labels that filters may narrow queries by, if every series has them.
 OF_TARGETS = ("node",)
-#: Metrics of agents and of Hubble: a label that all of them have does not hide any.
-_ALL = (
-    "count by ({label}) (cilium_process_start_time_seconds{{<match>}}"
-    " or cilium_endpoint{{<match>}} or cilium_drop_count_total{{<match>}}"
-    ' or up{{instance=~".+:9965",<match>}} or hubble_drop_total{{<match>}}'
-    " or hubble_http_requests_total{{<match>}})"
-)
 
 
 @dataclass(frozen=True)
@@ -93,24 +85,14 @@ def _held(bundle: Bundle) -> tuple[Window, ...]:
     return tuple(found.values())
 
 
-def with_labels(place: Place, source: Source, moment: datetime, *, match: str = "") -> Place:
-    """Ask a server which dimensions are labels of every series."""
+def with_labels(place: Place, source: Source, *, match: str = "") -> Place:
+    """Ask a server which dimensions are labels of every series of its targets."""
     if place.held:
         return place
-    return replace(
-        place,
-        labels=frozenset(
-            one for one in OF_TARGETS if _everywhere(source, one, moment, match=match)
-        ),
-    )
-
-
-def _everywhere(source: Source, label: str, moment: datetime, *, match: str) -> bool:
-    promql = _ALL.format(label=label).replace(",<match>", f",{match}" if match else "")
-    frame = source.instant(promql.replace("<match>", match), moment)
-    if label not in frame.columns.names or not frame.shape[1]:
-        return False
-    return "" not in set(frame.columns.get_level_values(label))
+    known = targets.of(source, place.extent, match=match)
+    nodes = set(known.table.loc[known.table["component"] != "operator", "node"])
+    named = bool(nodes) and nodes <= known.labelled
+    return replace(place, labels=frozenset(OF_TARGETS if named else ()))
 
 
 def plain(source: Source) -> Source:

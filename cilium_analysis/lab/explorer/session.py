@@ -141,7 +141,7 @@ class Session:
             inside = found.extent.start <= window.start and window.end <= found.extent.end
             in_step = window.step == found.extent.step
             window = window if inside and in_step and not whole else found.extent
-        found = place.with_labels(found, watched, window.end)
+        found = place.with_labels(found, watched, match=self.state.match)
         overview = surroundings.load(watched, found.extent, match=self.state.match)
         return _Opened(source, found, window, overview)
 

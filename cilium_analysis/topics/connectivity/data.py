@@ -185,7 +185,7 @@ def load(source: Source, window: Window, baseline: Window, *, match: str = "") -
         agents=int(agents.iloc[0]) if len(agents) else 0,
         targets_named=named,
         warnings=loading.warnings(source, began),
-        remarks=loading.remarks(source, window, match=match),
+        remarks=loading.remarks(source, window, baseline, match=match),
         crowded=pairs.crowded,
     )
 

@@ -63,7 +63,7 @@ QUERIES: Mapping[str, Query] = {
     "records": RECORDS.growth("type"),
     "proxy_times": Query(
         f"sum by (<cluster>, error, le, scope) (max by (<target>, error, le, scope)"
-        f" ({loading.gained(_TIMES.format('bucket', ''), there=_THERE, born_with='le')}))",
+        f" ({loading.gained(_TIMES.format('bucket', ''), there=_THERE)}))",
         "lookups",
         "lookups whose step in the DNS proxy took up to so many seconds",
     ),
@@ -227,7 +227,7 @@ def load(source: Source, window: Window, baseline: Window, *, match: str = "") -
         summed=now.summed or then.summed,
         refused=now.refused or then.refused,
         warnings=loading.warnings(source, began),
-        remarks=loading.remarks(source, window, match=match, workloads=True),
+        remarks=loading.remarks(source, window, baseline, match=match),
         crowd_note=reader.crowd_note,
         versions=versions.ask(source, window, match=match),
     )

@@ -206,7 +206,7 @@ def load(source: Source, window: Window, baseline: Window, *, match: str = "") -
     return replace(
         data,
         warnings=loading.warnings(source, began),
-        remarks=loading.remarks(source, window, match=match),
+        remarks=loading.remarks(source, window, baseline, match=match),
     )
 
 

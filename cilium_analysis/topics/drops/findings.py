@@ -326,6 +326,7 @@ _HUBBLE = {
 _EVENTS = {
     "unknown_start": "counters of {node} begin in the window with an unknown past",
     "renamed": "counters of {node} go on under other labels",
+    "fall": "a sum of counters fell: a node may have left",
 }
 
 

@@ -264,8 +264,9 @@ def _hubble_notes(data: Drops) -> list[str]:
 #: What the reading of counters decided on a node, in words.
 _EVENTS = {
     "unknown_start": "{amount:,.0f} packets of an unknown time before are not counted.",
-    "renamed": "counters went on under other labels; their {amount:,.0f} packets from before are"
-    " not counted again.",
+    "renamed": "counters went on under other labels: what they held before is not counted again.",
+    "fall": "a sum of counters fell by {amount:,.0f}: a node may have left; nothing is counted for"
+    " that step.",
     "artefact": "counters fell to 0 and came back (a restart up to Cilium 1.14); not counted.",
 }
 

@@ -21,9 +21,7 @@ _TIMES = 'cilium_endpoint_regeneration_time_stats_seconds_{part}{{scope="total",
 
 
 _BUCKETS = "cilium_endpoint_regeneration_time_stats_seconds_bucket{<match>}"
-_GAINED = loading.gained(
-    _BUCKETS, there="cilium_process_start_time_seconds{<match>}", born_with="le"
-)
+_GAINED = loading.gained(_BUCKETS, there="cilium_process_start_time_seconds{<match>}")
 
 
 def _greatest(metric: str, *labels: str) -> str:
@@ -256,7 +254,7 @@ def load(source: Source, window: Window, baseline: Window, *, match: str = "") -
         usual=usual,
         restarts=_restarts(now.agents, window),
         warnings=loading.warnings(source, began),
-        remarks=loading.remarks(source, window, match=match),
+        remarks=loading.remarks(source, window, baseline, match=match),
     )
 
 

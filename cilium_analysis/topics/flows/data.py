@@ -228,7 +228,7 @@ def load(source: Source, window: Window, baseline: Window, *, match: str = "") -
         summed=tuple(METRICS[name].name for name in summed if name not in refused),
         refused=tuple(METRICS[name].name for name in refused),
         warnings=loading.warnings(source, began),
-        remarks=loading.remarks(source, window, match=match, workloads=True),
+        remarks=loading.remarks(source, window, baseline, match=match),
         crowd_note=reader.crowd_note,
         versions=versions.ask(source, window, match=match),
     )

@@ -154,7 +154,7 @@ def load(source: Source, window: Window, baseline: Window, *, match: str = "") -
         now=now,
         usual=usual,
         warnings=loading.warnings(source, began),
-        remarks=loading.remarks(source, window, match=match),
+        remarks=loading.remarks(source, window, baseline, match=match),
         left_out=tuple(dict.fromkeys(left_out)),
     )
 

@@ -262,7 +262,7 @@ def load(source: Source, window: Window, baseline: Window, *, match: str = "") -
         agents_seen=now.agents_seen,
         twice=now.twice,
         warnings=loading.warnings(source, began),
-        remarks=loading.remarks(source, window, match=match, workloads=True),
+        remarks=loading.remarks(source, window, baseline, match=match),
         crowd_note=now.crowd_note,
         left_out=tuple(dict.fromkeys(left_out)),
     )

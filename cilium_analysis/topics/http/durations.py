@@ -34,9 +34,7 @@ NATIVE = Query(
     "HTTP requests answered within so many seconds, from native histograms",
 )
 CLASSIC_OVER_NODES = Query(
-    hubble.growth(
-        f"{NAME}_bucket{{<match>}}", f"<cluster>, le, reporter, {CONTEXT}", born_with="le"
-    ),
+    hubble.growth(f"{NAME}_bucket{{<match>}}", f"<cluster>, le, reporter, {CONTEXT}"),
     "requests",
     "HTTP requests answered within so many seconds, on all nodes together",
 )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
 from operator import attrgetter
 from typing import TYPE_CHECKING
 
@@ -99,13 +98,6 @@ def notes(data: Incident) -> list[str]:
         As from `load`.
     """
     said = []
-    newest = newest_sample(data)
-    late = data.window.end - max(2 * data.window.step, timedelta(minutes=1))
-    if newest is not None and newest < late:
-        said.append(
-            f"The newest sample is of {newest:%Y-%m-%d %H:%M:%S}Z: the window ends later, and"
-            " what happened since is not seen."
-        )
     said += list(_vanished(data))
     if data.objects is None:
         said.append(

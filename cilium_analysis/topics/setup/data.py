@@ -221,7 +221,7 @@ def load(
             starts="cilium_process_start_time_seconds" in present.index,
         ),
         warnings=loading.warnings(source, began),
-        remarks=loading.remarks(source, window, match=match),
+        remarks=loading.remarks(source, window, baseline, match=match),
         cluster=cluster,
     )
 
