@@ -29,9 +29,10 @@ MIME = "application/vnd.cilium-analysis.findings.v1+json"
 #: Of what the share of a finding is, by its kind.
 SHARE_OF: Mapping[str, str] = {
     "drop_spike": "of all packets dropped in the window",
-    "http_errors": "of all responses with 4xx or 5xx in the window",
-    "http_denied": "of all responses with 4xx or 5xx in the window",
-    "dns_failures": "of all responses meanwhile",
+    "http_errors": "of the requests there meanwhile",
+    "http_denied": "of the requests there meanwhile",
+    "dns_failures": "of all lookups meanwhile",
+    "regeneration_failures": "of the regenerations there",
     "endpoint_not_ready": "of the endpoints there",
 }
 
