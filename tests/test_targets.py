@@ -17,7 +17,7 @@ from cilium_analysis import frames
 from cilium_analysis.queries import Matcher, Query
 from cilium_analysis.targets import Targets, host
 from cilium_analysis.targets.model import put_together
-from cilium_analysis.targets.places import Names
+from cilium_analysis.targets.naming import Names
 from cilium_analysis.targets.replicas import Evidence, compare, compare_starts
 from cilium_analysis.targets.stored import Row, interval
 

@@ -15,7 +15,7 @@ from cilium_analysis.queries import Matcher, Query, any_of, parse_matchers
 from cilium_analysis.targets import words
 from cilium_analysis.targets.comparing import Comparer
 from cilium_analysis.targets.model import Targets, put_together
-from cilium_analysis.targets.places import Names
+from cilium_analysis.targets.naming import Names
 from cilium_analysis.targets.stored import END, Row, own_labels
 
 if TYPE_CHECKING:
@@ -209,15 +209,15 @@ class _Asker:
                 bins[base + number] = (time - window.step, time)
             table = frames.labels(frame).astype(str)
             values = frame.to_numpy(dtype="float64")
-            for place, labels in enumerate(table.to_dict("records")):
-                rows = np.flatnonzero(values[:, place] > 0)
+            for column, labels in enumerate(table.to_dict("records")):
+                rows = np.flatnonzero(values[:, column] > 0)
                 # Context labels of Hubble that are younger than the table of metrics.
                 key = tuple(
                     sorted(
                         (str(k), str(v)) for k, v in labels.items() if v and not END.match(str(k))
                     )
                 )
-                yield key, {base + numbers[r]: float(values[r, place]) for r in rows}
+                yield key, {base + numbers[r]: float(values[r, column]) for r in rows}
 
     def _add_up(
         self,

@@ -13,7 +13,7 @@ import pandas as pd
 from cilium_analysis import frames
 from cilium_analysis.queries import Matcher, Query, any_of
 from cilium_analysis.targets import words
-from cilium_analysis.targets.places import (
+from cilium_analysis.targets.naming import (
     cluster_labels,
     distinct_names,
     name,
@@ -26,7 +26,7 @@ from cilium_analysis.targets.stored import host, interval, single_labels, varyin
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
 
-    from cilium_analysis.targets.places import Names, Sign
+    from cilium_analysis.targets.naming import Names, Sign
     from cilium_analysis.targets.replicas import Counters, Evidence, Pair
     from cilium_analysis.targets.stored import Bins, Component, Row
 
@@ -133,7 +133,7 @@ class Targets:
         if node in self.labelled:
             return str(Matcher("node", "=", node))
         keys = [key for key, named in self.nodes.items() if named == node]
-        values = [sorted({key[place] for key in keys}) for place in range(len(self.labels))]
+        values = [sorted({key[n] for key in keys}) for n in range(len(self.labels))]
         return ",".join(
             str(Matcher(label, "=", found[0]) if len(found) == 1 else any_of(label, found))
             for label, found in zip(self.labels, values, strict=True)
@@ -196,7 +196,7 @@ class Targets:
 def tabled(
     rows: Sequence[Row],
     nodes: Sequence[str],
-    places: Sequence[int],
+    node_ids: Sequence[int],
     clusters: Sequence[str],
     *,
     bins: Bins,
@@ -205,8 +205,8 @@ def tabled(
 
     Parameters
     ----------
-    rows, nodes, places
-        Stored targets, with the node and the number of the place of each.
+    rows, nodes, node_ids
+        Stored targets, with the node and the number of the node of each.
     clusters
         Labels that tell clusters apart.
     bins
@@ -214,8 +214,8 @@ def tabled(
     """
     first_of: dict[object, list[int]] = defaultdict(list)
     found = []
-    for number, (row, node, place) in enumerate(zip(rows, nodes, places, strict=True)):
-        known = first_of[(row.component, place)]
+    for number, (row, node, node_id) in enumerate(zip(rows, nodes, node_ids, strict=True)):
+        known = first_of[(row.component, node_id)]
         twin = next((k for k in known if rows[k].concurrent(row)), -1)
         known.append(number)
         times = [bins[b] for b in row.bins]
@@ -239,14 +239,14 @@ def tabled(
 
 
 def telling_labels(
-    rows: Sequence[Row], places: Sequence[int], clusters: Sequence[str]
+    rows: Sequence[Row], node_ids: Sequence[int], clusters: Sequence[str]
 ) -> tuple[str, ...]:
-    """Choose the fewest labels that tell targets of different places apart.
+    """Choose the fewest labels that tell targets of different nodes apart.
 
     Parameters
     ----------
-    rows, places
-        Stored targets, and the number of the place of each.
+    rows, node_ids
+        Stored targets, and the number of the node of each.
     clusters
         Labels that tell clusters apart; they are always among those chosen.
 
@@ -259,8 +259,8 @@ def telling_labels(
     if not free and any("instance" in row.labels for row in rows):
         free = ["instance"]
     options = [*((n,) for n in free), *combinations(free[:8], 2)]
-    fit = [(*clusters, *o) for o in options if _separates(rows, places, (*clusters, *o))]
-    merging = (labels for labels in fit if _merges(rows, places, labels))
+    fit = [(*clusters, *o) for o in options if _separates(rows, node_ids, (*clusters, *o))]
+    merging = (labels for labels in fit if _merges(rows, node_ids, labels))
     # More labels than needed do no harm.
     return next(merging, fit[0] if fit else (*clusters, *free))
 
@@ -274,19 +274,19 @@ def _key(row: Row, labels: Sequence[str]) -> tuple[str, ...]:
     return tuple(row.labels.get(name, "") for name in labels)
 
 
-def _separates(rows: Sequence[Row], places: Sequence[int], labels: Sequence[str]) -> bool:
+def _separates(rows: Sequence[Row], node_ids: Sequence[int], labels: Sequence[str]) -> bool:
     known: dict[tuple[str, ...], int] = {}
     return all(
-        known.setdefault(_key(row, labels), place) == place
-        for row, place in zip(rows, places, strict=True)
+        known.setdefault(_key(row, labels), node_id) == node_id
+        for row, node_id in zip(rows, node_ids, strict=True)
     )
 
 
-def _merges(rows: Sequence[Row], places: Sequence[int], labels: Sequence[str]) -> bool:
-    """Tell whether targets of one component and place that ran at once agree in these labels."""
+def _merges(rows: Sequence[Row], node_ids: Sequence[int], labels: Sequence[str]) -> bool:
+    """Tell whether targets of one component and node that ran at once agree in these labels."""
     groups: dict[object, list[Row]] = defaultdict(list)
-    for row, place in zip(rows, places, strict=True):
-        groups[(row.component, place)].append(row)
+    for row, node_id in zip(rows, node_ids, strict=True):
+        groups[(row.component, node_id)].append(row)
     return all(
         _key(one, labels) == _key(other, labels) or not one.concurrent(other)
         for group in groups.values()
@@ -294,20 +294,20 @@ def _merges(rows: Sequence[Row], places: Sequence[int], labels: Sequence[str]) -
     )
 
 
-def choosing_once(rows: Sequence[Row], places: Sequence[int]) -> tuple[Matcher, ...] | None:
+def choosing_once(rows: Sequence[Row], node_ids: Sequence[int]) -> tuple[Matcher, ...] | None:
     """Find one matcher that chooses each target once; None if there is none.
 
     Parameters
     ----------
-    rows, places
-        Stored targets, and the number of the place of each.
+    rows, node_ids
+        Stored targets, and the number of the node of each.
     """
     for label in varying(rows):
         chosen: list[str] = []
         for component in sorted({row.component for row in rows}):
-            mine = [(r, p) for r, p in zip(rows, places, strict=True) if r.component == component]
+            mine = [(r, p) for r, p in zip(rows, node_ids, strict=True) if r.component == component]
             values = sorted({row.labels.get(label, "") for row, _ in mine})
-            whole = len({place for _, place in mine})
+            whole = len({node_id for _, node_id in mine})
             fit = [
                 v
                 for v in values
@@ -330,10 +330,10 @@ def _literal(value: str) -> bool:
 
 
 def _once(chosen: Sequence[tuple[Row, int]], whole: int) -> bool:
-    """Tell whether these rows are one of each place, at any time."""
+    """Tell whether these rows are one of each node, at any time."""
     groups: dict[int, list[Row]] = defaultdict(list)
-    for row, place in chosen:
-        groups[place].append(row)
+    for row, node_id in chosen:
+        groups[node_id].append(row)
     twice = (a.concurrent(b) for group in groups.values() for a, b in combinations(group, 2))
     return len(groups) == whole and not any(twice)
 
@@ -380,14 +380,14 @@ def put_together(
     pairs = candidates(rows, list(valid.values()))
     verdicts = judge(rows, pairs, compared(sampled(rows, pairs)) if pairs else {})
     clusters = cluster_labels(rows, verdicts)
-    places = together(rows, valid, clusters)
-    follow = successors(rows, places, ends)
-    places = [_origin(place, follow) for place in places]
-    nodes = name(rows, places, valid, named(valid, clusters), clusters=clusters)
-    nodes = distinct_names(rows, places, nodes, clusters=clusters)
-    labels = telling_labels(rows, places, clusters)
-    table = tabled(rows, nodes, places, clusters, bins=bins)
-    once = choosing_once(rows, places) if (table["replica_of"] >= 0).any() else ()
+    node_ids = together(rows, valid, clusters)
+    follow = successors(rows, node_ids, ends)
+    node_ids = [_origin(node_id, follow) for node_id in node_ids]
+    nodes = name(rows, node_ids, valid, named(valid, clusters), clusters=clusters)
+    nodes = distinct_names(rows, node_ids, nodes, clusters=clusters)
+    labels = telling_labels(rows, node_ids, clusters)
+    table = tabled(rows, nodes, node_ids, clusters, bins=bins)
+    once = choosing_once(rows, node_ids) if (table["replica_of"] >= 0).any() else ()
     return Targets(
         table=table,
         labels=labels,
@@ -402,8 +402,8 @@ def put_together(
     )
 
 
-def _origin(place: int, follow: Mapping[int, int]) -> int:
-    """Follow a place back to the first pod that was there."""
-    while place in follow:
-        place = follow[place]
-    return place
+def _origin(node_id: int, follow: Mapping[int, int]) -> int:
+    """Follow a node back to the first pod that was there."""
+    while node_id in follow:
+        node_id = follow[node_id]
+    return node_id

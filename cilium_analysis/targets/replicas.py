@@ -98,7 +98,7 @@ def sampled(rows: Sequence[Row], pairs: Sequence[Pair]) -> list[Pair]:
     """Choose pairs to compare: some of each kind of difference."""
     kinds: dict[object, list[Pair]] = defaultdict(list)
     for pair in pairs:
-        one, other = (rows[place] for place in pair)
+        one, other = (rows[number] for number in pair)
         shown = frozenset(one.rest ^ other.rest)
         kinds[(one.component, differing(one, other), shown)].append(pair)
     return sorted(pair for each in kinds.values() for pair in each[:SAMPLED])
@@ -167,7 +167,7 @@ def judge(
         pooled[differing(rows[one], rows[other])].append(found)
     decided: dict[Pair, Verdict] = {}
     for pair in pairs:
-        names = differing(*(rows[place] for place in pair))
+        names = differing(*(rows[number] for number in pair))
         own = evidence.get(pair, Evidence())
         decided[pair] = own.verdict
         if own.verdict == "unknown":
@@ -187,31 +187,31 @@ def _alike(found: Sequence[Evidence]) -> Verdict:
 
 def _telling(rows: Sequence[Row], pair: Pair) -> set[str]:
     """Name the labels in which both differ, other than those that one of them simply lacks."""
-    one, other = (dict(rows[place].rest) for place in pair)
+    one, other = (dict(rows[number].rest) for number in pair)
     return {
         n for n in one.keys() | other.keys() if one.get(n) and other.get(n) and one[n] != other[n]
     }
 
 
 def successors(
-    rows: Sequence[Row], places: Sequence[int], counters: Callable[[Sequence[int]], Counters]
+    rows: Sequence[Row], node_ids: Sequence[int], counters: Callable[[Sequence[int]], Counters]
 ) -> dict[int, int]:
     """Find agents that took over the node of another, where only their pods are known.
 
     A rollout of the DaemonSet gives every node another pod. Counters of pinned maps go on from
-    where they were, which tells whose place a new pod took.
+    where they were, which tells which node a new pod is on.
 
     Parameters
     ----------
-    rows, places
-        Stored targets, and the number of the place of each.
+    rows, node_ids
+        Stored targets, and the number of the node of each.
     counters
         Gives the first and the last values of pinned counters of some rows, by their labels.
 
     Returns
     -------
     dict
-        From the place of a new pod to the place of the one before.
+        From the node of a new pod to that of the one before.
     """
     agents = [n for n, row in enumerate(rows) if row.component == "agent" and row.bins]
     alone = [n for n in agents if rows[n].pod and not rows[n].nodes and not rows[n].addresses]
@@ -239,8 +239,8 @@ def successors(
     found: dict[int, int] = {}
     taken: set[int] = set()
     for _, new, old in gaps:
-        if places[new] not in found and old not in taken:
-            found[places[new]] = places[old]
+        if node_ids[new] not in found and old not in taken:
+            found[node_ids[new]] = node_ids[old]
             taken.add(old)
     return found
 

@@ -1,6 +1,6 @@
 """What a server stores of Cilium's scrape targets, as rows. Pure.
 
-A row is one set of target labels of one component. What the labels mean is in `places`, which
+A row is one set of target labels of one component. What the labels mean is in `naming`, which
 rows are the same agent in `replicas`, and how rows are asked for in `asking`.
 """
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from cilium_analysis.targets.places import signs
+from cilium_analysis.targets.naming import signs
 from cilium_analysis.targets.stored import differing, is_address
 
 if TYPE_CHECKING:

@@ -16,13 +16,13 @@ if TYPE_CHECKING:
     from cilium_analysis.targets.replicas import Pair, Verdict
     from cilium_analysis.targets.stored import Row
 
-#: What a row shares with others of its place: a node's name, a pod or an address.
+#: What a row shares with others of its node: a node's name, a pod or an address.
 Sign = tuple[str, str]
 _CLUSTER = re.compile(r"cluster")
 
 
 def signs(row: Row) -> Iterator[Sign]:
-    """Give everything in the labels of a row that may tell its place."""
+    """Give everything in the labels of a row that may tell its node."""
     yield from (("node", name) for name in row.nodes)
     if row.pod:
         yield "pod", row.pod
@@ -30,7 +30,7 @@ def signs(row: Row) -> Iterator[Sign]:
 
 
 def valid_signs(rows: Sequence[Row]) -> dict[Sign, list[int]]:
-    """Find the signs that tell a place, and the rows that have them.
+    """Find the signs that tell a node, and the rows that have them.
 
     A sign tells nothing that different agents have at once: the address of a proxy or of a
     federated server, the node of whoever scrapes.
@@ -109,7 +109,7 @@ def _times(name: str, sets: Sequence[frozenset[str]]) -> int:
 def together(
     rows: Sequence[Row], valid: Mapping[Sign, Sequence[int]], clusters: Sequence[str]
 ) -> list[int]:
-    """Give each row the number of its place: rows of one cluster that share a sign share it.
+    """Give each row the number of its node: rows of one cluster that share a sign share it.
 
     Parameters
     ----------
@@ -123,7 +123,7 @@ def together(
     Returns
     -------
     list of int
-        The number of the place of each row. Operators are places of their own.
+        The number of the node of each row. Operators are nodes of their own.
     """
     parent = list(range(len(rows)))
 
@@ -164,13 +164,13 @@ class Names:
 
 def name(
     rows: Sequence[Row],
-    places: Sequence[int],
+    node_ids: Sequence[int],
     valid: Mapping[Sign, object],
     known: Names,
     *,
     clusters: Sequence[str],
 ) -> list[str]:
-    """Name the place of each row.
+    """Name the node of each row.
 
     A label that names the node comes first, then what an agent calls its own node, then
     kube-state-metrics by pod and by address. Where nothing names the node, its address stands for
@@ -178,7 +178,7 @@ def name(
 
     Parameters
     ----------
-    rows, places, valid
+    rows, node_ids, valid
         As above.
     known
         What else is known.
@@ -186,7 +186,7 @@ def name(
         Labels that tell clusters apart.
     """
     votes: dict[int, list[Counter[str]]] = defaultdict(lambda: [Counter() for _ in range(6)])
-    for number, (row, place) in enumerate(zip(rows, places, strict=True)):
+    for number, (row, node_id) in enumerate(zip(rows, node_ids, strict=True)):
         told = (
             [n for n in row.nodes if ("node", n) in valid][:1],
             [known.of_rows.get(number, "")],
@@ -199,12 +199,13 @@ def name(
             [a for a in sorted(row.addresses, key=_by_kind) if ("address", a) in valid][:1],
             [_bare(row.pod) if ("pod", row.pod) in valid else ""],
         )
-        for votes_of_kind, names in zip(votes[place], told, strict=True):
+        for votes_of_kind, names in zip(votes[node_id], told, strict=True):
             votes_of_kind.update(n for n in names if n)
     chosen = {
-        place: next((_winner(kind) for kind in kinds if kind), "") for place, kinds in votes.items()
+        node_id: next((_winner(kind) for kind in kinds if kind), "")
+        for node_id, kinds in votes.items()
     }
-    return [chosen[place] for place in places]
+    return [chosen[node_id] for node_id in node_ids]
 
 
 def _bare(pod: str) -> str:
@@ -224,14 +225,14 @@ def _winner(votes: Counter[str]) -> str:
 
 
 def distinct_names(
-    rows: Sequence[Row], places: Sequence[int], nodes: Sequence[str], *, clusters: Sequence[str]
+    rows: Sequence[Row], node_ids: Sequence[int], nodes: Sequence[str], *, clusters: Sequence[str]
 ) -> list[str]:
-    """Write the cluster before a node's name, and tell different places of one name apart.
+    """Write the cluster before a node's name, and tell different nodes of one name apart.
 
     Parameters
     ----------
-    rows, places, nodes
-        Stored targets, and the number and the name of the place of each.
+    rows, node_ids, nodes
+        Stored targets, and the number and the name of the node of each.
     clusters
         Labels that tell clusters apart.
     """
@@ -241,9 +242,9 @@ def distinct_names(
         cluster = "/".join(_of(row, clusters))
         found.append(f"{cluster}/{node}" if several and cluster else node)
     owners: dict[str, set[int]] = defaultdict(set)
-    for row, node, place in zip(rows, found, places, strict=True):
+    for row, node, node_id in zip(rows, found, node_ids, strict=True):
         if row.component != "operator":
-            owners[node].add(place)
+            owners[node].add(node_id)
     marks = [_bare(row.pod) or next(iter(sorted(row.addresses)), "") for row in rows]
     return [
         f"{node} ({mark})" if node and mark not in ("", node) and len(owners[node]) > 1 else node
