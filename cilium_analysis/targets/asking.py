@@ -146,7 +146,7 @@ def of(source: Source, *windows: Window, match: str = "") -> Targets:
 
 
 def _within(window: Window, held: Window) -> bool:
-    return held.start <= window.start and window.end <= held.end and held.step <= window.step
+    return held.start <= window.start and window.end <= held.end
 
 
 @dataclass(frozen=True)
