@@ -256,7 +256,11 @@ def _window(
     window = Window.parse(start or "-2h", end or "now", step=step, timezone=timezone, now=now)
     if step:
         return window
-    slowest = targets.of(source, window, match=match).slowest
+    try:
+        slowest = targets.of(source, window, match=match).slowest
+    except PrometheusError:
+        # What the server lacks, the first question of the run tells better.
+        return window
     if not window.step < slowest <= window.length:
         return window
     step = format_duration(slowest)
