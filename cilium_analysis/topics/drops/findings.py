@@ -159,7 +159,9 @@ def _rises_of(of: Counted, reason: str, direction: str) -> Iterator[_Rise]:
     found = _RISES.find(_all(counts), _all(usual), exposure=_together(more, levels, counts))
     for node in nodes:
         found += _RISES.find(_one(counts[node]), _one(usual[node]), exposure=_one(more[node]))
-    if not found and not of.compared and float(counts.sum().sum()) >= judging.MANY:
+    dropped, passed = float(counts.sum().sum()), float(traffic.sum().sum())
+    notable = dropped >= max(judging.MANY, judging.NOTABLE_SHARE * (dropped + passed))
+    if not found and not of.compared and notable:
         # Nothing tells since when, so that it is told of the whole window.
         found = [(0, len(counts))]
     for first, last in join(found, bridge=_RISES.bridge):
