@@ -240,6 +240,21 @@ class Remarks:
     caveats: tuple[str, ...] = ()
     targets: Targets | None = None
 
+    def singled_out(self, labels: Mapping[str, str]) -> dict[str, str]:
+        """Give the labels of a finding that say something, with the cluster apart from names.
+
+        Parameters
+        ----------
+        labels
+            With workloads written as ``cart (eu)`` where there are several clusters.
+        """
+        known = {name: value for name, value in labels.items() if value}
+        for cluster in sorted(set(self.targets.table["cluster"]) - {""} if self.targets else ()):
+            mark = f" ({cluster})"
+            named = {n: v.removesuffix(mark) for n, v in known.items() if v.endswith(mark)}
+            known |= named | ({"cluster": cluster} if named else {})
+        return known
+
     def asked(self, promql: str) -> str:
         """Write a query for people by the labels that are stored.
 

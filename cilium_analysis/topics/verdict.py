@@ -68,6 +68,7 @@ def told(data: _Data, found: Iterable[Finding], *, topic: str, unknown: Iterable
             each,
             trust_reasons=(*each.trust_reasons, *remarks.caveats),
             query=remarks.asked(each.query),
+            labels=remarks.singled_out(each.labels),
         )
         for each in found
     )

@@ -135,7 +135,9 @@ def reaches(cause: Ends, effect: Ends) -> bool:
 def _named(labels: Mapping[str, str], prefix: str, whole: str) -> str:
     """Give the name of one end: namespace and workload, or what stands under one label."""
     parts = (labels.get(f"{prefix}{part}", "") for part in ("namespace", "workload"))
-    return "/".join(filter(None, parts)) or labels.get(whole, "")
+    name = "/".join(filter(None, parts)) or labels.get(whole, "")
+    cluster = labels.get("cluster", "")
+    return f"{name} ({cluster})" if name and cluster else name
 
 
 def _workloads(name: str) -> frozenset[str]:
