@@ -70,6 +70,8 @@ def _check(shown: str, manifest: Mapping[str, Any]) -> None:
         window(manifest["window"])
         for key in ("source", "server", "baseline"):
             manifest[key]
+        for each in manifest.get("targets_of", ()):
+            window(each)
         for row in manifest["answers"]:
             _check_file(row)
             if row["window"] is not None:

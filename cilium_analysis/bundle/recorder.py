@@ -201,6 +201,8 @@ class Recorder(Relay):
             "window": window_as_json(self._window),
             "timezone": self._window.timezone,
             "baseline": window_as_json(self._baseline) if self._baseline else None,
+            # A recording of part of a recording: what is known of its targets is the whole's.
+            "targets_of": [window_as_json(window) for window in self.recorded],
             "topics": self._topics,
             "versions": versions(),
             "kubernetes": self._kubernetes,

@@ -76,7 +76,10 @@ class Bundle:
 
     @property
     def recorded(self) -> tuple[Window, ...]:
-        """The windows that a run asked about when it recorded the bundle."""
+        """The windows whose targets it knows: its own, or those of the recording it is part of."""
+        stored = self.manifest.get("targets_of")
+        if stored:
+            return tuple(manifests.window(each, timezone=self.window.timezone) for each in stored)
         return tuple(window for window in (self.window, self.baseline) if window is not None)
 
     @property

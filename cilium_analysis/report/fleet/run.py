@@ -166,7 +166,7 @@ class _Course:
                 error=answer["error"],
                 findings=answer["findings"],
                 first=answer["first"],
-                unknown=answer["unknown"],
+                unknown=answer.get("unknown", False),  # a worker of an older release says nothing
                 seconds=answer["seconds"],
             )
         self._keep(outcome, written=written)
