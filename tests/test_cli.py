@@ -81,7 +81,7 @@ def left() -> list[str]:
 def test_the_demo_reports_on_the_sample(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["demo"]) == 0
     out, err = capsys.readouterr()
-    assert "1. [critical] Drops “Policy denied” (ingress) to default/web" in out
+    assert "1. [critical] Drops “Policy denied” (ingress) from batch/report to default/web" in out
     assert "2026-03-21 09:00:00 to 2026-03-21 09:42:00 UTC" in out
     (page,) = re.findall(r"Report: (\S+)", out)
     assert Path(page).is_file()
@@ -302,10 +302,13 @@ def test_an_error_of_ours_is_one_line_too(capsys: pytest.CaptureFixture[str]) ->
     assert "is damaged" in _complaint(capsys)[0]
 
 
-def test_ctrl_c_while_a_server_keeps_silent(tmp_path: Path) -> None:
+@pytest.mark.parametrize("step", [[], ["--step", "30s"]], ids=["asking", "recording"])
+def test_ctrl_c_while_a_server_keeps_silent(tmp_path: Path, step: list[str]) -> None:
+    """Without a step, already the question asks: for the scrape intervals."""
+    out = tmp_path / "out"
     with socket.create_server(("127.0.0.1", 0)) as silent:
         address = f"http://127.0.0.1:{silent.getsockname()[1]}"
-        command = [*PROGRAM, "report", "--source", address, "--output", str(tmp_path / "out")]
+        command = [*PROGRAM, "report", "--source", address, "--output", str(out), *step]
         process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=os.environ)
         with silent.accept()[0]:
             time.sleep(0.2)
@@ -314,4 +317,5 @@ def test_ctrl_c_while_a_server_keeps_silent(tmp_path: Path) -> None:
     assert process.returncode == 130
     assert "stopped; nothing was left behind" in err
     assert "Traceback" not in err
-    assert list((tmp_path / "out").iterdir()) == []
+    assert out.exists() == bool(step)
+    assert list(out.glob("*")) == []

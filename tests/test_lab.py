@@ -81,8 +81,9 @@ def test_start_here_asks_a_server_too(
             names |= given if "parameters" in cell.metadata.get("tags", ()) else {}
     assert names["prometheus"].name == served.url
     recorded = Bundle(sample_directory())
-    window = names["window"]
-    assert names["rates"].equals(recorded.range(names["prometheus"].journal[0].promql, window))
+    window, journal = names["window"], names["prometheus"].journal
+    rates = next(row.promql for row in journal if row.window == window)  # after those of targets
+    assert names["rates"].equals(recorded.range(rates, window))
     assert [finding.kind for finding in names["drops"].findings(names["data"])] == ["drop_spike"]
     plt.close("all")
 

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from cilium_analysis import connect
+from cilium_analysis.bundle import manifest
 from cilium_analysis.bundle.remote import fetch
 from cilium_analysis.capture import capture
 from cilium_analysis.cli import main
@@ -178,7 +179,8 @@ def test_a_changed_answer_is_refused(store: ObjectServer, made: str) -> None:
             store.client.put_object(Bucket="changed", Key=key.partition(name)[2][1:], Body=changed)
     bundle = fetch(Address.parse("s3://changed/bundle"))
     with pytest.raises(BundleError, match=r"s3://changed/bundle/answers/\d+.parquet has changed"):
-        bundle.range(bundle.manifest["answers"][0]["promql"], bundle.window)
+        asked = next(row for row in bundle.manifest["answers"] if row["window"])
+        bundle.range(asked["promql"], manifest.window(asked["window"]))
 
 
 def test_two_runs_at_once_are_both_in_the_index(store: ObjectServer, tmp_path: Path) -> None:
