@@ -306,7 +306,8 @@ def test_a_restart_is_told_and_left_out_of_the_growth(cluster_server: Serve) -> 
     for node in restarted:
         assert endpoints.counts(data)[node].min() < 0.9 * endpoints.counts(data)[node].median()
         assert endpoints.by_node(data)["restarts"][node] >= 1
-        assert any(node in note and "restored" in note for note in endpoints.notes(data))
+        assert any(f"agent on {node} started" in note for note in endpoints.notes(data))
+        assert any("until its endpoints are restored" in note for note in endpoints.notes(data))
         ends = endpoints.counts(data)[node].iloc[[0, -1]]
         told = endpoints.growth(data)["per day"][node] * 1.5 / 24
         assert told == pytest.approx(float(ends.iloc[1] - ends.iloc[0]), abs=1.5)

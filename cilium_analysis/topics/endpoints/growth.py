@@ -95,12 +95,14 @@ def _grown(
         return None
     first, stop = max(long_runs, key=lambda run: (run[1] == len(even), run[1] - run[0]))
     calm = level.iloc[:first] <= max(base, float(before.quantile(0.9)))
-    onset = level.index[:first][calm.to_numpy()]
+    onset = np.flatnonzero(calm.to_numpy())
     known = level.dropna()
     still = stop == len(even)
     return _Grown(
         nodes=nodes,
-        start=onset[-1] if len(onset) else level.index[0] - data.window.step,
+        start=level.index[_began(even, int(onset[-1]), first, steps_of(data, LASTING))]
+        if len(onset)
+        else level.index[0] - data.window.step,
         crossed=level.index[first],
         end=level.index[stop - 1],
         value=float(known.iloc[-1]) if still else float(even.iloc[first:stop].max()),
@@ -108,6 +110,17 @@ def _grown(
         started_before=not len(onset),
         compared=compared,
     )
+
+
+def _began(even: pd.Series, calm: int, first: int, most: int) -> int:
+    """Carry a rise back from the last calm row to the level from before, by its slope.
+
+    A level that was low in the usual range rises for a while before it leaves that range.
+    """
+    begin = max(calm - most, 0)
+    slope = (even.iloc[first] - even.iloc[calm]) / (first - calm)
+    rise = even.iloc[calm] - even.iloc[begin : calm + 1].median()
+    return max(calm - round(rise / slope), begin) if slope > 0 and rise > 0 else calm
 
 
 def _lasts(data: Endpoints, run: tuple[int, int], size: int) -> bool:
