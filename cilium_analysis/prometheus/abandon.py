@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import socket
 from contextlib import suppress
+from threading import Event
 from typing import TYPE_CHECKING, Any
 from weakref import WeakSet
 
@@ -25,6 +26,7 @@ class AbandonableAdapter(HTTPAdapter):
     def __init__(self, *, pool_maxsize: int) -> None:
         super().__init__(pool_maxsize=pool_maxsize)
         self._connections: WeakSet[Any] = WeakSet()
+        self._abandoned = Event()
 
     def get_connection_with_tls_context(
         self,
@@ -38,25 +40,35 @@ class AbandonableAdapter(HTTPAdapter):
         kind = pool.ConnectionCls
         if not issubclass(kind, _Noted):
             name = f"Noted{kind.__name__}"
-            pool.ConnectionCls = type(name, (_Noted, kind), {"opened": self._connections})
+            known = {"opened": self._connections, "abandoned": self._abandoned}
+            pool.ConnectionCls = type(name, (_Noted, kind), known)
         return pool
 
     def abandon(self) -> None:
-        """Break all connections off; requests on them fail as if the server had gone."""
+        """Break all connections off, for good; requests fail as if the server had gone."""
+        self._abandoned.set()
         for connection in list(self._connections):
-            held = getattr(connection, "sock", None)
-            if isinstance(held, socket.socket):
-                with suppress(OSError):
-                    # Past TLS, which another thread is reading: only the wire is cut.
-                    socket.socket.shutdown(held, socket.SHUT_RDWR)
+            _cut(connection)
+
+
+def _cut(connection: Any) -> None:
+    held = getattr(connection, "sock", None)
+    if isinstance(held, socket.socket):
+        with suppress(OSError):
+            # Past TLS, which another thread is reading: only the wire is cut.
+            socket.socket.shutdown(held, socket.SHUT_RDWR)
 
 
 class _Noted:
     """Mixed into urllib3's connections."""
 
     opened: WeakSet[Any]
+    abandoned: Event
 
     def connect(self) -> None:
         """Open the connection, and note it."""
         super().connect()  # type: ignore[misc]
         self.opened.add(self)
+        if self.abandoned.is_set():
+            # Given up while this one was being opened: nobody else will break it off.
+            _cut(self)

@@ -133,9 +133,9 @@ class Transport:
         self.session.close()
 
     def abandon(self) -> None:
-        """Give up the requests that are under way: they fail as if the server had gone.
+        """Give up the requests that are under way, and later ones: the server seems to have gone.
 
-        Not those of a session that was brought along. The transport can be used on.
+        Not those of a session that was brought along.
         """
         for adapter in self.session.adapters.values():
             if isinstance(adapter, AbandonableAdapter):
