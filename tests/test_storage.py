@@ -178,8 +178,8 @@ def test_a_changed_answer_is_refused(store: ObjectServer, made: str) -> None:
             changed = b"PAR1" if key.endswith(".parquet") else content
             store.client.put_object(Bucket="changed", Key=key.partition(name)[2][1:], Body=changed)
     bundle = fetch(Address.parse("s3://changed/bundle"))
+    asked = next(row for row in bundle.manifest["answers"] if row["window"])
     with pytest.raises(BundleError, match=r"s3://changed/bundle/answers/\d+.parquet has changed"):
-        asked = next(row for row in bundle.manifest["answers"] if row["window"])
         bundle.range(asked["promql"], manifest.window(asked["window"]))
 
 
