@@ -98,13 +98,13 @@ def test_a_comparison_has_a_pair_of_bars_per_row() -> None:
 @pytest.mark.parametrize("frame", [pd.DataFrame(), rates() * 0, rates() * np.nan])
 def test_nothing_is_said_in_words(frame: pd.DataFrame) -> None:
     ax = drawn(plots.stacked(frame))
-    assert "Nothing" in ax.texts[0].get_text()
+    assert ax.texts[0].get_text() == "No data in this window"
     assert not ax.axison
 
 
 def test_empty_tables_are_said_in_words() -> None:
     for ax in (plots.heatmap(pd.DataFrame()), plots.comparison(pd.DataFrame())):
-        assert "Nothing" in drawn(ax).texts[0].get_text()
+        assert drawn(ax).texts[0].get_text().startswith("No data in this window")
 
 
 def test_text_from_labels_cannot_break_a_plot() -> None:

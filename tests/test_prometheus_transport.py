@@ -549,7 +549,9 @@ def test_a_slow_link_to_this_machine_is_packed(stub: Stub, monkeypatch: pytest.M
 
 @pytest.mark.parametrize("chunk", [1, 7, 4096])
 def test_any_chunks(chunk: int, stub: Stub, client: Prometheus) -> None:
-    body = matrix(({"a": "é\"'"}, {60: "1", 120.5: "NaN"}), warnings=["slow"]).body
+    begin = WINDOW.start.timestamp()
+    samples = {begin + 60: "1", begin + 120.5: "NaN"}
+    body = matrix(({"a": "é\"'"}, samples), warnings=["slow"]).body
     stub.play(Reply(body, chunk=chunk), Reply(body))
     found = client.range("x", WINDOW)
     pd.testing.assert_frame_equal(found, client.range("x", WINDOW))
