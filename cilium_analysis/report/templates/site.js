@@ -107,7 +107,7 @@
     const fits = (data, wanted) =>
       (!wanted.source || data.source === wanted.source) &&
       (!wanted.topic || data.topics.split(" ").includes(wanted.topic)) &&
-      (!wanted.severity || data.verdict === wanted.severity || (RANK[data.severity] ?? 0) >= RANK[wanted.severity]) &&
+      (!wanted.severity || (wanted.severity === "unknown" ? data.verdict === "unknown" : (RANK[data.severity] ?? 0) >= RANK[wanted.severity])) &&
       (!wanted.from || data.end.slice(0, 10) >= wanted.from) &&
       (!wanted.to || data.start.slice(0, 10) <= wanted.to) &&
       (wanted.text ?? "").toLowerCase().split(/\s+/).every((word) => data.text.includes(word));
