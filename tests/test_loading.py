@@ -10,6 +10,7 @@ import pytest
 
 from cilium_analysis.queries import Query
 from cilium_analysis.topics import loading
+from cilium_analysis.topics.buckets import plain_number
 from cilium_analysis.window import Window
 from tests.sources import MemorySource, grid
 
@@ -120,4 +121,4 @@ def test_increases_by_the_server_do_not_take_another_spelling_for_a_birth() -> N
     ],
 )
 def test_numbers_are_written_in_one_way(text: str, plain: str) -> None:
-    assert loading.plain_number(text) == plain
+    assert plain_number(text) == plain

@@ -1,10 +1,15 @@
-"""Buckets of histograms, classic or native, and quantiles from them. Pure."""
+"""Histograms: their bounds in one spelling, and quantiles from their buckets. Pure."""
 
 from __future__ import annotations
 
 import itertools
 import math
 from typing import TYPE_CHECKING
+
+import numpy as np
+import pandas as pd
+
+from cilium_analysis import frames
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -90,3 +95,43 @@ def from_native(histogram: str, bounds: Sequence[float]) -> str:
         f'label_replace({counted}, "le", "{le}", "", "")'
         for le, counted in {**below, "+Inf": count}.items()
     )
+
+
+def plain_bounds(frame: pd.DataFrame, *, increases: bool) -> pd.DataFrame:
+    """Write the bounds of buckets in one way: Prometheus 2 stores ``1`` what 3 stores ``1.0``.
+
+    Parameters
+    ----------
+    frame
+        Label frame; one without ``le`` stays as it is.
+    increases
+        Whether the server gave increases: what appears under another spelling in them brings its
+        whole past, and is left out.
+    """
+    if "le" not in frame.columns.names:
+        return frame
+    spelled = frames.values(frame, "le")
+    bounds = [plain_number(le) for le in spelled]
+    if increases and bounds != spelled and len(frame):
+        values = frame.to_numpy(dtype="float64").copy()
+        known = ~np.isnan(values)
+        first = np.where(known.any(axis=0), known.argmax(axis=0), len(frame))
+        for bound in {b for b, le in zip(bounds, spelled, strict=True) if b != le}:
+            of_bound = [place for place, each in enumerate(bounds) if each == bound]
+            begun = min(first[place] for place in of_bound)
+            for place in of_bound:
+                if begun < first[place] < len(frame):
+                    values[first[place], place] = np.nan
+        frame = pd.DataFrame(values, index=frame.index, columns=frame.columns)
+    return frames.relabel(frame, "le", bounds)
+
+
+def plain_number(text: str) -> str:
+    """Write a number as Prometheus 2 does: ``1``, ``0.5``, ``+Inf``; other text stays."""
+    try:
+        number = float(text)
+    except ValueError:
+        return text
+    if number == float("inf"):
+        return "+Inf"
+    return f"{number:.0f}" if number.is_integer() else repr(number)

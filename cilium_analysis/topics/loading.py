@@ -14,6 +14,7 @@ import pandas as pd
 from cilium_analysis import frames, targets
 from cilium_analysis.queries import Matcher, Query, parse_matchers
 from cilium_analysis.topics import freshness
+from cilium_analysis.topics.buckets import plain_bounds
 from cilium_analysis.window import format_duration
 
 if TYPE_CHECKING:
@@ -78,7 +79,9 @@ def fetch(
     wide = led(window) if every == 1 else _longer(led(window), every)
     promql = known.render(query, match=parse_matchers(match), step=wide.step)
     frame = source.range(promql, wide)
-    named = known.resolve(_plain_numbers(frame, promql), keep=_asked_for(query, known.labels))
+    named = known.resolve(
+        plain_bounds(frame, increases=" offset " in promql), keep=_asked_for(query, known.labels)
+    )
     return named.reindex(_grid(wide, frame.index))
 
 
@@ -86,40 +89,6 @@ def _asked_for(query: Query, labels: Sequence[str]) -> list[str]:
     """Name the target labels that a query asks for itself."""
     by = "".join(re.findall(r"<target>, ([^()]*)", query.promql))
     return [label for label in labels if re.search(rf"\b{label}\b", by)]
-
-
-def _plain_numbers(frame: pd.DataFrame, promql: str) -> pd.DataFrame:
-    """Write the bounds of buckets in one way: Prometheus 2 stores ``1`` what 3 stores ``1.0``.
-
-    Where the server gave increases, what appears under another spelling brings its whole past.
-    """
-    if "le" not in frame.columns.names:
-        return frame
-    spelled = frames.values(frame, "le")
-    bounds = [plain_number(le) for le in spelled]
-    if " offset " in promql and bounds != spelled and len(frame):
-        values = frame.to_numpy(dtype="float64").copy()
-        known = ~np.isnan(values)
-        first = np.where(known.any(axis=0), known.argmax(axis=0), len(frame))
-        for bound in {b for b, le in zip(bounds, spelled, strict=True) if b != le}:
-            of_bound = [place for place, each in enumerate(bounds) if each == bound]
-            begun = min(first[place] for place in of_bound)
-            for place in of_bound:
-                if begun < first[place] < len(frame):
-                    values[first[place], place] = np.nan
-        frame = pd.DataFrame(values, index=frame.index, columns=frame.columns)
-    return frames.relabel(frame, "le", bounds)
-
-
-def plain_number(text: str) -> str:
-    """Write a number as Prometheus 2 does: ``1``, ``0.5``, ``+Inf``; other text stays."""
-    try:
-        number = float(text)
-    except ValueError:
-        return text
-    if number == float("inf"):
-        return "+Inf"
-    return f"{number:.0f}" if number.is_integer() else repr(number)
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import pandas as pd
 
-from cilium_analysis.topics.loading import plain_number
+from cilium_analysis.topics.buckets import plain_number
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
