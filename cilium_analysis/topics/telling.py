@@ -12,7 +12,7 @@ from cilium_analysis.texts import percent
 from cilium_analysis.topics import verdict
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Container, Mapping, Sequence
 
     import pandas as pd
 
@@ -26,6 +26,10 @@ RESTART_BEFORE = timedelta(minutes=5)
 LOST_SHARE = 0.1
 #: Events that readers of Hubble's ring were too slow for: counters are written before the ring is.
 RING = "hubble_ring_buffer"
+#: One source, destination or status is named when it has this share of a rise;
+NAMED_FROM = 0.8
+#: with less than this it is said that it has most of it, as the numbers told are of the whole.
+WHOLE = 0.99
 #: Failures of a smaller share of the traffic they belong to are no warning, however many;
 TRIFLE = 0.001
 #: nor is a handful of a share that is not much larger.
@@ -58,20 +62,70 @@ def trifling(amount: float, share: float) -> bool:
     return share < TRIFLE or (share < FEW_SHARE and amount < FEW)
 
 
-def between(parties: Mapping[str, str]) -> str:
-    """Name both ends, as far as they are known, for the middle of a sentence."""
-    source, destination = parties.get("source"), parties.get("destination")
-    return (f" from {source}" if source else "") + (f" to {destination}" if destination else "")
+def between(parties: Mapping[str, str], most: Container[str] = ()) -> str:
+    """Name both ends, as far as they are known, for the middle of a sentence.
+
+    Parameters
+    ----------
+    parties
+        ``source`` and ``destination``.
+    most
+        Those of the two that have most of what is told, and not all: from `largest`.
+    """
+    ends = {"from": "source", "to": "destination"}
+    return "".join(
+        f" {'mostly ' if end in most else ''}{word} {parties[end]}"
+        for word, end in ends.items()
+        if parties.get(end)
+    )
 
 
-def place(named: Sequence[str], nodes: int) -> str:
-    """Name up to three nodes, or say how many there are; nameless where all are added up."""
+def largest(sums: pd.Series) -> tuple[str, bool]:
+    """Name the one value of a label that has most of a rise.
+
+    Parameters
+    ----------
+    sums
+        Of each value.
+
+    Returns
+    -------
+    tuple
+        The value, ``""`` if none has most; and whether it has less than all of it.
+    """
+    if not sums.sum() or sums.max() < NAMED_FROM * sums.sum():
+        return "", False
+    name = str(sums.idxmax())
+    return name, beyond(sums, [name])
+
+
+def place(named: Sequence[str], nodes: int, *, elsewhere: bool = False, ranked: bool = True) -> str:
+    """Name up to three nodes, or say how many there are; nameless where all are added up.
+
+    Parameters
+    ----------
+    named
+        Nodes.
+    nodes
+        How many there are in all.
+    elsewhere
+        Whether others have a part of what is told too: from `beyond`.
+    ranked
+        Whether the first one has most of it.
+    """
     if not any(named):
         return f"somewhere on {nodes} nodes" if nodes > 1 else "on an unknown node"
+    mostly = "mostly " if elsewhere else ""
     if len(named) <= 3:
         # Of all nodes of a cluster together only the cluster is known.
-        return "on " + ", ".join(name.rstrip("/") for name in named)
-    return f"on {len(named)} of {nodes} nodes, most on {named[0]}"
+        return f"{mostly}on " + ", ".join(name.rstrip("/") for name in named)
+    first = f", most on {named[0]}" if ranked else ""
+    return f"{mostly}on {len(named)} of {nodes} nodes{first}"
+
+
+def beyond(sums: pd.Series, named: Sequence[str]) -> bool:
+    """Tell whether others than those named have a part of a sum that counts."""
+    return bool(sums[list(named)].sum() < WHOLE * sums.sum())
 
 
 def short(value: float) -> str:

@@ -22,6 +22,7 @@ from cilium_analysis.topics.dns.tables import ended
 from cilium_analysis.topics.dns.unknown import unknown
 from cilium_analysis.topics.telling import (
     between,
+    beyond,
     blind,
     doubts,
     only,
@@ -73,6 +74,7 @@ class _Rise:
     last: int
     labels: dict[str, str]
     nodes: tuple[str, ...]
+    elsewhere: bool
     counts: pd.DataFrame
     usual: pd.DataFrame
 
@@ -136,9 +138,9 @@ def _rise(rcode: str, incident: rises.Incident, lookups: pd.DataFrame) -> _Rise:
     during = lookups.iloc[incident.first : incident.last]
     named = {name: text for name, text in named.items() if _alone(incident, name, text, during)}
     mine = replace(incident, counts=only(incident.counts, named), usual=only(incident.usual, named))
-    nodes = rises.fewest(mine.excess("node"))
-    labels = {"rcode": rcode} | named
-    return _Rise(rcode, mine.first, mine.last, labels, nodes, mine.counts, mine.usual)
+    nodes = rises.fewest(excess := mine.excess("node"))
+    others, labels = beyond(excess, nodes), {"rcode": rcode} | named
+    return _Rise(rcode, mine.first, mine.last, labels, nodes, others, mine.counts, mine.usual)
 
 
 def _alone(incident: rises.Incident, name: str, text: str, lookups: pd.DataFrame) -> bool:
@@ -204,10 +206,11 @@ def _finding(data: Dns, ends: _Ends, rise: _Rise) -> Finding:
         before = math.nan
     share = _share(ends, rise)
     rates = f"{short(value)}/s instead of {short(before)}, {amount:,.0f} in all"
+    where = place(rise.nodes, _nodes(data), elsewhere=rise.elsewhere)
     return Finding(
         kind="dns_failures",
         severity=_severity(ends, rise, share, amount, end - start),
-        title=f"{_subject(rise)} {place(rise.nodes, _nodes(data))}: {rates}, {_shares(ends, rise)}",
+        title=f"{_subject(rise)} {where}: {rates}, {_shares(ends, rise)}",
         start=start.to_pydatetime(),
         end=end.to_pydatetime(),
         labels=rise.labels,

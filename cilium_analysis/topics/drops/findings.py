@@ -32,8 +32,6 @@ if TYPE_CHECKING:
     from cilium_analysis.topics.drops.data import Drops
     from cilium_analysis.topics.drops.judging import Counted
 
-#: One source, destination or protocol is named when it has this share of a rise.
-NAMED_FROM = 0.8
 #: Nodes with this share of a rise have all of it: of the others only the ordinary is left.
 WHOLE = 0.95
 #: An agent that was scraped in less than this share of a rise's steps makes it doubtful.
@@ -207,14 +205,15 @@ def _finding(data: Drops, rise: _Rise) -> Finding:
     length = rise.end - rise.start
     labels = {"reason": rise.reason, "direction": rise.direction}
     labels |= {"node": rise.nodes[0]} if len(rise.nodes) == 1 else {}
-    labels |= _ends(data, rise)
+    ends, most = _ends(data, rise)
+    labels |= ends
     labels = {name: text for name, text in labels.items() if text}
     value, part = rise.total / length.total_seconds(), _share(rise)
     whole = telling.total(rise.of.counts)
     return Finding(
         kind="drop_spike",
         severity=_severity(rise, length, part),
-        title=_title(rise, labels, value, part),
+        title=_title(rise, telling.between(labels, most), value, part),
         start=rise.start.to_pydatetime(),
         end=rise.end.to_pydatetime(),
         labels=labels,
@@ -253,8 +252,11 @@ def _share(rise: _Rise) -> float | None:
     return judging.share(rise.total, rise.traffic[rise.counted].iloc[rows], others)
 
 
-def _ends(data: Drops, rise: _Rise) -> dict[str, str]:
-    """Name protocol and both ends, where Hubble's events agree, and the workload in question."""
+def _ends(data: Drops, rise: _Rise) -> tuple[dict[str, str], set[str]]:
+    """Name protocol and both ends, where Hubble's events agree, and the workload in question.
+
+    Ends that have most of the events, and not all, are named a second time.
+    """
     events = parties(frames.between(data.hubble, rise.start, rise.end))
     ways = {rise.direction, ""} if rise.direction else {"", "INGRESS", "EGRESS"}
     known = set(rise.nodes) & set(frames.values(events, "node"))
@@ -263,29 +265,29 @@ def _ends(data: Drops, rise: _Rise) -> dict[str, str]:
     level = sums.index.get_level_values
     mine = (level("reason") == rise.reason) & level("direction").isin(ways)
     sums = sums[mine & level("node").isin(known or set(level("node")))]
-    found = {}
+    found, most = {}, set()
     for name in ("protocol", "source", "destination"):
-        parts = sums.groupby(level=name).sum()
-        if len(parts) and parts.max() >= NAMED_FROM * parts.sum() > 0:
-            found[name] = str(parts.idxmax())
+        found[name], partly = telling.largest(sums.groupby(level=name).sum())
+        most |= {name} if partly else set()
     side = "source" if rise.direction == "EGRESS" else "destination"
-    namespace, workload = namespace_of(found.get(side, ""))
+    namespace, workload = namespace_of(found[side])
     # An address, a name of the DNS and the labels of an identity are no workload.
     named = namespace or _PLAIN.fullmatch(workload)
-    return found | {"namespace": namespace, "workload": workload if named else ""}
+    return found | {"namespace": namespace, "workload": workload if named else ""}, most
 
 
-def _title(rise: _Rise, labels: dict[str, str], value: float, part: float | None) -> str:
+def _title(rise: _Rise, ends: str, value: float, part: float | None) -> str:
     # Hubble's counts cannot be compared with the traffic that agents count.
     unit, way = rise.of.unit, f" ({rise.direction.lower()})" if rise.direction else ""
-    where = telling.place(rise.nodes, len(rise.counts.columns))
+    others = len(rise.counted) > len(rise.nodes)
+    where = telling.place(rise.nodes, len(rise.counts.columns), elsewhere=others)
     usual = f"instead of {telling.short(rise.usual_rate)}" if rise.compared else "(no baseline)"
     whose = "their" if len(rise.counted) > 1 else "its"
     traffic = f"{whose} {rise.direction.lower()} packets" if rise.direction else f"{whose} packets"
     shown = "unknown share" if part is None else judging.written(part)
     tail = _HUBBLE.get(rise.of.metric, ("", f", {shown} of {traffic}"))[1]
     return (
-        f"Drops “{rise.reason}”{way}{telling.between(labels)} {where}: {telling.short(value)}"
+        f"Drops “{rise.reason}”{way}{ends} {where}: {telling.short(value)}"
         f" {unit}/s {usual}, {rise.total:,.0f} {unit} in all{tail}"
     )
 

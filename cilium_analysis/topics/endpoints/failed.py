@@ -7,14 +7,13 @@ from typing import TYPE_CHECKING
 
 from cilium_analysis.findings import Finding, Severity
 from cilium_analysis.statistics.baseline import Rises, join
+from cilium_analysis.topics import rises
 from cilium_analysis.topics.endpoints.tables import failures
 from cilium_analysis.topics.endpoints.telling import (
-    NAMED_FROM,
     doubts_about,
-    enough,
-    placed,
     query_for,
 )
+from cilium_analysis.topics.telling import beyond, largest, place
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -62,20 +61,24 @@ def _failed_finding(
     inside = counts.iloc[run[0] : run[1]].sum()
     before = usual.mean().fillna(0.0) * (run[1] - run[0])
     excess = (inside - before).clip(lower=0.0).sort_values(ascending=False, kind="stable")
-    named = [str(n) for n in excess.index[: enough(excess)]]
+    named = list(rises.fewest(excess))
     one = named[0] if len(named) == 1 else None
     start, end = counts.index[run[0]] - data.window.step, counts.index[run[1] - 1]
     value = float(inside[one] if one else inside.sum())
     done = _done(data, [one] if one else list(counts.columns), run)
     share = value / done
-    labels = ({"node": one} if one else {}) | _why(data, named, run)
-    why = "".join(f", {name} “{text}”" for name, text in labels.items() if name != "node")
+    found = _why(data, named, run)
+    labels = ({"node": one} if one else {}) | {name: text for name, (text, _) in found.items()}
+    why = "".join(
+        f", {'mostly ' if partly else ''}{name} “{text}”" for name, (text, partly) in found.items()
+    )
+    where = place(named, counts.shape[1], elsewhere=not one and beyond(excess, named))
     minutes = (end - start) / timedelta(minutes=1)
     return Finding(
         kind="regeneration_failures",
         severity=Severity.WARNING if share >= LEAST_SHARE else Severity.INFO,
         title=f"{value:,.0f} of {done:,.0f} endpoint regenerations ({_percent(share)}) failed"
-        f" {placed(named, counts.shape[1])} within {minutes:.0f} minutes{why}: new policies may not"
+        f" {where} within {minutes:.0f} minutes{why}: new policies may not"
         " be in force there",
         start=start.to_pydatetime(),
         end=end.to_pydatetime(),
@@ -107,18 +110,16 @@ def _done(data: Endpoints, nodes: Sequence[str], run: tuple[int, int]) -> float:
     return float(rows.loc[:, mine].sum().sum())
 
 
-def _why(data: Endpoints, nodes: Sequence[str], run: tuple[int, int]) -> dict[str, str]:
+def _why(
+    data: Endpoints, nodes: Sequence[str], run: tuple[int, int]
+) -> dict[str, tuple[str, bool]]:
     """Name reason and error (since Cilium 1.20) where most failures share them."""
     rows = data.now.regenerations.iloc[run[0] : run[1]]
     columns = rows.columns
     mine = columns.get_level_values("node").isin(list(nodes))
     sums = rows.loc[:, mine & (columns.get_level_values("outcome") != "success")].sum()
-    found = {}
-    for name in ("reason", "error"):
-        shares = sums.groupby(level=name).sum() / sums.sum() if sums.sum() else sums.iloc[:0]
-        if len(shares) and shares.max() >= NAMED_FROM and shares.idxmax():
-            found[name] = str(shares.idxmax())
-    return found
+    found = {name: largest(sums.groupby(level=name).sum()) for name in ("reason", "error")}
+    return {name: most for name, most in found.items() if most[0]}
 
 
 # What all have in common

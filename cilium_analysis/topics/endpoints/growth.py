@@ -14,11 +14,11 @@ from cilium_analysis.topics.endpoints import levels as of
 from cilium_analysis.topics.endpoints.telling import (
     STUCK,
     doubts_about,
-    placed,
     query_for,
     steps_of,
     stretches,
 )
+from cilium_analysis.topics.telling import place
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -203,10 +203,8 @@ def _grown_title(
     if not ended and trend is not None:
         flat = f", and are no more since {trend.start:%H:%M}Z"
         pace = _pace(trend) if trend.rising else flat if trend.slope == 0 else ""
-    return (
-        f"Endpoints {placed(nodes, len(data.now.counts.columns))} grew from {usual:.0f} to"
-        f" {value:.0f} {how}{pace}"
-    )
+    where = place(nodes, len(data.now.counts.columns), ranked=False)
+    return f"Endpoints {where} grew from {usual:.0f} to {value:.0f} {how}{pace}"
 
 
 def _pace(trend: Trend) -> str:

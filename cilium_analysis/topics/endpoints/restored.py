@@ -12,9 +12,9 @@ from cilium_analysis.topics.endpoints.telling import (
     CRITICAL_SHARE,
     CRITICAL_STUCK,
     doubts_about,
-    placed,
     query_for,
 )
+from cilium_analysis.topics.telling import place
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -44,8 +44,8 @@ def restorations(data: Endpoints) -> pd.DataFrame:
     """
     rows: list[dict[str, object]] = []
     shown = data.now.restoration
-    for place, (moment, node) in enumerate(_starts(data)):
-        later = [time for time, other in _starts(data)[place + 1 :] if other == node]
+    for rank, (moment, node) in enumerate(_starts(data)):
+        later = [time for time, other in _starts(data)[rank + 1 :] if other == node]
         inside = (shown.index >= moment) & (shown.index < min([*later, shown.index[-1] + _LAST]))
         known = shown.loc[inside, shown.columns.get_level_values("node") == node].dropna(how="all")
         if len(known):
@@ -89,7 +89,8 @@ def unrestored(data: Endpoints) -> Iterator[Finding]:
     lost = table[table["failed"] > 0]
     if not len(lost):
         return
-    nodes = sorted(set(lost["node"]))
+    parts = lost.groupby("node")["failed"].sum().sort_values(ascending=False, kind="stable")
+    nodes = [str(node) for node in parts.index]
     value, total = float(lost["failed"].sum()), float(lost["total"].sum())
     share = value / total if total else None
     start, worst = lost["time"].min(), lost.sort_values("failed", kind="stable").iloc[-1]
@@ -99,7 +100,7 @@ def unrestored(data: Endpoints) -> Iterator[Finding]:
     yield Finding(
         kind="endpoint_not_ready",
         severity=Severity.CRITICAL if critical else Severity.WARNING,
-        title=f"{value:.0f} of {total:.0f} endpoints {placed(nodes, data.now.counts.shape[1])} were"
+        title=f"{value:.0f} of {total:.0f} endpoints {place(nodes, data.now.counts.shape[1])} were"
         f" not restored after {agents} started at {start:%H:%M}Z ({worst['phase']} failed)",
         start=start.to_pydatetime(),
         end=data.window.end,

@@ -12,18 +12,15 @@ import numpy as np
 from cilium_analysis.queries import Matcher
 from cilium_analysis.statistics.baseline import join
 from cilium_analysis.texts import percent
-from cilium_analysis.topics import rises
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Iterable, Mapping
 
     import pandas as pd
 
     from cilium_analysis.topics.endpoints.data import Endpoints
 
 
-#: One node is named as the place when it has this share of a change.
-NAMED_FROM = 0.8
 #: Endpoints may be not ready for so long; so many, or this share of a node's, are critical.
 STUCK = timedelta(minutes=5)
 CRITICAL_STUCK = 5.0
@@ -42,18 +39,6 @@ def stretches(flags: np.ndarray, *, bridge: int) -> list[tuple[int, int]]:
     edges = np.flatnonzero(np.diff(np.concatenate([[0], flags.astype(int), [0]])))
     pairs = [(int(a), int(b)) for a, b in edges.reshape(-1, 2)]
     return join(pairs, bridge=bridge)
-
-
-def placed(nodes: Sequence[str], whole: int) -> str:
-    """Write where: the names of a few nodes, or how many of all."""
-    if len(nodes) <= 3:
-        return "on " + ", ".join(nodes)
-    return f"on {len(nodes)} of {whole} nodes"
-
-
-def enough(excess: pd.Series) -> int:
-    """Count the fewest nodes that make up most of an excess, as `rises.fewest` names them."""
-    return len(rises.fewest(excess))
 
 
 def doubts_about(

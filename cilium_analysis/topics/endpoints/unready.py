@@ -8,20 +8,19 @@ import pandas as pd
 
 from cilium_analysis.findings import Finding, Severity
 from cilium_analysis.statistics.baseline import join
+from cilium_analysis.topics import rises
 from cilium_analysis.topics.endpoints import levels as of
 from cilium_analysis.topics.endpoints.data import not_ready
 from cilium_analysis.topics.endpoints.telling import (
     CRITICAL_SHARE,
     CRITICAL_STUCK,
-    NAMED_FROM,
     STUCK,
     doubts_about,
-    enough,
-    placed,
     query_for,
     steps_of,
     stretches,
 )
+from cilium_analysis.topics.telling import beyond, largest, place
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -65,22 +64,24 @@ def _stuck_finding(
     each = levels[nodes].iloc[rows].median()
     before = usual.reindex(columns=nodes).mean().fillna(0.0)
     excess = (each - before).clip(lower=0.0).sort_values(ascending=False, kind="stable")
-    named = [str(n) for n in excess.index[: enough(excess)]]
+    named = list(rises.fewest(excess))
     one = named[:1] if len(named) == 1 else []
     chosen = one or nodes
     value = float(each[chosen].sum())
     whole = _whole(data, chosen, run)
     share = value / whole if whole else None
     critical = value >= CRITICAL_STUCK or (share or 0.0) >= CRITICAL_SHARE
-    index, state = data.now.states.index, _state(data, nodes, run)
+    index, (state, partly) = data.now.states.index, _state(data, nodes, run)
     start, end = index[run[0]] - data.window.step, index[run[1] - 1]
     where = {"node": one[0]} if one else {}
     until = "" if run[1] == len(index) else f" to {end:%H:%M}Z"
+    others = not one and beyond(excess, named)
+    how = f"({'mostly ' if partly else ''}{state}) " if state else ""
     when = f"{'from' if until else 'since'} {start:%H:%M}Z{until}"
     return Finding(
         kind="endpoint_not_ready",
         severity=Severity.CRITICAL if critical else Severity.WARNING,
-        title=_title(value, whole, placed(named, levels.shape[1]), state, when),
+        title=_title(value, whole, place(named, levels.shape[1], elsewhere=others), how, when),
         start=start.to_pydatetime(),
         end=end.to_pydatetime(),
         labels=where | ({"state": state} if state else {}),
@@ -97,9 +98,8 @@ def _stuck_finding(
 _QUERY = 'sum by (node, endpoint_state) (cilium_endpoint_state{endpoint_state!="ready"})'
 
 
-def _title(value: float, whole: float, where: str, state: str, when: str) -> str:
+def _title(value: float, whole: float, where: str, how: str, when: str) -> str:
     verb = "is" if f"{value:.0f}" == "1" else "are"
-    how = f"({state}) " if state else ""
     return f"{value:.0f} of {whole:.0f} endpoints {where} {verb} not ready {how}{when}"
 
 
@@ -121,10 +121,9 @@ def _whole(data: Endpoints, nodes: Sequence[str], run: tuple[int, int]) -> float
     return float(each.median().sum())
 
 
-def _state(data: Endpoints, nodes: Sequence[str], run: tuple[int, int]) -> str:
-    """Name the state that most are in; empty if they differ."""
+def _state(data: Endpoints, nodes: Sequence[str], run: tuple[int, int]) -> tuple[str, bool]:
+    """Name the state that most are in, and tell whether some are in another."""
     states = data.now.states.iloc[run[0] : run[1]]
     mine = states.columns.get_level_values("node").isin(list(nodes))
     sums = states.loc[:, mine].sum().groupby(level="endpoint_state").sum()
-    sums = sums.drop("ready", errors="ignore")
-    return str(sums.idxmax()) if sums.sum() and sums.max() >= NAMED_FROM * sums.sum() else ""
+    return largest(sums.drop("ready", errors="ignore"))

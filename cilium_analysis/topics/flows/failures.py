@@ -14,7 +14,7 @@ from cilium_analysis.topics import rises
 from cilium_analysis.topics.flows.exchanges import ENDS, fallen
 from cilium_analysis.topics.flows.handshakes import of_flag
 from cilium_analysis.topics.flows.traffic import doubts_about, sight, usually
-from cilium_analysis.topics.telling import between, only, place, short, total
+from cilium_analysis.topics.telling import between, beyond, only, place, short, total
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -94,6 +94,7 @@ class _Rise:
     last: int
     parties: dict[str, str]
     nodes: tuple[str, ...]
+    elsewhere: bool
     counts: pd.DataFrame
     usual: pd.DataFrame
     opened: pd.DataFrame
@@ -172,12 +173,11 @@ def _rise(
     """Say whose a rise is, and keep what is about them."""
     named = incident.named(_SIDES)
     mine = replace(incident, counts=only(incident.counts, named), usual=only(incident.usual, named))
-    nodes = rises.fewest(mine.excess("node"))
+    nodes = rises.fewest(excess := mine.excess("node"))
     if flag == NO_ANSWER:
         opened, usually = only(opened, named), only(usually, named)
-    return _Rise(
-        flag, mine.first, mine.last, named, nodes, mine.counts, mine.usual, opened, usually
-    )
+    span, others = (mine.first, mine.last), beyond(excess, nodes)
+    return _Rise(flag, *span, named, nodes, others, mine.counts, mine.usual, opened, usually)
 
 
 def _really(rise: _Rise, now: Exchange, usual: Exchange) -> bool:
@@ -205,13 +205,14 @@ def _failure(data: Flows, rise: _Rise) -> Finding:
     amount = rise.inside(rise.counts)
     value = amount / (end - start).total_seconds()
     before = usually(data, rise.usual)
+    where = place(rise.nodes, data.nodes, elsewhere=rise.elsewhere)
     said = list(doubts_about(data, rise.first, rise.last, nodes=rise.nodes, amount=amount))
     if rise.flag == NO_ANSWER and data.now.handshakes.told is None:
         said.append("how many of the SYNs are verdicts of policies is not known: an estimate")
     return Finding(
         kind="tcp_failures",
         severity=_severity(value, rise.share, end - start),
-        title=f"{_WORDS[rise.flag]}{between(rise.parties)} {place(rise.nodes, data.nodes)}:"
+        title=f"{_WORDS[rise.flag]}{between(rise.parties)} {where}:"
         f" {_amount(rise)}, {short(value)}/s instead of {short(before)}"
         f"{_connections(data, rise)}{_mostly(rise)}",
         start=start.to_pydatetime(),

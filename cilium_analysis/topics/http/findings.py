@@ -31,7 +31,7 @@ from cilium_analysis.topics.http.tables import (
 from cilium_analysis.topics.http.unknown import unknown
 from cilium_analysis.topics.parties import namespace_of
 from cilium_analysis.topics.rises import spilled
-from cilium_analysis.topics.telling import between, seconds, trifling
+from cilium_analysis.topics.telling import between, largest, seconds, trifling
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -40,8 +40,6 @@ if TYPE_CHECKING:
 
     from cilium_analysis.topics.http.data import Http
 
-#: One status, source, method or node is named when it has this share of the errors.
-NAMED_FROM = 0.8
 #: Errors are a rise only if their share of the requests rises by this factor too.
 RATIO_FACTOR = 2.0
 #: This share of the requests to a destination, for so long, and so many of them, is critical.
@@ -205,11 +203,11 @@ def _finding(data: Http, stream: _Stream, first: int, last: int) -> Finding:
     total = inside + spilled(stream.bad, stream.usual, first, last)
     value, before = inside / (end - start).total_seconds(), _rate(data, stream)
     share = inside / whole if whole else 0.0
-    labels = _labels(stream, bad)
+    labels, most = _labels(stream, bad)
     return Finding(
         kind=stream.kind,
         severity=_severity(stream.kind, labels, share, total, end - start),
-        title=_title(stream, labels, value, before, total, share),
+        title=_title(stream, labels, most, value, before, total, share),
         start=start.to_pydatetime(),
         end=end.to_pydatetime(),
         labels=labels,
@@ -235,22 +233,21 @@ def _rate(data: Http, stream: _Stream) -> float:
     return float(np.nanmean(usual) / data.window.step.total_seconds())
 
 
-def _labels(stream: _Stream, bad: pd.DataFrame) -> dict[str, str]:
-    """Name status, parties, method and node where they single the errors out."""
-    status = DENIED_STATUS if stream.kind == "http_denied" else _most(bad, "status")
-    labels = {"status": status} | _party("source", _most(bad, "source"))
+def _labels(stream: _Stream, bad: pd.DataFrame) -> tuple[dict[str, str], set[str]]:
+    """Name status, parties, method and node where they single the errors out.
+
+    Those that have most of the errors, and not all, are named a second time.
+    """
+    found = {name: largest(totals(bad, [name])) for name in ("status", "source", "method", "node")}
+    status = DENIED_STATUS if stream.kind == "http_denied" else found["status"][0]
+    labels = {"status": status} | _party("source", found["source"][0])
     labels |= _party("destination", stream.destination)
     for name in ("method", "node"):
         # What nearly all requests are anyway says nothing.
         if len(set(level(bad, name))) > 1:
-            labels[name] = _most(bad, name)
-    return {name: text for name, text in labels.items() if text}
-
-
-def _most(bad: pd.DataFrame, name: str) -> str:
-    sums = totals(bad, [name])
-    whole = sums.sum()
-    return str(sums.idxmax()) if whole and sums.max() >= NAMED_FROM * whole else ""
+            labels[name] = found[name][0]
+    most = {name for name, (_, partly) in found.items() if partly}
+    return {name: text for name, text in labels.items() if text}, most
 
 
 def _party(side: str, name: str) -> dict[str, str]:
@@ -275,6 +272,7 @@ def _severity(
 def _title(
     stream: _Stream,
     labels: dict[str, str],
+    most: set[str],
     value: float,
     before: float,
     total: float,
@@ -287,11 +285,12 @@ def _title(
     how = "without a response" if status == UNANSWERED else f"answered with {status}"
     if stream.kind == "http_denied":
         how = "denied by policy (403)"
-    on = f" on {labels['node']}" if "node" in labels else ""
+    how = f"mostly {how}" if "status" in most and "status" in labels else how
+    on = f"{' mostly' if 'node' in most else ''} on {labels['node']}" if "node" in labels else ""
     old = "an unknown rate" if math.isnan(before) else f"{before:.3g} ({_usual_share(stream):.2%})"
     whole = f"all requests to {stream.destination}" if stream.destination else "all requests"
     return (
-        f"Requests{between(ends)} {how}{on}: {value:.3g}/s ({share:.1%} of {whole} meanwhile)"
+        f"Requests{between(ends, most)} {how}{on}: {value:.3g}/s ({share:.1%} of {whole} meanwhile)"
         f" instead of {old}, {total:,.0f} in all"
     )
 
