@@ -81,7 +81,7 @@ def left() -> list[str]:
 def test_the_demo_reports_on_the_sample(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["demo"]) == 0
     out, err = capsys.readouterr()
-    assert "1. [critical] Drops “Policy denied” (ingress) from batch/report to default/web" in out
+    assert "1. [critical] Drops “Policy denied” (ingress) mostly from batch/report to" in out
     assert "2026-03-21 09:00:00 to 2026-03-21 09:42:00 UTC" in out
     (page,) = re.findall(r"Report: (\S+)", out)
     assert Path(page).is_file()
