@@ -95,10 +95,17 @@ def test_a_comparison_has_a_pair_of_bars_per_row() -> None:
     assert len(legend(ax)) == 2
 
 
-@pytest.mark.parametrize("frame", [pd.DataFrame(), rates() * 0, rates() * np.nan])
-def test_nothing_is_said_in_words(frame: pd.DataFrame) -> None:
+@pytest.mark.parametrize(
+    ("frame", "said"),
+    [
+        (pd.DataFrame(), "No data in this window"),
+        (rates() * np.nan, "No data in this window"),
+        (rates() * 0, "None in this window"),
+    ],
+)
+def test_nothing_is_said_in_words(frame: pd.DataFrame, said: str) -> None:
     ax = drawn(plots.stacked(frame))
-    assert ax.texts[0].get_text() == "No data in this window"
+    assert ax.texts[0].get_text() == said
     assert not ax.axison
 
 

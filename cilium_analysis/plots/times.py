@@ -35,7 +35,7 @@ def stacked(
     timezone: str = "UTC",
     unit: str = "",
     most: int = 6,
-    empty: str = "No data in this window",
+    empty: str = "",
     ax: Axes | None = None,
 ) -> Axes:
     """Draw what adds up to a whole over time, the largest part at the bottom.
@@ -51,14 +51,15 @@ def stacked(
     most
         Parts to tell apart; the others are drawn together.
     empty
-        What to say when there are none.
+        What to say when there are none; by default, whether there are no data or all are 0.
     ax
         Where to draw.
     """
     ax = axes(ax, (10, 4))
+    known = bool(rates.notna().to_numpy().any())
     parts = largest(rates.fillna(0.0), most=most)
     if not len(parts) or not parts.shape[1] or not parts.to_numpy().any():
-        return nothing(ax, empty)
+        return nothing(ax, empty or ("None" if known else "No data") + " in this window")
     colours = [REST if name == OTHERS else PALETTE[i] for i, name in enumerate(parts.columns)]
     ax.stackplot(
         mdates.date2num(parts.index.to_numpy()),

@@ -253,6 +253,12 @@ def test_hubble_alone_shows_dropped_packets_as_the_root(whole: Tell) -> None:
     assert "503" in beneath(found)
 
 
+def test_hubble_alone_is_no_reason_to_know_nothing_of_drops(whole: Tell) -> None:
+    titles = [each["title"] for each in whole(HUBBLE).of("missing_metrics")]
+    assert [title for title in titles if "drops are known from Hubble alone" in title]
+    assert not [title for title in titles if "nothing can be said about drops" in title]
+
+
 def test_hubble_alone_counts_failed_requests(whole: Tell) -> None:
     found = whole(HUBBLE).one("http_errors", status="503")
     assert found["total"] == near(3012)

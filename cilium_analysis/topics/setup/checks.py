@@ -100,13 +100,17 @@ CHECKS = (
     ),
     _hubble("Hubble drop", ("hubble_drop_total",), "whose packets", option=f"drop:{_CONTEXT}"),
     _hubble("Hubble flow", ("hubble_flows_processed_total",), "flows", option=f"flow:{_CONTEXT}"),
-    _hubble("Hubble tcp", ("hubble_tcp_flags_total",), "handshakes, resets", option="tcp"),
-    _hubble("Hubble icmp", ("hubble_icmp_total",), "missing echo replies", option="icmp"),
+    _hubble(
+        "Hubble tcp", ("hubble_tcp_flags_total",), "handshakes, resets", option=f"tcp:{_CONTEXT}"
+    ),
+    _hubble(
+        "Hubble icmp", ("hubble_icmp_total",), "missing echo replies", option=f"icmp:{_CONTEXT}"
+    ),
     _hubble(
         "Hubble port distribution",
         ("hubble_port_distribution_total",),
         "ports",
-        option="port-distribution",
+        option=f"port-distribution:{_CONTEXT}",
     ),
     _hubble(
         "Hubble policy",

@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from cilium_analysis.topics.setup.data import Setup
 
 _AGENTS = "cilium_process_start_time_seconds"
+#: Without agents the drops are told from these.
+_HUBBLE_DROPS = {"hubble_drop_total", "hubble_policy_verdicts_total"}
 #: What every cluster should have; the rest is in the table, as it is a matter of choice.
 _NEEDED = {"agent": Severity.WARNING, "Hubble": Severity.INFO}
 
@@ -52,10 +54,13 @@ def findings(data: Setup) -> Findings:
 
 
 def _missing(data: Setup, check: Check, severity: Severity) -> Finding:
+    answers = check.answers
+    if check.name == "agent" and _HUBBLE_DROPS & set(data.present.index):
+        answers = f"{answers.removeprefix('drops, ')}; drops are known from Hubble alone"
     return Finding(
         kind="missing_metrics",
         severity=severity,
-        title=f"No metrics of {check.name}: nothing can be said about {check.answers}",
+        title=f"No metrics of {check.name}: nothing can be said about {answers}",
         start=data.window.start,
         end=data.window.end,
         labels={"metric": check.metrics[0]},
