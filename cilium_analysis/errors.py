@@ -81,6 +81,13 @@ class PrometheusError(CiliumAnalysisError, RuntimeError):
     Also a `RuntimeError`, which is what users of prometheus-pandas catch.
     """
 
+    reason = ""
+
+    @property
+    def why(self) -> str:
+        """What is the matter, without the query."""
+        return self.reason or str(self).partition(" (query: ")[0]
+
 
 class QueryRejected(PrometheusError):
     """The server does not accept the query, or cannot run it within its limits.
@@ -89,27 +96,19 @@ class QueryRejected(PrometheusError):
     nothing was sent.
     """
 
-    exit_code = 2
     promql = ""
-    reason = ""
 
 
 class AccessDenied(PrometheusError):
     """The server asks for credentials, a tenant, or more rights."""
 
-    exit_code = 2
-
 
 class NotPrometheus(PrometheusError):
     """Something answered at this address, but not with the Prometheus HTTP API."""
 
-    exit_code = 2
-
 
 class BudgetExceeded(PrometheusError):
     """The answer would hold more samples than the caller allows."""
-
-    exit_code = 2
 
 
 class AnswerIncomplete(PrometheusError):

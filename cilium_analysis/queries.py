@@ -98,11 +98,14 @@ class Query:
         Of the values.
     about
         What the answer says, in words for people.
+    spare
+        Whether its topic can be judged without it.
     """
 
     promql: str
     unit: str
     about: str
+    spare: bool = False
 
     def render(
         self,

@@ -410,7 +410,7 @@ def test_what_is_too_much_in_any_form_is_left_out(cluster_server: Serve) -> None
     source = Refusing(served.url, "max", "sum")
     data = dns.load(source, window, window.baseline("previous"))
     assert list(dns.findings(data)) == []
-    assert any("left out" in note for note in dns.notes(data))
+    assert any("refused to tell" in note for note in dns.notes(data))
     assert not any("not visible here" in note for note in dns.notes(data))
     assert_empty(data)
 

@@ -280,7 +280,7 @@ def test_what_is_too_much_in_any_form_is_left_out(cluster_server: Serve) -> None
     data = flows.load(source, window, window.baseline("previous"))
     assert list(flows.findings(data)) == []
     assert set(data.refused) == {metric.name for metric in METRICS.values()}
-    assert any("left out" in note for note in flows.notes(data))
+    assert any("refused to tell" in note for note in flows.notes(data))
     assert_empty(data)
 
 

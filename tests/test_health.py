@@ -775,8 +775,8 @@ def test_more_series_than_allowed_are_left_out_and_said() -> None:
             return super().range(promql, window)
 
     data = health.load(Refusing(), WINDOW, WINDOW.baseline())
-    assert "calls to the Kubernetes API" in data.left_out
-    assert any("left out" in note for note in health.notes(data))
+    assert any("refused to tell of calls to the Kubernetes API" in n for n in health.notes(data))
+    assert any("calls to the Kubernetes API" in reason for reason in health.unknown(data))
 
 
 HOSTILE = '<script>"\'}{x="$'

@@ -109,4 +109,6 @@ def refusal(stored: Mapping[str, Any]) -> PrometheusError:
     """Make the error anew with which the server refused a query."""
     kind = getattr(errors, str(stored["type"]), PrometheusError)
     made = kind if issubclass(kind, PrometheusError) else PrometheusError
-    return made(str(stored["message"]))
+    error = made(str(stored["message"]))
+    error.reason = str(stored.get("reason", ""))
+    return error

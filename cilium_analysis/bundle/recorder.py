@@ -189,7 +189,7 @@ class Recorder(Relay):
     def _keep_refusal(self, promql: str, when: Mapping[str, Any], said: PrometheusError) -> None:
         """Keep that the server would not answer; an unreachable server is no answer at all."""
         if isinstance(said, BudgetExceeded | QueryRejected):
-            error = {"type": type(said).__name__, "message": str(said)}
+            error = {"type": type(said).__name__, "message": str(said), "reason": said.reason}
             self._answers.append({"promql": promql, "window": None, **when, "error": error})
 
     def _write_manifest(self) -> None:

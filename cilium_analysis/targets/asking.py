@@ -28,6 +28,8 @@ if TYPE_CHECKING:
     from cilium_analysis.window import Window
 
     Labels = tuple[tuple[str, str], ...]
+    #: Why the server did not list the targets of a component, or those in ``up``.
+    Refused = dict[str, str]
 
 #: Any of these shows a target of a component: keep lists leave out any of them.
 METRICS: Mapping[Component, tuple[str, ...]] = {
@@ -169,17 +171,21 @@ class _Asker:
             ends=lambda numbers: comparer.ends(rows, numbers, bins),
         )
         presence: dict[str, Query] = {c: self._presence(rows, c) for c in METRICS}
-        caveats = (*words.refused(refused), *found.caveats)
-        return replace(found, presence=presence if rows else {}, caveats=caveats)
+        return replace(
+            found,
+            presence=presence if rows else {},
+            notes=(*words.refused(refused, ("hubble", "operator")), *found.notes),
+            caveats=(*words.refused(refused, ("agent", "up")), *found.caveats),
+        )
 
     # Which there are
 
-    def _rows(self) -> tuple[list[Row], dict[int, tuple[pd.Timestamp, pd.Timestamp]], list[str]]:
+    def _rows(self) -> tuple[list[Row], dict[int, tuple[pd.Timestamp, pd.Timestamp]], Refused]:
         found: dict[tuple[str, Labels], Row] = {}
         bins: dict[int, tuple[pd.Timestamp, pd.Timestamp]] = {}
-        refused: list[str] = []
+        refused: Refused = {}
         for component, query in ((c, QUERIES[c]) for c in METRICS):
-            for labels, counts in self._counted(query.promql, bins, refused):
+            for labels, counts in self._counted(query.promql, bins, refused, component):
                 key = (component, labels)
                 row = found.setdefault(key, Row(component, dict(labels)))
                 row.bins.update(counts)
@@ -191,7 +197,8 @@ class _Asker:
         self,
         promql: str,
         bins: dict[int, tuple[pd.Timestamp, pd.Timestamp]],
-        refused: list[str],
+        refused: Refused,
+        what: str,
     ) -> Iterator[tuple[Labels, dict[int, float]]]:
         """Ask for samples in stretches of time: each series with its samples by stretch."""
         for window in dict.fromkeys(map(_in_stretches, self.windows)):
@@ -199,7 +206,7 @@ class _Asker:
             try:
                 frame = self.source.range(text, window)
             except (QueryRejected, BudgetExceeded) as problem:
-                refused.append(str(problem))
+                refused[what] = problem.why
                 continue
             seconds = round(window.step.total_seconds())
             numbers = [round(time.timestamp()) // seconds for time in frame.index]
@@ -223,7 +230,7 @@ class _Asker:
         self,
         found: dict[tuple[str, Labels], Row],
         bins: dict[int, tuple[pd.Timestamp, pd.Timestamp]],
-        refused: list[str],
+        refused: Refused,
     ) -> None:
         """Add targets that only ``up`` shows: those that had nothing to tell."""
         jobs: dict[str, dict[str, list[Row]]] = {}
@@ -237,7 +244,7 @@ class _Asker:
             f'up{{instance=~".+:({ports})",<match>}}',
         ]
         each = " or ".join(f"count_over_time({selector}[<range>])" for selector in selectors)
-        for labels, counts in self._counted(each, bins, refused):
+        for labels, counts in self._counted(each, bins, refused, "up"):
             given = dict(labels)
             exact = [found[(c, labels)] for c in METRICS if (c, labels) in found]
             for row in exact:

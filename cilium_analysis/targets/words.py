@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from cilium_analysis.targets.naming import signs
 from cilium_analysis.targets.stored import differing, is_address
+from cilium_analysis.texts import clipped, line
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -110,11 +111,22 @@ def caveats(
     return tuple(said)
 
 
-def refused(problems: Sequence[str]) -> tuple[str, ...]:
-    """Say that the server refused to list targets."""
-    if not problems:
-        return ()
-    return (f"The targets could not all be listed: {problems[0]}",)
+def refused(problems: Mapping[str, str], kinds: Sequence[str]) -> tuple[str, ...]:
+    """Say that the server refused to list targets.
+
+    Parameters
+    ----------
+    problems
+        Why, by component, or ``up``.
+    kinds
+        Those to tell of.
+    """
+    shown = {"agent": "of agents", "hubble": "of Hubble", "operator": "of operators", "up": "in up"}
+    return tuple(
+        f"The server refused to list the targets {shown[kind]}: {clipped(line(why), 300)}"
+        for kind, why in problems.items()
+        if kind in kinds
+    )
 
 
 def listed(names: Sequence[str]) -> str:

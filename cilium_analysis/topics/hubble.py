@@ -33,6 +33,7 @@ LOST = Query(
     "max by (<target>, source) (max_over_time(hubble_lost_events_total{<match>}[<range>]))",
     "events",
     "events that Hubble lost, by where (Cilium 1.14 and later)",
+    spare=True,
 )
 
 
@@ -134,25 +135,19 @@ class Reader:
     servers: Scrapes
 
     def grown(self, query: Query) -> pd.DataFrame:
-        """Read what the series of a query gained per step: label frame with ``node``.
-
-        Raises
-        ------
-        BudgetExceeded, QueryRejected
-            If there are too many of them.
-        """
+        """Read what the series of a query gained per step: label frame with ``node``."""
         return self.increase(self.values(query))
 
-    def values(self, query: Query) -> pd.DataFrame:
-        """Read a query from before the window on: label frame with ``node``."""
-        return loading.fetch(self.source, query, self.window, match=self.match)
+    def values(self, query: Query, *, strict: bool = False) -> pd.DataFrame:
+        """Read a query from before the window on, as `loading.fetch` does: with ``node``."""
+        return loading.fetch(self.source, query, self.window, match=self.match, strict=strict)
 
     def increase(self, values: pd.DataFrame) -> pd.DataFrame:
         """Give what counters gained per step of the window, from their `values`."""
         grown = counters.increase(values, scraped=self._targets, pinned=False)
         return loading.inside(grown, self.window)
 
-    def gained(self, query: Query, over_nodes: Query) -> pd.DataFrame:
+    def gained(self, query: Query, over_nodes: Query, *, strict: bool = False) -> pd.DataFrame:
         """Read what series gained per step; of a crowd of nodes, only what all gained together.
 
         Parameters
@@ -161,15 +156,17 @@ class Reader:
             As for `grown`.
         over_nodes
             Asks the server for the sums over all nodes, as `Metric.over_nodes`.
+        strict
+            As for `loading.fetch`.
 
         Raises
         ------
         BudgetExceeded, QueryRejected
-            If there are too many of them.
+            If there are too many of them, and `strict`.
         """
         if not self.crowded:
-            return self.grown(query)
-        return loading.inside(self.values(over_nodes), self.window)
+            return self.increase(self.values(query, strict=strict))
+        return loading.inside(self.values(over_nodes, strict=strict), self.window)
 
     @property
     def crowded(self) -> bool:
@@ -193,17 +190,16 @@ class Reader:
             Labels to be content with if the series are too many to fetch.
         """
         try:
-            return Counted(self.gained(metric.whole, metric.over_nodes))
+            return Counted(self.gained(metric.whole, metric.over_nodes, strict=True))
         except (BudgetExceeded, QueryRejected):
             return self.summed(metric, least=least)
 
     def summed(self, metric: Metric, *, least: Sequence[str]) -> Counted:
         """Read only the sums of a counter by some labels; arguments as for `counted`."""
-        try:
-            sums = loading.fetch(self.source, metric.growth(*least), self.window, match=self.match)
-        except (BudgetExceeded, QueryRejected):
-            return Counted(frames.empty([*least, "node"]), summed=True, refused=True)
-        return Counted(loading.inside(sums, self.window), summed=True)
+        query = metric.growth(*least)
+        sums = loading.inside(self.values(query), self.window)
+        refused = loading.refuses(self.source, query)
+        return Counted(frames.with_levels(sums, [*least, "node"]), summed=True, refused=refused)
 
     def lost(self) -> pd.DataFrame:
         """Read how many events Hubble lost per step: label frame with ``node``, ``source``."""

@@ -12,13 +12,15 @@ import numpy as np
 import pandas as pd
 
 from cilium_analysis import frames, targets
+from cilium_analysis.errors import BudgetExceeded, QueryRejected
 from cilium_analysis.queries import Matcher, Query, parse_matchers
+from cilium_analysis.texts import clipped, line
 from cilium_analysis.topics import freshness
 from cilium_analysis.topics.buckets import plain_bounds
 from cilium_analysis.window import format_duration
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from cilium_analysis.source import Source
     from cilium_analysis.targets import Targets
@@ -47,14 +49,24 @@ STARTS: Mapping[str, Query] = {
         ("operator", "cilium_operator_process_start_time_seconds"),
     )
 }
+#: Longest reason of a server that is told [characters].
+LONGEST = 300
 #: With more nodes than this, Hubble's counters are added up over the nodes by the server.
 CROWD = 100
 
 
 def fetch(
-    source: Source, query: Query, window: Window, *, match: str, every: int = 1
+    source: Source,
+    query: Query,
+    window: Window,
+    *,
+    match: str,
+    every: int = 1,
+    strict: bool = False,
 ) -> pd.DataFrame:
     """Ask a query from `LEAD` before the window on.
+
+    One that the server refuses has no series, and `remarks` tells of it.
 
     Parameters
     ----------
@@ -68,21 +80,93 @@ def fetch(
         Label matchers of the user.
     every
         Steps of the window that one step of the answer takes.
+    strict
+        Whether a refusal is an error, for who can ask for less.
 
     Returns
     -------
     pandas.DataFrame
         Label frame with ``node``; every step of the wider window is a row. A number in the label
         ``le`` is written in one way.
+
+    Raises
+    ------
+    BudgetExceeded, QueryRejected
+        If it is refused, and `strict`.
     """
     known = targets.of(source, window, match=match)
     wide = led(window) if every == 1 else _longer(led(window), every)
     promql = known.render(query, match=parse_matchers(match), step=wide.step)
-    frame = source.range(promql, wide)
+    frame = answered(source, query, lambda: source.range(promql, wide), strict=strict)
     named = known.resolve(
         plain_bounds(frame, increases=" offset " in promql), keep=_asked_for(query, known.labels)
     )
     return named.reindex(_grid(wide, frame.index))
+
+
+@dataclass(frozen=True)
+class Mark:
+    """A moment: how many answers, and refusals, a source had given."""
+
+    answers: int
+    refusals: int
+
+
+def mark(source: Source) -> Mark:
+    """Give the moment at which a topic begins to ask."""
+    return Mark(len(source.journal), len(_REFUSED.get(source, ())))
+
+
+@dataclass(frozen=True)
+class Refusal:
+    """A query that the server refused: what depends on it is not known.
+
+    Parameters
+    ----------
+    query
+        That was refused.
+    problem
+        As the source raised it.
+    """
+
+    query: Query
+    problem: BudgetExceeded | QueryRejected
+
+    def __str__(self) -> str:
+        why = clipped(line(self.problem.why), LONGEST)
+        return f"the server refused to tell of {self.query.about}: {why}"
+
+
+#: What sources have refused.
+_REFUSED: WeakKeyDictionary[Source, list[Refusal]] = WeakKeyDictionary()
+
+
+def answered(
+    source: Source, query: Query, ask: Callable[[], pd.DataFrame], *, strict: bool = False
+) -> pd.DataFrame:
+    """Give an answer; nothing where the server refuses it, and remember that it did.
+
+    Parameters
+    ----------
+    source, query
+        What is asked what.
+    ask
+        Asks it.
+    strict
+        As for `fetch`.
+    """
+    try:
+        return ask()
+    except (BudgetExceeded, QueryRejected) as problem:
+        if strict:
+            raise
+        _REFUSED.setdefault(source, []).append(Refusal(query, problem))
+        return frames.empty()
+
+
+def refuses(source: Source, query: Query) -> bool:
+    """Tell whether a source has refused a query."""
+    return any(each.query == query for each in _REFUSED.get(source, ()))
 
 
 def _asked_for(query: Query, labels: Sequence[str]) -> list[str]:
@@ -102,10 +186,13 @@ class Scrapes:
     starts
         Label frame (``node``) of when each process started [s since 1970], in each step in which
         its target was scraped or none was due; `LONG_AGO` where no start is known; NaN in a gap.
+    refused
+        What the server did not tell.
     """
 
     raw: pd.DataFrame
     starts: pd.DataFrame
+    refused: tuple[Refusal, ...] = ()
 
     def seen(self, window: Window) -> pd.DataFrame:
         """Tell for each step of the window whether nothing of a target is missing.
@@ -141,7 +228,9 @@ def scrapes(source: Source, window: Window, component: Component, *, match: str)
     asked = _SCRAPES.setdefault(source, {})
     key = (window, component, match)
     if key not in asked:
-        asked[key] = _scrapes(source, window, component, match=match)
+        since = mark(source)
+        found = _scrapes(source, window, component, match=match)
+        asked[key] = replace(found, refused=tuple(_REFUSED.get(source, ())[since.refusals :]))
     return asked[key]
 
 
@@ -203,11 +292,14 @@ class Remarks:
         Sentences that say what cannot be told; every finding is doubtful because of them.
     targets
         That it is about.
+    refused
+        What the server did not tell.
     """
 
     notes: tuple[str, ...] = ()
     caveats: tuple[str, ...] = ()
     targets: Targets | None = None
+    refused: tuple[Refusal, ...] = ()
 
     def singled_out(self, labels: Mapping[str, str]) -> dict[str, str]:
         """Give the labels of a finding that say something, with the cluster apart from names.
@@ -243,14 +335,39 @@ class Remarks:
             promql = promql.replace(f' ({cluster})"', f'",{chosen}')
         return promql
 
+    def lacks(self, *queries: Query) -> bool:
+        """Tell whether the server refused any of these."""
+        return any(each.query in queries for each in self.refused)
+
     @property
     def all(self) -> tuple[str, ...]:
         """All sentences."""
-        return (*self.caveats, *self.notes)
+        lacking = (f"{text[0].upper()}{text[1:]}" for text in map(str, self.refused))
+        return (*self.caveats, *dict.fromkeys(lacking), *self.notes)
 
 
-def remarks(source: Source, window: Window, baseline: Window, *, match: str) -> Remarks:
-    """Give what is to be said about the targets; arguments as for a topic's ``load``."""
+def remarks(
+    source: Source, window: Window, baseline: Window, *, match: str, since: Mark
+) -> Remarks:
+    """Give what is to be said about the targets, and about what the server refused.
+
+    Parameters
+    ----------
+    source, window, baseline, match
+        As for a topic's ``load``.
+    since
+        When the topic began to ask.
+
+    Raises
+    ------
+    BudgetExceeded, QueryRejected
+        If the server has refused everything so far.
+    """
+    refused = list(_REFUSED.get(source, ())[since.refusals :])
+    if refused and not source.journal:
+        raise refused[0].problem
+    for (span, _, matched), asked in _SCRAPES.get(source, {}).items():
+        refused += asked.refused if span in (window, baseline) and matched == match else ()
     known = targets.of(source, window, match=match)
     notes = list(known.notes)
     now, usual = (scrapes(source, each, "agent", match=match).raw for each in (window, baseline))
@@ -262,7 +379,7 @@ def remarks(source: Source, window: Window, baseline: Window, *, match: str) -> 
             f" {format_duration(window.step)}: what was counted between two scrapes is spread"
             " evenly, and times are known to within one scrape."
         )
-    return Remarks(tuple(notes), known.caveats, known)
+    return Remarks(tuple(notes), known.caveats, known, tuple(dict.fromkeys(refused)))
 
 
 def crowded(targets: pd.DataFrame | None) -> bool:
@@ -418,6 +535,7 @@ def inside(frame: pd.DataFrame, window: Window) -> pd.DataFrame:
     return frames.between(frame, window.start, window.end)
 
 
-def warnings(source: Source, began: int) -> tuple[str, ...]:
-    """Collect what the server said since its journal had so many records, each thing once."""
-    return tuple(sorted({text for record in source.journal[began:] for text in record.warnings}))
+def warnings(source: Source, since: Mark) -> tuple[str, ...]:
+    """Collect what the server said beside its answers since a moment, each thing once."""
+    answers = source.journal[since.answers :]
+    return tuple(sorted({text for record in answers for text in record.warnings}))

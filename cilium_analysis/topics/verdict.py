@@ -63,6 +63,9 @@ def told(data: _Data, found: Iterable[Finding], *, topic: str, unknown: Iterable
         Reasons why the question cannot be answered; none if it can.
     """
     reasons, remarks = tuple(unknown), data.remarks
+    if refused(remarks):
+        # What was not told is not missing.
+        found = [each for each in found if each.kind != "missing_metrics"]
     doubted = (
         replace(
             each,
@@ -80,6 +83,11 @@ def told(data: _Data, found: Iterable[Finding], *, topic: str, unknown: Iterable
         topic=topic,
         unknown=(Unknown(topic, reasons),) if reasons else (),
     )
+
+
+def refused(remarks: Remarks) -> tuple[str, ...]:
+    """Give what a server refused to tell that a topic cannot be judged without."""
+    return tuple(dict.fromkeys(str(each) for each in remarks.refused if not each.query.spare))
 
 
 def rarely_scraped(seen: pd.DataFrame, what: str) -> tuple[str, ...]:

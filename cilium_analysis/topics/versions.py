@@ -16,6 +16,7 @@ VERSIONS = Query(
     "count by (<cluster>, version) (max_over_time(cilium_version{<match>}[<range>]))",
     "agents",
     "agents of each version of Cilium",
+    spare=True,
 )
 
 

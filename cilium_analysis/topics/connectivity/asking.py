@@ -41,7 +41,9 @@ class Asker:
         """Ask a query from `loading.LEAD` before a window on."""
         wide = loading.led(window)
         promql = self.known.render(QUERIES[name], match=(*self.matchers, *extra), step=window.step)
-        frame = self._clustered(self.source.range(promql, wide))
+        frame = self._clustered(
+            loading.answered(self.source, QUERIES[name], lambda: self.source.range(promql, wide))
+        )
         step = pd.Timedelta(window.step)
         # Some servers move the start of what is asked for.
         return frame.reindex(times(wide), method="nearest", tolerance=step / 2)
@@ -49,7 +51,9 @@ class Asker:
     def at_end(self, query: Query, window: Window, *extra: Matcher) -> pd.Series:
         """Ask a query about a whole window: one value per combination of labels."""
         promql = self.known.render(query, match=(*self.matchers, *extra), step=window.length)
-        frame = self._clustered(self.source.instant(promql, window.end))
+        frame = self._clustered(
+            loading.answered(self.source, query, lambda: self.source.instant(promql, window.end))
+        )
         if not len(frame):
             return pd.Series([], index=frame.columns, dtype="float64")
         return frame.iloc[-1].dropna()

@@ -147,7 +147,7 @@ def load(source: Source, window: Window, baseline: Window, *, match: str = "") -
     PrometheusError, BundleError
         If the source does not answer.
     """
-    began = len(source.journal)
+    began = loading.mark(source)
     known = targets.of(source, window, baseline, match=match)
     fine, every = _finer(window, most=MOST_POINTS), _finer(window, most=MOST_POINTS_OF_ALL)
     asker = Asker(source, match, known)
@@ -185,7 +185,7 @@ def load(source: Source, window: Window, baseline: Window, *, match: str = "") -
         agents=int(agents.iloc[0]) if len(agents) else 0,
         targets_named=named,
         warnings=loading.warnings(source, began),
-        remarks=loading.remarks(source, window, baseline, match=match),
+        remarks=loading.remarks(source, window, baseline, match=match, since=began),
         crowded=pairs.crowded,
     )
 

@@ -19,6 +19,8 @@ def unknown(data: Connectivity) -> tuple[str, ...]:
     data
         As from `load`.
     """
+    if refused := verdict.refused(data.remarks):
+        return refused
     if not data.observers.shape[1] and not data.targets_named:
         return ("no connectivity metrics in this window",)
     inside = frames.between(data.observers, data.window.start, data.window.end)

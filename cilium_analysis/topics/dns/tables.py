@@ -276,8 +276,8 @@ def notes(data: Dns) -> list[str]:
     """Say in words what the data cannot show, and how far to trust it."""
     said = []
     there = data.counts.shape[1] or data.asked.shape[1]
-    if data.refused:
-        said.append("DNS has more series than the server or the budget allows: it is left out.")
+    if not there and data.refused:
+        said.append("DNS is unknown: the server refused to tell of it.")
     elif not there and not data.seen.shape[1]:
         said.append(
             "DNS is unknown, which is not the same as no DNS traffic: no target with Hubble's"

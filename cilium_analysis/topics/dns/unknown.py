@@ -19,8 +19,8 @@ def unknown(data: Dns) -> tuple[str, ...]:
     data
         As from `load`.
     """
-    if data.refused:
-        return ("DNS has more series than the server or the budget of samples allows",)
+    if refused := verdict.refused(data.remarks):
+        return refused
     there = bool(data.counts.shape[1] or data.asked.shape[1])
     before = bool(data.usual.shape[1] or data.usual_asked.shape[1])
     if not there:

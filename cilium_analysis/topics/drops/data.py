@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Literal
 import pandas as pd
 
 from cilium_analysis import counters, frames, targets
-from cilium_analysis.errors import BudgetExceeded
 from cilium_analysis.queries import Query
 from cilium_analysis.topics import hubble, loading, versions
 from cilium_analysis.topics.drops import events
@@ -20,7 +19,7 @@ if TYPE_CHECKING:
     from cilium_analysis.window import Window
 
 #: What the agents' counters of drops tell of a window.
-State = Literal["counted", "zero", "not exported", "not scraped"]
+State = Literal["counted", "zero", "refused", "not exported", "not scraped"]
 
 QUERIES: Mapping[str, Query] = {
     # The highest value in each step: nothing is lost that was counted before a reset within it.
@@ -35,12 +34,14 @@ QUERIES: Mapping[str, Query] = {
         " (max_over_time(cilium_drop_bytes_total{<match>}[<range>]))",
         "bytes",
         "bytes of the packets dropped by the datapath since it was loaded",
+        spare=True,
     ),
     "forwarded": Query(
         "max by (<target>, direction)"
         " (max_over_time(cilium_forward_count_total{<match>}[<range>]))",
         "packets",
         "packets forwarded by the datapath since it was loaded",
+        spare=True,
     ),
     "versions": versions.VERSIONS,
     **events.QUERIES,
@@ -83,8 +84,6 @@ class Drops:
         What the server said about the answers.
     remarks
         What is to be said about the targets.
-    hubble_refused
-        Whether Hubble's series were too many to fetch.
     crowd_note
         What it means for Hubble's events that there are very many nodes.
     versions
@@ -112,7 +111,6 @@ class Drops:
     usual_hubble_seen: pd.DataFrame = field(default_factory=pd.DataFrame)
     warnings: tuple[str, ...] = ()
     remarks: loading.Remarks = field(default_factory=loading.Remarks)
-    hubble_refused: bool = False
     crowd_note: tuple[str, ...] = ()
     versions: tuple[str, ...] = ()
 
@@ -125,6 +123,8 @@ class Drops:
         """
         if self.counts.notna().to_numpy().any():
             return "counted"
+        if self.remarks.lacks(QUERIES["drops"]):
+            return "refused"
         if self.forwarded.shape[1]:
             return "zero"
         return "not exported" if self.seen.to_numpy().any() else "not scraped"
@@ -167,13 +167,13 @@ def load(source: Source, window: Window, baseline: Window, *, match: str = "") -
     PrometheusError, BundleError
         If the source does not answer.
     """
-    began = len(source.journal)
+    began = loading.mark(source)
     targets.of(source, window, baseline, match=match)
     now = _span(source, window, match=match)
     then = _span(source, baseline, match=match)
     renamed = {**then.renamed, **now.renamed}
     reader = hubble.reader(source, window, match=match)
-    dropped, refused = _hubble(reader, "hubble")
+    dropped = _hubble(reader, "hubble")
     data = Drops(
         source=source.name,
         window=window,
@@ -190,7 +190,6 @@ def load(source: Source, window: Window, baseline: Window, *, match: str = "") -
         forwarded=now.forwarded,
         usual_forwarded=then.forwarded,
         hubble_seen=reader.seen,
-        hubble_refused=refused,
         crowd_note=reader.crowd_note,
         versions=versions.ask(source, window, match=match),
     )
@@ -198,15 +197,15 @@ def load(source: Source, window: Window, baseline: Window, *, match: str = "") -
         before = hubble.reader(source, baseline, match=match)
         data = replace(
             data,
-            usual_hubble=_hubble(before, "hubble")[0],
-            verdicts=_hubble(reader, "verdicts")[0],
-            usual_verdicts=_hubble(before, "verdicts")[0],
+            usual_hubble=_hubble(before, "hubble"),
+            verdicts=_hubble(reader, "verdicts"),
+            usual_verdicts=_hubble(before, "verdicts"),
             usual_hubble_seen=before.seen,
         )
     return replace(
         data,
         warnings=loading.warnings(source, began),
-        remarks=loading.remarks(source, window, baseline, match=match),
+        remarks=loading.remarks(source, window, baseline, match=match, since=began),
     )
 
 
@@ -275,9 +274,6 @@ def _whole(forwarded: counters.Reading, index: pd.Index, *, every: int) -> pd.Da
     return kept.reindex(index, method="bfill", tolerance=length * (every - 0.5))
 
 
-def _hubble(reader: hubble.Reader, name: str) -> tuple[pd.DataFrame, bool]:
-    """Read a counter of Hubble; it is not worth more than the budget of samples allows."""
-    try:
-        return reader.gained(QUERIES[name], QUERIES[f"{name}_over_nodes"]), False
-    except BudgetExceeded:
-        return frames.empty(["reason"]), True
+def _hubble(reader: hubble.Reader, name: str) -> pd.DataFrame:
+    """Read a counter of Hubble."""
+    return reader.gained(QUERIES[name], QUERIES[f"{name}_over_nodes"])

@@ -30,21 +30,25 @@ QUERIES: Mapping[str, Query] = {
         " (max_over_time(hubble_drop_total{<match>}[<range>]))",
         "events",
         "drop events seen by Hubble",
+        spare=True,
     ),
     "hubble_over_nodes": Query(
         hubble.growth("hubble_drop_total{<match>}", f"<cluster>, protocol, reason, {CONTEXT}"),
         "events",
         "drop events seen by Hubble per step, on all nodes together",
+        spare=True,
     ),
     "verdicts": Query(
         f"max by (<target>, direction, match, {CONTEXT}) (max_over_time({_VERDICTS}[<range>]))",
         "packets",
         "packets denied by policies, as Hubble counts verdicts",
+        spare=True,
     ),
     "verdicts_over_nodes": Query(
         hubble.growth(_VERDICTS, f"<cluster>, direction, match, {CONTEXT}"),
         "packets",
         "packets denied by policies per step, on all nodes together",
+        spare=True,
     ),
 }
 

@@ -200,6 +200,7 @@ def who(data: Drops, *, most: int = 15) -> pd.DataFrame:
 _SILENCE = {
     "counted": "No packet was dropped in this window.",
     "zero": "No packet was dropped: the agents were scraped, and their datapath has counted none.",
+    "refused": "Unknown: the server refused to tell how many packets were dropped.",
     "not exported": "Unknown: the agents were scraped, but neither cilium_drop_count_total nor"
     " cilium_forward_count_total is there.",
     "not scraped": "Unknown: no agent was scraped in this window.",
@@ -208,7 +209,7 @@ _SILENCE = {
 
 def silence(data: Drops) -> str:
     """Say what it means when there are no packets to show: none dropped, or unknown, and why."""
-    if data.state not in ("not exported", "not scraped"):
+    if data.state in ("counted", "zero"):
         return _SILENCE[data.state]
     rest = (
         "What Hubble counts instead is shown by source and destination."
@@ -239,11 +240,8 @@ def notes(data: Drops) -> list[str]:
 
 def _hubble_notes(data: Drops) -> list[str]:
     said = list(data.crowd_note)
-    if data.hubble_refused:
-        said.append(
-            "Hubble's drop series are too many for the budget: whose packets were dropped is"
-            " unknown."
-        )
+    if data.remarks.lacks(*events.QUERIES.values()):
+        said.append("Whose packets were dropped is unknown.")
     elif not data.hubble.shape[1]:
         said.append(
             "Whose packets were dropped is unknown: hubble_drop_total is not there"

@@ -18,8 +18,9 @@ def unknown(data: Drops) -> tuple[str, ...]:
     data
         As from `load`.
     """
-    if data.state == "zero" or _counted_by_hubble(data):
-        return ()
+    refused = verdict.refused(data.remarks)
+    if refused or data.state == "zero" or _counted_by_hubble(data):
+        return refused
     if data.state == "not scraped":
         return (verdict.NO_AGENTS,)
     if data.state == "not exported":

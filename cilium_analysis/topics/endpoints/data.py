@@ -242,7 +242,7 @@ def load(source: Source, window: Window, baseline: Window, *, match: str = "") -
     PrometheusError, BundleError
         If the source does not answer.
     """
-    began = len(source.journal)
+    began = loading.mark(source)
     targets.of(source, window, baseline, match=match)
     now = _span(source, window, match=match)
     usual = _span(source, baseline, match=match)
@@ -254,7 +254,7 @@ def load(source: Source, window: Window, baseline: Window, *, match: str = "") -
         usual=usual,
         restarts=_restarts(now.agents, window),
         warnings=loading.warnings(source, began),
-        remarks=loading.remarks(source, window, baseline, match=match),
+        remarks=loading.remarks(source, window, baseline, match=match, since=began),
     )
 
 

@@ -18,6 +18,8 @@ def unknown(data: Endpoints) -> tuple[str, ...]:
     data
         As from `load`. Without a baseline the window is compared with its own beginning.
     """
+    if refused := verdict.refused(data.remarks):
+        return refused
     if data.blind:
         return (verdict.NO_AGENTS,)
     if not data.now.counts.shape[1]:

@@ -202,7 +202,7 @@ def load(source: Source, window: Window, baseline: Window, *, match: str = "") -
     PrometheusError, BundleError
         If the source does not answer.
     """
-    began = len(source.journal)
+    began = loading.mark(source)
     targets.of(source, window, baseline, match=match)
     reader, before = (hubble.reader(source, each, match=match) for each in (window, baseline))
     now, then = (
@@ -228,7 +228,7 @@ def load(source: Source, window: Window, baseline: Window, *, match: str = "") -
         summed=tuple(METRICS[name].name for name in summed if name not in refused),
         refused=tuple(METRICS[name].name for name in refused),
         warnings=loading.warnings(source, began),
-        remarks=loading.remarks(source, window, baseline, match=match),
+        remarks=loading.remarks(source, window, baseline, match=match, since=began),
         crowd_note=reader.crowd_note,
         versions=versions.ask(source, window, match=match),
     )

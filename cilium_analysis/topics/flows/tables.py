@@ -257,8 +257,7 @@ def _refused(data: Flows, name: str) -> bool:
 
 
 def _left_out(data: Flows) -> list[str]:
-    said = [f"{name} has too many series: who it was is left out." for name in data.summed]
-    return said + [f"{name} has too many series and is left out." for name in data.refused]
+    return [f"{name} has too many series: who it was is left out." for name in data.summed]
 
 
 def _absent(data: Flows) -> list[str]:

@@ -18,9 +18,9 @@ def unknown(data: Flows) -> tuple[str, ...]:
     data
         As from `load`.
     """
+    if refused := verdict.refused(data.remarks):
+        return refused
     if not data.now.there:
-        if data.refused:
-            return (f"{', '.join(data.refused)}: more series than the budget of samples allows",)
         had = ", though there were some in the baseline" if data.usual.there else ""
         return (f"no flow metrics of Hubble in this window{had}",)
     usual = data.usual

@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING
 import pandas as pd
 
 from cilium_analysis import counters, frames, targets
-from cilium_analysis.errors import BudgetExceeded
 from cilium_analysis.topics import loading
 from cilium_analysis.topics.health.agents import SLOW, SUBSYSTEM
 from cilium_analysis.topics.health.catalogue import QUERIES
@@ -104,8 +103,6 @@ class Health:
         What the server said about the answers.
     remarks
         What is to be said about the targets.
-    left_out
-        What had more series than the budget allows.
     """
 
     source: str
@@ -115,7 +112,6 @@ class Health:
     usual: Span
     warnings: tuple[str, ...] = ()
     remarks: loading.Remarks = field(default_factory=loading.Remarks)
-    left_out: tuple[str, ...] = ()
 
     @property
     def blind(self) -> bool:
@@ -143,10 +139,9 @@ def load(source: Source, window: Window, baseline: Window, *, match: str = "") -
     PrometheusError, BundleError
         If the source does not answer.
     """
-    began = len(source.journal)
+    began = loading.mark(source)
     targets.of(source, window, baseline, match=match)
-    left_out: list[str] = []
-    now, usual = (_span(source, each, match, left_out) for each in (window, baseline))
+    now, usual = (_span(source, each, match) for each in (window, baseline))
     return Health(
         source=source.name,
         window=window,
@@ -154,12 +149,11 @@ def load(source: Source, window: Window, baseline: Window, *, match: str = "") -
         now=now,
         usual=usual,
         warnings=loading.warnings(source, began),
-        remarks=loading.remarks(source, window, baseline, match=match),
-        left_out=tuple(dict.fromkeys(left_out)),
+        remarks=loading.remarks(source, window, baseline, match=match, since=began),
     )
 
 
-def _span(source: Source, window: Window, match: str, left_out: list[str]) -> Span:
+def _span(source: Source, window: Window, match: str) -> Span:
     raw: dict[str, pd.DataFrame] = {}
     every: dict[str, int] = {}
     nodes = 0
@@ -167,7 +161,7 @@ def _span(source: Source, window: Window, match: str, left_out: list[str]) -> Sp
         most = loading.AT_REST if metric.shown_only else loading.SLOW
         fine = name not in SLOW and not metric.shown_only
         every[name] = 1 if fine else loading.every(window, nodes=nodes, most=most)
-        raw[name] = _asked(source, metric, window, match, left_out, every=every[name])
+        raw[name] = _asked(source, metric, window, match, every=every[name])
         if name == "starts":
             nodes = len(set(raw[name].columns.get_level_values("node")))
     agents = loading.scrapes(source, window, "agent", match=match)
@@ -213,22 +207,12 @@ class _Frames(Mapping[str, pd.DataFrame]):
 
 
 def _asked(
-    source: Source,
-    metric: Metric,
-    window: Window,
-    match: str,
-    left_out: list[str],
-    *,
-    every: int,
+    source: Source, metric: Metric, window: Window, match: str, *, every: int
 ) -> pd.DataFrame:
-    try:
-        frame = loading.fetch(source, metric, window, match=match, every=every)
-        # Counters stay as they are: what they gained in a longer step is told once.
-        if metric.kind == "gauge" and every > 1:
-            frame = loading.spread(frame, window)
-    except BudgetExceeded:
-        left_out.append(metric.about)
-        frame = frames.empty()
+    frame = loading.fetch(source, metric, window, match=match, every=every)
+    # Counters stay as they are: what they gained in a longer step is told once.
+    if metric.kind == "gauge" and every > 1:
+        frame = loading.spread(frame, window)
     return frames.with_levels(frame, ["node", *metric.labels])
 
 

@@ -30,7 +30,6 @@ def notes(data: Health) -> list[str]:
         *_scrapes(data),
         *_files(data),
         *_defects(data),
-        *(f"More series than the budget allows, left out: {name}." for name in data.left_out),
         *data.remarks.all,
         *(f"Server: {text}" for text in data.warnings),
     ]
@@ -53,11 +52,10 @@ def _missing(data: Health) -> Iterator[str]:
     """Say which sections have no data at all; without agents that was said already."""
     if data.blind:
         return
-    left_out = set(data.left_out)
     absent = []
     for section, about in SECTIONS.items():
         mine = {name: metric for name, metric in QUERIES.items() if metric.section == section}
-        refused = any(metric.about in left_out for metric in mine.values())
+        refused = data.remarks.lacks(*mine.values())
         if not refused and not any(data.now[name].shape[1] for name in mine):
             absent.append(about)
     if absent:

@@ -18,6 +18,8 @@ def unknown(data: Health) -> tuple[str, ...]:
     data
         As from `load`.
     """
+    if refused := verdict.refused(data.remarks):
+        return refused
     if data.blind:
         return (verdict.NO_AGENTS,)
     return verdict.rarely_scraped(data.now.seen, "agents")

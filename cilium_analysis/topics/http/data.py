@@ -233,7 +233,7 @@ def load(source: Source, window: Window, baseline: Window, *, match: str = "") -
     PrometheusError, BundleError
         If the source does not answer.
     """
-    began = len(source.journal)
+    began = loading.mark(source)
     targets.of(source, window, baseline, match=match)
     left_out: list[str] = []
     now = _span(source, window, match=match, left_out=left_out)
@@ -262,7 +262,7 @@ def load(source: Source, window: Window, baseline: Window, *, match: str = "") -
         agents_seen=now.agents_seen,
         twice=now.twice,
         warnings=loading.warnings(source, began),
-        remarks=loading.remarks(source, window, baseline, match=match),
+        remarks=loading.remarks(source, window, baseline, match=match, since=began),
         crowd_note=now.crowd_note,
         left_out=tuple(dict.fromkeys(left_out)),
     )

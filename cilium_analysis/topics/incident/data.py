@@ -159,7 +159,7 @@ def load(
     PrometheusError, BundleError
         If the source does not answer. A bundle need not hold every question.
     """
-    began = len(source.journal)
+    began = loading.mark(source)
     known = targets.of(source, window, baseline, match=match)
     topics: dict[str, Any] = {}
     lacking: dict[str, BundleError] = {}

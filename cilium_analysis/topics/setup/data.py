@@ -183,7 +183,7 @@ def load(
     PrometheusError, BundleError
         If the source does not answer.
     """
-    began = len(source.journal)
+    began = loading.mark(source)
     matchers = parse_matchers(match)
     scraping = targets.of(source, window, baseline, match=match)
     moments = _moments(scraping.table, window)
@@ -221,7 +221,7 @@ def load(
             starts="cilium_process_start_time_seconds" in present.index,
         ),
         warnings=loading.warnings(source, began),
-        remarks=loading.remarks(source, window, baseline, match=match),
+        remarks=loading.remarks(source, window, baseline, match=match, since=began),
         cluster=cluster,
     )
 
@@ -241,7 +241,7 @@ def _ask(
     source: Source, name: str, window: Window, moment: datetime, matchers: Sequence[Matcher]
 ) -> pd.DataFrame:
     promql = QUERIES[name].render(match=matchers, step=window.length)
-    return source.instant(promql, moment)
+    return loading.answered(source, QUERIES[name], lambda: source.instant(promql, moment))
 
 
 def _most(counts: Sequence[pd.Series]) -> pd.Series:
