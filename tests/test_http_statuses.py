@@ -16,7 +16,8 @@ from cilium_analysis.findings import Severity
 from cilium_analysis.frames import totals
 from cilium_analysis.topics import http
 from cilium_analysis.topics.http.data import QUERIES
-from cilium_analysis.topics.http.durations import BOUNDS, NAME
+from cilium_analysis.targets.histograms import BOUNDS
+from cilium_analysis.topics.http.durations import NAME
 from cilium_analysis.window import Window
 from tests.cluster.exporter import LiveExporter
 from tests.conftest import installed_or_skip

@@ -12,7 +12,7 @@ import numpy as np
 from cilium_analysis import frames
 from cilium_analysis.errors import BudgetExceeded, QueryRejected
 from cilium_analysis.queries import Matcher, Query, any_of, parse_matchers
-from cilium_analysis.targets import words
+from cilium_analysis.targets import histograms, words
 from cilium_analysis.targets.comparing import Comparer
 from cilium_analysis.targets.model import Targets, put_together
 from cilium_analysis.targets.naming import Names
@@ -170,7 +170,15 @@ class _Asker:
         )
         presence: dict[str, Query] = {c: self._presence(rows, c) for c in METRICS}
         caveats = (*words.refused(refused), *found.caveats)
-        return replace(found, presence=presence if rows else {}, caveats=caveats)
+        stretches = dict.fromkeys(map(_in_stretches, self.windows))
+        native, unread = histograms.native(self.source, stretches, self.match) if rows else ({}, "")
+        return replace(
+            found,
+            presence=presence if rows else {},
+            caveats=caveats,
+            native=native,
+            unread=unread,
+        )
 
     # Which there are
 

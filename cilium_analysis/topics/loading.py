@@ -14,7 +14,7 @@ import pandas as pd
 from cilium_analysis import frames, targets
 from cilium_analysis.queries import Matcher, Query, parse_matchers
 from cilium_analysis.topics import freshness
-from cilium_analysis.topics.buckets import plain_bounds
+from cilium_analysis.topics.buckets import as_stored, for_people, plain_bounds
 from cilium_analysis.window import format_duration
 
 if TYPE_CHECKING:
@@ -77,7 +77,8 @@ def fetch(
     """
     known = targets.of(source, window, match=match)
     wide = led(window) if every == 1 else _longer(led(window), every)
-    promql = known.render(query, match=parse_matchers(match), step=wide.step)
+    asked = as_stored(query, known.native)
+    promql = known.render(asked, match=parse_matchers(match), step=wide.step)
     frame = source.range(promql, wide)
     named = known.resolve(
         plain_bounds(frame, increases=" offset " in promql), keep=_asked_for(query, known.labels)
@@ -235,6 +236,7 @@ class Remarks:
         if self.targets is None:
             return promql
         known = self.targets
+        promql = for_people(promql, known.native)
         for node in sorted(set(known.table["node"]) - known.labelled - {""}):
             promql = promql.replace(str(Matcher("node", "=", node)), known.selecting(node))
         for cluster in sorted(set(known.table["cluster"]) - {""}):
@@ -242,6 +244,11 @@ class Remarks:
             chosen = ",".join(str(Matcher(label, "=", value)) for label, value in values)
             promql = promql.replace(f' ({cluster})"', f'",{chosen}')
         return promql
+
+    @property
+    def unread(self) -> str:
+        """Why the server does not read native histograms, where there are some."""
+        return self.targets.unread if self.targets else ""
 
     @property
     def all(self) -> tuple[str, ...]:

@@ -1,0 +1,126 @@
+"""Classic histograms, and the same stored as native ones: every topic tells the same of both."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from datetime import timedelta
+from types import ModuleType
+from typing import Any
+
+import pandas as pd
+import pytest
+from pandas.api.types import is_numeric_dtype
+
+from cilium_analysis import connect
+from cilium_analysis.targets.histograms import HISTOGRAMS
+from cilium_analysis.topics import connectivity, dns, endpoints, health, http
+from cilium_analysis.window import Window
+from tests.cluster.scenario import Service, load
+from tests.cluster.simulation import Cluster, simulate
+from tests.conftest import installed_or_skip
+from tests.field.make import Metrics
+from tests.field.native import ALWAYS, NEVER, serving_native
+from tests.servers.prometheus import NotInstalled
+
+SCENARIO = load("dns_failures").with_(
+    name="native", version=(1, 18, 3), interval=30, services=(Service("default/web", "default/api", 5.0),)
+)
+FIRST, TURN, LAST = (SCENARIO.start + timedelta(minutes=m) for m in (65, 85, 95))
+#: How histograms are stored: as native ones, as classic ones, from when until when.
+STORED = {
+    "classic": (NEVER, ALWAYS),
+    "native": (ALWAYS, NEVER),
+    "both": (ALWAYS, ALWAYS),
+    "becomes native": ((TURN.timestamp(), ALWAYS[1]), (ALWAYS[0], TURN.timestamp())),
+    "becomes classic": ((ALWAYS[0], TURN.timestamp()), (TURN.timestamp(), ALWAYS[1])),
+}
+WINDOW = Window.parse(FIRST.isoformat(), LAST.isoformat(), step="30s")
+Ask = Callable[[str, ModuleType], Any]
+
+
+def as_metrics(cluster: Cluster) -> Metrics:
+    """What a Prometheus 3 has of a cluster that is looked at, without marks of ended series."""
+    metrics = Metrics()
+    begin = (WINDOW.baseline().start - timedelta(minutes=15)).timestamp()
+    for series in cluster.series:
+        labels = dict(series.labels)
+        if labels.get("le", "").isdigit():
+            labels["le"] += ".0"
+        times = series.times / 1000
+        some = (times >= begin) & (times <= LAST.timestamp())
+        samples = zip(times[some].tolist(), series.values[some].tolist(), strict=True)
+        metrics.add(series.name, {k: v for k, v in labels.items() if v}, samples)
+    return metrics
+
+
+@pytest.fixture(scope="module")
+def ask() -> Iterator[Ask]:
+    """Ask a topic about the same cluster whose histograms are stored in one way or another."""
+    metrics = as_metrics(simulate(SCENARIO))
+    there = [name for name in HISTOGRAMS if f"{name}_sum" in metrics.series]
+    urls: dict[str, str] = {}
+    loaded: dict[tuple[str, str], Any] = {}
+    with ExitStack() as stack:
+
+        def read(stored: str, topic: ModuleType) -> Any:
+            if stored not in urls:
+                native, classic = STORED[stored]
+                serving = serving_native(metrics, *there, native=native, classic=classic)
+                try:
+                    urls[stored] = stack.enter_context(serving)
+                except NotInstalled as error:
+                    installed_or_skip(error)
+            key = (stored, topic.__name__)
+            if key not in loaded:
+                loaded[key] = topic.load(connect(urls[stored]), WINDOW, WINDOW.baseline())
+            return loaded[key]
+
+        yield read
+
+
+OTHERS = [stored for stored in STORED if stored != "classic"]
+#: What one query counts over the whole window is of one kind of histograms only.
+OVER_ALL = {"probes"}
+TABLES: dict[str, tuple[ModuleType, Callable[[Any], pd.DataFrame]]] = {
+    "lookups": (dns, dns.proxy_latency),
+    "waits": (dns, dns.waits),
+    "requests": (http, http.latency),
+    "regenerations": (endpoints, endpoints.regenerations),
+    "steps": (endpoints, endpoints.regeneration_times),
+    "durations": (health, health.latency),
+    "activity": (health, health.activity),
+    "probes": (connectivity, connectivity.latency),
+}
+
+
+def in_order(table: pd.DataFrame) -> pd.DataFrame:
+    """By names: numbers that are equal to the last digit but one leave rows in any order."""
+    table = table.reset_index()
+    names = [name for name in table if not is_numeric_dtype(table[name])]
+    return table.drop(columns="index", errors="ignore").sort_values(names, ignore_index=True)
+
+
+@pytest.mark.parametrize(
+    ("stored", "table"),
+    [
+        (stored, table)
+        for stored in OTHERS
+        for table in TABLES
+        if table not in OVER_ALL or "becomes" not in stored
+    ],
+)
+def test_tables_are_the_same_however_histograms_are_stored(
+    stored: str, table: str, ask: Ask
+) -> None:
+    topic, give = TABLES[table]
+    classic, other = (in_order(give(ask(each, topic))) for each in ("classic", stored))
+    assert len(classic)
+    pd.testing.assert_frame_equal(other, classic, rtol=1e-9)
+
+
+@pytest.mark.parametrize("stored", OTHERS)
+@pytest.mark.parametrize("topic", [connectivity, dns, endpoints, health, http])
+def test_findings_are_the_same(stored: str, topic: ModuleType, ask: Ask) -> None:
+    classic, other = (topic.findings(ask(each, topic)) for each in ("classic", stored))
+    assert [f.title for f in other] == [f.title for f in classic]
