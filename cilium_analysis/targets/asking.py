@@ -171,10 +171,11 @@ class _Asker:
         presence: dict[str, Query] = {c: self._presence(rows, c) for c in METRICS}
         caveats = (*words.refused(refused), *found.caveats)
         stretches = dict.fromkeys(map(_in_stretches, self.windows))
-        native, unread = histograms.native(self.source, stretches, self.match) if rows else ({}, "")
+        native, unread = histograms.native(self.source, stretches, self.match)
         return replace(
             found,
             presence=presence if rows else {},
+            notes=(*found.notes, *words.unread(unread)),
             caveats=caveats,
             native=native,
             unread=unread,

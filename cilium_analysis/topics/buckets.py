@@ -183,7 +183,13 @@ def from_native(histogram: str, bounds: Sequence[float], *, whole: bool = True) 
 
 
 def untold(
-    name: str, what: str, counts: pd.DataFrame, *, when: str = "window", unread: str = ""
+    name: str,
+    what: str,
+    counts: pd.DataFrame,
+    *,
+    when: str = "window",
+    unread: str = "",
+    mixed: bool = False,
 ) -> list[str]:
     """Say why quantiles cannot be had; nothing where there are some.
 
@@ -199,11 +205,15 @@ def untold(
         Which time it is about.
     unread
         Why the server does not read native histograms, as `Targets.unread`.
+    mixed
+        Whether there is no quantile though something was timed.
     """
     unknown = f"Durations in the {when} are unknown:"
+    if counts.shape[1] and not counts.sum().sum() > 0:
+        return [f"{unknown} no {what} was timed ({name})."]
     if counts.shape[1]:
-        timed = counts.sum().sum() > 0
-        return [] if timed else [f"{unknown} no {what} was timed ({name})."]
+        same = f"{unknown} not all agents have the same buckets of {name}, as in an upgrade."
+        return [same] if mixed else []
     if unread:
         return [
             f"{unknown} there are no classic buckets of {name}, and the server does not read native"
