@@ -212,8 +212,11 @@ def untold(
     if counts.shape[1] and not counts.sum().sum() > 0:
         return [f"{unknown} no {what} was timed ({name})."]
     if counts.shape[1]:
-        same = f"{unknown} not all agents have the same buckets of {name}, as in an upgrade."
-        return [same] if mixed else []
+        torn = (
+            f"Some durations in the {when} are unknown: counts of the buckets of {name} contradict"
+            " each other, as where agents have different ones in the middle of an upgrade."
+        )
+        return [torn] if mixed else []
     if unread:
         return [
             f"{unknown} there are no classic buckets of {name}, and the server does not read native"
