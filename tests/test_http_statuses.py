@@ -14,9 +14,10 @@ from cilium_analysis import connect, frames
 from cilium_analysis.errors import QueryRejected
 from cilium_analysis.findings import Severity
 from cilium_analysis.frames import totals
+from cilium_analysis.targets.histograms import BOUNDS
 from cilium_analysis.topics import http
 from cilium_analysis.topics.http.data import QUERIES
-from cilium_analysis.topics.http.durations import BOUNDS, NAME
+from cilium_analysis.topics.http.durations import NAME
 from cilium_analysis.window import Window
 from tests.cluster.exporter import LiveExporter
 from tests.conftest import installed_or_skip
@@ -158,25 +159,12 @@ def test_a_bound_is_a_number_however_it_is_spelled(turn: int) -> None:
     assert not [f for f in http.findings(data) if f.kind == "http_latency"]
 
 
-@pytest.mark.parametrize("turn", [5, 60, 100])
-def test_a_histogram_that_becomes_native_goes_on(turn: int) -> None:
-    """One counter, whose buckets are no longer stored from a point on."""
-    whole = buckets(("1", "1.0"), WIDE.points)
-    whole = whole.loc[:, whole.notna().any()]
-    before, after = whole.copy(), whole.copy()
-    before.iloc[turn:], after.iloc[:turn] = np.nan, np.nan
-    source = answers(requests=requests(s200=40.0), durations=before, native_durations=after)
-    data, all_classic = load(source), load(answers(requests=requests(s200=40.0), durations=whole))
-    assert data.native
-    assert not all_classic.native
-    pd.testing.assert_frame_equal(data.durations, all_classic.durations)
-    assert not [f for f in http.findings(data) if f.kind == "http_latency"]
-
-
 class Refusing(MemorySource):
-    """A server that knows no native histograms."""
+    """A server that stores native histograms, and cannot read them."""
 
     def range(self, promql: str, window: Window) -> pd.DataFrame:
+        if promql.startswith("count by (__name__) "):
+            return grid(window, {(NAME,): 1.0}, "__name__")
         if "histogram_fraction" in promql:
             error = QueryRejected("unknown function")
             error.reason = "unknown function: histogram_fraction"
@@ -239,7 +227,9 @@ def test_native_histograms_give_the_same_quantiles() -> None:
             for more, server in servers.items():
                 data = http.load(connect(server.url), window, window.baseline())
                 found[more] = http.latency(data)
-                assert data.native is bool(more)
+                known = data.remarks.targets
+                assert known is not None
+                assert (NAME in known.native) is bool(more)
                 assert totals(data.durations, ["le"])["+Inf"] > 0
     pd.testing.assert_frame_equal(found[""], found[CONVERTED])
     assert found[""]["p50"].iloc[0] > 0.1

@@ -12,7 +12,7 @@ import numpy as np
 from cilium_analysis import frames
 from cilium_analysis.errors import BudgetExceeded, QueryRejected
 from cilium_analysis.queries import Matcher, Query, any_of, parse_matchers
-from cilium_analysis.targets import words
+from cilium_analysis.targets import histograms, words
 from cilium_analysis.targets.comparing import Comparer
 from cilium_analysis.targets.model import Targets, put_together
 from cilium_analysis.targets.naming import Names
@@ -171,11 +171,16 @@ class _Asker:
             ends=lambda numbers: comparer.ends(rows, numbers, bins),
         )
         presence: dict[str, Query] = {c: self._presence(rows, c) for c in METRICS}
+        stretches = dict.fromkeys(map(_in_stretches, self.windows))
+        native, unread = histograms.native(self.source, stretches, self.match)
+        said = (*words.unread(unread), *words.refused(refused, ("hubble", "operator")))
         return replace(
             found,
             presence=presence if rows else {},
-            notes=(*words.refused(refused, ("hubble", "operator")), *found.notes),
+            notes=(*found.notes, *said),
             caveats=(*words.refused(refused, ("agent", "up")), *found.caveats),
+            native=native,
+            unread=unread,
         )
 
     # Which there are

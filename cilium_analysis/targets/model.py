@@ -69,6 +69,11 @@ class Targets:
         What is worth knowing about the targets: sentences.
     caveats
         What cannot be told about them, and what that costs: sentences.
+    native
+        Histograms that are stored as native ones, and the finite bounds of the classic buckets
+        that they are read as.
+    unread
+        Why the server does not read those that are stored; empty if it does.
     """
 
     table: pd.DataFrame
@@ -80,6 +85,8 @@ class Targets:
     presence: Mapping[str, Query] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
     caveats: tuple[str, ...] = ()
+    native: Mapping[str, tuple[float, ...]] = field(default_factory=dict)
+    unread: str = ""
 
     def interval(self, component: Component) -> timedelta:
         """Give the scrape interval of most targets of a component; zero if there is none."""

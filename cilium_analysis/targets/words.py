@@ -57,6 +57,16 @@ def notes(rows: Sequence[Row], table: pd.DataFrame, clusters: Sequence[str]) -> 
     return tuple(said)
 
 
+def unread(reason: str) -> tuple[str, ...]:
+    """Say what it costs that a server does not read native histograms, if it stores some."""
+    if not reason:
+        return ()
+    return (
+        "Histograms are stored as native ones, and the server does not read them"
+        f" ({reason}): durations are unknown unless they are stored as classic ones too.",
+    )
+
+
 def _pods(table: pd.DataFrame) -> list[tuple[str, str]]:
     mine = table[(table["component"] == "agent") & (table["pod"] != "")]
     return [(str(node), str(pod)) for node, pod in zip(mine["node"], mine["pod"], strict=True)]

@@ -1,9 +1,11 @@
-"""Histograms: their bounds in one spelling, and quantiles from their buckets. Pure."""
+"""Histograms: read from classic or native ones, bounds in one spelling, and quantiles. Pure."""
 
 from __future__ import annotations
 
 import itertools
 import math
+import re
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -13,6 +15,8 @@ from cilium_analysis import frames
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
+
+    from cilium_analysis.queries import Query
 
 #: A running count may fall by this share where buckets were read at different moments.
 TORN = 0.05
@@ -67,34 +71,160 @@ def bound_of(le: str) -> float:
         return 0.0
 
 
-def from_native(histogram: str, bounds: Sequence[float]) -> str:
-    """Write PromQL that reads a native histogram as the buckets of a classic one.
+_SELECTOR = r"""(?P<name{0}>[a-zA-Z_:][\w:]*)_(?P<part{0}>bucket|sum|count)
+    \{{(?P<match{0}>(?:[^"{{}}]|"(?:[^"\\]|\\.)*")*)\}}"""
+#: A series of a classic histogram: of a stretch of time in a function, or of a moment.
+_SERIES = re.compile(
+    rf"""(?P<over>\w+)\({_SELECTOR.format(1)}(?P<range>\[[^\]]*\])(?P<back1>\ offset\ [\w<>]+)?\)
+    | {_SELECTOR.format(2)}(?P<back2>\ offset\ [\w<>]+)?""",
+    re.VERBOSE,
+)
+_LE = re.compile(r'le=~"([^"]*)",?')
+
+
+def as_stored(query: Query, native: Mapping[str, Sequence[float]]) -> Query:
+    """Give a query that reads classic histograms, or native ones where there are no classic ones.
 
     Prometheus 3 can store classic histograms as native ones with the same bounds
-    (``convert_classic_histograms_to_nhcb``); then the counts are exact, as no bucket is cut.
+    (``convert_classic_histograms_to_nhcb``), beside the classic ones or instead of them. A series
+    that is stored as both counts once, and one that goes on as the other goes on counting.
+
+    Parameters
+    ----------
+    query
+        Of classic histograms, with braces at every selector.
+    native
+        Bounds of the histograms that are stored as native ones, as `Targets.native`.
+    """
+    if not native:
+        return query
+
+    def both(found: re.Match[str]) -> str:
+        kind = "1" if found["over"] else "2"
+        name, part, match, back = (found[n + kind] for n in ("name", "part", "match", "back"))
+        if name not in native:
+            return found[0]
+        le = _LE.search(match)
+        bounds = [b for b in native[name] if le is None or re.fullmatch(le[1], repr(b))]
+        selector = f"{name}{{{_LE.sub('', match)}}}"
+        stored = _part(part, selector, found["over"] or "", found["range"], back or "", bounds)
+        # A classic series without a stale marker would hide the native one for minutes.
+        return f"({stored} or {found[0]})"
+
+    return replace(query, promql=_SERIES.sub(both, query.promql))
+
+
+def _part(
+    part: str, selector: str, over: str, stretch: str, back: str, bounds: Sequence[float]
+) -> str:
+    """Write PromQL that reads a part of a native histogram as a function reads the classic one."""
+    if over == "deriv":
+        return f"deriv(histogram_{part}({selector})[{stretch[1:-1]}:]{back})"
+    rated = over in ("increase", "rate")
+    # Floats have a maximum; of a counter the last value is that, but where it began anew.
+    function = over if rated or not over else "last_over_time"
+    histogram = f"{function}({selector}{stretch}{back})" if over else f"{selector}{back}"
+    if part == "bucket":
+        return f"({from_native(histogram, bounds, whole=not rated)})"
+    return f"histogram_{part}({histogram})"
+
+
+def for_people(promql: str, native: Mapping[str, Sequence[float]]) -> str:
+    """Write a query that people may copy for native histograms, where it is of such.
+
+    Parameters
+    ----------
+    promql
+        Of classic histograms.
+    native
+        As for `as_stored`.
+    """
+    for name in native:
+        if f"{name}_bucket" in promql:
+            promql = promql.replace(f"{name}_bucket", name)
+            promql = promql.replace("by (le, ", "by (").replace(" by (le)", "")
+        promql = re.sub(
+            rf"(increase|rate)\({name}_(sum|count)((?:{{.*?}})?\[\w+\])\)",
+            rf"histogram_\2(\1({name}\3))",
+            promql,
+        )
+    return promql
+
+
+def from_native(histogram: str, bounds: Sequence[float], *, whole: bool = True) -> str:
+    """Write PromQL that reads a native histogram as the buckets of a classic one.
 
     Parameters
     ----------
     histogram
         An instant vector of native histograms.
     bounds
-        Of the classic buckets.
+        Of the classic buckets; of those that the histogram has, the counts are exact.
+    whole
+        Whether the counts are those of a counter, rather than rates.
 
     Returns
     -------
     str
-        Counters with the label ``le`` and without a name.
+        Counts with the label ``le`` as Prometheus 3 spells it, and without a name.
     """
     count = f"histogram_count({histogram})"
-    # Rounded: a count that is less by the last digit would read as a reset.
     below = {
-        f"{bound:g}": f"round(histogram_fraction(-Inf, {bound:g}, {histogram}) * {count})"
+        repr(bound): f"histogram_fraction(-Inf, {bound!r}, {histogram}) * {count}"
         for bound in bounds
     }
+    if whole:
+        # A count that is less by the last digit would read as a reset.
+        below = {le: f"round({counted}, 0.000001)" for le, counted in below.items()}
     return " or ".join(
         f'label_replace({counted}, "le", "{le}", "", "")'
         for le, counted in {**below, "+Inf": count}.items()
     )
+
+
+def untold(
+    name: str,
+    what: str,
+    counts: pd.DataFrame,
+    *,
+    when: str = "window",
+    unread: str = "",
+    mixed: bool = False,
+) -> list[str]:
+    """Say why quantiles cannot be had; nothing where there are some.
+
+    Parameters
+    ----------
+    name
+        Of the histogram.
+    what
+        What is timed, such as "request".
+    counts
+        Label frame (``le``) of its buckets.
+    when
+        Which time it is about.
+    unread
+        Why the server does not read native histograms, as `Targets.unread`.
+    mixed
+        Whether there is no quantile though something was timed.
+    """
+    unknown = f"Durations in the {when} are unknown:"
+    if counts.shape[1] and not counts.sum().sum() > 0:
+        return [f"{unknown} no {what} was timed ({name})."]
+    if counts.shape[1]:
+        torn = (
+            f"Some durations in the {when} are unknown: counts of the buckets of {name} contradict"
+            " each other, as where agents have different ones in the middle of an upgrade."
+        )
+        return [torn] if mixed else []
+    if unread:
+        return [
+            f"{unknown} there are no classic buckets of {name}, and the server does not read native"
+            f" histograms ({unread})."
+        ]
+    return [
+        f"{unknown} {name} is not stored, neither as classic buckets nor as a native histogram."
+    ]
 
 
 def plain_bounds(frame: pd.DataFrame, *, increases: bool) -> pd.DataFrame:

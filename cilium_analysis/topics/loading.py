@@ -16,7 +16,7 @@ from cilium_analysis.errors import BudgetExceeded, QueryRejected
 from cilium_analysis.queries import Matcher, Query, parse_matchers
 from cilium_analysis.texts import clipped, line
 from cilium_analysis.topics import freshness
-from cilium_analysis.topics.buckets import plain_bounds
+from cilium_analysis.topics.buckets import as_stored, for_people, plain_bounds
 from cilium_analysis.window import format_duration
 
 if TYPE_CHECKING:
@@ -96,7 +96,8 @@ def fetch(
     """
     known = targets.of(source, window, match=match)
     wide = led(window) if every == 1 else _longer(led(window), every)
-    promql = known.render(query, match=parse_matchers(match), step=wide.step)
+    asked = as_stored(query, known.native)
+    promql = known.render(asked, match=parse_matchers(match), step=wide.step)
     frame = answered(source, query, lambda: source.range(promql, wide), strict=strict)
     named = known.resolve(
         plain_bounds(frame, increases=" offset " in promql), keep=_asked_for(query, known.labels)
@@ -327,6 +328,7 @@ class Remarks:
         if self.targets is None:
             return promql
         known = self.targets
+        promql = for_people(promql, known.native)
         for node in sorted(set(known.table["node"]) - known.labelled - {""}):
             promql = promql.replace(str(Matcher("node", "=", node)), known.selecting(node))
         for cluster in sorted(set(known.table["cluster"]) - {""}):
@@ -338,6 +340,11 @@ class Remarks:
     def lacks(self, *queries: Query) -> bool:
         """Tell whether the server refused any of these."""
         return any(each.query in queries for each in self.refused)
+
+    @property
+    def unread(self) -> str:
+        """Why the server does not read native histograms, where there are some."""
+        return self.targets.unread if self.targets else ""
 
     @property
     def all(self) -> tuple[str, ...]:

@@ -6,51 +6,97 @@ Format: prompb/types.proto of Prometheus, `TimeSeries` and `Histogram`.
 
 from __future__ import annotations
 
+import math
 import struct
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from tests.cluster.remote_write import BATCH_MS, HEADERS, field, snappy, varint
+import numpy as np
+
+from tests.cluster.remote_write import BATCH_MS, HEADERS, STALE, field, snappy, varint
 from tests.field.asking import KIND
 from tests.field.make import Metrics
 from tests.servers.prometheus import PrometheusServer
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 #: The schema of native histograms whose bounds are given one by one.
 CUSTOM = -53
+#: What Prometheus stores where a series has ended.
+STALE_VALUE = float(np.uint64(STALE).view(np.float64))
 Key = tuple[tuple[str, str], ...]
 #: For each series its samples: time [s], and the encoded field of a `TimeSeries`.
 Encoded = dict[tuple[str, Key], list[tuple[float, bytes]]]
 
 
+#: Since when, and until when, a kind of histogram is stored: all the time, or never.
+ALWAYS, NEVER = (-math.inf, math.inf), (math.inf, math.inf)
+
+
 @contextmanager
-def serving_native(metrics: Metrics, histogram: str) -> Iterator[str]:
-    """Serve metrics with one classic histogram stored as a native one; gives the address."""
+def serving_native(
+    metrics: Metrics,
+    *histograms: str,
+    native: tuple[float, float] = ALWAYS,
+    classic: tuple[float, float] = NEVER,
+) -> Iterator[str]:
+    """Serve metrics with classic histograms stored as native ones; gives the address.
+
+    Parameters
+    ----------
+    metrics
+        With classic histograms.
+    histograms
+        Those that are stored as native ones.
+    native, classic
+        Since when and until when they are stored as such [s since 1970].
+    """
     flags = ("--enable-feature=native-histograms",)
     with PrometheusServer(KIND, remote_write=True, flags=flags) as server:
-        for body in _requests(_encoded(metrics, histogram)):
+        for body in _requests(_encoded(metrics, histograms, native, classic)):
             server.get("/api/v1/write", body, HEADERS)
         yield server.url
 
 
-def _encoded(metrics: Metrics, histogram: str) -> Encoded:
-    parts = {f"{histogram}_{part}" for part in ("bucket", "count", "sum")}
+def _encoded(
+    metrics: Metrics,
+    histograms: Sequence[str],
+    native: tuple[float, float],
+    classic: tuple[float, float],
+) -> Encoded:
+    parts = {f"{each}_{part}" for each in histograms for part in ("bucket", "count", "sum")}
     encoded: Encoded = {
-        (name, key): [(time, field(2, _double(1, value) + _number(2, time))) for time, value in one]
+        (name, key): [
+            (time, field(2, _double(1, value) + _number(2, time)))
+            for time, value in (_within(one, classic) if name in parts else one)
+        ]
         for name, series in metrics.series.items()
-        if name not in parts
         for key, one in series.items()
     }
-    for key, by_bound in _by_series(metrics.series[f"{histogram}_bucket"]).items():
-        sums = dict(metrics.series[f"{histogram}_sum"][key])
-        bounds = sorted(by_bound)
-        encoded[histogram, key] = [
-            (time, field(4, _histogram(time, bounds, [by_bound[b][time] for b in bounds], total)))
-            for time, total in sums.items()
-        ]
-    return encoded
+    for histogram in histograms:
+        buckets = _by_series(metrics.series.get(f"{histogram}_bucket", {}))
+        for key, samples in metrics.series[f"{histogram}_sum"].items():
+            # Without buckets there is one that holds everything.
+            counts = dict(metrics.series[f"{histogram}_count"][key])
+            by_bound = buckets.get(key, {}) | {math.inf: counts}
+            bounds = sorted(by_bound)
+            encoded[histogram, key] = [
+                (time, field(4, _histogram(time, bounds, below, total)))
+                for time, total in samples
+                if native[0] <= time < native[1]
+                for below in [[by_bound[bound][time] for bound in bounds]]
+            ]
+    return {key: samples for key, samples in encoded.items() if samples}
+
+
+def _within(
+    samples: Sequence[tuple[float, float]], stored: tuple[float, float]
+) -> list[tuple[float, float]]:
+    """Give the samples that are stored, and after them the mark that the series has ended."""
+    kept = [(time, value) for time, value in samples if stored[0] <= time < stored[1]]
+    ended = next((time for time, _ in samples if kept and time >= stored[1]), None)
+    return kept if ended is None else [*kept, (ended, STALE_VALUE)]
 
 
 def _by_series(

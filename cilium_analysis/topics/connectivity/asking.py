@@ -12,10 +12,12 @@ import pandas as pd
 from cilium_analysis import frames
 from cilium_analysis.queries import Matcher, Query, parse_matchers
 from cilium_analysis.topics import loading
+from cilium_analysis.topics.buckets import as_stored
 from cilium_analysis.topics.connectivity.promql import QUERIES
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
+    from datetime import timedelta
 
     from cilium_analysis.source import Source
     from cilium_analysis.targets import Targets
@@ -37,10 +39,15 @@ class Asker:
         """Label matchers of the user."""
         return parse_matchers(self.match)
 
+    def render(self, query: Query, step: timedelta, *extra: Matcher) -> str:
+        """Write a query as it is sent."""
+        asked = as_stored(query, self.known.native)
+        return self.known.render(asked, match=(*self.matchers, *extra), step=step)
+
     def over(self, name: str, window: Window, *extra: Matcher) -> pd.DataFrame:
         """Ask a query from `loading.LEAD` before a window on."""
         wide = loading.led(window)
-        promql = self.known.render(QUERIES[name], match=(*self.matchers, *extra), step=window.step)
+        promql = self.render(QUERIES[name], window.step, *extra)
         frame = self._clustered(
             loading.answered(self.source, QUERIES[name], lambda: self.source.range(promql, wide))
         )
@@ -50,7 +57,7 @@ class Asker:
 
     def at_end(self, query: Query, window: Window, *extra: Matcher) -> pd.Series:
         """Ask a query about a whole window: one value per combination of labels."""
-        promql = self.known.render(query, match=(*self.matchers, *extra), step=window.length)
+        promql = self.render(query, window.length, *extra)
         frame = self._clustered(
             loading.answered(self.source, query, lambda: self.source.instant(promql, window.end))
         )

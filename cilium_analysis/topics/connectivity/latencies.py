@@ -16,7 +16,6 @@ from cilium_analysis.topics.connectivity.promql import (
     QUANTILES,
     QUERIES,
     ROUNDS,
-    TOOK,
     slow_observers,
     slow_targets,
 )
@@ -53,15 +52,15 @@ def slow(
 def _means(asker: Asker, window: Window, those: Matcher, pace: Pace) -> pd.DataFrame:
     """Give the mean of what did not fail, over the last rounds of probes [s]."""
     levels = ["node", "protocol", "type"]
-    raw = by_observer(asker, "took", window, ["__name__", "le", *levels], those)
+    raw = by_observer(asker, "took", window, ["part", *levels], those)
     parts = {}
-    for ending in ("_sum", "_count", "_bucket"):
-        chosen = raw.columns.get_level_values("__name__") == TOOK + ending
+    for name in ("sum", "count", "bucket"):
+        chosen = raw.columns.get_level_values("part") == name
         grown = counters.increase(frames.group(raw.loc[:, chosen], levels, how="max"), pinned=False)
-        parts[ending] = grown.rolling(ROUNDS * pace.sight, min_periods=1).sum()
-    reached = parts["_bucket"].where(parts["_bucket"] > 0.5)
-    failed = (parts["_count"] - reached).clip(lower=0.0)
-    return (parts["_sum"] - FAILED * failed) / reached
+        parts[name] = grown.rolling(ROUNDS * pace.sight, min_periods=1).sum()
+    reached = parts["bucket"].where(parts["bucket"] > 0.5)
+    failed = (parts["count"] - reached).clip(lower=0.0)
+    return (parts["sum"] - FAILED * failed) / reached
 
 
 def quantiles(asker: Asker, window: Window, *, named: bool) -> pd.DataFrame:

@@ -47,6 +47,8 @@ _TARGET = "<cluster>, target_cluster, target_node_name"
 _OBSERVER = "<target>, source_node_name"
 _ENDS = f"{_SOURCE}, target_cluster, target_node_name, type"
 _FIVE = 'le=~"5|5[.]0"'
+#: Parts of a histogram, and what to select of them.
+_PARTS = (("sum", ""), ("count", ""), ("bucket", _FIVE + ","))
 _NODES_TOOK = f'{TOOK}_count{{type="node",<match>}}'
 
 
@@ -73,8 +75,7 @@ def slow_observers(usual: timedelta, back: timedelta) -> Query:
     """Ask which observers' latency to the others rose most above a baseline."""
     by = f"{_OBSERVER}, protocol, type"
     total, count, reached = (
-        f"sum by ({by}) (increase({TOOK}{name}{{{extra}<match>}}<span>))"
-        for name, extra in (("_sum", ""), ("_count", ""), ("_bucket", _FIVE + ","))
+        f"sum by ({by}) (increase({TOOK}_{name}{{{extra}<match>}}<span>))" for name, extra in _PARTS
     )
     mean = f"(({total} - {FAILED:g} * ({count} - {reached})) / ({reached} > 0))"
     return Query(_rise(mean, usual, back), "s", "observers whose latency rose most")
@@ -207,8 +208,12 @@ QUERIES: Mapping[str, Query] = {
         "paths that failed in the baseline",
     ),
     "took": Query(
-        f"max by (__name__, {_OBSERVER}, le, protocol, type) (last_over_time("
-        f'{{__name__=~"{TOOK}_(sum|count|bucket)",le=~"|5|5[.]0",<match>}}[<recent>]))',
+        " or ".join(
+            f"label_replace(max by ({_OBSERVER}, protocol, type)"
+            f' (last_over_time({TOOK}_{part}{{{extra}<match>}}[<recent>])), "part", "{part}", "",'
+            ' "")'
+            for part, extra in _PARTS
+        ),
         "s, probes",
         "sums and counts of latencies of single observers",
     ),

@@ -47,7 +47,8 @@ RECORDS = hubble.Metric(
     "records in DNS responses",
 )
 
-_TIMES = "cilium_proxy_upstream_reply_seconds_{}{{{}<match>}}"
+PROXY_TIMES = "cilium_proxy_upstream_reply_seconds"
+_TIMES = PROXY_TIMES + "_{}{{{}<match>}}"
 _UPSTREAM = 'scope="upstreamTime",'
 _THERE = "cilium_process_start_time_seconds{<match>}"
 

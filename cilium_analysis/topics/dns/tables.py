@@ -10,6 +10,8 @@ import pandas as pd
 from cilium_analysis import frames
 from cilium_analysis.frames import totals
 from cilium_analysis.metrics import defects
+from cilium_analysis.topics.buckets import untold
+from cilium_analysis.topics.dns.asking import proxy_latency
 from cilium_analysis.topics.dns.codes import (
     ABSENT,
     DENIED,
@@ -21,6 +23,7 @@ from cilium_analysis.topics.dns.data import (
     ANSWERED,
     ASKED,
     KEYS,
+    PROXY_TIMES,
 )
 from cilium_analysis.topics.telling import rounded, trust
 
@@ -296,6 +299,11 @@ def notes(data: Dns) -> list[str]:
         said.append("The series are too many for the budget: who asked for what is left out.")
     elif there:
         said += _said_of_labels(data)
+    if there:
+        mixed = bool(proxy_latency(data)["p99"].isna().any())
+        said += untold(
+            PROXY_TIMES, "lookup", data.proxy_times, unread=data.remarks.unread, mixed=mixed
+        )
     if data.both_ends:
         said.append(
             "Policies with DNS rules select both ends, so that each lookup is counted twice:"

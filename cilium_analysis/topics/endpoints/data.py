@@ -17,10 +17,9 @@ if TYPE_CHECKING:
     from cilium_analysis.source import Source
     from cilium_analysis.window import Window
 
-_TIMES = 'cilium_endpoint_regeneration_time_stats_seconds_{part}{{scope="total",<match>}}'
-
-
-_BUCKETS = "cilium_endpoint_regeneration_time_stats_seconds_bucket{<match>}"
+REGENERATION_TIMES = "cilium_endpoint_regeneration_time_stats_seconds"
+_TIMES = REGENERATION_TIMES + '_{part}{{scope="total",<match>}}'
+_BUCKETS = f"{REGENERATION_TIMES}_bucket{{<match>}}"
 _GAINED = loading.gained(_BUCKETS, there="cilium_process_start_time_seconds{<match>}")
 
 

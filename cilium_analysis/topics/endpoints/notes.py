@@ -8,8 +8,11 @@ import numpy as np
 
 from cilium_analysis import frames
 from cilium_analysis.topics import loading, verdict
+from cilium_analysis.topics.buckets import untold
 from cilium_analysis.topics.endpoints import levels as of
+from cilium_analysis.topics.endpoints.data import REGENERATION_TIMES
 from cilium_analysis.topics.endpoints.restored import restorations
+from cilium_analysis.topics.endpoints.tables import regeneration_times
 
 if TYPE_CHECKING:
     from cilium_analysis.topics.endpoints.data import Endpoints
@@ -29,9 +32,23 @@ def notes(data: Endpoints) -> list[str]:
         *_gaps(data),
         *_starts(data),
         *_lagging(data),
+        *_untimed(data),
         *data.remarks.all,
         *(f"Server: {text}" for text in data.warnings),
     ]
+
+
+def _untimed(data: Endpoints) -> list[str]:
+    """Say why it is unknown how long regenerations took, if there were any."""
+    if not data.now.regenerations.sum().sum() > 0:
+        return []
+    return untold(
+        REGENERATION_TIMES,
+        "regeneration",
+        data.now.regeneration_times,
+        unread=data.remarks.unread,
+        mixed=bool(regeneration_times(data)["p90"].isna().any()),
+    )
 
 
 def ready(data: Endpoints) -> str:

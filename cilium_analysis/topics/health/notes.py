@@ -7,7 +7,9 @@ from typing import TYPE_CHECKING
 from cilium_analysis import frames
 from cilium_analysis.metrics import defects
 from cilium_analysis.topics import loading, verdict
+from cilium_analysis.topics.buckets import untold
 from cilium_analysis.topics.health.catalogue import QUERIES, SECTIONS
+from cilium_analysis.topics.health.durations import LATENCIES, latency
 from cilium_analysis.topics.health.restarts import restarts
 from cilium_analysis.topics.health.tables import resources
 from cilium_analysis.topics.health.troubles import SETTLES_WITHIN, operator_starts
@@ -17,6 +19,11 @@ if TYPE_CHECKING:
 
     from cilium_analysis.topics.health.data import Health
 
+#: Histograms that quantiles are told of.
+HISTOGRAMS = {
+    "policy": "cilium_policy_implementation_delay",
+    "policy_identity": "cilium_policy_incremental_update_duration",
+}
 #: From this share of its limit on, open files are worth a word.
 MANY_FILES = 0.9
 
@@ -30,6 +37,7 @@ def notes(data: Health) -> list[str]:
         *_scrapes(data),
         *_files(data),
         *_defects(data),
+        *_untimed(data),
         *data.remarks.all,
         *(f"Server: {text}" for text in data.warnings),
     ]
@@ -60,6 +68,21 @@ def _missing(data: Health) -> Iterator[str]:
             absent.append(about)
     if absent:
         yield f"Not in this version or not exported: {'; '.join(absent)}."
+
+
+def _untimed(data: Health) -> Iterator[str]:
+    """Say why there are no quantiles of how long policies and identities took."""
+    table = latency(data)
+    for name, what in (("policy", "policy"), ("policy_identity", "identity")):
+        mine = table[(table["what"] == LATENCIES[name][0]) & (table["calls"] > 0)]
+        if len(mine):
+            yield from untold(
+                HISTOGRAMS[name],
+                what,
+                data.now[f"{name}_buckets"],
+                unread=data.remarks.unread,
+                mixed=bool(mine["p99"].isna().any()),
+            )
 
 
 def _starts(data: Health) -> Iterator[str]:

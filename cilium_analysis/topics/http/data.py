@@ -41,8 +41,7 @@ QUERIES: Mapping[str, Query] = {
         "responses",
         "HTTP responses, with source and destination swapped (http, v1)",
     ),
-    "durations": durations.CLASSIC,
-    "native_durations": durations.NATIVE,
+    "durations": durations.EACH,
     "refused": Query(
         f"max by (<target>, {CONTEXT})"
         " (max_over_time(hubble_drop_total"
@@ -67,41 +66,44 @@ QUERIES: Mapping[str, Query] = {
 COUNTERS = ("requests", "responses", "refused", "proxy")
 #: The same of many nodes together, per step.
 OVER_NODES: Mapping[str, Query] = {
-    name: Query(
-        hubble.growth(
-            selector,
-            f"<cluster>, {labels}",
-            there="hubble_http_requests_total{<match>}" if name == "refused" else "",
-        ),
-        QUERIES[name].unit,
-        about,
-    )
-    for name, selector, labels, about in (
-        (
-            "requests",
-            "hubble_http_requests_total{<match>}",
-            f"method, protocol, reporter, status, {CONTEXT}",
-            "HTTP requests per step, on all nodes together",
-        ),
-        (
-            "responses",
-            "hubble_http_responses_total{<match>}",
-            f"method, protocol, reporter, status, {CONTEXT}",
-            "HTTP responses per step, on all nodes together",
-        ),
-        (
-            "refused",
-            'hubble_drop_total{protocol="HTTP",reason="DROP_REASON_UNKNOWN",<match>}',
-            CONTEXT,
-            "requests denied per step, on all nodes together",
-        ),
-        (
-            "proxy",
-            "cilium_policy_l7_total{<match>}",
-            "proxy_type, rule",
-            "layer 7 requests that the proxies handled per step, on all nodes together",
-        ),
-    )
+    "durations": durations.OVER_NODES,
+    **{
+        name: Query(
+            hubble.growth(
+                selector,
+                f"<cluster>, {labels}",
+                there="hubble_http_requests_total{<match>}" if name == "refused" else "",
+            ),
+            QUERIES[name].unit,
+            about,
+        )
+        for name, selector, labels, about in (
+            (
+                "requests",
+                "hubble_http_requests_total{<match>}",
+                f"method, protocol, reporter, status, {CONTEXT}",
+                "HTTP requests per step, on all nodes together",
+            ),
+            (
+                "responses",
+                "hubble_http_responses_total{<match>}",
+                f"method, protocol, reporter, status, {CONTEXT}",
+                "HTTP responses per step, on all nodes together",
+            ),
+            (
+                "refused",
+                'hubble_drop_total{protocol="HTTP",reason="DROP_REASON_UNKNOWN",<match>}',
+                CONTEXT,
+                "requests denied per step, on all nodes together",
+            ),
+            (
+                "proxy",
+                "cilium_policy_l7_total{<match>}",
+                "proxy_type, rule",
+                "layer 7 requests that the proxies handled per step, on all nodes together",
+            ),
+        )
+    },
 }
 #: Of what exemplars are kept, if they are at all (httpV2:exemplars=true, OpenMetrics, and
 #: --enable-feature=exemplar-storage); a value is the duration of that one request [s], or 1.
@@ -149,10 +151,6 @@ class Http:
         the labels of the series and of the exemplar.
     statusless
         Number of requests in the window of which no label tells how they ended.
-    native
-        Whether the durations of the window are from native histograms.
-    no_native
-        Why native histograms could not be read.
     hubble_seen, agents_seen
         Whether any target of Hubble's metrics, and of the agents', is known in the window.
     twice
@@ -184,8 +182,6 @@ class Http:
     usual_redirects: pd.DataFrame
     exemplars: pd.DataFrame
     statusless: float = 0.0
-    native: bool = False
-    no_native: str = ""
     hubble_seen: bool = True
     agents_seen: bool = True
     twice: tuple[tuple[str, str], ...] = ()
@@ -206,8 +202,6 @@ class _Span:
     proxy: pd.DataFrame
     redirects: pd.DataFrame
     statusless: float
-    native: bool
-    no_native: str
     hubble_seen: bool
     agents_seen: bool
     twice: tuple[tuple[str, str], ...]
@@ -256,8 +250,6 @@ def load(source: Source, window: Window, baseline: Window, *, match: str = "") -
         usual_redirects=then.redirects,
         exemplars=_exemplars(source, window, match=match),
         statusless=now.statusless,
-        native=now.native,
-        no_native=now.no_native or then.no_native,
         hubble_seen=now.hubble_seen,
         agents_seen=now.agents_seen,
         twice=now.twice,
@@ -278,8 +270,8 @@ def _span(source: Source, window: Window, *, match: str, left_out: list[str]) ->
         [known, swapped(grown["responses"])], (*KEYS, "node", "protocol", "reporter"), full
     )
     reporters = _reporters(answered)
-    took = _durations(reader, left_out)
-    timed = name_parties(_unswapped(took.counts, old), ("le", "reporter"), spelled=full)
+    took = _grown(reader, "durations", left_out)
+    timed = name_parties(_unswapped(took, old), ("le", "reporter"), spelled=full)
     once = _of_reporters(answered, reporters)
     return _Span(
         counts=frames.group(once, [*KEYS, "node"]),
@@ -289,8 +281,6 @@ def _span(source: Source, window: Window, *, match: str, left_out: list[str]) ->
         proxy=frames.group(grown["proxy"], ["node", "proxy_type", "rule"]),
         redirects=_redirects(reader),
         statusless=statusless,
-        native=took.native,
-        no_native=took.refused,
         hubble_seen=bool(reader.servers.starts.shape[1]),
         agents_seen=bool(reader.agents.starts.shape[1]),
         twice=_twice(answered),
@@ -305,14 +295,6 @@ def _grown(reader: hubble.Reader, name: str, left_out: list[str]) -> pd.DataFram
     except BudgetExceeded:
         left_out.append(QUERIES[name].about)
         return frames.empty()
-
-
-def _durations(reader: hubble.Reader, left_out: list[str]) -> durations.Took:
-    try:
-        return durations.read(reader)
-    except BudgetExceeded:
-        left_out.append(durations.CLASSIC.about)
-        return durations.Took(frames.empty())
 
 
 def _redirects(reader: hubble.Reader) -> pd.DataFrame:

@@ -327,8 +327,6 @@ def _late(data: Http, slow: Slow) -> Finding:
     start = data.durations.index[slow.first] - data.window.step
     end = data.durations.index[slow.last - 1]
     rates = f"sum by (le) (rate({NAME}_bucket[5m]))"
-    if data.native:
-        rates = f"sum(rate({NAME}[5m]))"
     name, more = f"p{slow.quantile * 100:.0f}", "more than " if slow.beyond else ""
     to = f" to {slow.destination}" if slow.destination else ""
     serious = slow.value >= CRITICAL_SECONDS and slow.value >= CRITICAL_SLOWER * slow.usual

@@ -46,6 +46,8 @@ class Facts:
         Spellings of the label ``le``.
     starts
         Whether the start times of the agents' processes are there.
+    classic
+        Series of classic histograms, ``…_count``, that are there beside native ones.
     """
 
     unnamed: Mapping[str, int] = field(default_factory=dict)
@@ -53,6 +55,7 @@ class Facts:
     nodes: pd.DataFrame = field(default_factory=pd.DataFrame)
     bounds: tuple[str, ...] = ()
     starts: bool = True
+    classic: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -176,6 +179,13 @@ def _bounds(targets: Targets, facts: Facts, window: Window) -> str:
     return f'le="{twice[0][0]}" and le="{twice[0][1]}"' if twice else ""
 
 
+def _converted(targets: Targets, facts: Facts, window: Window) -> str:
+    bare = [name for name in sorted(targets.native) if f"{name}_count" not in facts.classic]
+    if not bare:
+        return ""
+    return f"{_some(bare)}: stored as native histograms only, without _bucket, _sum and _count"
+
+
 def _intervals(targets: Targets, facts: Facts, window: Window) -> str:
     mine = _cilium(targets)["interval"].dropna()
     if not len(mine):
@@ -260,6 +270,15 @@ _KINDS = (
         "histogram_quantile() takes equal buckets for two; these reports read them as numbers",
         "it passes once all data is of Prometheus 3; until then metricRelabelings of le from"
         r" (\d+)\.0 to $1",
+    ),
+    _Kind(
+        "convert_classic_histograms_to_nhcb",
+        _converted,
+        "dashboards, alerts and rules with series _bucket, _sum or _count find nothing; these"
+        " reports read both kinds",
+        "always_scrape_classic_histograms: true beside it stores both kinds (ServiceMonitor:"
+        " scrapeClassicHistograms); or queries such as histogram_quantile(0.9, sum(rate(X[5m]))),"
+        " histogram_count() and histogram_sum()",
     ),
     _Kind(
         "rare or mixed scrapes",

@@ -219,6 +219,7 @@ def load(
             nodes=frames.labels(_ask(source, "nodes", window, moments[-1], matchers)),
             bounds=tuple(bounds.index),
             starts="cilium_process_start_time_seconds" in present.index,
+            classic=_classic(source, scraping, window, moments, matchers),
         ),
         warnings=loading.warnings(source, began),
         remarks=loading.remarks(source, window, baseline, match=match, since=began),
@@ -235,6 +236,22 @@ def _moments(table: pd.DataFrame, window: Window) -> list[datetime]:
         if first < last:
             found.add((first + (last - first) / 2).to_pydatetime())
     return sorted(found)
+
+
+def _classic(
+    source: Source,
+    scraping: Targets,
+    window: Window,
+    moments: Sequence[datetime],
+    matchers: Sequence[Matcher],
+) -> tuple[str, ...]:
+    """Ask which native histograms have classic series too."""
+    if not scraping.native:
+        return ()
+    counted = _counted(f"{name}_count" for name in sorted(scraping.native))
+    promql = Query(counted, "series", "").render(match=matchers, step=window.step)
+    found = _most([_by(source.instant(promql, moment), "metric") for moment in moments])
+    return tuple(found.index)
 
 
 def _ask(
