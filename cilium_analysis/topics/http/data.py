@@ -3,8 +3,8 @@
 Hubble's metrics ``http`` (v1) and ``httpV2`` share names but not meanings
 (pkg/hubble/metrics/http/handler.go): v2 counts a request when it is answered, with its status; v1
 counts requests without a status, and responses apart, from the server's point of view, so that
-source and destination are swapped. Here both become the same: requests answered, by status, from
-their client to their server.
+source and destination are swapped. Here both become the same: requests by the status that they
+got, from their client to their server; `unanswered` finds those of v1 that got none.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from cilium_analysis.queries import Query, parse_matchers
 from cilium_analysis.topics import hubble, loading
 from cilium_analysis.topics.http import durations
 from cilium_analysis.topics.http.statuses import with_status
+from cilium_analysis.topics.http.unanswered import unanswered
 from cilium_analysis.topics.parties import CONTEXT, name_parties, spellings, swapped
 
 if TYPE_CHECKING:
@@ -130,8 +131,8 @@ class Http:
         What is looked at, and what it is compared with.
     counts, usual
         Label frames (``destination``, ``method``, ``node``, ``source``, ``status``) of requests
-        answered per step [requests], in the window and in the baseline, as one reporter saw
-        them; the time of a row is the end of its step.
+        per step [requests], in the window and in the baseline, as one reporter saw them; the time
+        of a row is the end of its step. The status of those without a response is ``0``.
     durations, usual_durations
         Label frames (``destination``, ``le``, ``source``) of requests answered within ``le``
         seconds per step.
@@ -149,6 +150,10 @@ class Http:
         the labels of the series and of the exemplar.
     statusless
         Number of requests in the window of which no label tells how they ended.
+    apart
+        Whether requests and responses are counted apart (http, v1).
+    unpaired
+        Number of requests in the window, counted apart from responses with other parties.
     native
         Whether the durations of the window are from native histograms.
     no_native
@@ -184,6 +189,8 @@ class Http:
     usual_redirects: pd.DataFrame
     exemplars: pd.DataFrame
     statusless: float = 0.0
+    apart: bool = False
+    unpaired: float = 0.0
     native: bool = False
     no_native: str = ""
     hubble_seen: bool = True
@@ -206,6 +213,8 @@ class _Span:
     proxy: pd.DataFrame
     redirects: pd.DataFrame
     statusless: float
+    apart: bool
+    unpaired: float
     native: bool
     no_native: str
     hubble_seen: bool
@@ -256,6 +265,8 @@ def load(source: Source, window: Window, baseline: Window, *, match: str = "") -
         usual_redirects=then.redirects,
         exemplars=_exemplars(source, window, match=match),
         statusless=now.statusless,
+        apart=now.apart,
+        unpaired=now.unpaired,
         native=now.native,
         no_native=now.no_native or then.no_native,
         hubble_seen=now.hubble_seen,
@@ -274,21 +285,24 @@ def _span(source: Source, window: Window, *, match: str, left_out: list[str]) ->
     old = set(frames.values(grown["responses"], "node"))
     known, statusless = with_status(grown["requests"], old)
     full = spellings(*grown.values())
-    answered = _together(
-        [known, swapped(grown["responses"])], (*KEYS, "node", "protocol", "reporter"), full
-    )
-    reporters = _reporters(answered)
+    keep = (*KEYS, "node", "protocol", "reporter")
+    answered = _together([known, swapped(grown["responses"])], keep, full)
+    gone, unpaired = unanswered(grown["requests"], grown["responses"], old, spelled=full)
+    ended = _together([answered, gone], keep, full)
+    reporters = _reporters(ended)
     took = _durations(reader, left_out)
     timed = name_parties(_unswapped(took.counts, old), ("le", "reporter"), spelled=full)
-    once = _of_reporters(answered, reporters)
+    once = [_of_reporters(each, reporters) for each in (ended, answered)]
     return _Span(
-        counts=frames.group(once, [*KEYS, "node"]),
-        protocols=frames.group(once, ["protocol"]),
+        counts=frames.group(once[0], [*KEYS, "node"]),
+        protocols=frames.group(once[1], ["protocol"]),
         durations=frames.group(_of_reporters(timed, reporters), ["source", "destination", "le"]),
         refused=name_parties(grown["refused"], (), spelled=full),
         proxy=frames.group(grown["proxy"], ["node", "proxy_type", "rule"]),
         redirects=_redirects(reader),
         statusless=statusless,
+        apart=bool(old),
+        unpaired=unpaired,
         native=took.native,
         no_native=took.refused,
         hubble_seen=bool(reader.servers.starts.shape[1]),

@@ -308,6 +308,8 @@ def _doubts(data: Http, stream: _Stream, first: int, last: int) -> tuple[str, ..
         )
     if stream.kind == "http_denied" and not data.refused.shape[1]:
         said.append("the share of policies is estimated from the proxies' own counts")
+    if data.apart and _kind_of(UNANSWERED) in map(_kind_of, level(stream.bad, "status")):
+        said.append("responses are counted apart: one that comes late is missed until it comes")
     return (*said, *(f"server: {text}" for text in data.warnings))
 
 
