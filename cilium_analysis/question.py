@@ -6,7 +6,7 @@ import ast
 import os
 import sys
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from functools import cached_property
 from itertools import pairwise
 from typing import TYPE_CHECKING
@@ -27,13 +27,16 @@ from cilium_analysis.show import definition_list, span
 from cilium_analysis.window import Window, format_duration
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Collection, Mapping
 
     from cilium_analysis.kube import Cluster, Kubernetes
     from cilium_analysis.source import Source
 
 #: Stands in for the parameter ``kubernetes``, which notebooks do not have.
 KUBERNETES_VARIABLE = "CILIUM_ANALYSIS_KUBERNETES"
+#: Steps of short windows [s], if there are at most so many: those of two hours in steps of 30 s.
+FINE_STEPS = (5, 10, 15, 20)
+FINE_POINTS = 240
 
 
 @dataclass(frozen=True)
@@ -226,7 +229,7 @@ def ask_source(
         A server or a bundle.
     start, end, step, baseline, match, timezone, cilium_namespace
         As for `ask`. A step that is not named is that of a bundle, and of a server never finer
-        than the scrape interval.
+        than the scrape interval; in a short window it is as fine, from 5 s on.
     kubernetes, called
         As of `Question`.
 
@@ -249,7 +252,10 @@ def ask_source(
 def _window(
     source: Source, start: str, end: str, *, step: str, timezone: str, match: str
 ) -> Window:
-    """Read the window; without a step, in one in which every target is scraped."""
+    """Read the window; without a step, in one in which every target is scraped.
+
+    A short window is looked at in finer steps if its targets are scraped as often.
+    """
     now = datetime.now(UTC)
     if not step and isinstance(source, Bundle):
         step = format_duration(source.window.step)
@@ -257,14 +263,37 @@ def _window(
     if step:
         return window
     try:
-        slowest = targets.of(source, window, match=match).slowest
+        known = targets.of(source, window, match=match)
     except PrometheusError:
         # What the server lacks, the first question of the run tells better.
         return window
-    if not window.step < slowest <= window.length:
+    chosen = _fitting(window, known.slowest, {*known.table["interval"]})
+    if chosen == window.step:
         return window
-    step = format_duration(slowest)
+    step = format_duration(chosen)
     return Window.parse(start or "-2h", end or "now", step=step, timezone=timezone, now=now)
+
+
+def _fitting(window: Window, slowest: timedelta, intervals: Collection[float]) -> timedelta:
+    """Give a step with as many scrapes of each target in each; the window's own if none is.
+
+    Parameters
+    ----------
+    window
+        With a step chosen by its length.
+    slowest
+        Scrape interval of most targets.
+    intervals
+        All that there are [s].
+    """
+    if window.step < slowest <= window.length:
+        return slowest
+    for seconds in FINE_STEPS if intervals else ():
+        step = timedelta(seconds=seconds)
+        even = not any(seconds % each for each in intervals)
+        if even and step < window.step and window.length <= FINE_POINTS * step:
+            return step
+    return window.step
 
 
 def _recorded(bundle: Bundle, *, end: str, step: str, timezone: str) -> Window:

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from datetime import timedelta
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -109,6 +111,53 @@ def test_join() -> None:
     assert join([(5, 9), (0, 3), (8, 12)]) == [(0, 3), (5, 12)]
     assert join([(0, 3), (5, 9)], bridge=2) == [(0, 9)]
     assert join([]) == []
+
+
+# Pauses
+
+
+def pattern(*lengths: int, rate: float = 50.0) -> np.ndarray:
+    """Counts that come and go, for so many steps each."""
+    return np.concatenate([np.full(n, rate * (place % 2 == 0)) for place, n in enumerate(lengths)])
+
+
+def stretches(counts: np.ndarray, level: float = 0.0) -> list[tuple[int, int]]:
+    found = RISES.find(counts + noise(1, level, len(counts)), noise(2, level))
+    return sorted(found)
+
+
+def test_a_long_pause_parts_a_rise_in_two() -> None:
+    assert stretches(pattern(16, 34, 16)) == [(0, 16), (50, 66)]
+    assert stretches(pattern(16, 34, 16, 20)) == [(0, 16), (50, 66)]
+
+
+def test_a_short_pause_or_one_that_is_no_surprise_does_not() -> None:
+    assert stretches(pattern(16, 10, 16)) == [(0, 42)]
+    assert stretches(pattern(1, 30, 1, 30, 1, rate=10.0)) == [(0, 63)]
+
+
+def test_a_pause_has_what_is_ordinary() -> None:
+    assert stretches(pattern(16, 34, 16), level=4.0) == [(0, 16), (50, 66)]
+    assert stretches(pattern(16, 10, 16), level=4.0) == [(0, 42)]
+
+
+def test_what_was_not_observed_is_no_pause() -> None:
+    counts = pattern(16, 34, 16)
+    counts[16:50] = np.nan
+    assert stretches(counts) == [(0, 66)]
+
+
+def test_what_comes_and_goes_is_one() -> None:
+    often = pattern(*[10, 30] * 6)
+    assert stretches(often) == [(0, 210)]
+
+
+@pytest.mark.parametrize("seconds", [5, 15, 30, 60])
+def test_a_pause_is_a_time(seconds: int) -> None:
+    those, ten = RISES.at(timedelta(seconds=seconds)), 600 // seconds
+    for quiet, parts in ((240, 1), (480, 2), (720, 2)):
+        counts = pattern(ten, quiet // seconds, ten, ten, rate=10.0 * seconds)
+        assert len(those.find(counts, noise(1, 0.0))) == parts
 
 
 # Expectation and scores

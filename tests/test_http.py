@@ -343,8 +343,9 @@ def test_more_series_than_allowed_are_left_out_and_said() -> None:
             return super().range(promql, window)
 
     data = http.load(Refusing(), WINDOW, WINDOW.baseline())
-    assert data.left_out == (QUERIES["durations"].about,)
-    assert any("left out" in note for note in http.notes(data))
+    (reason,) = http.unknown(data)
+    assert QUERIES["durations"].about in reason
+    assert any("refused to tell of HTTP requests answered within" in n for n in http.notes(data))
 
 
 HOSTILE = '<script>"\'}{x="'

@@ -10,8 +10,14 @@ import pytest
 
 from cilium_analysis.bundle import Bundle
 from cilium_analysis.errors import ParameterError, SourceError, WindowError
-from cilium_analysis.question import ask
+from cilium_analysis.question import _fitting, ask
+from cilium_analysis.topics import drops
 from cilium_analysis.window import Window
+from tests.conftest import installed_or_skip
+from tests.field.asking import serving
+from tests.field.make import START, Metrics, agent, iso, scrapes, vitals
+from tests.field.make import drops as drops_of
+from tests.servers.prometheus import NotInstalled
 
 
 def test_a_bundle_is_asked_for_what_it_was_recorded_for() -> None:
@@ -85,6 +91,33 @@ def test_the_question_shows_itself_escaped() -> None:
     assert "Window: 2026-03-21 08:00:00 to 10:00:00 UTC, every 30s" in repr(question)
 
 
+@pytest.mark.parametrize(
+    ("minutes", "intervals", "step"),
+    [
+        (20, {5.0}, 5),
+        (40, {5.0}, 10),
+        (60, {5.0}, 15),
+        (60, {10.0}, 20),
+        (60, {15.0}, 15),
+        (30, {10.0, 15.0}, 30),
+        (20, {5.0, 60.0}, 30),
+        (20, {7.3}, 30),
+        (20, {30.0}, 30),
+        (20, set(), 30),
+        (119, {1.0}, 30),
+        (120, {5.0}, 30),
+        (24 * 60, {5.0}, 300),
+    ],
+)
+def test_short_windows_of_targets_scraped_often_have_fine_steps(
+    minutes: int, intervals: set[float], step: int
+) -> None:
+    now = datetime(2026, 3, 21, 12, tzinfo=UTC)
+    window = Window.parse(f"-{minutes}m", "now", now=now)
+    most = timedelta(seconds=min(intervals, default=0.0))
+    assert _fitting(window, most, intervals) == timedelta(seconds=step)
+
+
 def _in_notebook(monkeypatch: pytest.MonkeyPatch, *cells: str) -> None:
     """Let IPython remember these cells."""
     import IPython
@@ -100,3 +133,19 @@ def test_a_mistyped_injected_parameter_is_refused(monkeypatch: pytest.MonkeyPatc
     _in_notebook(monkeypatch, own, '# Parameters\nstrat = "-2h"\n', "import pandas")
     with pytest.raises(ParameterError, match=r"unknown parameter 'strat': did you mean start\?"):
         ask(source="sample")
+
+
+def test_an_onset_is_good_to_one_scrape_in_a_short_window() -> None:
+    metrics, at = Metrics(), scrapes(every=5, last=START + 3600)
+    vitals(metrics, agent(1), at=at)
+    began = START + 2417
+    drops_of(metrics, agent(1), lambda second: 20.0 * (second >= began), base=1000, at=at)
+    try:
+        with serving(metrics) as url:
+            asked = ask(source=url, start=iso(START + 1800), end=iso(START + 3000))
+            data = drops.load(asked.source, asked.window, asked.baseline)
+    except NotInstalled as error:
+        installed_or_skip(error)
+    assert asked.window.step == timedelta(seconds=5)
+    (finding,) = drops.findings(data)
+    assert abs(finding.start.timestamp() - began) <= 5

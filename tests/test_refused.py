@@ -51,6 +51,7 @@ def load(cluster: ClusterServer, topic: str, *refused: str) -> Any:
         ("node_connectivity", "cilium_node_connectivity_status", ""),
         ("endpoint_growth", "cilium_endpoint{", ""),
         ("agent_health", "cilium_errors_warnings_total", "logs"),
+        ("http_status", "hubble_http_requests_total", "HTTP requests"),
         ("dns", "hubble_dns_responses_total", ""),
         ("flows", "hubble_flows_processed_total", ""),
     ],

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import numpy as np
 import pandas as pd
 import pytest
 
-from cilium_analysis.topics.rises import Sight, fewest, find, parts, spilled
+from cilium_analysis.topics.rises import Sight, fewest, find, spilled
 from cilium_analysis.window import Window
 from tests.sources import grid
+from tests.test_baseline import pattern
 
 
 def test_few_that_have_most_are_named() -> None:
@@ -40,32 +40,6 @@ def test_what_lies_in_the_steps_at_the_edges_belongs_to_a_rise(
 
 def test_a_rise_from_end_to_end_of_the_window_has_no_edges() -> None:
     assert spilled(pd.DataFrame({"a": [80.0, 85.0]}), pd.DataFrame(), 0, 2) == 0.0
-
-
-def pattern(*lengths: int, rate: float = 50.0) -> np.ndarray:
-    """Counts that come and go, for so many steps each."""
-    return np.concatenate([np.full(n, rate * (place % 2 == 0)) for place, n in enumerate(lengths)])
-
-
-def test_a_long_pause_parts_a_rise_in_two() -> None:
-    assert parts(pattern(16, 34, 16), (0, 66)) == [(0, 16), (50, 66)]
-    assert parts(pattern(16, 34, 16, 20), (0, 66)) == [(0, 16), (50, 66)]
-
-
-def test_a_short_pause_or_one_that_is_no_surprise_does_not() -> None:
-    assert parts(pattern(16, 10, 16), (0, 42)) == [(0, 42)]
-    assert parts(pattern(1, 30, 1, 30, 1, rate=10.0), (0, 63)) == [(0, 63)]
-
-
-def test_what_was_not_observed_is_no_pause() -> None:
-    counts = pattern(16, 34, 16)
-    counts[16:50] = np.nan
-    assert parts(counts, (0, 66)) == [(0, 66)]
-
-
-def test_what_comes_and_goes_is_one() -> None:
-    often = pattern(*[10, 30] * 6)
-    assert parts(often, (0, len(often))) == [(0, len(often))]
 
 
 def test_each_part_is_an_incident_with_edges_of_its_own() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
+from datetime import timedelta
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -13,6 +14,17 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     Floats = NDArray[np.float64]
+
+#: A retry waits for up to five minutes (the back-off of Kubernetes): so long a pause is part of
+#: what pauses; and so are so few bins.
+PAUSE = timedelta(minutes=5)
+LEAST_PAUSE = 5
+#: Bins with less than this share of the mean of a rise are a pause,
+QUIET = 0.02
+#: or with less than so many standard deviations above their ordinary level.
+CHANCE = 3.0
+#: What comes and goes in more parts than this is one.
+MOST_PARTS = 3
 
 
 @dataclass(frozen=True)
@@ -40,7 +52,8 @@ class Rises:
         Above it a bin or a stretch of the baseline counts as its busiest: single ones do not
         raise the expectation.
     bridge
-        Stretches with at most so many ordinary bins between them are one [bins].
+        Stretches with at most so many ordinary bins between them are one [bins]; as many as
+        `PAUSE` has from `at`.
     """
 
     ratios: tuple[float, ...] = (3.0, 10.0, 30.0, 100.0, 1000.0)
@@ -49,6 +62,10 @@ class Rises:
     ratio: float = 3.0
     quantile: float = 0.99
     bridge: int = 10
+
+    def at(self, step: timedelta) -> Rises:
+        """Give the same for bins of this length."""
+        return replace(self, bridge=max(round(PAUSE / step), LEAST_PAUSE)) if step else self
 
     def find(
         self, counts: Floats, baseline: Floats, *, exposure: Floats | None = None
@@ -75,20 +92,59 @@ class Rises:
     def _search(
         self, counts: Floats, usual: Floats, busy: Floats, exposure: Floats
     ) -> list[tuple[int, int]]:
-        """Take the likeliest stretch, then look on both sides of it for more."""
+        """Give the stretches, parted at long pauses; each part has edges of its own."""
         level, scatter = self._expect(usual)
+        expected = level * exposure
+
+        def look(seen: Floats) -> list[tuple[int, int]]:
+            return [
+                (first, last)
+                for first, last in self._likely(seen, expected, scatter)
+                if self._matters(seen[first:last], level, busy, exposure[first:last])
+            ]
+
+        found: list[tuple[int, int]] = []
+        for stretch in join(look(counts), bridge=self.bridge):
+            parts = self._parts(counts, stretch, expected, scatter)
+            alone = [each for part in parts for each in look(_only(counts, part))]
+            found += alone if len(parts) > 1 else [stretch]
+        return found
+
+    def _likely(self, counts: Floats, expected: Floats, scatter: float) -> list[tuple[int, int]]:
+        """Take the likeliest stretch, then look on both sides of it for more."""
         found: list[tuple[int, int]] = []
         pending = [(0, len(counts))]
         while pending:
             first, last = pending.pop()
-            stretch = self._likeliest(counts[first:last], level * exposure[first:last], scatter)
+            stretch = self._likeliest(counts[first:last], expected[first:last], scatter)
             if stretch is None:
                 continue
             begin, stop = first + stretch[0], first + stretch[1]
             pending += [(first, begin), (stop, last)]
-            if self._matters(counts[begin:stop], level, busy, exposure[begin:stop]):
-                found.append((begin, stop))
-        return join(found, bridge=self.bridge)
+            found.append((begin, stop))
+        return found
+
+    def _parts(
+        self, counts: Floats, stretch: tuple[int, int], expected: Floats, scatter: float
+    ) -> list[tuple[int, int]]:
+        """Part a stretch where nothing unusual happened for long.
+
+        It stays as it is if a pause is no surprise at its rate, if it comes and goes more often
+        than `MOST_PARTS`, and where nothing was observed, which is not nothing.
+        """
+        first, last = stretch
+        above = counts[first:last] - expected[first:last]
+        rate, level = float(np.nanmean(above)), float(expected[first:last].mean())
+        quiet = max(QUIET * rate, CHANCE * float(np.sqrt(scatter * level)))
+        busy = first + np.flatnonzero(~(above <= quiet))
+        if not len(busy) or rate <= 0.0:
+            return [stretch]
+        # What each bin of a pause tells against the rate of the rise.
+        against = (rate - level * float(np.log1p(rate / level))) / scatter
+        pauses = np.flatnonzero(np.diff(busy) - 1 > max(self.bridge, self.evidence / against))
+        begins = [first, *(int(place) for place in busy[pauses + 1])]
+        ends = [*(int(place) + 1 for place in busy[pauses]), last]
+        return list(zip(begins, ends, strict=True)) if len(begins) <= MOST_PARTS else [stretch]
 
     def level(self, baseline: Floats) -> float:
         """Give the expected count per bin; one cluster in a quiet baseline hardly moves it."""
@@ -136,6 +192,13 @@ class Rises:
         sums = _sums(baseline, len(counts))
         busiest = float(np.quantile(sums, self.quantile) * exposure.mean()) if len(sums) else 0.0
         return amount - expected >= self.least and amount >= self.ratio * max(expected, busiest)
+
+
+def _only(counts: Floats, part: tuple[int, int]) -> Floats:
+    """Keep what was counted in a part, as if nothing else had been observed."""
+    inside = np.full(len(counts), np.nan)
+    inside[slice(*part)] = counts[slice(*part)]
+    return inside
 
 
 def _sums(counts: Floats, width: int) -> Floats:

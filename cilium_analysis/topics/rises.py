@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import TYPE_CHECKING
 
-import numpy as np
 import pandas as pd
 
 from cilium_analysis import frames
-from cilium_analysis.statistics.baseline import Rises
+from cilium_analysis.statistics.baseline import CHANCE, Rises
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    import numpy as np
     from numpy.typing import NDArray
 
 #: A label is named when one value of it has this share of a rise.
@@ -28,12 +29,6 @@ MOST_PARTIES = 100
 EXPLAINED_FROM = 0.5
 #: Two rises whose edges are not further apart are simultaneous [steps].
 EDGE = 2
-#: So many standard deviations above its level a count is no chance.
-CHANCE = 3.0
-#: Steps with less than this share of the mean of a rise are a pause, if there are more than so
-#: many [steps].
-QUIET = 0.02
-PAUSE = 10
 _RISES = Rises()
 
 
@@ -171,48 +166,9 @@ def _search(
     counts: pd.DataFrame, usual: pd.DataFrame, seen: pd.Series, usual_seen: pd.Series
 ) -> list[Incident]:
     now, before = _one(counts, seen), _one(usual, usual_seen)
-    found: list[tuple[int, int]] = []
-    for stretch in _RISES.find(now, before):
-        several = parts(now, stretch)
-        # Each by itself has edges of its own.
-        alone = [_RISES.find(_only(now, part), before) for part in several]
-        found += [stretch] if len(several) == 1 else [each for part in alone for each in part]
-    return [Incident(first, last, counts, usual) for first, last in found]
-
-
-def _only(counts: NDArray[np.float64], part: tuple[int, int]) -> NDArray[np.float64]:
-    inside = np.full(len(counts), np.nan)
-    inside[slice(*part)] = counts[slice(*part)]
-    return inside
-
-
-def parts(counts: NDArray[np.float64], stretch: tuple[int, int]) -> list[tuple[int, int]]:
-    """Part a rise where nothing happened for long, but leave one that comes and goes as it is.
-
-    Parameters
-    ----------
-    counts
-        Per step; NaN where nothing was observed, which is not nothing.
-    stretch
-        First step, and the one after the last.
-
-    Returns
-    -------
-    list
-        Stretches; the one given if a pause is no surprise at its rate, or if there are more parts
-        than `MOST_NAMED`.
-    """
-    first, last = stretch
-    rate = float(np.nanmean(counts[first:last]))
-    busy = first + np.flatnonzero(~(counts[first:last] <= QUIET * rate))
-    if not len(busy):
-        return [stretch]
-    # At the rate of the rise a pause as long as this has a probability of e^-20.
-    least = max(PAUSE, _RISES.evidence / rate)
-    pauses = np.flatnonzero(np.diff(busy) - 1 > least)
-    begins = [first, *(int(step) for step in busy[pauses + 1])]
-    ends = [*(int(step) + 1 for step in busy[pauses]), last]
-    return list(zip(begins, ends, strict=True)) if len(begins) <= MOST_NAMED else [stretch]
+    step = timedelta(seconds=frames.step_seconds(counts))
+    stretches = _RISES.at(step).find(now, before)
+    return [Incident(first, last, counts, usual) for first, last in stretches]
 
 
 def _one(counts: pd.DataFrame, seen: pd.Series) -> NDArray[np.float64]:

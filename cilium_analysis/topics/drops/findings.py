@@ -154,15 +154,16 @@ def _rises_of(of: Counted, reason: str, direction: str) -> Iterator[_Rise]:
     more = judging.exposure(traffic, judging.traffic(of.usual_forwarded, direction, nodes))
     levels = usual.mean()
     expected = more * levels.fillna(0.0)
-    found = _RISES.find(_all(counts), _all(usual), exposure=_together(more, levels, counts))
+    those = _RISES.at(of.step)
+    found = those.find(_all(counts), _all(usual), exposure=_together(more, levels, counts))
     for node in nodes:
-        found += _RISES.find(_one(counts[node]), _one(usual[node]), exposure=_one(more[node]))
+        found += those.find(_one(counts[node]), _one(usual[node]), exposure=_one(more[node]))
     dropped, passed = float(counts.sum().sum()), float(traffic.sum().sum())
     notable = dropped >= max(judging.MANY, judging.NOTABLE_SHARE * (dropped + passed))
     if not found and not of.compared and notable:
         # Nothing tells since when, so that it is told of the whole window.
         found = [(0, len(counts))]
-    for first, last in join(found, bridge=_RISES.bridge):
+    for first, last in join(found, bridge=those.bridge):
         yield _Rise(of, reason, direction, first, last, counts, usual, traffic, expected)
 
 

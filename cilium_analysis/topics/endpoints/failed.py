@@ -33,12 +33,13 @@ def failed(data: Endpoints) -> Iterator[Finding]:
     """Look for rises of regenerations that failed."""
     counts = failures(data.now)
     usual = _usual_failures(data, list(counts.columns))
-    found = _FAILURES.find(_all(counts), _all(usual)) if counts.shape[1] else []
+    those = _FAILURES.at(data.window.step)
+    found = those.find(_all(counts), _all(usual)) if counts.shape[1] else []
     for node in counts.columns:
-        found += _FAILURES.find(
+        found += those.find(
             counts[node].to_numpy(dtype="float64"), usual[node].to_numpy(dtype="float64")
         )
-    for run in join(found, bridge=_FAILURES.bridge):
+    for run in join(found, bridge=those.bridge):
         yield _failed_finding(data, counts, usual, run)
 
 

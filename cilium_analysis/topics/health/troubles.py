@@ -122,15 +122,16 @@ def _of(data: Health, stream: Stream) -> Iterator[Trouble]:
     usual = _settled(data.usual, stream, stream.usual)
     severe = _settled(data.now, stream, stream.severe)
     usual_severe = _settled(data.usual, stream, stream.usual_severe)
-    found = WARNINGS.find(_all(counts), _all(usual))
+    errors, warnings = (each.at(data_step(data.now)) for each in (RISES, WARNINGS))
+    found = warnings.find(_all(counts), _all(usual))
     for node in counts.columns[counts.sum() >= RISES.least]:
         one, before = counts[node].to_numpy("float64"), usual[node].to_numpy("float64")
-        found += WARNINGS.find(one, before)
+        found += warnings.find(one, before)
         if node in severe:
             parts = (severe[node], usual_severe[node])
-            found += RISES.find(*(part.to_numpy("float64") for part in parts))
+            found += errors.find(*(part.to_numpy("float64") for part in parts))
     found += _failing(data, stream)
-    for first, last in join(found, bridge=RISES.bridge):
+    for first, last in join(found, bridge=errors.bridge):
         begin = _back(first, stream, counts)
         trouble = Trouble(stream, begin, last, _culprits(stream, begin, last))
         # As many fail of what is tried as ever: only more is tried.

@@ -3,8 +3,8 @@
 Hubble's metrics ``http`` (v1) and ``httpV2`` share names but not meanings
 (pkg/hubble/metrics/http/handler.go): v2 counts a request when it is answered, with its status; v1
 counts requests without a status, and responses apart, from the server's point of view, so that
-source and destination are swapped. Here both become the same: requests answered, by status, from
-their client to their server.
+source and destination are swapped. Here both become the same: requests by the status that they
+got, from their client to their server; `unanswered` finds those of v1 that got none.
 """
 
 from __future__ import annotations
@@ -15,11 +15,12 @@ from typing import TYPE_CHECKING
 import pandas as pd
 
 from cilium_analysis import frames, targets
-from cilium_analysis.errors import BudgetExceeded, NotPrometheus, QueryRejected
+from cilium_analysis.errors import NotPrometheus, QueryRejected
 from cilium_analysis.queries import Query, parse_matchers
 from cilium_analysis.topics import hubble, loading
 from cilium_analysis.topics.http import durations
 from cilium_analysis.topics.http.statuses import with_status
+from cilium_analysis.topics.http.unanswered import unanswered
 from cilium_analysis.topics.parties import CONTEXT, name_parties, spellings, swapped
 
 if TYPE_CHECKING:
@@ -48,6 +49,7 @@ QUERIES: Mapping[str, Query] = {
         '{protocol="HTTP",reason="DROP_REASON_UNKNOWN",<match>}[<range>]))',
         "requests",
         "requests that a layer 7 policy denied, as Hubble saw them",
+        spare=True,
     ),
     # Up to Cilium 1.14.5 there is no proxy_type, and DNS is among them.
     "proxy": Query(
@@ -55,11 +57,13 @@ QUERIES: Mapping[str, Query] = {
         " (max_over_time(cilium_policy_l7_total{<match>}[<range>]))",
         "requests",
         "layer 7 requests that each proxy received, forwarded, denied or could not parse",
+        spare=True,
     ),
     "redirects": Query(
         "max by (<target>, protocol_l7) (last_over_time(cilium_proxy_redirects{<match>}[<range>]))",
         "redirects",
         "ports of endpoints whose traffic the policies send through a proxy",
+        spare=True,
     ),
 }
 #: Of those, what is counted.
@@ -132,8 +136,8 @@ class Http:
         What is looked at, and what it is compared with.
     counts, usual
         Label frames (``destination``, ``method``, ``node``, ``source``, ``status``) of requests
-        answered per step [requests], in the window and in the baseline, as one reporter saw
-        them; the time of a row is the end of its step.
+        per step [requests], in the window and in the baseline, as one reporter saw them; the time
+        of a row is the end of its step. The status of those without a response is ``0``.
     durations, usual_durations
         Label frames (``destination``, ``le``, ``source``) of requests answered within ``le``
         seconds per step.
@@ -151,6 +155,10 @@ class Http:
         the labels of the series and of the exemplar.
     statusless
         Number of requests in the window of which no label tells how they ended.
+    apart
+        Whether requests and responses are counted apart (http, v1).
+    unpaired
+        Number of requests in the window, counted apart from responses with other parties.
     hubble_seen, agents_seen
         Whether any target of Hubble's metrics, and of the agents', is known in the window.
     twice
@@ -161,8 +169,6 @@ class Http:
         What is to be said about the targets.
     crowd_note
         What it means for the answers that there are very many nodes.
-    left_out
-        What had more series than the budget allows.
     """
 
     source: str
@@ -182,13 +188,14 @@ class Http:
     usual_redirects: pd.DataFrame
     exemplars: pd.DataFrame
     statusless: float = 0.0
+    apart: bool = False
+    unpaired: float = 0.0
     hubble_seen: bool = True
     agents_seen: bool = True
     twice: tuple[tuple[str, str], ...] = ()
     warnings: tuple[str, ...] = ()
     remarks: loading.Remarks = field(default_factory=loading.Remarks)
     crowd_note: tuple[str, ...] = ()
-    left_out: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -202,6 +209,8 @@ class _Span:
     proxy: pd.DataFrame
     redirects: pd.DataFrame
     statusless: float
+    apart: bool
+    unpaired: float
     hubble_seen: bool
     agents_seen: bool
     twice: tuple[tuple[str, str], ...]
@@ -229,9 +238,7 @@ def load(source: Source, window: Window, baseline: Window, *, match: str = "") -
     """
     began = loading.mark(source)
     targets.of(source, window, baseline, match=match)
-    left_out: list[str] = []
-    now = _span(source, window, match=match, left_out=left_out)
-    then = _span(source, baseline, match=match, left_out=left_out)
+    now, then = (_span(source, each, match=match) for each in (window, baseline))
     return Http(
         source=source.name,
         window=window,
@@ -250,51 +257,46 @@ def load(source: Source, window: Window, baseline: Window, *, match: str = "") -
         usual_redirects=then.redirects,
         exemplars=_exemplars(source, window, match=match),
         statusless=now.statusless,
+        apart=now.apart,
+        unpaired=now.unpaired,
         hubble_seen=now.hubble_seen,
         agents_seen=now.agents_seen,
         twice=now.twice,
         warnings=loading.warnings(source, began),
         remarks=loading.remarks(source, window, baseline, match=match, since=began),
         crowd_note=now.crowd_note,
-        left_out=tuple(dict.fromkeys(left_out)),
     )
 
 
-def _span(source: Source, window: Window, *, match: str, left_out: list[str]) -> _Span:
+def _span(source: Source, window: Window, *, match: str) -> _Span:
     reader = hubble.reader(source, window, match=match)
-    grown = {name: _grown(reader, name, left_out) for name in COUNTERS}
+    grown = {name: reader.gained(QUERIES[name], OVER_NODES[name]) for name in COUNTERS}
     old = set(frames.values(grown["responses"], "node"))
     known, statusless = with_status(grown["requests"], old)
     full = spellings(*grown.values())
-    answered = _together(
-        [known, swapped(grown["responses"])], (*KEYS, "node", "protocol", "reporter"), full
-    )
-    reporters = _reporters(answered)
-    took = _grown(reader, "durations", left_out)
-    timed = name_parties(_unswapped(took, old), ("le", "reporter"), spelled=full)
-    once = _of_reporters(answered, reporters)
+    keep = (*KEYS, "node", "protocol", "reporter")
+    answered = _together([known, swapped(grown["responses"])], keep, full)
+    gone, unpaired = unanswered(grown["requests"], grown["responses"], old, spelled=full)
+    ended = _together([answered, gone], keep, full)
+    reporters = _reporters(ended)
+    took = _unswapped(reader.gained(QUERIES["durations"], OVER_NODES["durations"]), old)
+    timed = name_parties(took, ("le", "reporter"), spelled=full)
+    once = [_of_reporters(each, reporters) for each in (ended, answered)]
     return _Span(
-        counts=frames.group(once, [*KEYS, "node"]),
-        protocols=frames.group(once, ["protocol"]),
+        counts=frames.group(once[0], [*KEYS, "node"]),
+        protocols=frames.group(once[1], ["protocol"]),
         durations=frames.group(_of_reporters(timed, reporters), ["source", "destination", "le"]),
         refused=name_parties(grown["refused"], (), spelled=full),
         proxy=frames.group(grown["proxy"], ["node", "proxy_type", "rule"]),
         redirects=_redirects(reader),
         statusless=statusless,
+        apart=bool(old),
+        unpaired=unpaired,
         hubble_seen=bool(reader.servers.starts.shape[1]),
         agents_seen=bool(reader.agents.starts.shape[1]),
         twice=_twice(answered),
         crowd_note=reader.crowd_note,
     )
-
-
-def _grown(reader: hubble.Reader, name: str, left_out: list[str]) -> pd.DataFrame:
-    """Read what one of the counters gained in the window."""
-    try:
-        return reader.gained(QUERIES[name], OVER_NODES[name])
-    except BudgetExceeded:
-        left_out.append(QUERIES[name].about)
-        return frames.empty()
 
 
 def _redirects(reader: hubble.Reader) -> pd.DataFrame:

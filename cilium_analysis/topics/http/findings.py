@@ -95,7 +95,7 @@ def findings(data: Http) -> Findings:
     found = [
         _finding(data, stream, first, last)
         for stream in _streams(data)
-        for first, last in _rises(stream)
+        for first, last in _rises(stream, data.window.step)
     ]
     found += [_late(data, slow) for slow in slow_stretches(data)]
     return verdict.told(data, found, topic="http_status", unknown=unknown(data))
@@ -155,14 +155,15 @@ def _to(frame: pd.DataFrame, destination: str) -> pd.DataFrame:
     return frame.loc[:, [name == destination for name in level(frame, "destination")]]
 
 
-def _rises(stream: _Stream) -> list[tuple[int, int]]:
+def _rises(stream: _Stream, step: timedelta) -> list[tuple[int, int]]:
     """Look for rises from each source and from all; keep those that are no mere rise of traffic."""
     usual = _filled(stream.usual, stream.usual_whole)
-    found = _RISES.find(_sum(stream.bad), _sum(usual))
+    those = _RISES.at(step)
+    found = those.find(_sum(stream.bad), _sum(usual))
     for source in sorted(set(level(stream.bad, "source"))):
         parts = [_from(frame, source) for frame in (stream.bad, usual)]
-        found += _RISES.find(_sum(parts[0]), _sum(parts[1]) if parts[1].shape[1] else _none(usual))
-    joined = join(found, bridge=_RISES.bridge)
+        found += those.find(_sum(parts[0]), _sum(parts[1]) if parts[1].shape[1] else _none(usual))
+    joined = join(found, bridge=those.bridge)
     return [(first, last) for first, last in joined if _disproportionate(stream, first, last)]
 
 
@@ -307,6 +308,8 @@ def _doubts(data: Http, stream: _Stream, first: int, last: int) -> tuple[str, ..
         )
     if stream.kind == "http_denied" and not data.refused.shape[1]:
         said.append("the share of policies is estimated from the proxies' own counts")
+    if data.apart and _kind_of(UNANSWERED) in map(_kind_of, level(stream.bad, "status")):
+        said.append("responses are counted apart: one that comes late is missed until it comes")
     return (*said, *(f"server: {text}" for text in data.warnings))
 
 

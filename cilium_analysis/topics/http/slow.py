@@ -13,6 +13,8 @@ from cilium_analysis.statistics.baseline import Rises
 from cilium_analysis.topics.buckets import bound_of, quantile
 
 if TYPE_CHECKING:
+    from datetime import timedelta
+
     import pandas as pd
     from numpy.typing import NDArray
 
@@ -66,7 +68,7 @@ def slow_stretches(data: Http) -> list[Slow]:
     return [
         slow
         for destination in sorted(set(now) & set(then))
-        for slow in _of(destination, now[destination], then[destination])
+        for slow in _of(destination, now[destination], then[destination], data.window.step)
     ]
 
 
@@ -82,13 +84,13 @@ def _tables(durations: pd.DataFrame) -> dict[str, pd.DataFrame]:
     return {name: table for name, table in found.items() if "+Inf" in table}
 
 
-def _of(destination: str, now: pd.DataFrame, then: pd.DataFrame) -> list[Slow]:
+def _of(destination: str, now: pd.DataFrame, then: pd.DataFrame, step: timedelta) -> list[Slow]:
     bound = _bound(then)
     if bound is None or bound not in now:
         return []
     slow, usual = (_slow(table, bound) for table in (now, then))
     found = []
-    for first, last in _RISES.find(slow, usual):
+    for first, last in _RISES.at(step).find(slow, usual):
         ratio = np.nansum(slow[first:last]) / max(float(now["+Inf"].iloc[first:last].sum()), 1.0)
         before = np.nansum(usual) / max(float(then["+Inf"].sum()), 1.0)
         risen = _risen(now.iloc[first:last], then) if ratio >= MORE_BY * before else None

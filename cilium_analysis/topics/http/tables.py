@@ -322,6 +322,12 @@ def notes(data: Http) -> list[str]:
             f"No label tells how {data.statusless:,.0f} requests ended: whether they failed is"
             " unknown (Helm: hubble.metrics.enabled with httpV2 counts requests by status)."
         )
+    if data.unpaired:
+        said.append(
+            f"Whether {data.unpaired:,.0f} requests got a response is unknown: Hubble counts"
+            " responses apart, and names their source and destination otherwise (Helm:"
+            " hubble.metrics.enabled with httpV2 counts requests by status)."
+        )
     if data.counts.shape[1] and not data.usual.shape[1]:
         said.append("No requests in the baseline: everything looks new, nothing can be compared.")
     said += durations.untold(data)
@@ -340,7 +346,6 @@ def notes(data: Http) -> list[str]:
             f"Of the 403s, {proxied:,.0f} were made by policies, as the proxies counted; by whom"
             " they were asked for is an estimate, as hubble_drop_total is not there."
         )
-    said += [f"More series than the budget allows, left out: {name}." for name in data.left_out]
     said += data.crowd_note
     return [*said, *data.remarks.all, *(f"Server: {text}" for text in data.warnings)]
 

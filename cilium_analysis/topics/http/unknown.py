@@ -6,14 +6,10 @@ from typing import TYPE_CHECKING
 
 from cilium_analysis.frames import totals
 from cilium_analysis.topics import verdict
-from cilium_analysis.topics.http.data import QUERIES
 from cilium_analysis.topics.http.statuses import status_class
 
 if TYPE_CHECKING:
     from cilium_analysis.topics.http.data import Http
-
-#: What counts requests, of either version of the metric.
-_REQUESTS = ("requests", "responses")
 
 
 def unknown(data: Http) -> tuple[str, ...]:
@@ -24,8 +20,8 @@ def unknown(data: Http) -> tuple[str, ...]:
     data
         As from `load`.
     """
-    if any(QUERIES[name].about in data.left_out for name in _REQUESTS):
-        return ("the series of HTTP requests are more than the budget of samples allows",)
+    if refused := verdict.refused(data.remarks):
+        return refused
     if not data.counts.shape[1] and data.statusless:
         return (f"no label tells how {data.statusless:,.0f} requests ended",)
     if not data.counts.shape[1]:
