@@ -80,6 +80,7 @@ OVER_NODES: Mapping[str, Query] = {
             ),
             QUERIES[name].unit,
             about,
+            spare=QUERIES[name].spare,
         )
         for name, selector, labels, about in (
             (
