@@ -242,13 +242,13 @@ def _crowd(views: _Views, suspects: Flags) -> Flags:
         inside = suspects[first : last + 1] & ~views.silent[first : last + 1]
         number = int(inside.any(axis=0).sum())
         crowd[first : last + 1] = 2 * number > len(views.nodes) >= ODD_ONE_OUT
-    return crowd
+    return crowd & np.isfinite(views.failing).any(axis=1)
 
 
 def _torn(views: _Views, split: Flags, parts: dict[int, Sides], told: _Reader) -> list[Outage]:
     """Read when the cluster fell into parts: from who noticed first to who first saw it over."""
     nodes = views.failing / views.per_node
-    cut = np.where(views.cut.any(axis=1)[:, None] & ~views.cut, np.nan, nodes)
+    cut = np.where(views.cut.any(axis=1, keepdims=True) & ~views.cut, np.nan, nodes)
     level = np.zeros(len(split))
     level[split] = np.nanmedian(cut[split], axis=1)
     for row, groups in parts.items():
