@@ -17,7 +17,6 @@ from cilium_analysis.topics.connectivity.reading import (
     join,
     kinds,
     names,
-    overlap,
     read,
     spans,
 )
@@ -38,6 +37,8 @@ if TYPE_CHECKING:
 
 #: From so many nodes on, the only one that misses nobody is told by that.
 ODD_ONE_OUT = 4
+#: So many likely targets at once, if they are half of all nodes, are rather parts of the cluster.
+CROWD = 3
 
 
 @dataclass(frozen=True)
@@ -107,12 +108,8 @@ def by_paths(data: Connectivity) -> list[Outage]:
     unknown = [o for o in found if o.role == "unknown" and not _within_any(o, named, data.pace)]
     most = [*named, *unknown]
     # What one observer misses meanwhile is not told apart from what most of them miss.
-    alone = [o for o in found if o.role == "observer" and not _near_any(o, most, data.pace)]
+    alone = [o for o in found if o.role == "observer" and not _within_any(o, most, data.pace)]
     return [*most, *alone]
-
-
-def _near_any(outage: Outage, others: Sequence[Outage], pace: Pace) -> bool:
-    return any(overlap(outage, other, pace) for other in others)
 
 
 def _within_any(outage: Outage, others: Sequence[Outage], pace: Pace) -> bool:
@@ -156,7 +153,9 @@ def _of_kind(data: Connectivity, kind: str) -> list[Outage]:
     common &= ~apart
     clear = _near(np.asarray(suspects.any(axis=1)), views.reach) | apart
     nodes = np.ceil(views.failing / views.per_node - 0.1)
-    short = briefs(nodes, views.away, ~clear, views.reach)
+    # One scrape alone is missed by an agent that restarts within seconds, too.
+    least = -(-max(SILENT, 2 * data.pace.scrape) // data.every.step)
+    short = briefs(nodes, views.away, ~clear, reach=views.reach, least=least)
     for brief in short:
         common[brief.first : brief.last + 1] = False
     found = _targets(views, suspects, short, (missing, among), told)
@@ -241,7 +240,7 @@ def _crowd(views: _Views, suspects: Flags) -> Flags:
     for first, last in spans(np.asarray(suspects.any(axis=1)), bridge=views.reach):
         inside = suspects[first : last + 1] & ~views.silent[first : last + 1]
         number = int(inside.any(axis=0).sum())
-        crowd[first : last + 1] = 2 * number > len(views.nodes) >= ODD_ONE_OUT
+        crowd[first : last + 1] = number >= CROWD and 2 * number >= len(views.nodes)
     return crowd & np.isfinite(views.failing).any(axis=1)
 
 

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
+import pandas as pd
 
 from cilium_analysis.topics.connectivity.reading import MAJORITY, spans
 
@@ -55,7 +56,7 @@ class Brief:
     observers: int
 
 
-def briefs(nodes: Floats, away: Floats, open_: Flags, reach: int) -> list[Brief]:
+def briefs(nodes: Floats, away: Floats, open_: Flags, *, reach: int, least: int) -> list[Brief]:
     """Give the outages that were too short for all observers to notice.
 
     Parameters
@@ -68,26 +69,40 @@ def briefs(nodes: Floats, away: Floats, open_: Flags, reach: int) -> list[Brief]
         Moments to look at: those that nothing else explains.
     reach
         Steps within which all observers have probed once more, and shown it.
+    least
+        Steps for which an agent was not scraped that is to be blamed for that.
     """
+    nodes = nodes - _lasting(nodes, 2 * reach + 1)
+    gone = (away > 1) & (_lasting((away > 1).astype(np.float64), least) > 0)
     hit = open_ & (np.nan_to_num(nodes) > 0.01).any(axis=1)
     found = []
     for first, last in spans(hit, bridge=reach // 2):
         # What lasted for two rounds is shown for four at most.
         if last - first >= 2 * reach or last == len(hit) - 1 or not first:
             continue
-        brief = _brief(nodes, away, (first, last), reach)
+        brief = _brief(nodes, (gone, away > 0), (first, last), reach)
         if brief:
             found.append(brief)
     return found
 
 
-def _brief(nodes: Floats, away: Floats, span: tuple[int, int], reach: int) -> Brief | None:
+def _lasting(levels: Floats, steps: int) -> Floats:
+    """Give the highest level that each column holds for so many steps around a moment."""
+    known = pd.DataFrame(np.nan_to_num(levels))
+    low = known.rolling(steps, min_periods=steps).min().fillna(0.0)
+    return low[::-1].rolling(steps, min_periods=1).max()[::-1].to_numpy()
+
+
+def _brief(
+    nodes: Floats, away: tuple[Flags, Flags], span: tuple[int, int], reach: int
+) -> Brief | None:
     first, last = span
     known = np.isfinite(nodes[first : last + 1]).any(axis=0)
     inside = np.nan_to_num(nodes[first : last + 1])
     peaks = inside.max(axis=0)
     # An agent that only starts anew is gone for too short a time to be blamed for that.
-    places = _gone(peaks, _away(inside, away > 1, span, reach)) or _cut_off(peaks)
+    gone, perhaps = (_away(inside, each, span, reach) for each in away)
+    places = _gone(peaks, gone) or _cut_off(peaks)
     others = np.delete(np.arange(len(peaks)), list(places))
     others = others[np.asarray(known)[others]]
     noticed = others[peaks[others] > 0.01]
@@ -99,7 +114,7 @@ def _brief(nodes: Floats, away: Floats, span: tuple[int, int], reach: int) -> Br
     begin = round((firsts.max() - reach + firsts.min()) / 2)
     end = round((lasts.max() - reach + lasts.min()) / 2)
     begin = max(min(begin, int(firsts.min())), 0)
-    perhaps = () if places else _away(inside, away > 0, span, reach)
+    perhaps = () if places else perhaps
     return Brief(places, perhaps, first, last, begin, max(end, begin), len(noticed), len(others))
 
 
