@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from datetime import timedelta
 
+import numpy as np
 import pytest
 
 from cilium_analysis.findings import Severity
+from cilium_analysis.topics import connectivity
 from cilium_analysis.topics.connectivity.spread import sides
 from tests.cluster.connectivity import probe_seconds
 from tests.cluster.scenario import Event, Scenario
-from tests.test_connectivity import BASE, NEWEST, Serve, at, changed, event, found
+from tests.test_connectivity import BASE, NEWEST, Serve, at, changed, event, found, read
 
 
 def cluster(name: str, nodes: int, *events: Event, interval: int = 30) -> Scenario:
@@ -84,7 +86,9 @@ def test_a_split_is_one_finding_that_tells_the_parts(
 ) -> None:
     cut = event("unreachable", tuple(f"worker-{i}" for i in part), 70, 85)
     scenario = cluster("split", nodes, cut, interval=15)
-    (finding,) = found(cluster_server(scenario))
+    data = read(cluster_server(scenario))
+    (finding,) = connectivity.findings(data)
+    assert connectivity.timeline(data).max().tolist() == [pytest.approx(finding.value)]
     assert title in finding.title
     assert "node" not in finding.labels
     assert finding.severity is Severity.CRITICAL
@@ -94,13 +98,34 @@ def test_a_split_is_one_finding_that_tells_the_parts(
     assert abs(finding.end - at(85)) <= slack(scenario)
 
 
+def test_a_lasting_fault_of_one_observer_hides_no_reboot(cluster_server: Serve) -> None:
+    one_way = event("unreachable", "worker-5", 65, 95, source="worker-6")
+    scenario = cluster("lasting", 8, reboot("worker-2", 75, 160), one_way, interval=15)
+    findings = {f.labels.get("node", ""): f for f in found(cluster_server(scenario))}
+    assert set(findings) == {"worker-2", "worker-6"}
+    assert findings["worker-6"].value == pytest.approx(1 / 7)
+    assert abs(findings["worker-6"].end - at(95)) <= 2 * slack(scenario)
+
+
+def test_an_agent_that_only_restarts_is_not_blamed_for_what_others_miss(
+    cluster_server: Serve,
+) -> None:
+    cut = Event(kind="unreachable", start=4200, end=4290, nodes=("worker-2",))
+    restart = Event(kind="agent_restart", start=4230, end=4250, nodes=("worker-1",))
+    findings = found(cluster_server(cluster("coincidence", 4, cut, restart)))
+    assert "worker-1" not in {f.labels.get("node") for f in findings}
+
+
 def test_an_outage_long_after_a_split_is_told_beside_it(cluster_server: Serve) -> None:
     events = [
         event("unreachable", ("worker-1", "worker-2", "worker-3"), 65, 77),
         event("unreachable", "worker-6", 95, 110),
     ]
     findings = found(cluster_server(cluster("beside", 8, *events, interval=60)))
-    assert [f.labels.get("node", "") for f in findings] in ([["", "worker-6"], ["worker-6", ""]])
+    assert [f.labels.get("node", "") for f in findings] in (
+        ["", "worker-6"],
+        ["worker-6", ""],
+    )
 
 
 def test_agents_that_only_restart_are_no_outage(cluster_server: Serve) -> None:
@@ -125,6 +150,4 @@ def test_agents_that_only_restart_are_no_outage(cluster_server: Serve) -> None:
     ],
 )
 def test_counts_tell_how_large_the_parts_are(counts: list[float], told: object) -> None:
-    import numpy as np
-
     assert sides(np.array(counts, dtype=np.float64)) == told

@@ -271,10 +271,9 @@ def _torn(views: _Views, split: Flags, parts: dict[int, Sides], told: _Reader) -
 
 def _own(views: _Views, hit: Flags, place: int, short: Sequence[Brief]) -> Own:
     """Tell what a likely target sees itself."""
-    for brief in short:
-        begin = max(brief.first - views.reach, 0)
-        near = views.away[begin : brief.last + 1, place]
-        return "silent" if (near > 1).any() else "cut off"
+    if short:
+        near = [views.away[max(b.first - views.reach, 0) : b.last + 1, place] for b in short]
+        return "silent" if max(part.max() for part in near) > 1 else "cut off"
     silent = int(views.silent[hit, place].sum())
     if silent >= min(views.silence, hit.sum() / 2):
         return "silent"

@@ -203,6 +203,8 @@ def _doubts(data: Connectivity, outage: Outage) -> tuple[str, ...]:
         )
     elif outage.role in ("unknown", "observer"):
         said.append("the target is not in the data of this version of Cilium")
+    if outage.likely and outage.role == "target" and not outage.most:
+        said.append("it may have been too short for all observers to notice")
     if outage.before:
         said.append("it began before the window")
     if outage.unseen >= 1.0:
