@@ -57,6 +57,16 @@ def test_a_short_cut_is_told_of_the_node_that_missed_most(
     assert abs(finding.end - at(82)) <= slack(scenario)
 
 
+def test_of_few_nodes_times_are_known_less_well(cluster_server: Serve) -> None:
+    scenario = cluster("few", 3, event("unreachable", "worker-1", 70, 85), interval=15)
+    (finding,) = found(cluster_server(scenario))
+    assert finding.labels["node"] == "worker-1"
+    assert "to within two probes" in finding.title
+    off = slack(scenario) + timedelta(seconds=probe_seconds(scenario))
+    assert abs(finding.start - at(70)) <= off
+    assert abs(finding.end - at(85)) <= off
+
+
 def test_two_nodes_that_reboot_in_turn_are_two_findings(cluster_server: Serve) -> None:
     events = [reboot("worker-1", 70, 150), reboot("worker-3", 90, 200)]
     findings = found(cluster_server(cluster("turn", 6, *events, interval=15)))

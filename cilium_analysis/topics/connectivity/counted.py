@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass, replace
+from datetime import timedelta
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -39,6 +40,8 @@ if TYPE_CHECKING:
 ODD_ONE_OUT = 4
 #: So many likely targets at once, if they are half of all nodes, are rather parts of the cluster.
 CROWD = 3
+#: Of so few nodes all others may notice late: a probe may be two rounds after the one before.
+FEW = 4
 
 
 @dataclass(frozen=True)
@@ -185,11 +188,13 @@ def _targets(
         mine = [brief for brief in short if place in brief.places]
         for brief in mine:
             _put(brief, hit, failing, of)
-        if hit.any():
-            found += [
-                replace(outage, likely=True, own=_own(views, hit, place, mine))
-                for outage in told(hit, failing, of, node, "target", sure=bool(mine))
-            ]
+        if not hit.any():
+            continue
+        late = told.data.pace.alone if len(views.nodes) <= FEW and not mine else timedelta()
+        found += [
+            replace(o, likely=True, own=_own(views, hit, place, mine), within=max(o.within, late))
+            for o in told(hit, failing, of, node, "target", sure=bool(mine))
+        ]
     return found
 
 
@@ -253,7 +258,8 @@ def _torn(views: _Views, split: Flags, parts: dict[int, Sides], told: _Reader) -
     for row, groups in parts.items():
         # The smallest part misses most.
         level[row] = len(views.nodes) - groups[0][0]
-    wide = _widened(split, np.asarray((nodes > 0.01).any(axis=1)), views.reach)
+    # A step less than a round: what follows for longer is read as an end of its own.
+    wide = _widened(split, np.asarray((nodes > 0.01).any(axis=1)), views.reach - 1)
     level[wide & ~split] = 0.4 * level.max()
     paths = told.data.paths
     others = paths.median(axis=1).to_numpy() / views.per_node - 1
@@ -264,7 +270,9 @@ def _torn(views: _Views, split: Flags, parts: dict[int, Sides], told: _Reader) -
         groups = known.most_common(1)[0][0] if known else ()
         told_apart = len(groups) == 1 or all(len(group) == size for size, group in groups)
         named = tuple(tuple(views.nodes[place] for place in group) for _, group in groups)
-        peers = _named(views, split[:, None] & (nodes > 1.5), outage, paths.index)
+        peers = tuple(sorted(node for group in named for node in group)) or _named(
+            views, split[:, None] & (nodes > 1.5), outage, paths.index
+        )
         found.append(replace(outage, peers=peers, parts=named if told_apart else (), likely=True))
     return found
 
