@@ -32,11 +32,6 @@ Serve = Callable[..., ClusterServer]
 
 #: The last version whose probes name their targets, and the first ones whose probes do not.
 NAMED, BOTH, COUNTED, NEWEST = (1, 15, 2), (1, 17, 3), (1, 18, 3), (1, 20, 0)
-#: Known gap: while observers notice one after another, over two rounds of up to three minutes,
-#: a node that is gone for less is not named, and a split tells of single observers too.
-SPREAD = pytest.param(
-    NEWEST, marks=pytest.mark.xfail(strict=True, reason="probes are spread over long rounds")
-)
 STYLES = ("annotations", "servicemonitor", "kube-prometheus-stack")
 NEAR = timedelta(seconds=90)
 BASE = load("connectivity")
@@ -145,7 +140,7 @@ def test_what_is_no_outage_is_no_finding(
     assert connectivity.timeline(read(served, window)).shape[1] == 0
 
 
-@pytest.mark.parametrize("version", [NAMED, SPREAD])
+@pytest.mark.parametrize("version", [NAMED, NEWEST])
 def test_a_reboot_is_told_as_long_as_it_took(
     version: tuple[int, int, int], cluster_server: Serve
 ) -> None:
@@ -177,7 +172,7 @@ def test_two_nodes_that_reach_each_other_only(cluster_server: Serve) -> None:
     assert all(f.value == pytest.approx(6 / 7) and near(f, 70, 85) for f in findings)
 
 
-@pytest.mark.parametrize("version", [NAMED, SPREAD])
+@pytest.mark.parametrize("version", [NAMED, NEWEST])
 def test_a_cluster_that_falls_into_halves_is_one_finding(
     version: tuple[int, int, int], cluster_server: Serve
 ) -> None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass, replace
+from datetime import timedelta
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -16,25 +18,30 @@ from cilium_analysis.topics.connectivity.reading import (
     join,
     kinds,
     names,
-    overlap,
     read,
     spans,
 )
+from cilium_analysis.topics.connectivity.spread import briefs, sides
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Sequence
 
     from numpy.typing import NDArray
 
     from cilium_analysis.topics.connectivity.data import Connectivity
     from cilium_analysis.topics.connectivity.pace import Pace
-    from cilium_analysis.topics.connectivity.reading import Own
+    from cilium_analysis.topics.connectivity.reading import Own, Role
+    from cilium_analysis.topics.connectivity.spread import Brief, Sides
 
     Floats = NDArray[np.float64]
     Flags = NDArray[np.bool_]
 
 #: From so many nodes on, the only one that misses nobody is told by that.
 ODD_ONE_OUT = 4
+#: So many likely targets at once, if they are half of all nodes, are rather parts of the cluster.
+CROWD = 3
+#: Of so few nodes all others may notice late: a probe may be two rounds after the one before.
+FEW = 4
 
 
 @dataclass(frozen=True)
@@ -48,6 +55,8 @@ class _Views:
     silent: Flags
     #: observers that miss most others
     cut: Flags
+    #: 2 when an observer's own agent was not scraped, 1 when it started, else 0
+    away: Floats
     #: steps within which all observers have probed once more
     reach: int
     #: steps without a scrape in which an agent was gone
@@ -81,7 +90,8 @@ def _views(data: Connectivity, kind: str) -> _Views:
     cut = (others > 0) & (missed > MAJORITY * others) | _one_address(missed, others, per_node)
     reach = -(-data.pace.round // data.every.step)
     silence = -(-SILENT // data.every.step)
-    return _Views(nodes, failing, per_node, silent, cut, reach, silence)
+    away = np.stack([column(data.away, node=node).to_numpy() for node in nodes], axis=1)
+    return _Views(nodes, failing, per_node, silent, cut, away, reach, silence)
 
 
 def _one_address(missed: Floats, others: Floats, per_node: int) -> Flags:
@@ -96,68 +106,182 @@ def by_paths(data: Connectivity) -> list[Outage]:
     if not data.paths.shape[1] or not data.paths_failing.shape[1]:
         return []
     found = join((o for kind in kinds(data.paths_failing) for o in _of_kind(data, kind)), data.pace)
-    most = [o for o in found if o.role != "observer"]
+    named = [o for o in found if o.role in ("target", "split")]
+    # A moment that does not tell the target, of an outage that else does, is no other outage.
+    unknown = [o for o in found if o.role == "unknown" and not _within_any(o, named, data.pace)]
+    most = [*named, *unknown]
     # What one observer misses meanwhile is not told apart from what most of them miss.
-    alone = [o for o in found if o.role == "observer" and not _near_any(o, most, data.pace)]
+    alone = [o for o in found if o.role == "observer" and not _within_any(o, most, data.pace)]
     return [*most, *alone]
 
 
-def _near_any(outage: Outage, others: Sequence[Outage], pace: Pace) -> bool:
-    return any(overlap(outage, other, pace) for other in others)
+def _within_any(outage: Outage, others: Sequence[Outage], pace: Pace) -> bool:
+    near = pace.round
+    return any(o.start - near <= outage.start and outage.end <= o.end + near for o in others)
+
+
+@dataclass(frozen=True)
+class _Reader:
+    """Reads outages of one kind out of flags that say when a node is to blame."""
+
+    data: Connectivity
+    kind: str
+    known: Flags
+
+    def __call__(
+        self, hit: Flags, failing: Floats, of: Floats, node: str, role: Role, *, sure: bool = False
+    ) -> list[Outage]:
+        """Read how many paths failed, of how many, while a flag is up."""
+        index = self.data.paths_failing.index
+        values = np.where(hit, failing, np.where(self.known, 0.0, np.nan))
+        failed, there = pd.Series(values, index=index), pd.Series(of, index=index)
+        every, pace = self.data.every, self.data.pace
+        return read(failed, there, every, pace, node=node, kind=self.kind, role=role, sure=sure)
 
 
 def _of_kind(data: Connectivity, kind: str) -> list[Outage]:
     views = _views(data, kind)
     among = views.rest.sum(axis=1).astype("float64")
     missing = views.missing.sum(axis=1).astype("float64")
+    told = _Reader(data, kind, among + views.cut.sum(axis=1) > 0)
+    split, parts = _split(views)
+    apart = _near(split, views.reach)
     with np.errstate(invalid="ignore"):
         common = np.where(among > 0, missing / among, 0.0) > MAJORITY
-    torn = views.cut.sum(axis=1) > np.maximum(views.rest.sum(axis=1), 1)
-    common &= ~torn
+    common &= ~apart
     suspects = _suspects(views, common)
-    index = data.paths_failing.index
+    split |= _crowd(views, suspects)
+    apart = _near(split, views.reach)
+    suspects &= ~apart[:, None]
+    common &= ~apart
+    clear = _near(np.asarray(suspects.any(axis=1)), views.reach) | apart
+    nodes = np.ceil(views.failing / views.per_node - 0.1)
+    # One scrape alone is missed by an agent that restarts within seconds, too.
+    least = -(-max(SILENT, 2 * data.pace.scrape) // data.every.step)
+    short = briefs(nodes, views.away, ~clear, reach=views.reach, least=least)
+    for brief in short:
+        common[brief.first : brief.last + 1] = False
+    found = _targets(views, suspects, short, (missing, among), told)
+    unknown = _widened(common & ~suspects.any(axis=1), missing > 0, views.reach) & ~clear
+    found += _unknown(views, unknown, short, (missing, among), told)
+    if split.any():
+        found += _torn(views, split, parts, told)
+    for brief in short:
+        apart[brief.first : brief.last + 1] = True
+    return found + _single(views, common, apart, told)
 
-    def told(hit: Flags, failing: Floats, of: Floats, **what: str) -> list[Outage]:
-        values = np.where(hit, failing, np.where(among + views.cut.sum(axis=1) > 0, 0.0, np.nan))
-        failed, there = pd.Series(values, index=index), pd.Series(of, index=index)
-        return read(failed, there, data.every, data.pace, kind=kind, **what)  # type: ignore[arg-type]
 
+def _targets(
+    views: _Views,
+    suspects: Flags,
+    short: Sequence[Brief],
+    seen: tuple[Floats, Floats],
+    told: _Reader,
+) -> list[Outage]:
+    """Read the outages of nodes that are likely the target of what the others miss."""
+    missing, among = seen
+    allowed = (missing > 0) & ~suspects.any(axis=1)
     found: list[Outage] = []
     for place, node in enumerate(views.nodes):
-        hit = _widened(suspects[:, place], (missing > 0) & ~suspects.any(axis=1), views.reach)
-        if hit.any():
-            others = missing - views.missing[:, place], among - views.rest[:, place]
-            found += [
-                replace(outage, likely=True, own=_own(views, hit, place))
-                for outage in told(hit, *others, node=node, role="target")
-            ]
-    nobody = common & ~suspects.any(axis=1)
-    unknown = _widened(nobody, missing > 0, views.reach)
-    unknown &= ~_near(np.asarray(suspects.any(axis=1)), views.reach)
-    found += [
-        replace(outage, peers=_named(views, views.silent, outage, index))
-        for outage in told(unknown, missing, among, node="", role="unknown")
-    ]
-    if torn.any():
-        found += _torn(views, torn, told, data)
-    return found + _single(views, common, told, data)
+        hit = _widened(suspects[:, place], allowed, views.reach)
+        failing, of = missing - views.missing[:, place], among - views.rest[:, place]
+        mine = [brief for brief in short if place in brief.places]
+        for brief in mine:
+            _put(brief, hit, failing, of)
+        if not hit.any():
+            continue
+        late = told.data.pace.alone if len(views.nodes) <= FEW and not mine else timedelta()
+        found += [
+            replace(o, likely=True, own=_own(views, hit, place, mine), within=max(o.within, late))
+            for o in told(hit, failing, of, node, "target", sure=bool(mine))
+        ]
+    return found
 
 
-def _torn(
-    views: _Views, torn: Flags, told: Callable[..., list[Outage]], data: Connectivity
+def _put(brief: Brief, hit: Flags, failing: Floats, of: Floats) -> None:
+    """Enter a short outage with all that noticed it, whenever they did."""
+    inside = slice(brief.begin, brief.end + 1)
+    hit[inside], failing[inside], of[inside] = True, brief.noticed, brief.observers
+
+
+def _unknown(
+    views: _Views,
+    hit: Flags,
+    short: Sequence[Brief],
+    seen: tuple[Floats, Floats],
+    told: _Reader,
 ) -> list[Outage]:
-    """Read when most observers missed most others: the cluster fell into parts."""
-    values = np.where(torn[:, None] & views.cut, views.failing, np.nan)
-    level = np.zeros(len(values))
-    level[torn] = np.nanmedian(values[torn], axis=1)
-    others = data.paths.median(axis=1).to_numpy() - views.per_node
-    outages = told(torn, level, others, node="", role="split")
-    index = data.paths_failing.index
-    return [replace(o, peers=_named(views, views.cut, o, index)) for o in outages]
+    """Read what most observers miss without a likely target."""
+    failing, of = seen[0].copy(), seen[1].copy()
+    gone = views.silent.copy()
+    for brief in short:
+        if not brief.places:
+            _put(brief, hit, failing, of)
+            gone[brief.begin : brief.end + 1, list(brief.perhaps)] = True
+    index = told.data.paths_failing.index
+    return [
+        replace(outage, peers=_named(views, gone, outage, index))
+        for outage in told(hit, failing, of, "", "unknown")
+    ]
 
 
-def _own(views: _Views, hit: Flags, place: int) -> Own:
+def _split(views: _Views) -> tuple[Flags, dict[int, Sides]]:
+    """Tell when the cluster was in parts, and in which at each such moment that tells them."""
+    nodes = views.failing / views.per_node
+    found = [sides(row) for row in nodes]
+    told: Flags = np.array([groups is not None for groups in found])
+    torn = np.asarray(views.cut.sum(axis=1) > np.maximum(views.rest.sum(axis=1), 1))
+    for first, last in spans(told):
+        # What holds for less than a round may be other outages that observers notice by and by.
+        if last - first < views.reach // 2:
+            told[first : last + 1] = torn[first : last + 1]
+    parts = {row: groups for row, groups in enumerate(found) if groups and told[row]}
+    return told | torn, parts
+
+
+def _crowd(views: _Views, suspects: Flags) -> Flags:
+    """Tell when so many nodes would be to blame at once that the cluster rather fell into parts."""
+    crowd = np.zeros(len(suspects), dtype=bool)
+    for first, last in spans(np.asarray(suspects.any(axis=1)), bridge=views.reach):
+        inside = suspects[first : last + 1] & ~views.silent[first : last + 1]
+        number = int(inside.any(axis=0).sum())
+        crowd[first : last + 1] = number >= CROWD and 2 * number >= len(views.nodes)
+    return crowd & np.isfinite(views.failing).any(axis=1)
+
+
+def _torn(views: _Views, split: Flags, parts: dict[int, Sides], told: _Reader) -> list[Outage]:
+    """Read when the cluster fell into parts: from who noticed first to who first saw it over."""
+    nodes = views.failing / views.per_node
+    cut = np.where(views.cut.any(axis=1, keepdims=True) & ~views.cut, np.nan, nodes)
+    level = np.zeros(len(split))
+    level[split] = np.nanmedian(cut[split], axis=1)
+    for row, groups in parts.items():
+        # The smallest part misses most.
+        level[row] = len(views.nodes) - groups[0][0]
+    # A step less than a round: what follows for longer is read as an end of its own.
+    wide = _widened(split, np.asarray((nodes > 0.01).any(axis=1)), views.reach - 1)
+    level[wide & ~split] = 0.4 * level.max()
+    paths = told.data.paths
+    others = paths.median(axis=1).to_numpy() / views.per_node - 1
+    found = []
+    for outage in told(wide, level, others, "", "split"):
+        inside = (paths.index > outage.start) & (paths.index <= outage.end)
+        known = Counter(parts[int(row)] for row in np.flatnonzero(inside) if int(row) in parts)
+        groups = known.most_common(1)[0][0] if known else ()
+        told_apart = len(groups) == 1 or all(len(group) == size for size, group in groups)
+        named = tuple(tuple(views.nodes[place] for place in group) for _, group in groups)
+        peers = tuple(sorted(node for group in named for node in group)) or _named(
+            views, split[:, None] & (nodes > 1.5), outage, paths.index
+        )
+        found.append(replace(outage, peers=peers, parts=named if told_apart else (), likely=True))
+    return found
+
+
+def _own(views: _Views, hit: Flags, place: int, short: Sequence[Brief]) -> Own:
     """Tell what a likely target sees itself."""
+    if short:
+        near = [views.away[max(b.first - views.reach, 0) : b.last + 1, place] for b in short]
+        return "silent" if max(part.max() for part in near) > 1 else "cut off"
     silent = int(views.silent[hit, place].sum())
     if silent >= min(views.silence, hit.sum() / 2):
         return "silent"
@@ -231,8 +355,8 @@ def _named(views: _Views, flags: Flags, outage: Outage, index: pd.Index) -> tupl
 def _single(
     views: _Views,
     common: Flags,
-    told: Callable[..., list[Outage]],
-    data: Connectivity,
+    explained: Flags,
+    told: _Reader,
 ) -> list[Outage]:
     """Read what single observers miss beyond what most of them miss."""
     base = np.where(common, _typical(views), 0.0)
@@ -240,12 +364,11 @@ def _single(
     for place, node in enumerate(views.nodes):
         mine = np.nan_to_num(views.failing[:, place])
         beyond = np.where(views.cut[:, place] & ~common, mine, np.maximum(mine - base, 0.0))
-        beyond = np.where(views.cut[:, place] & common, 0.0, beyond)
-        total = column(data.paths, node=node).to_numpy(dtype="float64") - views.per_node
+        beyond = np.where(views.cut[:, place] & common | explained, 0.0, beyond)
+        total = column(told.data.paths, node=node).to_numpy(dtype="float64") - views.per_node
         if not (beyond > 0.5).any():
             continue
-        outages = told(beyond > 0.5, beyond, total, node=node, role="observer")
-        found += [
-            replace(o, paths=views.per_node, within=max(o.within, data.pace.alone)) for o in outages
-        ]
+        outages = told(beyond > 0.5, beyond, total, node, "observer")
+        alone = told.data.pace.alone
+        found += [replace(o, paths=views.per_node, within=max(o.within, alone)) for o in outages]
     return found

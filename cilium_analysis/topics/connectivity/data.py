@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
+import numpy as np
 import pandas as pd
 
 from cilium_analysis import frames, targets
@@ -76,6 +77,9 @@ class Connectivity:
     paths, paths_failing
         ``node`` (and ``type``): paths that an observer knows, and that failed, where the data
         names no target.
+    away
+        ``node``: 2 in steps in which a node's agent was not scraped when it was due, 1 in those in
+        which it started, else 0; empty where the data names targets.
     slow, usual_slow
         ``node``, ``protocol``, ``type``: latency [s] of nodes whose latency rose.
     quantiles, usual_quantiles
@@ -115,6 +119,7 @@ class Connectivity:
     usual_paths: pd.Series
     paths: pd.DataFrame
     paths_failing: pd.DataFrame
+    away: pd.DataFrame
     slow: pd.DataFrame
     usual_slow: pd.DataFrame
     quantiles: pd.DataFrame
@@ -177,6 +182,7 @@ def load(source: Source, window: Window, baseline: Window, *, match: str = "") -
         usual_paths=paths.usual,
         paths=paths.total,
         paths_failing=paths.failing,
+        away=_away(asker, window, paths.total),
         slow=slow,
         usual_slow=usual_slow,
         quantiles=latencies.quantiles(asker, window, named=named),
@@ -395,6 +401,21 @@ def _paths(asker: Asker, every: Window, baseline: Window, known: pd.DataFrame) -
     if len(usual):
         usual = usual.groupby(level="type").sum()
     return Paths(total, failing, usual)
+
+
+def _away(asker: Asker, window: Window, paths: pd.DataFrame) -> pd.DataFrame:
+    """Tell when agents were not scraped, or started, of observers that name no target."""
+    if not paths.shape[1]:
+        return no_frame(paths.index, ["node"])
+    agents = loading.scrapes(asker.source, window, "agent", match=asker.match)
+    started = agents.restarts(loading.led(window))
+    result = pd.DataFrame(0.0, index=paths.index, columns=paths.columns)
+    for node in {*reading.names(paths, "node")} & {*reading.names(agents.starts, "node")}:
+        missing = agents.starts.index[column(agents.starts, node=node).isna()]
+        for level, times in ((1.0, started["time"][started["node"] == node]), (2.0, missing)):
+            rows = np.searchsorted(paths.index, pd.DatetimeIndex(times))
+            result.loc[paths.index[rows[rows < len(result)]], node] = level
+    return result
 
 
 def _together(pairs: pd.DataFrame, paths: pd.DataFrame) -> pd.DataFrame:

@@ -95,7 +95,8 @@ def _severity(outage: Outage, usual: float) -> Severity:
     new = not usual >= AS_BEFORE * outage.value
     # That a node reaches the others does not help those who cannot reach it.
     whole = outage.role == "target" and outage.most
-    serious = outage.most and lasting and new and (certain or whole)
+    whole |= outage.role == "split"
+    serious = (outage.most or outage.role == "split") and lasting and new and (certain or whole)
     return Severity.CRITICAL if serious else Severity.WARNING
 
 
@@ -136,6 +137,13 @@ def _torn(outage: Outage) -> str:
     if 1 < len(outage.parts) <= 3:
         parts = " | ".join(_list(part) for part in outage.parts)
         return f"The cluster was split: {parts} could not reach each other"
+    if len(outage.parts) == 1:
+        size = round(outage.among + 1 - outage.failing)
+        return (
+            f"The cluster was split in {len(outage.parts[0]) // size} parts of {size} nodes, which"
+            f" the data does not tell apart: each node could not reach"
+            f" {outage.failing:.0f} of {outage.among:.0f} others"
+        )
     number = f"{outage.failing:.0f} of {outage.among:.0f}"
     return f"Most nodes ({_list(outage.peers)}) could not reach most others ({number})"
 
@@ -195,6 +203,8 @@ def _doubts(data: Connectivity, outage: Outage) -> tuple[str, ...]:
         )
     elif outage.role in ("unknown", "observer"):
         said.append("the target is not in the data of this version of Cilium")
+    if outage.likely and outage.role == "target" and not outage.most:
+        said.append("it may have been too short for all observers to notice")
     if outage.before:
         said.append("it began before the window")
     if outage.unseen >= 1.0:

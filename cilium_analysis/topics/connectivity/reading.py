@@ -73,7 +73,8 @@ class Outage:
     peers
         Other ends of the failing paths, where they are few.
     parts
-        Of a split cluster: groups of nodes that still reached each other.
+        Of a split cluster: groups of nodes that still reached each other; one group of all nodes
+        if counts tell how large the groups are, and not who is in which.
     protocols
         Of the probes that failed, where the data tells.
     address
@@ -253,6 +254,7 @@ def read(
     kind: str,
     role: Role,
     numbers: tuple[pd.Series, pd.Series] | None = None,
+    sure: bool = False,
 ) -> list[Outage]:
     """Read the outages out of how many paths failed over time.
 
@@ -271,6 +273,8 @@ def read(
     numbers
         All paths that failed, whoever is to blame, and all that there were: the numbers of an
         outage for which the node itself is to blame.
+    sure
+        Whether more than these paths speaks for it, so that a minority that sees it once is enough.
     """
     levels, bridge = failing.to_numpy(dtype="float64"), _bridge(window, pace)
     # Where nobody looked, the failure is taken to last from one sight of it to the next.
@@ -284,7 +288,7 @@ def read(
         if outage.most and numbers:
             outage = _outage(*numbers, hit, (first, last), window, pace) or outage
         twice = outage.longest >= 2 * pace.sight - ALMOST
-        if outage.most or twice or outage.times >= FLAPPING:
+        if sure or outage.most or twice or outage.times >= FLAPPING:
             found.append(replace(outage, node=node, types=(kind,), role=role))
     return found
 

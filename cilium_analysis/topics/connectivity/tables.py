@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 
 #: What stands for a node that the data does not name.
 UNKNOWN = "(target not in the data)"
+#: What stands for all nodes of a cluster in parts, where the data does not name targets.
+SPLIT = "(cluster in parts)"
 OUTAGE_COLUMNS = (
     "node",
     "type",
@@ -204,6 +206,8 @@ def timeline(data: Connectivity, *, most: int = 30) -> pd.DataFrame:
 def _shares(data: Connectivity, outage: Outage) -> dict[str, pd.Series]:
     if outage.role != "split":
         return {outage.node or UNKNOWN: outage.share}
+    if outage.likely:
+        return {SPLIT: outage.share}
     return {
         node: pd.concat(
             [
