@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 SPREAD = (1, 18, 0)
 FAILED = 10.0
 BUCKETS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)
+#: Since Cilium 1.20, as recorded from it (tests/data/real-cilium).
+NEW_BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2, 4, 8)
 TYPES = ("node", "endpoint")
 PROTOCOLS = ("http", "icmp")
 
@@ -200,7 +202,8 @@ class Health:
                     for place in self.places
                     if address_type(place) == address
                 ]
-                for bound in (*BUCKETS, np.inf):
+                bounds = NEW_BUCKETS if self.scenario.version >= (1, 20) else BUCKETS
+                for bound in (*bounds, np.inf):
                     hits = np.sum([(x <= bound) for x in took], axis=0)
                     labels = {**own, "le": "+Inf" if bound == np.inf else f"{bound:g}"}
                     yield from self._sum_up(target, "_bucket", labels, hits)

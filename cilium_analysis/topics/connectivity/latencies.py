@@ -79,11 +79,11 @@ def quantiles(asker: Asker, window: Window, *, named: bool) -> pd.DataFrame:
 
 
 def _of_buckets(counts: pd.Series) -> dict[str, float]:
-    """Read quantiles off a cumulative histogram; whatever took more than 5 s has failed."""
+    """Read quantiles off a cumulative histogram, of probes that did not fail."""
     # One bound may be spelled in two ways: what was counted under each adds up.
     counts = counts.groupby(counts.index.astype("float64")).sum().sort_index()
     whole = float(counts.iloc[-1])
-    good = counts[counts.index <= 5.0]
+    good = counts[counts.index < FAILED]
     reached = float(good.iloc[-1]) if len(good) else 0.0
     if not reached:
         return dict.fromkeys(QUANTILES, np.nan) | {"failed": 1.0 if whole else np.nan}
