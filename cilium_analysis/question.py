@@ -24,6 +24,7 @@ from cilium_analysis.errors import (
 )
 from cilium_analysis.queries import parse_matchers
 from cilium_analysis.show import definition_list, span
+from cilium_analysis.texts import visible
 from cilium_analysis.window import Window, format_duration
 
 if TYPE_CHECKING:
@@ -119,7 +120,7 @@ class Question:
             "Clusters": self._clusters(),
             "Kubernetes": self._kubernetes(),
         }
-        return {name: text for name, text in rows.items() if text}
+        return {name: visible(text) for name, text in rows.items() if text}
 
     def _clusters(self) -> str:
         """Name the clusters, and the label that tells them apart; nothing if there is one.
