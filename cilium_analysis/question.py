@@ -28,9 +28,10 @@ from cilium_analysis.texts import visible
 from cilium_analysis.window import Window, format_duration
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from cilium_analysis.kube import Cluster, Kubernetes
+    from cilium_analysis.queries import Matcher
     from cilium_analysis.source import Source
 
 #: Stands in for the parameter ``kubernetes``, which notebooks do not have.
@@ -103,7 +104,8 @@ class Question:
         """What is going to be read, for people."""
         beside = f" and Kubernetes ({self.kubernetes.name})" if self.kubernetes else ""
         name = f"{self.called} ({self.source.name})" if self.called else self.source.name
-        return name + beside
+        only = f", only {self.match}" if self.match else ""
+        return name + beside + only
 
     def _repr_html_(self) -> str:
         return definition_list(self._rows())
@@ -227,7 +229,7 @@ def ask_source(
         A server or a bundle.
     start, end, step, baseline, match, timezone, cilium_namespace
         As for `ask`. A step that is not named is that of a bundle, and of a server never finer
-        than the scrape interval.
+        than the scrape interval. The matchers of a bundle need not be named.
     kubernetes, called
         As of `Question`.
 
@@ -236,7 +238,9 @@ def ask_source(
     UsageError
         If anything in it cannot be.
     """
-    parse_matchers(match)
+    given = parse_matchers(match)
+    if isinstance(source, Bundle) and source.match is not None:
+        match = _held_match(source, source.match, given)
     if isinstance(source, Bundle) and not start:
         window = _recorded(source, end=end, step=step, timezone=timezone)
         if not baseline and source.baseline:
@@ -245,6 +249,17 @@ def ask_source(
         window = _window(source, start, end, step=step, timezone=timezone, match=match)
     before = window.baseline(baseline or "previous")
     return Question(source, window, before, match, kubernetes, cilium_namespace, called)
+
+
+def _held_match(bundle: Bundle, held: str, given: Sequence[Matcher]) -> str:
+    """Give the matchers of a bundle, which answers no other queries than those it narrowed."""
+    if given and set(given) != set(parse_matchers(held)):
+        shown = f"{{{held}}}: leave --match out" if held else "none: leave --match out"
+        raise BundleError(
+            f"the bundle {bundle.called} holds answers to queries with the matchers {shown}, or"
+            " record another one"
+        )
+    return held
 
 
 def _window(

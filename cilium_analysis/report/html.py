@@ -21,6 +21,7 @@ from markupsafe import Markup
 
 from cilium_analysis.findings import SHARE_OF, unknown_lines
 from cilium_analysis.report.clock import called, clock
+from cilium_analysis.report.finished import sanitized
 from cilium_analysis.report.trend import PITCH, trend, weight, worst
 from cilium_analysis.texts import percent, visible
 
@@ -51,13 +52,14 @@ def notebook_page(executed: Executed, *, run: Mapping[str, Any], show_code: bool
         Whether to show the code cells too.
     """
     described = _described(executed.notebook)
-    body, sections = _linked(_body(described, show_code=show_code))
+    body = _body(described, show_code=show_code)
+    body, sections = _linked(body if executed.trusted else sanitized(body))
     return _page(
         "notebook.html.j2",
         title=executed.title,
         topic=executed.topic,
         error=executed.error,
-        body=Markup(body),  # noqa: S704  nbconvert escaped it
+        body=Markup(body),  # noqa: S704  escaped by nbconvert, and sanitized if it is not ours
         sections=sections,
         caveats=[text for text in run.get("caveats", ()) if text not in executed.caveats],
         code_style=_code_style() if show_code else "",
