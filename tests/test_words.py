@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from pathlib import Path
 
 import pandas as pd
 import pytest
@@ -80,7 +81,7 @@ def test_a_closed_output_is_no_error() -> None:
 
 
 def test_a_full_disk_is_an_error_in_one_line() -> None:
-    with open("/dev/full", "w") as full:
+    with Path("/dev/full").open("w") as full:
         done = subprocess.run(
             [*COMMAND, "check", "--cluster-role"], stdout=full, stderr=subprocess.PIPE, text=True
         )

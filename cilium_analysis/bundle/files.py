@@ -27,7 +27,11 @@ _MOST_SAMPLES, _MOST_CELLS = 10**8, 2 * 10**8
 #: Of a column, or of all texts in one, once unpacked [bytes].
 _MOST_BYTES = 2**31
 _TYPES = {"time": pa.timestamp("ms", tz="UTC"), "value": pa.float64(), "series": pa.int32()}
-_DAMAGE = (pa.ArrowException, KeyError, TypeError, ValueError, IndexError, OverflowError, OSError)
+#: What libraries stumble over in a damaged file.
+_DAMAGE = (
+    *(pa.ArrowException, OSError, KeyError, IndexError, TypeError, ValueError),
+    *(OverflowError, RecursionError),
+)
 
 
 def write_frame(frame: pd.DataFrame, path: Path) -> int:

@@ -60,7 +60,8 @@ def finished(directory: Path, name: str, seconds: float) -> Executed:
         If it is no notebook.
     """
     content = foreign.read(directory, name, most=MOST)
-    document = foreign.fields(foreign.parse(content), {"nbformat": foreign.is_count})
+    numbers = dict.fromkeys(("nbformat", "nbformat_minor"), foreign.is_count)
+    document = foreign.fields(foreign.parse(content), numbers)
     if document["nbformat"] != 4:
         raise ValueError(f"its 'nbformat' is {foreign.shown(document['nbformat'])}")
     try:
