@@ -36,7 +36,7 @@ DEADLINE = 300
 _WORD, _CELL = 250, 2000
 #: Characters of a cell above which it does not choose the widths of columns: that takes the square
 #: of their number. And of which a column is made no wider.
-_CHOOSES, _WIDEST = 300, 60
+_CHOOSES, _WIDEST = 200, 60
 _LONG = re.compile(rf"\S{{{_WORD + 1},}}")
 #: What is of no use on paper.
 _ON_SCREEN_ONLY = ("script", "style", "button", "input", "select", "dialog", "nav")
@@ -67,9 +67,7 @@ class NotDrawn(Exception):
     """Why there is no PDF, in one line."""
 
 
-def write_pdf(
-    target: Path, pages: Mapping[str, str], *, title: str, deadline: int = DEADLINE
-) -> str:
+def write_pdf(target: Path, pages: Mapping[str, str], *, title: str) -> str:
     """Make one PDF of pages.
 
     Parameters
@@ -80,8 +78,6 @@ def write_pdf(
         HTML by name: the summary as ``index``, then each report as its topic.
     title
         Of the document.
-    deadline
-        How long it may take [s].
 
     Returns
     -------
@@ -94,7 +90,7 @@ def write_pdf(
         If the file cannot be written.
     """
     try:
-        content = drawn(pages, title=title, deadline=deadline)
+        content = drawn(pages, title=title)
     except NotDrawn as problem:
         return str(problem)
     except Exception as problem:  # whatever the renderer stumbles over
@@ -104,7 +100,14 @@ def write_pdf(
 
 
 def drawn(pages: Mapping[str, str], *, title: str, deadline: int = DEADLINE) -> bytes:
-    """Give the PDF; parameters as for `write_pdf`.
+    """Give the PDF.
+
+    Parameters
+    ----------
+    pages, title
+        As for `write_pdf`.
+    deadline
+        How long it may take [s].
 
     Raises
     ------
@@ -207,7 +210,7 @@ def _set_widths(rows: Sequence[Sequence[Element]], table: Element) -> None:
     if max(columns, default=0) <= _CHOOSES:
         return
     table.set("class", f"{table.get('class', '')} ca-fixed")
-    weights = [min(length, _WIDEST) + 5 for length in columns]
+    weights = [min(length, _WIDEST) + 8 for length in columns]
     for cell, weight in zip(rows[0], weights, strict=False):
         cell.set("style", f"width: {100 * weight / sum(weights):.1f}%")
 
