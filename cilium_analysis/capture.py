@@ -122,7 +122,9 @@ def capture(
     chosen = choose_topics(topics, source)
     with (
         _on_this_machine(directory) as local,
-        Recorder(source, local, window=window, baseline=baseline, topics=chosen) as recorder,
+        Recorder(
+            source, local, window=window, baseline=baseline, topics=chosen, match=match
+        ) as recorder,
     ):
         if cluster is not None:
             recorder.keep_kubernetes(cluster.as_json())

@@ -6,6 +6,7 @@
     ├── UsageError (also ValueError)      what was asked for cannot be done as it stands
     │   ├── WindowError                   times, steps, time zones, baselines
     │   ├── ParameterError                unknown topics, parameters, matchers
+    │   │   └── RunDamaged                a run whose files are not what a run writes
     │   ├── SourceError                   no such server, directory or sample
     │   ├── BundleError                   damaged, of another schema, or without this answer
     │   ├── OutputError                   a place that cannot be written
@@ -53,6 +54,10 @@ class WindowError(UsageError):
 
 class ParameterError(UsageError):
     """An unknown topic, notebook parameter, label matcher or option value."""
+
+
+class RunDamaged(ParameterError):
+    """A run, to go on with or to compare with, whose files are not what a run writes."""
 
 
 class SourceError(UsageError):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import html
 import json
 import math
 from collections import Counter
@@ -13,6 +12,7 @@ from enum import IntEnum
 from typing import TYPE_CHECKING, Any, overload
 
 from cilium_analysis.source import iso, window_as_json
+from cilium_analysis.texts import escaped, line
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -259,15 +259,15 @@ class Findings(Sequence[Finding]):
 
     def __repr__(self) -> str:
         rows = (
-            f"{rank}. [{finding.severity}] {finding.title}"
+            f"{rank}. [{finding.severity}] {line(finding.title)}"
             for rank, finding in enumerate(self.items, start=1)
         )
-        return "\n".join([*([self.verdict] if self.verdict else []), *rows])
+        return "\n".join([*([line(self.verdict)] if self.verdict else []), *rows])
 
     def to_html(self) -> str:
         """Give a table for people; every text in it is escaped."""
         look = "ca-unknown" if self.unknown else "ca-quiet"
-        verdict = html.escape(self.verdict)
+        verdict = escaped(self.verdict)
         told = f'<p class="{look}">{verdict}</p>' if verdict else ""
         if not self.items:
             return told
@@ -384,14 +384,14 @@ def _number(value: float | None) -> float | None:
 def _row(rank: int, finding: Finding) -> str:
     doubts = "; ".join(finding.trust_reasons)
     trust = f"{finding.trust}: {doubts}" if doubts else finding.trust
-    what = html.escape(finding.title) + _evidence(finding)
+    what = escaped(finding.title) + _evidence(finding)
     texts = (str(rank), str(finding.severity), None, finding.next_step, trust)
-    cells = (what if text is None else html.escape(text) for text in texts)
+    cells = (what if text is None else escaped(text) for text in texts)
     inner = "".join(f"<td{_LEFT}>{cell}</td>" for cell in cells)
     return f'<tr class="ca-{finding.severity}">{inner}</tr>'
 
 
 def _evidence(finding: Finding) -> str:
     """List what else tells of the same thing."""
-    items = "".join(f"<li>{html.escape(each.title)}</li>" for each in finding.evidence)
+    items = "".join(f"<li>{escaped(each.title)}</li>" for each in finding.evidence)
     return f'<ul class="ca-evidence">{items}</ul>' if items else ""

@@ -24,12 +24,14 @@ from cilium_analysis.errors import (
 )
 from cilium_analysis.queries import parse_matchers
 from cilium_analysis.show import definition_list, span
+from cilium_analysis.texts import visible
 from cilium_analysis.window import Window, format_duration
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Mapping
+    from collections.abc import Collection, Mapping, Sequence
 
     from cilium_analysis.kube import Cluster, Kubernetes
+    from cilium_analysis.queries import Matcher
     from cilium_analysis.source import Source
 
 #: Stands in for the parameter ``kubernetes``, which notebooks do not have.
@@ -105,7 +107,8 @@ class Question:
         """What is going to be read, for people."""
         beside = f" and Kubernetes ({self.kubernetes.name})" if self.kubernetes else ""
         name = f"{self.called} ({self.source.name})" if self.called else self.source.name
-        return name + beside
+        only = f", only {self.match}" if self.match else ""
+        return name + beside + only
 
     def _repr_html_(self) -> str:
         return definition_list(self._rows())
@@ -122,7 +125,7 @@ class Question:
             "Clusters": self._clusters(),
             "Kubernetes": self._kubernetes(),
         }
-        return {name: text for name, text in rows.items() if text}
+        return {name: visible(text) for name, text in rows.items() if text}
 
     def _clusters(self) -> str:
         """Name the clusters, and the label that tells them apart; nothing if there is one.
@@ -229,7 +232,8 @@ def ask_source(
         A server or a bundle.
     start, end, step, baseline, match, timezone, cilium_namespace
         As for `ask`. A step that is not named is that of a bundle, and of a server never finer
-        than the scrape interval; in a short window it is as fine, from 5 s on.
+        than the scrape interval; in a short window it is as fine, from 5 s on. The matchers of a
+        bundle need not be named.
     kubernetes, called
         As of `Question`.
 
@@ -238,7 +242,9 @@ def ask_source(
     UsageError
         If anything in it cannot be.
     """
-    parse_matchers(match)
+    given = parse_matchers(match)
+    if isinstance(source, Bundle) and source.match is not None:
+        match = _held_match(source, source.match, given)
     if isinstance(source, Bundle) and not start:
         window = _recorded(source, end=end, step=step, timezone=timezone)
         if not baseline and source.baseline:
@@ -247,6 +253,17 @@ def ask_source(
         window = _window(source, start, end, step=step, timezone=timezone, match=match)
     before = window.baseline(baseline or "previous")
     return Question(source, window, before, match, kubernetes, cilium_namespace, called)
+
+
+def _held_match(bundle: Bundle, held: str, given: Sequence[Matcher]) -> str:
+    """Give the matchers of a bundle, which answers no other queries than those it narrowed."""
+    if given and set(given) != set(parse_matchers(held)):
+        shown = f"{{{held}}}: leave --match out" if held else "none: leave --match out"
+        raise BundleError(
+            f"the bundle {bundle.called} holds answers to queries with the matchers {shown}, or"
+            " record another one"
+        )
+    return held
 
 
 def _window(

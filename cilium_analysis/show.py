@@ -1,15 +1,14 @@
-"""Tables and lists for people to read; every text in them is escaped."""
+"""Tables and lists for people to read; every text in them is escaped, and can be seen."""
 
 from __future__ import annotations
 
-import html
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
 from cilium_analysis.source import Record, iso
-from cilium_analysis.texts import percent
+from cilium_analysis.texts import escaped, line, percent, visible
 from cilium_analysis.window import format_duration, zone
 
 if TYPE_CHECKING:
@@ -71,11 +70,11 @@ class Table:
     folded: str = ""
 
     def __repr__(self) -> str:
-        return self._cells().to_string(index=False) if len(self.frame) else self.empty
+        return self._cells().to_string(index=False) if len(self.frame) else line(self.empty)
 
     def _repr_html_(self) -> str:
         if not len(self.frame):
-            return f'<p class="ca-quiet">{html.escape(self.empty)}</p>'
+            return f'<p class="ca-quiet">{escaped(self.empty)}</p>'
         flat = self._flat()
         numeric = [pd.api.types.is_numeric_dtype(dtype) for dtype in flat.dtypes]
         head = "".join(
@@ -93,7 +92,7 @@ class Table:
         )
         if not self.folded:
             return table
-        summary = f"<summary>{html.escape(self.folded)}</summary>"
+        summary = f"<summary>{escaped(self.folded)}</summary>"
         return f'<details class="ca-folded">{summary}{table}</details>'
 
     def _flat(self) -> pd.DataFrame:
@@ -104,7 +103,7 @@ class Table:
         """Write every cell as text."""
         flat = self._flat()
         texts = {
-            name: [_text(value, FORMATS.get(str(name))) for value in column]
+            line(str(name)): [_text(value, FORMATS.get(str(name))) for value in column]
             for name, column in flat.items()
         }
         return pd.DataFrame(texts)
@@ -116,18 +115,18 @@ def _text(value: object, pattern: str | Callable[[float], str] | None) -> str:
     if pattern and isinstance(value, int | float):
         return pattern.format(value) if isinstance(pattern, str) else pattern(value)
     if not isinstance(value, float):
-        return f"{value:,}" if type(value) is int else str(value)
+        return f"{value:,}" if type(value) is int else visible(str(value)).replace("\n", " ")
     return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.4g}"
 
 
 def _heading(name: object) -> str:
-    text = str(name).replace("_", " ")
+    text = line(str(name)).replace("_", " ")
     return text[:1].upper() + text[1:]
 
 
 def _heading_html(name: object) -> str:
     """Keep what is in parentheses, such as a zone, on one line."""
-    text, bracket, rest = html.escape(_heading(name)).partition(" (")
+    text, bracket, rest = escaped(_heading(name)).partition(" (")
     return f'{text} <span style="white-space: nowrap">({rest}</span>' if bracket else text
 
 
@@ -138,7 +137,7 @@ def _right(right: bool) -> str:
 
 def _row(row: Sequence[str], values: Sequence[Any], numeric: Sequence[bool]) -> str:
     return "".join(
-        f"<td{_right(right)}{_sorted_by(value) if right else ''}>{html.escape(cell)}</td>"
+        f"<td{_right(right)}{_sorted_by(value) if right else ''}>{escaped(cell)}</td>"
         for cell, value, right in zip(row, values, numeric, strict=True)
     )
 
@@ -161,19 +160,19 @@ class Notes:
         return {"text/plain": repr(self), "text/html": html, NOTES: list(self.sentences)}
 
     def __repr__(self) -> str:
-        return "\n".join(f"- {text}" for text in self.sentences) or self.empty
+        return "\n".join(f"- {line(text)}" for text in self.sentences) or line(self.empty)
 
     def _repr_html_(self) -> str:
         if not self.sentences:
-            return f'<p class="ca-quiet">{html.escape(self.empty)}</p>'
-        items = "".join(f"<li>{html.escape(text)}</li>" for text in self.sentences)
+            return f'<p class="ca-quiet">{escaped(self.empty)}</p>'
+        items = "".join(f"<li>{escaped(text)}</li>" for text in self.sentences)
         return f'<ul class="ca-notes">{items}</ul>'
 
 
 def definition_list(rows: Mapping[str, str]) -> str:
     """Give names and texts as an HTML description list."""
     inner = "".join(
-        f"<dt>{html.escape(name)}</dt><dd>{html.escape(text)}</dd>" for name, text in rows.items()
+        f"<dt>{escaped(name)}</dt><dd>{escaped(text)}</dd>" for name, text in rows.items()
     )
     return f'<dl class="ca-facts">{inner}</dl>'
 

@@ -1,13 +1,34 @@
-"""Texts that people read where no page escapes them: on a terminal, in a message."""
+"""Texts that people read: on a terminal, in a message, on a page. Names come from the cluster."""
 
 from __future__ import annotations
 
+import html
 import re
 
 
 def line(text: str) -> str:
-    """Give a text as one line without control characters: names come from the cluster."""
-    return "".join(c if c.isprintable() else "�" for c in " ".join(text.split()))
+    """Give a text as one line that can be seen as it is, as `visible` does."""
+    return visible(" ".join(text.split()))
+
+
+def visible(text: str) -> str:
+    """Give a text without characters that nobody sees, such as those that a terminal obeys.
+
+    Control characters, and those that turn the direction of a text or have no width, become "�";
+    spaces of any kind a plain one. Line ends stay.
+    """
+    if text.isprintable():
+        return text
+    return "".join(c if c.isprintable() or c == "\n" else _in_place_of(c) for c in text)
+
+
+def _in_place_of(char: str) -> str:
+    return " " if char.isspace() else "�"
+
+
+def escaped(text: str) -> str:
+    """Give a text for a page: what is in it can be seen, and is no HTML."""
+    return html.escape(visible(text))
 
 
 def clipped(text: str, length: int) -> str:

@@ -145,6 +145,24 @@ def test_capture_then_report_offline(cluster_server: Serve) -> None:
     assert live.read_bytes() == offline.read_bytes()
 
 
+def test_a_bundle_replays_without_its_matchers_being_named(
+    cluster_server: Serve, capsys: pytest.CaptureFixture[str]
+) -> None:
+    served = cluster_server("sample")
+    times = ["--start", "2026-03-21T08:30Z", "--end", "2026-03-21T09:30Z", "--step", "60s"]
+    asked = ["--match", 'node=~"worker-[12]"']
+    record = ["capture", "drop_reasons", "--source", served.url, *times, *asked]
+    assert main([*record, "--output", "kept"]) == 0
+    assert main(["report", "--source", "kept", "--output", "offline"]) == 0
+    assert """, only node=~"worker-[12]\"""" in capsys.readouterr().err
+    (file,) = Path("offline").glob("*/run.json")
+    run = json.loads(file.read_text())
+    assert run["parameters"]["match"] == asked[1]
+    assert run["cost"]["samples"] > 0
+    assert main(["report", "--source", "kept", "--match", 'node="worker-3"']) == 2
+    assert r"""matchers {node=~"worker-[12]"}: leave --match out""" in capsys.readouterr().err
+
+
 def test_capture_names_the_bundle_itself(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["capture", "--source", "sample", "drop_reasons"]) == 0
     (name,) = re.findall(r"Bundle: (\S+)", capsys.readouterr().out)

@@ -19,7 +19,7 @@ from cilium_analysis.cli import main
 from cilium_analysis.errors import ParameterError
 from cilium_analysis.question import ask
 from cilium_analysis.report import report
-from cilium_analysis.report.pdf import check_renderer, write_pdf
+from cilium_analysis.report.pdf import NotDrawn, check_renderer, drawn, write_pdf
 from tests.conftest import installed_or_skip
 from tests.runs import notebook
 from tests.test_report import Elements
@@ -140,6 +140,31 @@ def test_wide_tables_are_not_cut_off(columns: int, tmp_path: Path) -> None:
     assert not outside(path)
     text = "".join(PdfReader(path).pages[0].extract_text().split())
     assert "end0" in text
+
+
+@pytest.mark.parametrize("text", ["x" * 10_000, "word " * 2_000], ids=["a word", "words"])
+def test_a_long_cell_is_cut_and_stays_on_the_page(text: str, tmp_path: Path) -> None:
+    """A renderer takes minutes to find the width of a column for one that is not."""
+    cells = f"<tr><td>{text}</td><td>beside</td></tr>"
+    path = made(tmp_path, index=f"<table class=ca-table>{cells}</table><pre>{text[:3000]}</pre>")
+    assert not outside(path)
+    reader = PdfReader(path)
+    assert len(reader.pages) <= 3
+    assert "beside" in text_of(reader)
+    assert "…" in text_of(reader)
+
+
+def test_one_that_takes_too_long_is_given_up() -> None:
+    rows = "".join(f"<tr><td>{n}</td><td>{'z' * 20}</td></tr>" for n in range(9_000))
+    with pytest.raises(NotDrawn, match="it was not done within 2 s"):
+        drawn({"index": page(f"<table>{rows}</table>")}, title="A title", deadline=2)
+
+
+def test_what_no_renderer_can_draw_is_said(tmp_path: Path) -> None:
+    target = tmp_path / "report.pdf"
+    error = write_pdf(target, {"index": page("<div>" * 3_000)}, title="A title")
+    assert error.startswith("RecursionError: ")
+    assert not target.exists()
 
 
 def test_text_over_the_edge_would_be_seen(tmp_path: Path) -> None:

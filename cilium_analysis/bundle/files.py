@@ -21,6 +21,17 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 _INDEX_KEY = b"cilium_analysis.times"
+_LABEL = "label:"
+#: Samples of the largest answer that is read, and places for them in a frame.
+_MOST_SAMPLES, _MOST_CELLS = 10**8, 2 * 10**8
+#: Of a column, or of all texts in one, once unpacked [bytes].
+_MOST_BYTES = 2**31
+_TYPES = {"time": pa.timestamp("ms", tz="UTC"), "value": pa.float64(), "series": pa.int32()}
+#: What libraries stumble over in a damaged file.
+_DAMAGE = (
+    *(pa.ArrowException, OSError, KeyError, IndexError, TypeError, ValueError),
+    *(OverflowError, RecursionError),
+)
 
 
 def write_frame(frame: pd.DataFrame, path: Path) -> int:
@@ -45,7 +56,7 @@ def write_frame(frame: pd.DataFrame, path: Path) -> int:
     columns: dict[str, pa.Array] = {"time": pa.array(times[when], pa.timestamp("ms", tz="UTC"))}
     for level, name in enumerate(frame.columns.names):
         texts = pa.array(frame.columns.get_level_values(level).astype(object), pa.string())
-        columns[f"label:{name}"] = texts.take(series).dictionary_encode()
+        columns[f"{_LABEL}{name}"] = texts.take(series).dictionary_encode()
     columns |= {"value": pa.array(values[which, when]), "series": series}
     metadata = {_INDEX_KEY: json.dumps(times.tolist()).encode()}
     table = pa.table(columns).replace_schema_metadata(metadata)
@@ -69,25 +80,60 @@ def read_frame(content: bytes, *, file: str) -> pd.DataFrame:
         If the file is not such a frame.
     """
     try:
-        table = _read(content)
-        index = np.array(json.loads(table.schema.metadata[_INDEX_KEY]), dtype="int64")
+        table = _read(content, labels=True)
+        index = _index(table.schema.metadata or {})
         series = table["series"].to_numpy()
         times = table["time"].cast(pa.int64()).to_numpy()
-        names = [name for name in table.column_names if name.startswith("label:")]
+        names = _label_columns(table)
         firsts, series = _numbered(series)
-        levels = {n.removeprefix("label:"): _texts(table[n], firsts, series) for n in names}
+        levels = {n.removeprefix(_LABEL): _texts(table[n], firsts, series) for n in names}
         rows = [dict(zip(levels, row, strict=True)) for row in zip(*levels.values(), strict=True)]
         if rows:
             _check(index, times, series, rows)
-        values = np.full((len(index), len(rows)), np.nan)
+        values = _empty(len(index), len(rows))
         values[np.searchsorted(index, times), series] = table["value"].to_numpy()
-    except (pa.ArrowException, KeyError, TypeError, ValueError, IndexError) as problem:
+    except MemoryError:
+        raise BundleError(f"{file} needs more memory than there is") from None
+    except _DAMAGE as problem:
         raise BundleError(
             f"the bundle is damaged: cannot read {file} ({problem}): record it anew"
         ) from None
     if not rows:
         return frames.empty([n for n in levels if n != "__name__"])
     return frames.build(index, values, rows)
+
+
+def _index(metadata: Mapping[bytes, bytes]) -> NDArray[np.int64]:
+    """Give all times of the frame [ms since 1970 UTC], also those without a sample."""
+    times = json.loads(metadata[_INDEX_KEY])
+    if not isinstance(times, list) or any(type(time) is not int for time in times):
+        raise ValueError("its times are no whole numbers")
+    return np.array(times, dtype="int64")
+
+
+def _label_columns(table: pa.Table) -> list[str]:
+    """Name the columns that hold labels; every other has to be there once, of its type, filled."""
+    names = [name for name in table.column_names if name not in _TYPES]
+    for name in names:
+        kind = table.schema.field(name).type
+        kind = kind.value_type if pa.types.is_dictionary(kind) else kind
+        if not name.startswith(_LABEL) or not pa.types.is_string(kind):
+            raise ValueError(f"its column {name!r} holds no labels")
+    for name, kind in _TYPES.items():
+        found = table[name]
+        if found.type != kind or found.null_count:
+            raise ValueError(f"its column {name!r} is not as it was written")
+    if len(table) and not names:
+        raise ValueError("it has no labels")
+    if np.isnan(table["value"].to_numpy()).any():
+        raise ValueError("it has samples that are no numbers")
+    return names
+
+
+def _empty(times: int, series: int) -> NDArray[np.float64]:
+    if times * series > _MOST_CELLS:
+        raise ValueError(f"{times:,} times of {series:,} series are more than are ever asked for")
+    return np.full((times, series), np.nan)
 
 
 def _numbered(series: NDArray[np.int32]) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
@@ -160,12 +206,35 @@ def write_table(table: pd.DataFrame, path: Path) -> int:
 def read_table(content: bytes, *, file: str) -> pd.DataFrame:
     """Read a table that `write_table` wrote; parameters and errors as for `read_frame`."""
     try:
-        table: pd.DataFrame = _read(content).to_pandas()
-    except (pa.ArrowException, KeyError, TypeError, ValueError) as problem:
+        found = _read(content)
+        for name in ("time", "value", *found.column_names):
+            if len(found) and not _is_of_a_table(name, found[name].type):
+                raise ValueError(f"its column {name!r} is not as it was written")
+        # What else the file says of itself is of nobody's making here.
+        table: pd.DataFrame = found.to_pandas(ignore_metadata=True)
+    except MemoryError:
+        raise BundleError(f"{file} needs more memory than there is") from None
+    except _DAMAGE as problem:
         raise BundleError(f"the bundle is damaged: cannot read {file} ({problem})") from None
     return table
 
 
-def _read(content: bytes) -> pa.Table:
+def _is_of_a_table(name: str, kind: pa.DataType) -> bool:
+    if name == "time":
+        return bool(pa.types.is_timestamp(kind) and kind.tz is not None)
+    kind = kind.value_type if pa.types.is_dictionary(kind) else kind
+    texts = pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_null(kind)
+    return bool(pa.types.is_floating(kind) if name == "value" else texts)
+
+
+def _read(content: bytes, *, labels: bool = False) -> pa.Table:
+    """Read a file that is no larger than an answer can be; labels as numbers of their texts."""
+    buffer = pa.BufferReader(content)
+    about = pq.read_metadata(buffer)
+    groups = [about.row_group(number) for number in range(about.num_row_groups)]
+    if about.num_rows > _MOST_SAMPLES or sum(g.total_byte_size for g in groups) > _MOST_BYTES:
+        raise ValueError(f"{about.num_rows:,} rows are more than are ever asked for")
+    names = [name for name in about.schema.to_arrow_schema().names if name.startswith(_LABEL)]
+    file = pq.ParquetFile(buffer, metadata=about, read_dictionary=names if labels else None)
     # Hundreds of small files: threads would cost more than they gain.
-    return pq.ParquetFile(pa.BufferReader(content)).read(use_threads=False)
+    return file.read(use_threads=False)

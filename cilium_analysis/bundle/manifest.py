@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import json
 import re
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from importlib.metadata import PackageNotFoundError, version
 from platform import python_version
 from typing import TYPE_CHECKING, Any
 
-from cilium_analysis import errors
-from cilium_analysis.errors import BundleError, PrometheusError
+from cilium_analysis import foreign
+from cilium_analysis.errors import BudgetExceeded, BundleError, PrometheusError, QueryRejected
+from cilium_analysis.queries import parse_matchers
 from cilium_analysis.window import Window
 
 if TYPE_CHECKING:
@@ -20,7 +20,24 @@ if TYPE_CHECKING:
 SCHEMA = "cilium-analysis/bundle/1"
 MANIFEST = "manifest.json"
 KUBERNETES = "kubernetes.json"
-_FILE = re.compile(r"answers/\d{4,}\.parquet")
+_FILE = re.compile(r"answers/\d{4,}\.parquet", re.ASCII)
+#: No sample of Prometheus is older, and no calendar here ends before.
+_FIRST, _LAST = datetime(1970, 1, 1, tzinfo=UTC), datetime(2200, 1, 1, tzinfo=UTC)
+#: Points of the longest window: a year in steps of three seconds.
+_MOST_POINTS = 10**7
+#: What a recording keeps beside answers.
+_REFUSALS: dict[str, type[PrometheusError]] = {
+    kind.__name__: kind for kind in (BudgetExceeded, QueryRejected)
+}
+_COST = {
+    "rows": foreign.is_count,
+    "sha256": foreign.is_text,
+    "series": foreign.is_count,
+    "samples": foreign.is_count,
+    "bytes": foreign.is_number,
+    "seconds": foreign.is_number,
+    "warnings": foreign.is_texts,
+}
 _LIBRARIES = ("cilium-analysis", "numpy", "pandas", "pyarrow", "requests")
 
 
@@ -50,53 +67,96 @@ def read(directory: Path, *, called: str = "") -> dict[str, Any]:
     BundleError
         If there is none, or it is damaged or of another schema.
     """
-    path, shown = directory / MANIFEST, called or str(directory)
+    shown = called or str(directory)
     try:
-        manifest = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
+        manifest = foreign.parse(foreign.read(directory, MANIFEST))
+    except (FileNotFoundError, NotADirectoryError):
         raise BundleError(f"{shown} is no bundle: it has no {MANIFEST}") from None
-    except (OSError, ValueError) as problem:
-        raise BundleError(f"the bundle {shown} is damaged: {problem}") from None
+    except OSError as problem:
+        reason = problem.strerror or str(problem)
+        raise BundleError(f"the bundle {shown} is damaged: {MANIFEST}: {reason}") from None
+    except ValueError as problem:
+        raise BundleError(f"the bundle {shown} is damaged: {MANIFEST}: {problem}") from None
     schema = manifest.get("schema") if isinstance(manifest, dict) else None
     if schema != SCHEMA:
-        raise BundleError(f"{shown} has the schema {schema!r}; this version reads {SCHEMA!r}")
-    _check(shown, manifest)
+        held = foreign.shown(schema)
+        raise BundleError(f"{shown} has the schema {held}; this version reads {SCHEMA!r}")
+    try:
+        _check(manifest)
+    except (ValueError, OverflowError) as problem:
+        raise BundleError(f"the manifest of {shown} is damaged: {problem}") from None
     return dict(manifest)
 
 
-def _check(shown: str, manifest: Mapping[str, Any]) -> None:
+def _check(manifest: Mapping[str, Any]) -> None:
     """Refuse a manifest that lacks a part, or names files outside of the bundle."""
-    try:
-        window(manifest["window"])
-        for key in ("source", "server", "baseline"):
-            manifest[key]
-        for each in manifest.get("targets_of", ()):
-            window(each)
-        for row in manifest["answers"]:
-            _check_file(row)
-            if row["window"] is not None:
-                window(row["window"])
-        _check_kubernetes(manifest.get("kubernetes"))
-    except (KeyError, TypeError, ValueError) as problem:
-        raise BundleError(f"the manifest of {shown} is damaged: {problem!r}") from None
+    foreign.fields(manifest, {"source": foreign.is_text, "server": foreign.is_names})
+    optional = {"timezone": "UTC", "match": "", "topics": [], "targets_of": [], "versions": {}}
+    whole = optional | dict(manifest)
+    foreign.fields(
+        whole,
+        {
+            "timezone": foreign.is_text,
+            "match": foreign.is_text,
+            "topics": foreign.is_texts,
+            "versions": foreign.is_names,
+        },
+    )
+    parse_matchers(whole["match"])
+    _check_window(manifest.get("window"), timezone=whole["timezone"])
+    if foreign.fields(manifest, {"baseline": _is_row_or_none})["baseline"] is not None:
+        _check_window(manifest["baseline"])
+    for each in foreign.rows(whole["targets_of"], "targets_of"):
+        _check_window(each)
+    for number, row in enumerate(foreign.rows(manifest.get("answers"), "answers"), start=1):
+        try:
+            _check_answer(row)
+        except (ValueError, OverflowError) as problem:
+            raise ValueError(f"answer {number:,}: {problem}") from None
+    _check_kubernetes(manifest.get("kubernetes"))
 
 
-def _check_file(row: Mapping[str, Any]) -> None:
-    if "error" not in row and not _FILE.fullmatch(row["file"]):
-        raise ValueError(f"{row['file']!r} is no file of a bundle")
+def _is_row_or_none(value: object) -> bool:
+    return value is None or isinstance(value, dict)
 
 
-def _check_kubernetes(row: Mapping[str, Any] | None) -> None:
+def _check_window(stored: object, *, timezone: str = "UTC") -> None:
+    ends = {"start": foreign.is_text, "end": foreign.is_text, "step_seconds": foreign.is_number}
+    found = window(foreign.fields(stored, ends), timezone=timezone)
+    if not _FIRST <= found.start < found.end <= _LAST or found.points > _MOST_POINTS:
+        raise ValueError(f"it has no such window as {foreign.shown(stored)}")
+
+
+def _check_answer(row: object) -> None:
+    kinds = {"promql": foreign.is_text, "window": _is_row_or_none}
+    found = foreign.fields(row, kinds)
+    if found["window"] is not None:
+        _check_window(found["window"])
+        if found.get("exemplars", True) is not True:
+            raise ValueError(f"its 'exemplars' is {foreign.shown(found['exemplars'])}")
+    else:
+        datetime.fromisoformat(foreign.fields(row, {"time": foreign.is_text})["time"])
+    if "error" in found:
+        said = foreign.fields(found["error"], {"type": foreign.is_text, "message": foreign.is_text})
+        if not foreign.is_text(said.get("reason", "")):
+            raise ValueError(f"its 'reason' is {foreign.shown(said['reason'])}")
+        if said["type"] not in _REFUSALS:
+            raise ValueError(f"no server refuses by {foreign.shown(said['type'])}")
+        return
+    if not _FILE.fullmatch(foreign.fields(row, _COST | {"file": foreign.is_text})["file"]):
+        raise ValueError(f"{foreign.shown(found['file'])} is no file of a bundle")
+
+
+def _check_kubernetes(row: object) -> None:
     """Check what is said of the Kubernetes objects; bundles without them say nothing."""
     if row is None:
         return
-    lists = [row["unread"], row["notes"]]
-    texts = [row["file"], row["sha256"], row["server"], row["read"]]
-    if row["file"] != KUBERNETES or not all(isinstance(one, list) for one in lists):
-        raise ValueError(f"{row['file']!r} is no file of a bundle")
-    if not all(isinstance(text, str) for text in [*texts, *lists[0], *lists[1]]):
-        raise TypeError("what is said of Kubernetes is no text")
-    datetime.fromisoformat(row["read"])
+    texts = dict.fromkeys(("file", "sha256", "server", "read"), foreign.is_text)
+    lists = {"unread": foreign.is_texts, "notes": foreign.is_texts}
+    found = foreign.fields(row, texts | lists)
+    if found["file"] != KUBERNETES:
+        raise ValueError(f"{foreign.shown(found['file'])} is no file of a bundle")
+    datetime.fromisoformat(found["read"])
 
 
 def window(stored: Mapping[str, Any], *, timezone: str = "UTC") -> Window:
@@ -107,8 +167,6 @@ def window(stored: Mapping[str, Any], *, timezone: str = "UTC") -> Window:
 
 def refusal(stored: Mapping[str, Any]) -> PrometheusError:
     """Make the error anew with which the server refused a query."""
-    kind = getattr(errors, str(stored["type"]), PrometheusError)
-    made = kind if issubclass(kind, PrometheusError) else PrometheusError
-    error = made(str(stored["message"]))
-    error.reason = str(stored.get("reason", ""))
+    error = _REFUSALS[stored["type"]](stored["message"])
+    error.reason = stored.get("reason", "")
     return error

@@ -42,6 +42,8 @@ class Recorder(Relay):
         What the bundle is about, for those who read it.
     topics
         Whose questions it answers.
+    match
+        Matchers that narrow all of them.
 
     Raises
     ------
@@ -57,12 +59,14 @@ class Recorder(Relay):
         window: Window,
         baseline: Window | None = None,
         topics: Sequence[str] = (),
+        match: str = "",
     ) -> None:
         super().__init__(source)
         self._directory = directory
         self._window = window
         self._baseline = baseline
         self._topics = list(topics)
+        self._match = match
         self._answers: list[dict[str, Any]] = []
         self._kubernetes: dict[str, Any] | None = None
         if directory.exists():
@@ -130,7 +134,7 @@ class Recorder(Relay):
         document
             JSON-ready, with ``server``, ``read``, ``unread`` and ``notes`` for the manifest.
         """
-        content = json.dumps(document, ensure_ascii=False).encode("utf-8", "surrogatepass")
+        content = json.dumps(document, ensure_ascii=False).encode("utf-8", "replace")
         (self._place / KUBERNETES).write_bytes(content)
         told = {key: document[key] for key in ("server", "read", "unread", "notes")}
         digest = hashlib.sha256(content).hexdigest()
@@ -204,6 +208,7 @@ class Recorder(Relay):
             # A recording of part of a recording: what is known of its targets is the whole's.
             "targets_of": [window_as_json(window) for window in self.recorded],
             "topics": self._topics,
+            "match": self._match,
             "versions": versions(),
             "kubernetes": self._kubernetes,
             "answers": self._answers,

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from cilium_analysis import foreign
 from cilium_analysis.bundle import contents
 from cilium_analysis.bundle import manifest as manifests
 from cilium_analysis.bundle.files import read_frame, read_table
@@ -24,6 +25,10 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from cilium_analysis.window import Window
+
+
+#: Of a file of a bundle [bytes].
+_MOST = 2**30
 
 
 class Bundle:
@@ -88,6 +93,52 @@ class Bundle:
         return tuple(str(topic) for topic in self.manifest.get("topics", ()))
 
     @property
+    def match(self) -> str | None:
+        """Matchers that narrow its queries; None if it is of a version that did not keep them."""
+        return self.manifest.get("match")
+
+    def verify(self, *, deeply: bool = False) -> None:
+        """See that all of it is there as it was recorded, before anything is made of it.
+
+        Parameters
+        ----------
+        deeply
+            Whether to read what is in the files too, for who hands them on to others.
+
+        Raises
+        ------
+        BundleError
+            If anything is damaged, or is no part of the bundle's directory.
+        """
+        for row in self.manifest["answers"]:
+            if "error" in row:
+                continue
+            content = self._content(row)
+            if deeply:
+                read = read_table if "exemplars" in row else read_frame
+                read(content, file=self._shown(row))
+        if self.manifest.get("kubernetes") is not None:
+            self._content(self.manifest["kubernetes"])
+
+    def copy_to(self, directory: Path) -> None:
+        """Write the same bundle into a new directory: what its manifest names, and no other file.
+
+        Raises
+        ------
+        BundleError
+            If anything is damaged.
+        OSError
+            If it cannot be written.
+        """
+        (directory / "answers").mkdir(parents=True)
+        kubernetes = self.manifest.get("kubernetes")
+        rows = [row for row in self.manifest["answers"] if "error" not in row]
+        for row in [*rows, *([kubernetes] if kubernetes else [])]:
+            (directory / row["file"]).write_bytes(self._content(row))
+        text = json.dumps(self.manifest, indent=1, ensure_ascii=False)
+        (directory / manifests.MANIFEST).write_text(text + "\n", encoding="utf-8")
+
+    @property
     def kubernetes(self) -> dict[str, Any] | None:
         """The Kubernetes objects that were recorded, as a document; None if none were.
 
@@ -100,7 +151,7 @@ class Bundle:
         if row is None:
             return None
         try:
-            document = json.loads(self._content(row))
+            document = foreign.parse(self._content(row))
         except ValueError as problem:
             raise BundleError(
                 f"the bundle is damaged: cannot read {self._shown(row)} ({problem})"
@@ -138,7 +189,12 @@ class Bundle:
         rows = [row for row in self._held(promql) if "time" in row]
         for row in rows:
             if row["time"] == iso(moment):
-                return self._note(row, self._load(row), None)
+                frame = self._load(row)
+                if len(frame) > 1:
+                    raise BundleError(
+                        f"the bundle is damaged: {self._shown(row)} has more than one time"
+                    )
+                return self._note(row, frame, None)
         raise BundleError(self._missing(promql, rows, iso(moment)))
 
     def exemplars(self, promql: str, window: Window) -> pd.DataFrame:
@@ -148,8 +204,10 @@ class Bundle:
             held = manifests.window(row["window"])
             if held.start <= window.start and window.end <= held.end:
                 table = read_table(self._content(row), file=self._shown(row))
-                inside = (table["time"] >= window.start) & (table["time"] <= window.end)
-                chosen = table[inside].reset_index(drop=True)
+                chosen = table
+                if len(table):  # a column of nothing has no type to compare
+                    inside = (table["time"] >= window.start) & (table["time"] <= window.end)
+                    chosen = table[inside].reset_index(drop=True)
                 return self._note(row, chosen, window, samples=len(chosen))
         raise BundleError(self._missing(promql, rows, f"{iso(window.start)} to {iso(window.end)}"))
 
@@ -242,9 +300,10 @@ class Bundle:
         if "error" in row:
             raise manifests.refusal(row["error"])
         try:
-            content = (self.directory / str(row["file"])).read_bytes()
+            content = foreign.read(self.directory, row["file"], most=_MOST)
         except OSError as problem:
-            raise BundleError(f"the bundle {self.called} is damaged: {problem}") from None
+            reason = problem.strerror or str(problem)
+            raise BundleError(f"the bundle is damaged: {self._shown(row)}: {reason}") from None
         if hashlib.sha256(content).hexdigest() != row["sha256"]:
             raise BundleError(
                 f"the bundle is damaged: {self._shown(row)} has changed since it was recorded"

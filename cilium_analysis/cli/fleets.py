@@ -10,8 +10,7 @@ from typing import TYPE_CHECKING
 
 from cilium_analysis.cli.options import OUTPUT, UNKNOWN, add_fail_on, is_among, least
 from cilium_analysis.cli.reports import audience_of, verdict
-from cilium_analysis.cli.words import say
-from cilium_analysis.texts import line
+from cilium_analysis.cli.words import put, say
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -119,8 +118,8 @@ def _tell(result: Result) -> None:
         told = [f"{unknown} of {len(outcomes)} reports unknown"] if unknown else []
         told += [f"{count} {name}" for name, count in counts.items() if count]
         told += [f"{failed} of {len(outcomes)} reports failed"] if failed else []
-        print(line(f"{cluster.name}: {', '.join(told) or 'nothing unusual'}"))
-    print(line(f"Fleet: {result.page}"))
+        put(f"{cluster.name}: {', '.join(told) or 'nothing unusual'}")
+    put(f"Fleet: {result.page}")
 
 
 def _notify(audience: Sequence[Receiver], result: Result, options: argparse.Namespace) -> None:

@@ -5,8 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from cilium_analysis.cli.options import question
-from cilium_analysis.cli.words import say
-from cilium_analysis.texts import line
+from cilium_analysis.cli.words import put, put_file, say
 
 if TYPE_CHECKING:
     import argparse
@@ -31,7 +30,7 @@ def capture(options: argparse.Namespace) -> int:
         directory=directory,
         cluster=asked.cluster,
     )
-    print(f"Bundle: {directory}")
+    put(f"Bundle: {directory}")
     return 0
 
 
@@ -49,25 +48,25 @@ def check(options: argparse.Namespace) -> int:
         match=asked.match,
         cluster=asked.cluster,
     )
-    print(line(f"Verdict: {setup.judge(data)}"))
+    put(f"Verdict: {setup.judge(data)}")
     for row in setup.checks(data).to_dict("records"):
         hint = f" – Helm: {row['how to switch it on']}" if row["how to switch it on"] else ""
-        print(line(f"{row['what']}: {row['state']}{hint}"))
+        put(f"{row['what']}: {row['state']}{hint}")
     for row in setup.kubernetes(data).to_dict("records"):
         told = [text for text in (row["state"], row["seen"], row["what to do"]) if text]
-        print(line(f"Kubernetes, {row['what']}: {' – '.join(told)}"))
+        put(f"Kubernetes, {row['what']}: {' – '.join(told)}")
     for row in setup.configurations(data).to_dict("records"):
-        print(line(f"{row['configuration']}: {row['here']}"))
-        print(line(f"costs: {row['costs']}"))
-        print(line(f"mended by: {row['mended by']}"))
+        put(f"{row['configuration']}: {row['here']}")
+        put(f"costs: {row['costs']}")
+        put(f"mended by: {row['mended by']}")
     found = [finding.title for finding in setup.findings(data)]
     for text in [*found, *setup.notes(data)]:
-        print(line(f"- {text}"))
+        put(f"- {text}")
     return 0
 
 
 def _print_cluster_role() -> int:
     from cilium_analysis.kube import cluster_role
 
-    print(cluster_role(), end="")
+    put_file(cluster_role())
     return 0

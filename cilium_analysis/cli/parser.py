@@ -17,7 +17,7 @@ from cilium_analysis.cli.options import (
     add_routine,
     joined_times,
 )
-from cilium_analysis.cli.words import NAME, say
+from cilium_analysis.cli.words import NAME, flush, say
 from cilium_analysis.config import SOURCE_VARIABLE
 from cilium_analysis.errors import CiliumAnalysisError, ParameterError
 
@@ -66,6 +66,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         _show_trace(given)
         say(f"unexpected {type(error).__name__}: {error} (--debug shows where)")
         return 1
+    finally:
+        flush()
 
 
 def _prepare_process() -> None:

@@ -6,9 +6,8 @@ import sys
 from typing import TYPE_CHECKING
 
 from cilium_analysis.cli.options import UNKNOWN, is_among, least, question
-from cilium_analysis.cli.words import say
+from cilium_analysis.cli.words import put, say
 from cilium_analysis.errors import ParameterError
-from cilium_analysis.texts import line
 
 if TYPE_CHECKING:
     import argparse
@@ -122,8 +121,7 @@ def _resumed(options: argparse.Namespace) -> Run[Path | Address]:
 def _told(run: Run[Path | Address], fail_on: str | None) -> int:
     """Print what a run amounts to; gives the exit code."""
     for text in _lines(run):
-        indent = text[: len(text) - len(text.lstrip(" "))]
-        print(indent + line(text))
+        put(text)
     for topic, error in run.failures.items():
         say(f"{topic} stopped with {error}; what ran is kept in {run.directory}")
     return 1 if run.failures else verdict(run.worst, fail_on, unknown=run.unknown)

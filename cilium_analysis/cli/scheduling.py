@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from cilium_analysis.cli.fleets import workers
 from cilium_analysis.cli.options import add_command, add_fail_on, add_routine, jobs
-from cilium_analysis.cli.words import NAME, say
+from cilium_analysis.cli.words import NAME, put_file, say
 from cilium_analysis.errors import ParameterError
 
 if TYPE_CHECKING:
@@ -131,7 +131,7 @@ def schedule(options: argparse.Namespace) -> int:
         say(f"each report looks at {plan.window}; {plan.gap} until the next begins are in none")
     if plan.keep is None:
         say("reports are never removed without --keep")
-    print(text, end="")
+    put_file(text)
     return 0
 
 

@@ -1,9 +1,17 @@
-"""What the command line says: one line at a time, without what a terminal would obey."""
+"""What the command line says: one line at a time, without what a terminal would obey.
+
+Whoever reads it may stop before it ends, as ``head`` does. The command then goes on to its end
+and its exit code, and says nothing more there.
+"""
 
 from __future__ import annotations
 
+import os
 import sys
+from contextlib import suppress
+from typing import TextIO
 
+from cilium_analysis.errors import OutputError
 from cilium_analysis.texts import bare, line
 
 NAME = "cilium-analysis"
@@ -11,4 +19,37 @@ NAME = "cilium-analysis"
 
 def say(text: str) -> None:
     """Tell people what is going on, apart from the output."""
-    print(f"{NAME}: {line(bare(text))}", file=sys.stderr)
+    _write(f"{NAME}: {line(bare(text))}\n", sys.stderr)
+
+
+def put(text: str) -> None:
+    """Put out a line of what was asked for."""
+    indent = text[: len(text) - len(text.lstrip(" "))]
+    _write(f"{indent}{line(text)}\n", sys.stdout)
+
+
+def put_file(text: str) -> None:
+    """Put out the text of a file as it is."""
+    _write(text, sys.stdout)
+
+
+def flush() -> None:
+    """Write what others have left to be written; whoever does not read it any more, does not."""
+    for stream in (sys.stdout, sys.stderr):
+        with suppress(OutputError):
+            _write("", stream)
+
+
+def _write(text: str, stream: TextIO | None) -> None:
+    if stream is None:  # closed when the command began
+        return
+    try:
+        stream.write(text)
+        stream.flush()
+    except OSError as problem:
+        # Else Python tries once more when it ends, and complains.
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, stream.fileno())
+        os.close(nowhere)
+        if stream is sys.stdout and not isinstance(problem, BrokenPipeError):
+            raise OutputError(f"cannot write the output: {problem.strerror}") from None

@@ -6,7 +6,6 @@ notebook. Every text from a cluster is escaped.
 
 from __future__ import annotations
 
-import html
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -20,7 +19,7 @@ from cilium_analysis.lab.tables import interactive, style
 from cilium_analysis.metrics import COLUMNS, Help
 from cilium_analysis.prometheus import Prometheus
 from cilium_analysis.source import Record, iso
-from cilium_analysis.texts import clipped, line
+from cilium_analysis.texts import clipped, escaped, line
 from cilium_analysis.window import Window, format_duration, zone
 
 if TYPE_CHECKING:
@@ -113,13 +112,13 @@ def course(values: np.ndarray) -> str:
 
 def frame_html(frame: pd.DataFrame, *, timezone: str = "UTC") -> str:
     """Show a label frame: what it holds, and a table of its series to sort and filter."""
-    head = f"<p><strong>{html.escape(summary(frame, timezone=timezone))}</strong></p>"
+    head = f"<p><strong>{escaped(summary(frame, timezone=timezone))}</strong></p>"
     if frame.empty:
         return f'{style()}<div class="ca-lab">{head}</div>'
     table, shared = series(frame.iloc[:, :MOST])
     facts = ", ".join(f"{name}={_short(value)}" for name, value in shared.items())
-    every = f"<p>All of them: {html.escape(facts)}</p>" if facts and frame.shape[1] > 1 else ""
-    one = f"<p>{html.escape(facts)}</p>" if facts and frame.shape[1] == 1 else ""
+    every = f"<p>All of them: {escaped(facts)}</p>" if facts and frame.shape[1] > 1 else ""
+    one = f"<p>{escaped(facts)}</p>" if facts and frame.shape[1] == 1 else ""
     more = (
         f"<p>The first {MOST:,} are shown: aggregate, or narrow the query.</p>"
         if frame.shape[1] > MOST
@@ -203,7 +202,7 @@ def list_html(items: Sequence[Any]) -> str | None:
     """Show a journal, or a list of findings, as a table; other lists as they are."""
     if items and all(isinstance(item, Record) for item in items):
         told = show.journal(items)
-        return interactive(show.Table(told.frame), above=f"<p>{html.escape(told.folded)}</p>")
+        return interactive(show.Table(told.frame), above=f"<p>{escaped(told.folded)}</p>")
     if items and all(isinstance(item, Finding) for item in items):
         return _findings(items).to_html()
     return None

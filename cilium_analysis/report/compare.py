@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-import json
+import os
+from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from cilium_analysis.errors import CiliumAnalysisError, ParameterError
+from cilium_analysis import foreign
+from cilium_analysis.errors import ParameterError, RunDamaged
 from cilium_analysis.findings import SCHEMA, Severity
 from cilium_analysis.objectstore import Store
 
@@ -15,9 +18,55 @@ if TYPE_CHECKING:
 
     from cilium_analysis.objectstore import Address
 
+NAME = "findings.json"
 #: A value that differs by less than this factor is the same.
 FACTOR = 1.25
 _ORDER = ("new", "worse", "same", "better", "gone", "unknown")
+
+
+@dataclass(frozen=True)
+class Other:
+    """Another run, to compare with.
+
+    Parameters
+    ----------
+    findings
+        As its ``findings.json`` holds them; empty if they cannot be read.
+    error
+        Why they cannot be.
+    """
+
+    findings: Mapping[str, Any]
+    error: str = ""
+
+    @classmethod
+    def read(cls, run: Path | Address) -> Other:
+        """Read a run; one that is damaged costs the comparison, not the report.
+
+        Parameters
+        ----------
+        run
+            As for `read_findings`.
+
+        Raises
+        ------
+        ParameterError, StoreRefused, StoreUnavailable
+            As of `read_findings`.
+        """
+        try:
+            return cls(whole_findings(run))
+        except RunDamaged as problem:
+            return cls({}, str(problem))
+
+    def beside(self, found: Mapping[str, Any], *, unknown: bool) -> dict[str, Any]:
+        """Give the comparison as ``run.json`` holds it; parameters as for `compared`."""
+        if self.error:
+            return {"error": self.error}
+        stored = self.findings["window"]
+        return {
+            "window": {name: stored[name] for name in ("start", "end", "step_seconds")},
+            "findings": compared(found, self.findings, unknown=unknown),
+        }
 
 
 def read_findings(run: Path | Address) -> dict[str, Any]:
@@ -31,32 +80,116 @@ def read_findings(run: Path | Address) -> dict[str, Any]:
     Raises
     ------
     ParameterError
-        If there is no such run, or it cannot be read.
+        If there is no such run, or it is of another version.
+    RunDamaged
+        If there is one, but it cannot be read.
     StoreRefused, StoreUnavailable
         If the object store does not give it.
     """
+    path, content = _read(run)
     try:
-        path, content = _read(run)
-        document = json.loads(content.decode("utf-8"))
-    except CiliumAnalysisError:
-        raise
-    except (OSError, ValueError) as problem:
-        raise ParameterError(f"no run to compare with in {run}: {problem}") from None
+        document = foreign.parse(content)
+    except ValueError as problem:
+        raise RunDamaged(f"no run to compare with in {run}: {path.name}: {problem}") from None
     schema = document.get("schema") if isinstance(document, dict) else None
     if schema != SCHEMA:
-        raise ParameterError(f"{path} has the schema {schema!r}; this version reads {SCHEMA!r}")
+        held = foreign.shown(schema)
+        raise ParameterError(f"{path} has the schema {held}; this version reads {SCHEMA!r}")
     return dict(document)
+
+
+def whole_findings(run: Path | Address) -> dict[str, Any]:
+    """Read the findings of a run, and see that they are as a run writes them.
+
+    Parameters and errors are those of `read_findings`.
+    """
+    document = read_findings(run)
+    try:
+        check_findings(document)
+    except ValueError as problem:
+        raise RunDamaged(f"the findings of {run} are damaged: {problem}") from None
+    return document
 
 
 def _read(run: Path | Address) -> tuple[Path | Address, bytes]:
     if isinstance(run, Path):
-        path = run / "findings.json" if run.is_dir() else run
-        return path, path.read_bytes()
-    address = run if run.name == "findings.json" else run / "findings.json"
+        path = run / NAME if os.path.isdir(run) else run  # noqa: PTH112 - never an error
+        try:
+            return path, foreign.read(path.parent, path.name)
+        except (FileNotFoundError, NotADirectoryError) as problem:
+            raise ParameterError(f"no run to compare with in {run}: {problem}") from None
+        except OSError as problem:
+            reason = problem.strerror or str(problem)
+            raise RunDamaged(f"no run to compare with in {run}: {path.name}: {reason}") from None
+    address = run if run.name == NAME else run / NAME
     content = Store(address.parent).find(address.name)
     if content is None:
         raise ParameterError(f"no run to compare with in {run}: there is no {address}")
     return address, content
+
+
+def check_findings(document: Mapping[str, Any]) -> None:
+    """Refuse findings that no run writes.
+
+    Parameters
+    ----------
+    document
+        As ``findings.json`` or a notebook holds it.
+
+    Raises
+    ------
+    ValueError
+        If it is anything else.
+    """
+    if document.get("schema") != SCHEMA:
+        raise ValueError(f"its 'schema' is {foreign.shown(document.get('schema'))}")
+    check_window(document.get("window"))
+    for row in foreign.rows(document.get("unknown", []), "unknown"):
+        foreign.fields(row, {"topic": foreign.is_text, "reasons": foreign.is_texts})
+    found = foreign.rows(document.get("findings"), "findings")
+    for number, row in enumerate(found, start=1):
+        try:
+            _check_finding(row)
+            foreign.fields(row, {"rank": foreign.is_count})
+            for each in foreign.rows(row.get("evidence", []), "evidence"):
+                _check_finding(each)
+        except (ValueError, OverflowError) as problem:
+            raise ValueError(f"finding {number:,}: {problem}") from None
+
+
+def check_window(stored: object) -> None:
+    """Refuse a window that no run writes; errors as of `check_findings`."""
+    moments(stored, "start", "end")
+    foreign.fields(stored, {"step_seconds": foreign.is_number})
+
+
+def moments(row: object, *names: str) -> list[datetime]:
+    """Give the times of a row, in UTC; errors as of `check_findings`."""
+    found = foreign.fields(row, dict.fromkeys(names, foreign.is_text))
+    try:
+        times = [datetime.fromisoformat(found[name]).astimezone(UTC) for name in names]
+    except OverflowError:
+        raise ValueError("it has times that no calendar has") from None
+    # Some zones are a day ahead of others, and years have four digits.
+    if not all(1000 <= time.year <= 9000 for time in times):
+        raise ValueError("it has times that no run is about")
+    return times
+
+
+def _is_amount(value: object) -> bool:
+    return value is None or foreign.is_number(value)
+
+
+def _check_finding(row: object) -> None:
+    kinds = dict.fromkeys(("id", "kind", "title", "unit", "query", "next_step"), foreign.is_text)
+    kinds |= dict.fromkeys(("value", "baseline_value", "total", "share"), _is_amount)
+    kinds |= {"severity": _is_severity, "labels": foreign.is_names}
+    foreign.fields(row, kinds | {"trust": foreign.is_text, "trust_reasons": foreign.is_texts})
+    moments(row, "start", "end")
+
+
+def _is_severity(value: object) -> bool:
+    return value in [str(severity) for severity in Severity]
 
 
 def compared(

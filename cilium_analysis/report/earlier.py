@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-import shutil
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from nbformat import ValidationError
-
+from cilium_analysis import foreign
 from cilium_analysis.bundle import Bundle
 from cilium_analysis.capture import check_topics
-from cilium_analysis.errors import ParameterError
+from cilium_analysis.errors import ParameterError, RunDamaged
+from cilium_analysis.findings import Severity
 from cilium_analysis.question import ask_source
 from cilium_analysis.report import output
-from cilium_analysis.report.execute import Executed, finished
+from cilium_analysis.report.compare import check_findings, moments
+from cilium_analysis.report.finished import MOST, finished
 from cilium_analysis.report.summary import BUNDLE
 
 if TYPE_CHECKING:
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
     from cilium_analysis.objectstore import Address
     from cilium_analysis.question import Question
+    from cilium_analysis.report.execute import Executed
 
 #: What a run knows of what it was asked.
 _ASKED = ("start", "end", "step", "baseline", "match", "timezone")
@@ -62,7 +63,14 @@ class Earlier:
         ParameterError
             If it is no run, or one that cannot be gone on with.
         """
-        summary = _summary(directory, shown)
+        summary = output.read_run(directory / "run.json")
+        if summary is None:
+            raise ParameterError(f"{shown} is no run: give a directory that has a run.json")
+        try:
+            _check(summary)
+        except (ValueError, OverflowError) as problem:
+            reason = f"make the report anew ({problem})"
+            raise RunDamaged(f"{shown / 'run.json'} is not whole: {reason}") from None
         return cls(directory, summary, {one.topic: one for one in _held(directory, summary)})
 
     @property
@@ -83,16 +91,31 @@ class Earlier:
         ------
         BundleError
             If the recording is damaged.
+        RunDamaged
+            If it is of another question.
         """
+        if (self.directory / BUNDLE).is_symlink():
+            raise RunDamaged(f"the bundle of {self.directory.name} is a symbolic link")
+        bundle = Bundle(self.directory / BUNDLE)
+        bundle.verify(deeply=True)
         given = {name: self.summary["parameters"][name] for name in _ASKED}
-        called = str(self.summary.get("cluster", ""))
-        return ask_source(Bundle(self.directory / BUNDLE), **given, called=called)
+        question = ask_source(bundle, **given, called=self.summary.get("cluster", ""))
+        if (question.window, question.baseline) != (bundle.window, bundle.baseline):
+            raise RunDamaged(f"the bundle of {self.directory.name} is of another window")
+        return question
 
     def copy_to(self, directory: Path) -> None:
-        """Put the recording and what was done where the rest is to be made."""
-        shutil.copytree(self.directory / BUNDLE, directory / BUNDLE)
+        """Put the recording and what was done where the rest is to be made.
+
+        Raises
+        ------
+        BundleError
+            If the recording has been damaged meanwhile.
+        """
+        Bundle(self.directory / BUNDLE).copy_to(directory / BUNDLE)
         for topic in self.held:
-            shutil.copy2(self.directory / f"{topic}.ipynb", directory)
+            content = foreign.read(self.directory, f"{topic}.ipynb", most=MOST)
+            (directory / f"{topic}.ipynb").write_bytes(content)
 
     def completed(self, ran: Sequence[Executed]) -> list[Executed]:
         """Give all notebooks in their order, those that ran now among them."""
@@ -100,28 +123,41 @@ class Earlier:
         return [whole[topic] for topic in self.topics]
 
 
-def _summary(directory: Path, shown: Path | Address) -> Mapping[str, Any]:
-    """Read what a run says of itself.
+def _check(run: Mapping[str, Any]) -> None:
+    """Refuse what a run says of itself where no run says so; it may come from somebody else.
 
-    A topic is the name of a notebook to run, and the run may come from somebody else: only the
-    names that there are will do.
+    A topic is the name of a notebook to run: only the names that there are will do.
     """
-    earlier = output.read_run(directory / "run.json")
-    if earlier is None:
-        raise ParameterError(f"{shown} is no run: give a directory that has a run.json")
-    check_topics([row["topic"] for row in earlier["topics"]])
-    texts = [earlier["parameters"].get(name) for name in _ASKED]
-    texts += [row.get("error") for row in earlier["topics"]]
-    numbers = [row.get("seconds") for row in (earlier, *earlier["topics"])]
-    if not all(isinstance(each, str) for each in texts) or not all(
-        isinstance(each, int | float) for each in numbers
-    ):
-        raise ParameterError(f"{shown / 'run.json'} is not whole: make the report anew")
-    return earlier
+    foreign.fields(run["parameters"], dict.fromkeys(_ASKED, foreign.is_text))
+    whole = {"cluster": "", "asked": [], "verdict": "", "pdf_error": ""} | dict(run)
+    kinds = dict.fromkeys(("cluster", "verdict", "pdf_error"), foreign.is_text)
+    foreign.fields(whole, kinds | {"asked": foreign.is_texts, "seconds": _is_duration})
+    moments(run, "began")
+    if set(run["findings"]) != {str(severity) for severity in Severity}:
+        raise ValueError("it does not count its findings")
+    topics = [row["topic"] for row in run["topics"]]
+    if len(check_topics(topics)) != len(topics):
+        raise ValueError("it has no topics, or one of them twice")
+    for row in run["topics"]:
+        foreign.fields(row, {"error": foreign.is_text, "seconds": _is_duration})
+
+
+def _is_duration(value: object) -> bool:
+    return foreign.is_number(value) and 0 <= value < 10**8  # type: ignore[operator]
 
 
 def _held(directory: Path, summary: Mapping[str, Any]) -> Iterator[Executed]:
+    """Give the notebooks that can be read; the others are made again."""
     for row in summary["topics"]:
         if not row["error"]:
-            with suppress(OSError, ValueError, ValidationError):
-                yield finished(directory / f"{row['topic']}.ipynb", row["seconds"])
+            with suppress(OSError, ValueError):
+                yield _checked(finished(directory, f"{row['topic']}.ipynb", row["seconds"]))
+
+
+def _checked(executed: Executed) -> Executed:
+    """Refuse a notebook that shows findings, or notes, that no notebook of ours does."""
+    for document in executed.findings:
+        check_findings(document)
+    if not foreign.is_texts(executed.caveats):
+        raise ValueError("its notes are no texts")
+    return executed

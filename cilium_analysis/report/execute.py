@@ -40,12 +40,15 @@ class Executed:
         It took [s].
     error
         Why it stopped; empty if it ran to its end.
+    trusted
+        Whether this run executed it; else what it shows may be anybody's.
     """
 
     topic: str
     notebook: nbformat.NotebookNode
     seconds: float
     error: str = ""
+    trusted: bool = True
 
     @property
     def title(self) -> str:
@@ -121,19 +124,6 @@ def execute(
     _forget_paths(ran, notebook.name)
     nbformat.write(ran, target)
     return Executed(notebook.stem, ran, time.monotonic() - began, error)
-
-
-def finished(notebook: Path, seconds: float) -> Executed:
-    """Give a notebook that an earlier run has executed to its end.
-
-    Parameters
-    ----------
-    notebook
-        File of it.
-    seconds
-        It took then [s].
-    """
-    return Executed(notebook.stem, nbformat.read(notebook, as_version=4), seconds)
 
 
 def unfinished(notebook: Path, directory: Path) -> Executed:

@@ -21,8 +21,9 @@ from markupsafe import Markup
 
 from cilium_analysis.findings import SHARE_OF, unknown_lines
 from cilium_analysis.report.clock import called, clock
+from cilium_analysis.report.finished import sanitized
 from cilium_analysis.report.trend import PITCH, trend, weight, worst
-from cilium_analysis.texts import percent
+from cilium_analysis.texts import percent, visible
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -51,13 +52,14 @@ def notebook_page(executed: Executed, *, run: Mapping[str, Any], show_code: bool
         Whether to show the code cells too.
     """
     described = _described(executed.notebook)
-    body, sections = _linked(_body(described, show_code=show_code))
+    body = _body(described, show_code=show_code)
+    body, sections = _linked(body if executed.trusted else sanitized(body))
     return _page(
         "notebook.html.j2",
         title=executed.title,
         topic=executed.topic,
         error=executed.error,
-        body=Markup(body),  # noqa: S704  nbconvert escaped it
+        body=Markup(body),  # noqa: S704  escaped by nbconvert, and sanitized if it is not ours
         sections=sections,
         caveats=[text for text in run.get("caveats", ()) if text not in executed.caveats],
         code_style=_code_style() if show_code else "",
@@ -131,6 +133,7 @@ def _environment() -> Environment:
     environment = Environment(
         loader=PackageLoader("cilium_analysis.report"),
         autoescape=True,
+        finalize=_shown,
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
@@ -150,6 +153,12 @@ def _environment() -> Environment:
         "unknown_lines": unknown_lines,
     }
     return environment
+
+
+def _shown(value: object) -> object:
+    """Give what a template puts in; no text of others has characters that nobody sees."""
+    plain = isinstance(value, str) and not isinstance(value, Markup)
+    return visible(str(value)) if plain else value
 
 
 def _template(name: str) -> str:
@@ -172,7 +181,7 @@ def number(value: float | None) -> str:
 def _body(notebook: NotebookNode, *, show_code: bool) -> str:
     """Convert the cells to HTML; without code, without what the kernel wrote to stderr."""
     body, _ = _exporter(show_code=show_code).from_notebook_node(notebook)
-    return str(body)
+    return visible(str(body))
 
 
 @cache

@@ -11,6 +11,7 @@ from datetime import UTC, datetime
 from secrets import token_hex
 from typing import TYPE_CHECKING, Any
 
+from cilium_analysis import foreign
 from cilium_analysis.errors import Interrupted, OutputError
 from cilium_analysis.findings import Severity
 from cilium_analysis.report.clock import clock
@@ -201,7 +202,7 @@ def runs_in(output: Path) -> list[dict[str, Any]]:
 def read_run(path: Path) -> dict[str, Any] | None:
     """Read a ``run.json``; None if it cannot be, or `as_run` gives none."""
     try:
-        return as_run(path.read_bytes(), name=path.parent.name)
+        return as_run(foreign.read(path.parent, path.name), name=path.parent.name)
     except OSError:
         return None
 
@@ -213,9 +214,9 @@ def as_run(content: bytes, *, name: str) -> dict[str, Any] | None:
     whoever can write into the directory must not be able to end every report with an error.
     """
     try:
-        run = json.loads(content.decode("utf-8"))
+        run = foreign.parse(content)
         name.encode()  # it becomes a link
-    except (RecursionError, ValueError):
+    except ValueError:
         return None
     if not isinstance(run, dict) or run.get("schema") != RUN_SCHEMA:
         return None
@@ -230,12 +231,20 @@ def _can_be_shown(run: Mapping[str, Any]) -> bool:
             clock(moment, zone)
         texts = [run["source"], run["status"], run["parameters"]["match"]]
         texts += [topic[key] for topic in run["topics"] for key in ("topic", "html", "notebook")]
+        texts += [run.get(key, "") for key in ("first", "error", "verdict")]
         counts = run["findings"].items()
+        lists = [run["topics"], run.get("unknown", [])]
     except (AttributeError, LookupError, OverflowError, TypeError, ValueError):
         return False
     names = {str(severity) for severity in Severity}
-    return all(isinstance(text, str) for text in texts) and all(
-        name in names and isinstance(count, int) and 0 <= count <= _MOST for name, count in counts
+    listed = all(isinstance(one, list) for one in lists)
+    return (
+        listed
+        and all(isinstance(text, str) for text in texts)
+        and all(
+            name in names and isinstance(count, int) and 0 <= count <= _MOST
+            for name, count in counts
+        )
     )
 
 

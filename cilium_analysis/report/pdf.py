@@ -1,21 +1,27 @@
 """One PDF of a run: its summary, then each report, with bookmarks and page numbers.
 
-It is made of the pages, as trees: what was text in them stays text. Nothing is fetched, neither
-from the network nor from this machine; figures are in the pages.
+It is made of the pages, as trees: what was text in them stays text. A program of its own draws it
+(`cilium_analysis.report.drawing`), which is stopped when it takes too long.
 """
 
 from __future__ import annotations
 
+import json
+import re
+import subprocess
+import sys
 from importlib.resources import files
+from itertools import zip_longest
+from pathlib import Path
 from typing import TYPE_CHECKING
 from xml.etree import ElementTree
 
 from cilium_analysis.errors import ParameterError
-from cilium_analysis.texts import line
+from cilium_analysis.report import drawing
+from cilium_analysis.texts import clipped, line
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
-    from pathlib import Path
     from xml.etree.ElementTree import Element
 
 #: Of the PDF of a run.
@@ -23,6 +29,15 @@ NAME = "report.pdf"
 SUMMARY = "index"
 #: Columns of a table above which it needs smaller letters.
 WIDE = 9
+#: How long it may take [s]: a report of all topics takes less than a tenth.
+DEADLINE = 300
+#: Characters of a word, and of a cell of a table, of which paper shows no more: a renderer takes
+#: minutes to break one that is longer, and the page has it whole.
+_WORD, _CELL = 250, 2000
+#: Characters of a cell above which it does not choose the widths of columns: that takes the square
+#: of their number. And of which a column is made no wider.
+_CHOOSES, _WIDEST = 200, 60
+_LONG = re.compile(rf"\S{{{_WORD + 1},}}")
 #: What is of no use on paper.
 _ON_SCREEN_ONLY = ("script", "style", "button", "input", "select", "dialog", "nav")
 
@@ -46,6 +61,10 @@ def check_renderer() -> None:
             "a PDF needs the library Pango: apt-get install libpango-1.0-0 libpangoft2-1.0-0"
             " libharfbuzz-subset0, or see https://doc.courtbouillon.org/weasyprint/"
         ) from None
+
+
+class NotDrawn(Exception):
+    """Why there is no PDF, in one line."""
 
 
 def write_pdf(target: Path, pages: Mapping[str, str], *, title: str) -> str:
@@ -72,24 +91,42 @@ def write_pdf(target: Path, pages: Mapping[str, str], *, title: str) -> str:
     """
     try:
         content = drawn(pages, title=title)
+    except NotDrawn as problem:
+        return str(problem)
     except Exception as problem:  # whatever the renderer stumbles over
         return f"{type(problem).__name__}: {line(str(problem))}".removesuffix(": ")
     target.write_bytes(content)
     return ""
 
 
-def drawn(pages: Mapping[str, str], *, title: str) -> bytes:
-    """Give the PDF; parameters as for `write_pdf`."""
-    from weasyprint import CSS, HTML
-    from weasyprint.urls import URLFetcher
+def drawn(pages: Mapping[str, str], *, title: str, deadline: int = DEADLINE) -> bytes:
+    """Give the PDF.
 
-    fetcher = URLFetcher(allowed_protocols=("data",), allow_redirects=False)
-    # In memory and without a base, no reference leads anywhere.
-    document = HTML(string=joined(pages, title=title), url_fetcher=fetcher)
-    content = document.write_pdf(
-        stylesheets=[CSS(string=_style(), url_fetcher=fetcher)], pdf_variant="pdf/ua-1"
-    )
-    return bytes(content)
+    Parameters
+    ----------
+    pages, title
+        As for `write_pdf`.
+    deadline
+        How long it may take [s].
+
+    Raises
+    ------
+    NotDrawn
+        If there is none, or not in time.
+    """
+    asked = {"page": joined(pages, title=title), "style": _style(), "seconds": deadline}
+    # -P: beside the program are modules that are called as those of Python are.
+    command = [sys.executable, "-P", str(Path(drawing.__file__))]
+    content = json.dumps(asked).encode()
+    try:
+        done = subprocess.run(command, input=content, capture_output=True, timeout=deadline)  # noqa: S603 - our own
+    except subprocess.TimeoutExpired:
+        raise NotDrawn(f"it was not done within {deadline:,} s") from None
+    if done.returncode:
+        said = done.stderr.decode("utf-8", "replace").strip().splitlines()
+        how = f"the renderer was killed by signal {-done.returncode}"
+        raise NotDrawn(clipped(line(said[-1]), 300) if done.returncode > 0 and said else how)
+    return done.stdout
 
 
 def _style() -> str:
@@ -146,7 +183,7 @@ def _relink(element: Element, name: str, known: Sequence[str]) -> None:
 
 
 def _for_paper(part: Element) -> None:
-    """Leave out what only a screen can show, and unfold what is folded."""
+    """Leave out what only a screen can show, unfold what is folded, and cut what is too long."""
     for parent in list(part.iter()):
         for child in list(parent):
             if child.tag in _ON_SCREEN_ONLY or not isinstance(child.tag, str):
@@ -155,6 +192,31 @@ def _for_paper(part: Element) -> None:
                 _unfold(child)
             elif child.tag == "table" and len(list(next(child.iter("tr"), []))) > WIDE:
                 child.set("class", f"{child.get('class', '')} ca-wide")
+    for element in part.iter():
+        element.text, element.tail = _cut(element.text), _cut(element.tail)
+    for cell in (*part.iter("td"), *part.iter("th")):
+        text = "".join(cell.itertext())
+        if len(text) > _CELL:
+            cell[:] = []
+            cell.text = clipped(text, _CELL)
+    for table in part.iter("table"):
+        _set_widths([list(row) for row in table.iter("tr")], table)
+
+
+def _set_widths(rows: Sequence[Sequence[Element]], table: Element) -> None:
+    """Choose the widths of columns here where a cell is long."""
+    lengths = [[len("".join(cell.itertext())) for cell in row] for row in rows]
+    columns = [max(column) for column in zip_longest(*lengths, fillvalue=0)]
+    if max(columns, default=0) <= _CHOOSES:
+        return
+    table.set("class", f"{table.get('class', '')} ca-fixed")
+    weights = [min(length, _WIDEST) + 8 for length in columns]
+    for cell, weight in zip(rows[0], weights, strict=False):
+        cell.set("style", f"width: {100 * weight / sum(weights):.1f}%")
+
+
+def _cut(text: str | None) -> str | None:
+    return text and _LONG.sub(lambda found: clipped(found[0], _WORD), text)
 
 
 def _without(parent: Element, child: Element) -> None:

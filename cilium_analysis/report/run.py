@@ -8,11 +8,12 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Generic, TypeVar, cast
 
+from cilium_analysis.bundle import Bundle
 from cilium_analysis.capture import capture, choose_topics
 from cilium_analysis.errors import Interrupted
 from cilium_analysis.findings import Severity
 from cilium_analysis.report import output, pdf
-from cilium_analysis.report.compare import read_findings
+from cilium_analysis.report.compare import Other, whole_findings
 from cilium_analysis.report.earlier import Earlier
 from cilium_analysis.report.execute import STOPPED, Executed
 from cilium_analysis.report.jobs import Jobs
@@ -135,7 +136,9 @@ def report(
     Interrupted
         If somebody stopped it when some notebooks were done: these are kept, for `resume`.
     """
-    other = _prepared(paper=paper, compare=compare)
+    other = _prepared(paper=paper, compare=compare, tell=tell)
+    if isinstance(question.source, Bundle):
+        question.source.verify()
     chosen = choose_topics(topics, question.source)
     files = _files(chosen, question, notebooks)
     began, name = datetime.now(UTC), name or output.run_name(question.window)
@@ -194,14 +197,14 @@ def resume(
     BundleError
         If its recording is damaged.
     """
-    other = _prepared(paper=paper, compare=compare)
+    other = _prepared(paper=paper, compare=compare, tell=tell)
     run = directory.resolve() if isinstance(directory, Path) else directory
     where = place(run.parent)
     with where.opened(run.name) as there:
         earlier = Earlier.read(there, shown=directory)
         if not earlier.missing:
             tell("nothing is missing")
-            return Run(directory, dict(earlier.summary), read_findings(there))
+            return Run(directory, dict(earlier.summary), whole_findings(there))
         question, now = earlier.question, datetime.now(UTC)
         files = _files(earlier.missing, question, notebooks)
         with where.new_run(run.name, began=now, replaces=True) as temporary:
@@ -226,11 +229,16 @@ def resume(
     return _whole(Run(directory, *written), done)
 
 
-def _prepared(*, paper: bool, compare: Path | Address | None) -> dict[str, Any] | None:
+def _prepared(
+    *, paper: bool, compare: Path | Address | None, tell: Callable[[str], None]
+) -> Other | None:
     """See that a PDF can be made, and read what to compare with, before anything runs."""
     if paper:
         pdf.check_renderer()
-    return read_findings(compare) if compare else None
+    other = Other.read(compare) if compare else None
+    if other and other.error:
+        tell(f"{other.error}: the report is made without the comparison")
+    return other
 
 
 def _files(topics: Sequence[str], question: Question, notebooks: Path | None) -> list[Path]:
@@ -249,6 +257,8 @@ def _whole(run: Run[Where], done: Sequence[Executed]) -> Run[Where]:
             f"stopped; {len(done) - stopped} of {len(done)} reports are kept, and"
             f" report --resume {run.directory} makes the others"
         )
+    if run.summary.get("pdf_error") == STOPPED:
+        raise Interrupted(f"stopped; the report is kept in {run.directory}, without its PDF")
     return run
 
 

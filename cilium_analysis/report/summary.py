@@ -10,16 +10,17 @@ from cilium_analysis import findings
 from cilium_analysis.bundle import Bundle
 from cilium_analysis.findings import Severity
 from cilium_analysis.report import html, output, pdf
-from cilium_analysis.report.compare import compared
+from cilium_analysis.report.execute import STOPPED
 from cilium_analysis.report.verdict import UNKNOWN, first, verdict
 from cilium_analysis.source import iso, window_as_json
 from cilium_analysis.window import format_duration
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
     from pathlib import Path
 
     from cilium_analysis.question import Question
+    from cilium_analysis.report.compare import Other
     from cilium_analysis.report.execute import Executed
 
 BUNDLE = "bundle"
@@ -51,7 +52,7 @@ def write(
     began: datetime,
     since: datetime | None = None,
     show_code: bool,
-    other: dict[str, Any] | None,
+    other: Other | None,
     paper: bool = False,
 ) -> tuple[dict[str, Any], dict[str, Any]]:
     """Write what follows from the notebooks: findings, summary, pages.
@@ -73,7 +74,7 @@ def write(
     show_code
         Whether the pages show the code cells.
     other
-        Findings of another run to compare with.
+        Another run to compare with.
     paper
         Whether to make a PDF of all pages too.
 
@@ -92,26 +93,32 @@ def write(
     summary = _summary(question, done, found, asked, Bundle(directory / BUNDLE))
     summary |= {"name": name, "began": iso(began.replace(microsecond=0))}
     if other is not None:
-        summary["compared"] = {
-            "window": other["window"],
-            "findings": compared(found, other, unknown=summary["verdict"] == UNKNOWN),
-        }
+        summary["compared"] = other.beside(found, unknown=summary["verdict"] == UNKNOWN)
     summary["seconds"] = round((datetime.now(UTC) - (since or began)).total_seconds(), 3)
-    summary |= {"pdf": pdf.NAME} if paper else {}
     pages = {pdf.SUMMARY: html.run_page(summary, found)}
     pages |= {
         executed.topic: html.notebook_page(executed, run=summary, show_code=show_code)
         for executed in done
     }
-    if paper and (error := pdf.write_pdf(directory / pdf.NAME, pages, title=html.title(summary))):
-        del summary["pdf"]
-        summary |= {"status": "failed", "pdf_error": error}
-        pages[pdf.SUMMARY] = html.run_page(summary, found)
     output.write_json(directory / "findings.json", found)
-    output.write_json(directory / "run.json", summary)
     for topic, page in pages.items():
         (directory / f"{topic}.html").write_text(page, encoding="utf-8")
+    output.write_json(directory / "run.json", summary)
+    if paper:
+        summary |= _drawn(directory, pages, html.title(summary))
+        first = html.run_page(summary, found)
+        (directory / f"{pdf.SUMMARY}.html").write_text(first, encoding="utf-8")
+        output.write_json(directory / "run.json", summary)
     return summary, found
+
+
+def _drawn(directory: Path, pages: Mapping[str, str], title: str) -> dict[str, str]:
+    """Make the PDF; gives what ``run.json`` says of it. All else is written already."""
+    try:
+        error = pdf.write_pdf(directory / pdf.NAME, pages, title=title)
+    except KeyboardInterrupt:
+        error = STOPPED
+    return {"status": "failed", "pdf_error": error} if error else {"pdf": pdf.NAME}
 
 
 def _frame_of_reference(question: Question) -> findings.Findings:
@@ -139,7 +146,7 @@ def _summary(
         "window": window_as_json(question.window),
         "baseline": window_as_json(question.baseline),
         "parameters": {"topics": [executed.topic for executed in done], **given},
-        "versions": bundle.manifest["versions"],
+        "versions": bundle.manifest.get("versions", {}),
         "findings": {str(s): counts[str(s)] for s in sorted(Severity, reverse=True)},
         "asked": list(asked),
         "verdict": word,

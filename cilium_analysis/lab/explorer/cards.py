@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import html
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -12,6 +11,7 @@ from cilium_analysis.lab.explorer.panels import CHOICES
 from cilium_analysis.lab.explorer.pictures import legend, picture
 from cilium_analysis.lab.explorer.quiet import Quiet
 from cilium_analysis.lab.explorer.state import GROUPS, TOPICS
+from cilium_analysis.texts import escaped
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -85,7 +85,7 @@ class Card:
             (self.panel.headline, self.panel.beside) if self.panel else ("…", "not asked yet")
         )
         said_old = f"old: {self._shown}" if old and self.panel else ""
-        self._head.value = f"<h2>{html.escape(self.title)}{badge(said_old)}</h2>"
+        self._head.value = f"<h2>{escaped(self.title)}{badge(said_old)}</h2>"
         self._total.value = _total(said, beside)
         (self.widget.add_class if old else self.widget.remove_class)("ca-old")
 
@@ -96,11 +96,11 @@ class Card:
 
 def badge(said: str) -> str:
     """Put a few words in a frame, beside what they are about; nothing if there are none."""
-    return f' <span class="ca-badge">{html.escape(said)}</span>' if said else ""
+    return f' <span class="ca-badge">{escaped(said)}</span>' if said else ""
 
 
 def _total(said: str, beside: str) -> str:
     return (
-        f'<div class="ca-total">{html.escape(said) or "&nbsp;"}</div>'
-        f'<div class="ca-quiet">{html.escape(beside) or "&nbsp;"}</div>'
+        f'<div class="ca-total">{escaped(said) or "&nbsp;"}</div>'
+        f'<div class="ca-quiet">{escaped(beside) or "&nbsp;"}</div>'
     )

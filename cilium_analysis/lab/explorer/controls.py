@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import html
 import os
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -12,6 +11,7 @@ import ipywidgets as widgets
 from cilium_analysis.connection import SAMPLES
 from cilium_analysis.lab.explorer.cards import NAMES
 from cilium_analysis.lab.explorer.quiet import Quiet
+from cilium_analysis.texts import escaped
 from cilium_analysis.window import format_duration, zone
 
 if TYPE_CHECKING:
@@ -150,7 +150,7 @@ class Times:
             self.baseline.value, self.match.value = state.baseline, state.match
             self.step.value = format_duration(window.step)
             self.step.disabled = self.match.disabled = fixed
-            self.zone.value = f'<span class="ca-quiet">{html.escape(window.timezone)}</span>'
+            self.zone.value = f'<span class="ca-quiet">{escaped(window.timezone)}</span>'
 
 
 def local(moment: datetime, window: Window) -> str:
@@ -241,7 +241,7 @@ def _said(state: State) -> str:
             '<span class="ca-quiet">Everything counts. Ctrl or Shift selects more than one.</span>'
         )
     parts = [
-        f"{NAMES.get(name, name)}: <b>{html.escape(', '.join(v or 'unnamed' for v in chosen))}</b>"
+        f"{NAMES.get(name, name)}: <b>{escaped(', '.join(v or 'unnamed' for v in chosen))}</b>"
         for name, chosen in state.filters
     ]
     return f"Only {'; '.join(parts)}"

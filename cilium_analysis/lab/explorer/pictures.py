@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import html
 import io
 import re
 from typing import TYPE_CHECKING, Any
@@ -13,6 +12,7 @@ from matplotlib.ticker import MaxNLocator
 
 from cilium_analysis import plots
 from cilium_analysis.plots.style import PALETTE, REST
+from cilium_analysis.texts import escaped
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -171,7 +171,7 @@ def _as_html(figure: Figure, alternative: str) -> str:
     text = _INK.sub(lambda found: _THEMED[found[0]], text)
     head, rest = text.split(">", 1)
     box = re.search(r'viewBox="[^"]*"', head)
-    label = html.escape(alternative, quote=True)
+    label = escaped(alternative)
     opened = f'<svg role="img" aria-label="{label}" {box[0] if box else ""}>'
     return f'<div class="ca-picture">{opened}{rest}</div>'
 
@@ -221,8 +221,8 @@ def _list(items: Sequence[tuple[str, str, str]], more: str = "") -> str:
     rows = "".join(
         "<li>"
         + (f'<span class="ca-swatch" style="{look}"></span>' if look else "")
-        + f"{html.escape(name)} <b>{html.escape(amount)}</b></li>"
+        + f"{escaped(name)} <b>{escaped(amount)}</b></li>"
         for look, name, amount in items
     )
-    rest = f"<li>{html.escape(more)}</li>" if more else ""
+    rest = f"<li>{escaped(more)}</li>" if more else ""
     return f'<ul class="ca-legend">{rows}{rest}</ul>' if rows or rest else ""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import html
 from typing import TYPE_CHECKING
 
 import ipywidgets as widgets
@@ -11,7 +10,7 @@ from cilium_analysis.errors import CiliumAnalysisError
 from cilium_analysis.lab.explorer.job import Runner
 from cilium_analysis.lab.explorer.making import Made, make
 from cilium_analysis.show import Notes
-from cilium_analysis.texts import line
+from cilium_analysis.texts import escaped, line
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -61,7 +60,7 @@ class Reporting:
         self._text.value = (
             '<p class="ca-quiet">The same window, baseline and matchers, headlessly: copy the'
             " command, or run it here.</p>"
-            f'<pre class="ca-command" tabindex="0">{html.escape(recipe.command)}</pre>{left}'
+            f'<pre class="ca-command" tabindex="0">{escaped(recipe.command)}</pre>{left}'
         )
 
     def start(self) -> None:
@@ -107,4 +106,4 @@ class Reporting:
 
     def _say(self, text: str, *, wrong: bool = False) -> None:
         kind = ' class="ca-problem"' if wrong else ""
-        self._said.value = f'<span role="status"{kind}>{html.escape(line(text))}</span>'
+        self._said.value = f'<span role="status"{kind}>{escaped(line(text))}</span>'

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import html
 from contextlib import suppress
 from dataclasses import replace
 from functools import partial
@@ -33,7 +32,7 @@ from cilium_analysis.lab.explorer.state import (
     window_from,
 )
 from cilium_analysis.show import span
-from cilium_analysis.texts import line
+from cilium_analysis.texts import escaped, line
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -118,7 +117,7 @@ class Explorer:
         bundle = self.widget._repr_mimebundle_(include=include, exclude=exclude)
         data = dict(bundle[0] if isinstance(bundle, tuple) else bundle)
         said = repr(self)
-        return data | {"text/plain": said, "text/html": f"<p>{html.escape(said)}</p>"}
+        return data | {"text/plain": said, "text/html": f"<p>{escaped(said)}</p>"}
 
     def __repr__(self) -> str:
         return (
@@ -300,7 +299,7 @@ class Explorer:
 
     def _say(self, text: str, *, wrong: bool = False) -> None:
         kind = ' class="ca-problem"' if wrong else ""
-        self._status.value = f'<span role="status"{kind}>{html.escape(line(text))}</span>'
+        self._status.value = f'<span role="status"{kind}>{escaped(line(text))}</span>'
 
 
 class _Told:

@@ -51,6 +51,7 @@ def crontab(
         If the line cannot be written.
     """
     checks.one_line(output, "--output")
+    checks.one_line(program, "--program")
     check_files(plan, credentials, home=True)
     # The log and the lock stay on the machine.
     directory = LOG if isinstance(located(output), Address) else output
