@@ -87,6 +87,7 @@ def capture(
     directory: Path | Address,
     cluster: Cluster | None = None,
     recorded: Callable[[str], None] | None = None,
+    kept: bool = False,
 ) -> None:
     """Record what the topics need; the directory appears when all of it is there.
 
@@ -107,6 +108,8 @@ def capture(
     recorded
         Called with each topic once the directory answers it: then the directory appears with the
         first of them, for who keeps it from others until all is there.
+    kept
+        As of `cilium_analysis.bundle.Recorder`.
 
     Raises
     ------
@@ -123,7 +126,13 @@ def capture(
     with (
         _on_this_machine(directory) as local,
         Recorder(
-            source, local, window=window, baseline=baseline, topics=chosen, match=match
+            source,
+            local,
+            window=window,
+            baseline=baseline,
+            topics=chosen,
+            match=match,
+            kept=kept,
         ) as recorder,
     ):
         if cluster is not None:

@@ -5,12 +5,14 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
+import time
+from contextlib import suppress
 from datetime import UTC, datetime
 from secrets import token_hex
 from typing import TYPE_CHECKING, Any
 
 from cilium_analysis.bundle.files import read_frame, read_table, write_frame, write_table
-from cilium_analysis.bundle.manifest import KUBERNETES, MANIFEST, SCHEMA, refusal, versions
+from cilium_analysis.bundle.manifest import KUBERNETES, MANIFEST, SCHEMA, read, refusal, versions
 from cilium_analysis.errors import BudgetExceeded, OutputError, PrometheusError, QueryRejected
 from cilium_analysis.source import Record, Relay, iso, window_as_json
 
@@ -25,25 +27,33 @@ if TYPE_CHECKING:
     from cilium_analysis.window import Window
 
 
+#: A recording that is kept says what is in it, at most so often [s].
+EVERY = 1.0
+
+
 class Recorder(Relay):
     """A source that passes on what another answers, and keeps it in a new bundle.
 
     What several topics ask is asked once: the second one gets what was kept. Use it as a context
     manager: the directory appears under its name when the block ends well,
-    and not at all when it ends with an error; `show` makes it appear before.
+    and not at all when it ends with an error, unless it is to be kept; `show` makes it appear
+    before.
 
     Parameters
     ----------
     source
         What really answers.
     directory
-        Of the bundle; must not exist.
+        Of the bundle; must not exist, unless it is kept.
     window, baseline
         What the bundle is about, for those who read it.
     topics
         Whose questions it answers.
     match
         Matchers that narrow all of them.
+    kept
+        Whether what was recorded stays where it is if the block ends with an error. Then the
+        directory may hold a recording that was cut short, which goes on.
 
     Raises
     ------
@@ -60,6 +70,7 @@ class Recorder(Relay):
         baseline: Window | None = None,
         topics: Sequence[str] = (),
         match: str = "",
+        kept: bool = False,
     ) -> None:
         super().__init__(source)
         self._directory = directory
@@ -69,9 +80,23 @@ class Recorder(Relay):
         self._match = match
         self._answers: list[dict[str, Any]] = []
         self._kubernetes: dict[str, Any] | None = None
+        self._kept, self._whole, self._written = kept, False, 0.0
+        if kept:
+            self._place = directory
+            self._go_on()
+            return
         if directory.exists():
             raise OutputError(f"{directory} exists already: choose another directory")
         self._place = _temporary_beside(directory)
+
+    def _go_on(self) -> None:
+        """Take up what the directory holds already."""
+        if (self._place / MANIFEST).exists():
+            manifest = read(self._place)
+            self._answers = list(manifest["answers"])
+            self._kubernetes = manifest.get("kubernetes")
+        else:
+            self._place.mkdir(parents=True)
 
     def __enter__(self) -> Recorder:
         return self
@@ -82,13 +107,18 @@ class Recorder(Relay):
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        whole = False
+        ended = False
         try:
             if kind is None:
+                self._whole = True
                 self.show()
-                whole = True
+                ended = True
         finally:
-            if not whole:
+            self._whole = ended
+            if not ended and self._kept:
+                with suppress(OSError):
+                    self._write_manifest()
+            elif not ended:
                 shutil.rmtree(self._place, ignore_errors=True)
 
     def show(self) -> None:
@@ -189,6 +219,9 @@ class Recorder(Relay):
             {"promql": promql, "window": None, **when, "file": file, "rows": rows}
             | {"sha256": digest, **cost}
         )
+        if self._kept and time.monotonic() - self._written > EVERY:
+            self._write_manifest()
+            self._written = time.monotonic()
 
     def _keep_refusal(self, promql: str, when: Mapping[str, Any], said: PrometheusError) -> None:
         """Keep that the server would not answer; an unreachable server is no answer at all."""
@@ -211,6 +244,7 @@ class Recorder(Relay):
             "match": self._match,
             "versions": versions(),
             "kubernetes": self._kubernetes,
+            "whole": self._whole,
             "answers": self._answers,
         }
         text = json.dumps(manifest, indent=1, ensure_ascii=False)

@@ -108,6 +108,7 @@ def _resumed(options: argparse.Namespace) -> Run[Path | Address]:
         raise ParameterError(f"--resume asks what the run asked: leave out {', '.join(given)}")
     return resume(
         located(options.resume),
+        source=options.source,
         jobs=options.jobs,
         show_code=options.show_code,
         compare=located(options.compare) if options.compare else None,

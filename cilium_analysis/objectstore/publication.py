@@ -21,7 +21,7 @@ from cilium_analysis.errors import (
 from cilium_analysis.objectstore.store import Store
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from cilium_analysis.objectstore.address import Address
 
@@ -30,7 +30,13 @@ MARK = ".unfinished"
 
 
 @contextmanager
-def publication(address: Address, *, last: str, replaces: bool = False) -> Iterator[Path]:
+def publication(
+    address: Address,
+    *,
+    last: str,
+    replaces: bool = False,
+    kept: Callable[[Path, BaseException], bool] | None = None,
+) -> Iterator[Path]:
     """Give the path of a directory to make; what is in it is published when the block ends well.
 
     Parameters
@@ -41,6 +47,8 @@ def publication(address: Address, *, last: str, replaces: bool = False) -> Itera
         Name of the file that is published last, and so says that the others are there.
     replaces
         Whether it takes the place of what was published there.
+    kept
+        Tells whether it is published also when the block ends with an error.
 
     Raises
     ------
@@ -59,7 +67,11 @@ def publication(address: Address, *, last: str, replaces: bool = False) -> Itera
     home = Path(mkdtemp(prefix="cilium-analysis-"))
     try:
         yield home / address.name
-    except BaseException:
+    except BaseException as problem:
+        if kept is not None and kept(home / address.name, problem):
+            _publish_or_keep(store, home / address.name, last, claim, replaces=replaces)
+            shutil.rmtree(home, ignore_errors=True)
+            raise
         shutil.rmtree(home, ignore_errors=True)
         with suppress(CiliumAnalysisError):
             store.delete([MARK])

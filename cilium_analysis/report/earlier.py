@@ -9,8 +9,10 @@ from typing import TYPE_CHECKING, Any
 from cilium_analysis import foreign
 from cilium_analysis.bundle import Bundle
 from cilium_analysis.capture import check_topics
+from cilium_analysis.connection import connect
 from cilium_analysis.errors import ParameterError, RunDamaged
 from cilium_analysis.findings import Severity
+from cilium_analysis.prometheus import Credentials
 from cilium_analysis.question import ask_source
 from cilium_analysis.report import output
 from cilium_analysis.report.compare import check_findings, moments
@@ -104,6 +106,34 @@ class Earlier:
             raise RunDamaged(f"the bundle of {self.directory.name} is of another window")
         return question
 
+    @property
+    def recorded(self) -> bool:
+        """Whether its recording is whole."""
+        return bool(Bundle(self.directory / BUNDLE).manifest.get("whole", True))
+
+    def asked_again(self, source: str) -> Question:
+        """Give its question once more, of the server that it recorded.
+
+        Parameters
+        ----------
+        source
+            The server, as somebody names it. Without it the run says where it is; it may be
+            anybody's, so that it gets no credentials.
+
+        Raises
+        ------
+        UsageError
+            If this is another server.
+        """
+        name = str(self.summary["source"])
+        server = connect(source) if source else connect(name, credentials=Credentials())
+        if isinstance(server, Bundle) or server.name != name:
+            raise ParameterError(
+                f"{self.directory.name} was recorded from {name}: give that source"
+            )
+        given = {key: self.summary["parameters"][key] for key in _ASKED}
+        return ask_source(server, **given, called=self.summary.get("cluster", ""))
+
     def copy_to(self, directory: Path) -> None:
         """Put the recording and what was done where the rest is to be made.
 
@@ -113,6 +143,7 @@ class Earlier:
             If the recording has been damaged meanwhile.
         """
         Bundle(self.directory / BUNDLE).copy_to(directory / BUNDLE)
+        output.write_json(directory / "run.json", dict(self.summary))
         for topic in self.held:
             content = foreign.read(self.directory, f"{topic}.ipynb", most=MOST)
             (directory / f"{topic}.ipynb").write_bytes(content)

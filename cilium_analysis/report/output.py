@@ -18,11 +18,14 @@ from cilium_analysis.report.clock import clock
 from cilium_analysis.report.html import runs_page
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping
+    from collections.abc import Callable, Iterable, Iterator, Mapping
     from pathlib import Path
 
     from cilium_analysis.objectstore import Address
     from cilium_analysis.window import Window
+
+    #: Tells whether what there is of a run is to be kept, by where it is and what ended it.
+    Kept = Callable[[Path, BaseException], bool]
 
 RUN_SCHEMA = "cilium-analysis/run/1"
 #: What the name of a run begins with that is hidden, and then deleted.
@@ -63,7 +66,14 @@ def unfinished_since(name: str) -> datetime | None:
 
 
 @contextmanager
-def new_run(output: Path, name: str, *, began: datetime, replaces: bool = False) -> Iterator[Path]:
+def new_run(
+    output: Path,
+    name: str,
+    *,
+    began: datetime,
+    replaces: bool = False,
+    kept: Kept | None = None,
+) -> Iterator[Path]:
     """Give a temporary directory that gets its name when the block ends well.
 
     Parameters
@@ -76,6 +86,8 @@ def new_run(output: Path, name: str, *, began: datetime, replaces: bool = False)
         When; part of the temporary name, so that what a crash leaves behind tells its age.
     replaces
         Whether it takes the place of the run that has this name.
+    kept
+        Tells whether it gets its name also when the block ends with an error.
 
     Raises
     ------
@@ -90,15 +102,24 @@ def new_run(output: Path, name: str, *, began: datetime, replaces: bool = False)
         raise OutputError(f"cannot write to {output}: {why(problem)}") from None
     try:
         with claimed(temporary):
-            yield temporary
-            if replaces:
-                _replace(output / name, temporary)
-            else:
-                temporary.rename(output / name)
+            try:
+                yield temporary
+            except BaseException as problem:
+                if kept is not None and kept(temporary, problem):
+                    _place(temporary, output / name, replaces=replaces)
+                raise
+            _place(temporary, output / name, replaces=replaces)
     except OSError as problem:
         raise OutputError(f"cannot write the run {output / name}: {why(problem)}") from None
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
+
+
+def _place(made: Path, run: Path, *, replaces: bool) -> None:
+    if replaces:
+        _replace(run, made)
+    else:
+        made.rename(run)
 
 
 def _replace(run: Path, by: Path) -> None:

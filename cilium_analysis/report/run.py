@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import partial
@@ -10,9 +11,9 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar, cast
 
 from cilium_analysis.bundle import Bundle
 from cilium_analysis.capture import capture, choose_topics
-from cilium_analysis.errors import Interrupted
+from cilium_analysis.errors import CiliumAnalysisError, Interrupted
 from cilium_analysis.findings import Severity
-from cilium_analysis.report import output, pdf
+from cilium_analysis.report import cut, output, pdf
 from cilium_analysis.report.compare import Other, whole_findings
 from cilium_analysis.report.earlier import Earlier
 from cilium_analysis.report.execute import STOPPED, Executed
@@ -23,10 +24,11 @@ from cilium_analysis.report.summary import BUNDLE, parameters, write
 from cilium_analysis.report.verdict import is_unknown
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     from cilium_analysis.objectstore import Address
     from cilium_analysis.question import Question
+    from cilium_analysis.report.places import Place
 
 Where = TypeVar("Where", bound="Path | Address")
 Where_co = TypeVar("Where_co", bound="Path | Address", covariant=True)
@@ -109,7 +111,8 @@ def report(
         How long runs are kept: those of the directory that are older are removed when this one
         is written. None keeps all.
     name
-        Of the run, as of `output.run_name`, where it was chosen beforehand.
+        Of the run, as of `output.run_name`, where it was chosen beforehand: what is made of it is
+        not kept then if it is cut short.
     index
         Whether to write the list of all runs anew; whoever makes many does it once.
     progress
@@ -127,24 +130,32 @@ def report(
     UsageError
         If anything asked for cannot be; nothing has run then.
     PrometheusError
-        If the source does not answer; nothing is left behind then.
+        If the source does not answer. What it had told is kept, for `resume`; if that is nothing,
+        nothing is left behind.
     KubernetesUnavailable
         If the Kubernetes API was asked for and does not answer; nothing is left behind then.
     StoreRefused, StoreUnavailable
         If the object store cannot be written to. Where that is known only when all is made, what
         was made is kept, and the message says where.
     Interrupted
-        If somebody stopped it when some notebooks were done: these are kept, for `resume`.
+        If somebody stopped it when something was recorded: that is kept, for `resume`.
     """
     other = _prepared(paper=paper, compare=compare, tell=tell)
     if isinstance(question.source, Bundle):
         question.source.verify()
     chosen = choose_topics(topics, question.source)
     files = _files(chosen, question, notebooks)
+    # Of another recording nothing is worth keeping; whoever chose a name tries anew.
+    kept = None if name or isinstance(question.source, Bundle) else cut.kept
     began, name = datetime.now(UTC), name or output.run_name(question.window)
     where = place(directory)
-    with where.new_run(name, began=began) as temporary:
-        tell(f"Reading {question.reading}")
+    if isinstance(directory, Path):
+        cut.revive(directory, tell=tell)
+    with (
+        _telling(directory / name, where),
+        where.new_run(name, began=began, kept=kept) as temporary,
+    ):
+        cut.begin(temporary, question, name=name, topics=chosen, asked=topics, began=began)
         running = Jobs(files, parameters(question), temporary, number=jobs, progress=progress)
         done = running.run(partial(_record, question, chosen, temporary, tell))
         written = write(
@@ -164,9 +175,23 @@ def report(
     return _whole(Run(cast("Where", directory / name), *written), done)
 
 
+@contextmanager
+def _telling(run: Path | Address, where: Place) -> Iterator[None]:
+    """Say of an error that ends a run what is kept of it, and list it."""
+    try:
+        yield
+    except (CiliumAnalysisError, KeyboardInterrupt) as problem:
+        if where.run(run.name) is None:
+            raise
+        with suppress(CiliumAnalysisError):
+            where.keep_in_order(keep=None, made=(), tell=lambda _: None)
+        raise cut.told(problem, run) from None
+
+
 def resume(
     directory: Where,
     *,
+    source: str = "",
     notebooks: Path | None = None,
     jobs: int = 1,
     show_code: bool = False,
@@ -176,12 +201,15 @@ def resume(
     progress: bool = False,
     tell: Callable[[str], None] = lambda _: None,
 ) -> Run[Where]:
-    """Run the notebooks of an earlier run that stopped, on what it recorded.
+    """Go on with a run that stopped: record the rest, and run the notebooks that it lacks.
 
     Parameters
     ----------
     directory
         Or address of the run, which is there as it was until the new one takes its place.
+    source
+        Its server, with credentials: those of the environment are used for an address that
+        somebody names, and not for one that a file does.
     notebooks, jobs, show_code, compare, paper, keep, progress, tell
         As for `report`.
 
@@ -196,8 +224,12 @@ def resume(
         If this is no run, or anything asked for cannot be.
     BundleError
         If its recording is damaged.
+    PrometheusError
+        If its recording is not whole, and its server does not answer.
     """
     other = _prepared(paper=paper, compare=compare, tell=tell)
+    if isinstance(directory, Path):
+        cut.revive(directory.parent, tell=lambda _: None)
     run = directory.resolve() if isinstance(directory, Path) else directory
     where = place(run.parent)
     with where.opened(run.name) as there:
@@ -206,12 +238,19 @@ def resume(
             tell("nothing is missing")
             return Run(directory, dict(earlier.summary), whole_findings(there))
         question, now = earlier.question, datetime.now(UTC)
-        files = _files(earlier.missing, question, notebooks)
-        with where.new_run(run.name, began=now, replaces=True) as temporary:
+        missing, kept = earlier.missing, None
+        if not earlier.recorded:
+            question, missing, kept = earlier.asked_again(source), earlier.topics, cut.kept
+        files = _files(missing, question, notebooks)
+        with (
+            _telling(directory, where) if kept else nullcontext(),
+            where.new_run(run.name, began=now, replaces=True, kept=kept) as temporary,
+        ):
             earlier.copy_to(temporary)
-            tell(f"Running {', '.join(earlier.missing)}")
             running = Jobs(files, parameters(question), temporary, number=jobs, progress=progress)
-            done = earlier.completed(running.run(partial(_recorded, earlier.missing)))
+            record = partial(_record, question, missing, temporary, tell)
+            ran = running.run(record if kept else partial(_recorded, missing, tell))
+            done = earlier.completed(ran)
             written = write(
                 question,
                 done,
@@ -270,6 +309,7 @@ def _record(
     ready: Callable[[str], None],
 ) -> None:
     window, baseline = question.window, question.baseline
+    tell(f"Reading {question.reading}")
     capture(
         question.source,
         window,
@@ -279,11 +319,15 @@ def _record(
         directory=directory / BUNDLE,
         cluster=question.cluster,
         recorded=ready,
+        kept=True,
     )
     tell(f"Running {', '.join(topics)}")
 
 
-def _recorded(topics: Sequence[str], ready: Callable[[str], None]) -> None:
+def _recorded(
+    topics: Sequence[str], tell: Callable[[str], None], ready: Callable[[str], None]
+) -> None:
     """Go on with what an earlier run recorded."""
+    tell(f"Running {', '.join(topics)}")
     for topic in topics:
         ready(topic)

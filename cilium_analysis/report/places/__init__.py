@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from datetime import datetime, timedelta
 
     from cilium_analysis.objectstore import Address
+    from cilium_analysis.report.output import Kept
 
 __all__ = ["Place", "place"]
 
@@ -25,9 +26,14 @@ class Place(Protocol):
         ...
 
     def new_run(
-        self, name: str, *, began: datetime, replaces: bool = False
+        self,
+        name: str,
+        *,
+        began: datetime,
+        replaces: bool = False,
+        kept: Kept | None = None,
     ) -> AbstractContextManager[Path]:
-        """Give a directory of this machine that becomes a run when the block ends well."""
+        """Give a directory of this machine that becomes a run, as `output.new_run` does."""
         ...
 
     def opened(self, name: str) -> AbstractContextManager[Path]:

@@ -37,10 +37,15 @@ class Directory:
             raise OutputError(f"cannot write to {self._path}: {output.why(problem)}") from None
 
     def new_run(
-        self, name: str, *, began: datetime, replaces: bool = False
+        self,
+        name: str,
+        *,
+        began: datetime,
+        replaces: bool = False,
+        kept: output.Kept | None = None,
     ) -> AbstractContextManager[Path]:
         """Give a temporary directory beside the others."""
-        return output.new_run(self._path, name, began=began, replaces=replaces)
+        return output.new_run(self._path, name, began=began, replaces=replaces, kept=kept)
 
     @contextmanager
     def opened(self, name: str) -> Iterator[Path]:

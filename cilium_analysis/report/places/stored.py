@@ -45,11 +45,20 @@ class Stored:
         self._store.listing()
 
     @contextmanager
-    def new_run(self, name: str, *, began: datetime, replaces: bool = False) -> Iterator[Path]:
-        """Give a directory that is published when the block ends well."""
+    def new_run(
+        self,
+        name: str,
+        *,
+        began: datetime,
+        replaces: bool = False,
+        kept: output.Kept | None = None,
+    ) -> Iterator[Path]:
+        """Give a directory that is published when the block ends well, or if it is to be kept."""
         del began  # what a crash leaves in a store has a time of its own
         self._store.listing()
-        with publication(self._address / name, last=_RUN, replaces=replaces) as directory:
+        with publication(
+            self._address / name, last=_RUN, replaces=replaces, kept=kept
+        ) as directory:
             directory.mkdir()
             yield directory
 
