@@ -17,6 +17,7 @@
     │   ├── BudgetExceeded                the answer would be larger than allowed
     │   ├── AnswerIncomplete              the answer broke off or was cut, after retries
     │   ├── AnswerContradictory           the answer says two things of one series, or strays
+    │   ├── DeadlinePassed                the whole run was to be done by now
     │   └── ServerUnavailable             unreachable, overloaded or too slow, after retries
     ├── StoreUnavailable (also RuntimeError)       no object store answers, or it was lost
     ├── KubernetesUnavailable (also RuntimeError)  no Kubernetes API server can be reached
@@ -107,7 +108,7 @@ class NotPrometheus(PrometheusError):
 
 
 class BudgetExceeded(PrometheusError):
-    """The answer would hold more samples than the caller allows."""
+    """The answer would hold more samples, or more bytes, than the caller allows."""
 
     exit_code = 2
 
@@ -118,6 +119,10 @@ class AnswerIncomplete(PrometheusError):
 
 class AnswerContradictory(PrometheusError):
     """The answer says two things of one series at one time, or is about another time."""
+
+
+class DeadlinePassed(PrometheusError):
+    """The time for the whole run is over: nothing more is asked, nor waited for."""
 
 
 class ServerUnavailable(PrometheusError):
