@@ -11,7 +11,7 @@ from cilium_analysis.texts import bare_address
 
 if TYPE_CHECKING:
     from cilium_analysis.bundle import Bundle
-    from cilium_analysis.prometheus import Credentials, Prometheus
+    from cilium_analysis.prometheus import Credentials, Deadline, Prometheus
 
 _PACKAGE = Path(__file__).parent
 SAMPLE = "sample"
@@ -31,7 +31,13 @@ def is_stored(address: str) -> bool:
     return bool(slashes) and scheme.lower() in EXTRAS
 
 
-def connect(address: str, *, credentials: Credentials | None = None) -> Prometheus | Bundle:
+def connect(
+    address: str,
+    *,
+    credentials: Credentials | None = None,
+    timeout: float = 120.0,
+    deadline: Deadline | None = None,
+) -> Prometheus | Bundle:
     """Give the source behind an address.
 
     Parameters
@@ -42,6 +48,8 @@ def connect(address: str, *, credentials: Credentials | None = None) -> Promethe
         Credentials come from the user information of the URL, or as below.
     credentials
         References to a server's credentials; those of `Credentials.from_environment` if None.
+    timeout, deadline
+        Of a server's requests, see `Prometheus`; none for the whole run if None.
 
     Raises
     ------
@@ -54,11 +62,12 @@ def connect(address: str, *, credentials: Credentials | None = None) -> Promethe
     """
     text = address.strip()
     if text.lower().startswith(("http://", "https://")):
-        from cilium_analysis.prometheus import Credentials, Prometheus
+        from cilium_analysis.prometheus import Credentials, Deadline, Prometheus
 
         if credentials is None:
             credentials = Credentials.from_environment()
-        return Prometheus(text, credentials=credentials)
+        until = Deadline() if deadline is None else deadline
+        return Prometheus(text, credentials=credentials, timeout=timeout, deadline=until)
     if is_stored(text):
         from cilium_analysis.bundle.remote import fetch
         from cilium_analysis.objectstore import Address

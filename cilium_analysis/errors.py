@@ -18,6 +18,7 @@
     │   ├── BudgetExceeded                the answer would be larger than allowed
     │   ├── AnswerIncomplete              the answer broke off or was cut, after retries
     │   ├── AnswerContradictory           the answer says two things of one series, or strays
+    │   ├── DeadlinePassed                the whole run was to be done by now
     │   └── ServerUnavailable             unreachable, overloaded or too slow, after retries
     ├── StoreUnavailable (also RuntimeError)       no object store answers, or it was lost
     ├── KubernetesUnavailable (also RuntimeError)  no Kubernetes API server can be reached
@@ -113,7 +114,7 @@ class NotPrometheus(PrometheusError):
 
 
 class BudgetExceeded(PrometheusError):
-    """The answer would hold more samples than the caller allows."""
+    """The answer would hold more samples, or more bytes, than the caller allows."""
 
 
 class AnswerIncomplete(PrometheusError):
@@ -122,6 +123,10 @@ class AnswerIncomplete(PrometheusError):
 
 class AnswerContradictory(PrometheusError):
     """The answer says two things of one series at one time, or is about another time."""
+
+
+class DeadlinePassed(PrometheusError):
+    """The time for the whole run is over: nothing more is asked, nor waited for."""
 
 
 class ServerUnavailable(PrometheusError):

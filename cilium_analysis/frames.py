@@ -11,6 +11,7 @@ A label frame is a plain `pandas.DataFrame`:
 from __future__ import annotations
 
 import json
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
@@ -121,15 +122,18 @@ def astray(frame: pd.DataFrame, window: Window) -> str:
     window
         That was asked for.
     """
-    first, last = pd.Timestamp(window.start - window.step), pd.Timestamp(window.end + window.step)
-    far = (frame.index < first) | (frame.index > last)
+    # As numbers: a step before the window there may be no calendar any more.
+    step = window.step // timedelta(milliseconds=1)
+    first, last = (round(moment.timestamp() * 1000) for moment in (window.start, window.end))
+    times = milliseconds(frame.index)
+    far = (times < first - step) | (times > last + step)
     if not far.any():
         return ""
-    moment, row = frame.index[far][0], frame.loc[far].iloc[0]
+    moment, row = int(times[far][0]), frame.loc[far].iloc[0]
     labels = row.index[int(row.notna().to_numpy().argmax())]
     asked = f"{iso(window.start)} to {iso(window.end)}"
     key = tuple(zip(map(str, row.index.names), labels, strict=True))
-    return f"{selector(key)} has a sample at {iso(moment)}, outside of {asked}"
+    return f"{selector(key)} has a sample at {written(moment)}, outside of {asked}"
 
 
 def selector(key: Iterable[tuple[str, str]]) -> str:

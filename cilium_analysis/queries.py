@@ -18,7 +18,12 @@ _MATCHER = re.compile(
     re.DOTALL,
 )
 _ESCAPES = {"\\": "\\\\", '"': '\\"', "\n": "\\n"}
-_UNESCAPES = {"n": "\n", "t": "\t", "r": "\r"}
+#: What PromQL knows as an escape in double quotes (util/strutil/quote.go, UnquoteChar).
+_ESCAPE = re.compile(
+    r"""\\(?:(?P<char>[abfnrtv\\"])|(?P<octal>[0-3][0-7]{2})|x(?P<byte>[0-9a-fA-F]{2})"""
+    r"""|u(?P<short>[0-9a-fA-F]{4})|U(?P<long>[0-9a-fA-F]{8}))"""
+)
+_MEANT = dict(zip('abfnrtv\\"', '\a\b\f\n\r\t\v\\"', strict=True))
 
 
 @dataclass(frozen=True)
@@ -51,13 +56,14 @@ def any_of(label: str, values: Iterable[str]) -> Matcher:
 
 
 def parse_matchers(text: str) -> tuple[Matcher, ...]:
-    """Read matchers as one writes them inside the braces of a selector.
+    r"""Read matchers as one writes them inside the braces of a selector.
 
     Parameters
     ----------
     text
         Such as ``cluster="prod",node=~"worker-.*"``; braces around it and a comma at its end
-        are allowed; empty means none.
+        are allowed; empty means none. A value stands in double quotes as in PromQL; but a
+        backslash that PromQL refuses, as of ``"worker-\d+"``, is kept as it was typed.
 
     Raises
     ------
@@ -72,14 +78,30 @@ def parse_matchers(text: str) -> tuple[Matcher, ...]:
         if not match or (rest and not rest.startswith(",")):
             hint = 'write it as label="value",other=~"a|b"'
             raise ParameterError(f"cannot read the label matchers {text!r}: {hint}")
-        value = re.sub(r"\\(.)", _unescape, match["value"], flags=re.DOTALL)
-        found.append(Matcher(match["label"], match["operator"], value))
+        found.append(Matcher(match["label"], match["operator"], _unescaped(match["value"])))
         rest = rest.removeprefix(",")
     return tuple(found)
 
 
-def _unescape(match: re.Match[str]) -> str:
-    return _UNESCAPES.get(match[1], match[1])
+def _unescaped(text: str) -> str:
+    """Read what stands between quotes; a backslash that begins no escape is one."""
+    parts, last = [], 0
+    try:
+        for found in _ESCAPE.finditer(text):
+            parts += [text[last : found.start()].encode(), _meant(found)]
+            last = found.end()
+        # Bytes, since \\xc3\\xa9 is one character.
+        return b"".join([*parts, text[last:].encode()]).decode()
+    except (OverflowError, ValueError):
+        raise ParameterError(f"the value {text!r} of a label matcher is not UTF-8") from None
+
+
+def _meant(escape: re.Match[str]) -> bytes:
+    if escape["char"]:
+        return _MEANT[escape["char"]].encode()
+    if escape["octal"] or escape["byte"]:
+        return bytes([int(escape["octal"], 8) if escape["octal"] else int(escape["byte"], 16)])
+    return chr(int(escape["short"] or escape["long"], 16)).encode()
 
 
 @dataclass(frozen=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import re
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
@@ -147,11 +148,23 @@ def _localize(moment: datetime, tz: ZoneInfo) -> datetime:
 
 
 def _floor(moment: datetime, step: timedelta) -> datetime:
-    return _EPOCH + (moment - _EPOCH) // step * step
+    with _in_the_calendar():
+        return _EPOCH + (moment - _EPOCH) // step * step
 
 
 def _ceil(moment: datetime, step: timedelta) -> datetime:
-    return _EPOCH - (_EPOCH - moment) // step * step
+    with _in_the_calendar():
+        return _EPOCH - (_EPOCH - moment) // step * step
+
+
+@contextmanager
+def _in_the_calendar() -> Iterator[None]:
+    """Refuse what would lie before the year 1 or after 9999, which Python's times end at."""
+    try:
+        yield
+    except OverflowError:
+        hint = "take a shorter window or step, nearer to now"
+        raise WindowError(f"the window reaches beyond the years 1 to 9999: {hint}") from None
 
 
 def sensible_step(length: timedelta) -> timedelta:
@@ -200,7 +213,8 @@ class Window:
             moment = getattr(self, name)
             if moment.tzinfo is None:
                 raise WindowError(f"the {name} of a window needs a time zone; use Window.parse")
-            object.__setattr__(self, name, moment.astimezone(UTC))
+            with _in_the_calendar():
+                object.__setattr__(self, name, moment.astimezone(UTC))
         if self.step < timedelta(milliseconds=1) or self.step % timedelta(milliseconds=1):
             raise WindowError(f"a step of {self.step} cannot be: use 1ms or more, such as 30s")
         if self.end <= self.start:
@@ -258,7 +272,8 @@ class Window:
         """Widen to multiples of the step, though never beyond the present."""
         end = _ceil(self.end, self.step)
         end = end if end <= present else _floor(self.end, self.step)
-        start = min(_floor(self.start, self.step), end - self.step)
+        with _in_the_calendar():
+            start = min(_floor(self.start, self.step), end - self.step)
         return replace(self, start=start, end=end)
 
     @property
@@ -288,17 +303,18 @@ class Window:
             raise WindowError("a window cannot be split into pieces of fewer than 3 points")
         pieces = -(-self.points // max_points)
         size, larger = divmod(self.points, pieces)
-        first = self.start
         for piece in range(pieces):
+            before = piece * size + min(piece, larger)
+            first = self.start + before * self.step
             last = first + (size - 1 + (piece < larger)) * self.step
             yield replace(self, start=first, end=last)
-            first = last + self.step
 
     def extended(
         self, *, before: timedelta = timedelta(), after: timedelta = timedelta()
     ) -> Window:
         """Give the window that begins earlier, or ends later, by so much."""
-        return replace(self, start=self.start - before, end=self.end + after)
+        with _in_the_calendar():
+            return replace(self, start=self.start - before, end=self.end + after)
 
     def baseline(self, text: str = "previous") -> Window:
         """Give the window to compare with.
@@ -343,10 +359,11 @@ class Window:
         back = self.length if text == "previous" else parse_duration(text)
         if not back:
             raise WindowError("a baseline of zero is the window itself: use previous or 1d")
-        if back % timedelta(days=1) or text == "previous":
-            start = self.start - back
-        else:
-            tz = zone(self.timezone)
-            start = (self.start.astimezone(tz) - back).astimezone(UTC)
-        start = _floor(start, self.step)
-        return replace(self, start=start, end=start + self.length)
+        with _in_the_calendar():
+            if back % timedelta(days=1) or text == "previous":
+                start = self.start - back
+            else:
+                tz = zone(self.timezone)
+                start = (self.start.astimezone(tz) - back).astimezone(UTC)
+            start = _floor(start, self.step)
+            return replace(self, start=start, end=start + self.length)

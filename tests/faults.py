@@ -12,9 +12,11 @@ import socket
 import struct
 import sys
 import threading
+import time
 import urllib.error
 import urllib.request
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import TYPE_CHECKING, Any, Literal, Self
@@ -243,6 +245,52 @@ class Stub:
         self._server.server_close()
         if error is None and self._errors:
             raise self._errors[0]
+
+
+@contextmanager
+def speaking(speak: Callable[[socket.socket], object]) -> Iterator[str]:
+    """Listen on a port and say what is no HTTP, or HTTP in its own time; gives the address.
+
+    `speak` has a connection whose request has begun to arrive; nothing is sent behind it.
+    """
+    held: list[socket.socket] = []
+
+    def answer(connection: socket.socket) -> None:
+        # The other side may hang up at any time.
+        with suppress(OSError):
+            connection.recv(1 << 16)
+            speak(connection)
+        with suppress(OSError):
+            connection.shutdown(socket.SHUT_RDWR)
+
+    def listen(listener: socket.socket) -> None:
+        with suppress(OSError):
+            while True:
+                held.append(listener.accept()[0])
+                threading.Thread(target=answer, args=(held[-1],), daemon=True).start()
+
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        thread = threading.Thread(target=listen, args=(listener,))
+        thread.start()
+        try:
+            yield f"http://127.0.0.1:{listener.getsockname()[1]}"
+        finally:
+            listener.shutdown(socket.SHUT_RDWR)
+            thread.join()
+            for connection in held:
+                connection.close()
+
+
+def dripping(text: bytes, every: float, head: bytes = b"") -> Callable[[socket.socket], object]:
+    """Say a head at once, and then a text byte by byte, with so many seconds between them."""
+
+    def speak(connection: socket.socket) -> None:
+        connection.sendall(head)
+        for byte in text:
+            connection.sendall(bytes([byte]))
+            time.sleep(every)
+
+    return speak
 
 
 class _Server(ThreadingHTTPServer):

@@ -89,6 +89,30 @@ def test_the_same_matrix_of_the_same_bytes(
     assert_same(ours.query("x[5m]"), theirs.query("x[5m]"))
 
 
+EMPTY = [
+    [{"metric": {"a": "1"}, "values": []}],
+    [{"metric": {"a": "1"}, "values": []}, {"metric": {"a": "2"}, "values": [[1, "2"]]}],
+    [{"metric": {"a": "2"}, "values": [[1, "2"], [2.5, "3"]]}, {"metric": {}, "values": []}],
+    [{"metric": {"a": "1"}, "values": []}, {"metric": {"a": "2"}, "values": []}],
+]
+
+
+@pytest.mark.parametrize("rows", EMPTY)
+@pytest.mark.parametrize("space", ["", " "])
+def test_a_series_whose_samples_are_an_empty_list_is_kept(
+    rows: list[Any],
+    space: str,
+    stub: Stub,
+    ours: Prometheus,
+    theirs: prometheus_pandas.query.Prometheus,
+) -> None:
+    answer = {"status": "success", "data": {"resultType": "matrix", "result": rows}}
+    stub.play(Reply(json.dumps(answer, separators=("," + space, ":")).encode()))
+    found = ours.query_range("x", 0, 60, 15)
+    assert_same(found, theirs.query_range("x", 0, 60, 15))
+    assert found.shape[1] == len(rows)
+
+
 @st.composite
 def vectors(draw: st.DrawFn) -> bytes:
     """An instant query's answer; names may repeat, as pandas allows."""
@@ -241,7 +265,10 @@ def test_the_session_and_the_context_are_those_of_upstream(stub: Stub) -> None:
                 client.query("x")
             with make(stub.url, http=session) as client:
                 client.query(query="x", time=1, timeout="1s")
-    assert [request.headers["x-own"] for request in stub.requests] == ["kept"] * 4
+            with make(api_url=stub.url, http=session) as client:
+                client.query("x")
+                assert client.api_url == stub.url + "/"
+    assert [request.headers["x-own"] for request in stub.requests] == ["kept"] * 6
 
 
 # Real servers.

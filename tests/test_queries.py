@@ -32,6 +32,34 @@ def test_anything_else_is_refused(text: str) -> None:
         parse_matchers(text)
 
 
+@pytest.mark.parametrize(
+    ("typed", "sent"),
+    [
+        (r"worker-\d+", r"worker-\\d+"),
+        (r"worker-\\d+", r"worker-\\d+"),
+        (r"10\.0\.0\..*", r"10\\.0\\.0\\..*"),
+        (r"\\.", r"\\."),
+        (r"\w\s\'", r"\\w\\s\\'"),
+        (r"say \"hi\"", r"say \"hi\""),
+        (r"a\nb", r"a\nb"),
+        (r"tab\tx", "tab\tx"),
+        (r"\x41\101\u00e9\U0001F600", "AAé\N{GRINNING FACE}"),
+        (r"\xc3\xa9", "é"),
+        (r"\x4", r"\\x4"),
+        (r"\777", r"\\777"),
+    ],
+)
+def test_a_backslash_reaches_the_server_as_promql_means_it(typed: str, sent: str) -> None:
+    (found,) = parse_matchers(f'node=~"{typed}"')
+    assert str(found) == f'node=~"{sent}"'
+
+
+@pytest.mark.parametrize("value", [r"\xff", r"\ud800", r"\UFFFFFFFF", "\udcff"])
+def test_a_value_that_is_no_text_is_refused(value: str) -> None:
+    with pytest.raises(ParameterError, match="is not UTF-8"):
+        parse_matchers(f'a="{value}"')
+
+
 @given(st.text(max_size=20))
 def test_no_value_can_leave_its_quotes(value: str) -> None:
     written = str(Matcher("a", "=", value))

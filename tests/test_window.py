@@ -1,9 +1,10 @@
 from __future__ import annotations
 
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cilium_analysis.errors import UsageError, WindowError
@@ -172,3 +173,25 @@ def test_a_baseline_that_overlaps_or_cannot_be_read_is_refused(text: str) -> Non
     window = Window.parse("2026-03-21T08:00Z", "2026-03-21T10:00Z", step="30s", now=NOW)
     with pytest.raises(WindowError):
         window.baseline(text)
+
+
+FAR = ["0001-01-01", "9999-12-31T23:59", "0001-01-01T00:00+14:00", "9999-12-31T23:59-12:00"]
+
+
+@settings(max_examples=200, deadline=None)
+@given(
+    start=st.sampled_from([*FAR, "-1000000d", "-9999y", "2026-03-21"]),
+    end=st.sampled_from([*FAR, "now", "2026-03-22"]),
+    step=st.sampled_from([None, "1ms", "1d", "1000y", "9999y"]),
+    name=st.sampled_from(["UTC", "Pacific/Kiritimati", "Pacific/Pago_Pago"]),
+    now=st.sampled_from([None, datetime.max.replace(tzinfo=UTC)]),
+    baseline=st.sampled_from(["previous", "1d", "9999y", "0001-01-01/0001-01-02"]),
+)
+def test_a_window_beyond_the_calendar_is_an_error_of_ours(
+    start: str, end: str, step: str | None, name: str, now: datetime | None, baseline: str
+) -> None:
+    with suppress(WindowError):
+        window = Window.parse(start, end, step=step, timezone=name, now=now)
+        assert list(window.split(-(-window.points // 3) + 3))[-1].end <= window.end
+        window.extended(before=timedelta(days=5000), after=timedelta(days=5000))
+        assert window.baseline(baseline).end <= window.start

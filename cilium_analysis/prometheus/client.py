@@ -10,11 +10,13 @@ from typing import TYPE_CHECKING, Any, Self
 import numpy as np
 
 from cilium_analysis.errors import NotPrometheus, QueryRejected
+from cilium_analysis.frames import selector
 from cilium_analysis.prometheus import catalogue, identity, planning
 from cilium_analysis.prometheus.catalogue import add_instant
 from cilium_analysis.prometheus.columns import join
 from cilium_analysis.prometheus.consistency import check, check_times
 from cilium_analysis.prometheus.credentials import Credentials
+from cilium_analysis.prometheus.deadline import NEVER, Deadline
 from cilium_analysis.prometheus.listing import Listing
 from cilium_analysis.prometheus.parameters import (
     as_upstream_writes,
@@ -23,8 +25,13 @@ from cilium_analysis.prometheus.parameters import (
     timeout_of,
 )
 from cilium_analysis.prometheus.planning import Plan
-from cilium_analysis.prometheus.replies import smaller, warnings
-from cilium_analysis.prometheus.transport import Compression, Transport, split_url
+from cilium_analysis.prometheus.replies import shortened, smaller, warnings
+from cilium_analysis.prometheus.transport import (
+    Compression,
+    Transport,
+    parameters_of,
+    split_url,
+)
 from cilium_analysis.prometheus.upstream import as_upstream
 from cilium_analysis.source import Record
 
@@ -34,6 +41,7 @@ if TYPE_CHECKING:
     import pandas as pd
     import requests
 
+    from cilium_analysis.prometheus.columns import Columns
     from cilium_analysis.prometheus.decode import Answer
     from cilium_analysis.window import Window
 
@@ -48,11 +56,12 @@ class Prometheus(Listing):
     ----------
     url
         With a path prefix if there is one. User information in it is used for basic
-        authentication and shown nowhere.
+        authentication and shown nowhere. A query part, such as ``?namespace=x``, is sent along
+        with every request.
     http
         A `requests.Session` to use, with its own credentials, proxies and adapters.
     timeout
-        For a connection, for each pause within a reply, and for the server's evaluation [s].
+        For each request with all its tries, and for the server's evaluation [s].
     headers
         To send along with every request.
     credentials
@@ -69,6 +78,13 @@ class Prometheus(Listing):
         Waits so many seconds between two tries.
     progress
         Is told after each request of a query in several: how many are done, and of how many.
+    deadline
+        For everything: after it each request fails at once, and those under way end.
+    max_bytes
+        An answer that is larger, unpacked, is refused while it arrives [bytes]. If None, an eighth
+        of the memory that is free then, and at most 1 GiB.
+    api_url
+        What upstream calls `url`.
 
     Raises
     ------
@@ -78,7 +94,7 @@ class Prometheus(Listing):
 
     def __init__(
         self,
-        url: str,
+        url: str = "",
         http: requests.Session | None = None,
         *,
         timeout: float = 120.0,
@@ -90,8 +106,11 @@ class Prometheus(Listing):
         retries: int = 4,
         pause: Callable[[float], None] = time.sleep,
         progress: Callable[[int, int], None] = lambda done, total: None,
+        deadline: Deadline = NEVER,
+        max_bytes: int | None = None,
+        api_url: str = "",
     ) -> None:
-        base, auth = split_url(url)
+        base, auth = split_url(url or api_url)
         self.transport = Transport(
             base=base,
             http=http,
@@ -102,6 +121,9 @@ class Prometheus(Listing):
             retries=retries,
             compression=compression,
             pause=pause,
+            parameters=parameters_of(url or api_url),
+            deadline=deadline,
+            max_bytes=max_bytes,
         )
         self.max_samples = max_samples
         self.concurrency = concurrency
@@ -117,6 +139,11 @@ class Prometheus(Listing):
 
     def __repr__(self) -> str:
         return f"Prometheus({self.name!r})"
+
+    @property
+    def api_url(self) -> str:
+        """Address without credentials, ending in a slash, as upstream calls it."""
+        return self.transport.base
 
     def close(self) -> None:
         """Close the session."""
@@ -160,7 +187,7 @@ class Prometheus(Listing):
         points = -(-window.points // plan.requests)
         answers = self._pieces(promql, window, max(points, 3))
         said = [text for a in answers for text in warnings(a.envelope, a.histograms)]
-        parts = [answer.columns for answer in answers]
+        parts = [_with_samples(answer, query=promql) for answer in answers]
         samples = sum(part.samples for part in parts)
         frame = join(parts, query=promql)
         check_times(frame, window, query=promql)
@@ -204,7 +231,8 @@ class Prometheus(Listing):
     def _count(self, promql: str, path: str, when: Mapping[str, str]) -> int | None:
         """Count at one moment, or give the largest number of several, if the server can."""
         try:
-            answer = self._query(path, {"query": f"count({promql}\n)", **when}, query=promql)
+            params = {"query": f"count({promql}\n)", **when}
+            answer = self._query(path, params, "matrix", "vector", query=promql)
         except QueryRejected:
             return None
         if answer.data["resultType"] == "vector":
@@ -239,7 +267,7 @@ class Prometheus(Listing):
     def _piece(self, promql: str, window: Window) -> list[Answer]:
         params = {"query": promql, **_range_of(window, window.step)}
         try:
-            return [self._query("api/v1/query_range", params, query=promql)]
+            return [self._query("api/v1/query_range", params, "matrix", query=promql)]
         except QueryRejected as refusal:
             fewer = smaller(str(refusal), window)
             if fewer is None:
@@ -270,8 +298,9 @@ class Prometheus(Listing):
         params = {"query": promql, "time": seconds(moment)}
         answer = self._query("api/v1/query", params, query=promql)
         left_out = add_instant(answer)
-        samples = answer.columns.samples
-        frame = join([answer.columns], query=promql)
+        columns = _with_samples(answer, query=promql)
+        samples = columns.samples
+        frame = join([columns], query=promql)
         said = warnings(answer.envelope, answer.histograms + left_out)
         took = time.perf_counter() - began
         self._note(Record(promql, None, frame.shape[1], samples, answer.size, took, said))
@@ -346,20 +375,35 @@ class Prometheus(Listing):
             "end": as_upstream_writes(end),
             "step": as_upstream_writes(step),
         }
-        answer = self._query("api/v1/query_range", params | timeout_of(timeout), query=query)
+        params |= timeout_of(timeout)
+        answer = self._query("api/v1/query_range", params, "matrix", query=query)
         check(answer.columns, query=query)
         frame: pd.DataFrame = as_upstream(answer)
         return frame
 
-    def _query(self, path: str, params: Mapping[str, str], *, query: str) -> Answer:
-        limit = timeout_of(timedelta(seconds=self.transport.timeout))
+    def _query(self, path: str, params: Mapping[str, str], *kinds: str, query: str) -> Answer:
+        """Ask for a result, of one of these types if any are given."""
+        most = min(self.transport.timeout, max(self.transport.deadline.left, 0.001))
+        limit = timeout_of(timedelta(seconds=round(most, 3)))
         answer = self.transport.ask(path, limit | dict(params), query=query)
-        if "resultType" not in answer.data:
-            raise NotPrometheus(f"{self.name} did not answer like Prometheus: no result in it")
+        kind = answer.data.get("resultType")
+        if kind is None or (kinds and kind not in kinds):
+            found = "no result in it" if kind is None else f"a {kind} instead of a {kinds[0]}"
+            text = f"{self.name} did not answer like Prometheus: {found}"
+            raise NotPrometheus(f"{text} (query: {shortened(query)})")
         return answer
 
     def _note(self, record: Record) -> None:
         self.journal.append(record)
+
+
+def _with_samples(answer: Answer, *, query: str) -> Columns:
+    """Give the series of an answer, each of which has samples or histograms."""
+    if answer.hollow is not None:
+        series = selector(answer.hollow.items())
+        text = f"the answer has a series without samples, {series}: see what is before the server"
+        raise NotPrometheus(f"{text} (query: {shortened(query)})")
+    return answer.columns.without_empty()
 
 
 def _range_of(window: Window, step: timedelta) -> dict[str, str]:

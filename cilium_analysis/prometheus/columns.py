@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -20,6 +21,8 @@ if TYPE_CHECKING:
 FARTHEST = 2**53 / 1000
 #: Two requests for one moment may differ by so much, since servers add floats in any order.
 _ROUNDING = 1e-9
+#: Python reads more as a number than servers write, such as 1_000.
+_NUMERALS = re.compile(r"[0-9eE+\-. InfNa]*")
 
 
 @dataclass
@@ -44,10 +47,26 @@ class Columns:
         self.times.append(times)
         self.floats.append(values)
 
-    def add_samples(self, labels: Mapping[str, str], samples: Sequence[tuple[float, str]]) -> None:
-        """Append one series of pairs as they stand in JSON: time [s], value as text."""
+    def add_samples(self, labels: Mapping[str, str], samples: Sequence[tuple[float, Any]]) -> None:
+        """Append one series of pairs as they stand in JSON: time [s], value as text.
+
+        Raises
+        ------
+        ArithmeticError, TypeError, ValueError
+            If they are something else.
+        """
         times = np.array([milliseconds(time) for time, _ in samples], dtype=np.int64)
-        self.add(labels, times, np.array([float(value) for _, value in samples]))
+        self.add(labels, times, numbers([value for _, value in samples]))
+
+    def without_empty(self) -> Columns:
+        """Give those series that have samples."""
+        if all(map(len, self.floats)):
+            return self
+        kept = Columns()
+        for labels, times, values in zip(self.labels, self.times, self.floats, strict=True):
+            if len(values):
+                kept.add(labels, times, values)
+        return kept
 
     @property
     def samples(self) -> int:
@@ -57,9 +76,17 @@ class Columns:
 
 def milliseconds(seconds: float) -> int:
     """Give a time of an answer in whole milliseconds."""
-    if not abs(float(seconds)) <= FARTHEST:
+    if seconds is True or seconds is False or not abs(float(seconds)) <= FARTHEST:
         raise ValueError(f"{seconds} is not a time")
     return round(float(seconds) * 1000)
+
+
+def numbers(values: Sequence[Any]) -> NDArray[np.float64]:
+    """Read values as they stand in JSON: as text, or as numbers."""
+    texts = "".join(value for value in values if isinstance(value, str))
+    if bool in set(map(type, values)) or not _NUMERALS.fullmatch(texts):
+        raise ValueError("not a number")
+    return np.array([float(value) for value in values], dtype=np.float64)
 
 
 def join(parts: Sequence[Columns], *, query: str = "") -> pd.DataFrame:

@@ -6,21 +6,31 @@ Prometheus and VictoriaMetrics write a matrix always in the same form
     {"status":"success","data":{"resultType":"matrix","result":[
     {"metric":{…},"values":[[t,"v"],[t,"v"],…]},…]}, …}
 
+with ``"histograms":[[t,{…}],…]`` behind the values, or in their place, where a series has any.
 Answers in that form are cut into series at the level of bytes, and the samples of many series
 are handed to a CSV parser in C at once. That is safe: inside a JSON string a quote is always
 escaped, so that ``},"values":[[`` cannot stand in a label. From the first byte on that is not of
-that form, the rest is parsed as a JSON document.
+that form, the rest is parsed as a JSON document, see `document`.
 """
 
 from __future__ import annotations
 
+import codecs
 import re
+import sys
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from cilium_analysis.prometheus.columns import FARTHEST, Columns, milliseconds
+from cilium_analysis.prometheus.columns import FARTHEST, Columns
+from cilium_analysis.prometheus.document import (
+    ForeignBodyError,
+    add,
+    labels_of,
+    parse,
+    rows_of,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -33,19 +43,23 @@ _HEAD = re.compile(
 )
 _HEAD_LIMIT = 128
 _SERIES = b'{"metric":{'
-_VALUES = b'},"values":[['
+_ARRAY = re.compile(rb'\},"(?P<kind>values|histograms)":\[\[')
+_ARRAY_LENGTH = len('},"histograms":[[')
+_BEHIND = b'"]],"histograms":'
 _BETWEEN = b'"],['
+_NEXT = (b",{", b"]}")
+_NOTHING = (np.empty(0, np.int64), np.empty(0, np.float64))
 #: So many bytes of samples are parsed at once; more is hardly faster, and leaves larger holes.
 _BATCH = 1 << 20
 _TO_LINES = bytes.maketrans(b"]", b"\n")
+#: No series has more bytes of labels; what follows is then of another form.
+_LABELS_LIMIT = 1 << 20
+#: So much of what is no JSON object is read, to say what it is.
+_FOREIGN = 1 << 16
 
 
-class BrokenBodyError(ValueError):
-    """The body of an answer is not whole, or not what Prometheus writes."""
-
-
-class ForeignBodyError(BrokenBodyError):
-    """The body is no JSON object from its first byte on; the message is how it begins."""
+class TooLargeError(ValueError):
+    """The body is larger than allowed; the message is how large that is [bytes]."""
 
 
 @dataclass
@@ -62,12 +76,15 @@ class Answer:
         Number of native histogram samples that were left out.
     size
         Of the body [bytes].
+    hollow
+        Labels of a series whose samples are an empty list, if there is one.
     """
 
     envelope: dict[str, Any]
     columns: Columns
     histograms: int = 0
     size: int = 0
+    hollow: Mapping[str, str] | None = None
 
     @property
     def data(self) -> dict[str, Any]:
@@ -78,22 +95,48 @@ class Answer:
 
 @dataclass
 class Decoder:
-    """Take the body of one answer in pieces, then give the answer."""
+    """Take the body of one answer in pieces, then give the answer.
 
+    Parameters
+    ----------
+    limit
+        Of the body [bytes].
+    """
+
+    limit: int = sys.maxsize
     columns: Columns = field(default_factory=Columns)
     histograms: int = 0
     size: int = 0
+    hollow: Mapping[str, str] | None = None
     _buffer: bytearray = field(default_factory=bytearray)
     _head: bytes | None = None
+    _begun: bool = False
     _fast: bool = True
     _scanned: int = 0
-    _waiting: list[tuple[Mapping[str, str], int, int]] = field(default_factory=list)
+    #: Behind what is scanned: where the values of the next series begin, and what was looked at.
+    _middle: int = -1
+    _sought: int = 0
+    #: Labels, ends of the samples, number of histograms.
+    _waiting: list[tuple[Mapping[str, str], int, int, int]] = field(default_factory=list)
 
     def feed(self, piece: bytes) -> None:
-        """Take the next piece of the body."""
+        """Take the next piece of the body.
+
+        Raises
+        ------
+        TooLargeError
+            If the body is larger than the limit.
+        ForeignBodyError
+            If it is no JSON object, as far as can be seen.
+        """
         self.size += len(piece)
+        if self.size > self.limit:
+            self._buffer.clear()
+            raise TooLargeError(self.limit)
         self._buffer += piece
-        if self._fast:
+        if not self._begun:
+            self._begin(last=False)
+        elif self._fast:
             self._advance(last=False)
 
     def finish(self) -> Answer:
@@ -102,69 +145,83 @@ class Decoder:
         Raises
         ------
         BrokenBodyError
-            If the body is not a JSON object, or its matrix not one of samples.
+            If the body is not a JSON object, or its result not one of samples.
         """
+        if not self._begun:
+            self._begin(last=True)
         if self._fast:
             self._advance(last=True)
-        envelope = _document((self._head or b"") + bytes(self._buffer))
+        body = (self._head or b"") + self._buffer
         self._buffer.clear()
+        envelope = parse(body)
+        del body
         data = envelope.get("data")
         if isinstance(data, dict) and "resultType" in data:
-            try:
-                self._take(data, data.get("result") or [])
-            except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError):
-                raise BrokenBodyError("a result of another form") from None
-        return Answer(envelope, self.columns, self.histograms, self.size)
+            rows = rows_of(data)
+            if data["resultType"] == "matrix":
+                for row in rows:
+                    self._add(row)
+                data["result"] = []
+        return Answer(envelope, self.columns, self.histograms, self.size, self.hollow)
 
-    def _take(self, data: dict[str, Any], result: Any) -> None:
-        """Add the series of a matrix; look whether another result is well formed."""
-        if data["resultType"] == "matrix":
-            self._add_all(result)
-            data["result"] = []
-        elif data["resultType"] == "vector":
-            for row in result:
-                _checked(row["metric"])
-                _check_sample(row.get("value", (0, "0")))
-        elif data["resultType"] == "scalar":
-            _check_sample(result)
+    def _add(self, row: Mapping[str, Any]) -> None:
+        """Add a series of a parsed document."""
+        histograms = add(self.columns, row)
+        self.histograms += histograms
+        if not row.get("values") and not histograms:
+            self.hollow = row["metric"]
 
-    def _advance(self, *, last: bool) -> None:
-        """Cut off all series that are whole; parse them when they are many, or the last."""
-        if self._head is None and not self._begin(last=last):
+    def _begin(self, *, last: bool) -> None:
+        """Look at the first bytes: a byte order mark, no JSON object, or the usual head."""
+        if not last and len(self._buffer) < _HEAD_LIMIT:
             return
-        while self._cut():
-            pass
-        pending = sum(end - begin for _, begin, end in self._waiting)
-        if self._waiting and (last or not self._fast or pending >= _BATCH):
-            self._parse()
-
-    def _begin(self, *, last: bool) -> bool:
-        """Look at the head; leave the fast way if it is of another form."""
+        if self._buffer.startswith(codecs.BOM_UTF8):
+            del self._buffer[: len(codecs.BOM_UTF8)]
+        start = bytes(self._buffer[:_FOREIGN]).lstrip()
+        if start and not start.startswith(b"{"):
+            self._fast = False
+            if last or len(self._buffer) >= _FOREIGN:
+                raise ForeignBodyError(start.decode("utf-8", "replace"))
+            return
+        self._begun = True
         found = _HEAD.match(self._buffer)
+        self._fast = found is not None
         if found:
             self._head = found[0]
             del self._buffer[: found.end()]
-            return True
-        self._fast = not last and len(self._buffer) < _HEAD_LIMIT
-        return False
+            self._advance(last=last)
+
+    def _advance(self, *, last: bool) -> None:
+        """Cut off all series that are whole; parse them when they are many, or the last."""
+        while self._cut():
+            pass
+        if self._waiting and (last or not self._fast or self._scanned >= _BATCH):
+            self._parse()
 
     def _cut(self) -> bool:
-        """Find the next whole series behind those found already."""
+        """Find the next whole series behind those found already; look at no byte twice."""
         buffer, begin = self._buffer, self._scanned
-        middle = buffer.find(_VALUES, begin)
-        end = buffer.find(b"]]", middle) if middle >= 0 else -1
-        if end < 0 or len(buffer) < end + 4:
+        if self._middle < 0:
+            found = _ARRAY.search(buffer, begin + self._sought)
+            if found is None:
+                self._sought = max(len(buffer) - _ARRAY_LENGTH - begin, 0)
+                return self._leave() if self._sought > _LABELS_LIMIT else False
+            self._middle = self._sought = found.start() - begin
+        end = buffer.find(b"]]}", begin + self._sought)
+        # Buckets of a histogram end likewise, and others, or none, come behind them.
+        while 0 <= end < len(buffer) - 4 and buffer[end + 3 : end + 5] not in _NEXT:
+            end = buffer.find(b"]]}", end + 1)
+        if not 0 <= end < len(buffer) - 4:
+            self._sought = (end if end >= 0 else max(len(buffer) - 2, begin + self._middle)) - begin
             return False
-        if not buffer.startswith(_SERIES, begin) or buffer[end - 1] != 0x22:
+        series = _series(bytes(buffer[begin : end + 2]), self._middle)
+        if series is None:
             return self._leave()
-        if bytes(buffer[end + 2 : end + 4]) not in (b"},", b"}]"):
-            return self._leave()
-        labels = _labels(bytes(buffer[begin + 10 : middle + 1]))
-        if labels is None:
-            return self._leave()
-        self._waiting.append((labels, middle + len(_VALUES), end - 1))
+        labels, first, last, histograms = series
+        self._waiting.append((labels, begin + first, begin + last, histograms))
         # The bracket behind the last series stays: it begins the tail of the document.
         self._scanned = end + (4 if buffer[end + 3] == 0x2C else 3)
+        self._middle, self._sought = -1, 0
         return True
 
     def _leave(self) -> bool:
@@ -174,63 +231,67 @@ class Decoder:
     def _parse(self) -> None:
         """Parse the samples of all series found, and forget their bytes."""
         view = bytes(self._buffer[: self._scanned])
-        texts = [view[begin:end] for _, begin, end in self._waiting]
+        plain = [each for each in self._waiting if each[1] < each[2]]
+        texts = [view[begin:end] for _, begin, end, _ in plain]
         lengths = [text.count(b"]") + 1 for text in texts]
-        parsed = _samples(texts, sum(lengths))
+        parsed = _samples(texts, sum(lengths)) if plain else _NOTHING
         if parsed is None:
             self._fast = False
         else:
             stop = 0
-            for (labels, _, _), length in zip(self._waiting, lengths, strict=True):
+            for (labels, _, _, _), length in zip(plain, lengths, strict=True):
                 start, stop = stop, stop + length
                 self.columns.add(labels, parsed[0][start:stop], parsed[1][start:stop])
+            self.histograms += sum(each[3] for each in self._waiting)
             del self._buffer[: self._scanned]
         self._waiting.clear()
         self._scanned = 0
 
-    def _add_all(self, result: Sequence[Mapping[str, Any]]) -> None:
-        """Add series from a parsed document."""
-        for row in result:
-            labels, values = _checked(row["metric"]), row.get("values") or []
-            self.histograms += len(row.get("histograms") or [])
-            if values:
-                self.columns.add_samples(labels, values)
+
+def _series(text: bytes, middle: int) -> tuple[Mapping[str, str], int, int, int] | None:
+    """Give labels, the ends of the samples, and the number of histograms of one series."""
+    labels = _labels(text[len(_SERIES) - 1 : middle + 1]) if text.startswith(_SERIES) else None
+    if labels is None:
+        return None
+    first, last = middle + len('},"values":[['), len(text) - 3
+    if text.startswith(b'},"values"', middle) and text.endswith(b'"]]'):
+        return labels, first, last, 0
+    last = text.find(_BEHIND, middle)
+    behind = last + len(_BEHIND)
+    if text.startswith(b'},"histograms"', middle):
+        first, last, behind = 0, 0, middle + len('},"histograms":')
+    count = _histograms(text[behind:]) if last >= 0 else 0
+    return (labels, first, last, count) if count else None
 
 
-def _document(body: bytes) -> dict[str, Any]:
+def _histograms(text: bytes) -> int:
+    """Count the histograms of ``[[t,{…}],[t,{…}]]``; 0 if it is of another form.
+
+    One at a time: they take far more memory than samples, and nobody keeps them.
+    """
     import orjson
 
-    start = body[:512].lstrip()
-    if start[:1] not in (b"{", b""):
-        raise ForeignBodyError(start.decode("utf-8", "replace"))
+    if not (text.startswith(b"[[") and text.endswith(b"}]]")):
+        return 0
+    pieces = text[2:-3].split(b"}],[")
     try:
-        document: dict[str, Any] = orjson.loads(body)
-    except orjson.JSONDecodeError as problem:
-        raise BrokenBodyError(str(problem)) from None
-    return document
+        parsed = (orjson.loads(b"[" + piece + b"}]") for piece in pieces)
+        sound = all(len(each) == 2 and isinstance(each[1], dict) for each in parsed)
+    except orjson.JSONDecodeError:
+        return 0
+    return len(pieces) if sound else 0
 
 
 def _labels(text: bytes) -> Mapping[str, str] | None:
-    """Parse a metric's labels, if that is what the bytes are."""
+    """Parse a metric's labels, if that is what the bytes are, and each is there once."""
     import orjson
 
     try:
-        return _checked(orjson.loads(text))
+        labels = labels_of(orjson.loads(text))
     except ValueError:
         return None
-
-
-def _checked(metric: Any) -> dict[str, str]:
-    """Give back what is a set of labels."""
-    if isinstance(metric, dict) and all(type(value) is str for value in metric.values()):
-        return metric
-    raise ValueError("a metric is not a set of labels")
-
-
-def _check_sample(sample: Any) -> None:
-    time, value = sample
-    milliseconds(time)
-    float(value)
+    # Within a string a quote is escaped, so that this stands behind names only.
+    return labels if len(labels) == text.count(b'":"') else None
 
 
 def _samples(

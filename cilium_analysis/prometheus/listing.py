@@ -8,6 +8,7 @@ from urllib.parse import quote
 
 from cilium_analysis.metrics import Exported, Help, help_on, search
 from cilium_analysis.prometheus import catalogue
+from cilium_analysis.prometheus.masking import shown_parameters
 from cilium_analysis.prometheus.parameters import between, escaped
 from cilium_analysis.window import Window
 
@@ -25,7 +26,7 @@ class Listing:
     @property
     def name(self) -> str:
         """Address without credentials."""
-        return self.transport.base.rstrip("/")
+        return self.transport.base.rstrip("/") + shown_parameters(self.transport.parameters)
 
     def metadata(self) -> pd.DataFrame:
         """List what the scraped targets say of their metrics.

@@ -21,7 +21,16 @@ _SHORTEST = 4
 _TOLD = 4
 #: What decides how a reply is read.
 _MEANT_FOR_US = ("status", "resultType")
+#: What holds an answer's series, where lists are of them.
+_SERIES = ("data", "result")
 _VARIABLES = ("http_proxy", "https_proxy", "all_proxy")
+#: What parameters of an address are called that hold a credential, and how one is made.
+_CONFIDENTIAL = re.compile(
+    r"auth|token|secret|passw|pwd|credential|session|jwt|bearer|signature|(^|[^a-z])(sig|api|key|pass)"
+    r"|key$",
+    re.IGNORECASE,
+)
+_RANDOM = re.compile(r"(?=.*[0-9])(?=.*[A-Za-z])[A-Za-z0-9+/=_.~-]{20,}")
 
 
 def masked(text: str, secrets: Iterable[str]) -> str:
@@ -46,18 +55,46 @@ def masked(text: str, secrets: Iterable[str]) -> str:
 def masked_document(document: Mapping[str, object], secrets: Iterable[str]) -> dict[str, object]:
     """Give a reply without secrets in what it says beside its series."""
     kept = tuple(secrets)
-    return {key: _masked_value(key, value, kept) for key, value in document.items()}
+    return {k: _masked_value(k, v, kept) if kept else v for k, v in document.items()}
 
 
 def _masked_value(key: str, value: object, secrets: tuple[str, ...]) -> object:
     if isinstance(value, str):
         return value if key in _MEANT_FOR_US else masked(value, secrets)
+    # Series are as they are, and many.
+    below = key not in _SERIES
     if isinstance(value, list):
-        return [masked(each, secrets) if isinstance(each, str) else each for each in value]
+        return [_masked_value(key, e, secrets) if below or type(e) is str else e for e in value]
     if isinstance(value, dict):
-        flat = {k: v for k, v in value.items() if isinstance(v, str)}
-        return value | {k: _masked_value(k, v, secrets) for k, v in flat.items()}
+        return {k: _masked_value(k, v, secrets) for k, v in value.items()}
     return value
+
+
+def of_parameters(parameters: Iterable[tuple[str, str]]) -> Iterator[str]:
+    """Give those values of an address' parameters that look like a credential.
+
+    Parameters
+    ----------
+    parameters
+        Names and values.
+    """
+    for name, value in parameters:
+        if value and (_CONFIDENTIAL.search(name) or _RANDOM.fullmatch(value)):
+            yield value
+
+
+def shown_parameters(parameters: Iterable[tuple[str, str]]) -> str:
+    """Write an address' parameters for people: ``?namespace=x&token=…``; empty if there are none.
+
+    Parameters
+    ----------
+    parameters
+        Names and values.
+    """
+    known = tuple(parameters)
+    secrets = set(of_parameters(known))
+    words = [f"{quote(n)}={SHOWN if v in secrets else quote(v, safe='/:,')}" for n, v in known]
+    return "?" * bool(known) + "&".join(words)
 
 
 def sent(headers: Mapping[str, str], names: Iterable[str]) -> Iterator[str]:

@@ -3,47 +3,82 @@
 from __future__ import annotations
 
 import ipaddress
+import json
+import math
 import random
 import time
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, Literal
-from urllib.parse import unquote, urlsplit, urlunsplit
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+from urllib.parse import parse_qsl, unquote, urlsplit, urlunsplit
 
 import requests
 
 from cilium_analysis.errors import (
-    AccessDenied,
-    AnswerIncomplete,
+    DeadlinePassed,
     NotPrometheus,
-    ServerUnavailable,
+    ParameterError,
     SourceError,
 )
 from cilium_analysis.prometheus.abandon import AbandonableAdapter
+from cilium_analysis.prometheus.broken import RAISED, Broken
 from cilium_analysis.prometheus.credentials import Anonymous, Credentials, basic
-from cilium_analysis.prometheus.decode import Answer, BrokenBodyError, Decoder, ForeignBodyError
-from cilium_analysis.prometheus.masking import masked, masked_document, of_proxies, sent
-from cilium_analysis.prometheus.replies import RETRYABLE, failure, retry_after, shortened
+from cilium_analysis.prometheus.deadline import NEVER, Deadline, within
+from cilium_analysis.prometheus.decode import Answer, Decoder
+from cilium_analysis.prometheus.document import ForeignBodyError
+from cilium_analysis.prometheus.masking import (
+    masked,
+    masked_document,
+    of_parameters,
+    of_proxies,
+    sent,
+    shown_parameters,
+)
+from cilium_analysis.prometheus.memory import largest_answer
+from cilium_analysis.prometheus.replies import (
+    RETRYABLE,
+    failure,
+    retry_after,
+    shortened,
+    sign_in,
+)
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Mapping, Sequence
 
     from requests.auth import AuthBase
 
 Compression = Literal["auto", "gzip", "identity"]
 
 _PIECE = 1 << 18
+#: Packed a thousandfold, it is large enough; older versions of urllib3 unpack it at once.
+_PACKED_PIECE = 1 << 16
+#: 203 is what a proxy gives that has written an answer anew (RFC 9110, section 15.3.4).
+_ANSWERS = (200, 203)
+_LONGEST = 365 * 86400.0
 #: Prometheus packs about 14 MB of JSON per second: packed replies that come about as fast wait
 #: for the packing, and plain ones that come slower wait for the link [bytes/s].
 _PACKING = 8e6
 _SLOW = 10e6
 #: Replies smaller than this say nothing about speed [bytes].
 _ENOUGH = 1 << 22
-_BROKEN_OFF = (
-    requests.exceptions.ChunkedEncodingError,
-    requests.exceptions.ContentDecodingError,
-    BrokenBodyError,
-)
+#: Of a reply that is no answer, so much is read [bytes].
+_REASON = 1 << 20
+#: A request may take so much more, so that what waits within it can say what it waits for.
+_GRACE = 0.1
+#: With these POST is refused where GET may be let through; 400 where a form is not understood.
+_PERHAPS_BY_GET = frozenset({400, 403, 405, 501})
+
+
+class _Tried(NamedTuple):
+    """What became of one try."""
+
+    found: Answer | Exception
+    #: How long to wait before the next [s]; None if this is for good.
+    wait: float | None = None
+    status: int = 0
+    #: Whether the error is that of a Prometheus, and not of what is before it.
+    own: bool = False
 
 
 def split_url(url: str) -> tuple[str, AuthBase | None]:
@@ -75,6 +110,11 @@ def split_url(url: str) -> tuple[str, AuthBase | None]:
     return clean, basic(unquote(parts.username), unquote(parts.password or ""))
 
 
+def parameters_of(url: str) -> tuple[tuple[str, str], ...]:
+    """Give the query part of a URL that `split_url` takes: names and values."""
+    return tuple(parse_qsl(urlsplit(url).query, keep_blank_values=True))
+
+
 @dataclass
 class Transport:
     """Send requests to one server, and to no other.
@@ -92,7 +132,7 @@ class Transport:
     headers
         To send along.
     timeout
-        For a connection and for each pause within a reply [s]; also the server's for a query.
+        For a whole request with all its tries [s]; also the server's for a query.
     retries
         How often to try again.
     compression
@@ -100,6 +140,12 @@ class Transport:
         packed, until large replies show that the link is faster than the server's packing.
     pause
         Waits so many seconds between two tries.
+    parameters
+        Of the address, sent along with every request.
+    deadline
+        After which nothing is asked, and nothing waited for.
+    max_bytes
+        Of one answer, unpacked; by the memory that is there if None.
     """
 
     base: str
@@ -107,17 +153,23 @@ class Transport:
     credentials: Credentials = field(default_factory=Credentials)
     auth: AuthBase | None = None
     headers: Mapping[str, str] = field(default_factory=dict, repr=False)
-    timeout: float = 60.0
+    timeout: float = 120.0
     retries: int = 4
     compression: Compression = "auto"
     pause: Callable[[float], None] = time.sleep
+    parameters: Sequence[tuple[str, str]] = field(default=(), repr=False)
+    deadline: Deadline = NEVER
+    max_bytes: int | None = None
     #: Whether replies came with a header that VictoriaMetrics alone sends (lib/httpserver).
     is_victoria: bool = False
     _get_only: bool = False
+    _post_works: bool = False
     _packed: bool = True
     _settled: bool = False
 
     def __post_init__(self) -> None:
+        if not 0 < self.timeout <= _LONGEST:
+            raise ParameterError(f"a timeout of {self.timeout} s cannot be: give seconds above 0")
         self._owned = self.http is None
         self.session = self.http or requests.Session()
         if self._owned:
@@ -162,63 +214,91 @@ class Transport:
         PrometheusError
             If the server does not give the answer.
         """
+        asked = f" (query: {shortened(query)})" if query else ""
+        until = min(Deadline.after(self.timeout), self.deadline)
         for attempt in range(self.retries + 1):
-            problem, wait = self._attempt(path, params, query=query, form=form)
-            if isinstance(problem, Answer):
-                return problem
-            if wait is None or attempt == self.retries:
-                raise problem
+            tried = self._in_time(path, params, query=query, form=form, until=until)
+            if isinstance(tried.found, Answer):
+                return tried.found
+            if self.deadline.passed:
+                raise self._over(asked)
             backoff = min(0.25 * 2**attempt, 8.0) * random.uniform(0.5, 1.0)  # noqa: S311
-            self.pause(max(wait, backoff))
+            wait = math.inf if tried.wait is None else max(tried.wait, backoff)
+            if attempt == self.retries or wait > until.left:
+                raise tried.found
+            self.pause(wait)
         raise AssertionError("unreachable")
 
-    def _attempt(
-        self, path: str, params: Mapping[str, str], *, query: str, form: bool
-    ) -> tuple[Answer | Exception, float | None]:
-        """Try once: an answer, or an error and how long to wait [s]; None if it is for good."""
+    def _in_time(
+        self, path: str, params: Mapping[str, str], *, query: str, form: bool, until: Deadline
+    ) -> _Tried:
+        """Try once, and no longer than until a deadline."""
         asked = f" (query: {shortened(query)})" if query else ""
-        posted = form and not self._get_only
+        if self.deadline.passed:
+            raise self._over(asked)
+        grace = Deadline(until.at + min(_GRACE * self.timeout, 1.0))
         try:
-            with self._send(path, params, form=posted) as reply:
-                if reply.status_code == 405 and posted:
-                    self._get_only = True
-                    return self._attempt(path, params, query=query, form=False)
+            return within(
+                lambda: self._attempt(path, params, query=query, form=form, until=until),
+                min(grace, self.deadline),
+                give_up=self._give_up,
+            )
+        except TimeoutError:
+            return _Tried(self._broken.late(asked), None)
+
+    def _over(self, asked: str) -> DeadlinePassed:
+        hint = "allow the whole run more time, or ask for less: fewer topics, a shorter window"
+        text = f"the deadline has passed, and {self.shown} has not answered by then"
+        return DeadlinePassed(f"{text}; {hint}{asked}")
+
+    def _give_up(self, thread: int) -> None:
+        for adapter in self.session.adapters.values():
+            if isinstance(adapter, AbandonableAdapter):
+                adapter.give_up(thread)
+
+    def _attempt(
+        self, path: str, params: Mapping[str, str], *, query: str, form: bool, until: Deadline
+    ) -> _Tried:
+        """Try once: by POST, and by GET where that is refused and GET is not."""
+        posted = form and not self._get_only
+        first = self._exchange(path, params, query=query, form=posted, until=until)
+        if isinstance(first.found, Answer):
+            self._post_works |= posted
+            return first
+        # A query that is wrong is refused with 400, too.
+        known = self._post_works and first.status == 400
+        if not posted or known or first.status not in _PERHAPS_BY_GET:
+            return first
+        second = self._exchange(path, params, query=query, form=False, until=until)
+        if isinstance(second.found, Answer) or (second.own and not first.own):
+            self._get_only = True
+            return second
+        return first._replace(wait=second.wait)
+
+    def _exchange(
+        self, path: str, params: Mapping[str, str], *, query: str, form: bool, until: Deadline
+    ) -> _Tried:
+        """Send a request and read its reply."""
+        try:
+            with self._send(path, params, form=form, until=until) as reply:
                 return self._read(reply, query=query)
-        except (OSError, ValueError) as problem:
-            return self._broken(problem, asked)
+        except RAISED as problem:
+            asked = f" (query: {shortened(query)})" if query else ""
+            return _Tried(*self._broken.error(problem, asked))
 
-    def _broken(self, problem: Exception, asked: str) -> tuple[Exception, float | None]:
-        """Say what went wrong on the way, and whether trying again may help."""
-        http = requests.exceptions
-        # A proxy's address that cannot be read is quoted, with the password in it.
-        cause = shortened(masked(_cause(problem), of_proxies(self.session.proxies)))
-        if isinstance(problem, _BROKEN_OFF):
-            hint = "try again, or ask for less: a longer step, a shorter window"
-            return AnswerIncomplete(
-                f"the answer of {self.base} broke off ({cause}); {hint}{asked}"
-            ), 0.0
-        if isinstance(problem, http.SSLError):
-            hint = "check the certificate, or name its authority (ca_file)"
-            return ServerUnavailable(f"no TLS with {self.base}: {cause}; {hint}{asked}"), None
-        if "Read timed out" in cause:
-            hint = f"ask for less, or allow more than the timeout of {self.timeout:g} s"
-            return ServerUnavailable(f"{self.base} is too slow: {cause}; {hint}{asked}"), 0.0
-        if isinstance(problem, (http.ConnectionError, http.Timeout)):
-            hint = "is it running, and reachable from here?"
-            through = " through the proxy" if isinstance(problem, http.ProxyError) else ""
-            where = f"{self.base}{through}"
-            return ServerUnavailable(f"cannot reach {where}: {cause}; {hint}{asked}"), 0.0
-        if isinstance(problem, (http.InvalidHeader, UnicodeError)) or "header" in cause:
-            # Not the cause: it quotes the value, which may be a secret.
-            names = ", ".join([*self.headers, "X-Scope-OrgID"])
-            hint = f"a header holds what HTTP does not allow; look at {names}"
-            return AccessDenied(f"cannot ask {self.base}: {hint}"), None
-        if not isinstance(problem, (http.RequestException, ValueError)):
-            hint = "mend ca_file, client_cert or client_key"
-            return AccessDenied(f"cannot ask {self.base}: {cause}; {hint}"), None
-        return ServerUnavailable(f"cannot ask {self.base}: {cause}{asked}"), None
+    @property
+    def shown(self) -> str:
+        """Address for people, without credentials."""
+        return self.base + shown_parameters(self.parameters)
 
-    def _send(self, path: str, params: Mapping[str, str], *, form: bool) -> requests.Response:
+    @property
+    def _broken(self) -> Broken:
+        secrets = (*of_proxies(self.session.proxies), *of_parameters(self.parameters))
+        return Broken(self.shown, self.timeout, tuple(self.headers), secrets)
+
+    def _send(
+        self, path: str, params: Mapping[str, str], *, form: bool, until: Deadline
+    ) -> requests.Response:
         """Send; redirects are not followed, so that nothing reaches another host."""
         headers = {"Accept": "application/json", **self.headers}
         headers["Accept-Encoding"] = "gzip" if self._packed else "identity"
@@ -228,13 +308,15 @@ class Transport:
             "POST" if form else "GET",
             self.base + path,
             data=dict(params) if form else None,
-            params=None if form else dict(params),
+            params=[*([] if form else params.items()), *self.parameters],
             headers=headers,
             auth=self.auth or self.credentials.auth() or self.session.auth or Anonymous(),
         )
         prepared = self.session.prepare_request(request)
         settings = self._settings if self._owned else self._environment()
-        return self.session.send(prepared, timeout=self.timeout, allow_redirects=False, **settings)
+        return self.session.send(
+            prepared, timeout=max(until.left, 0.001), allow_redirects=False, **settings
+        )
 
     @cached_property
     def _settings(self) -> dict[str, Any]:
@@ -246,30 +328,31 @@ class Transport:
         ca_file, cert = self.credentials.ca_file or None, self.credentials.cert
         return dict(self.session.merge_environment_settings(self.base, {}, True, ca_file, cert))
 
-    def _read(
-        self, reply: requests.Response, *, query: str
-    ) -> tuple[Answer | Exception, float | None]:
+    def _read(self, reply: requests.Response, *, query: str) -> _Tried:
         self.is_victoria |= "X-Server-Hostname" in reply.headers
-        if reply.status_code == 204:
-            return Answer({"status": "success"}, Decoder().columns), None
-        if 300 <= reply.status_code < 400:
-            return self._redirected(reply), None
-        decoder, began = Decoder(), time.perf_counter()
-        if reply.status_code == 200 and not _is_page(reply):
-            for piece in reply.iter_content(_PIECE):
+        status = reply.status_code
+        if status == 204:
+            return _Tried(Answer({"status": "success"}, Decoder().columns))
+        if 300 <= status < 400:
+            return _Tried(self._redirected(reply))
+        if status not in _ANSWERS:
+            text = _beginning(reply).decode("utf-8-sig", "replace")
+            return self._failed(reply, _parsed(text), text, query=query)
+        limit = largest_answer() if self.max_bytes is None else self.max_bytes
+        decoder, began = Decoder(limit), time.perf_counter()
+        packed = "Content-Encoding" in reply.headers
+        try:
+            for piece in reply.iter_content(_PACKED_PIECE if packed else _PIECE):
                 decoder.feed(piece)
             self._adapt(reply, decoder.size, time.perf_counter() - began)
-            try:
-                answer = decoder.finish()
-            except ForeignBodyError as problem:
-                return self._failed(reply, None, str(problem), query=query)
-            if answer.envelope.get("status") == "success":
-                secrets = self._confided(reply)
-                return replace(answer, envelope=masked_document(answer.envelope, secrets)), None
-            known = answer.envelope if "status" in answer.envelope else None
-            return self._failed(reply, known, "", query=query)
-        text = reply.content.decode("utf-8", "replace")
-        return self._failed(reply, _parsed(text), text, query=query)
+            answer = decoder.finish()
+        except ForeignBodyError as problem:
+            return self._failed(reply, None, str(problem), query=query)
+        if answer.envelope.get("status") == "success":
+            secrets = self._confided(reply)
+            return _Tried(replace(answer, envelope=masked_document(answer.envelope, secrets)))
+        text = json.dumps(answer.envelope, ensure_ascii=False)
+        return self._failed(reply, _spoken(answer.envelope), text, query=query)
 
     def _failed(
         self,
@@ -278,26 +361,27 @@ class Transport:
         text: str,
         *,
         query: str,
-    ) -> tuple[Exception, float | None]:
-        secrets = self._confided(reply)
+    ) -> _Tried:
+        secrets, status = self._confided(reply), reply.status_code
         said = masked(text, secrets)
         known = masked_document(document, secrets) if document is not None else None
-        error = failure(reply.status_code, known, said, url=self.base, query=query)
-        if reply.status_code not in RETRYABLE:
-            return error, None
-        return error, retry_after(reply.headers.get("Retry-After", ""))
+        again = retry_after(reply.headers.get("Retry-After", "")) if status in RETRYABLE else 0.0
+        error = failure(status, known, said, url=self.shown, query=query, again=again)
+        return _Tried(error, again if status in RETRYABLE else None, status, known is not None)
 
     def _confided(self, reply: requests.Response) -> tuple[str, ...]:
         """Give what the request of a reply said in confidence, to this server or to a proxy."""
         names = (*self.headers, "X-Scope-OrgID")
-        return (*sent(reply.request.headers, names), *of_proxies(self.session.proxies))
+        own = (*of_proxies(self.session.proxies), *of_parameters(self.parameters))
+        return (*sent(reply.request.headers, names), *own)
 
     def _redirected(self, reply: requests.Response) -> NotPrometheus:
-        target = urlsplit(reply.headers.get("Location", ""))
+        location = reply.headers.get("Location", "")
+        target = urlsplit(location)
         where = f"{target.scheme}://{target.hostname}" if target.hostname else "another path"
         return NotPrometheus(
-            f"{self.base} redirects to {where}, which is not followed with your credentials:"
-            " if that is the server, give its address"
+            f"{self.shown} redirects to {where}, which is not followed with your credentials:"
+            f" if that is the server, give its address.{sign_in(location)}"
         )
 
     def _adapt(self, reply: requests.Response, size: int, seconds: float) -> None:
@@ -320,26 +404,25 @@ def _is_near(url: str) -> bool:
         return host == "localhost"
 
 
-def _is_page(reply: requests.Response) -> bool:
-    return "html" in reply.headers.get("Content-Type", "")
+def _beginning(reply: requests.Response) -> bytes:
+    """Read a reply that is no answer, as much as is needed to say what it is."""
+    found = bytearray()
+    for piece in reply.iter_content(_PACKED_PIECE):
+        found += piece
+        if len(found) >= _REASON:
+            break
+    return bytes(found[:_REASON])
 
 
 def _parsed(text: str) -> Mapping[str, object] | None:
     """Parse a failed reply, if it is JSON as Prometheus writes it."""
-    import orjson
-
     try:
-        document = orjson.loads(text)
-    except orjson.JSONDecodeError:
+        document = json.loads(text)
+    except (ValueError, RecursionError):
         return None
-    return document if isinstance(document, dict) and "status" in document else None
+    return _spoken(document) if isinstance(document, dict) else None
 
 
-def _cause(problem: BaseException) -> str:
-    """Name the innermost cause; urllib3 wraps it, and may quote the URL of a proxy around it."""
-    inner, deeper = problem, [problem]
-    while deeper:
-        inner = deeper[-1]
-        around = (*inner.args, getattr(inner, "reason", None))
-        deeper = [one for one in around if isinstance(one, BaseException)]
-    return str(inner).rpartition(">: ")[2] or type(inner).__name__
+def _spoken(document: dict[str, object]) -> Mapping[str, object] | None:
+    """Give a document if Prometheus wrote it, and not a gateway before it."""
+    return document if document.get("status") in ("success", "error") else None

@@ -51,6 +51,10 @@ def _matrix(answer: Answer) -> pd.DataFrame:
     known = None
     series = {}
     for labels, times, values in zip(columns.labels, columns.times, columns.floats, strict=True):
+        if not len(values):
+            # By upstream's very expression, since its dtype is pandas' choice.
+            series[metric_name(labels)] = pd.Series(iter(()), index=iter(()))  # type: ignore[call-overload]
+            continue
         if times is not known:
             index, known = _index(times), times
         series[metric_name(labels)] = pd.Series(values, index=index)

@@ -1,7 +1,7 @@
 """The given cases: what is true of each, through the real command and a real Prometheus.
 
 Of a case with variants one goes through the command, and the others through the topic that the
-command would run, which is cheaper. `c09_limit` and `c25_get_only` have no test here yet.
+command would run, which is cheaper. `c09_limit` has no test here yet.
 """
 
 from __future__ import annotations
@@ -93,6 +93,18 @@ def test_the_first_drops_ever_count_without_start_times(
 def test_a_node_by_its_name_without_port_is_reported(reported: Reported) -> None:
     told = reported("c17_no_port.burst")
     assert told.one("drop_spike")["total"] == 50_000
+
+
+@pytest.mark.parametrize("variant", ["rbac", "apiserver", "501"])
+def test_what_may_be_read_by_get_only_is_read(asked: Asked, variant: str) -> None:
+    told = asked(f"c25_get_only.{variant}", "drop_reasons")
+    found = one_spike(told, 24_060)
+    assert found["labels"]["node"] == "worker-1"
+    assert told.data.counts.sum().sum() == near(24_360)
+
+
+def test_what_may_be_read_by_get_only_is_reported(reported: Reported) -> None:
+    one_spike(reported("c25_get_only.rbac"), 24_060)
 
 
 def test_two_jobs_of_the_same_agents_count_once(reported: Reported) -> None:

@@ -162,16 +162,8 @@ def again(source: Source) -> Source:
 
     if not isinstance(source, Prometheus) or source.transport.http is not None:
         return source
-    old = source.transport
     client = Prometheus(
-        old.base,
-        timeout=old.timeout,
-        headers=old.headers,
-        credentials=old.credentials,
-        max_samples=source.max_samples,
-        concurrency=source.concurrency,
-        compression=old.compression,
-        retries=old.retries,
+        source.api_url, max_samples=source.max_samples, concurrency=source.concurrency
     )
-    client.transport.auth = old.auth
+    client.transport = replace(source.transport)
     return client
