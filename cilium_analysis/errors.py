@@ -141,6 +141,10 @@ class Interrupted(KeyboardInterrupt):
     """Somebody stopped what was going on; says what is left of it."""
 
 
+class TimeIsUp(Interrupted):
+    """The time for the whole command is over."""
+
+
 class FleetUnavailable(CiliumAnalysisError, RuntimeError):
     """The scheduler that is to distribute the reports of a fleet is not there, or has no worker."""
 

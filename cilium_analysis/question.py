@@ -25,15 +25,18 @@ from cilium_analysis.errors import (
 from cilium_analysis.queries import parse_matchers
 from cilium_analysis.show import definition_list, span
 from cilium_analysis.texts import visible
-from cilium_analysis.window import Window, format_duration
+from cilium_analysis.window import Window, format_duration, parse_duration
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping, Sequence
 
     from cilium_analysis.kube import Cluster, Kubernetes
+    from cilium_analysis.prometheus import Deadline
     from cilium_analysis.queries import Matcher
     from cilium_analysis.source import Source
 
+#: For each query, with all its tries.
+PATIENCE = "2m"
 #: Stands in for the parameter ``kubernetes``, which notebooks do not have.
 KUBERNETES_VARIABLE = "CILIUM_ANALYSIS_KUBERNETES"
 #: Steps of short windows [s], if there are at most so many: those of two hours in steps of 30 s.
@@ -163,6 +166,8 @@ def ask(
     kubernetes: str = "",
     kubeconfig: str = "",
     cilium_namespace: str = "",
+    timeout: str = "",
+    deadline: str = "",
 ) -> Question:
     """Make the parameters of a notebook into what the topics take.
 
@@ -187,6 +192,8 @@ def ask(
         ``CILIUM_ANALYSIS_KUBERNETES`` tells where; without it no Kubernetes API is read.
     cilium_namespace
         Where Cilium runs; ``kube-system`` if empty.
+    timeout, deadline
+        How long each query, and everything that this source is asked, may take: such as ``30m``.
 
     Raises
     ------
@@ -197,7 +204,7 @@ def ask(
     _refuse_other_than_text(given | {"baseline": baseline, "timezone": timezone})
     _refuse_unknown_injected()
     config = configured() if source == CONFIGURED else Config(source=source)
-    found = connect(config.source)
+    found = connect(config.source, timeout=_seconds(timeout or PATIENCE), deadline=_until(deadline))
     return ask_source(
         found,
         start=start,
@@ -311,6 +318,16 @@ def _fitting(window: Window, slowest: timedelta, intervals: Collection[float]) -
         if even and step < window.step and window.length <= FINE_POINTS * step:
             return step
     return window.step
+
+
+def _seconds(text: str) -> float:
+    return parse_duration(text).total_seconds()
+
+
+def _until(deadline: str) -> Deadline | None:
+    from cilium_analysis.prometheus import Deadline  # nobody who reads a bundle needs its client
+
+    return Deadline.after(_seconds(deadline)) if deadline else None
 
 
 def _recorded(bundle: Bundle, *, end: str, step: str, timezone: str) -> Window:

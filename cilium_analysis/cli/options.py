@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import os
+from datetime import timedelta
 from functools import partial
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
@@ -13,7 +14,6 @@ from cilium_analysis.errors import UsageError, WindowError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-    from datetime import timedelta
 
     from cilium_analysis.findings import Severity
     from cilium_analysis.question import Question
@@ -59,6 +59,7 @@ def add_question(parser: argparse.ArgumentParser, *, topics: bool = True) -> Non
         help="what to compare with: previous (default), 1d, 1w, or two times as T/T",
     )
     add("--step", default="", metavar="D", help="such as 30s (default: by the window's length)")
+    add_patience(parser)
     add("--timezone", default="UTC", metavar="Z", help="of times, such as Europe/Berlin")
     add("--match", default="", metavar="M", help="""narrow all queries: 'cluster="prod"'""")
     add_kubernetes(parser)
@@ -71,6 +72,25 @@ def add_source(parser: argparse.ArgumentParser, *, default: str = "") -> None:
         default=os.environ.get(SOURCE_VARIABLE, ""),
         help="URL of a Prometheus-compatible server, a bundle (directory or s3://…), sample, or"
         " sample-real" + default,
+    )
+
+
+def add_patience(parser: argparse.ArgumentParser) -> None:
+    """Add how long a server is waited for, and how long the command may take."""
+    add = parser.add_argument
+    add(
+        "--timeout",
+        type=_duration,
+        default=timedelta(minutes=2),
+        metavar="D",
+        help="for each query with all its tries (default: 2m)",
+    )
+    add(
+        "--deadline",
+        type=_duration,
+        default=timedelta(minutes=30),
+        metavar="D",
+        help="for the whole command: what is made by then is kept (default: 30m)",
     )
 
 
@@ -164,17 +184,21 @@ def add_routine(parser: argparse.ArgumentParser, *, notify: str = _NOTIFY) -> No
 
 
 def _keep(text: str) -> timedelta:
-    from cilium_analysis.window import format_duration, parse_duration
-
     # A plain number would be seconds, which is not what --keep 30 means to say.
     if text.strip().replace(".", "").isdecimal():
         raise argparse.ArgumentTypeError(f"{text!r} has no unit: write {text.strip()}d for days")
+    return _duration(text)
+
+
+def _duration(text: str) -> timedelta:
+    from cilium_analysis.window import format_duration, parse_duration
+
     try:
         duration = parse_duration(text)
     except WindowError as problem:
         raise argparse.ArgumentTypeError(str(problem)) from None
     if format_duration(duration) == "0s":
-        raise argparse.ArgumentTypeError(f"{text!r} would keep nothing: use such as 30d")
+        raise argparse.ArgumentTypeError(f"{text!r} is no time at all: use such as 30m, or 30d")
     return duration
 
 
@@ -244,6 +268,7 @@ def question(options: argparse.Namespace) -> Question:
     """
     from cilium_analysis.capture import check_topics
     from cilium_analysis.question import ask
+    from cilium_analysis.window import format_duration
 
     check_topics(getattr(options, "topics", ()))
     if not options.source:
@@ -259,4 +284,6 @@ def question(options: argparse.Namespace) -> Question:
         kubernetes=options.kubernetes,
         kubeconfig=options.kubeconfig,
         cilium_namespace=options.cilium_namespace,
+        timeout=format_duration(options.timeout),
+        deadline=format_duration(options.deadline),
     )

@@ -6,6 +6,7 @@ import argparse
 import signal
 import sys
 import traceback
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from cilium_analysis import __version__
@@ -19,12 +20,16 @@ from cilium_analysis.cli.options import (
 )
 from cilium_analysis.cli.words import NAME, flush, say
 from cilium_analysis.config import SOURCE_VARIABLE
-from cilium_analysis.errors import CiliumAnalysisError, ParameterError
+from cilium_analysis.errors import CiliumAnalysisError, ParameterError, TimeIsUp
+from cilium_analysis.window import format_duration
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterator, Sequence
+    from datetime import timedelta
 
 INTERRUPTED = 130
+#: So much after its deadline a command is stopped that has not ended by itself [s].
+_LATER = 1.0
 _EPILOG = f"""\
 Credentials never go on the command line: see CILIUM_ANALYSIS_BEARER_TOKEN_FILE,
 CILIUM_ANALYSIS_USERNAME and others in the README. {SOURCE_VARIABLE} stands in for --source,
@@ -54,7 +59,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     given = sys.argv[1:] if arguments is None else list(arguments)
     try:
         options = _parser().parse_args(joined_times(given))
-        return int(options.command(options))
+        with _ended_in_time(getattr(options, "deadline", None)):
+            return int(options.command(options))
+    except TimeIsUp as stop:
+        say(str(stop))
+        return 1
     except KeyboardInterrupt as stop:
         say(str(stop) or "stopped; nothing was left behind")
         return INTERRUPTED
@@ -71,11 +80,39 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _prepare_process() -> None:
-    """Let a SIGTERM clean up as Ctrl-C does, and no terminal choke on a character."""
+    """Let whatever ends it clean up as Ctrl-C does, and no terminal choke on a character."""
     signal.signal(signal.SIGTERM, signal.default_int_handler)
+    hangup = getattr(signal, "SIGHUP", None)
+    # nohup wants it ignored.
+    if hangup is not None and signal.getsignal(hangup) == signal.SIG_DFL:
+        signal.signal(hangup, signal.default_int_handler)
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="replace")
+
+
+@contextmanager
+def _ended_in_time(limit: timedelta | None) -> Iterator[None]:
+    """Stop the command, as Ctrl-C does, where it has not ended by itself in time.
+
+    The client of a server gives up first, and says which query it waited for. Windows has no such
+    signal; there only the client gives up.
+    """
+    alarm = getattr(signal, "SIGALRM", None)
+    if limit is None or alarm is None:
+        yield
+        return
+
+    def stop(*_: object) -> None:
+        raise TimeIsUp(f"stopped, as the deadline of {format_duration(limit)} has passed")
+
+    before = signal.signal(alarm, stop)
+    signal.setitimer(signal.ITIMER_REAL, limit.total_seconds() + _LATER)
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0.0)
+        signal.signal(alarm, before)
 
 
 def _show_trace(arguments: Sequence[str]) -> None:

@@ -4,12 +4,18 @@ from __future__ import annotations
 
 import time
 from concurrent.futures import ThreadPoolExecutor, as_completed
+from contextlib import contextmanager
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 
-from cilium_analysis.errors import NotPrometheus, QueryRejected
+from cilium_analysis.errors import (
+    AnswerIncomplete,
+    NotPrometheus,
+    QueryRejected,
+    ServerUnavailable,
+)
 from cilium_analysis.frames import selector
 from cilium_analysis.prometheus import catalogue, identity, planning
 from cilium_analysis.prometheus.catalogue import add_instant
@@ -36,7 +42,7 @@ from cilium_analysis.prometheus.upstream import as_upstream
 from cilium_analysis.source import Record
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Iterator, Mapping
 
     import pandas as pd
     import requests
@@ -183,9 +189,10 @@ class Prometheus(Listing):
             If the server does not answer.
         """
         began = time.perf_counter()
-        plan = self._affordable(promql, window)
-        points = -(-window.points // plan.requests)
-        answers = self._pieces(promql, window, max(points, 3))
+        with self._weighed(promql):
+            plan = self._affordable(promql, window)
+            points = -(-window.points // plan.requests)
+            answers = self._pieces(promql, window, max(points, 3))
         said = [text for a in answers for text in warnings(a.envelope, a.histograms)]
         parts = [_with_samples(answer, query=promql) for answer in answers]
         samples = sum(part.samples for part in parts)
@@ -203,6 +210,21 @@ class Prometheus(Listing):
             )
         )
         return frame
+
+    @contextmanager
+    def _weighed(self, promql: str) -> Iterator[None]:
+        """Tell a query that is too much for a server from a server that is lost.
+
+        Whoever asks much can do without one answer, but not without a server.
+        """
+        try:
+            yield
+        except (AnswerIncomplete, ServerUnavailable) as problem:
+            if not self.transport.is_alive():
+                raise
+            refused = QueryRejected(f"{problem}; other queries are answered")
+            refused.promql, refused.reason = promql, problem.why
+            raise refused from None
 
     def plan(self, promql: str, window: Window) -> Plan:
         """Estimate what `range` would fetch, by counting series at its ends and its middle.
@@ -296,7 +318,8 @@ class Prometheus(Listing):
         """
         began = time.perf_counter()
         params = {"query": promql, "time": seconds(moment)}
-        answer = self._query("api/v1/query", params, query=promql)
+        with self._weighed(promql):
+            answer = self._query("api/v1/query", params, query=promql)
         left_out = add_instant(answer)
         columns = _with_samples(answer, query=promql)
         samples = columns.samples

@@ -66,6 +66,8 @@ _ENOUGH = 1 << 22
 _REASON = 1 << 20
 #: A request may take so much more, so that what waits within it can say what it waits for.
 _GRACE = 0.1
+#: A server that is there answers a query of nothing within this [s].
+_PATIENCE = 5.0
 #: With these POST is refused where GET may be let through; 400 where a form is not understood.
 _PERHAPS_BY_GET = frozenset({400, 403, 405, 501})
 
@@ -228,6 +230,15 @@ class Transport:
                 raise tried.found
             self.pause(wait)
         raise AssertionError("unreachable")
+
+    def is_alive(self) -> bool:
+        """Tell whether the server answers the smallest of all queries, at once."""
+        query = "vector(1)"
+        until = min(Deadline.after(min(self.timeout, _PATIENCE)), self.deadline)
+        if self.deadline.passed:
+            return False
+        tried = self._in_time("api/v1/query", {"query": query}, query=query, form=True, until=until)
+        return isinstance(tried.found, Answer)
 
     def _in_time(
         self, path: str, params: Mapping[str, str], *, query: str, form: bool, until: Deadline

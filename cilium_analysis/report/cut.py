@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from cilium_analysis import __version__
 from cilium_analysis.bundle import Bundle
-from cilium_analysis.errors import BundleError, Interrupted
+from cilium_analysis.errors import BundleError, Interrupted, TimeIsUp
 from cilium_analysis.findings import Severity
 from cilium_analysis.report import html, output
 from cilium_analysis.report.summary import BUNDLE, parameters
@@ -102,8 +102,7 @@ def kept(directory: Path, problem: BaseException | None) -> bool:
         return False
     # What is not written is only said less well: a full disk may be why.
     with suppress(OSError):
-        stopped = "it was stopped" if isinstance(problem, KeyboardInterrupt) else str(problem)
-        found["error"] = KILLED if problem is None else stopped
+        found["error"] = KILLED if problem is None else str(problem) or "it was stopped"
         output.write_json(directory / ".run.json", found)
         (directory / ".run.json").replace(directory / "run.json")
         (directory / "index.html").write_text(html.unmade_page(found), encoding="utf-8")
@@ -116,7 +115,7 @@ def told(
 ) -> CiliumAnalysisError | KeyboardInterrupt:
     """Give the error that ended a run, with what to do about what is kept of it."""
     hint = f"what was recorded is kept: report --resume {run} goes on from it"
-    if isinstance(problem, KeyboardInterrupt):
+    if isinstance(problem, KeyboardInterrupt) and not isinstance(problem, TimeIsUp):
         return Interrupted(f"{str(problem) or 'stopped'}; {hint}")
     return type(problem)(f"{problem}; {hint}")
 
