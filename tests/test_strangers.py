@@ -564,6 +564,17 @@ def test_config_and_fleet_files_are_read_or_refused(tmp_path: Path, content: byt
             continue
 
 
+@pytest.mark.parametrize("what", ["fifo", "directory", "device", "socket", "deep", "no text"])
+def test_a_config_that_is_none_is_refused(tmp_path: Path, what: str) -> None:
+    file = tmp_path / "cilium-analysis.toml"
+    file.write_text("")
+    put_in_place(file, what)
+    if what == "deep":
+        file.write_text(f"source = {'[' * 10**5}")
+    with pytest.raises(ParameterError, match="cannot read"):
+        read_config(tmp_path)
+
+
 FLEET: dict[str, Any] = {
     "defaults": {"topics": ["dns"], "timezone": "UTC", "match": 'a="b"', "step": "30s"},
     "window": {"last": "1h", "every": "1h"},
