@@ -98,10 +98,10 @@ def read_config(directory: Path) -> Config | None:
     """
     file = directory / FILE
     try:
-        said = tomllib.loads(file.read_text(encoding="utf-8"))
+        said = tomllib.loads(_text(file))
     except (FileNotFoundError, NotADirectoryError):
         return None
-    except (OSError, ValueError) as problem:
+    except (OSError, RecursionError, ValueError) as problem:
         raise ParameterError(f"cannot read {file}: {problem}") from None
     known = [field.name for field in fields(Config)]
     for name, value in said.items():
@@ -110,6 +110,12 @@ def read_config(directory: Path) -> Config | None:
         if not isinstance(value, str):
             raise ParameterError(f'{file}: {name} is not text: write {name} = "{value}"')
     return Config(**said)
+
+
+def _text(file: Path) -> str:
+    if file.exists() and not file.is_file():
+        raise ValueError("it is no plain file, and may keep waiting")
+    return file.read_text(encoding="utf-8")
 
 
 def _host(address: str) -> str:

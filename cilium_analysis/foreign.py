@@ -62,8 +62,15 @@ def read(directory: Path, name: str, *, most: int = MOST_JSON) -> bytes:
     return content
 
 
-def parse(content: bytes) -> Any:
+def parse(content: bytes, *, halves: bool = False) -> Any:
     """Read JSON as it is made here: in UTF-8, of numbers that there are, and not too deep.
+
+    Parameters
+    ----------
+    content
+        Of a file.
+    halves
+        Whether it may hold halves of characters, which JSON can spell and no page can hold.
 
     Raises
     ------
@@ -74,8 +81,8 @@ def parse(content: bytes) -> Any:
         document = json.loads(
             content.decode("utf-8"), parse_constant=_number, parse_float=_number, parse_int=_whole
         )
-        # Half of a character, which JSON can spell, cannot be written to a page.
-        json.dumps(document, ensure_ascii=False).encode("utf-8")
+        if not halves:
+            json.dumps(document, ensure_ascii=False).encode("utf-8")
     except UnicodeDecodeError:
         raise ValueError("it is no text in UTF-8") from None
     except UnicodeEncodeError:

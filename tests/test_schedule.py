@@ -218,6 +218,8 @@ BAD = {
     "zone": (["cron", "--timezone", "Mars/Olympus"], "unknown time zone"),
     "match": (["cron", "--match", "cluster=prod"], "cannot read the label matchers"),
     "line end": (["cron", "--match", 'a="b\nc"'], "holds the character U+000A"),
+    "a program of two lines": (["cron", "--program", "/x\n* * * * * y"], "character U+000A"),
+    "a returning output": (["cron", "--output", "a\rb"], "--output holds the character U+000D"),
     "severity": (["cron", "--fail-on", "info"], "invalid choice: 'info'"),
     "jobs": (["cron", "--jobs", "0"], "'0' is not a number of notebooks"),
     "too long": (["cron", "--match", 'a="' + "b" * 900 + '"'], "crons cut or refuse it"),

@@ -6,6 +6,7 @@ import json
 import os
 import shutil
 import socket
+import time
 from collections.abc import Callable
 from contextlib import suppress
 from html.parser import HTMLParser
@@ -357,6 +358,41 @@ HOSTILE = (
 )
 
 
+#: The same kinds, with every element closed.
+CLOSED = (
+    "<p><meta http-equiv=refresh content='0;url=https://evil.example/'></meta>"
+    "<base href=//evil.example/></base><link rel=stylesheet href=//evil.example/a.css></link>"
+    "<script>alert(1)</script><img src=x onerror=alert(1)><img src=https://evil.example/a.png>"
+    "<a href=javascript:alert(1)>there</a><a href=//evil.example/ target=_top>there</a>"
+    "<form action=//evil.example/><input name=password></form><iframe src=//evil.example></iframe>"
+    "<svg onload=alert(1)></svg><style>p { background: url(//evil.example) }</style></p>"
+    "<p style='position:fixed;background:url(//evil.example)' onclick=alert(1) id=main>seen</p>"
+    "<table class=ca-table><tr><td class=ca-number data-value=1>12</td></tr></table>"
+)
+#: What parsers need minutes or stacks for.
+SLOW = {
+    "deep": v4.new_output("display_data", data={"text/html": "<div>" * 20_000 + "</div>" * 20_000}),
+    "never closed": v4.new_output("display_data", data={"text/html": "<div></b>" * 20_000}),
+    "long": v4.new_output("display_data", data={"text/html": "<td>a</td>" * 50_000}),
+    "large": v4.new_output("display_data", data={"image/png": "A" * 10**7}),
+    "brackets": "[" * 60_000,
+    "quotes": "> " * 20_000,
+}
+
+
+@pytest.mark.parametrize("what", SLOW)
+def test_nothing_in_a_notebook_takes_minutes(what: str, tmp_path: Path) -> None:
+    made = SLOW[what]
+    text = isinstance(made, str)
+    cell = v4.new_markdown_cell(made) if text else v4.new_code_cell("1", outputs=[made])
+    (tmp_path / "dns.ipynb").write_text(nbformat.writes(v4.new_notebook(cells=[cell])))
+    began = time.monotonic()
+    with suppress(ValueError):
+        notebook_page(finished(tmp_path, "dns.ipynb", 1.0), run=RUN | {"versions": {}})
+    # The machine may be busy; all of them take seconds.
+    assert time.monotonic() - began < 60
+
+
 class Parts(HTMLParser):
     """The elements of a page."""
 
@@ -370,11 +406,12 @@ class Parts(HTMLParser):
 
 
 def test_nothing_of_a_notebook_that_others_executed_leads_away(tmp_path: Path) -> None:
-    data = {"text/html": HOSTILE, "text/plain": "x", "application/javascript": "alert(1)"}
+    data = {"text/html": HOSTILE, "text/plain": HOSTILE, "application/javascript": "alert(1)"}
     data |= {"image/svg+xml": "<svg onload=alert(1)/>", "image/png": "'><script>alert(2)</script>"}
     data |= {"text/markdown": HOSTILE, "text/latex": HOSTILE}
     outputs = [
         v4.new_output("display_data", data=data, metadata={"image/png": {"width": "'><script>"}}),
+        v4.new_output("display_data", data={"text/html": CLOSED}),
         v4.new_output("stream", text=HOSTILE),
         v4.new_output("error", ename=HOSTILE, evalue=HOSTILE, traceback=[HOSTILE]),
     ]
@@ -525,6 +562,17 @@ def test_config_and_fleet_files_are_read_or_refused(tmp_path: Path, content: byt
             read()
         except CiliumAnalysisError:
             continue
+
+
+@pytest.mark.parametrize("what", ["fifo", "directory", "device", "socket", "deep", "no text"])
+def test_a_config_that_is_none_is_refused(tmp_path: Path, what: str) -> None:
+    file = tmp_path / "cilium-analysis.toml"
+    file.write_text("")
+    put_in_place(file, what)
+    if what == "deep":
+        file.write_text(f"source = {'[' * 10**5}")
+    with pytest.raises(ParameterError, match="cannot read"):
+        read_config(tmp_path)
 
 
 FLEET: dict[str, Any] = {

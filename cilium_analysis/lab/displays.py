@@ -19,7 +19,7 @@ from cilium_analysis.lab.tables import interactive, style
 from cilium_analysis.metrics import COLUMNS, Help
 from cilium_analysis.prometheus import Prometheus
 from cilium_analysis.source import Record, iso
-from cilium_analysis.texts import clipped, escaped, line
+from cilium_analysis.texts import clipped, escaped, line, visible
 from cilium_analysis.window import Window, format_duration, zone
 
 if TYPE_CHECKING:
@@ -232,7 +232,7 @@ def definition_html(facts: dict[str, str]) -> str:
 
 def definition_text(facts: dict[str, str]) -> str:
     """Show names and texts as plain text."""
-    return "\n".join(f"{name}: {text}" for name, text in facts.items())
+    return "\n".join(f"{name}: {visible(text)}" for name, text in facts.items())
 
 
 #: What tells of each type that is shown as names and texts.

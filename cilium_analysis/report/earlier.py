@@ -69,8 +69,9 @@ class Earlier:
         if summary is None:
             raise ParameterError(f"{shown} is no run: give a directory that has a run.json")
         try:
+            foreign.parse(foreign.read(directory, "run.json"))  # no half of a character
             _check(summary)
-        except (ValueError, OverflowError) as problem:
+        except (OSError, ValueError, OverflowError) as problem:
             reason = f"make the report anew ({problem})"
             raise RunDamaged(f"{shown / 'run.json'} is not whole: {reason}") from None
         return cls(directory, summary, {one.topic: one for one in _held(directory, summary)})

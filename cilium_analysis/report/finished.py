@@ -31,6 +31,12 @@ MOST = 2**27
 #: What our own notebooks show.
 _SHOWN = ("text/plain", "text/html", MIME, NOTES)
 _FIGURE = "image/png"
+#: What parsers need minutes for is shown as text, or the notebook is made again: characters of all
+#: Markdown, tags of all tables and depth of one. Ours have a tenth of it.
+_MOST_MARKDOWN, _MOST_TAGS, _DEEPEST = 50_000, 40_000, 40
+_TAG = re.compile(r"<(?P<end>/?)(?P<name>[a-zA-Z][a-zA-Z0-9]*)[^<>]*>|<")
+_VOID = frozenset(("br", "hr", "img", "input"))
+_DATA = re.compile(r"data:image/png;base64,([A-Za-z0-9+/=\s]+)", re.ASCII)
 _BASE64 = re.compile(r"[A-Za-z0-9+/=\s]+", re.ASCII)
 _TAGS = frozenset(
     {
@@ -82,7 +88,15 @@ def sanitized(body: str) -> str:
     body
         As nbconvert makes it.
     """
-    return str(_cleaner().clean(body))
+    figures: list[str] = []
+
+    def kept(found: re.Match[str]) -> str:
+        figures.append(found[1])
+        return f"data:image/png;base64,{len(figures) - 1}"
+
+    # Megabytes of figures, which have one alphabet, need not be looked through letter by letter.
+    clean = str(_cleaner().clean(_DATA.sub(kept, body)))
+    return _DATA.sub(lambda found: found[0].replace(found[1], figures[int(found[1])]), clean)
 
 
 @cache
@@ -108,13 +122,22 @@ def _reduced(notebook: NotebookNode) -> Any:
     cells = []
     for cell in notebook.cells:
         if cell.cell_type == "markdown":
-            cells.append(v4.new_markdown_cell(cell.source))
+            source = cell.source if _is_flat(cell.source) else cell.source.replace("<", "&lt;")
+            cells.append(v4.new_markdown_cell(source))
         elif cell.cell_type == "code":
             outputs = list(_outputs(cell.outputs))
             tags = [tag for tag in cell.metadata.get("tags", ()) if isinstance(tag, str)]
             made = v4.new_code_cell(cell.source, outputs=outputs, metadata={"tags": tags})
             cells.append(made)
+    _check_size(cells)
     return v4.new_notebook(cells=cells, metadata={"language_info": {"name": "python"}})
+
+
+def _check_size(cells: list[Any]) -> None:
+    texts = [cell.source for cell in cells if cell.cell_type == "markdown"]
+    tables = [o.get("data", {}).get("text/html", "") for c in cells for o in c.get("outputs", ())]
+    if sum(map(len, texts)) > _MOST_MARKDOWN or sum(t.count("<") for t in tables) > _MOST_TAGS:
+        raise ValueError("it has more in it than any notebook of ours")
 
 
 def _outputs(outputs: list[Any]) -> Iterator[NotebookNode]:
@@ -126,7 +149,26 @@ def _outputs(outputs: list[Any]) -> Iterator[NotebookNode]:
             yield v4.new_output("error", **kept)
         else:
             data = {mime: output.data[mime] for mime in _SHOWN if mime in output.data}
+            if not _is_flat(data.get("text/html", "")):
+                del data["text/html"]
             figure = output.data.get(_FIGURE)
             if isinstance(figure, str) and _BASE64.fullmatch(figure):
                 data[_FIGURE] = figure
-            yield v4.new_output("display_data", data=data)
+            yield v4.new_output("display_data", data=data or {"text/plain": "(not shown)"})
+
+
+def _is_flat(html: str) -> bool:
+    """Tell whether every element is closed where it should be, and none is far down in others."""
+    opened: list[str] = []
+    for tag in _TAG.finditer(html):
+        name = (tag["name"] or "").lower()
+        if tag["end"] == "/":
+            if not opened or opened.pop() != name:
+                return False
+        elif not name:
+            return False
+        elif name not in _VOID:
+            opened.append(name)
+        if len(opened) > _DEEPEST:
+            return False
+    return not opened

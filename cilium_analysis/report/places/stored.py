@@ -6,6 +6,7 @@ written from those that are there, lists whole runs only, whenever something is 
 
 from __future__ import annotations
 
+import re
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -22,6 +23,12 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterator, Mapping
 
 _RUN = "run.json"
+#: What a run is gone on with: not its pages, which are made anew, nor what is no part of it.
+_NEEDED = re.compile(
+    r".+/(run\.json|findings\.json|\w+\.ipynb"
+    r"|bundle/(manifest\.json|kubernetes\.json|answers/\d{4,}\.parquet))",
+    re.ASCII,
+)
 
 
 class Stored:
@@ -200,4 +207,4 @@ def _is_needed(name: str) -> bool:
     """Tell whether an object is to become a file; it may have been put there by anybody."""
     parts = name.split("/")
     sound = "\\" not in name and "\0" not in name and not {"", ".", ".."} & set(parts)
-    return sound and not name.endswith((".html", f"/{MARK}"))
+    return sound and _NEEDED.fullmatch(name) is not None
