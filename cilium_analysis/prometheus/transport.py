@@ -166,8 +166,8 @@ class Transport:
     is_victoria: bool = False
     _get_only: bool = False
     _post_works: bool = False
-    _packed: bool = True
-    _settled: bool = False
+    _packed: bool = field(default=True, init=False)
+    _settled: bool = field(default=False, init=False)
 
     def __post_init__(self) -> None:
         if not 0 < self.timeout <= _LONGEST:
