@@ -30,7 +30,7 @@ from cilium_analysis.lab.explorer.state import (
     unsaid,
     window_from,
 )
-from cilium_analysis.prometheus import Prometheus
+from cilium_analysis.prometheus import Deadline, Prometheus
 from cilium_analysis.question import ask
 from cilium_analysis.topics import drops, http
 from cilium_analysis.window import Window
@@ -474,6 +474,8 @@ def test_a_server_that_has_gone_is_one_line_and_the_old_stays(cluster_server: Se
 def test_credentials_do_not_stay_in_an_address() -> None:
     with pytest.raises(ParameterError, match="credentials do not belong"):
         place.opened("http://me:secret@prometheus:9090")
+    with pytest.raises(ParameterError, match="credentials do not belong"):
+        place.opened("http://prometheus:9090?namespace=shop&token=secret")
     with pytest.raises(UsageError) as told:
         place.opened("http://me:sec@ret@[prometheus:9090")
     assert "sec" not in str(told.value)
@@ -497,3 +499,15 @@ def test_without_a_front_end_it_says_what_it_is_for(tmp_path: Path) -> None:
     (out,) = [out for cell in ran.cells if cell.cell_type == "code" for out in cell.outputs]
     assert "open this notebook in JupyterLab" in out["data"]["text/plain"]
     assert "open this notebook in JupyterLab" in out["data"]["text/html"]
+
+
+def test_a_job_asks_as_its_source_does() -> None:
+    """By a client of its own, so that breaking it off leaves the others alone."""
+    deadline = Deadline.after(60)
+    url = "http://user:secret@127.0.0.1:9/prom?namespace=shop&token=open-sesame"
+    with Prometheus(url, timeout=7, deadline=deadline, max_bytes=5) as source:
+        client = place.again(source)
+        assert isinstance(client, Prometheus)
+        assert client.name == source.name
+        assert client.transport == source.transport
+        assert client.transport.session is not source.transport.session

@@ -375,7 +375,7 @@ def test_a_body_over_the_limit_is_refused_while_it_arrives() -> None:
     decoder = Decoder(1000)
     for _ in range(1000):
         decoder.feed(b" ")
-    with pytest.raises(TooLargeError, match="1000"):
+    with pytest.raises(TooLargeError, match="1,000 bytes"):
         decoder.feed(b" ")
 
 

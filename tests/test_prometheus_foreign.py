@@ -7,7 +7,6 @@ import re
 import socket
 import ssl
 from collections.abc import Callable
-from contextlib import suppress
 from typing import Any
 
 import pandas as pd
@@ -212,14 +211,12 @@ def test_http_at_a_port_of_https(reply: Reply) -> None:
 def test_http_at_a_port_of_tls_alone() -> None:
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     trustme.CA().issue_cert("127.0.0.1").configure_cert(context)
-
-    def shake(connection: socket.socket) -> None:
-        with suppress(ssl.SSLError):
-            context.wrap_socket(connection, server_side=True)
-
+    with Stub(ONE, tls=context) as stub:
+        with Prometheus(stub.url.replace("https", "http"), retries=0) as client:
+            assert f"If it speaks TLS, write {stub.url}/" in said(client)
     alert = b"\x15\x03\x01\x00\x02\x02\x46\r\n"
-    for speak in (shake, lambda connection: connection.sendall(alert)):
-        with speaking(speak) as url, Prometheus(url, timeout=5, retries=0) as client:
+    with speaking(lambda connection: connection.sendall(alert)) as url:
+        with Prometheus(url, timeout=5, retries=0) as client:
             assert f"If it speaks TLS, write {url.replace('http', 'https')}/" in said(client)
 
 

@@ -160,7 +160,7 @@ def test_an_answer_that_is_too_large_is_refused(packed: bool) -> None:
             with pytest.raises(BudgetExceeded, match="larger than the memory allowed") as error:
                 client.range("x", WINDOW)
         assert len(stub.requests) == 2
-    assert f"({len(body) - 1} bytes)" in str(error.value)
+    assert f"({len(body) - 1:,} bytes)" in str(error.value)
 
 
 def bomb(times: int) -> bytes:

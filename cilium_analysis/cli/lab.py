@@ -123,14 +123,13 @@ def _counted(number: int) -> str:
 
 def _try(asked: Question) -> None:
     """Say so if a server does not answer; it may do so later, and notebooks can name another."""
-    from cilium_analysis.prometheus import Credentials, Prometheus
+    from cilium_analysis.prometheus import Prometheus
 
     if not isinstance(asked.source, Prometheus):
         return
-    given = Credentials.from_environment()
-    url = asked.source.name
     try:
-        with Prometheus(url, credentials=given, timeout=_PATIENCE, retries=0) as server:
+        with Prometheus(asked.source.api_url) as server:
+            server.transport = replace(asked.source.transport, timeout=_PATIENCE, retries=0)
             server.instant("vector(1)", asked.window.end)
     except CiliumAnalysisError as problem:
         say(f"{problem} (the notebooks are there all the same)")

@@ -85,12 +85,12 @@ class Broken:
             The end of the message, which names the query.
         """
         if isinstance(problem, TooLargeError | MemoryError):
-            allowed = f" ({problem} bytes)" if isinstance(problem, TooLargeError) else ""
+            allowed = f" ({problem})" if isinstance(problem, TooLargeError) else ""
             text = f"the answer of {self.server} is larger than the memory allowed for it{allowed}"
             return BudgetExceeded(f"{text}; {_LESS}, or allow more (max_bytes){asked}"), None
         if isinstance(problem, OddBodyError | RecursionError):
             why = str(problem) if isinstance(problem, OddBodyError) else "nested too deeply"
-            return self._foreign(f"{why}{asked}"), None
+            return self._foreign(shortened(masked(why, self.secrets)) + asked), None
         chain = list(_chain(problem))
         if isinstance(problem, requests.ConnectTimeout):
             why = f"no connection within {self.timeout:g} s; {_THERE}"
@@ -139,9 +139,7 @@ class Broken:
         if any(issubclass(kind, socket.gaierror) for kind in kinds):
             host = "its name" if through else f"the name {urlsplit(self.server).hostname}"
             return f"{host} does not resolve; is it spelt right, and known to the DNS here?"
-        closed = any(
-            issubclass(k, ConnectionResetError | http.client.RemoteDisconnected) for k in kinds
-        )
+        closed = any(issubclass(kind, ConnectionResetError | BrokenPipeError) for kind in kinds)
         hint = _THERE
         if self.server.startswith("http://") and (_is_tls(chain) or closed):
             hint += f" If it speaks TLS, write {self.server.replace('http', 'https', 1)}"

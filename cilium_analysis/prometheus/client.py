@@ -16,11 +16,10 @@ from cilium_analysis.errors import (
     QueryRejected,
     ServerUnavailable,
 )
-from cilium_analysis.frames import selector
 from cilium_analysis.prometheus import catalogue, identity, planning
 from cilium_analysis.prometheus.catalogue import add_instant
 from cilium_analysis.prometheus.columns import join
-from cilium_analysis.prometheus.consistency import check, check_times
+from cilium_analysis.prometheus.consistency import check, check_times, with_samples
 from cilium_analysis.prometheus.credentials import Credentials
 from cilium_analysis.prometheus.deadline import NEVER, Deadline
 from cilium_analysis.prometheus.listing import Listing
@@ -47,7 +46,6 @@ if TYPE_CHECKING:
     import pandas as pd
     import requests
 
-    from cilium_analysis.prometheus.columns import Columns
     from cilium_analysis.prometheus.decode import Answer
     from cilium_analysis.window import Window
 
@@ -194,7 +192,7 @@ class Prometheus(Listing):
             points = -(-window.points // plan.requests)
             answers = self._pieces(promql, window, max(points, 3))
         said = [text for a in answers for text in warnings(a.envelope, a.histograms)]
-        parts = [_with_samples(answer, query=promql) for answer in answers]
+        parts = [with_samples(answer, query=promql) for answer in answers]
         samples = sum(part.samples for part in parts)
         frame = join(parts, query=promql)
         check_times(frame, window, query=promql)
@@ -321,7 +319,7 @@ class Prometheus(Listing):
         with self._weighed(promql):
             answer = self._query("api/v1/query", params, query=promql)
         left_out = add_instant(answer)
-        columns = _with_samples(answer, query=promql)
+        columns = with_samples(answer, query=promql)
         samples = columns.samples
         frame = join([columns], query=promql)
         said = warnings(answer.envelope, answer.histograms + left_out)
@@ -418,15 +416,6 @@ class Prometheus(Listing):
 
     def _note(self, record: Record) -> None:
         self.journal.append(record)
-
-
-def _with_samples(answer: Answer, *, query: str) -> Columns:
-    """Give the series of an answer, each of which has samples or histograms."""
-    if answer.hollow is not None:
-        series = selector(answer.hollow.items())
-        text = f"the answer has a series without samples, {series}: see what is before the server"
-        raise NotPrometheus(f"{text} (query: {shortened(query)})")
-    return answer.columns.without_empty()
 
 
 def _range_of(window: Window, step: timedelta) -> dict[str, str]:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from cilium_analysis.errors import AnswerContradictory
+from cilium_analysis.errors import AnswerContradictory, NotPrometheus
 from cilium_analysis.frames import astray, selector, written
 from cilium_analysis.prometheus.replies import shortened
 
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from cilium_analysis.prometheus.columns import Columns
+    from cilium_analysis.prometheus.decode import Answer
     from cilium_analysis.window import Window
 
     Key = tuple[tuple[str, str], ...]
@@ -57,6 +58,27 @@ def check(part: Columns, *, query: str) -> list[Key]:
     if len(set(keys)) < len(keys):
         _check_repeated(part, keys, query)
     return keys
+
+
+def with_samples(answer: Answer, *, query: str) -> Columns:
+    """Give the series of an answer, each of which has samples, or else histograms.
+
+    Parameters
+    ----------
+    answer
+        Of an instant or a range query.
+    query
+        What was asked, for those who read the error.
+
+    Raises
+    ------
+    NotPrometheus
+        If the samples of a series are an empty list.
+    """
+    if answer.hollow is not None:
+        text = f"the answer has a series without samples, {selector(answer.hollow.items())}"
+        raise NotPrometheus(f"{text}: see what is between the server and here{_of(query)}")
+    return answer.columns.without_empty()
 
 
 def contradiction(key: Key, moment: int, query: str) -> AnswerContradictory:

@@ -59,7 +59,7 @@ _FOREIGN = 1 << 16
 
 
 class TooLargeError(ValueError):
-    """The body is larger than allowed; the message is how large that is [bytes]."""
+    """The body is larger than allowed; the message is how much that is."""
 
 
 @dataclass
@@ -132,7 +132,7 @@ class Decoder:
         self.size += len(piece)
         if self.size > self.limit:
             self._buffer.clear()
-            raise TooLargeError(self.limit)
+            raise TooLargeError(f"{self.limit:,} bytes")
         self._buffer += piece
         if not self._begun:
             self._begin(last=False)

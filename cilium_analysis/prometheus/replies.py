@@ -58,6 +58,24 @@ def shortened(text: str) -> str:
     return line if len(line) <= _LONGEST else f"{line[:half]} … {line[-half:]}"
 
 
+def parsed(text: str) -> Mapping[str, Any] | None:
+    """Parse a failed reply, if it is JSON as Prometheus writes it."""
+    document = _json(text)
+    return spoken(document) if isinstance(document, dict) else None
+
+
+def spoken(document: Mapping[str, Any]) -> Mapping[str, Any] | None:
+    """Give a document if Prometheus wrote it, and not a gateway before it."""
+    return document if document.get("status") in ("success", "error") else None
+
+
+def _json(text: str) -> object:
+    try:
+        return json.loads(text)
+    except (ValueError, RecursionError):
+        return None
+
+
 def reason(document: Mapping[str, Any] | None, body: str) -> str:
     """Give the reason of a failed reply in the server's own words, or those of what is before it.
 
@@ -86,10 +104,7 @@ def written(value: object) -> str:
 
 def _message(body: str) -> str:
     """Give the message of a gateway's JSON, such as a Status of Kubernetes."""
-    try:
-        document = json.loads(body)
-    except (ValueError, RecursionError):
-        return ""
+    document = _json(body)
     message = document.get("message") if isinstance(document, dict) else None
     return message if isinstance(message, str) else ""
 

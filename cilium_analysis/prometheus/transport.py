@@ -38,9 +38,11 @@ from cilium_analysis.prometheus.memory import largest_answer
 from cilium_analysis.prometheus.replies import (
     RETRYABLE,
     failure,
+    parsed,
     retry_after,
     shortened,
     sign_in,
+    spoken,
 )
 
 if TYPE_CHECKING:
@@ -166,8 +168,8 @@ class Transport:
     is_victoria: bool = False
     _get_only: bool = False
     _post_works: bool = False
-    _packed: bool = True
-    _settled: bool = False
+    _packed: bool = field(default=True, init=False)
+    _settled: bool = field(default=False, init=False)
 
     def __post_init__(self) -> None:
         if not 0 < self.timeout <= _LONGEST:
@@ -348,7 +350,7 @@ class Transport:
             return _Tried(self._redirected(reply))
         if status not in _ANSWERS:
             text = _beginning(reply).decode("utf-8-sig", "replace")
-            return self._failed(reply, _parsed(text), text, query=query)
+            return self._failed(reply, parsed(text), text, query=query)
         limit = largest_answer() if self.max_bytes is None else self.max_bytes
         decoder, began = Decoder(limit), time.perf_counter()
         packed = "Content-Encoding" in reply.headers
@@ -363,7 +365,7 @@ class Transport:
             secrets = self._confided(reply)
             return _Tried(replace(answer, envelope=masked_document(answer.envelope, secrets)))
         text = json.dumps(answer.envelope, ensure_ascii=False)
-        return self._failed(reply, _spoken(answer.envelope), text, query=query)
+        return self._failed(reply, spoken(answer.envelope), text, query=query)
 
     def _failed(
         self,
@@ -423,17 +425,3 @@ def _beginning(reply: requests.Response) -> bytes:
         if len(found) >= _REASON:
             break
     return bytes(found[:_REASON])
-
-
-def _parsed(text: str) -> Mapping[str, object] | None:
-    """Parse a failed reply, if it is JSON as Prometheus writes it."""
-    try:
-        document = json.loads(text)
-    except (ValueError, RecursionError):
-        return None
-    return _spoken(document) if isinstance(document, dict) else None
-
-
-def _spoken(document: dict[str, object]) -> Mapping[str, object] | None:
-    """Give a document if Prometheus wrote it, and not a gateway before it."""
-    return document if document.get("status") in ("success", "error") else None

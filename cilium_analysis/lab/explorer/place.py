@@ -121,10 +121,12 @@ def opened(address: str) -> Source:
     from urllib.parse import urlsplit
 
     from cilium_analysis.connection import connect
+    from cilium_analysis.prometheus.masking import of_parameters
+    from cilium_analysis.prometheus.transport import parameters_of
 
     text = address.strip()
     try:
-        has_user = "@" in urlsplit(text).netloc
+        has_user = "@" in urlsplit(text).netloc or any(of_parameters(parameters_of(text)))
     except ValueError:
         has_user = "@" in text
     if has_user:
