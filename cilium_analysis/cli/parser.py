@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 INTERRUPTED = 130
 #: So much after its deadline a command is stopped that has not ended by itself [s].
-_LATER = 1.0
+_LATER = 2.0
 _EPILOG = f"""\
 Credentials never go on the command line: see CILIUM_ANALYSIS_BEARER_TOKEN_FILE,
 CILIUM_ANALYSIS_USERNAME and others in the README. {SOURCE_VARIABLE} stands in for --source,

@@ -32,7 +32,8 @@ if TYPE_CHECKING:
 
 #: Why a notebook is not there yet.
 NOT_MADE = "not made before the run was cut short"
-#: What a run that was killed cannot say itself.
+#: What a run says of itself until it knows better, and what one that was killed cannot say.
+CUT = "it was cut short"
 KILLED = "the process was killed"
 #: A run that has nothing yet may just have begun.
 YOUNG = timedelta(minutes=5)
@@ -64,7 +65,7 @@ def begin(
     summary: dict[str, Any] = {
         "schema": output.RUN_SCHEMA,
         "status": "failed",
-        "error": KILLED,
+        "error": CUT,
         "machine": platform.node(),
         "cluster": question.called,
         "source": question.source.name,
@@ -81,6 +82,8 @@ def begin(
         "seconds": 0.0,
     }
     output.write_json(directory / "run.json", summary)
+    # On a full disk this is the page that stays.
+    (directory / "index.html").write_text(html.unmade_page(summary), encoding="utf-8")
 
 
 def kept(directory: Path, problem: BaseException | None) -> bool:

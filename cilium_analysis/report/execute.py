@@ -120,7 +120,7 @@ def execute(
         finally:
             # The Jupyter client opens an event loop for each thread, and leaves it open.
             ensure_event_loop().close()
-    ran = nbformat.read(target if target.exists() else notebook, as_version=4)
+    ran = _as_far_as_it_got(target, notebook)
     _forget_paths(ran, notebook.name)
     nbformat.write(ran, target)
     return Executed(notebook.stem, ran, time.monotonic() - began, error)
@@ -137,9 +137,17 @@ def unfinished(notebook: Path, directory: Path) -> Executed:
         Where it runs and is saved.
     """
     target = directory / notebook.name
-    ran = nbformat.read(target if target.exists() else notebook, as_version=4)
+    ran = _as_far_as_it_got(target, notebook)
     nbformat.write(ran, target)
     return Executed(notebook.stem, ran, 0.0, STOPPED)
+
+
+def _as_far_as_it_got(target: Path, notebook: Path) -> nbformat.NotebookNode:
+    """Read what was saved of a notebook; itself where that is not whole, as on a full disk."""
+    try:
+        return nbformat.read(target, as_version=4)
+    except (OSError, ValueError):
+        return nbformat.read(notebook, as_version=4)
 
 
 def reason(problem: Exception) -> str:
