@@ -257,7 +257,8 @@ def ask_source(
         if not baseline and source.baseline:
             return Question(source, window, source.baseline, match, called=called)
     else:
-        window = _window(source, start, end, step=step, timezone=timezone, match=match)
+        times = {"start": start, "end": end, "step": step, "timezone": timezone}
+        window = _window(source, times, baseline=baseline or "previous", match=match)
     before = window.baseline(baseline or "previous")
     return Question(source, window, before, match, kubernetes, cilium_namespace, called)
 
@@ -273,21 +274,21 @@ def _held_match(bundle: Bundle, held: str, given: Sequence[Matcher]) -> str:
     return held
 
 
-def _window(
-    source: Source, start: str, end: str, *, step: str, timezone: str, match: str
-) -> Window:
+def _window(source: Source, times: Mapping[str, str], *, baseline: str, match: str) -> Window:
     """Read the window; without a step, in one in which every target is scraped.
 
     A short window is looked at in finer steps if its targets are scraped as often.
     """
-    now = datetime.now(UTC)
+    now, step = datetime.now(UTC), times["step"]
     if not step and isinstance(source, Bundle):
         step = format_duration(source.window.step)
-    window = Window.parse(start or "-2h", end or "now", step=step, timezone=timezone, now=now)
+    start, end = times["start"] or "-2h", times["end"] or "now"
+    window = Window.parse(start, end, step=step, timezone=times["timezone"], now=now)
     if step:
         return window
     try:
-        known = targets.of(source, window, match=match)
+        # The questions ask about both, and are answered by this.
+        known = targets.of(source, window, window.baseline(baseline), match=match)
     except PrometheusError:
         # What the server lacks, the first question of the run tells better.
         return window
@@ -295,7 +296,7 @@ def _window(
     if chosen == window.step:
         return window
     step = format_duration(chosen)
-    return Window.parse(start or "-2h", end or "now", step=step, timezone=timezone, now=now)
+    return Window.parse(start, end, step=step, timezone=times["timezone"], now=now)
 
 
 def _fitting(window: Window, slowest: timedelta, intervals: Collection[float]) -> timedelta:

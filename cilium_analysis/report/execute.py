@@ -145,9 +145,10 @@ def unfinished(notebook: Path, directory: Path) -> Executed:
 def _as_far_as_it_got(target: Path, notebook: Path) -> nbformat.NotebookNode:
     """Read what was saved of a notebook; itself where that is not whole, as on a full disk."""
     try:
-        return nbformat.read(target, as_version=4)
+        found: nbformat.NotebookNode = nbformat.read(target, as_version=4)
     except (OSError, ValueError):
-        return nbformat.read(notebook, as_version=4)
+        found = nbformat.read(notebook, as_version=4)
+    return found
 
 
 def reason(problem: Exception) -> str:

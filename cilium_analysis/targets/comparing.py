@@ -70,15 +70,15 @@ class Comparer:
             window = self._shared(rows, mine, bins)
             chosen = [rows[number] for pair in mine for number in pair]
             for metric in COMPARED.get(component, ()):
-                values = self._values(metric, chosen, window)
+                stored = _Stored.of(self._values(metric, chosen, window), own_labels([metric]))
                 for pair in mine:
-                    one, other = (_of_row(values, rows[n], own_labels([metric])) for n in pair)
+                    one, other = (stored.by(rows[number]) for number in pair)
                     if one.shape[1] or other.shape[1]:
                         found[pair] += compare(one, other)
             if component in _STARTS:
-                values = self._values(_STARTS[component], chosen, window)
+                stored = _Stored.of(self._values(_STARTS[component], chosen, window), ())
                 for pair in mine:
-                    one, other = (_of_row(values, rows[n], ()) for n in pair)
+                    one, other = (stored.by(rows[number]) for number in pair)
                     found[pair] += compare_starts(_latest(one), _latest(other))
         return found
 
@@ -94,9 +94,9 @@ class Comparer:
         found: dict[int, dict[object, tuple[float, float]]] = {}
         for metric in COMPARED["agent"]:
             values = self._values(metric, [rows[number] for number in numbers], window)
+            stored = _Stored.of(values, own_labels([metric]))
             for number in numbers:
-                mine = _of_row(values, rows[number], own_labels([metric]))
-                for key, column in mine.items():
+                for key, column in stored.by(rows[number]).items():
                     known = column.dropna()
                     if len(known):
                         span = (float(known.iloc[0]), float(known.iloc[-1]))
@@ -132,19 +132,52 @@ class Comparer:
             return frames.empty()
 
 
-def _of_row(values: pd.DataFrame, row: Row, own: Sequence[str]) -> pd.DataFrame:
-    """Pick the series of one stored target, with the metric's own labels in the columns."""
-    table = frames.labels(values)
-    mine = np.ones(len(table), dtype=bool)
-    for label in table.columns:
-        if label not in own and not END.match(str(label)):
-            mine &= (table[label] == row.labels.get(str(label), "")).to_numpy()
-    picked = values.loc[:, mine]
-    left = [label for label in table.columns if label in own or END.match(str(label))]
-    keys = [tuple(key) for key in table.loc[mine, left].itertuples(index=False)]
-    return pd.DataFrame(
-        picked.to_numpy(), index=picked.index, columns=pd.Index(keys, tupleize_cols=False)
-    )
+@dataclass(frozen=True)
+class _Stored:
+    """Counters of some stored targets.
+
+    Parameters
+    ----------
+    names
+        Labels of targets.
+    parts
+        By their values, the series of each target, with the metric's own labels in the columns.
+    """
+
+    names: tuple[str, ...]
+    parts: Mapping[tuple[str, ...], pd.DataFrame]
+
+    @classmethod
+    def of(cls, values: pd.DataFrame, own: Sequence[str]) -> _Stored:
+        """Part a label frame by its targets."""
+        table = frames.labels(values).astype(str)
+        mine = [str(n) for n in table.columns if n in own or END.match(str(n))]
+        names = [str(n) for n in table.columns if str(n) not in mine]
+        # Without any label left each series still is one.
+        keys, targets = (
+            [tuple(row) for row in table[which].to_numpy()] if which else [()] * len(table)
+            for which in (mine, names)
+        )
+        places: dict[tuple[str, ...], list[int]] = {}
+        for place, target in enumerate(targets):
+            places.setdefault(target, []).append(place)
+        array = values.to_numpy(dtype="float64")
+        return cls(
+            tuple(names),
+            {
+                target: pd.DataFrame(
+                    array[:, found],
+                    index=values.index,
+                    columns=pd.Index([keys[place] for place in found], tupleize_cols=False),
+                )
+                for target, found in places.items()
+            },
+        )
+
+    def by(self, row: Row) -> pd.DataFrame:
+        """Give the series of one stored target; none if there are none."""
+        found = self.parts.get(tuple(row.labels.get(name, "") for name in self.names))
+        return pd.DataFrame() if found is None else found
 
 
 def _latest(values: pd.DataFrame) -> float:

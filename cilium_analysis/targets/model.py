@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import defaultdict
 from dataclasses import dataclass, field
 from datetime import timedelta
+from functools import cached_property
 from itertools import combinations
 from typing import TYPE_CHECKING
 
@@ -98,7 +99,7 @@ class Targets:
         """Longest interval that most targets of agents or Hubble have; zero if unknown."""
         return max(self.interval("agent"), self.interval("hubble"))
 
-    @property
+    @cached_property
     def recent(self) -> timedelta:
         """Time in which every target is scraped at least once."""
         mine = self.table[self.table["component"] != "operator"]["interval"]
