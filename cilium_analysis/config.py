@@ -11,7 +11,7 @@ import os
 import tomllib
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
-from urllib.parse import urlsplit
+from urllib.parse import parse_qsl, urlsplit
 
 from cilium_analysis.errors import ParameterError, suggest
 
@@ -59,10 +59,11 @@ class Config:
         ParameterError
             If the source is a URL with a user or password in it.
         """
-        if "@" in _host(self.source):
+        if "@" in _host(self.source) or _confidential(self.source):
             raise ParameterError(
-                "a source that is written down holds no credentials: leave user and password out"
-                " of the URL, and set CILIUM_ANALYSIS_USERNAME and CILIUM_ANALYSIS_PASSWORD_FILE"
+                "a source that is written down holds no credentials: leave user, password and"
+                " tokens out of the URL, and set CILIUM_ANALYSIS_USERNAME and"
+                " CILIUM_ANALYSIS_PASSWORD_FILE, or CILIUM_ANALYSIS_BEARER_TOKEN_FILE"
             )
         return _TEXT.format_map({name: _quoted(text) for name, text in asdict(self).items()})
 
@@ -123,6 +124,16 @@ def _host(address: str) -> str:
         return urlsplit(address.strip()).netloc
     except ValueError:
         return ""  # no URL; whoever connects says so
+
+
+def _confidential(address: str) -> bool:
+    """Tell whether a parameter of an address looks like a credential."""
+    from cilium_analysis.prometheus.masking import of_parameters
+
+    try:
+        return any(of_parameters(parse_qsl(urlsplit(address.strip()).query)))
+    except ValueError:
+        return False
 
 
 def _quoted(text: str) -> str:

@@ -17,7 +17,10 @@ from cilium_analysis.question import ask
 texts = st.text(st.characters(codec="utf-8"))
 
 
-@given(source=texts.filter(lambda text: "@" not in text), kubernetes=texts, kubeconfig=texts)
+plain = texts.filter(lambda text: not {"@", "?"} & {*text})
+
+
+@given(source=plain, kubernetes=texts, kubeconfig=texts)
 def test_whatever_is_written_is_read_again(source: str, kubernetes: str, kubeconfig: str) -> None:
     config = Config(source, kubernetes, kubeconfig)
     assert tomllib.loads(config.text()) == asdict(config)
@@ -29,6 +32,13 @@ def test_credentials_are_not_written(user: str) -> None:
         Config(source=f" HTTPS://{user}@prometheus:9090/x").text()
     assert "hunter2" not in str(error.value)
     assert Config(source="https://prometheus/@x").text()
+
+
+def test_tokens_in_an_address_are_not_written() -> None:
+    with pytest.raises(ParameterError, match="CILIUM_ANALYSIS_BEARER_TOKEN_FILE") as error:
+        Config(source="https://prometheus:9090/?namespace=shop&token=hunter2").text()
+    assert "hunter2" not in str(error.value)
+    assert "namespace=shop" in Config(source="https://prometheus:9090/?namespace=shop").text()
 
 
 def test_the_environment_comes_first_then_the_file_then_the_sample(

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import shutil
-from pathlib import Path
-from tempfile import mkdtemp
 from typing import TYPE_CHECKING, Any
 from weakref import finalize
 
@@ -12,9 +10,11 @@ from cilium_analysis.bundle import manifest as manifests
 from cilium_analysis.bundle.replay import Bundle
 from cilium_analysis.errors import BundleError
 from cilium_analysis.objectstore import Store
+from cilium_analysis.scratch import scratch
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+    from pathlib import Path
 
     from cilium_analysis.objectstore import Address
 
@@ -29,7 +29,7 @@ def fetch(address: Address) -> Bundle:
     StoreRefused, StoreUnavailable
         If it cannot be read.
     """
-    home = Path(mkdtemp(prefix="cilium-analysis-"))
+    home = scratch()
     try:
         manifest = _manifest(address, home)
         Store(address).download(_files(manifest), home)
@@ -43,7 +43,7 @@ def fetch(address: Address) -> Bundle:
 
 def knock(address: Address) -> None:
     """See that there is a bundle, without fetching it; errors as of `fetch`."""
-    home = Path(mkdtemp(prefix="cilium-analysis-"))
+    home = scratch()
     try:
         _manifest(address, home)
     finally:

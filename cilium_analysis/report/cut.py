@@ -20,6 +20,7 @@ from cilium_analysis.errors import BundleError, Interrupted, TimeIsUp
 from cilium_analysis.findings import Severity
 from cilium_analysis.report import html, output
 from cilium_analysis.report.summary import BUNDLE, parameters
+from cilium_analysis.scratch import clear
 from cilium_analysis.source import iso, window_as_json
 
 if TYPE_CHECKING:
@@ -126,6 +127,8 @@ def told(
 def revive(runs: Path, *, tell: Callable[[str], None]) -> None:
     """Put runs whose process is gone among the others, where they have anything to go on from.
 
+    What else is left of such processes is removed.
+
     Parameters
     ----------
     runs
@@ -133,6 +136,7 @@ def revive(runs: Path, *, tell: Callable[[str], None]) -> None:
     tell
         Takes a line on each.
     """
+    clear()
     now = datetime.now(UTC)
     for path in sorted(runs.glob(".*")) if runs.is_dir() else ():
         began = output.unfinished_since(path.name)

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
+import shutil
 import time
 from dataclasses import dataclass
-from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 import nbformat
@@ -13,10 +12,12 @@ import papermill
 from jupyter_core.utils import ensure_event_loop
 
 from cilium_analysis.findings import MIME
+from cilium_analysis.scratch import scratch
 from cilium_analysis.show import NOTES
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+    from pathlib import Path
 
     from cilium_analysis.report.kernel import Kernels
 
@@ -103,23 +104,24 @@ def execute(
     target = directory / notebook.name
     began = time.monotonic()
     error = ""
-    with TemporaryDirectory(prefix="ca-") as home:
-        try:
-            papermill.execute_notebook(
-                notebook,
-                target,
-                parameters=dict(parameters),
-                kernel_manager_class=kernels.manager_class(Path(home)),
-                resources={"metadata": {"path": str(directory)}},
-                execution_timeout=CELL_TIMEOUT,
-                shutdown_kernel="immediate",
-                progress_bar={"desc": notebook.stem} if progress else False,
-            )
-        except Exception as problem:  # whatever stopped it, the notebook is kept
-            error = reason(problem)
-        finally:
-            # The Jupyter client opens an event loop for each thread, and leaves it open.
-            ensure_event_loop().close()
+    home = scratch()
+    try:
+        papermill.execute_notebook(
+            notebook,
+            target,
+            parameters=dict(parameters),
+            kernel_manager_class=kernels.manager_class(home),
+            resources={"metadata": {"path": str(directory)}},
+            execution_timeout=CELL_TIMEOUT,
+            shutdown_kernel="immediate",
+            progress_bar={"desc": notebook.stem} if progress else False,
+        )
+    except Exception as problem:  # whatever stopped it, the notebook is kept
+        error = reason(problem)
+    finally:
+        shutil.rmtree(home, ignore_errors=True)
+        # The Jupyter client opens an event loop for each thread, and leaves it open.
+        ensure_event_loop().close()
     ran = _as_far_as_it_got(target, notebook)
     _forget_paths(ran, notebook.name)
     nbformat.write(ran, target)

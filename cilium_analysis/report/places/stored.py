@@ -7,20 +7,21 @@ written from those that are there, lists whole runs only, whenever something is 
 from __future__ import annotations
 
 import re
+import shutil
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 from secrets import token_hex
-from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 from cilium_analysis.errors import CiliumAnalysisError
 from cilium_analysis.objectstore import MARK, Address, Store, publication
 from cilium_analysis.report import output, retention
 from cilium_analysis.report.html import runs_page
+from cilium_analysis.scratch import scratch
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterator, Mapping
+    from pathlib import Path
 
 _RUN = "run.json"
 #: What a run is gone on with: not its pages, which are made anew, nor what is no part of it.
@@ -72,12 +73,14 @@ class Stored:
     @contextmanager
     def opened(self, name: str) -> Iterator[Path]:
         """Fetch a run, but for its pages, which are made anew."""
-        with TemporaryDirectory(prefix="cilium-analysis-") as home:
-            directory = Path(home) / name
-            directory.mkdir()
+        home = scratch()
+        try:
+            (home / name).mkdir()
             found = self._store.sizes(name)
-            self._store.download([one for one in found if _is_needed(one)], Path(home))
-            yield directory
+            self._store.download([one for one in found if _is_needed(one)], home)
+            yield home / name
+        finally:
+            shutil.rmtree(home, ignore_errors=True)
 
     def run(self, name: str) -> dict[str, Any] | None:
         """Read the ``run.json`` of a run."""
