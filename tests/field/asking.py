@@ -26,7 +26,7 @@ import nbformat
 from cilium_analysis.capture import _MODULES
 from cilium_analysis.cli import main
 from cilium_analysis.findings import Findings
-from cilium_analysis.question import ask
+from cilium_analysis.question import Question, ask
 from tests.field import cases, cases_answers, siblings, siblings_counts
 from tests.field.make import END, START, Metrics, build, iso
 from tests.field.standin import standing_before
@@ -211,8 +211,13 @@ def topic(
 ) -> Told:
     """Ask one topic within this process; gives what it says."""
     asked = ask(source=url, start=start, end=end, step=step, baseline=baseline, match=match)
+    return of_question(asked, name)
+
+
+def of_question(asked: Question, name: str) -> Told:
+    """Ask one topic of a question; several topics of one ask for its targets once."""
     module = import_module(_MODULES[name])
-    data = module.load(asked.source, asked.window, asked.baseline, match=match)
+    data = module.load(asked.source, asked.window, asked.baseline, match=asked.match)
     found: Findings = module.findings(data)
     notes = {name: list(module.notes(data))}
     return Told(found.as_json()["findings"], notes, data=data)

@@ -13,8 +13,9 @@ from typing import Any
 
 import pytest
 
+from cilium_analysis.question import ask
 from tests.conftest import installed_or_skip
-from tests.field.asking import KIND, topic, when
+from tests.field.asking import KIND, of_question, when
 from tests.field.checks import GAPS
 from tests.field.make import iso
 from tests.field.scraping import FIRST, LAST, LENGTH, WAYS, Way, incident, window
@@ -80,14 +81,15 @@ class _Asked:
     """What is told of one window, and what of it is wrong."""
 
     def __init__(self, url: str, way: Way, every: int) -> None:
-        self.url = url
         self.every = every
         self.start = window(every)
+        end = iso(self.start + LENGTH)
+        self.question = ask(source=url, start=iso(self.start), end=end)
         self.wrong: list[str] = []
 
     def one(self, name: str, kind: str, *, lasting: bool = False) -> dict[str, Any]:
         """Ask a topic; gives its only finding of a kind, or none."""
-        told = topic(self.url, name, start=iso(self.start), end=iso(self.start + LENGTH))
+        told = of_question(self.question, name)
         said = told.said().splitlines()
         self.wrong += [f"{name}: {line}" for line in said if GAPS.search(line)]
         found = told.of(kind)
