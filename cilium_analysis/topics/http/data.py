@@ -278,7 +278,9 @@ def _span(source: Source, window: Window, *, match: str) -> _Span:
     keep = (*KEYS, "node", "protocol", "reporter")
     answered = _together([known, swapped(grown["responses"])], keep, full)
     gone, unpaired = unanswered(grown["requests"], grown["responses"], old, spelled=full)
-    ended = _together([answered, gone], keep, full)
+    # Both are named already.
+    parts = [frames.with_levels(part, keep) for part in (answered, gone) if part.shape[1]]
+    ended = frames.group(pd.concat(parts, axis=1), keep) if parts else answered
     reporters = _reporters(ended)
     took = _unswapped(reader.gained(QUERIES["durations"], OVER_NODES["durations"]), old)
     timed = name_parties(took, ("le", "reporter"), spelled=full)
