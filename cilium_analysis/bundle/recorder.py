@@ -80,6 +80,7 @@ class Recorder(Relay):
         self._match = match
         self._answers: list[dict[str, Any]] = []
         self._kubernetes: dict[str, Any] | None = None
+        self._told: dict[str, str] = {}
         self._kept, self._whole, self._written = kept, False, 0.0
         if kept:
             self._place = directory
@@ -117,7 +118,7 @@ class Recorder(Relay):
             self._whole = ended
             if not ended and self._kept:
                 with suppress(OSError):
-                    self._write_manifest()
+                    self._write_manifest(known=True)
             elif not ended:
                 shutil.rmtree(self._place, ignore_errors=True)
 
@@ -229,11 +230,14 @@ class Recorder(Relay):
             error = {"type": type(said).__name__, "message": str(said), "reason": said.reason}
             self._answers.append({"promql": promql, "window": None, **when, "error": error})
 
-    def _write_manifest(self) -> None:
+    def _write_manifest(self, *, known: bool = False) -> None:
+        """Say what is in the recording; what is not known of the server is not asked then."""
+        if not known:
+            self._told = dict(self.server)
         manifest = {
             "schema": SCHEMA,
             "source": self.name,
-            "server": dict(self.server),
+            "server": self._told,
             "recorded": iso(datetime.now(UTC).replace(microsecond=0)),
             "window": window_as_json(self._window),
             "timezone": self._window.timezone,

@@ -109,6 +109,7 @@ def _resumed(options: argparse.Namespace) -> Run[Path | Address]:
     return resume(
         located(options.resume),
         source=options.source,
+        timeout=options.timeout.total_seconds(),
         jobs=options.jobs,
         show_code=options.show_code,
         compare=located(options.compare) if options.compare else None,

@@ -9,6 +9,7 @@ import random
 import time
 from dataclasses import dataclass, field, replace
 from functools import cached_property
+from itertools import count
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 from urllib.parse import parse_qsl, unquote, urlsplit, urlunsplit
 
@@ -18,6 +19,7 @@ from cilium_analysis.errors import (
     DeadlinePassed,
     NotPrometheus,
     ParameterError,
+    ServerUnavailable,
     SourceError,
 )
 from cilium_analysis.prometheus.abandon import AbandonableAdapter
@@ -138,7 +140,8 @@ class Transport:
     timeout
         For a whole request with all its tries [s]; also the server's for a query.
     retries
-        How often to try again.
+        How often to try again; a server that has answered before and answers nothing now is waited
+        for as long as `timeout` allows.
     compression
         ``gzip``, ``identity``, or ``auto``: plain where the server is on this machine; else
         packed, until large replies show that the link is faster than the server's packing.
@@ -166,6 +169,7 @@ class Transport:
     max_bytes: int | None = None
     #: Whether replies came with a header that VictoriaMetrics alone sends (lib/httpserver).
     is_victoria: bool = False
+    _has_answered: bool = False
     _get_only: bool = False
     _post_works: bool = False
     _packed: bool = field(default=True, init=False)
@@ -220,15 +224,19 @@ class Transport:
         """
         asked = f" (query: {shortened(query)})" if query else ""
         until = min(Deadline.after(self.timeout), self.deadline)
-        for attempt in range(self.retries + 1):
+        for attempt in count():
             tried = self._in_time(path, params, query=query, form=form, until=until)
             if isinstance(tried.found, Answer):
+                self._has_answered = True
                 return tried.found
             if self.deadline.passed:
                 raise self._over(asked)
             backoff = min(0.25 * 2**attempt, 8.0) * random.uniform(0.5, 1.0)  # noqa: S311
             wait = math.inf if tried.wait is None else max(tried.wait, backoff)
-            if attempt == self.retries or wait > until.left:
+            # A server that has answered before may only be starting anew.
+            lost = self._has_answered and isinstance(tried.found, ServerUnavailable)
+            spent = attempt >= self.retries and not (lost and not self.is_alive())
+            if spent or wait > until.left:
                 raise tried.found
             self.pause(wait)
         raise AssertionError("unreachable")

@@ -112,7 +112,7 @@ class Earlier:
         """Whether its recording is whole."""
         return bool(Bundle(self.directory / BUNDLE).manifest.get("whole", True))
 
-    def asked_again(self, source: str) -> Question:
+    def asked_again(self, source: str, *, timeout: float) -> Question:
         """Give its question once more, of the server that it recorded.
 
         Parameters
@@ -120,6 +120,8 @@ class Earlier:
         source
             The server, as somebody names it. Without it the run says where it is; it may be
             anybody's, so that it gets no credentials.
+        timeout
+            For each query, with all its tries [s].
 
         Raises
         ------
@@ -127,7 +129,8 @@ class Earlier:
             If this is another server.
         """
         name = str(self.summary["source"])
-        server = connect(source) if source else connect(name, credentials=Credentials())
+        credentials = None if source else Credentials()
+        server = connect(source or name, credentials=credentials, timeout=timeout)
         if isinstance(server, Bundle) or server.name != name:
             raise ParameterError(
                 f"{self.directory.name} was recorded from {name}: give that source"

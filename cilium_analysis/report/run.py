@@ -192,6 +192,7 @@ def resume(
     directory: Where,
     *,
     source: str = "",
+    timeout: float = 120.0,
     notebooks: Path | None = None,
     jobs: int = 1,
     show_code: bool = False,
@@ -210,6 +211,8 @@ def resume(
     source
         Its server, with credentials: those of the environment are used for an address that
         somebody names, and not for one that a file does.
+    timeout
+        For each query, with all its tries [s].
     notebooks, jobs, show_code, compare, paper, keep, progress, tell
         As for `report`.
 
@@ -240,7 +243,8 @@ def resume(
         question, now = earlier.question, datetime.now(UTC)
         missing, kept = earlier.missing, None
         if not earlier.recorded:
-            question, missing, kept = earlier.asked_again(source), earlier.topics, cut.kept
+            question = earlier.asked_again(source, timeout=timeout)
+            missing, kept = earlier.topics, cut.kept
         files = _files(missing, question, notebooks)
         with (
             _telling(directory, where) if kept else nullcontext(),
