@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from cilium_analysis.cli.options import UNKNOWN, is_among, least, question
 from cilium_analysis.cli.words import put, say
-from cilium_analysis.errors import ParameterError
+from cilium_analysis.errors import ParameterError, TimeIsUp
 
 if TYPE_CHECKING:
     import argparse
@@ -38,7 +38,7 @@ def report(options: argparse.Namespace) -> int:
             _check_places(options)
             asked = question(options)
             run = _made(asked, options, topics=options.topics, keep=options.keep)
-    except Exception as problem:
+    except (Exception, TimeIsUp) as problem:
         if audience:
             _notify_of_failure(audience, problem, options, asked)
         raise
@@ -161,7 +161,7 @@ def _notify_of_run(
 
 def _notify_of_failure(
     audience: Sequence[Receiver],
-    problem: Exception,
+    problem: Exception | TimeIsUp,
     options: argparse.Namespace,
     asked: Question | None,
 ) -> None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from cilium_analysis.errors import CiliumAnalysisError
+from cilium_analysis.errors import CiliumAnalysisError, TimeIsUp
 from cilium_analysis.findings import Severity, unknown_lines
 from cilium_analysis.report.clock import called, clock
 from cilium_analysis.report.verdict import UNKNOWN
@@ -190,7 +190,11 @@ def _counted(number: int, what: str) -> str:
 
 
 def about_failure(
-    problem: Exception, *, source: str, match: str = "", window: Window | None = None
+    problem: Exception | TimeIsUp,
+    *,
+    source: str,
+    match: str = "",
+    window: Window | None = None,
 ) -> Message:
     """Tell that there is no report.
 
@@ -204,7 +208,7 @@ def about_failure(
         None if it did not come to that.
     """
     span = f", {_span(iso(window.start), iso(window.end), window.timezone)}" if window else ""
-    ours = isinstance(problem, CiliumAnalysisError)
+    ours = isinstance(problem, CiliumAnalysisError | TimeIsUp)
     reason = str(problem) if ours else f"unexpected {type(problem).__name__}; its log says more"
     body = f"There is no report: {_plain(reason, _REASON)}"
     return Message(f"[failed] {_name(bare_address(source.split('?')[0]), match)}{span}", body, None)

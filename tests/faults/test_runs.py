@@ -204,13 +204,16 @@ def test_one_query_that_is_never_answered_costs_what_depends_on_it(
 
 
 def test_a_server_that_falls_silent_is_not_waited_for_longer_than_the_deadline(
-    cluster: ClusterServer, runs: Runs
+    cluster: ClusterServer, runs: Runs, tmp_path: Path
 ) -> None:
     gate = threading.Event()
     silent = Reply(b"{", ends="stall", at=1, gate=gate)
-    with Stub(after(9, lambda _: silent, forward(cluster.url))) as stub:
-        ended = runs.report(stub, "--deadline", "8s")
+    told = tmp_path / "told"
+    with Stub(Reply()) as people, Stub(after(9, lambda _: silent, forward(cluster.url))) as stub:
+        told.write_text(f"json://127.0.0.1:{people.port}/hook\n")
+        ended = runs.report(stub, "--deadline", "8s", "--notify", f"file:{told}")
         gate.set()
+        assert b"deadline" in b"".join(request.body for request in people.requests)
     assert ended.code == 1
     assert "deadline" in ended.said
     assert KEPT in ended.said
