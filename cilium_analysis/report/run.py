@@ -181,10 +181,13 @@ def _telling(run: Path | Address, where: Place) -> Iterator[None]:
     try:
         yield
     except (CiliumAnalysisError, KeyboardInterrupt) as problem:
-        if where.run(run.name) is None:
-            raise
+        there = None
+        # An object store may be what was lost; then the error says where the run is.
         with suppress(CiliumAnalysisError):
-            where.keep_in_order(keep=None, made=(), tell=lambda _: None)
+            if there := where.run(run.name):
+                where.keep_in_order(keep=None, made=(), tell=lambda _: None)
+        if there is None:
+            raise
         raise cut.told(problem, run) from None
 
 
