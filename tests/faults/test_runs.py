@@ -6,6 +6,7 @@ be gone on with; nothing hangs, and nothing half-written is left.
 
 from __future__ import annotations
 
+import gzip
 import json
 import os
 import random
@@ -175,7 +176,13 @@ def test_a_storm_of_refusals_is_sat_out(cluster: ClusterServer, runs: Runs, stat
     assert runs.is_whole()
 
 
-@pytest.mark.parametrize("fault", ["silent", "cut", "wrong", "unavailable"])
+def bomb(_: Request) -> Reply:
+    """Small on its way, and 2.5 GiB when it is unpacked."""
+    member = gzip.compress(b" " * 2**26)
+    return Reply(member * 40, headers={"Content-Encoding": "gzip"})
+
+
+@pytest.mark.parametrize("fault", ["silent", "cut", "wrong", "unavailable", "bomb"])
 def test_one_query_that_is_never_answered_costs_what_depends_on_it(
     cluster: ClusterServer, runs: Runs, fault: str
 ) -> None:
@@ -183,6 +190,7 @@ def test_one_query_that_is_never_answered_costs_what_depends_on_it(
     kinds: dict[str, Answerer] = {
         "silent": lambda _: Reply(b'{"status":"success",', ends="stall", at=20, gate=gate),
         "cut": broken(real, "cut"),
+        "bomb": bomb,
         "wrong": lambda _: refusal(422, "execution", "too many series"),
         "unavailable": lambda _: refusal(
             503, "timeout", "query timed out in expression evaluation"
@@ -194,7 +202,7 @@ def test_one_query_that_is_never_answered_costs_what_depends_on_it(
         return (kinds[fault] if mine else real)(request)
 
     with Stub(ask) as stub:
-        ended = runs.report(stub, "--timeout", "3s")
+        ended = runs.report(stub, "--timeout", "60s" if fault == "bomb" else "3s")
         gate.set()
     assert ended.code == 0, ended.said
     assert runs.is_whole()
