@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
+from cilium_analysis.errors import AnswerIncomplete, QueryRejected, ServerUnavailable
+
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Iterator, Mapping
     from datetime import datetime
 
     import pandas as pd
@@ -97,6 +100,32 @@ class Source(Protocol):
         ...
 
 
+@contextmanager
+def weighed(source: Source, promql: str = "") -> Iterator[None]:
+    """Tell a query that is too much for a server from a server that is lost.
+
+    Whoever asks much can do without one answer, but not without a server.
+
+    Parameters
+    ----------
+    source, promql
+        What is asked what.
+
+    Raises
+    ------
+    QueryRejected
+        If the query is not answered, and others are.
+    """
+    try:
+        yield
+    except (AnswerIncomplete, ServerUnavailable) as problem:
+        if not getattr(source, "is_alive", bool)():
+            raise
+        refused = QueryRejected(f"{problem}; other queries are answered")
+        refused.promql, refused.reason = promql, problem.why
+        raise refused from None
+
+
 class Relay:
     """A source that passes questions on to another; what is more to it, its kinds add.
 
@@ -128,6 +157,10 @@ class Relay:
     def recorded(self) -> tuple[Window, ...]:
         """Windows that a recording was made for; none of a server."""
         return tuple(getattr(self.source, "recorded", ()))
+
+    def is_alive(self) -> bool:
+        """Tell whether the source that really answers does so."""
+        return bool(getattr(self.source, "is_alive", bool)())
 
     def range(self, promql: str, window: Window) -> pd.DataFrame:
         """Pass a range query on."""

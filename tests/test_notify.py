@@ -13,6 +13,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -285,9 +286,10 @@ def test_who_reads_the_results_may_go_before_they_are_printed(
     os.close(reading)
     gone = os.fdopen(writing, "w", buffering=1)
     monkeypatch.setattr(sys, "stdout", gone)
-    assert main([*REPORT, *addresses(endpoint.address)]) == 1
+    # As with `| head`: that somebody has read enough is no failure.
+    assert main([*REPORT, *addresses(endpoint.address)]) == 0
     assert len(endpoint.received) == 1
-    with pytest.raises(BrokenPipeError):
+    with suppress(BrokenPipeError):
         gone.close()
 
 

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from cilium_analysis.bundle.files import read_frame, read_table, write_frame, write_table
 from cilium_analysis.bundle.manifest import KUBERNETES, MANIFEST, SCHEMA, read, refusal, versions
 from cilium_analysis.errors import BudgetExceeded, OutputError, PrometheusError, QueryRejected
-from cilium_analysis.source import Record, Relay, iso, window_as_json
+from cilium_analysis.source import Record, Relay, iso, weighed, window_as_json
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -182,7 +182,8 @@ class Recorder(Relay):
         if kept is not None:
             return self._again(kept, window)
         try:
-            frame = ask()
+            with weighed(self.source, promql):
+                frame = ask()
         except PrometheusError as said:
             self._keep_refusal(promql, when, said)
             raise

@@ -187,10 +187,10 @@ def _keep(text: str) -> timedelta:
     # A plain number would be seconds, which is not what --keep 30 means to say.
     if text.strip().replace(".", "").isdecimal():
         raise argparse.ArgumentTypeError(f"{text!r} has no unit: write {text.strip()}d for days")
-    return _duration(text)
+    return _duration(text, nothing="would keep nothing: use such as 30d")
 
 
-def _duration(text: str) -> timedelta:
+def _duration(text: str, *, nothing: str = "is no time at all: use such as 30m") -> timedelta:
     from cilium_analysis.window import format_duration, parse_duration
 
     try:
@@ -198,7 +198,7 @@ def _duration(text: str) -> timedelta:
     except WindowError as problem:
         raise argparse.ArgumentTypeError(str(problem)) from None
     if format_duration(duration) == "0s":
-        raise argparse.ArgumentTypeError(f"{text!r} is no time at all: use such as 30m, or 30d")
+        raise argparse.ArgumentTypeError(f"{text!r} {nothing}")
     return duration
 
 

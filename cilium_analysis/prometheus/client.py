@@ -4,18 +4,12 @@ from __future__ import annotations
 
 import time
 from concurrent.futures import ThreadPoolExecutor, as_completed
-from contextlib import contextmanager
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 
-from cilium_analysis.errors import (
-    AnswerIncomplete,
-    NotPrometheus,
-    QueryRejected,
-    ServerUnavailable,
-)
+from cilium_analysis.errors import NotPrometheus, QueryRejected
 from cilium_analysis.prometheus import catalogue, identity, planning
 from cilium_analysis.prometheus.catalogue import add_instant
 from cilium_analysis.prometheus.columns import join
@@ -41,7 +35,7 @@ from cilium_analysis.prometheus.upstream import as_upstream
 from cilium_analysis.source import Record
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable, Mapping
 
     import pandas as pd
     import requests
@@ -77,7 +71,8 @@ class Prometheus(Listing):
     compression
         ``auto``, ``gzip`` or ``identity``, see `Transport`.
     retries
-        How often to try again after 429, 502, 503, 504, a lost connection or a broken body.
+        How often to try again after 429, 502, 503, 504, a lost connection or a broken body. If
+        None, 4 times, and a server that has answered before is waited for as long as `timeout`.
     pause
         Waits so many seconds between two tries.
     progress
@@ -107,7 +102,7 @@ class Prometheus(Listing):
         max_samples: int = 50_000_000,
         concurrency: int = 4,
         compression: Compression = "auto",
-        retries: int = 4,
+        retries: int | None = None,
         pause: Callable[[float], None] = time.sleep,
         progress: Callable[[int, int], None] = lambda done, total: None,
         deadline: Deadline = NEVER,
@@ -187,10 +182,9 @@ class Prometheus(Listing):
             If the server does not answer.
         """
         began = time.perf_counter()
-        with self._weighed(promql):
-            plan = self._affordable(promql, window)
-            points = -(-window.points // plan.requests)
-            answers = self._pieces(promql, window, max(points, 3))
+        plan = self._affordable(promql, window)
+        points = -(-window.points // plan.requests)
+        answers = self._pieces(promql, window, max(points, 3))
         said = [text for a in answers for text in warnings(a.envelope, a.histograms)]
         parts = [with_samples(answer, query=promql) for answer in answers]
         samples = sum(part.samples for part in parts)
@@ -209,20 +203,9 @@ class Prometheus(Listing):
         )
         return frame
 
-    @contextmanager
-    def _weighed(self, promql: str) -> Iterator[None]:
-        """Tell a query that is too much for a server from a server that is lost.
-
-        Whoever asks much can do without one answer, but not without a server.
-        """
-        try:
-            yield
-        except (AnswerIncomplete, ServerUnavailable) as problem:
-            if not self.transport.is_alive():
-                raise
-            refused = QueryRejected(f"{problem}; other queries are answered")
-            refused.promql, refused.reason = promql, problem.why
-            raise refused from None
+    def is_alive(self) -> bool:
+        """Tell whether the server answers the smallest of all queries, at once."""
+        return self.transport.is_alive()
 
     def plan(self, promql: str, window: Window) -> Plan:
         """Estimate what `range` would fetch, by counting series at its ends and its middle.
@@ -316,8 +299,7 @@ class Prometheus(Listing):
         """
         began = time.perf_counter()
         params = {"query": promql, "time": seconds(moment)}
-        with self._weighed(promql):
-            answer = self._query("api/v1/query", params, query=promql)
+        answer = self._query("api/v1/query", params, query=promql)
         left_out = add_instant(answer)
         columns = with_samples(answer, query=promql)
         samples = columns.samples

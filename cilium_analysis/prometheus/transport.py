@@ -70,6 +70,8 @@ _ENOUGH = 1 << 22
 _REASON = 1 << 20
 #: A request may take so much more, so that what waits within it can say what it waits for.
 _GRACE = 0.1
+#: How often a request is tried again.
+RETRIES = 4
 #: A server that is there answers a query of nothing within this [s].
 _PATIENCE = 5.0
 #: With these POST is refused where GET may be let through; 400 where a form is not understood.
@@ -140,8 +142,8 @@ class Transport:
     timeout
         For a whole request with all its tries [s]; also the server's for a query.
     retries
-        How often to try again; a server that has answered before and answers nothing now is waited
-        for as long as `timeout` allows.
+        How often to try again; if None, `RETRIES` times, and as long as `timeout` allows where the
+        server has answered before and answers nothing now.
     compression
         ``gzip``, ``identity``, or ``auto``: plain where the server is on this machine; else
         packed, until large replies show that the link is faster than the server's packing.
@@ -161,7 +163,7 @@ class Transport:
     auth: AuthBase | None = None
     headers: Mapping[str, str] = field(default_factory=dict, repr=False)
     timeout: float = 120.0
-    retries: int = 4
+    retries: int | None = None
     compression: Compression = "auto"
     pause: Callable[[float], None] = time.sleep
     parameters: Sequence[tuple[str, str]] = field(default=(), repr=False)
@@ -231,11 +233,13 @@ class Transport:
                 return tried.found
             if self.deadline.passed:
                 raise self._over(asked)
-            backoff = min(0.25 * 2**attempt, 8.0) * random.uniform(0.5, 1.0)  # noqa: S311
+            backoff = min(0.25 * 2 ** min(attempt, 5), 8.0) * random.uniform(0.5, 1.0)  # noqa: S311
             wait = math.inf if tried.wait is None else max(tried.wait, backoff)
             # A server that has answered before may only be starting anew.
-            lost = self._has_answered and isinstance(tried.found, ServerUnavailable)
-            spent = attempt >= self.retries and not (lost and not self.is_alive())
+            patient = self.retries is None and self._has_answered
+            lost = patient and isinstance(tried.found, ServerUnavailable)
+            most = RETRIES if self.retries is None else self.retries
+            spent = attempt >= most and not (lost and not self.is_alive())
             if spent or wait > until.left:
                 raise tried.found
             self.pause(wait)

@@ -147,7 +147,6 @@ class Earlier:
             If the recording has been damaged meanwhile.
         """
         Bundle(self.directory / BUNDLE).copy_to(directory / BUNDLE)
-        output.write_json(directory / "run.json", dict(self.summary))
         for topic in self.held:
             content = foreign.read(self.directory, f"{topic}.ipynb", most=MOST)
             (directory / f"{topic}.ipynb").write_bytes(content)

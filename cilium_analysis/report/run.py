@@ -254,6 +254,8 @@ def resume(
             where.new_run(run.name, began=now, replaces=True, kept=kept) as temporary,
         ):
             earlier.copy_to(temporary)
+            if kept:
+                output.write_json(temporary / "run.json", dict(earlier.summary))
             running = Jobs(files, parameters(question), temporary, number=jobs, progress=progress)
             record = partial(_record, question, missing, temporary, tell)
             ran = running.run(record if kept else partial(_recorded, missing, tell))

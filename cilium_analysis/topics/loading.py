@@ -14,6 +14,7 @@ import pandas as pd
 from cilium_analysis import frames, targets
 from cilium_analysis.errors import BudgetExceeded, QueryRejected
 from cilium_analysis.queries import Matcher, Query, parse_matchers
+from cilium_analysis.source import weighed
 from cilium_analysis.texts import clipped, line
 from cilium_analysis.topics import freshness
 from cilium_analysis.topics.buckets import as_stored, for_people, plain_bounds
@@ -157,7 +158,8 @@ def answered(
         As for `fetch`.
     """
     try:
-        return ask()
+        with weighed(source):
+            return ask()
     except (BudgetExceeded, QueryRejected) as problem:
         if strict:
             raise
