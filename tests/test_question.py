@@ -86,7 +86,8 @@ def test_what_cannot_be_is_refused(
 
 
 def test_the_question_shows_itself_escaped() -> None:
-    question = ask(source="sample", match='node="<b>"')
+    times = {"start": "2026-03-21 08:00", "end": "2026-03-21 10:00", "step": "30s"}
+    question = ask(source="http://127.0.0.1:9", match='node="<b>"', **times)
     assert "<dt>Only</dt><dd>node=&quot;&lt;b&gt;&quot;</dd>" in question._repr_html_()
     assert "Window: 2026-03-21 08:00:00 to 10:00:00 UTC, every 30s" in repr(question)
 

@@ -155,7 +155,8 @@ def report(
         _telling(directory / name, where),
         where.new_run(name, began=began, kept=kept) as temporary,
     ):
-        cut.begin(temporary, question, name=name, topics=chosen, asked=topics, began=began)
+        if kept:
+            cut.begin(temporary, question, name=name, topics=chosen, asked=topics, began=began)
         running = Jobs(files, parameters(question), temporary, number=jobs, progress=progress)
         done = running.run(partial(_record, question, chosen, temporary, tell))
         written = write(
