@@ -15,7 +15,7 @@ import pandas as pd
 from cilium_analysis import counters, frames
 from cilium_analysis.errors import BudgetExceeded, QueryRejected
 from cilium_analysis.queries import Query
-from cilium_analysis.topics import loading
+from cilium_analysis.topics import answers, loading
 from cilium_analysis.topics.parties import CONTEXT, column, name_parties, swapped
 
 if TYPE_CHECKING:
@@ -196,9 +196,9 @@ class Reader:
 
     def summed(self, metric: Metric, *, least: Sequence[str]) -> Counted:
         """Read only the sums of a counter by some labels; arguments as for `counted`."""
-        query = metric.growth(*least)
-        sums = loading.inside(self.values(query), self.window)
-        refused = loading.refuses(self.source, query)
+        since = answers.mark(self.source)
+        sums = loading.inside(self.values(metric.growth(*least)), self.window)
+        refused = bool(answers.refused(self.source, since))
         return Counted(frames.with_levels(sums, [*least, "node"]), summed=True, refused=refused)
 
     def lost(self) -> pd.DataFrame:

@@ -12,20 +12,16 @@ import numpy as np
 import pandas as pd
 
 from cilium_analysis import frames, targets
-from cilium_analysis.errors import BudgetExceeded, QueryRejected
-from cilium_analysis.queries import Matcher, Query, parse_matchers
-from cilium_analysis.source import weighed
-from cilium_analysis.texts import clipped, line
-from cilium_analysis.topics import freshness
-from cilium_analysis.topics.buckets import as_stored, for_people, plain_bounds
-from cilium_analysis.window import format_duration
+from cilium_analysis.queries import Query, parse_matchers
+from cilium_analysis.topics import answers
+from cilium_analysis.topics.buckets import as_stored, plain_bounds
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Collection, Mapping, Sequence
 
     from cilium_analysis.source import Source
-    from cilium_analysis.targets import Targets
     from cilium_analysis.targets.stored import Component
+    from cilium_analysis.topics.answers import Refusal
     from cilium_analysis.window import Window
 
 #: Counters are read from so long before the window on, so that a series which begins in the
@@ -50,8 +46,6 @@ STARTS: Mapping[str, Query] = {
         ("operator", "cilium_operator_process_start_time_seconds"),
     )
 }
-#: Longest reason of a server that is told [characters].
-LONGEST = 300
 #: With more nodes than this, Hubble's counters are added up over the nodes by the server.
 CROWD = 100
 
@@ -67,7 +61,7 @@ def fetch(
 ) -> pd.DataFrame:
     """Ask a query from `LEAD` before the window on.
 
-    One that the server refuses has no series, and `remarks` tells of it.
+    One that the server refuses has no series, and `remarks_on` tells of it.
 
     Parameters
     ----------
@@ -99,77 +93,11 @@ def fetch(
     wide = led(window) if every == 1 else _longer(led(window), every)
     asked = as_stored(query, known.native)
     promql = known.render(asked, match=parse_matchers(match), step=wide.step)
-    frame = answered(source, query, lambda: source.range(promql, wide), strict=strict)
+    frame = answers.answered(source, query, lambda: source.range(promql, wide), strict=strict)
     named = known.resolve(
         plain_bounds(frame, increases=" offset " in promql), keep=_asked_for(query, known.labels)
     )
     return named.reindex(_grid(wide, frame.index))
-
-
-@dataclass(frozen=True)
-class Mark:
-    """A moment: how many answers, and refusals, a source had given."""
-
-    answers: int
-    refusals: int
-
-
-def mark(source: Source) -> Mark:
-    """Give the moment at which a topic begins to ask."""
-    return Mark(len(source.journal), len(_REFUSED.get(source, ())))
-
-
-@dataclass(frozen=True)
-class Refusal:
-    """A query that the server refused: what depends on it is not known.
-
-    Parameters
-    ----------
-    query
-        That was refused.
-    problem
-        As the source raised it.
-    """
-
-    query: Query
-    problem: BudgetExceeded | QueryRejected
-
-    def __str__(self) -> str:
-        why = clipped(line(self.problem.why), LONGEST)
-        return f"the server refused to tell of {self.query.about}: {why}"
-
-
-#: What sources have refused.
-_REFUSED: WeakKeyDictionary[Source, list[Refusal]] = WeakKeyDictionary()
-
-
-def answered(
-    source: Source, query: Query, ask: Callable[[], pd.DataFrame], *, strict: bool = False
-) -> pd.DataFrame:
-    """Give an answer; nothing where the server refuses it, and remember that it did.
-
-    Parameters
-    ----------
-    source, query
-        What is asked what.
-    ask
-        Asks it.
-    strict
-        As for `fetch`.
-    """
-    try:
-        with weighed(source):
-            return ask()
-    except (BudgetExceeded, QueryRejected) as problem:
-        if strict:
-            raise
-        _REFUSED.setdefault(source, []).append(Refusal(query, problem))
-        return frames.empty()
-
-
-def refuses(source: Source, query: Query) -> bool:
-    """Tell whether a source has refused a query."""
-    return any(each.query == query for each in _REFUSED.get(source, ()))
 
 
 def _asked_for(query: Query, labels: Sequence[str]) -> list[str]:
@@ -231,9 +159,9 @@ def scrapes(source: Source, window: Window, component: Component, *, match: str)
     asked = _SCRAPES.setdefault(source, {})
     key = (window, component, match)
     if key not in asked:
-        since = mark(source)
+        since = answers.mark(source)
         found = _scrapes(source, window, component, match=match)
-        asked[key] = replace(found, refused=tuple(_REFUSED.get(source, ())[since.refusals :]))
+        asked[key] = replace(found, refused=answers.refused(source, since))
     return asked[key]
 
 
@@ -241,6 +169,19 @@ def scrapes(source: Source, window: Window, component: Component, *, match: str)
 _SCRAPES: WeakKeyDictionary[Source, dict[tuple[Window, Component, str], Scrapes]] = (
     WeakKeyDictionary()
 )
+
+
+def refused_scrapes(
+    source: Source, windows: Collection[Window], *, match: str
+) -> tuple[Refusal, ...]:
+    """Give what the server refused to tell of the scrapes in some windows."""
+    known = _SCRAPES.get(source, {}).items()
+    return tuple(
+        each
+        for (window, _, matched), found in known
+        if window in windows and matched == match
+        for each in found.refused
+    )
 
 
 def _scrapes(source: Source, window: Window, component: Component, *, match: str) -> Scrapes:
@@ -281,114 +222,6 @@ def _between(raw: pd.DataFrame, intervals: pd.Series) -> pd.DataFrame:
             column[: rows[0]] = True
         column[rows[-1] : rows[-1] + due] = True
     return pd.DataFrame(values, index=raw.index, columns=raw.columns)
-
-
-@dataclass(frozen=True)
-class Remarks:
-    """What is to be said about the targets wherever something is made of them.
-
-    Parameters
-    ----------
-    notes
-        Sentences that help to read the numbers.
-    caveats
-        Sentences that say what cannot be told; every finding is doubtful because of them.
-    targets
-        That it is about.
-    refused
-        What the server did not tell.
-    """
-
-    notes: tuple[str, ...] = ()
-    caveats: tuple[str, ...] = ()
-    targets: Targets | None = None
-    refused: tuple[Refusal, ...] = ()
-
-    def singled_out(self, labels: Mapping[str, str]) -> dict[str, str]:
-        """Give the labels of a finding that say something, with the cluster apart from names.
-
-        Parameters
-        ----------
-        labels
-            With workloads written as ``cart (eu)`` where there are several clusters.
-        """
-        known = {name: value for name, value in labels.items() if value}
-        for cluster in sorted(set(self.targets.table["cluster"]) - {""} if self.targets else ()):
-            mark = f" ({cluster})"
-            named = {n: v.removesuffix(mark) for n, v in known.items() if v.endswith(mark)}
-            known |= named | ({"cluster": cluster} if named else {})
-        return known
-
-    def asked(self, promql: str) -> str:
-        """Write a query for people by the labels that are stored.
-
-        Parameters
-        ----------
-        promql
-            With nodes and workloads as findings name them.
-        """
-        if self.targets is None:
-            return promql
-        known = self.targets
-        promql = for_people(promql, known.native)
-        for node in sorted(set(known.table["node"]) - known.labelled - {""}):
-            promql = promql.replace(str(Matcher("node", "=", node)), known.selecting(node))
-        for cluster in sorted(set(known.table["cluster"]) - {""}):
-            values = zip(known.clusters, cluster.split("/"), strict=False)
-            chosen = ",".join(str(Matcher(label, "=", value)) for label, value in values)
-            promql = promql.replace(f' ({cluster})"', f'",{chosen}')
-        return promql
-
-    def lacks(self, *queries: Query) -> bool:
-        """Tell whether the server refused any of these."""
-        return any(each.query in queries for each in self.refused)
-
-    @property
-    def unread(self) -> str:
-        """Why the server does not read native histograms, where there are some."""
-        return self.targets.unread if self.targets else ""
-
-    @property
-    def all(self) -> tuple[str, ...]:
-        """All sentences."""
-        lacking = (f"{text[0].upper()}{text[1:]}" for text in map(str, self.refused))
-        return (*self.caveats, *dict.fromkeys(lacking), *self.notes)
-
-
-def remarks(
-    source: Source, window: Window, baseline: Window, *, match: str, since: Mark
-) -> Remarks:
-    """Give what is to be said about the targets, and about what the server refused.
-
-    Parameters
-    ----------
-    source, window, baseline, match
-        As for a topic's ``load``.
-    since
-        When the topic began to ask.
-
-    Raises
-    ------
-    BudgetExceeded, QueryRejected
-        If the server has refused everything so far.
-    """
-    refused = list(_REFUSED.get(source, ())[since.refusals :])
-    if refused and not source.journal:
-        raise refused[0].problem
-    for (span, _, matched), asked in _SCRAPES.get(source, {}).items():
-        refused += asked.refused if span in (window, baseline) and matched == match else ()
-    known = targets.of(source, window, match=match)
-    notes = list(known.notes)
-    now, usual = (scrapes(source, each, "agent", match=match).raw for each in (window, baseline))
-    notes += [*freshness.downsampled(usual, now), *freshness.late(now, window)]
-    slowest = known.slowest
-    if slowest > window.step:
-        notes.append(
-            f"Targets are scraped every {format_duration(slowest)}, less often than the step of"
-            f" {format_duration(window.step)}: what was counted between two scrapes is spread"
-            " evenly, and times are known to within one scrape."
-        )
-    return Remarks(tuple(notes), known.caveats, known, tuple(dict.fromkeys(refused)))
 
 
 def crowded(targets: pd.DataFrame | None) -> bool:
@@ -542,9 +375,3 @@ def _grid(window: Window, answered: pd.Index) -> pd.DatetimeIndex:
 def inside(frame: pd.DataFrame, window: Window) -> pd.DataFrame:
     """Cut off what was asked from before the window; a row is what happened up to its time."""
     return frames.between(frame, window.start, window.end)
-
-
-def warnings(source: Source, since: Mark) -> tuple[str, ...]:
-    """Collect what the server said beside its answers since a moment, each thing once."""
-    answers = source.journal[since.answers :]
-    return tuple(sorted({text for record in answers for text in record.warnings}))

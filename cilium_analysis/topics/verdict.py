@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from cilium_analysis.findings import Finding
-    from cilium_analysis.topics.loading import Remarks
+    from cilium_analysis.topics.remarks import Remarks
     from cilium_analysis.window import Window
 
     class _Data(Protocol):

@@ -11,7 +11,7 @@ import pandas as pd
 
 from cilium_analysis import frames
 from cilium_analysis.queries import Matcher, Query, parse_matchers
-from cilium_analysis.topics import loading
+from cilium_analysis.topics import answers, loading
 from cilium_analysis.topics.buckets import as_stored
 from cilium_analysis.topics.connectivity.promql import QUERIES
 
@@ -49,7 +49,7 @@ class Asker:
         wide = loading.led(window)
         promql = self.render(QUERIES[name], window.step, *extra)
         frame = self._clustered(
-            loading.answered(self.source, QUERIES[name], lambda: self.source.range(promql, wide))
+            answers.answered(self.source, QUERIES[name], lambda: self.source.range(promql, wide))
         )
         step = pd.Timedelta(window.step)
         # Some servers move the start of what is asked for.
@@ -59,7 +59,7 @@ class Asker:
         """Ask a query about a whole window: one value per combination of labels."""
         promql = self.render(query, window.length, *extra)
         frame = self._clustered(
-            loading.answered(self.source, query, lambda: self.source.instant(promql, window.end))
+            answers.answered(self.source, query, lambda: self.source.instant(promql, window.end))
         )
         if not len(frame):
             return pd.Series([], index=frame.columns, dtype="float64")

@@ -14,10 +14,11 @@ import pandas as pd
 
 from cilium_analysis import frames, targets
 from cilium_analysis.queries import Query
-from cilium_analysis.topics import hubble, loading, versions
+from cilium_analysis.topics import answers, hubble, loading, versions
 from cilium_analysis.topics.dns import codes
 from cilium_analysis.topics.dns.codes import DENIED, UNKNOWN
 from cilium_analysis.topics.parties import column, spellings, swapped
+from cilium_analysis.topics.remarks import Remarks, remarks_on
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -162,7 +163,7 @@ class Dns:
     summed: bool = False
     refused: bool = False
     warnings: tuple[str, ...] = ()
-    remarks: loading.Remarks = field(default_factory=loading.Remarks)
+    remarks: Remarks = field(default_factory=Remarks)
     crowd_note: tuple[str, ...] = ()
     versions: tuple[str, ...] = ()
 
@@ -199,7 +200,7 @@ def load(source: Source, window: Window, baseline: Window, *, match: str = "") -
     PrometheusError, BundleError
         If the source does not answer.
     """
-    began = loading.mark(source)
+    began = answers.mark(source)
     targets.of(source, window, baseline, match=match)
     reader, before = (hubble.reader(source, each, match=match) for each in (window, baseline))
     now, then = _span(reader), _span(before)
@@ -227,8 +228,8 @@ def load(source: Source, window: Window, baseline: Window, *, match: str = "") -
         both_ends=now.both_ends,
         summed=now.summed or then.summed,
         refused=now.refused or then.refused,
-        warnings=loading.warnings(source, began),
-        remarks=loading.remarks(source, window, baseline, match=match, since=began),
+        warnings=answers.warnings(source, began),
+        remarks=remarks_on(source, window, baseline, match=match, since=began),
         crowd_note=reader.crowd_note,
         versions=versions.ask(source, window, match=match),
     )

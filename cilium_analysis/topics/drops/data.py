@@ -9,8 +9,9 @@ import pandas as pd
 
 from cilium_analysis import counters, frames, targets
 from cilium_analysis.queries import Query
-from cilium_analysis.topics import hubble, loading, versions
+from cilium_analysis.topics import answers, hubble, loading, versions
 from cilium_analysis.topics.drops import events
+from cilium_analysis.topics.remarks import Remarks, remarks_on
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -110,7 +111,7 @@ class Drops:
     hubble_seen: pd.DataFrame = field(default_factory=pd.DataFrame)
     usual_hubble_seen: pd.DataFrame = field(default_factory=pd.DataFrame)
     warnings: tuple[str, ...] = ()
-    remarks: loading.Remarks = field(default_factory=loading.Remarks)
+    remarks: Remarks = field(default_factory=Remarks)
     crowd_note: tuple[str, ...] = ()
     versions: tuple[str, ...] = ()
 
@@ -167,7 +168,7 @@ def load(source: Source, window: Window, baseline: Window, *, match: str = "") -
     PrometheusError, BundleError
         If the source does not answer.
     """
-    began = loading.mark(source)
+    began = answers.mark(source)
     targets.of(source, window, baseline, match=match)
     now = _span(source, window, match=match)
     then = _span(source, baseline, match=match)
@@ -204,8 +205,8 @@ def load(source: Source, window: Window, baseline: Window, *, match: str = "") -
         )
     return replace(
         data,
-        warnings=loading.warnings(source, began),
-        remarks=loading.remarks(source, window, baseline, match=match, since=began),
+        warnings=answers.warnings(source, began),
+        remarks=remarks_on(source, window, baseline, match=match, since=began),
     )
 
 

@@ -9,7 +9,8 @@ import pandas as pd
 
 from cilium_analysis import counters, frames, targets
 from cilium_analysis.queries import Query
-from cilium_analysis.topics import loading
+from cilium_analysis.topics import answers, loading
+from cilium_analysis.topics.remarks import Remarks, remarks_on
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -214,7 +215,7 @@ class Endpoints:
     usual: Span
     restarts: pd.DataFrame
     warnings: tuple[str, ...] = ()
-    remarks: loading.Remarks = field(default_factory=loading.Remarks)
+    remarks: Remarks = field(default_factory=Remarks)
 
     @property
     def blind(self) -> bool:
@@ -241,7 +242,7 @@ def load(source: Source, window: Window, baseline: Window, *, match: str = "") -
     PrometheusError, BundleError
         If the source does not answer.
     """
-    began = loading.mark(source)
+    began = answers.mark(source)
     targets.of(source, window, baseline, match=match)
     now = _span(source, window, match=match)
     usual = _span(source, baseline, match=match)
@@ -252,8 +253,8 @@ def load(source: Source, window: Window, baseline: Window, *, match: str = "") -
         now=now,
         usual=usual,
         restarts=_restarts(now.agents, window),
-        warnings=loading.warnings(source, began),
-        remarks=loading.remarks(source, window, baseline, match=match, since=began),
+        warnings=answers.warnings(source, began),
+        remarks=remarks_on(source, window, baseline, match=match, since=began),
     )
 
 

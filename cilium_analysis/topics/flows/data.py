@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from cilium_analysis import frames, targets
-from cilium_analysis.topics import hubble, loading, versions
+from cilium_analysis.topics import answers, hubble, versions
 from cilium_analysis.topics.flows.exchanges import Raw, exchanges
+from cilium_analysis.topics.remarks import Remarks, remarks_on
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -166,7 +167,7 @@ class Flows:
     summed: tuple[str, ...] = ()
     refused: tuple[str, ...] = ()
     warnings: tuple[str, ...] = ()
-    remarks: loading.Remarks = field(default_factory=loading.Remarks)
+    remarks: Remarks = field(default_factory=Remarks)
     crowd_note: tuple[str, ...] = ()
     versions: tuple[str, ...] = ()
 
@@ -202,7 +203,7 @@ def load(source: Source, window: Window, baseline: Window, *, match: str = "") -
     PrometheusError, BundleError
         If the source does not answer.
     """
-    began = loading.mark(source)
+    began = answers.mark(source)
     targets.of(source, window, baseline, match=match)
     reader, before = (hubble.reader(source, each, match=match) for each in (window, baseline))
     now, then = (
@@ -227,8 +228,8 @@ def load(source: Source, window: Window, baseline: Window, *, match: str = "") -
         lost=reader.lost(),
         summed=tuple(METRICS[name].name for name in summed if name not in refused),
         refused=tuple(METRICS[name].name for name in refused),
-        warnings=loading.warnings(source, began),
-        remarks=loading.remarks(source, window, baseline, match=match, since=began),
+        warnings=answers.warnings(source, began),
+        remarks=remarks_on(source, window, baseline, match=match, since=began),
         crowd_note=reader.crowd_note,
         versions=versions.ask(source, window, match=match),
     )

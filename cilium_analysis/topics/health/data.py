@@ -10,10 +10,11 @@ from typing import TYPE_CHECKING
 import pandas as pd
 
 from cilium_analysis import counters, frames, targets
-from cilium_analysis.topics import loading
+from cilium_analysis.topics import answers, loading
 from cilium_analysis.topics.health.agents import SLOW, SUBSYSTEM
 from cilium_analysis.topics.health.catalogue import QUERIES
 from cilium_analysis.topics.health.starts import Start, starts
+from cilium_analysis.topics.remarks import Remarks, remarks_on
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -111,7 +112,7 @@ class Health:
     now: Span
     usual: Span
     warnings: tuple[str, ...] = ()
-    remarks: loading.Remarks = field(default_factory=loading.Remarks)
+    remarks: Remarks = field(default_factory=Remarks)
 
     @property
     def blind(self) -> bool:
@@ -139,7 +140,7 @@ def load(source: Source, window: Window, baseline: Window, *, match: str = "") -
     PrometheusError, BundleError
         If the source does not answer.
     """
-    began = loading.mark(source)
+    began = answers.mark(source)
     targets.of(source, window, baseline, match=match)
     now, usual = (_span(source, each, match) for each in (window, baseline))
     return Health(
@@ -148,8 +149,8 @@ def load(source: Source, window: Window, baseline: Window, *, match: str = "") -
         baseline=baseline,
         now=now,
         usual=usual,
-        warnings=loading.warnings(source, began),
-        remarks=loading.remarks(source, window, baseline, match=match, since=began),
+        warnings=answers.warnings(source, began),
+        remarks=remarks_on(source, window, baseline, match=match, since=began),
     )
 
 
@@ -170,7 +171,7 @@ def _span(source: Source, window: Window, match: str) -> Span:
     known = targets.of(source, window, match=match)
     presence = (known.presence or {}).get("agent")
     # Else it is told from other metrics, which do not say that a scrape failed.
-    answers = presence is not None and "(up{" in presence.promql
+    scraped = presence is not None and "(up{" in presence.promql
     mine = known.table[known.table["component"] == "agent"]
     return Span(
         window=window,
@@ -180,7 +181,7 @@ def _span(source: Source, window: Window, match: str) -> Span:
             )
         ),
         agents=plain(agents.starts),
-        up=plain(agents.raw if answers else frames.empty(["node"])),
+        up=plain(agents.raw if scraped else frames.empty(["node"])),
         intervals=mine.groupby("node")["interval"].max(),
         starts=starts(raw, window),
         before=starts(raw, replace(window, start=loading.led(window).start, end=window.start)),

@@ -17,11 +17,12 @@ import pandas as pd
 from cilium_analysis import frames, targets
 from cilium_analysis.errors import NotPrometheus, QueryRejected
 from cilium_analysis.queries import Query, parse_matchers
-from cilium_analysis.topics import hubble, loading
+from cilium_analysis.topics import answers, hubble, loading
 from cilium_analysis.topics.http import durations
 from cilium_analysis.topics.http.statuses import with_status
 from cilium_analysis.topics.http.unanswered import unanswered
 from cilium_analysis.topics.parties import CONTEXT, name_parties, spellings, swapped
+from cilium_analysis.topics.remarks import Remarks, remarks_on
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -195,7 +196,7 @@ class Http:
     agents_seen: bool = True
     twice: tuple[tuple[str, str], ...] = ()
     warnings: tuple[str, ...] = ()
-    remarks: loading.Remarks = field(default_factory=loading.Remarks)
+    remarks: Remarks = field(default_factory=Remarks)
     crowd_note: tuple[str, ...] = ()
 
 
@@ -237,7 +238,7 @@ def load(source: Source, window: Window, baseline: Window, *, match: str = "") -
     PrometheusError, BundleError
         If the source does not answer.
     """
-    began = loading.mark(source)
+    began = answers.mark(source)
     targets.of(source, window, baseline, match=match)
     now, then = (_span(source, each, match=match) for each in (window, baseline))
     return Http(
@@ -263,8 +264,8 @@ def load(source: Source, window: Window, baseline: Window, *, match: str = "") -
         hubble_seen=now.hubble_seen,
         agents_seen=now.agents_seen,
         twice=now.twice,
-        warnings=loading.warnings(source, began),
-        remarks=loading.remarks(source, window, baseline, match=match, since=began),
+        warnings=answers.warnings(source, began),
+        remarks=remarks_on(source, window, baseline, match=match, since=began),
         crowd_note=now.crowd_note,
     )
 

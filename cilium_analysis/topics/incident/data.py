@@ -11,6 +11,7 @@ from cilium_analysis import frames, targets
 from cilium_analysis.errors import BundleError
 from cilium_analysis.queries import Query
 from cilium_analysis.topics import (
+    answers,
     connectivity,
     dns,
     drops,
@@ -159,7 +160,7 @@ def load(
     PrometheusError, BundleError
         If the source does not answer. A bundle need not hold every question.
     """
-    began = loading.mark(source)
+    began = answers.mark(source)
     known = targets.of(source, window, baseline, match=match)
     topics: dict[str, Any] = {}
     lacking: dict[str, BundleError] = {}
@@ -179,7 +180,7 @@ def load(
         started=_per_node(source, "started", window, match),
         objects=objects,
         missing=tuple(lacking),
-        warnings=loading.warnings(source, began),
+        warnings=answers.warnings(source, began),
         interval=known.slowest,
     )
 

@@ -13,7 +13,8 @@ from cilium_analysis import frames, targets
 from cilium_analysis.errors import NotPrometheus, QueryRejected
 from cilium_analysis.queries import Matcher, Query, parse_matchers
 from cilium_analysis.targets.stored import Row, host
-from cilium_analysis.topics import loading
+from cilium_analysis.topics import answers
+from cilium_analysis.topics.remarks import Remarks, remarks_on
 from cilium_analysis.topics.setup.checks import CHECKS
 from cilium_analysis.topics.setup.configurations import Facts
 
@@ -151,7 +152,7 @@ class Setup:
     facts: Facts
     bare: tuple[str, ...] = ()
     warnings: tuple[str, ...] = ()
-    remarks: loading.Remarks = field(default_factory=loading.Remarks)
+    remarks: Remarks = field(default_factory=Remarks)
     cluster: Objects | None = None
 
 
@@ -183,7 +184,7 @@ def load(
     PrometheusError, BundleError
         If the source does not answer.
     """
-    began = loading.mark(source)
+    began = answers.mark(source)
     matchers = parse_matchers(match)
     scraping = targets.of(source, window, baseline, match=match)
     moments = _moments(scraping.table, window)
@@ -221,8 +222,8 @@ def load(
             starts="cilium_process_start_time_seconds" in present.index,
             classic=_classic(source, scraping, window, moments, matchers),
         ),
-        warnings=loading.warnings(source, began),
-        remarks=loading.remarks(source, window, baseline, match=match, since=began),
+        warnings=answers.warnings(source, began),
+        remarks=remarks_on(source, window, baseline, match=match, since=began),
         cluster=cluster,
     )
 
@@ -258,7 +259,7 @@ def _ask(
     source: Source, name: str, window: Window, moment: datetime, matchers: Sequence[Matcher]
 ) -> pd.DataFrame:
     promql = QUERIES[name].render(match=matchers, step=window.length)
-    return loading.answered(source, QUERIES[name], lambda: source.instant(promql, moment))
+    return answers.answered(source, QUERIES[name], lambda: source.instant(promql, moment))
 
 
 def _most(counts: Sequence[pd.Series]) -> pd.Series:

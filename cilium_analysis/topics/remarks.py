@@ -1,0 +1,131 @@
+"""What is to be said about the targets, and about what was refused, on every page."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from cilium_analysis import targets
+from cilium_analysis.queries import Matcher
+from cilium_analysis.topics import answers, freshness, loading
+from cilium_analysis.topics.buckets import for_people
+from cilium_analysis.window import format_duration
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from cilium_analysis.queries import Query
+    from cilium_analysis.source import Source
+    from cilium_analysis.targets import Targets
+    from cilium_analysis.topics.answers import Mark, Refusal
+    from cilium_analysis.window import Window
+
+
+@dataclass(frozen=True)
+class Remarks:
+    """What is to be said about the targets wherever something is made of them.
+
+    Parameters
+    ----------
+    notes
+        Sentences that help to read the numbers.
+    caveats
+        Sentences that say what cannot be told; every finding is doubtful because of them.
+    targets
+        That it is about.
+    refused
+        What the server did not tell.
+    """
+
+    notes: tuple[str, ...] = ()
+    caveats: tuple[str, ...] = ()
+    targets: Targets | None = None
+    refused: tuple[Refusal, ...] = ()
+
+    def singled_out(self, labels: Mapping[str, str]) -> dict[str, str]:
+        """Give the labels of a finding that say something, with the cluster apart from names.
+
+        Parameters
+        ----------
+        labels
+            With workloads written as ``cart (eu)`` where there are several clusters.
+        """
+        known = {name: value for name, value in labels.items() if value}
+        for cluster in sorted(set(self.targets.table["cluster"]) - {""} if self.targets else ()):
+            mark = f" ({cluster})"
+            named = {n: v.removesuffix(mark) for n, v in known.items() if v.endswith(mark)}
+            known |= named | ({"cluster": cluster} if named else {})
+        return known
+
+    def asked(self, promql: str) -> str:
+        """Write a query for people by the labels that are stored.
+
+        Parameters
+        ----------
+        promql
+            With nodes and workloads as findings name them.
+        """
+        if self.targets is None:
+            return promql
+        known = self.targets
+        promql = for_people(promql, known.native)
+        for node in sorted(set(known.table["node"]) - known.labelled - {""}):
+            promql = promql.replace(str(Matcher("node", "=", node)), known.selecting(node))
+        for cluster in sorted(set(known.table["cluster"]) - {""}):
+            values = zip(known.clusters, cluster.split("/"), strict=False)
+            chosen = ",".join(str(Matcher(label, "=", value)) for label, value in values)
+            promql = promql.replace(f' ({cluster})"', f'",{chosen}')
+        return promql
+
+    def lacks(self, *queries: Query) -> bool:
+        """Tell whether the server refused any of these."""
+        return any(each.query in queries for each in self.refused)
+
+    @property
+    def unread(self) -> str:
+        """Why the server does not read native histograms, where there are some."""
+        return self.targets.unread if self.targets else ""
+
+    @property
+    def all(self) -> tuple[str, ...]:
+        """All sentences."""
+        lacking = (f"{text[0].upper()}{text[1:]}" for text in map(str, self.refused))
+        return (*self.caveats, *dict.fromkeys(lacking), *self.notes)
+
+
+def remarks_on(
+    source: Source, window: Window, baseline: Window, *, match: str, since: Mark
+) -> Remarks:
+    """Give what is to be said about the targets, and about what the server refused.
+
+    Parameters
+    ----------
+    source, window, baseline, match
+        As for a topic's ``load``.
+    since
+        When the topic began to ask.
+
+    Raises
+    ------
+    BudgetExceeded, QueryRejected
+        If the server has refused everything so far.
+    """
+    refused = answers.refused(source, since)
+    if refused and not source.journal:
+        raise refused[0].problem
+    # Scrapes are asked for by whichever topic comes first, and needed by all.
+    refused += loading.refused_scrapes(source, (window, baseline), match=match)
+    known = targets.of(source, window, match=match)
+    notes = list(known.notes)
+    now, usual = (
+        loading.scrapes(source, each, "agent", match=match).raw for each in (window, baseline)
+    )
+    notes += [*freshness.downsampled(usual, now), *freshness.late(now, window)]
+    slowest = known.slowest
+    if slowest > window.step:
+        notes.append(
+            f"Targets are scraped every {format_duration(slowest)}, less often than the step of"
+            f" {format_duration(window.step)}: what was counted between two scrapes is spread"
+            " evenly, and times are known to within one scrape."
+        )
+    return Remarks(tuple(notes), known.caveats, known, tuple(dict.fromkeys(refused)))
