@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from cilium_analysis.question import Question, ask
+from cilium_analysis.topics import setup
 from cilium_analysis.topics.incident.data import TOPICS
 from tests.field.asking import command, served
 from tests.field.standin import standing_before
@@ -81,6 +82,16 @@ def test_what_a_topic_can_do_without_is_a_note(cluster: ClusterServer) -> None:
     assert any("refused to tell of drop events seen by Hubble" in note for note in notes)
     assert any("refused to tell of bytes of the packets dropped" in note for note in notes)
     assert "Whose packets were dropped is unknown." in notes
+
+
+def test_what_the_server_does_not_count_is_not_missing(cluster: ClusterServer) -> None:
+    data = load(cluster, "setup_check", "count(cilium_process_start_time_seconds")
+    states = set(setup.checks(data)["state"])
+    assert "unknown: the server refused to tell" in states
+    assert not [state for state in states if state.startswith("missing")]
+    assert not setup.checks(data)["how to switch it on"].any()
+    assert setup.judge(data).startswith("unknown: the server refused to tell of series of each")
+    assert not [each for each in setup.findings(data) if each.kind == "missing_metrics"]
 
 
 def test_what_one_topic_was_refused_is_not_said_of_another(cluster: ClusterServer) -> None:

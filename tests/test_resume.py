@@ -98,6 +98,10 @@ def test_what_failed_is_tried_again_and_may_fail_again(failed: Run[Path], tmp_pa
     again = resume(failed.directory, notebooks=tmp_path / "mine")
     assert again.failures == {"setup_check": "ValueError: not today"}
     notebook(tmp_path / "mine", "print('better')", topic="setup_check")
+    whole = resume(failed.directory, notebooks=tmp_path / "mine")
+    assert whole.failures == {}
+    assert "pdf" not in whole.summary
+    # What is asked for now is made of what is there.
     whole = resume(failed.directory, notebooks=tmp_path / "mine", paper=True)
     assert whole.failures == {}
     assert whole.summary["pdf"] == "report.pdf"

@@ -16,9 +16,11 @@ from urllib.parse import parse_qsl, unquote, urlsplit, urlunsplit
 import requests
 
 from cilium_analysis.errors import (
+    AccessDenied,
     DeadlinePassed,
     NotPrometheus,
     ParameterError,
+    QueryRejected,
     ServerUnavailable,
     SourceError,
 )
@@ -246,13 +248,16 @@ class Transport:
         raise AssertionError("unreachable")
 
     def is_alive(self) -> bool:
-        """Tell whether the server answers the smallest of all queries, at once."""
+        """Tell whether the server answers the smallest of all queries, or refuses it, at once.
+
+        A proxy before it may let queries with certain labels through only.
+        """
         query = "vector(1)"
         until = min(Deadline.after(min(self.timeout, _PATIENCE)), self.deadline)
         if self.deadline.passed:
             return False
         tried = self._in_time("api/v1/query", {"query": query}, query=query, form=True, until=until)
-        return isinstance(tried.found, Answer)
+        return isinstance(tried.found, Answer | QueryRejected | AccessDenied)
 
     def _in_time(
         self, path: str, params: Mapping[str, str], *, query: str, form: bool, until: Deadline

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from contextlib import suppress
 from dataclasses import dataclass
+from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 from cilium_analysis import foreign
@@ -17,7 +18,7 @@ from cilium_analysis.question import ask_source
 from cilium_analysis.report import output
 from cilium_analysis.report.compare import check_findings, moments
 from cilium_analysis.report.finished import MOST, finished
-from cilium_analysis.report.summary import BUNDLE
+from cilium_analysis.report.summary import BUNDLE, About
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -106,6 +107,12 @@ class Earlier:
         if (question.window, question.baseline) != (bundle.window, bundle.baseline):
             raise RunDamaged(f"the bundle of {self.directory.name} is of another window")
         return question
+
+    def about(self, name: str, *, now: datetime) -> About:
+        """Give what it is called and when it began; its seconds go on from now."""
+        began = datetime.fromisoformat(self.summary["began"])
+        since = now - timedelta(seconds=self.summary["seconds"])
+        return About(name, tuple(self.summary.get("asked", ())), began, since)
 
     @property
     def recorded(self) -> bool:

@@ -20,7 +20,7 @@ from cilium_analysis.report.execute import STOPPED, Executed
 from cilium_analysis.report.jobs import Jobs
 from cilium_analysis.report.notebooks import check_parameters, notebook_directory
 from cilium_analysis.report.places import place
-from cilium_analysis.report.summary import BUNDLE, parameters, write
+from cilium_analysis.report.summary import BUNDLE, About, parameters, write
 from cilium_analysis.report.verdict import is_unknown
 
 if TYPE_CHECKING:
@@ -67,6 +67,43 @@ class Run(Generic[Where_co]):
     def unknown(self) -> bool:
         """Whether the run could not be judged, as `cilium_analysis.report.verdict.verdict`."""
         return is_unknown(self.summary)
+
+
+@dataclass(frozen=True)
+class _Making:
+    """How runs are made, new ones and those that are gone on with; see `report`."""
+
+    jobs: int
+    show_code: bool
+    other: Other | None
+    paper: bool
+    progress: bool
+
+    def executed(
+        self,
+        question: Question,
+        notebooks: Sequence[Path],
+        directory: Path,
+        record: Callable[[Callable[[str], None]], None],
+    ) -> list[Executed]:
+        """Record, and run notebooks on what is recorded."""
+        given = parameters(question)
+        running = Jobs(notebooks, given, directory, number=self.jobs, progress=self.progress)
+        return running.run(record)
+
+    def written(
+        self, question: Question, done: Sequence[Executed], directory: Path, about: About
+    ) -> tuple[dict[str, Any], dict[str, Any]]:
+        """Write what follows from notebooks, as `write` does."""
+        return write(
+            question,
+            done,
+            directory,
+            about,
+            show_code=self.show_code,
+            other=self.other,
+            paper=self.paper,
+        )
 
 
 def report(
@@ -140,7 +177,7 @@ def report(
     Interrupted
         If somebody stopped it when something was recorded: that is kept, for `resume`.
     """
-    other = _prepared(paper=paper, compare=compare, tell=tell)
+    making = _Making(jobs, show_code, _prepared(paper, compare, tell), paper, progress)
     if isinstance(question.source, Bundle):
         question.source.verify()
     chosen = choose_topics(topics, question.source)
@@ -157,19 +194,9 @@ def report(
     ):
         if kept:
             cut.begin(temporary, question, name=name, topics=chosen, asked=topics, began=began)
-        running = Jobs(files, parameters(question), temporary, number=jobs, progress=progress)
-        done = running.run(partial(_record, question, chosen, temporary, tell))
-        written = write(
-            question,
-            done,
-            temporary,
-            name=name,
-            asked=topics,
-            began=began,
-            show_code=show_code,
-            other=other,
-            paper=paper,
-        )
+        record = partial(_record, question, chosen, temporary, tell)
+        done = making.executed(question, files, temporary, record)
+        written = making.written(question, done, temporary, About(name, tuple(topics), began))
     if index:
         with output.kept(directory / name):
             where.keep_in_order(keep=keep, made={name}, tell=tell)
@@ -234,14 +261,14 @@ def resume(
     PrometheusError
         If its recording is not whole, and its server does not answer.
     """
-    other = _prepared(paper=paper, compare=compare, tell=tell)
+    making = _Making(jobs, show_code, _prepared(paper, compare, tell), paper, progress)
     if isinstance(directory, Path):
         cut.revive(directory.parent, tell=lambda _: None)
     run = directory.resolve() if isinstance(directory, Path) else directory
     where = place(run.parent)
     with where.opened(run.name) as there:
         earlier = Earlier.read(there, shown=directory)
-        if not earlier.missing:
+        if not earlier.missing and not (paper and "pdf" not in earlier.summary):
             tell("nothing is missing")
             return Run(directory, dict(earlier.summary), whole_findings(there))
         question, now = earlier.question, datetime.now(UTC)
@@ -257,29 +284,17 @@ def resume(
             earlier.copy_to(temporary)
             if kept:
                 output.write_json(temporary / "run.json", dict(earlier.summary))
-            running = Jobs(files, parameters(question), temporary, number=jobs, progress=progress)
             record = partial(_record, question, missing, temporary, tell)
-            ran = running.run(record if kept else partial(_recorded, missing, tell))
-            done = earlier.completed(ran)
-            written = write(
-                question,
-                done,
-                temporary,
-                name=run.name,
-                asked=earlier.summary.get("asked", ()),
-                began=datetime.fromisoformat(earlier.summary["began"]),
-                since=now - timedelta(seconds=earlier.summary["seconds"]),
-                show_code=show_code,
-                other=other,
-                paper=paper,
-            )
+            record = record if kept else partial(_recorded, missing, tell)
+            done = earlier.completed(making.executed(question, files, temporary, record))
+            written = making.written(question, done, temporary, earlier.about(run.name, now=now))
     with output.kept(directory):
         where.keep_in_order(keep=keep, made={run.name}, tell=tell)
     return _whole(Run(directory, *written), done)
 
 
 def _prepared(
-    *, paper: bool, compare: Path | Address | None, tell: Callable[[str], None]
+    paper: bool, compare: Path | Address | None, tell: Callable[[str], None]
 ) -> Other | None:
     """See that a PDF can be made, and read what to compare with, before anything runs."""
     if paper:
@@ -338,6 +353,6 @@ def _recorded(
     topics: Sequence[str], tell: Callable[[str], None], ready: Callable[[str], None]
 ) -> None:
     """Go on with what an earlier run recorded."""
-    tell(f"Running {', '.join(topics)}")
+    tell(f"Running {', '.join(topics)}" if topics else "Writing the pages")
     for topic in topics:
         ready(topic)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
@@ -42,15 +43,32 @@ def parameters(question: Question) -> dict[str, str]:
     }
 
 
+@dataclass(frozen=True)
+class About:
+    """What a run is called, and when it was made.
+
+    Parameters
+    ----------
+    name, began
+        Of the run.
+    asked
+        Topics that somebody asked for by name.
+    since
+        What its seconds are counted from, if it was taken up again; `began` if None.
+    """
+
+    name: str
+    asked: tuple[str, ...]
+    began: datetime
+    since: datetime | None = None
+
+
 def write(
     question: Question,
     done: Sequence[Executed],
     directory: Path,
+    about: About,
     *,
-    name: str,
-    asked: Sequence[str],
-    began: datetime,
-    since: datetime | None = None,
     show_code: bool,
     other: Other | None,
     paper: bool = False,
@@ -65,12 +83,8 @@ def write(
         Its notebooks, also those that stopped with an error.
     directory
         Where they are, and where everything goes.
-    name, began
-        Of the run.
-    asked
-        Topics that somebody asked for by name.
-    since
-        What its seconds are counted from, if it was taken up again; `began` if None.
+    about
+        The run.
     show_code
         Whether the pages show the code cells.
     other
@@ -90,11 +104,12 @@ def write(
         stories=[d for executed in done if executed.topic == _STORIES for d in executed.findings],
         incomplete=incomplete,
     )
-    summary = _summary(question, done, found, asked, Bundle(directory / BUNDLE))
-    summary |= {"name": name, "began": iso(began.replace(microsecond=0))}
+    summary = _summary(question, done, found, about.asked, Bundle(directory / BUNDLE))
+    summary |= {"name": about.name, "began": iso(about.began.replace(microsecond=0))}
     if other is not None:
         summary["compared"] = other.beside(found, unknown=summary["verdict"] == UNKNOWN)
-    summary["seconds"] = round((datetime.now(UTC) - (since or began)).total_seconds(), 3)
+    took = datetime.now(UTC) - (about.since or about.began)
+    summary["seconds"] = round(took.total_seconds(), 3)
     pages = {pdf.SUMMARY: html.run_page(summary, found)}
     pages |= {
         executed.topic: html.notebook_page(executed, run=summary, show_code=show_code)

@@ -119,7 +119,7 @@ def place(named: Sequence[str], nodes: int, *, elsewhere: bool = False, ranked: 
     if len(named) <= 3:
         # Of all nodes of a cluster together only the cluster is known.
         return f"{mostly}on " + ", ".join(name.rstrip("/") for name in named)
-    first = f", most on {named[0]}" if ranked else ""
+    first = f", {'above all' if elsewhere else 'most on'} {named[0]}" if ranked else ""
     return f"{mostly}on {len(named)} of {nodes} nodes{first}"
 
 

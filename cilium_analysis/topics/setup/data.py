@@ -64,7 +64,10 @@ QUERIES: Mapping[str, Query] = {
         "share of the scrapes of each target that succeeded",
     ),
     "versions": Query(
-        "count by (version) (cilium_version{<match>})", "agents", "agents of each version"
+        "count by (version) (cilium_version{<match>})",
+        "agents",
+        "agents of each version",
+        spare=True,
     ),
     "labels": Query(
         _counted(_NAMED, [f'source_{name}!="",' for name in ("workload", "app", "pod")]),
@@ -80,12 +83,14 @@ QUERIES: Mapping[str, Query] = {
         _counted(_NAMED, ['source_app!="",source_namespace="",']),
         "series",
         "series of Hubble that name a workload without its namespace",
+        spare=True,
     ),
     "exported": Query(
         'count(cilium_version{exported_instance!="",<match>}'
         ' or hubble_flows_processed_total{exported_instance!="",<match>})',
         "series",
         "series whose target goes by exported_instance",
+        spare=True,
     ),
     "bounds": Query(
         "count by (le) ("
@@ -93,11 +98,13 @@ QUERIES: Mapping[str, Query] = {
         + ")",
         "series",
         "spellings of the bounds of buckets",
+        spare=True,
     ),
     "nodes": Query(
         "count by (exported_node, internal_ip, node) (kube_node_info{<match>})",
         "nodes",
         "nodes and their addresses, from kube-state-metrics",
+        spare=True,
     ),
 }
 EXEMPLARS: Mapping[str, Query] = {
@@ -155,6 +162,10 @@ class Setup:
     remarks: Remarks = field(default_factory=Remarks)
     cluster: Objects | None = None
 
+    def untold(self, name: str) -> bool:
+        """Tell whether the server refused one of `QUERIES`: what is not told is not missing."""
+        return self.remarks.lacks(QUERIES[name])
+
 
 def load(
     source: Source,
@@ -202,6 +213,14 @@ def load(
     exported = _ask(source, "exported", window, moments[-1], matchers)
     up = _up(source, window, scraping, matchers)
     table, unnamed = _targets(scraping, window, up)
+    facts = Facts(
+        unnamed=unnamed,
+        exported=int(np.nansum(exported.to_numpy(dtype="float64"))),
+        nodes=frames.labels(_ask(source, "nodes", window, moments[-1], matchers)),
+        bounds=tuple(bounds.index),
+        starts="cilium_process_start_time_seconds" in present.index,
+        classic=_classic(source, scraping, window, moments, matchers),
+    )
     return Setup(
         source=source.name,
         window=window,
@@ -214,14 +233,7 @@ def load(
         bare=tuple(bare.index),
         exemplars=_exemplars(source, window, matchers),
         scraping=scraping,
-        facts=Facts(
-            unnamed=unnamed,
-            exported=int(np.nansum(exported.to_numpy(dtype="float64"))),
-            nodes=frames.labels(_ask(source, "nodes", window, moments[-1], matchers)),
-            bounds=tuple(bounds.index),
-            starts="cilium_process_start_time_seconds" in present.index,
-            classic=_classic(source, scraping, window, moments, matchers),
-        ),
+        facts=facts,
         warnings=answers.warnings(source, began),
         remarks=remarks_on(source, window, baseline, match=match, since=began),
         cluster=cluster,

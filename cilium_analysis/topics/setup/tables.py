@@ -45,6 +45,8 @@ def _row(data: Setup, check: Check) -> dict[str, object]:
     blind = any(each.name == check.of and not there(data, each) for each in CHECKS)
     if blind:
         absent = f"unknown: {check.of} is not scraped"
+    if data.untold("present"):
+        blind, absent = True, "unknown: the server refused to tell"
     return {
         "what": check.name,
         "state": "there" if found else absent,
@@ -119,7 +121,8 @@ def notes(data: Setup) -> list[str]:
 def _hubble_notes(data: Setup) -> list[str]:
     said = []
     seen = [name for name in data.present.index if str(name).startswith("hubble_")]
-    if seen and not data.labelled and not data.contextual:
+    told = not data.untold("labels") and not data.untold("context")
+    if seen and told and not data.labelled and not data.contextual:
         said.append(
             "Hubble's metrics do not name workloads: who and what stays open (Helm:"
             " hubble.metrics.enabled with labelsContext or sourceContext and destinationContext)."
