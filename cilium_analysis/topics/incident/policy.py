@@ -53,7 +53,7 @@ class Change:
     def text(self) -> str:
         """Say it in words."""
         named = ", ".join("/".join(part for part in name if part) for name in self.names[:3])
-        where = f" ({len(self.nodes)} agents took it over)" if self.nodes else ""
+        where = f" ({len(self.nodes)} agents took them over)" if self.nodes else ""
         return f"Policies changed{': ' + named if named else ''}{where}"
 
 
