@@ -71,6 +71,10 @@ def test_a_topic_whose_metric_is_refused_is_unknown_and_says_why(
     assert not [each for each in found if each.kind == "missing_metrics"]
     notes = "\n".join(TOPICS[topic].notes(data))
     assert SAID in notes
+    # Nor is it switched off.
+    name = metric.rstrip("{")
+    absent = [f"{name} is not", f"{name} (gone", "metrics are not there", "no connectivity metrics"]
+    assert not [words for words in absent if words in notes]
     assert "No packet was dropped" not in notes
 
 

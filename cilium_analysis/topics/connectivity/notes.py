@@ -11,12 +11,14 @@ if TYPE_CHECKING:
     from cilium_analysis.topics.connectivity.data import Connectivity
 
 UNKNOWN = "Unknown: no connectivity metrics in this window"
+REFUSED = "Unknown: the server refused to tell of connectivity"
 
 
 def notes(data: Connectivity) -> list[str]:
     """Say in words what the data cannot show, and how far to trust it."""
     if blind(data):
-        return [f"{UNKNOWN}: nothing can be said about connectivity.", why(data), *_warnings(data)]
+        said = [f"{UNKNOWN}: nothing can be said about connectivity.", why(data)]
+        return [*([f"{REFUSED}."] if data.remarks.refused else said), *_warnings(data)]
     said = []
     if data.paths.shape[1]:
         said.append(
@@ -72,7 +74,7 @@ def empty(data: Connectivity, table: Literal["outages", "pairs", "missed", "late
     if table == "latency":
         return "Unknown: no latency of probes in this window."
     if blind(data):
-        return f"{UNKNOWN}."
+        return f"{REFUSED if data.remarks.refused else UNKNOWN}."
     if table == "outages":
         return "Every probe that is in the data succeeded."
     if data.targets_named:
@@ -105,8 +107,9 @@ def _latency(data: Connectivity) -> list[str]:
         ]
     else:
         said = [
-            "Latency is that of successful probes: a failed one is recorded as 10 s, so that all"
-            " above 5 s is left out. Quantiles are as coarse as the histogram's buckets."
+            "Latency is that of successful probes: a failed one is recorded as 10 s, so that what"
+            " took longer than the last bound below is left out. Quantiles are as coarse as the"
+            " histogram's buckets."
         ]
     if not len(data.usual_quantiles):
         said.append("No baseline: no latency there, so that nothing is compared.")

@@ -12,6 +12,7 @@ from cilium_analysis.frames import totals
 from cilium_analysis.metrics import defects
 from cilium_analysis.topics import verdict
 from cilium_analysis.topics.drops import events
+from cilium_analysis.topics.drops.data import QUERIES
 from cilium_analysis.topics.drops.events import PROXY_DENIAL, parties
 from cilium_analysis.topics.reasons import explain
 
@@ -226,7 +227,8 @@ def notes(data: Drops) -> list[str]:
         said.append("The agents' start times are not in the data: restarts cannot be told.")
     if data.state in ("counted", "zero") and not data.compared:
         said.append("No baseline: nothing is known of the agents' counts in it.")
-    if data.counts.shape[1] and not data.forwarded.shape[1]:
+    lacking = not data.forwarded.shape[1] and not data.remarks.lacks(QUERIES["forwarded"])
+    if data.counts.shape[1] and lacking:
         said.append(
             "cilium_forward_count_total is not there: which share of the traffic was dropped is"
             " unknown."

@@ -10,7 +10,7 @@ from cilium_analysis import frames
 from cilium_analysis.topics import loading, verdict
 from cilium_analysis.topics.buckets import untold
 from cilium_analysis.topics.endpoints import levels as of
-from cilium_analysis.topics.endpoints.data import REGENERATION_TIMES
+from cilium_analysis.topics.endpoints.data import QUERIES, REGENERATION_TIMES
 from cilium_analysis.topics.endpoints.restored import restorations
 from cilium_analysis.topics.endpoints.tables import regeneration_times
 
@@ -62,23 +62,39 @@ def _missing(data: Endpoints) -> list[str]:
     now = data.now
     checks = [
         (
+            "",
             now.agents.loc[:, (now.agents > loading.LONG_AGO).any()],
             "The agents' start times are not in the data: restarts cannot be told.",
         ),
-        (now.counts, "cilium_endpoint is not in the data: growth cannot be told."),
-        (now.states, "cilium_endpoint_state is not in the data: whether all are ready is unknown."),
         (
+            "endpoints",
+            now.counts,
+            "cilium_endpoint is not in the data: growth cannot be told.",
+        ),
+        (
+            "states",
+            now.states,
+            "cilium_endpoint_state is not in the data: whether all are ready is unknown.",
+        ),
+        (
+            "pools",
             now.pools,
             "The size of the nodes' IP pools is not in the data (cilium_ipam_capacity, since"
             " Cilium 1.15): how many more endpoints fit is unknown.",
         ),
         (
+            "pressure",
             now.pressure,
             "How full BPF maps are is not in the data (cilium_bpf_map_pressure; off by default up"
             " to Cilium 1.13).",
         ),
     ]
-    said = [text for frame, text in checks if not frame.shape[1]]
+    said = [
+        text
+        for name, frame, text in checks
+        # What the server refused to tell is not missing.
+        if not frame.shape[1] and not (name and data.remarks.lacks(QUERIES[name]))
+    ]
     if data.now.counts.shape[1] and not data.usual.counts.shape[1]:
         said.append("No baseline: the window is compared with its own beginning.")
     return said

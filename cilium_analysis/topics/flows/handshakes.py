@@ -87,6 +87,9 @@ def echoes(data: Flows) -> pd.DataFrame:
     return _whole(table, columns[:3])
 
 
+_SWITCH = " (Helm: hubble.metrics.enabled with flow, and the same context options as tcp)."
+
+
 def handshake_notes(data: Flows) -> list[str]:
     """Say what the handshakes cannot show."""
     now, said = data.now.handshakes, []
@@ -103,7 +106,6 @@ def handshake_notes(data: Flows) -> list[str]:
         said.append(
             "How many of the SYNs are verdicts of policies is not known (a policy that selects a"
             " workload lets one SYN count two or three times): missing SYN-ACKs are not counted,"
-            " and an outage is seen by SYN-ACKs that fall away (Helm: hubble.metrics.enabled with"
-            " flow, and the same context options as tcp)."
+            " and an outage is seen by SYN-ACKs that fall away" + ("." if data.refused else _SWITCH)
         )
     return said

@@ -11,6 +11,7 @@ from cilium_analysis import frames
 from cilium_analysis.frames import totals
 from cilium_analysis.topics.buckets import quantile
 from cilium_analysis.topics.http import durations
+from cilium_analysis.topics.http.data import OVER_NODES, QUERIES
 from cilium_analysis.topics.http.statuses import (
     BAD,
     DENIED_STATUS,
@@ -352,6 +353,9 @@ def notes(data: Http) -> list[str]:
 
 def invisible(data: Http) -> str:
     """Say why no request is seen: that is not to say that there was none."""
+    counted = [asked[name] for asked in (QUERIES, OVER_NODES) for name in ("requests", "responses")]
+    if data.remarks.lacks(*counted):
+        return "Unknown: the server refused to tell of HTTP."
     handled = totals(_of_http(data.proxy), ["rule"]).sum()
     sent = data.redirects.loc[:, [name == "http" for name in level(data.redirects, "protocol_l7")]]
     if handled > 0:
