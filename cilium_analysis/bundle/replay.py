@@ -232,7 +232,7 @@ class Bundle:
     def label_values(
         self, name: str, *, match: str = "", window: Window | None = None
     ) -> list[str]:
-        """List the values of a label in the answers; those of ``__name__`` are what was asked for.
+        """List the values of a label in the answers; of ``__name__``, the metrics they are about.
 
         Parameters
         ----------
@@ -242,7 +242,7 @@ class Bundle:
             As of `label_names`.
         """
         if name == "__name__":
-            return contents.metrics_of(self.queries)
+            return self._there()
         return contents.label_values(self._frames(contents.metric_of(match)), name)
 
     def metrics(self, about: str = "") -> pd.DataFrame:
@@ -252,14 +252,18 @@ class Bundle:
         ----------
         about
             Part of a name, or words such as ``dropped packets``; empty for all there are. Those
-            are ``there`` which a recorded query asks for.
+            are ``there`` which a recorded query asked for and had an answer about.
         """
-        there = contents.metrics_of(self.queries)
-        return search(about, there=dict.fromkeys(there, Exported()))
+        return search(about, there=dict.fromkeys(self._there(), Exported()))
 
     def metric(self, name: str) -> Help:
         """Tell what is known of a metric of Cilium; as of `cilium_analysis.metrics.help_on`."""
-        return help_on(name, there=contents.metrics_of(self.queries))
+        return help_on(name, there=self._there())
+
+    def _there(self) -> list[str]:
+        """List the metrics of the range queries that had an answer: to others, nothing is known."""
+        rows = (row for row in self.manifest["answers"] if row["window"] and row.get("samples"))
+        return contents.metrics_of(dict.fromkeys(str(row["promql"]) for row in rows))
 
     def _frames(self, metric: str) -> Iterator[pd.DataFrame]:
         """Give the answers to range queries that ask for a metric; to all if it is empty."""
