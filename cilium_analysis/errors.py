@@ -145,6 +145,17 @@ class TimeIsUp(Interrupted):
     """The time for the whole command is over."""
 
 
+class OutOfMemory(CiliumAnalysisError, MemoryError):
+    """The machine, or a limit of the process, gives no more memory."""
+
+    def __init__(
+        self,
+        message: str = "there is not enough memory: ask for a shorter window, for fewer topics, or"
+        " for one notebook at a time (--jobs 1)",
+    ) -> None:
+        super().__init__(message)
+
+
 class FleetUnavailable(CiliumAnalysisError, RuntimeError):
     """The scheduler that is to distribute the reports of a fleet is not there, or has no worker."""
 

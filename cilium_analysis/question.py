@@ -218,6 +218,55 @@ def ask(
     )
 
 
+def ask_again(
+    name: str,
+    given: Mapping[str, str],
+    *,
+    source: str,
+    shown: str,
+    called: str = "",
+    timeout: float,
+) -> Question:
+    """Ask a server once more what was recorded from it.
+
+    Parameters
+    ----------
+    name
+        Of the server, as the recording has it.
+    given
+        What was asked, as for `ask`.
+    source
+        The server, as somebody names it. Without it the recording says where it is; that may come
+        from anybody, so that its server gets no credentials.
+    shown
+        What people call the recording.
+    called
+        As for `ask_source`.
+    timeout
+        For each query, with all its tries [s].
+
+    Raises
+    ------
+    UsageError
+        If this is another server.
+    """
+    from cilium_analysis.prometheus import Credentials
+
+    server = connect(source or name, credentials=None if source else Credentials(), timeout=timeout)
+    if isinstance(server, Bundle) or server.name != name:
+        raise ParameterError(f"{shown} was recorded from {name}: give that source")
+    return ask_source(
+        server,
+        start=given["start"],
+        end=given["end"],
+        step=given["step"],
+        baseline=given["baseline"],
+        match=given["match"],
+        timezone=given["timezone"],
+        called=called,
+    )
+
+
 def ask_source(
     source: Source,
     *,

@@ -21,6 +21,7 @@ from cilium_analysis.errors import (
     BudgetExceeded,
     BundleError,
     OutputError,
+    QueryRejected,
     ServerUnavailable,
 )
 from cilium_analysis.source import iso
@@ -346,3 +347,33 @@ def test_a_recording_that_was_shown_is_gone_when_it_fails(tmp_path: Path) -> Non
     with pytest.raises(ServerUnavailable):
         record()
     assert list(tmp_path.iterdir()) == []
+
+
+def test_what_was_refused_is_asked_again_when_a_recording_goes_on(tmp_path: Path) -> None:
+    source, where = MemorySource({"up": FRAME}), tmp_path / "bundle"
+
+    def recorder() -> Recorder:
+        return Recorder(source, where, window=WINDOW, kept=True)
+
+    with pytest.raises(ServerUnavailable), recorder() as first:  # noqa: PT012
+        first.range("up", WINDOW)
+        source.error = QueryRejected("too busy")
+        with pytest.raises(QueryRejected):
+            first.range("up + 1", WINDOW)
+        source.error = None
+        first.range("up + 2", WINDOW)
+        raise ServerUnavailable("gone")
+    held = Bundle(where)
+    assert not held.whole
+    with pytest.raises(QueryRejected):
+        held.range("up + 1", WINDOW)
+    source.answers = {"up + 1": FRAME}
+    with recorder() as second:
+        assert second.range("up", WINDOW).equals(FRAME)  # of what is kept
+        assert second.range("up + 1", WINDOW).equals(FRAME)
+        assert second.range("up + 2", WINDOW).empty
+    held = Bundle(where)
+    assert held.whole
+    held.verify(deeply=True)
+    assert held.range("up + 1", WINDOW).equals(FRAME)
+    assert len(list((where / "answers").iterdir())) == 3

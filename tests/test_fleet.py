@@ -23,7 +23,16 @@ import pytest
 from cilium_analysis.cli import main
 from cilium_analysis.errors import FleetUnavailable
 from cilium_analysis.findings import Severity
-from cilium_analysis.report.fleet import Fleet, Result, Span, engine, read_fleet, run_fleet, work
+from cilium_analysis.report.fleet import (
+    Fleet,
+    How,
+    Result,
+    Span,
+    engine,
+    read_fleet,
+    run_fleet,
+    work,
+)
 from cilium_analysis.report.fleet.engine import Dask, Engine, connected, local
 from cilium_analysis.report.fleet.plan import cut, tasks
 from cilium_analysis.report.messages import about_fleet
@@ -148,6 +157,10 @@ BAD = {
     "nothing": (ONE + "    match:\n", "fleet.yaml:5: match has to be a text"),
     "no server": (ONE.replace("http://a:9090", "ftp://a"), ":4: the source is not the URL"),
     "no directory": (ONE.replace("http://a:9090", "nowhere"), ":4: the source is no URL"),
+    "token in the query part": (
+        ONE.replace("http://a:9090", f"http://a:9090?namespace=x&token={SECRET}"),
+        "fleet.yaml:4: the query part of the source has a credential in it",
+    ),
     "kubernetes": (
         ONE.replace("http://a:9090", "sample") + "    kubernetes: current\n",
         "fleet.yaml:5: a bundle brings its own Kubernetes objects",
@@ -184,6 +197,12 @@ BAD = {
     ),
     "control": (ONE + '    match: "\\e[2J"\n', "fleet.yaml:5: match holds line ends or control"),
 }
+
+
+def test_a_query_part_goes_along() -> None:
+    """The proxy of OpenShift asks for the namespace so."""
+    fleet = read_fleet(written(ONE.replace("http://a:9090", "https://a/api?namespace=shop")))
+    assert fleet.clusters[0].source == "https://a/api?namespace=shop"
 
 
 @pytest.mark.parametrize(("text", "message"), BAD.values(), ids=BAD)
@@ -281,7 +300,7 @@ def test_what_travels_are_references(monkeypatch: pytest.MonkeyPatch, tmp_path: 
     for reference in references:
         written(ONE + f"    credentials: {{{reference}}}\n")
         (task,) = tasks(read_fleet(Path("fleet.yaml")), now=NOW)
-        travels = json.dumps(task.plain(output="/out", notebooks=""))  # nothing but plain values
+        travels = json.dumps(task.plain(output="/out", how=How()))  # nothing but plain values
         assert SECRET not in travels
         assert reference.split(": ")[1] in travels
 
@@ -331,8 +350,9 @@ def answer(*, error: str = "", first: str = "Drops rose", **findings: int) -> di
     }
 
 
-def made(fleet: Fleet, told: Told, **options: Any) -> Result:
-    return run_fleet(fleet, told, directory=Path("reports"), **options)
+def made(fleet: Fleet, told: Told, *, notebooks: Path | str = "", **options: Any) -> Result:
+    how = How(notebooks=str(notebooks))
+    return run_fleet(fleet, told, directory=Path("reports"), how=how, **options)
 
 
 def summaries(directory: Path = Path("reports")) -> dict[str, dict[str, Any]]:
@@ -430,7 +450,7 @@ def test_a_report_names_its_cluster(tmp_path: Path) -> None:
 def test_a_report_that_is_begun_twice_is_there_once(tmp_path: Path) -> None:
     mine = notebook(tmp_path / "mine", FOUND)
     (task,) = tasks(fleet_of("a"), now=NOW)
-    plain = task.plain(output=str(tmp_path / "reports"), notebooks=str(mine))
+    plain = task.plain(output=str(tmp_path / "reports"), how=How(notebooks=str(mine)))
     left = tmp_path / "reports" / f".{task.run}.20260321T100000Z"
     left.mkdir(parents=True)  # by a try that was killed
     first = work.make(plain)
@@ -459,10 +479,37 @@ def test_a_worker_takes_nothing_from_its_own_environment(
         monkeypatch.setenv("CILIUM_ANALYSIS_BEARER_TOKEN", SECRET)
         monkeypatch.setenv("CILIUM_ANALYSIS_KUBERNETES", "current")
         (task,) = tasks(fleet_of(f"a={address}"), now=NOW)
-        assert work.knock(task.plain(output="", notebooks=""))["error"]
+        assert work.knock(task.plain(output="", how=How()))["error"]
         thread.join()
     assert heard
     assert SECRET not in heard[0]
+
+
+def test_a_server_that_keeps_silent_is_waited_for_as_long_as_a_report_may_take(
+    tmp_path: Path,
+) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        (task,) = tasks(fleet_of(f"a=http://127.0.0.1:{silent.getsockname()[1]}"), now=NOW)
+        how = How(timeout=60.0, deadline=2.0)
+        began = time.monotonic()
+        said = work.make(task.plain(output=str(tmp_path / "reports"), how=how))
+    assert "deadline" in said["error"]
+    assert 2.0 <= time.monotonic() - began < 10.0
+    assert not said["written"]
+
+
+def test_how_long_reports_may_take_is_an_option(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[How] = []
+
+    def run(*_: Any, how: How, **__: Any) -> Result:
+        asked.append(how)
+        raise FleetUnavailable("enough")
+
+    monkeypatch.setattr("cilium_analysis.report.fleet.run_fleet", run)
+    written(ONE)
+    assert main(["fleet", "fleet.yaml", "--timeout", "20s", "--deadline", "1h"]) == 1
+    assert main(["fleet", "fleet.yaml"]) == 1
+    assert [(how.timeout, how.deadline) for how in asked] == [(20, 3600), (120, 1800)]
 
 
 # What is told
@@ -588,7 +635,7 @@ def test_a_worker_killed_in_the_middle_loses_nothing(scheduler: Scheduler, tmp_p
         fleet_of("a", "b", "c"),
         lambda _: connected(scheduler.address),
         directory=tmp_path / "reports",
-        notebooks=mine,
+        how=How(notebooks=str(mine)),
     )
     thread.join()
     assert [o.error for o in result.outcomes] == ["", "", ""]
@@ -618,7 +665,7 @@ def test_workers_that_are_all_gone_are_not_waited_for_for_ever(
 
     threading.Thread(target=kill).start()
     result = run_fleet(
-        fleet_of("a", "b"), impatient, directory=tmp_path / "reports", notebooks=mine
+        fleet_of("a", "b"), impatient, directory=tmp_path / "reports", how=How(notebooks=str(mine))
     )
     assert [o.error for o in result.outcomes] == ["the engine has had no worker for 2 s"] * 2
     assert set(summaries(tmp_path / "reports")) == {"a", "b"}
@@ -639,7 +686,7 @@ def test_a_scheduler_that_goes_is_not_waited_for_for_ever(
         fleet_of("a", "b"),
         lambda _: connected(scheduler.address),
         directory=tmp_path / "reports",
-        notebooks=mine,
+        how=How(notebooks=str(mine)),
     )
     assert len(result.failures) == 2
     assert "scheduler" in result.failures[0].error
@@ -672,7 +719,7 @@ def test_a_notebook_that_needs_too_much_memory_is_stopped(tmp_path: Path) -> Non
         read_fleet(written(text)),
         lambda _: local(workers=1, memory_limit="1GiB"),
         directory=tmp_path / "reports",
-        notebooks=mine,
+        how=How(notebooks=str(mine)),
     )
     greedy_outcome, modest = result.outcomes
     assert greedy_outcome.error.startswith(
@@ -702,6 +749,7 @@ def test_a_worker_that_needs_too_much_memory_itself_is_given_up() -> None:
 #: In a process of its own: those who test have other children, such as servers.
 _LIMITED = """
 import subprocess, sys
+from cilium_analysis.report.fleet import memory
 from cilium_analysis.report.fleet.memory import limited
 hold = "import time; kept = bytearray({} * 2**20); print(flush=True); time.sleep(60)"
 with (
@@ -709,17 +757,23 @@ with (
     subprocess.Popen([sys.executable, "-c", hold.format(600)], stdout=subprocess.PIPE) as large,
 ):
     large.stdout.readline()
-    with limited(500 * 2**20) as limit:
+    with limited(500 * 2**20, seconds=60.0) as limit:
         print("large", large.wait(10), limit.exceeded)
     print("small", small.poll())
-    small.kill()
+    memory.LATER = 0.0
+    with limited(0, seconds=0.5) as limit:
+        print("small", small.wait(10), limit.reason)
 """
 
 
-def test_the_limit_takes_the_largest_child() -> None:
+def test_the_limits_take_the_largest_child_and_then_all() -> None:
     command = [sys.executable, "-c", _LIMITED]
     done = subprocess.run(command, capture_output=True, text=True, check=True)
-    assert done.stdout.split("\n")[-3:-1] == [f"large {-signal.SIGKILL} True", "small None"]
+    assert done.stdout.split("\n")[-4:-1] == [
+        f"large {-signal.SIGKILL} True",
+        "small None",
+        f"small {-signal.SIGKILL} notebooks were stopped, as the deadline of 500ms has passed",
+    ]
 
 
 # All of it, as a schedule runs it

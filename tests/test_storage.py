@@ -28,7 +28,7 @@ from cilium_analysis.errors import (
 from cilium_analysis.objectstore import MARK, Address, Store, located, publication
 from cilium_analysis.question import ask
 from cilium_analysis.report import report, resume
-from cilium_analysis.report.fleet import engine, read_fleet, run_fleet
+from cilium_analysis.report.fleet import How, engine, read_fleet, run_fleet
 from cilium_analysis.report.fleet.plan import tasks
 from cilium_analysis.report.fleet.there import there_already
 from cilium_analysis.report.kernel import environment
@@ -456,7 +456,7 @@ def test_workers_of_a_fleet_publish_what_they_make(
         "  - {name: c, source: 's3://fleet/none'}\n"
     )
     workers = partial(local_workers, 2)
-    result = run_fleet(read_fleet(file), workers, directory=where, notebooks=mine)
+    result = run_fleet(read_fleet(file), workers, directory=where, how=How(notebooks=str(mine)))
     assert str(result.page) == "s3://fleet/reports/fleet.html"
     assert {o.task.cluster.name: o.error for o in result.outcomes} == {
         "a": "",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import shutil
@@ -524,6 +525,23 @@ def test_the_command_refuses_a_run_in_one_line(
     assert main(["report", "--resume", str(run)]) == 2
     assert len(capsys.readouterr().err.splitlines()) == 1
     assert [path.name for path in run.parent.iterdir()] == ["somebody"]
+
+
+@pytest.mark.parametrize("number", [0, 1, 2])
+def test_an_answer_that_is_none_is_told_before_anything_runs(
+    bundle: Path, number: int, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Its checksum is right: whoever writes the one can write the other."""
+    manifest = json.loads((bundle / "manifest.json").read_text())
+    row = manifest["answers"][number]
+    pq.write_table(pa.table({"time": ["never"], "value": [1]}), bundle / row["file"])
+    row["sha256"] = hashlib.sha256((bundle / row["file"]).read_bytes()).hexdigest()
+    (bundle / "manifest.json").write_text(json.dumps(manifest))
+    out = bundle.parent / "out"
+    assert main(["report", "--source", str(bundle), "--output", str(out)]) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert f"cannot read {bundle / row['file']}" in line
+    assert not out.exists()
 
 
 def test_a_path_out_of_the_directory_is_none(tmp_path: Path) -> None:

@@ -8,6 +8,7 @@ import shutil
 import time
 from contextlib import suppress
 from datetime import UTC, datetime
+from pathlib import Path
 from secrets import token_hex
 from typing import TYPE_CHECKING, Any
 
@@ -18,7 +19,6 @@ from cilium_analysis.source import Record, Relay, iso, weighed, window_as_json
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
-    from pathlib import Path
     from types import TracebackType
 
     import pandas as pd
@@ -52,8 +52,8 @@ class Recorder(Relay):
     match
         Matchers that narrow all of them.
     kept
-        Whether what was recorded stays where it is if the block ends with an error. Then the
-        directory may hold a recording that was cut short, which goes on.
+        Whether what was recorded stays where it is if the block ends with an error, unless that
+        is nothing. Then the directory may hold a recording that was cut short, which goes on.
 
     Raises
     ------
@@ -81,7 +81,7 @@ class Recorder(Relay):
         self._answers: list[dict[str, Any]] = []
         self._kubernetes: dict[str, Any] | None = None
         self._told: dict[str, str] = {}
-        self._kept, self._whole, self._written = kept, False, 0.0
+        self._kept, self._whole, self._written, self._number = kept, False, 0.0, 0
         if kept:
             self._place = directory
             self._go_on()
@@ -91,15 +91,19 @@ class Recorder(Relay):
         self._place = _temporary_beside(directory)
 
     def _go_on(self) -> None:
-        """Take up what the directory holds already."""
+        """Take up what the directory holds already; what was refused is asked once more."""
         if (self._place / MANIFEST).exists():
             manifest = read(self._place)
-            self._answers = list(manifest["answers"])
+            self._answers = [row for row in manifest["answers"] if "error" not in row]
+            names = [Path(row["file"]).stem for row in self._answers]
+            self._number = max(map(int, names), default=0)
             self._kubernetes = manifest.get("kubernetes")
         else:
             self._place.mkdir(parents=True)
 
     def __enter__(self) -> Recorder:
+        if self._kept:
+            self._write_manifest(known=True)
         return self
 
     def __exit__(
@@ -116,7 +120,7 @@ class Recorder(Relay):
                 ended = True
         finally:
             self._whole = ended
-            if not ended and self._kept:
+            if not ended and self._kept and any("file" in row for row in self._answers):
                 with suppress(OSError):
                     self._write_manifest(known=True)
             elif not ended:
@@ -209,7 +213,8 @@ class Recorder(Relay):
         return read(path.read_bytes(), file=str(path))
 
     def _keep(self, promql: str, when: Mapping[str, Any], frame: pd.DataFrame) -> None:
-        file = f"answers/{len(self._answers) + 1:04}.parquet"
+        self._number += 1
+        file = f"answers/{self._number:04}.parquet"
         path = self._place / file
         path.parent.mkdir(exist_ok=True)
         write = write_table if "exemplars" in when else write_frame

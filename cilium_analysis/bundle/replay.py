@@ -97,6 +97,11 @@ class Bundle:
         """Matchers that narrow its queries; None if it is of a version that did not keep them."""
         return self.manifest.get("match")
 
+    @property
+    def whole(self) -> bool:
+        """Whether it was recorded to its end."""
+        return bool(self.manifest.get("whole", True))
+
     def verify(self, *, deeply: bool = False) -> None:
         """See that all of it is there as it was recorded, before anything is made of it.
 
@@ -291,7 +296,8 @@ class Bundle:
                 f" to {iso(self.window.end)}, but not to this query"
             )
         )
-        return f"no answer for {wanted} in {self.called}: the bundle {what}: {promql}"
+        why = "" if self.whole else ", as its recording was cut short"
+        return f"no answer for {wanted} in {self.called}: the bundle {what}{why}: {promql}"
 
     def _load(self, row: Mapping[str, Any]) -> pd.DataFrame:
         return read_frame(self._content(row), file=f"{self._shown(row)}, {row['promql']}")

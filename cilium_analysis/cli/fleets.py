@@ -8,7 +8,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from cilium_analysis.cli.options import OUTPUT, UNKNOWN, add_fail_on, is_among, least
+from cilium_analysis.cli.options import OUTPUT, UNKNOWN, add_fail_on, add_patience, is_among, least
 from cilium_analysis.cli.reports import audience_of, verdict
 from cilium_analysis.cli.words import put, say
 
@@ -37,6 +37,7 @@ def add_fleet(parser: argparse.ArgumentParser) -> None:
     add("--memory-limit", metavar="B", help="of each worker with its notebooks (default: 2GiB)")
     add("--missing", action="store_true", help="only reports of which there is no whole one yet")
     add("--pdf", action="store_true", help="make a PDF of each report too")
+    add_patience(parser, of="each report", dest="deadline_of_each")
     add_fail_on(parser)
 
 
@@ -66,7 +67,7 @@ def fleet(options: argparse.Namespace) -> int:
 
 def _made(options: argparse.Namespace) -> Result:
     from cilium_analysis.objectstore import located
-    from cilium_analysis.report.fleet import read_fleet, run_fleet
+    from cilium_analysis.report.fleet import How, read_fleet, run_fleet
     from cilium_analysis.report.pdf import check_renderer
 
     if options.pdf and not options.scheduler:  # whose workers have packages of their own
@@ -75,7 +76,11 @@ def _made(options: argparse.Namespace) -> Result:
         read_fleet(Path(options.file)),
         _engine(options),
         directory=located(options.output),
-        paper=options.pdf,
+        how=How(
+            paper=options.pdf,
+            timeout=options.timeout.total_seconds(),
+            deadline=options.deadline_of_each.total_seconds(),
+        ),
         keep=options.keep,
         missing=options.missing,
         tell=say,

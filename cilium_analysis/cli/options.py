@@ -75,8 +75,13 @@ def add_source(parser: argparse.ArgumentParser, *, default: str = "") -> None:
     )
 
 
-def add_patience(parser: argparse.ArgumentParser) -> None:
-    """Add how long a server is waited for, and how long the command may take."""
+def add_patience(
+    parser: argparse.ArgumentParser, *, of: str = "the whole command", dest: str = "deadline"
+) -> None:
+    """Add how long a server is waited for, and how long the whole may take.
+
+    A command is stopped at the ``deadline`` of its options.
+    """
     add = parser.add_argument
     add(
         "--timeout",
@@ -87,10 +92,11 @@ def add_patience(parser: argparse.ArgumentParser) -> None:
     )
     add(
         "--deadline",
+        dest=dest,
         type=_duration,
         default=timedelta(minutes=30),
         metavar="D",
-        help="for the whole command: what is made by then is kept (default: 30m)",
+        help=f"for {of}: what is made by then is kept (default: 30m)",
     )
 
 

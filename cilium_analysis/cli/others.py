@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from cilium_analysis.cli.options import question
@@ -10,28 +11,92 @@ from cilium_analysis.cli.words import put, put_file, say
 if TYPE_CHECKING:
     import argparse
 
+    from cilium_analysis.bundle import Bundle
+    from cilium_analysis.question import Question
+
 
 def capture(options: argparse.Namespace) -> int:
     """Record what a report needs."""
+    from cilium_analysis.bundle import Bundle
     from cilium_analysis.capture import capture as record
+    from cilium_analysis.errors import CiliumAnalysisError, OutputError
     from cilium_analysis.objectstore import located
+    from cilium_analysis.report import cut
     from cilium_analysis.report.output import run_name
 
     located(options.output or "")  # a mistake in it is told before anything is asked
-    asked = question(options)
-    directory = located(options.output or f"bundle-{run_name(asked.window)}")
-    say(f"Reading {asked.reading}")
-    record(
-        asked.source,
-        asked.window,
-        asked.baseline,
-        topics=options.topics,
-        match=asked.match,
-        directory=directory,
-        cluster=asked.cluster,
+    earlier = _cut_short(options) if options.resume else None
+    asked = _asked_again(earlier, options) if earlier else question(options)
+    directory = located(options.resume or options.output or f"bundle-{run_name(asked.window)}")
+    # In an object store a bundle is there when it is whole.
+    kept = (
+        None if isinstance(asked.source, Bundle) or not isinstance(directory, Path) else directory
     )
+    if kept and not earlier and kept.exists():
+        raise OutputError(f"{kept} exists already: choose another directory")
+    say(f"Reading {asked.reading}")
+    try:
+        record(
+            asked.source,
+            asked.window,
+            asked.baseline,
+            topics=earlier.topics if earlier else options.topics,
+            match=asked.match,
+            directory=directory,
+            cluster=asked.cluster,
+            kept=bool(kept),
+        )
+    except (CiliumAnalysisError, KeyboardInterrupt, MemoryError) as problem:
+        if kept and kept.exists():
+            raise cut.told(problem, kept, by="capture") from None
+        raise
     put(f"Bundle: {directory}")
     return 0
+
+
+def _cut_short(options: argparse.Namespace) -> Bundle:
+    """Read the bundle to go on with, which knows what was asked.
+
+    Raises
+    ------
+    ParameterError
+        If it is whole, or something else is asked.
+    """
+    from cilium_analysis.bundle import Bundle
+    from cilium_analysis.errors import ParameterError
+
+    names = ("output", "start", "end", "step", "baseline", "match", "kubernetes")
+    given = [*options.topics, *(f"--{name}" for name in names if getattr(options, name))]
+    if given:
+        raise ParameterError(f"--resume asks what the bundle asks: leave out {', '.join(given)}")
+    bundle = Bundle(Path(options.resume))
+    if bundle.whole:
+        raise ParameterError(f"{bundle.called} is whole: there is nothing to go on with")
+    bundle.verify(deeply=True)
+    return bundle
+
+
+def _asked_again(bundle: Bundle, options: argparse.Namespace) -> Question:
+    from cilium_analysis.question import ask_again
+    from cilium_analysis.source import iso
+    from cilium_analysis.window import format_duration
+
+    window, baseline = bundle.window, bundle.baseline or bundle.window.baseline()
+    given = {
+        "start": iso(window.start),
+        "end": iso(window.end),
+        "step": format_duration(window.step),
+        "baseline": f"{iso(baseline.start)}/{iso(baseline.end)}",
+        "match": bundle.match or "",
+        "timezone": window.timezone,
+    }
+    return ask_again(
+        bundle.name,
+        given,
+        source=options.source,
+        shown=bundle.called,
+        timeout=options.timeout.total_seconds(),
+    )
 
 
 def check(options: argparse.Namespace) -> int:

@@ -20,7 +20,7 @@ from cilium_analysis.cli.options import (
 )
 from cilium_analysis.cli.words import NAME, flush, say
 from cilium_analysis.config import SOURCE_VARIABLE
-from cilium_analysis.errors import CiliumAnalysisError, ParameterError, TimeIsUp
+from cilium_analysis.errors import CiliumAnalysisError, OutOfMemory, ParameterError, TimeIsUp
 from cilium_analysis.window import format_duration
 
 if TYPE_CHECKING:
@@ -71,6 +71,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         _show_trace(given)
         say(str(error))
         return error.exit_code
+    except MemoryError:
+        _show_trace(given)
+        say(str(OutOfMemory()))
+        return OutOfMemory.exit_code
     except Exception as error:
         _show_trace(given)
         say(f"unexpected {type(error).__name__}: {error} (--debug shows where)")
@@ -163,6 +167,9 @@ def _add_others(commands: Any) -> None:
     capture = _command(commands, "capture", others.capture, text)
     add_question(capture)
     capture.add_argument("--output", metavar="DIR", help="of the new bundle, or s3://…")
+    capture.add_argument(
+        "--resume", metavar="DIR", help="of a bundle that was cut short: record what it lacks"
+    )
     check = _command(commands, "check", others.check, "is the monitoring itself set up right?")
     add_question(check, topics=False)
     check.add_argument(

@@ -16,7 +16,13 @@ from typing import TYPE_CHECKING, Any
 
 from cilium_analysis import __version__
 from cilium_analysis.bundle import Bundle
-from cilium_analysis.errors import BundleError, Interrupted, TimeIsUp
+from cilium_analysis.errors import (
+    BundleError,
+    CiliumAnalysisError,
+    Interrupted,
+    OutOfMemory,
+    TimeIsUp,
+)
 from cilium_analysis.findings import Severity
 from cilium_analysis.report import html, output
 from cilium_analysis.report.summary import BUNDLE, parameters
@@ -27,7 +33,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from pathlib import Path
 
-    from cilium_analysis.errors import CiliumAnalysisError
     from cilium_analysis.objectstore import Address
     from cilium_analysis.question import Question
 
@@ -115,12 +120,17 @@ def kept(directory: Path, problem: BaseException | None) -> bool:
 
 
 def told(
-    problem: CiliumAnalysisError | KeyboardInterrupt, run: Path | Address
+    problem: CiliumAnalysisError | KeyboardInterrupt | MemoryError,
+    where: Path | Address,
+    *,
+    by: str = "report",
 ) -> CiliumAnalysisError | KeyboardInterrupt:
-    """Give the error that ended a run, with what to do about what is kept of it."""
-    hint = f"what was recorded is kept: report --resume {run} goes on from it"
+    """Give the error that ended a command, with what to do about what is kept."""
+    hint = f"what was recorded is kept: {by} --resume {where} goes on from it"
     if isinstance(problem, KeyboardInterrupt) and not isinstance(problem, TimeIsUp):
         return Interrupted(f"{str(problem) or 'stopped'}; {hint}")
+    if not isinstance(problem, CiliumAnalysisError | TimeIsUp):
+        problem = OutOfMemory()
     return type(problem)(f"{problem}; {hint}")
 
 

@@ -10,11 +10,9 @@ from typing import TYPE_CHECKING, Any
 from cilium_analysis import foreign
 from cilium_analysis.bundle import Bundle
 from cilium_analysis.capture import check_topics
-from cilium_analysis.connection import connect
 from cilium_analysis.errors import ParameterError, RunDamaged
 from cilium_analysis.findings import Severity
-from cilium_analysis.prometheus import Credentials
-from cilium_analysis.question import ask_source
+from cilium_analysis.question import ask_again, ask_source
 from cilium_analysis.report import output
 from cilium_analysis.report.compare import check_findings, moments
 from cilium_analysis.report.finished import MOST, finished
@@ -117,33 +115,18 @@ class Earlier:
     @property
     def recorded(self) -> bool:
         """Whether its recording is whole."""
-        return bool(Bundle(self.directory / BUNDLE).manifest.get("whole", True))
+        return Bundle(self.directory / BUNDLE).whole
 
     def asked_again(self, source: str, *, timeout: float) -> Question:
-        """Give its question once more, of the server that it recorded.
-
-        Parameters
-        ----------
-        source
-            The server, as somebody names it. Without it the run says where it is; it may be
-            anybody's, so that it gets no credentials.
-        timeout
-            For each query, with all its tries [s].
-
-        Raises
-        ------
-        UsageError
-            If this is another server.
-        """
-        name = str(self.summary["source"])
-        credentials = None if source else Credentials()
-        server = connect(source or name, credentials=credentials, timeout=timeout)
-        if isinstance(server, Bundle) or server.name != name:
-            raise ParameterError(
-                f"{self.directory.name} was recorded from {name}: give that source"
-            )
-        given = {key: self.summary["parameters"][key] for key in _ASKED}
-        return ask_source(server, **given, called=self.summary.get("cluster", ""))
+        """Ask its server again, as `cilium_analysis.question.ask_again`."""
+        return ask_again(
+            str(self.summary["source"]),
+            {key: self.summary["parameters"][key] for key in _ASKED},
+            source=source,
+            shown=self.directory.name,
+            called=self.summary.get("cluster", ""),
+            timeout=timeout,
+        )
 
     def copy_to(self, directory: Path) -> None:
         """Put the recording and what was done where the rest is to be made.

@@ -156,7 +156,9 @@ def _as_far_as_it_got(target: Path, notebook: Path) -> nbformat.NotebookNode:
 def reason(problem: Exception) -> str:
     """Say in one line why a notebook stopped."""
     if isinstance(problem, papermill.PapermillExecutionError):
-        return f"{problem.ename}: {problem.evalue}"
+        if problem.ename == "MemoryError":
+            return "there was not enough memory"
+        return f"{problem.ename}: {problem.evalue}".removesuffix(": ")
     text = " ".join(str(problem).split())
     return f"{type(problem).__name__}: {text}" if text else type(problem).__name__
 

@@ -21,8 +21,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 
+from cilium_analysis.bundle import Bundle
+from cilium_analysis.errors import BundleError
 from tests.faults import Answerer, Reply, Request, Stub, broken, forward, refusal
 from tests.servers.served import ClusterServer
 
@@ -52,6 +55,8 @@ class Runs:
 
     def __init__(self, cluster: ClusterServer, out: Path) -> None:
         self.out = out
+        #: Of the process and of each of its kernels [bytes]; 0 is no limit.
+        self.memory = 0
         start, end = cluster.scenario.start, cluster.scenario.end
         half = start + (end - start) / 2
         self.window = ["--start", half.isoformat(), "--end", end.isoformat(), "--step", "30s"]
@@ -59,16 +64,22 @@ class Runs:
     def report(self, stub: Stub, *more: str) -> Ended:
         """Report on drops."""
         asked = ["drop_reasons", "--source", stub.url, *self.window, "--output", str(self.out)]
-        return self._run(["report", *asked, *more])
+        return self.command(["report", *asked, *more])
 
     def resume(self, stub: Stub, *more: str) -> Ended:
         """Go on with the only run."""
-        return self._run(["report", "--resume", str(self.run), "--source", stub.url, *more])
+        return self.command(["report", "--resume", str(self.run), "--source", stub.url, *more])
 
-    def _run(self, arguments: list[str]) -> Ended:
+    def capture(self, stub: Stub, *more: str) -> Ended:
+        """Record what drops need, into the bundle."""
+        asked = ["drop_reasons", "--source", stub.url, *self.window, "--output", str(self.out)]
+        return self.command(["capture", *asked, *more])
+
+    def command(self, arguments: list[str]) -> Ended:
         began = time.monotonic()
+        limit = ["prlimit", f"--as={self.memory}"] if self.memory else []
         with subprocess.Popen(
-            [sys.executable, "-c", PROGRAM, *arguments],
+            [*limit, sys.executable, "-c", PROGRAM, *arguments],
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
@@ -287,7 +298,104 @@ def test_what_a_killed_run_left_is_found_by_the_next(cluster: ClusterServer, run
     assert (runs.out / "index.html").read_text().count("the process was killed") == 1
 
 
+def test_a_run_that_is_killed_while_its_notebooks_run_is_gone_on_with(
+    cluster: ClusterServer, runs: Runs
+) -> None:
+    killers: list[threading.Thread] = []
+    kernels: list[psutil.Process] = []
+
+    def kill_later(request: Request) -> Reply:
+        if not killers:
+            killers.append(threading.Thread(target=kill))
+            killers[0].start()
+        return forward(cluster.url)(request)
+
+    def kill() -> None:
+        """Wait until the recording is whole, and a notebook has begun."""
+        while not any(json.loads(p.read_text())["whole"] for p in manifests()):
+            time.sleep(0.05)
+        while not (found := psutil.Process(runs.process.pid).children(recursive=True)):
+            time.sleep(0.05)
+        kernels.extend(found)
+        runs.process.kill()
+
+    def manifests() -> list[Path]:
+        return list(runs.out.glob(".*/bundle/manifest.json"))
+
+    with Stub(kill_later) as stub:
+        assert runs.report(stub).code == -9
+        killers[0].join()
+        stub.play(lost)  # whose recording is whole asks nothing
+        ended = runs.resume(stub)
+    assert ended.code == 0, ended.said
+    assert runs.is_whole()
+    assert kernels
+    assert not [kernel for kernel in kernels if kernel.is_running()]
+
+
+def test_a_bundle_that_is_cut_short_is_gone_on_with(cluster: ClusterServer, runs: Runs) -> None:
+    real = forward(cluster.url)
+
+    def stop(request: Request) -> Reply:
+        runs.process.send_signal(signal.SIGTERM)
+        return real(request)
+
+    def kill(request: Request) -> Reply:
+        runs.process.kill()
+        return real(request)
+
+    def answers() -> int:
+        manifest = json.loads((runs.out / "manifest.json").read_text())
+        assert not manifest["whole"]
+        return len(manifest["answers"])
+
+    with Stub(after(0, lost, real)) as stub:
+        assert runs.capture(stub, "--timeout", "2s").code == 1
+        assert not runs.out.exists()
+        stub.play(after(9, lost, real))
+        ended = runs.capture(stub, "--timeout", "2s")
+        assert (ended.code, f"capture --resume {runs.out} goes on" in ended.said) == (1, True)
+        held = [answers()]
+        assert "exists already" in runs.capture(stub).said
+        for way, code in ((stop, 130), (kill, -9)):
+            stub.play(after(5, way, real))
+            again = ["capture", "--resume", str(runs.out), "--source", stub.url]
+            assert runs.command(again).code == code
+            held.append(answers())
+        assert held == sorted(held)
+        assert held[0] < held[1]
+        cut = Bundle(runs.out)
+        with pytest.raises(BundleError, match="as its recording was cut short"):
+            cut.range("up", cut.window)
+        stub.play(real)
+        assert runs.command(again).code == 0
+        assert "is whole: there is nothing to go on with" in runs.command(again).said
+    assert Bundle(runs.out).whole
+    for path in (runs.out, *runs.out.rglob("*")):
+        assert not path.name.startswith(".")
+
+
 # The machine
+
+
+@pytest.mark.skipif(not shutil.which("prlimit"), reason="prlimit is not here")
+@pytest.mark.parametrize("mebibytes", [300, 900, 1400, 2000, 2600])
+def test_a_limit_of_memory_ends_a_run_in_one_line(
+    cluster: ClusterServer, runs: Runs, mebibytes: int
+) -> None:
+    """How far a run gets depends on the machine: how many threads its libraries start."""
+    with Stub(forward(cluster.url)) as stub:
+        runs.memory = mebibytes * 2**20
+        ended = runs.report(stub)
+        runs.memory = 0
+        assert ended.code in (0, 1), ended.said
+        assert "Traceback" not in ended.said
+        if ended.code and runs.out.exists() and list(runs.out.iterdir()):
+            assert "memory" in ended.said
+            ended = runs.resume(stub)
+            assert ended.code == 0, ended.said
+    if ended.code == 0:
+        assert runs.is_whole()
 
 
 @pytest.fixture
@@ -373,7 +481,7 @@ def test_credentials_do_not_go_to_an_address_that_only_a_run_names(
         assert all(seen)
         seen.clear()
         stub.play(watching)
-        told = runs._run(["report", "--resume", str(runs.run)])
+        told = runs.command(["report", "--resume", str(runs.run)])
         assert told.code == 0, told.said
     assert seen
     assert not any(seen)

@@ -6,7 +6,8 @@ references to credentials.
 """
 
 from cilium_analysis.report.fleet.file import Cluster, Fleet, Span, read_fleet
+from cilium_analysis.report.fleet.plan import How
 from cilium_analysis.report.fleet.result import Outcome, Result
 from cilium_analysis.report.fleet.run import run_fleet
 
-__all__ = ["Cluster", "Fleet", "Outcome", "Result", "Span", "read_fleet", "run_fleet"]
+__all__ = ["Cluster", "Fleet", "How", "Outcome", "Result", "Span", "read_fleet", "run_fleet"]

@@ -9,13 +9,14 @@ import re
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import TYPE_CHECKING
-from urllib.parse import urlsplit
+from urllib.parse import parse_qsl, urlsplit
 
 from cilium_analysis.capture import check_topics
 from cilium_analysis.connection import SAMPLES, is_stored
 from cilium_analysis.errors import ParameterError
 from cilium_analysis.objectstore import Address
 from cilium_analysis.prometheus.credentials import PREFIX, Credentials
+from cilium_analysis.prometheus.masking import of_parameters
 from cilium_analysis.queries import parse_matchers
 from cilium_analysis.report.fleet.lines import Entry, read
 from cilium_analysis.window import parse_duration, zone
@@ -220,8 +221,13 @@ def _source(entry: Entry) -> str:
             "the source has credentials in it, which a fleet file does not hold:"
             " name them in `credentials`"
         )
-    if not sound or any(char in text for char in "?# "):
+    if not sound or any(char in text for char in "# "):
         raise entry.mistake("the source is not the URL of a server: write http://host:9090")
+    if any(of_parameters(parse_qsl(parts.query))):
+        raise entry.mistake(
+            "the query part of the source has a credential in it, which a fleet file does not"
+            " hold: name it in `credentials`"
+        )
     return text
 
 

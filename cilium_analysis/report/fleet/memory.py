@@ -1,7 +1,8 @@
-"""A limit of memory for a worker and the kernels that it started.
+"""Limits of memory and time for a worker and the kernels that it started.
 
 Dask watches the memory of its worker's process alone, and what a report needs most of it is in
-the kernels of its notebooks.
+the kernels of its notebooks. What runs in a thread of a worker can be stopped by nobody; its
+kernels can.
 """
 
 from __future__ import annotations
@@ -10,9 +11,12 @@ import os
 import threading
 import time
 from contextlib import contextmanager
+from datetime import timedelta
 from typing import TYPE_CHECKING
 
 import psutil
+
+from cilium_analysis.window import format_duration
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -22,26 +26,35 @@ PAUSE = 0.1
 #: How long the children that were found are taken for all there are [s]: to find them takes 50
 #: times as long as to look at them, and a new kernel is busy with imports meanwhile.
 KNOWN = 1.0
+#: So much after the deadline kernels are stopped: a server's client gives up first [s].
+LATER = 15.0
 
 
 class Limit:
-    """What became of a limit.
+    """What became of the limits.
 
     Parameters
     ----------
     most
         Memory of the process and its children [bytes]; 0 is no limit.
+    seconds
+        Until the children are stopped, `LATER` than that.
     """
 
-    def __init__(self, most: int) -> None:
+    def __init__(self, most: int, seconds: float) -> None:
         self.most = most
-        self.exceeded = False
+        self.seconds = seconds
+        self.exceeded = self.late = False
+        self._until = time.monotonic() + seconds + LATER
         self._children: list[psutil.Process] = []
         self._found = -KNOWN
 
     @property
     def reason(self) -> str:
-        """Say that it was exceeded; empty if it was not."""
+        """Say which was exceeded; empty if none was."""
+        if self.late:
+            passed = format_duration(timedelta(seconds=self.seconds))
+            return f"notebooks were stopped, as the deadline of {passed} has passed"
         if not self.exceeded:
             return ""
         return (
@@ -49,23 +62,28 @@ class Limit:
         )
 
     def check(self) -> None:
-        """Kill the largest child if all together have too much."""
+        """Kill the largest child if all together have too much, and all when time is up."""
         own = psutil.Process(os.getpid())
         if (now := time.monotonic()) - self._found >= KNOWN:
             self._children, self._found = own.children(recursive=True), now
+        if now > self._until:
+            self.late = self.late or bool(self._children)
+            for child in self._children:
+                child.kill()
+            return
         children = {child: _used(child) for child in self._children}
-        if children and _used(own) + sum(children.values()) > self.most:
+        if self.most and children and _used(own) + sum(children.values()) > self.most:
             self.exceeded = True
             max(children, key=lambda child: children[child]).kill()
 
 
 @contextmanager
-def limited(most: int) -> Iterator[Limit]:
-    """Keep this process and its children below a limit for as long as a block lasts.
+def limited(most: int, seconds: float) -> Iterator[Limit]:
+    """Keep this process and its children below the limits for as long as a block lasts.
 
     Parameters
     ----------
-    most
+    most, seconds
         As of `Limit`.
 
     Yields
@@ -73,7 +91,7 @@ def limited(most: int) -> Iterator[Limit]:
     Limit
         Tells whether a child had to be killed.
     """
-    limit = Limit(most)
+    limit = Limit(most, seconds)
     done = threading.Event()
 
     def watch() -> None:
@@ -84,14 +102,12 @@ def limited(most: int) -> Iterator[Limit]:
                 continue
 
     thread = threading.Thread(target=watch, daemon=True)
-    if most:
-        thread.start()
+    thread.start()
     try:
         yield limit
     finally:
         done.set()
-        if most:
-            thread.join()
+        thread.join()
 
 
 def _used(process: psutil.Process) -> int:

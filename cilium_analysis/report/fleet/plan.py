@@ -22,6 +22,28 @@ _DAY = timedelta(days=1)
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
+@dataclass(frozen=True, kw_only=True)
+class How:
+    """How the reports of a fleet are made.
+
+    Parameters
+    ----------
+    notebooks
+        Directory of notebooks to run instead of those of the package; empty for those.
+    paper
+        Whether each has a PDF.
+    timeout
+        Of each query with all its tries [s].
+    deadline
+        Of each report: what is made by then is kept [s].
+    """
+
+    notebooks: str = ""
+    paper: bool = False
+    timeout: float = 120.0
+    deadline: float = 1800.0
+
+
 @dataclass(frozen=True)
 class Task:
     """A report to make.
@@ -49,7 +71,7 @@ class Task:
         """Cluster and column, which no other task of a plan has."""
         return self.cluster.name, self.column
 
-    def plain(self, *, output: str, notebooks: str, paper: bool = False) -> dict[str, Any]:
+    def plain(self, *, output: str, how: How) -> dict[str, Any]:
         """Give what a worker needs, as plain values: of credentials the references only."""
         given = asdict(self.cluster)
         question = {key: given[key] for key in given if key not in ("name", "place", "topics")}
@@ -65,8 +87,7 @@ class Task:
             "topics": list(self.cluster.topics),
             "run": self.run,
             "output": output,
-            "notebooks": notebooks,
-            "paper": paper,
+            **asdict(how),
         }
 
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from cilium_analysis.report.fleet import work
 from cilium_analysis.report.fleet.page import page_name, write_page
-from cilium_analysis.report.fleet.plan import tasks
+from cilium_analysis.report.fleet.plan import How, tasks
 from cilium_analysis.report.fleet.result import Outcome, Result
 from cilium_analysis.report.fleet.there import there_already
 from cilium_analysis.report.places import place
@@ -35,10 +35,9 @@ def run_fleet(
     engine: Callable[[int], AbstractContextManager[Engine]],
     *,
     directory: Path | Address,
-    paper: bool = False,
+    how: How | None = None,
     keep: timedelta | None = None,
     missing: bool = False,
-    notebooks: Path | None = None,
     now: datetime | None = None,
     tell: Callable[[str], None] = lambda _: None,
 ) -> Result:
@@ -52,12 +51,12 @@ def run_fleet(
         Gives what reports are made on, when it is told how many there are.
     directory
         Of all runs: a path under which all workers see it, or an address in an object store.
-    paper, keep
+    how
+        How each report is made.
+    keep
         As for `cilium_analysis.report.report`.
     missing
         Leave out reports of which there is a whole one already; the page shows that one.
-    notebooks
-        Directory of notebooks to run instead of those of the package.
     now
         What ``now`` means in the file; the clock if not given.
     tell
@@ -87,7 +86,7 @@ def run_fleet(
     known = {outcome.task.place for outcome in there}
     due = [task for task in planned if task.place not in known]
     tell(_announced(due, len(there)))
-    course = _Course(due, directory=directory, notebooks=notebooks, paper=paper, tell=tell)
+    course = _Course(due, directory=directory, how=how or How(), tell=tell)
     try:
         if due:
             with engine(len(due)) as running:
@@ -111,16 +110,14 @@ class _Course:
         due: Sequence[Task],
         directory: Path | Address,
         *,
-        notebooks: Path | None,
-        paper: bool,
+        how: How,
         tell: Callable[[str], None],
     ) -> None:
         self.outcomes: list[Outcome] = []
         self._due = due
         self._output = str(directory.absolute())
         self._place = place(directory)
-        self._notebooks = str(notebooks.absolute()) if notebooks else ""
-        self._paper = paper
+        self._how = how
         self._tell = tell
         self._left = Counter(task.cluster.name for task in due)
 
@@ -142,7 +139,7 @@ class _Course:
         return list({task.cluster.name: task for task in reversed(self._due)}.values())
 
     def _plain(self, task: Task) -> dict[str, Any]:
-        return task.plain(output=self._output, notebooks=self._notebooks, paper=self._paper)
+        return task.plain(output=self._output, how=self._how)
 
     def _submit(self, engine: Engine, reports: dict[str, Task], cluster: str) -> None:
         """Have the reports of a cluster made, the newest windows of all clusters first."""

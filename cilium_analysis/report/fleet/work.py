@@ -16,7 +16,7 @@ from cilium_analysis.bundle.remote import knock as knock_at_bundle
 from cilium_analysis.connection import connect, is_stored
 from cilium_analysis.errors import CiliumAnalysisError
 from cilium_analysis.objectstore import Address, located
-from cilium_analysis.prometheus import Credentials, Prometheus
+from cilium_analysis.prometheus import Credentials, Deadline, Prometheus
 from cilium_analysis.question import ask_source
 from cilium_analysis.report.fleet.engine import memory_of_this_worker
 from cilium_analysis.report.fleet.file import is_url
@@ -83,7 +83,7 @@ def make(task: Mapping[str, Any]) -> dict[str, Any]:
     from cilium_analysis.report.fleet.memory import limited  # psutil is there with Dask only
 
     began = time.monotonic()
-    with _ONE_AT_A_TIME, limited(memory_of_this_worker()) as limit:
+    with _ONE_AT_A_TIME, limited(memory_of_this_worker(), task["deadline"]) as limit:
         try:
             outcome = _taken_or_made(task)
         except Exception as problem:
@@ -112,7 +112,12 @@ def _taken_or_made(task: Mapping[str, Any]) -> dict[str, Any]:
 
 def _report(task: Mapping[str, Any]) -> Run[Path | Address]:
     question = task["question"]
-    source = connect(question["source"], credentials=Credentials(**question["credentials"]))
+    source = connect(
+        question["source"],
+        credentials=Credentials(**question["credentials"]),
+        timeout=task["timeout"],
+        deadline=Deadline.after(task["deadline"]),
+    )
     asked = ask_source(
         source,
         start=question["start"],
