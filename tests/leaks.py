@@ -144,5 +144,5 @@ class Watch:
             except OSError:
                 continue
             self.commands.add(line.replace(b"\0", b" ").decode(errors="replace"))
-            if b"ipykernel_launcher" in line:
+            if b"ipykernel_launcher" in line or b"forkserver" in line:
                 self.kernels[child.pid] = environment.decode(errors="replace")

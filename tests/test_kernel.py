@@ -9,11 +9,15 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 import psutil
 import pytest
 
+from cilium_analysis.forkserver import SUPPORTED
 from cilium_analysis.report.kernel import Kernels
 from tests.runs import REPORT, notebook, runs
 
@@ -33,15 +37,18 @@ sys.stdin.read()
 
 
 def kernels_of(pid: int) -> list[int]:
-    """The kernels of a process, as soon as they are programs of their own."""
-    found = []
+    """The kernels of a process and what they are forked from, as soon as there are any."""
+    found, kernels = [], False
     for child in psutil.Process(pid).children(recursive=True):
         try:
-            if any("ipykernel_launcher" in word for word in child.cmdline()):
-                found.append(child.pid)
+            words = " ".join(child.cmdline())
+            parent = child.ppid()
         except psutil.NoSuchProcess:
             continue
-    return found
+        if "ipykernel_launcher" in words or "forkserver" in words:
+            found.append(child.pid)
+            kernels |= "ipykernel_launcher" in words or parent != pid
+    return found if kernels else []
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="nobody else adopts processes")
@@ -68,17 +75,55 @@ def test_a_run_that_is_killed_at_once_leaves_no_kernel(tmp_path: Path) -> None:
     assert not left
 
 
-def test_a_kernel_outlives_the_thread_that_started_it(tmp_path: Path) -> None:
-    kernels = Kernels()
-    manager = kernels.manager_class(tmp_path)()
+def start(kernels: Kernels, home: Path) -> Any:
+    """Start a kernel in a thread that ends then, and give its manager."""
+    home.mkdir()
+    manager = kernels.manager_class(home)()
 
-    async def start() -> None:
-        await manager.start_kernel()
+    async def started() -> None:
+        await manager.start_kernel(cwd=str(home))
 
-    starting = threading.Thread(target=lambda: asyncio.run(start()))
+    starting = threading.Thread(target=lambda: asyncio.run(started()))
     starting.start()
     starting.join()
-    process = getattr(manager.provisioner, "process")  # noqa: B009  of the local provisioner
+    return manager
+
+
+def answer(manager: Any, code: str) -> str:
+    """What a kernel prints."""
+    client = manager.client()
+    client.start_channels()
+    said: list[str] = []
+
+    async def ask() -> None:
+        await client.wait_for_ready(timeout=60)
+        told = said.append
+        await client.execute_interactive(
+            code,
+            allow_stdin=False,
+            output_hook=lambda message: told(message["content"].get("text", "")),
+            timeout=60,
+        )
+
+    asyncio.run(ask())
+    client.stop_channels()
+    return "".join(said).strip()
+
+
+@pytest.fixture(params=["started", "forked"])
+def kernels(request: pytest.FixtureRequest) -> Iterator[Kernels]:
+    found = Kernels()
+    if request.param == "forked":
+        if not SUPPORTED:
+            pytest.skip("nothing is forked here")
+        found.prepare()
+    yield found
+    found.stop()
+
+
+def test_a_kernel_outlives_the_thread_that_started_it(kernels: Kernels, tmp_path: Path) -> None:
+    manager = start(kernels, tmp_path / "home")
+    process = manager.provisioner.process
     try:
         time.sleep(1)
         assert process.poll() is None
@@ -86,3 +131,61 @@ def test_a_kernel_outlives_the_thread_that_started_it(tmp_path: Path) -> None:
         kernels.stop()
         process.wait()
         manager.context.destroy(linger=0)
+    assert process.poll() is not None
+
+
+def test_kernels_know_what_they_are_given_and_nothing_of_each_other(
+    kernels: Kernels, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SECRET", "planted")
+    both = [start(kernels, tmp_path / name) for name in ("a", "b")]
+    try:
+        for manager, name in zip(both, ("a", "b"), strict=True):
+            asked = (
+                "import os, pandas; mine = globals().get('mine', 0) + 1; print(mine, os.getcwd())"
+            )
+            assert answer(manager, asked) == f"1 {tmp_path / name}"
+            asked = "print(os.environ['IPYTHONDIR'], 'SECRET' in os.environ)"
+            assert answer(manager, asked) == f"{tmp_path / name} False"
+        process = both[0].provisioner.process
+        process.send_signal(signal.SIGKILL)
+        assert process.wait(10) != 0
+        assert answer(both[1], "print(mine)") == "1"
+        with pytest.raises(subprocess.TimeoutExpired):
+            both[1].provisioner.process.wait(0.1)
+    finally:
+        kernels.stop()
+        for manager in both:
+            manager.provisioner.process.wait(10)
+            manager.context.destroy(linger=0)
+    assert not children()
+
+
+@pytest.mark.skipif(not SUPPORTED, reason="nothing is forked here")
+def test_where_the_server_is_gone_kernels_are_started(tmp_path: Path) -> None:
+    kernels = Kernels()
+    kernels.prepare()
+    (server,) = children()
+    server.kill()
+    manager = start(kernels, tmp_path / "home")
+    try:
+        assert answer(manager, "print(6 * 7)") == "42"
+        (kernel,) = (child for child in children() if "forkserver" not in words(child))
+        assert kernel.pid == manager.provisioner.process.pid
+    finally:
+        kernels.stop()
+        manager.provisioner.process.wait(10)
+        manager.context.destroy(linger=0)
+    assert not children()
+
+
+def children() -> list[psutil.Process]:
+    """The processes that this one started: kernels, and what they are forked from."""
+    found = psutil.Process().children(recursive=True)
+    return [each for each in found if "forkserver" in words(each) or "ipykernel" in words(each)]
+
+
+def words(process: psutil.Process) -> str:
+    with suppress(psutil.NoSuchProcess):
+        return " ".join(process.cmdline())
+    return ""

@@ -73,6 +73,7 @@ class Jobs:
             If somebody stopped it and nothing is kept.
         """
         recorded, done = False, {}
+        self._kernels.prepare()
         try:
             self._record(record)
             recorded = True

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 from jupyter_client.manager import AsyncKernelManager
 
+from cilium_analysis.forkserver import SUPPORTED, Forkserver
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
@@ -47,6 +49,12 @@ class Kernels:
     def __init__(self) -> None:
         self._managers: list[AsyncKernelManager] = []
         self._stopped = False
+        self._server: Forkserver | None = None
+
+    def prepare(self) -> None:
+        """Import what kernels need, in a process of its own, while others have something to do."""
+        if SUPPORTED and not self._stopped:
+            self._server = Forkserver(environment(os.environ))
 
     def manager_class(self, home: Path) -> type[AsyncKernelManager]:
         """Give a kernel manager class for papermill to make its one manager from.
@@ -81,6 +89,18 @@ class Kernels:
                     *(extra_arguments or []),
                 ]
 
+            async def _async_launch_kernel(self, kernel_cmd: list[str], **options: Any) -> None:
+                arguments = kernel_cmd[kernel_cmd.index("-f") :]
+                forked = kernels._server and kernels._server.fork(
+                    arguments, environment=options["env"], directory=options["cwd"]
+                )
+                if not forked:
+                    await super()._async_launch_kernel(kernel_cmd, **options)
+                    return
+                local: Any = self.provisioner
+                local.process, local.pid, local.pgid = forked, forked.pid, forked.pid
+                self._reconcile_connection_info(local.connection_info)
+
             async def start_kernel(self, **options: Any) -> None:  # type: ignore[override]
                 options["env"] = environment(os.environ, home=home)
                 if not kernels._stopped:
@@ -98,9 +118,11 @@ class Kernels:
             process = getattr(manager.provisioner, "process", None)
             if process is not None and process.poll() is None:
                 process.kill()
+        if self._server:
+            self._server.stop()
 
 
-def environment(found: Mapping[str, str], *, home: Path) -> dict[str, str]:
+def environment(found: Mapping[str, str], *, home: Path | None = None) -> dict[str, str]:
     """Give a kernel's environment: no credentials, no profile of the user, figures inline.
 
     Any program's variables may hold a credential, and a notebook can print them: so it gets those
@@ -112,4 +134,5 @@ def environment(found: Mapping[str, str], *, home: Path) -> dict[str, str]:
         if name.upper() in _NEEDED or name.upper().startswith(_NEEDED_BY)
     }
     # Nobody watches bars there.
-    return kept | {"IPYTHONDIR": str(home), "MPLBACKEND": _INLINE, "TQDM_DISABLE": "1"}
+    profile = {"IPYTHONDIR": str(home)} if home else {}
+    return kept | profile | {"MPLBACKEND": _INLINE, "TQDM_DISABLE": "1"}

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar, cast
 from cilium_analysis.bundle import Bundle
 from cilium_analysis.capture import capture, choose_topics
 from cilium_analysis.connection import SAMPLES, sample_directory
-from cilium_analysis.errors import CiliumAnalysisError, Interrupted
+from cilium_analysis.errors import CiliumAnalysisError, Interrupted, OutputError
 from cilium_analysis.findings import Severity
 from cilium_analysis.report import cut, output, pdf
 from cilium_analysis.report.compare import Other, whole_findings
@@ -337,6 +337,12 @@ def _record(
 ) -> None:
     window, baseline = question.window, question.baseline
     tell(f"Reading {question.reading}")
+    if _holds_just_that(question, topics):
+        _copy(cast("Bundle", question.source), directory / BUNDLE)
+        tell(f"Running {', '.join(topics)}")
+        for topic in topics:
+            ready(topic)
+        return
     capture(
         question.source,
         window,
@@ -349,6 +355,25 @@ def _record(
         kept=True,
     )
     tell(f"Running {', '.join(topics)}")
+
+
+def _holds_just_that(question: Question, topics: Sequence[str]) -> bool:
+    """Tell whether the source is a recording of just this question, which needs no other."""
+    source = question.source
+    return (
+        isinstance(source, Bundle)
+        and source.whole
+        and set(source.topics) == set(topics)
+        and (source.window, source.baseline) == (question.window, question.baseline)
+        and source.match == question.match
+    )
+
+
+def _copy(bundle: Bundle, directory: Path) -> None:
+    try:
+        bundle.copy_to(directory)
+    except OSError as problem:
+        raise OutputError(f"cannot write {directory}: {output.why(problem)}") from None
 
 
 def _recorded(

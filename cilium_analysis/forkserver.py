@@ -1,0 +1,210 @@
+"""A process that has imported what notebooks need, and forks a kernel for each.
+
+To import it takes longer than most notebooks run. The process is started with the environment of a
+kernel, so that no credential is in its memory, and it has one thread, so that a fork is safe.
+"""
+
+from __future__ import annotations
+
+import gc
+import json
+import os
+import select
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from contextlib import suppress
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from pathlib import Path
+
+#: Where kernels can be forked: elsewhere they are started, as Jupyter does it.
+SUPPORTED = sys.platform == "linux" and hasattr(os, "pidfd_open")
+_MODULES = (
+    *("ipykernel.kernelapp", "pandas", "pyarrow.parquet"),
+    *("matplotlib.pyplot", "matplotlib.backends.backend_agg"),
+    *("cilium_analysis.plots", "cilium_analysis.show", "cilium_analysis.progress"),
+    *("cilium_analysis.question", "cilium_analysis.topics.incident"),
+)
+#: A process that has not answered for so long never will [s].
+PATIENCE = 60.0
+#: Between two looks at whether a kernel's parent lives [s].
+_PAUSE = 0.25
+_PATIENCE_AT_THE_END = 5.0
+_MOST = 2**16
+
+
+class Forked:
+    """A kernel that another process forked: as much of `subprocess.Popen` as Jupyter uses.
+
+    Parameters
+    ----------
+    pid
+        Of the kernel.
+    handle
+        File descriptor of the process, which stands for it also when it is gone.
+    """
+
+    stdin = stdout = stderr = None
+
+    def __init__(self, pid: int, handle: int) -> None:
+        self.pid = pid
+        self.returncode: int | None = None
+        self._handle = handle
+
+    def poll(self) -> int | None:
+        """Tell whether it has ended: None while it runs; how it ended only its parent knows."""
+        if self.returncode is None and select.select([self._handle], [], [], 0)[0]:
+            os.close(self._handle)
+            self.returncode = 1
+        return self.returncode
+
+    def wait(self, timeout: float | None = None) -> int:
+        """Wait until it has ended."""
+        if self.poll() is None and not select.select([self._handle], [], [], timeout)[0]:
+            raise subprocess.TimeoutExpired("kernel", timeout or 0.0)
+        return self.poll() or 1
+
+    def send_signal(self, number: int) -> None:
+        """Send it a signal, and nobody else who may have its number by now."""
+        if self.poll() is None:
+            with suppress(ProcessLookupError):
+                signal.pidfd_send_signal(self._handle, signal.Signals(number))
+
+    def terminate(self) -> None:
+        """Ask it to end."""
+        self.send_signal(signal.SIGTERM)
+
+    def kill(self) -> None:
+        """End it."""
+        self.send_signal(signal.SIGKILL)
+
+
+class Forkserver:
+    """Starts the process, and asks it for kernels.
+
+    Parameters
+    ----------
+    environment
+        Of the process: that of a kernel.
+    """
+
+    def __init__(self, environment: Mapping[str, str]) -> None:
+        self._lock = threading.Lock()
+        self._socket, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        self._socket.settimeout(PATIENCE)
+        with theirs:
+            self._process = subprocess.Popen(  # noqa: S603 - our own
+                [sys.executable, "-c", _SERVE, str(theirs.fileno())],
+                env=dict(environment),
+                cwd="/",
+                stdin=subprocess.DEVNULL,
+                pass_fds=[theirs.fileno()],
+                start_new_session=True,
+            )
+
+    def fork(
+        self, arguments: Sequence[str], *, environment: Mapping[str, str], directory: Path | str
+    ) -> Forked | None:
+        """Have a kernel forked; None if the process does not answer.
+
+        Parameters
+        ----------
+        arguments
+            Of ipykernel.
+        environment
+            Of the kernel.
+        directory
+            Where it runs.
+        """
+        asked = json.dumps([list(arguments), dict(environment), str(directory)]).encode()
+        with self._lock:
+            try:
+                self._socket.sendall(asked)
+                said, handles, *_ = socket.recv_fds(self._socket, _MOST, 1)
+            except OSError:
+                return None
+        return Forked(int(said), handles[0]) if said and handles else None
+
+    def stop(self) -> None:
+        """End the process, and with it the kernels that still run."""
+        self._socket.close()
+        try:
+            self._process.wait(_PATIENCE_AT_THE_END)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()
+
+
+#: Not from the directory that it happens to be in.
+_SERVE = (
+    "import sys; sys.path = [path for path in sys.path if path];"
+    " from cilium_analysis.forkserver import serve; serve()"
+)
+
+
+def serve() -> None:
+    """Be the process: import, then fork for as long as somebody is there who may ask."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    with socket.socket(fileno=int(sys.argv[1])) as asking:
+        for module in _MODULES:
+            if _is_closed(asking):
+                return
+            import_module(module)
+        gc.collect()
+        gc.freeze()  # what is never looked through stays shared
+        kernels: set[int] = set()
+        while asked := asking.recv(_MOST):
+            kernels.add(_fork(asking, *json.loads(asked)))
+            kernels -= {pid for pid in kernels if os.waitpid(pid, os.WNOHANG)[0]}
+        for pid in kernels:
+            os.kill(pid, signal.SIGKILL)
+            os.waitpid(pid, 0)
+
+
+def _is_closed(asking: socket.socket) -> bool:
+    if not select.select([asking], [], [], 0)[0]:
+        return False
+    return not asking.recv(1, socket.MSG_PEEK)
+
+
+def _fork(
+    asking: socket.socket, arguments: list[str], environment: dict[str, str], directory: str
+) -> int:
+    """Fork a kernel, and give its number."""
+    server = os.getpid()
+    pid = os.fork()
+    if pid:
+        handle = os.pidfd_open(pid)
+        with suppress(OSError):  # whoever asked is gone: nobody asks any more
+            socket.send_fds(asking, [str(pid).encode()], [handle])
+        os.close(handle)
+        return pid
+    code = 1
+    try:
+        asking.close()
+        os.setsid()
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+        os.environ.clear()
+        os.environ.update(environment | {"JPY_PARENT_PID": str(server)})
+        os.chdir(directory)
+        threading.Thread(target=_watch, args=[server], daemon=True).start()
+        sys.argv = ["ipykernel_launcher", *arguments]
+        kernelapp: Any = import_module("ipykernel.kernelapp")
+        kernelapp.launch_new_instance(argv=arguments)
+        code = 0
+    finally:
+        os._exit(code)
+
+
+def _watch(parent: int) -> None:
+    """End with the parent, however it ends."""
+    while os.getppid() == parent:
+        time.sleep(_PAUSE)
+    os._exit(1)
