@@ -32,6 +32,8 @@ _MODULES = (
     *("cilium_analysis.plots", "cilium_analysis.show", "cilium_analysis.progress"),
     *("cilium_analysis.question", "cilium_analysis.topics.incident"),
 )
+#: What few notebooks need: imported while nobody asks.
+_ALSO = ("ruptures",)
 #: A process that has not answered for so long never will [s].
 PATIENCE = 60.0
 #: Between two looks at whether a kernel's parent lives [s].
@@ -153,9 +155,10 @@ def serve() -> None:
     """Be the process: import, then fork for as long as somebody is there who may ask."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     with socket.socket(fileno=int(sys.argv[1])) as asking:
-        for module in _MODULES:
-            if _is_closed(asking):
-                return
+        for module in (*_MODULES, *_ALSO):
+            waits = select.select([asking], [], [], 0)[0]
+            if waits and (module in _ALSO or not asking.recv(1, socket.MSG_PEEK)):
+                break  # somebody asks, or is gone
             import_module(module)
         gc.collect()
         gc.freeze()  # what is never looked through stays shared
@@ -166,12 +169,6 @@ def serve() -> None:
         for pid in kernels:
             os.kill(pid, signal.SIGKILL)
             os.waitpid(pid, 0)
-
-
-def _is_closed(asking: socket.socket) -> bool:
-    if not select.select([asking], [], [], 0)[0]:
-        return False
-    return not asking.recv(1, socket.MSG_PEEK)
 
 
 def _fork(
