@@ -322,6 +322,18 @@ def test_what_outlasts_a_restart_or_is_elsewhere_is_no_part_of_it() -> None:
     assert told(restart(), unplaced)[0][0] == "drop_spike", "of all nodes, not of this one"
 
 
+def test_requests_to_a_node_that_reboots_fail_without_naming_it() -> None:
+    """Found by whoever asked, on the other nodes."""
+    away = finding("node_unreachable", "33:30", "36", CRITICAL, node="n2", type="node")
+    failed = finding("http_errors", "33:30", "37", CRITICAL, source="a/client", destination="a/web")
+    assert told(restart(), failed)[0][0] == "http_errors", "its node was there"
+    assert told(restart(), away, failed)[0][0] == "agent_restart"
+    elsewhere = replace(away, labels={**away.labels, "node": "n1"})
+    assert told(restart(), elsewhere, failed)[0][0] == "node_unreachable"
+    lasting = replace(failed, end=failed.end + timedelta(minutes=20))
+    assert told(restart(), away, lasting)[0][0] == "http_errors", "it outlasts the reboot"
+
+
 def test_a_restart_beside_a_failure_of_its_own_is_led_by_that() -> None:
     lasting = finding("node_unreachable", "33:30", "59", node="n2")
     dropped = CONSEQUENCES[0]

@@ -188,10 +188,19 @@ class _Known:
             other.finding.title,
         )
 
-    def settles(self, restart: _Known) -> bool:
-        """Tell whether this is what an agent's restart brings along, and is over with it."""
+    def settles(self, restart: _Known, away: Sequence[_Known] = ()) -> bool:
+        """Tell whether this is what an agent's restart brings along, and is over with it.
+
+        Parameters
+        ----------
+        restart
+            Of an agent, or of its node.
+        away
+            Nodes that were not reachable: failing requests to what ran there name no node.
+        """
         ended = self.finding.end <= restart.finding.end + SETTLED
         there = not restart.ends.nodes or bool(restart.ends.nodes & self.ends.nodes)
+        there = there or any(self.follows(node) and node.settles(restart) for node in away)
         return restart.shows(self) and ended and there and not denial(self.finding)
 
 
@@ -208,7 +217,8 @@ def _lead(group: Sequence[_Known]) -> _Known:
     worst = max(one.finding.severity for one in group)
     serious = [one for one in group if one.finding.severity >= min(worst, Severity.WARNING)]
     restarts = [one for one in group if one.finding.kind == "agent_restart"]
-    heads = [one for one in serious if not any(one.settles(r) for r in restarts)] or restarts
+    away = [one for one in group if one.finding.kind == "node_unreachable"]
+    heads = [one for one in serious if not any(one.settles(r, away) for r in restarts)] or restarts
     roots = [one for one in heads if not any(one.follows(other) for other in heads)] or heads
     return min(roots, key=_precedence)
 
