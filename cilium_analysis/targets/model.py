@@ -25,7 +25,7 @@ from cilium_analysis.targets.replicas import candidates, judge, sampled, success
 from cilium_analysis.targets.stored import host, interval, single_labels, varying
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping, Sequence
+    from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 
     from cilium_analysis.targets.naming import Names, Sign
     from cilium_analysis.targets.replicas import Counters, Evidence, Pair
@@ -311,25 +311,53 @@ def choosing_once(rows: Sequence[Row], node_ids: Sequence[int]) -> tuple[Matcher
         Stored targets, and the number of the node of each.
     """
     for label in varying(rows):
-        chosen: list[str] = []
+        chosen: set[str] = set()
         for component in sorted({row.component for row in rows}):
             mine = [(r, p) for r, p in zip(rows, node_ids, strict=True) if r.component == component]
-            values = sorted({row.labels.get(label, "") for row, _ in mine})
-            whole = len({node_id for _, node_id in mine})
-            fit = [
-                v
-                for v in values
-                if _once([m for m in mine if m[0].labels.get(label, "") == v], whole)
-            ]
-            chosen += fit[:1] if fit else []
+            fit = _each_once(mine, label)
+            chosen |= set(fit)
             if not fit:
                 break
         else:
-            if len(set(chosen)) == 1:
-                return (Matcher(label, "=", chosen[0]),)
-            if label == "job" and all(_literal(value) for value in chosen):
-                return (Matcher(label, "=~", "|".join(sorted(set(chosen)))),)
+            if len(chosen) == 1:
+                return (Matcher(label, "=", next(iter(chosen))),)
+            # The targets of another component must not be chosen by chance.
+            mine = list(zip(rows, node_ids, strict=True))
+            if all(_literal(value) for value in chosen) and _chosen_once(mine, label, chosen):
+                return (Matcher(label, "=~", "|".join(sorted(chosen))),)
     return None
+
+
+def _each_once(mine: Sequence[tuple[Row, int]], label: str) -> list[str]:
+    """Find values of a label that choose each target of a component once; none if none do.
+
+    Where each cluster has a pair of servers of its own, that is one value of each.
+    """
+    whole = len({node_id for _, node_id in mine})
+    parts = {
+        value: [each for each in mine if each[0].labels.get(label, "") == value]
+        for value in sorted({row.labels.get(label, "") for row, _ in mine})
+    }
+    alone = next((value for value, part in parts.items() if _once(part, whole)), None)
+    if alone is not None:
+        return [alone]
+    fit: list[str] = []
+    known: list[tuple[Row, int]] = []
+    for value, part in parts.items():
+        both = [*known, *part]
+        if value and _once(both, len({node_id for _, node_id in both})):
+            fit.append(value)
+            known = both
+    return fit if _once(known, whole) else []
+
+
+def _chosen_once(mine: Sequence[tuple[Row, int]], label: str, chosen: Collection[str]) -> bool:
+    """Tell whether these values of a label choose the targets of each component once."""
+    groups: dict[object, list[tuple[Row, int]]] = defaultdict(list)
+    for row, node_id in mine:
+        if row.labels.get(label, "") in chosen:
+            groups[row.component].append((row, node_id))
+    return all(_once(group, len({node_id for _, node_id in group})) for group in groups.values())
 
 
 def _literal(value: str) -> bool:

@@ -27,7 +27,7 @@ from cilium_analysis.capture import _MODULES
 from cilium_analysis.cli import main
 from cilium_analysis.findings import Findings
 from cilium_analysis.question import Question, ask
-from tests.field import cases, cases_answers, siblings, siblings_counts
+from tests.field import cases, cases_answers, siblings, siblings_changes, siblings_counts
 from tests.field.make import END, START, Metrics, build, iso
 from tests.field.standin import standing_before
 from tests.servers.prometheus import PrometheusServer, blocks_from_openmetrics
@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
 #: Modules that register cases.
-REGISTERED = (cases, cases_answers, siblings, siblings_counts)
+REGISTERED = (cases, cases_answers, siblings, siblings_changes, siblings_counts)
 KIND = "prometheus-3"
 #: What the installed `cilium-analysis` runs.
 COMMAND = "import sys; from cilium_analysis.cli import main; sys.exit(main())"
