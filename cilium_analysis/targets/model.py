@@ -236,7 +236,7 @@ def tabled(
                 "pod": row.pod,
                 "node": node,
                 "cluster": "/".join(row.labels.get(c, "") for c in clusters),
-                "interval": interval(row.bins.values(), seconds),
+                "interval": interval([row.bins[b] for b in sorted(row.bins)], seconds),
                 "first": min((first for first, _ in times), default=pd.NaT),
                 "last": max((last for _, last in times), default=pd.NaT),
                 "replica_of": twin,

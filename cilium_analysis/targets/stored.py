@@ -140,6 +140,10 @@ def is_address(text: str) -> bool:
     return True
 
 
+#: So many stretches of time with equally many samples are an interval, and no failed scrapes.
+IN_A_ROW = 4
+#: Thanos keeps its old samples at least so far apart [s].
+DOWNSAMPLED = 300.0
 #: Intervals that people configure [s].
 _USUAL = (1, 2, 5, 10, 15, 20, 30, 40, 45, 60, 90, 120, 150, 180, 240, 300, 600, 900, 1800, 3600)
 
@@ -150,7 +154,7 @@ def interval(counts: Iterable[float], seconds: float) -> float:
     Parameters
     ----------
     counts
-        Samples in each stretch; those without any do not count.
+        Samples in each stretch, in order of time; those without any do not count.
     seconds
         Length of a stretch [s].
 
@@ -158,14 +162,29 @@ def interval(counts: Iterable[float], seconds: float) -> float:
     -------
     float
         [s]; the length of a stretch if there is no sample. A gap or a young target has fewer
-        samples in some stretches, so that the upper quarter of them tells.
+        samples in some stretches, so that the upper quarter of them tells. Where another interval
+        was configured in between, the longer one.
     """
-    found = sorted(count for count in counts if count > 0)
+    given = [count for count in counts if count > 0]
+    found = sorted(given)
     if not found:
         return seconds
-    each = seconds / found[(3 * len(found)) // 4 if len(found) > 1 else 0]
+    most = found[(3 * len(found)) // 4 if len(found) > 1 else 0]
+    paces = [_nearest(seconds / each) for each in (most, *_kept_up(given))]
+    # Scrapes that fail leave any number of samples, an interval hardly any but its own; what is
+    # as far apart as a store keeps its old samples may have been scraped as often as the others.
+    return max((paces[0], *(p for p in paces[1:] if p in _USUAL and p < DOWNSAMPLED)))
+
+
+def _nearest(each: float) -> float:
     nearest = min(_USUAL, key=lambda usual: abs(usual - each))
     return float(nearest) if abs(nearest - each) <= 0.15 * nearest else each
+
+
+def _kept_up(counts: Sequence[float]) -> list[float]:
+    """Give the numbers of samples that stay the same, but for one, over stretches in a row."""
+    runs = [counts[n : n + IN_A_ROW] for n in range(len(counts) - IN_A_ROW + 1)]
+    return [sorted(run)[IN_A_ROW // 2] for run in runs if max(run) - min(run) <= 1]
 
 
 def varying(rows: Sequence[Row]) -> list[str]:
