@@ -133,13 +133,34 @@ def together(
             number = parent[number]
         return number
 
-    for members in valid.values():
+    for sign, members in valid.items():
         first: dict[object, int] = {}
+        passed_on = sign[0] == "address" and _passed_on(rows, members)
         for number in members:
             row = rows[number]
             key = (row.component == "operator", *(row.labels.get(c, "") for c in clusters))
+            if passed_on:
+                key = (*key, *row.nodes[:1])
             parent[root(number)] = root(first.setdefault(key, number))
     return [root(number) for number in range(len(rows))]
+
+
+def _passed_on(rows: Sequence[Row], members: Sequence[int]) -> bool:
+    """Tell whether one node after another had an address: another name, and another pod."""
+    named = [rows[number] for number in members if rows[number].nodes]
+    return any(
+        one.component == other.component
+        and one.rest == other.rest
+        and (not one.pod or one.pod != other.pod)
+        and not any(_same_name(a, b) for a in one.nodes for b in other.nodes)
+        and not one.concurrent(other)
+        for one, other in combinations(named[:50], 2)
+    )
+
+
+def _same_name(one: str, other: str) -> bool:
+    """Tell whether two names are one, with and without its domain."""
+    return one == other or one.startswith(f"{other}.") or other.startswith(f"{one}.")
 
 
 @dataclass(frozen=True)

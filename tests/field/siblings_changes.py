@@ -9,6 +9,8 @@ from typing import Any
 
 from tests.field.make import (
     DAY,
+    END,
+    FIRST,
     MINUTE,
     START,
     Metrics,
@@ -69,4 +71,42 @@ def s20_interval(m: Metrics, variant: str) -> dict[str, Any]:
         11:20 to 11:40. No scrape is missing.""",
         packets_in_incident=LOST,
         errors_in_incident=6012,
+    )
+
+
+@case(topics=("drop_reasons", "http_status"))
+def s21_replaced_node(m: Metrics, variant: str) -> dict[str, Any]:
+    """worker-2 is taken away at 10:30, and worker-9 gets its address at 10:33. The incident is on
+    worker-9, whose counters began at 0."""
+    gone, comes = START + 30 * MINUTE, START + 33 * MINUTE
+    for n, name, first, last in (
+        (1, 1, FIRST, END + 1),
+        (3, 3, FIRST, END + 1),
+        (2, 2, FIRST, gone),
+        (2, 9, comes, END + 1),
+    ):
+        node, new = {"node": f"worker-{name}"}, name == 9
+        target, side = agent(n) | node, hubble(n) | node
+        at = [time for time in scrapes() if first <= time < last]
+        vitals(m, target, side, born=comes - 20 if new else START - 9 * DAY, at=at)
+        rate = burst(20.0 if new else 0.0, 40, 60, beside=ALWAYS)
+        lost = drops(Metrics(), {}, rate, base=80_000)
+        failed = counter(Metrics(), "any", {}, burst(5.0 if new else 0.0, 40, 60, beside=0.01))
+        good = counter(Metrics(), "any", {}, steady(20.0))
+        for metric, labels, values in (
+            (
+                "cilium_drop_count_total",
+                target | {"direction": "INGRESS", "reason": "Policy denied"},
+                lost,
+            ),
+            ("hubble_http_requests_total", side | HTTP | {"status": "500"}, failed),
+            ("hubble_http_requests_total", side | HTTP | {"status": "200"}, good),
+        ):
+            past = values[at[0]] if new else 0
+            m.add(metric, labels, [(time, values[time] - past) for time in at])
+    return truth(
+        """24,060 packets and 6,012 answers 500 on worker-9, 10:40 to 11:00. worker-2 was gone by
+        then, and rebooted never.""",
+        packets_in_incident=LOST,
+        node="worker-9",
     )

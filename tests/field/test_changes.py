@@ -46,3 +46,17 @@ def test_another_scrape_interval_is_no_missing_scrapes(serve: Serve, variant: st
     assert found["total"] == near(FAILED)
     lasts(found, 80, 100, within=60)
     no_gaps(told)
+
+
+@pytest.mark.parametrize("name", ["drop_reasons", "http_status"])
+def test_a_node_with_the_address_of_another_is_not_that_one(asked: Asked, name: str) -> None:
+    told = asked("s21_replaced_node", name)
+    found = told.one("drop_spike" if name == "drop_reasons" else "http_errors")
+    assert found["labels"]["node"] == "worker-9"
+    assert found["total"] == near(LOST if name == "drop_reasons" else FAILED)
+    lasts(found, 40, 60, within=30)
+
+
+def test_a_node_that_is_replaced_did_not_reboot(asked: Asked) -> None:
+    told = asked("s21_replaced_node", "agent_health")
+    assert not told.of("agent_restart")
