@@ -21,6 +21,7 @@ from tests.field.make import (
     counter,
     drops,
     hubble,
+    minutes,
     scrapes,
     steady,
     truth,
@@ -110,3 +111,35 @@ def s21_replaced_node(m: Metrics, variant: str) -> dict[str, Any]:
         packets_in_incident=LOST,
         node="worker-9",
     )
+
+
+@case(topics=("node_connectivity",))
+def s22_server_stopped(m: Metrics, variant: str) -> dict[str, Any]:
+    """worker-3 is cut off from 10:40 to 11:00. Prometheus itself does not run from 10:45 on for
+    three and a half minutes, so that nothing is scraped."""
+    stopped = START + 45 * MINUTE
+    at = [time for time in scrapes() if not stopped <= time < stopped + 210]
+    for n in (1, 2, 3, 4):
+        vitals(m, agent(n), at=at)
+        for other in (1, 2, 3, 4):
+            for kind in ("node", "endpoint"):
+                _path(m, n, other, kind, at)
+    return truth(
+        """worker-3 and the three others do not reach each other, 10:40 to 11:00. Its agent
+        answered whenever anything was scraped.""",
+        node="worker-3",
+    )
+
+
+def _path(m: Metrics, source: int, target: int, kind: str, at: list[int]) -> None:
+    cut = source != target and 3 in (source, target)
+    where = {
+        "source_cluster": "default",
+        "source_node_name": f"worker-{source}",
+        "target_cluster": "default",
+        "target_node_name": f"worker-{target}",
+        "target_node_type": "local_node" if source == target else "remote_intra_cluster",
+        "type": kind,
+    }
+    values = [(time, float(not (cut and minutes(time, 40, 60)))) for time in at]
+    m.add("cilium_node_connectivity_status", agent(source) | where, values)

@@ -60,3 +60,10 @@ def test_a_node_with_the_address_of_another_is_not_that_one(asked: Asked, name: 
 def test_a_node_that_is_replaced_did_not_reboot(asked: Asked) -> None:
     told = asked("s21_replaced_node", "agent_health")
     assert not told.of("agent_restart")
+
+
+def test_an_agent_is_not_silent_where_nothing_was_scraped(asked: Asked) -> None:
+    found = asked("s22_server_stopped", "node_connectivity").one("node_unreachable")
+    assert found["labels"]["node"] == "worker-3"
+    assert "it could not reach them either" in found["title"]
+    lasts(found, 40, 60, within=30)

@@ -11,6 +11,7 @@ from cilium_analysis.topics.connectivity.reading import (
     MAJORITY,
     SILENT,
     Outage,
+    alone_unseen,
     clipped,
     column,
     cut_off,
@@ -122,7 +123,7 @@ def _with_own_view(data: Connectivity, outage: Outage, lost: pd.DataFrame) -> Ou
     if outage.node not in names(data.observers, "node"):
         # Its agent may go by another name, or the matchers may not choose it.
         return outage
-    missing = (1.0 - seen(data.observers, outage)) * length
+    missing = alone_unseen(data.observers, outage) * length
     if missing >= min(SILENT, length / 2):
         return replace(outage, own="silent")
     if outage.node not in names(data.source_targets, "node"):

@@ -427,6 +427,17 @@ def seen(observers: pd.DataFrame, outage: Outage) -> float:
     return float(mine.notna().mean()) if len(mine) else 1.0
 
 
+def alone_unseen(observers: pd.DataFrame, outage: Outage) -> float:
+    """Tell in which share of an outage the node's own view is missing, and not that of all.
+
+    Where nothing at all was scraped, the server stopped, and no agent.
+    """
+    inside = rows(observers, outage)
+    mine = names(observers, "node").index(outage.node)
+    there = inside.notna().to_numpy()
+    return float((there.any(axis=1) & ~there[:, mine]).mean()) if len(there) else 0.0
+
+
 def no_frame(index: pd.Index, levels: Sequence[str]) -> pd.DataFrame:
     """Give a label frame over some times without any series."""
     return pd.DataFrame(index=index, columns=frames.empty(levels).columns, dtype="float64")
