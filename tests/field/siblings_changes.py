@@ -143,3 +143,20 @@ def _path(m: Metrics, source: int, target: int, kind: str, at: list[int]) -> Non
     }
     values = [(time, float(not (cut and minutes(time, 40, 60)))) for time in at]
     m.add("cilium_node_connectivity_status", agent(source) | where, values)
+
+
+@case("starts", "none", topics=("endpoint_growth",))
+def s23_late_targets(m: Metrics, variant: str) -> dict[str, Any]:
+    """Two of four agents are scraped only from 10:50 on, although they run for a month. `none`:
+    the start of processes is not stored."""
+    for n in (1, 2, 3, 4):
+        at = [time for time in scrapes() if n < 3 or time >= START + 50 * MINUTE]
+        constant(m, "up", agent(n), 1, at)
+        if variant == "starts":
+            constant(m, "cilium_process_start_time_seconds", agent(n), START - 30 * DAY, at)
+        constant(m, "cilium_endpoint", agent(n), 20, at)
+        constant(m, "cilium_endpoint_state", agent(n) | {"endpoint_state": "ready"}, 20, at)
+    return truth(
+        "No growth. worker-3 and worker-4 are in the data from 10:50 on, and not for longer.",
+        since="2026-11-20T10:50:00Z",
+    )

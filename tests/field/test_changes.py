@@ -67,3 +67,12 @@ def test_an_agent_is_not_silent_where_nothing_was_scraped(asked: Asked) -> None:
     assert found["labels"]["node"] == "worker-3"
     assert "it could not reach them either" in found["title"]
     lasts(found, 40, 60, within=30)
+
+
+@pytest.mark.parametrize("variant", ["starts", "none"])
+def test_who_is_scraped_later_did_not_join_before(asked: Asked, variant: str) -> None:
+    told = asked(f"s23_late_targets.{variant}", "endpoint_growth")
+    assert not told.of("endpoint_growth")
+    said = [note for note in told.notes["endpoint_growth"] if "joined" in note]
+    assert len(said) == 2
+    assert all("2026-11-20 10:5" in note for note in said), said

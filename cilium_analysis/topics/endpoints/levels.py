@@ -129,7 +129,7 @@ def _life(data: Endpoints, now: pd.DataFrame, usual: pd.DataFrame, node: str) ->
 def _joined(
     data: Endpoints, usual: pd.DataFrame, node: str, mine: pd.Index, anyone: pd.Index
 ) -> object:
-    """Say when a node joined; NaT if it was there before."""
+    """Say when a node joined, or was first scraped; NaT if it was in the data before."""
     known = usual.index[usual[node]] if node in usual else usual.index[:0]
     starts = _moments(data.now.agents[node]) if node in data.now.agents else []
     first = min(starts, default=mine[0])
@@ -137,7 +137,10 @@ def _joined(
     young = usual.to_numpy().any() and bool(starts) and first > data.window.start - YOUNG
     # Whose agent started before the baseline began was there all along it.
     unknown = not len(known) or bool(starts and known[0] >= first >= data.baseline.start)
-    return min(first, mine[0]) if unknown and (late or young) else pd.NaT
+    if not unknown or not (late or young):
+        return pd.NaT
+    # An agent that had long been running was only not scraped.
+    return min(first, mine[0]) if first > data.window.start - YOUNG else mine[0]
 
 
 def stable(data: Endpoints) -> list[str]:

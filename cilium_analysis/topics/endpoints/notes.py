@@ -104,8 +104,8 @@ def _comings_and_goings(data: Endpoints) -> list[str]:
     table = of.lives(data)
     had = frames.last(data.now.counts)
     said = [
-        f"{node} joined at {when:%Y-%m-%d %H:%M}Z; its {had.get(node, np.nan):.0f} endpoints are a"
-        " change in nodes, not growth."
+        f"{node} joined at {when:%Y-%m-%d %H:%M}Z, or was not scraped before; its"
+        f" {had.get(node, np.nan):.0f} endpoints are a change in nodes, not growth."
         for node, when in table["joined"].dropna().items()
     ]
     return said + [
