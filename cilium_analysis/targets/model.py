@@ -18,6 +18,7 @@ from cilium_analysis.targets.naming import (
     cluster_labels,
     distinct_names,
     name,
+    of_one_name,
     together,
     valid_signs,
 )
@@ -420,6 +421,7 @@ def put_together(
     follow = successors(rows, node_ids, ends)
     node_ids = [_origin(node_id, follow) for node_id in node_ids]
     nodes = name(rows, node_ids, valid, named(valid, clusters), clusters=clusters)
+    node_ids = of_one_name(rows, node_ids, nodes, clusters=clusters)
     nodes = distinct_names(rows, node_ids, nodes, clusters=clusters)
     labels = telling_labels(rows, node_ids, clusters)
     table = tabled(rows, nodes, node_ids, clusters, bins=bins)

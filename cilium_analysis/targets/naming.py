@@ -163,6 +163,34 @@ def _same_name(one: str, other: str) -> bool:
     return one == other or one.startswith(f"{other}.") or other.startswith(f"{one}.")
 
 
+def of_one_name(
+    rows: Sequence[Row], node_ids: Sequence[int], nodes: Sequence[str], *, clusters: Sequence[str]
+) -> list[int]:
+    """Give rows of one name the same number, where agents and Hubble have nothing else in common.
+
+    The agents may go by their hosts and Hubble by addresses, and kube-state-metrics knows both.
+
+    Parameters
+    ----------
+    rows, node_ids, nodes
+        Stored targets, and the number and the name of the node of each.
+    clusters
+        Labels that tell clusters apart.
+    """
+    components: dict[int, set[str]] = defaultdict(set)
+    owners: dict[object, set[int]] = defaultdict(set)
+    for row, node, node_id in zip(rows, nodes, node_ids, strict=True):
+        if node and row.component != "operator":
+            components[node_id].add(row.component)
+            owners[(*(row.labels.get(c, "") for c in clusters), node)].add(node_id)
+    one: dict[int, int] = {}
+    for found in owners.values():
+        of_each = [components[node_id] for node_id in found]
+        if sum(map(len, of_each)) == len(set().union(*of_each)):
+            one |= dict.fromkeys(found, min(found))
+    return [one.get(node_id, node_id) for node_id in node_ids]
+
+
 @dataclass(frozen=True)
 class Names:
     """What other metrics tell of nodes.

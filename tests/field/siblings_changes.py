@@ -13,6 +13,7 @@ from tests.field.make import (
     FIRST,
     MINUTE,
     START,
+    Labels,
     Metrics,
     agent,
     burst,
@@ -159,4 +160,28 @@ def s23_late_targets(m: Metrics, variant: str) -> dict[str, Any]:
     return truth(
         "No growth. worker-3 and worker-4 are in the data from 10:50 on, and not for longer.",
         since="2026-11-20T10:50:00Z",
+    )
+
+
+@case(topics=("drop_reasons", "http_status"))
+def s24_hosts_and_addresses(m: Metrics, variant: str) -> dict[str, Any]:
+    """The agents are scraped by their hosts' names, and Hubble by addresses; kube-state-metrics
+    knows both. No label names the node."""
+    for n in (1, 2, 3):
+        name = f"worker-{n}.prod.example.com"
+        target = {"job": "cilium-agent", "instance": f"{name}:9962"}
+        side: Labels = hubble(n, node=False)
+        node_of(m, target, hit=n == 2, base=100 * n)
+        constant(m, "up", side, 1, scrapes())
+        good, bad = ({**side, **HTTP, "status": status} for status in ("200", "500"))
+        counter(m, "hubble_http_requests_total", good, steady(20.0), base=7)
+        failed = burst(5.0 if n == 2 else 0.0, 40, 60, beside=0.01)
+        counter(m, "hubble_http_requests_total", bad, failed, base=3)
+        state = {"instance": "10.1.2.3:8080", "job": "kube-state-metrics"}
+        info = state | {"node": name, "internal_ip": f"10.0.0.{n}"}
+        constant(m, "kube_node_info", info, 1, scrapes())
+    return truth(
+        "24,060 packets and 6,012 answers 500 on worker-2.prod.example.com, which is one node.",
+        packets_in_incident=LOST,
+        node="worker-2.prod.example.com",
     )

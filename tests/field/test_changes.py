@@ -76,3 +76,11 @@ def test_who_is_scraped_later_did_not_join_before(asked: Asked, variant: str) ->
     said = [note for note in told.notes["endpoint_growth"] if "joined" in note]
     assert len(said) == 2
     assert all("2026-11-20 10:5" in note for note in said), said
+
+
+def test_hosts_of_agents_and_addresses_of_hubble_are_one_node(serve: Serve) -> None:
+    url, _ = serve("s24_hosts_and_addresses")
+    assert spike(topic(url, "drop_reasons"))["labels"]["node"] == "worker-2.prod.example.com"
+    found = topic(url, "http_status").one("http_errors")
+    assert found["labels"]["node"] == "worker-2.prod.example.com"
+    assert found["total"] == near(FAILED)
