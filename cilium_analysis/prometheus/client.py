@@ -129,6 +129,7 @@ class Prometheus(Listing):
         self.progress = progress
         self.journal: list[Record] = []
         self._build: dict[str, str] | None = None
+        self._widest: int | None = None
 
     def __enter__(self) -> Self:
         return self
@@ -245,7 +246,7 @@ class Prometheus(Listing):
 
     def _affordable(self, promql: str, window: Window) -> Plan:
         """Plan a fetch, and refuse one over the budget."""
-        if not planning.needed(window, budget=self.max_samples):
+        if not planning.needed(window, budget=self.max_samples, widest=self._widest):
             return Plan(None, window.points, 1)
         found = self.plan(promql, window)
         planning.check(found, window, budget=self.max_samples, promql=promql)
@@ -398,6 +399,7 @@ class Prometheus(Listing):
 
     def _note(self, record: Record) -> None:
         self.journal.append(record)
+        self._widest = max(self._widest or 0, record.series)
 
 
 def _range_of(window: Window, step: timedelta) -> dict[str, str]:

@@ -19,6 +19,8 @@ MAX_POINTS = 11_000
 #: and stay within the budget as long as a query gives no more series than this.
 PLANNED_FROM = 100
 _USUAL_SERIES = 100_000
+#: A server that has only told of fewer series may still have so many.
+_FEW_SERIES = 1_000
 #: Samples that one request should bring: large answers come in several, at the same time.
 _PIECE_SAMPLES = 750_000
 _FEWEST_POINTS = 100
@@ -66,9 +68,25 @@ def plan(window: Window, counts: list[int | None]) -> Plan:
     return Plan(series, window.points, max(fewest, min(useful, window.points // _FEWEST_POINTS)))
 
 
-def needed(window: Window, *, budget: int) -> bool:
-    """Tell whether a fetch has to be planned first."""
-    return window.points >= PLANNED_FROM or window.points * _USUAL_SERIES > budget
+def needed(window: Window, *, budget: int, widest: int | None) -> bool:
+    """Tell whether a fetch has to be planned first.
+
+    Parameters
+    ----------
+    window
+        To be fetched.
+    budget
+        Samples that an answer may hold.
+    widest
+        Series of the widest answer so far; None if there was none. Where ten times as many fit
+        into one request, planning would only double the requests.
+    """
+    if window.points < PLANNED_FROM:
+        return window.points * _USUAL_SERIES > budget
+    if widest is None:
+        return True
+    samples = window.points * max(10 * widest, _FEW_SERIES)
+    return samples > min(_PIECE_SAMPLES, budget) or window.points > MAX_POINTS
 
 
 def check(found: Plan, window: Window, *, budget: int, promql: str) -> None:

@@ -303,7 +303,8 @@ def _without(counts: pd.DataFrame, never: pd.DataFrame) -> pd.DataFrame:
     """Leave targets that nobody has ever probed out of the counts of each observer."""
     result = counts.copy()
     for place, (_, kind) in enumerate(reading.keys(counts)):
-        ghosts = never.loc[:, never.columns.get_level_values("type") == kind].lt(0).sum(axis=1)
+        mine = [each == kind for each in frames.values(never, "type")]
+        ghosts = never.loc[:, mine].lt(0).sum(axis=1)
         result.isetitem(place, (counts.iloc[:, place] - ghosts).clip(lower=0.0).to_numpy())
     return result
 
@@ -333,7 +334,8 @@ def _full(found: pd.Series) -> bool:
     """Tell whether as many were found as had been asked for."""
     if not len(found):
         return False
-    return bool((found.groupby(level="type").size() >= MOST_NODES).any())
+    kinds = found.index.to_frame().get("type", pd.Series("", index=found.index))
+    return bool((kinds.value_counts() >= MOST_NODES).any())
 
 
 def _failing_pairs(

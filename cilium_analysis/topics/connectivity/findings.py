@@ -101,11 +101,11 @@ def _severity(outage: Outage, usual: float) -> Severity:
 
 
 def _title(data: Connectivity, outage: Outage, usual: float) -> str:
-    kinds = " and ".join(outage.types)
+    kinds = " and ".join(filter(None, outage.types))
     protocols = " and ".join(protocol.upper() for protocol in outage.protocols)
     address = f"only {outage.address} addresses" if outage.address else ""
     how = ", ".join(part for part in (kinds, protocols, address) if part)
-    text = f"{_what(data, outage)} {_when(data, outage)} ({how})"
+    text = f"{_what(data, outage)} {_when(data, outage)}" + (f" ({how})" if how else "")
     aside = _aside(outage)
     if usual >= AS_BEFORE * outage.value:
         aside += "; it was so in the baseline already"
@@ -254,6 +254,7 @@ def _slow(data: Connectivity, slow: Slow) -> Finding:
     where = slow.node or f"{slow.nodes} nodes"
     whose = "to" if data.targets_named else "from"
     protocols = " and ".join(protocol.upper() for protocol in slow.protocols)
+    how = ", ".join(filter(None, (protocols, " and ".join(filter(None, slow.types)))))
     kind = "node" if "node" in slow.types else slow.types[0]
     reasons = [f"server: {text}" for text in data.warnings]
     if not slow.compared:
@@ -265,7 +266,7 @@ def _slow(data: Connectivity, slow: Slow) -> Finding:
         severity=Severity.WARNING,
         title=f"Latency {whose} {where} rose to {_short(slow.value)} instead of"
         f" {_short(slow.usual)} {_lasting(data, slow.start, slow.end)}"
-        f" ({protocols}, {' and '.join(slow.types)})",
+        + (f" ({how})" if how else ""),
         start=slow.start.to_pydatetime(),
         end=slow.end.to_pydatetime(),
         labels=({"node": slow.node} if slow.node else {}) | {"type": kind},

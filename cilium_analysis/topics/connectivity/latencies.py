@@ -27,6 +27,9 @@ if TYPE_CHECKING:
     from cilium_analysis.window import Window
 
 
+_LABELS = ["address_type", "protocol", "type"]
+
+
 def slow(
     asker: Asker, fine: Window, baseline: Window, names_: Names, pace: Pace, *, named: bool
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
@@ -67,15 +70,22 @@ def quantiles(asker: Asker, window: Window, *, named: bool) -> pd.DataFrame:
     """Give quantiles of latency by type, protocol and address, without failed probes."""
     if named:
         found = {name: asker.at_end(QUERIES[f"latency_{name}"], window) for name in QUANTILES}
-        return pd.DataFrame({k: v for k, v in found.items() if len(v)}, columns=list(QUANTILES))
+        told = {name: _labelled(values) for name, values in found.items() if len(values)}
+        return pd.DataFrame(told, columns=list(QUANTILES))
     buckets = asker.at_end(QUERIES["buckets"], window)
     if "le" not in buckets.index.names:
         return pd.DataFrame(columns=[*QUANTILES, "failed"], dtype="float64")
-    labels = ["address_type", "protocol", "type"]
-    table = buckets.rename("probes").reset_index().reindex(columns=[*labels, "le", "probes"])
-    parts = list(table.fillna(dict.fromkeys(labels, "")).groupby(labels))
+    table = _labelled(buckets.rename("probes")).reset_index()
+    parts = list(table.groupby(_LABELS))
     rows = [_of_buckets(part.set_index("le")["probes"]) for _, part in parts]
-    return pd.DataFrame(rows, index=pd.MultiIndex.from_tuples([k for k, _ in parts], names=labels))
+    return pd.DataFrame(rows, index=pd.MultiIndex.from_tuples([k for k, _ in parts], names=_LABELS))
+
+
+def _labelled(values: pd.Series) -> pd.Series:
+    """Give values by all labels: one that a relabeling dropped is empty."""
+    rows = values.index.to_frame(index=False)
+    rows = rows.assign(**{name: "" for name in _LABELS if name not in rows})
+    return values.set_axis(pd.MultiIndex.from_frame(rows))
 
 
 def _of_buckets(counts: pd.Series) -> dict[str, float]:
