@@ -16,6 +16,7 @@ from cilium_analysis.queries import Matcher, Query, any_of
 from cilium_analysis.targets import words
 from cilium_analysis.targets.naming import (
     cluster_labels,
+    cluster_of,
     distinct_names,
     name,
     of_one_name,
@@ -236,7 +237,7 @@ def tabled(
                 "instance": row.labels.get("instance", ""),
                 "pod": row.pod,
                 "node": node,
-                "cluster": "/".join(row.labels.get(c, "") for c in clusters),
+                "cluster": cluster_of(row, clusters),
                 "interval": interval([row.bins[b] for b in sorted(row.bins)], seconds),
                 "first": min((first for first, _ in times), default=pd.NaT),
                 "last": max((last for _, last in times), default=pd.NaT),

@@ -138,7 +138,7 @@ def together(
         passed_on = sign[0] == "address" and _passed_on(rows, members)
         for number in members:
             row = rows[number]
-            key = (row.component == "operator", *(row.labels.get(c, "") for c in clusters))
+            key = (row.component == "operator", *_of(row, clusters))
             if passed_on:
                 key = (*key, *row.nodes[:1])
             parent[root(number)] = root(first.setdefault(key, number))
@@ -182,7 +182,7 @@ def of_one_name(
     for row, node, node_id in zip(rows, nodes, node_ids, strict=True):
         if node and row.component != "operator":
             components[node_id].add(row.component)
-            owners[(*(row.labels.get(c, "") for c in clusters), node)].add(node_id)
+            owners[(*_of(row, clusters), node)].add(node_id)
     one: dict[int, int] = {}
     for found in owners.values():
         of_each = [components[node_id] for node_id in found]
@@ -261,8 +261,13 @@ def _bare(pod: str) -> str:
     return pod.rpartition("/")[2]
 
 
+def cluster_of(row: Row, clusters: Sequence[str]) -> str:
+    """Name the cluster of a row. Agents and Hubble may tell it by labels of different names."""
+    return "/".join(_of(row, clusters))
+
+
 def _of(row: Row, clusters: Sequence[str]) -> list[str]:
-    return [row.labels[name] for name in clusters if name in row.labels]
+    return [row.labels[name] for name in clusters if row.labels.get(name)]
 
 
 def _by_kind(address: str) -> tuple[bool, str]:
@@ -285,10 +290,10 @@ def distinct_names(
     clusters
         Labels that tell clusters apart.
     """
-    several = len({tuple(row.labels.get(name, "") for name in clusters) for row in rows}) > 1
+    several = len({cluster_of(row, clusters) for row in rows}) > 1
     found = []
     for row, node in zip(rows, nodes, strict=True):
-        cluster = "/".join(_of(row, clusters))
+        cluster = cluster_of(row, clusters)
         found.append(f"{cluster}/{node}" if several and cluster else node)
     owners: dict[str, set[int]] = defaultdict(set)
     for row, node, node_id in zip(rows, found, node_ids, strict=True):

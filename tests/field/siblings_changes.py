@@ -185,3 +185,26 @@ def s24_hosts_and_addresses(m: Metrics, variant: str) -> dict[str, Any]:
         packets_in_incident=LOST,
         node="worker-2.prod.example.com",
     )
+
+
+@case(topics=("drop_reasons", "http_status"))
+def s25_clusters_by_two_labels(m: Metrics, variant: str) -> dict[str, Any]:
+    """Two clusters with the same nodes. The agents carry `cluster`, Hubble `k8s_cluster`."""
+    for place, born in (("blue", 9), ("green", 4)):
+        for n in (1, 2, 3):
+            at = scrapes(offset=3 * n + born)
+            target, side = agent(n) | {"cluster": place}, hubble(n) | {"k8s_cluster": place}
+            hit = (place, n) == ("green", 2)
+            vitals(m, target, side, born=START - born * DAY, at=at)
+            rate = INCIDENT if hit else steady(ALWAYS)
+            drops(m, target, rate, base=born * 1000 * n, at=at)
+            good, bad = (side | HTTP | {"status": status} for status in ("200", "500"))
+            base = 100 * born + n
+            counter(m, "hubble_http_requests_total", good, steady(20.0 + n), base=base, at=at)
+            failed = burst(5.0 if hit else 0.0, 40, 60, beside=0.01)
+            counter(m, "hubble_http_requests_total", bad, failed, base=base, at=at)
+    return truth(
+        "24,060 packets and 6,012 answers 500 on worker-2 of green: one node of two clusters.",
+        packets_in_incident=LOST,
+        node="green/worker-2",
+    )

@@ -84,3 +84,15 @@ def test_hosts_of_agents_and_addresses_of_hubble_are_one_node(serve: Serve) -> N
     found = topic(url, "http_status").one("http_errors")
     assert found["labels"]["node"] == "worker-2.prod.example.com"
     assert found["total"] == near(FAILED)
+
+
+def test_clusters_told_by_two_labels_are_no_more_than_two(asked: Asked) -> None:
+    for name, kind, total in (
+        ("drop_reasons", "drop_spike", LOST),
+        ("http_status", "http_errors", FAILED),
+    ):
+        told = asked("s25_clusters_by_two_labels", name)
+        found = told.one(kind)
+        assert found["total"] == near(total)
+        assert found["labels"]["node"] == "green/worker-2"
+        assert said_any(told, ["of 2 clusters, told apart by `cluster` and `k8s_cluster`: blue, g"])
