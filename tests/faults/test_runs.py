@@ -17,6 +17,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -331,6 +332,38 @@ def test_a_run_that_is_killed_while_its_notebooks_run_is_gone_on_with(
     assert runs.is_whole()
     assert kernels
     assert not [kernel for kernel in kernels if kernel.is_running()]
+
+
+def test_a_kernel_that_is_killed_in_a_cell_costs_its_notebook(
+    cluster: ClusterServer, runs: Runs
+) -> None:
+    killed: list[int] = []
+
+    def kill() -> None:
+        """Kill the first kernel: one that was started, or forked from what was."""
+        while not killed:
+            time.sleep(0.02)
+            with suppress(psutil.NoSuchProcess, AttributeError):
+                for child in psutil.Process(runs.process.pid).children(recursive=True):
+                    forked = child.parent().pid != runs.process.pid
+                    if (forked or "ipykernel_launcher" in str(child.cmdline())) and not killed:
+                        time.sleep(1.0)
+                        child.kill()
+                        killed.append(child.pid)
+
+    with Stub(forward(cluster.url)) as stub:
+        killer = threading.Thread(target=kill)
+        killer.start()
+        ended = runs.report(stub)
+        killer.join()
+        assert ended.code == 1
+        assert "drop_reasons stopped with" in ended.said
+        assert "what ran is kept in" in ended.said
+        assert runs.is_kept()
+        stub.play(lost)
+        ended = runs.resume(stub)
+    assert ended.code == 0, ended.said
+    assert runs.is_whole()
 
 
 def test_a_bundle_that_is_cut_short_is_gone_on_with(cluster: ClusterServer, runs: Runs) -> None:
