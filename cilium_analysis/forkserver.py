@@ -189,12 +189,14 @@ def _fork(
         os.setsid()
         signal.signal(signal.SIGINT, signal.default_int_handler)
         os.environ.clear()
-        os.environ.update(environment | {"JPY_PARENT_PID": str(server)})
+        os.environ.update(environment)
         os.chdir(directory)
         threading.Thread(target=_watch, args=[server], daemon=True).start()
-        sys.argv = ["ipykernel_launcher", *arguments]
+        # Else it takes itself for one that somebody started by hand, and prints advice.
+        argv = [*arguments, f"--IPKernelApp.parent_handle={server}"]
+        sys.argv = ["ipykernel_launcher", *argv]
         kernelapp: Any = import_module("ipykernel.kernelapp")
-        kernelapp.launch_new_instance(argv=arguments)
+        kernelapp.launch_new_instance(argv=argv)
         code = 0
     finally:
         os._exit(code)
