@@ -16,6 +16,7 @@ import subprocess
 import sys
 import threading
 import time
+import weakref
 from contextlib import suppress
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
@@ -59,25 +60,25 @@ class Forked:
         self.pid = pid
         self.returncode: int | None = None
         self._handle = handle
+        # Not when it ends: several threads look at it.
+        weakref.finalize(self, os.close, handle)
 
     def poll(self) -> int | None:
         """Tell whether it has ended: None while it runs; how it ended only its parent knows."""
-        if self.returncode is None and select.select([self._handle], [], [], 0)[0]:
-            os.close(self._handle)
+        if select.select([self._handle], [], [], 0)[0]:
             self.returncode = 1
         return self.returncode
 
     def wait(self, timeout: float | None = None) -> int:
         """Wait until it has ended."""
-        if self.poll() is None and not select.select([self._handle], [], [], timeout)[0]:
+        if not select.select([self._handle], [], [], timeout)[0]:
             raise subprocess.TimeoutExpired("kernel", timeout or 0.0)
         return self.poll() or 1
 
     def send_signal(self, number: int) -> None:
         """Send it a signal, and nobody else who may have its number by now."""
-        if self.poll() is None:
-            with suppress(ProcessLookupError):
-                signal.pidfd_send_signal(self._handle, signal.Signals(number))
+        with suppress(ProcessLookupError):
+            signal.pidfd_send_signal(self._handle, signal.Signals(number))
 
     def terminate(self) -> None:
         """Ask it to end."""

@@ -73,8 +73,8 @@ class Jobs:
             If somebody stopped it and nothing is kept.
         """
         recorded, done = False, {}
-        self._kernels.prepare()
         try:
+            self._kernels.prepare()
             self._record(record)
             recorded = True
             for job in self._jobs:
