@@ -65,15 +65,20 @@ class Forked:
 
     def poll(self) -> int | None:
         """Tell whether it has ended: None while it runs; how it ended only its parent knows."""
-        if select.select([self._handle], [], [], 0)[0]:
+        if self._has_ended(0.0):
             self.returncode = 1
         return self.returncode
 
     def wait(self, timeout: float | None = None) -> int:
         """Wait until it has ended."""
-        if not select.select([self._handle], [], [], timeout)[0]:
+        if not self._has_ended(timeout):
             raise subprocess.TimeoutExpired("kernel", timeout or 0.0)
         return self.poll() or 1
+
+    def _has_ended(self, within: float | None) -> bool:
+        waiting = select.poll()  # of any number of descriptors
+        waiting.register(self._handle, select.POLLIN)
+        return bool(waiting.poll(None if within is None else 1000 * within))
 
     def send_signal(self, number: int) -> None:
         """Send it a signal, and nobody else who may have its number by now."""
