@@ -7,6 +7,7 @@ import sys
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from functools import partial
+from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -406,9 +407,9 @@ def test_an_extra_that_is_not_installed_is_named(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-
+    registry = import_module("fsspec.registry")
     monkeypatch.setitem(sys.modules, module, None)
-    monkeypatch.delitem(sys.modules["fsspec.registry"]._registry, scheme, raising=False)
+    monkeypatch.delitem(registry._registry, scheme, raising=False)
     address = f"{scheme}://bucket/x"
     assert main(["report", "dns", "--source", "sample", "--output", address]) == 2
     assert f"pip install 'cilium-analysis[{extra}]'" in capsys.readouterr().err
