@@ -1,7 +1,7 @@
 """A process that has imported what notebooks need, and forks a kernel for each.
 
 To import it takes longer than most notebooks run. The process is started with the environment of a
-kernel, so that no credential is in its memory, and it has one thread, so that a fork is safe.
+kernel, so that no credential is in its memory, and runs no thread, so that a fork is safe.
 """
 
 from __future__ import annotations
@@ -35,11 +35,12 @@ _MODULES = (
 )
 #: What few notebooks need: imported while nobody asks.
 _ALSO = ("ruptures",)
-#: A process that has not answered for so long never will [s].
+#: A process that has not answered for so long, or not ended, never will [s].
 PATIENCE = 60.0
+_PATIENCE_AT_THE_END = 5.0
 #: Between two looks at whether a kernel's parent lives [s].
 _PAUSE = 0.25
-_PATIENCE_AT_THE_END = 5.0
+#: Longest message [bytes].
 _MOST = 2**16
 
 
@@ -101,10 +102,16 @@ class Forkserver:
     ----------
     environment
         Of the process: that of a kernel.
+
+    Raises
+    ------
+    OSError
+        If no process can be started.
     """
 
     def __init__(self, environment: Mapping[str, str]) -> None:
         self._lock = threading.Lock()
+        self._lost = False
         self._socket, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         self._socket.settimeout(PATIENCE)
         with theirs:
@@ -120,7 +127,7 @@ class Forkserver:
     def fork(
         self, arguments: Sequence[str], *, environment: Mapping[str, str], directory: Path | str
     ) -> Forked | None:
-        """Have a kernel forked; None if the process does not answer.
+        """Have a kernel forked; None if the process cannot, or does not answer.
 
         Parameters
         ----------
@@ -133,15 +140,21 @@ class Forkserver:
         """
         asked = json.dumps([list(arguments), dict(environment), str(directory)]).encode()
         with self._lock:
+            if self._lost:
+                return None
             try:
                 self._socket.sendall(asked)
                 said, handles, *_ = socket.recv_fds(self._socket, _MOST, 1)
             except OSError:
+                # An answer that comes late would be taken for that to the next question.
+                self._lost = True
                 return None
         return Forked(int(said), handles[0]) if said and handles else None
 
     def stop(self) -> None:
         """End the process, and with it the kernels that still run."""
+        with suppress(OSError):  # it has been stopped, or is gone
+            self._socket.shutdown(socket.SHUT_RDWR)  # also for whoever waits for an answer
         self._socket.close()
         try:
             self._process.wait(_PATIENCE_AT_THE_END)
@@ -165,12 +178,18 @@ def serve() -> None:
             waits = select.select([asking], [], [], 0)[0]
             if waits and (module in _ALSO or not asking.recv(1, socket.MSG_PEEK)):
                 break  # somebody asks, or is gone
-            import_module(module)
+            try:
+                import_module(module)
+            except Exception:  # kernels that are started instead say what is wrong
+                return
         gc.collect()
         gc.freeze()  # what is never looked through stays shared
         kernels: set[int] = set()
         while asked := asking.recv(_MOST):
-            kernels.add(_fork(asking, *json.loads(asked)))
+            try:
+                kernels.add(_fork(asking, *json.loads(asked)))
+            except OSError:  # too many processes, or too little memory
+                asking.sendall(b"0")
             kernels -= {pid for pid in kernels if os.waitpid(pid, os.WNOHANG)[0]}
         for pid in kernels:
             os.kill(pid, signal.SIGKILL)
@@ -184,7 +203,12 @@ def _fork(
     server = os.getpid()
     pid = os.fork()
     if pid:
-        handle = os.pidfd_open(pid)
+        try:
+            handle = os.pidfd_open(pid)
+        except OSError:
+            os.kill(pid, signal.SIGKILL)
+            os.waitpid(pid, 0)
+            raise
         with suppress(OSError):  # whoever asked is gone: nobody asks any more
             socket.send_fds(asking, [str(pid).encode()], [handle])
         os.close(handle)

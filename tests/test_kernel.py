@@ -11,14 +11,15 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import psutil
 import pytest
 
-from cilium_analysis.forkserver import SUPPORTED
-from cilium_analysis.report.kernel import Kernels
+from cilium_analysis.forkserver import SUPPORTED, Forkserver
+from cilium_analysis.report.kernel import Kernels, environment
 from tests.runs import REPORT, notebook, runs
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="processes have no parents there")
@@ -177,6 +178,26 @@ def test_where_the_server_is_gone_kernels_are_started(tmp_path: Path) -> None:
         kernels.stop()
         manager.provisioner.process.wait(10)
         manager.context.destroy(linger=0)
+    assert not set(children()) - set(before)
+
+
+@pytest.mark.skipif(not SUPPORTED, reason="nothing is forked here")
+def test_an_answer_that_comes_late_is_not_taken_for_the_next(tmp_path: Path) -> None:
+    before = children()
+    server = Forkserver(environment(os.environ))
+    try:
+        server._socket.settimeout(0.05)  # it still imports
+        asked = partial(
+            server.fork,
+            ["-f", str(tmp_path / "kernel.json")],
+            environment=environment(os.environ, home=tmp_path),
+            directory=tmp_path,
+        )
+        assert asked() is None
+        server._socket.settimeout(60.0)
+        assert asked() is None
+    finally:
+        server.stop()
     assert not set(children()) - set(before)
 
 

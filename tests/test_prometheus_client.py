@@ -344,6 +344,31 @@ def test_a_short_window_is_not_planned(points: int, asked: int) -> None:
             client.range("x", window)
 
 
+def test_where_answers_were_narrow_nothing_is_counted_first(
+    held: ClusterServer, client: Prometheus
+) -> None:
+    window = window_of(held)
+    with Stub(forward(held.url)) as stub, Prometheus(stub.url) as narrow:
+        narrow.range("up", window)
+        assert [request.counts for request in stub.requests] == [True, False]
+        found = narrow.range("cilium_bpf_map_pressure", window)
+        assert [request.counts for request in stub.requests[2:]] == [False]
+    assert found.equals(client.range("cilium_bpf_map_pressure", window))
+
+
+def test_an_answer_that_is_wider_than_all_before_keeps_the_budget(held: ClusterServer) -> None:
+    window, budget = window_of(held), 250_000
+    copies = [f"label_replace({{__name__=~'.+'}}, 'copy', '{n}', '', '')" for n in range(5)]
+    everything = " or ".join(copies)
+    assert count_of(held, everything) * window.points > budget
+    with Stub(forward(held.url)) as stub, Prometheus(stub.url, max_samples=budget) as client:
+        client.range("up", window)
+        with pytest.raises(BudgetExceeded, match="more than the budget of 250,000: take a step of"):
+            client.range(everything, window)
+        assert [request.counts for request in stub.requests] == [True, False, False]
+        assert len(client.journal) == 1
+
+
 @pytest.mark.parametrize("length", [timedelta(days=1), timedelta(days=2)])
 @pytest.mark.parametrize("victoria", [False, True])
 def test_series_are_counted_at_the_ends_and_the_middle(length: timedelta, victoria: bool) -> None:

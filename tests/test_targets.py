@@ -19,7 +19,7 @@ from cilium_analysis.targets import Targets, host
 from cilium_analysis.targets.model import put_together
 from cilium_analysis.targets.naming import Names
 from cilium_analysis.targets.replicas import Evidence, compare, compare_starts
-from cilium_analysis.targets.stored import Row, interval
+from cilium_analysis.targets.stored import Row, interval, longest_kept
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -323,13 +323,13 @@ def test_a_gap_or_a_young_target_does_not_make_the_interval_longer() -> None:
     assert interval([0, 0, 0, 11, 40], 600.0) == 15
 
 
-def test_of_two_intervals_one_after_the_other_the_longer_is_given() -> None:
-    assert interval([40] * 12 + [10] * 9, 600.0) == 60
-    assert interval([10] * 9 + [40] * 12, 600.0) == 60
+def test_of_two_intervals_one_after_the_other_the_longer_is_told() -> None:
+    assert longest_kept([40] * 12 + [10] * 9, 600.0) == 60
+    assert longest_kept([10] * 9 + [40] * 12, 600.0) == 60
     # Scrapes that fail now and then.
-    assert interval([40] * 12 + [12, 31, 22, 9, 27], 600.0) == 15
+    assert longest_kept([40] * 12 + [12, 31, 22, 9, 27], 600.0) == 15
     # Older samples that a store keeps 5 min apart.
-    assert interval([2] * 12 + [20] * 12, 600.0) == 30
+    assert longest_kept([2] * 12 + [20] * 12, 600.0) == 30
 
 
 # What is made of answers

@@ -190,6 +190,9 @@ class Prometheus(Listing):
         parts = [with_samples(answer, query=promql) for answer in answers]
         samples = sum(part.samples for part in parts)
         frame = join(parts, query=promql)
+        if samples > self.max_samples:  # planned with too few series, or not at all
+            dense = Plan(frame.shape[1], window.points, plan.requests)
+            planning.check(dense, window, budget=self.max_samples, promql=promql)
         check_times(frame, window, query=promql)
         self._note(
             Record(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from jupyter_client.manager import AsyncKernelManager
@@ -54,7 +55,8 @@ class Kernels:
     def prepare(self) -> None:
         """Import what kernels need, in a process of its own, while others have something to do."""
         if SUPPORTED and not self._stopped:
-            self._server = Forkserver(environment(os.environ))
+            with suppress(OSError):  # then kernels are started, or cannot be either
+                self._server = Forkserver(environment(os.environ))
 
     def manager_class(self, home: Path) -> type[AsyncKernelManager]:
         """Give a kernel manager class for papermill to make its one manager from.

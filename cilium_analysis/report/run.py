@@ -339,9 +339,7 @@ def _record(
     tell(f"Reading {question.reading}")
     if _holds_just_that(question, topics):
         _copy(cast("Bundle", question.source), directory / BUNDLE)
-        tell(f"Running {', '.join(topics)}")
-        for topic in topics:
-            ready(topic)
+        _recorded(topics, tell, ready)
         return
     capture(
         question.source,
@@ -379,7 +377,7 @@ def _copy(bundle: Bundle, directory: Path) -> None:
 def _recorded(
     topics: Sequence[str], tell: Callable[[str], None], ready: Callable[[str], None]
 ) -> None:
-    """Go on with what an earlier run recorded."""
+    """Go on with what is recorded already."""
     tell(f"Running {', '.join(topics)}" if topics else "Writing the pages")
     for topic in topics:
         ready(topic)

@@ -24,7 +24,7 @@ from cilium_analysis.targets.naming import (
     valid_signs,
 )
 from cilium_analysis.targets.replicas import candidates, judge, sampled, successors
-from cilium_analysis.targets.stored import host, interval, single_labels, varying
+from cilium_analysis.targets.stored import host, interval, longest_kept, single_labels, varying
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
@@ -142,13 +142,25 @@ class Targets:
         """
         if node in self.labelled:
             return str(Matcher("node", "=", node))
-        keys = [key for key, named in self.nodes.items() if named == node]
-        values = [sorted({key[n] for key in keys}) for n in range(len(self.labels))]
-        return ",".join(
-            str(Matcher(label, "=", found[0]) if len(found) == 1 else any_of(label, found))
-            for label, found in zip(self.labels, values, strict=True)
-            if keys
-        )
+        return _selecting(self.labels, [key for key, named in self.nodes.items() if named == node])
+
+    def selecting_cluster(self, cluster: str) -> str:
+        """Write the matchers that select a cluster, as stored.
+
+        Parameters
+        ----------
+        cluster
+            As `cluster_of` names it.
+
+        Returns
+        -------
+        str
+            Such as ``cluster="eu"``; where agents and Hubble tell it by labels of different names,
+            each of them may be empty. Empty if no target is of that cluster.
+        """
+        places = [self.labels.index(label) for label in self.clusters]
+        keys = [tuple(key[place] for place in places) for key in self.nodes]
+        return _selecting(self.clusters, [k for k in keys if "/".join(filter(None, k)) == cluster])
 
     def resolve(
         self, frame: pd.DataFrame, *, keep: Iterable[str] = (), how: frames.How = "max"
@@ -203,6 +215,16 @@ class Targets:
         return ["/".join(value for value in row if value) for row in rows]
 
 
+def _selecting(labels: Sequence[str], keys: Collection[tuple[str, ...]]) -> str:
+    """Write the matchers that choose those who have such values of labels."""
+    values = [sorted({key[place] for key in keys}) for place in range(len(labels))]
+    return ",".join(
+        str(Matcher(label, "=", found[0]) if len(found) == 1 else any_of(label, found))
+        for label, found in zip(labels, values, strict=True)
+        if keys
+    )
+
+
 def tabled(
     rows: Sequence[Row],
     nodes: Sequence[str],
@@ -230,6 +252,7 @@ def tabled(
         known.append(number)
         times = [bins[b] for b in row.bins]
         seconds = max((last - first).total_seconds() for first, last in times) if times else 0.0
+        counts = [row.bins[each] for each in sorted(row.bins)]
         found.append(
             {
                 "component": row.component,
@@ -238,14 +261,19 @@ def tabled(
                 "pod": row.pod,
                 "node": node,
                 "cluster": cluster_of(row, clusters),
-                "interval": interval([row.bins[b] for b in sorted(row.bins)], seconds),
+                "interval": interval(counts, seconds),
                 "first": min((first for first, _ in times), default=pd.NaT),
                 "last": max((last for _, last in times), default=pd.NaT),
                 "replica_of": twin,
+                "kept": longest_kept(counts, seconds),
             }
         )
-    table = pd.DataFrame(found, columns=list(COLUMNS))
-    return table.astype({"interval": "float64", "replica_of": "int64"})
+    table = pd.DataFrame(found, columns=[*COLUMNS, "kept"])
+    table = table.astype({"interval": "float64", "replica_of": "int64", "kept": "float64"})
+    # An interval is configured for all targets of a job; scrapes fail of one or the other.
+    longer = (table["kept"] > table["interval"]).groupby([table["component"], table["job"]])
+    configured = longer.transform("mean") > 0.5
+    return table.assign(interval=table["kept"].where(configured, table["interval"]))[list(COLUMNS)]
 
 
 def telling_labels(

@@ -140,7 +140,7 @@ def is_address(text: str) -> bool:
     return True
 
 
-#: So many stretches of time with equally many samples are an interval, and no failed scrapes.
+#: In so many stretches of time with equally many samples an interval was kept.
 IN_A_ROW = 4
 #: Thanos keeps its old samples at least so far apart [s].
 DOWNSAMPLED = 300.0
@@ -162,29 +162,36 @@ def interval(counts: Iterable[float], seconds: float) -> float:
     -------
     float
         [s]; the length of a stretch if there is no sample. A gap or a young target has fewer
-        samples in some stretches, so that the upper quarter of them tells. Where another interval
-        was configured in between, the longer one.
+        samples in some stretches, so that the upper quarter of them tells.
     """
-    given = [count for count in counts if count > 0]
-    found = sorted(given)
+    found = sorted(count for count in counts if count > 0)
     if not found:
         return seconds
-    most = found[(3 * len(found)) // 4 if len(found) > 1 else 0]
-    paces = [_nearest(seconds / each) for each in (most, *_kept_up(given))]
-    # Scrapes that fail leave any number of samples, an interval hardly any but its own; what is
-    # as far apart as a store keeps its old samples may have been scraped as often as the others.
-    return max((paces[0], *(p for p in paces[1:] if p in _USUAL and p < DOWNSAMPLED)))
+    return _nearest(seconds / found[(3 * len(found)) // 4 if len(found) > 1 else 0])
+
+
+def longest_kept(counts: Iterable[float], seconds: float) -> float:
+    """Give the longest interval that samples kept to for some time, as after a new configuration.
+
+    Of one target alone this may as well be scrapes that fail in turn.
+
+    Parameters
+    ----------
+    counts, seconds
+        As for `interval`, which this is at least.
+    """
+    given = [count for count in counts if count > 0]
+    runs = [given[n : n + IN_A_ROW] for n in range(len(given) - IN_A_ROW + 1)]
+    kept = [sorted(run)[IN_A_ROW // 2] for run in runs if max(run) - min(run) <= 1]
+    paces = [_nearest(seconds / each) for each in kept]
+    # What is as far apart as a store keeps its old samples may have been scraped more often.
+    longer = [pace for pace in paces if pace in _USUAL and pace < DOWNSAMPLED]
+    return max([interval(given, seconds), *longer])
 
 
 def _nearest(each: float) -> float:
     nearest = min(_USUAL, key=lambda usual: abs(usual - each))
     return float(nearest) if abs(nearest - each) <= 0.15 * nearest else each
-
-
-def _kept_up(counts: Sequence[float]) -> list[float]:
-    """Give the numbers of samples that stay the same, but for one, over stretches in a row."""
-    runs = [counts[n : n + IN_A_ROW] for n in range(len(counts) - IN_A_ROW + 1)]
-    return [sorted(run)[IN_A_ROW // 2] for run in runs if max(run) - min(run) <= 1]
 
 
 def varying(rows: Sequence[Row]) -> list[str]:

@@ -72,9 +72,7 @@ class Remarks:
         for node in sorted(set(known.table["node"]) - known.labelled - {""}):
             promql = promql.replace(str(Matcher("node", "=", node)), known.selecting(node))
         for cluster in sorted(set(known.table["cluster"]) - {""}):
-            values = zip(known.clusters, cluster.split("/"), strict=False)
-            chosen = ",".join(str(Matcher(label, "=", value)) for label, value in values)
-            promql = promql.replace(f' ({cluster})"', f'",{chosen}')
+            promql = promql.replace(f' ({cluster})"', f'",{known.selecting_cluster(cluster)}')
         return promql
 
     def lacks(self, *queries: Query) -> bool:

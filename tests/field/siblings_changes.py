@@ -208,3 +208,21 @@ def s25_clusters_by_two_labels(m: Metrics, variant: str) -> dict[str, Any]:
         packets_in_incident=LOST,
         node="green/worker-2",
     )
+
+
+@case("up", "none")
+def s26_failing_scrapes(m: Metrics, variant: str) -> dict[str, Any]:
+    """For an hour every second scrape of worker-2 fails. `none`: `up` is not stored."""
+    for n in (1, 2, 3):
+        every = scrapes()
+        failed = {t for number, t in enumerate(every) if minutes(t, 30, 90) and number % 2}
+        at = [t for t in every if n != 2 or t not in failed]
+        drops(m, agent(n), INCIDENT if n == 2 else steady(ALWAYS), base=1000 * n, at=at)
+        constant(m, "cilium_process_start_time_seconds", agent(n), START - 9 * DAY, at)
+        if variant == "up":
+            m.add("up", agent(n), [(t, float(t in at)) for t in every])
+    return truth(
+        "24,060 packets on worker-2, which was scraped half of the time only.",
+        packets_in_incident=LOST,
+        node="worker-2",
+    )

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
 
+from cilium_analysis import connect
+from cilium_analysis.question import ask
+from cilium_analysis.topics import setup
 from tests.field.asking import Told, topic
 from tests.field.checks import lasts, near, no_gaps, said_any
 from tests.field.conftest import Asked, Serve
+from tests.field.make import END, START, iso
 
 LOST, FAILED = 24_060, 6012
 
@@ -46,6 +51,17 @@ def test_another_scrape_interval_is_no_missing_scrapes(serve: Serve, variant: st
     assert found["total"] == near(FAILED)
     lasts(found, 80, 100, within=60)
     no_gaps(told)
+
+
+@pytest.mark.parametrize("variant", ["up", "none"])
+def test_scrapes_of_one_target_that_fail_in_turn_are_no_longer_interval(
+    asked: Asked, variant: str
+) -> None:
+    told = asked(f"s26_failing_scrapes.{variant}", "drop_reasons")
+    found = spike(told)
+    assert found["labels"]["node"] == "worker-2"
+    assert found["trust_reasons"] == ["worker-2 was scraped in only 50.0% of the steps"]
+    assert said_any(told, ["worker-2 was not scraped for 30 of the window's 120 minutes"])
 
 
 @pytest.mark.parametrize("name", ["drop_reasons", "http_status"])
@@ -86,13 +102,26 @@ def test_hosts_of_agents_and_addresses_of_hubble_are_one_node(serve: Serve) -> N
     assert found["total"] == near(FAILED)
 
 
-def test_clusters_told_by_two_labels_are_no_more_than_two(asked: Asked) -> None:
+def test_clusters_told_by_two_labels_are_no_more_than_two(serve: Serve) -> None:
+    url, _ = serve("s25_clusters_by_two_labels")
+    source = connect(url)
     for name, kind, total in (
         ("drop_reasons", "drop_spike", LOST),
         ("http_status", "http_errors", FAILED),
     ):
-        told = asked("s25_clusters_by_two_labels", name)
+        told = topic(url, name)
         found = told.one(kind)
         assert found["total"] == near(total)
         assert found["labels"]["node"] == "green/worker-2"
         assert said_any(told, ["of 2 clusters, told apart by `cluster` and `k8s_cluster`: blue, g"])
+        # The query that is printed selects what the finding is about, and nothing else.
+        shown = source.instant(found["query"], datetime.fromtimestamp(START + 3000, UTC))
+        assert shown.to_numpy().max() > 1.0, found["query"]
+
+
+def test_a_target_is_listed_once_whichever_label_tells_its_cluster(serve: Serve) -> None:
+    url, _ = serve("s25_clusters_by_two_labels")
+    question = ask(source=url, start=iso(START), end=iso(END))
+    data = setup.load(question.source, question.window, question.baseline)
+    assert len(data.targets) == 12
+    assert (data.targets["up"] == 1.0).all()

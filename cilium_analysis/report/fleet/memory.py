@@ -71,8 +71,9 @@ class Limit:
             for child in self._children:
                 child.kill()
             return
-        children = {child: _used(child) for child in self._children}
-        if not self.most or not children or _used(own) + sum(children.values()) <= self.most:
+        if not self.most or not self._children:
+            return
+        if _used(own) + sum(map(_used, self._children)) <= self.most:
             return
         # Forked kernels share much; to know how much takes a hundred times as long.
         children = {child: _share(child) for child in self._children}

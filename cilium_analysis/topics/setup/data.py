@@ -12,6 +12,7 @@ import pandas as pd
 from cilium_analysis import frames, targets
 from cilium_analysis.errors import NotPrometheus, QueryRejected
 from cilium_analysis.queries import Matcher, Query, parse_matchers
+from cilium_analysis.targets.naming import cluster_of
 from cilium_analysis.targets.stored import Row, host
 from cilium_analysis.topics import answers
 from cilium_analysis.topics.remarks import Remarks, remarks_on
@@ -338,8 +339,8 @@ def _targets(
 
 
 def _key(row: Row, clusters: Sequence[str]) -> tuple[str, ...]:
-    cluster = "/".join(row.labels.get(name, "") for name in clusters)
-    return (row.labels.get("job", ""), row.labels.get("instance", ""), row.pod, cluster)
+    own = (row.labels.get("job", ""), row.labels.get("instance", ""), row.pod)
+    return (*own, cluster_of(row, clusters))
 
 
 def _hinted(row: Row) -> str:
