@@ -31,6 +31,7 @@ from tests.faults import Answerer, Reply, Request, Stub, broken, forward, refusa
 from tests.servers.served import ClusterServer
 
 PROGRAM = "import sys; from cilium_analysis.cli import main; sys.exit(main())"
+LIMITED = "import resource; resource.setrlimit(resource.RLIMIT_AS, ({0}, {0})); "
 #: No run here takes longer, however it is disturbed [s].
 LONGEST = 100.0
 KEPT = "what was recorded is kept: report --resume"
@@ -78,9 +79,9 @@ class Runs:
 
     def command(self, arguments: list[str]) -> Ended:
         began = time.monotonic()
-        limit = ["prlimit", f"--as={self.memory}"] if self.memory else []
+        program = LIMITED.format(self.memory) + PROGRAM if self.memory else PROGRAM
         with subprocess.Popen(
-            [*limit, sys.executable, "-c", PROGRAM, *arguments],
+            [sys.executable, "-c", program, *arguments],
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
@@ -411,7 +412,6 @@ def test_a_bundle_that_is_cut_short_is_gone_on_with(cluster: ClusterServer, runs
 # The machine
 
 
-@pytest.mark.skipif(not shutil.which("prlimit"), reason="prlimit is not here")
 @pytest.mark.parametrize("mebibytes", [300, 900, 1400, 2000, 2600])
 def test_a_limit_of_memory_ends_a_run_in_one_line(
     cluster: ClusterServer, runs: Runs, mebibytes: int
