@@ -3,18 +3,24 @@
 from __future__ import annotations
 
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Any, Protocol
+from contextvars import ContextVar
+from dataclasses import asdict, dataclass, field
+from threading import Lock, RLock
+from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
+from weakref import WeakKeyDictionary
 
 from cilium_analysis.errors import AnswerIncomplete, QueryRejected, ServerUnavailable
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping
     from datetime import datetime
 
     import pandas as pd
 
     from cilium_analysis.window import Window
+
+Key = TypeVar("Key", bound="Hashable")
+Found = TypeVar("Found")
 
 
 @dataclass(frozen=True)
@@ -52,6 +58,55 @@ class Record:
         if self.window is not None:
             plain["window"] = window_as_json(self.window)
         return plain
+
+
+@dataclass
+class Said:
+    """What a source said while somebody followed it.
+
+    Parameters
+    ----------
+    records
+        Of its answers, in the order in which they came.
+    refusals
+        What it refused, as `cilium_analysis.topics.answers.Refusal`.
+    """
+
+    records: list[Record] = field(default_factory=list)
+    refusals: list[Any] = field(default_factory=list)
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """What the server said beside its answers, each thing once."""
+        return tuple(sorted({text for record in self.records for text in record.warnings}))
+
+
+#: Who follows what sources say in this thread.
+_FOLLOWERS: ContextVar[tuple[Said, ...]] = ContextVar("followers", default=())
+
+
+@contextmanager
+def followed() -> Iterator[Said]:
+    """Collect what sources say in this thread until the block ends; other threads do not count."""
+    said = Said()
+    token = _FOLLOWERS.set((*_FOLLOWERS.get(), said))
+    try:
+        yield said
+    finally:
+        _FOLLOWERS.reset(token)
+
+
+def tell(*, records: Iterable[Record] = (), refusals: Iterable[Any] = ()) -> None:
+    """Tell those who follow in this thread what a source said, now or when it was first asked."""
+    for said in _FOLLOWERS.get():
+        said.records += records
+        said.refusals += refusals
+
+
+def note(source: Source, record: Record) -> None:
+    """Write an answer into the journal of its source, and tell those who follow."""
+    source.journal.append(record)
+    tell(records=[record])
 
 
 def window_as_json(window: Window) -> dict[str, Any]:
@@ -124,6 +179,53 @@ def weighed(source: Source, promql: str = "") -> Iterator[None]:
         refused = QueryRejected(f"{problem}; other queries are answered")
         refused.promql, refused.reason = promql, problem.why
         raise refused from None
+
+
+class Once(Generic[Key, Found]):
+    """Finds out once per source what several topics need, whichever thread comes first.
+
+    Those who follow are told of the answers that it rests on each time.
+    """
+
+    def __init__(self) -> None:
+        self._lock = Lock()
+        self._held: WeakKeyDictionary[Source, tuple[RLock, dict[Key, tuple[Found, Said]]]] = (
+            WeakKeyDictionary()
+        )
+
+    def __call__(
+        self,
+        source: Source,
+        key: Key,
+        ask: Callable[[], Found],
+        *,
+        fits: Callable[[Key], bool] | None = None,
+    ) -> Found:
+        """Give what was found out, the newest first, or find it out.
+
+        Parameters
+        ----------
+        source
+            What is asked.
+        key
+            What it is about.
+        ask
+            Asks the source.
+        fits
+            Tells whether what was found out about another key will do.
+        """
+        with self._lock:
+            lock, held = self._held.setdefault(source, (RLock(), {}))
+        with lock:
+            for known in reversed(held):
+                if fits(known) if fits else known == key:
+                    found, said = held[known]
+                    tell(records=said.records, refusals=said.refusals)
+                    return found
+            with followed() as said:
+                found = ask()
+            held[key] = found, said
+            return found
 
 
 class Relay:

@@ -15,7 +15,7 @@ from cilium_analysis.bundle.files import read_frame, read_table
 from cilium_analysis.errors import BundleError
 from cilium_analysis.frames import astray
 from cilium_analysis.metrics import Exported, Help, help_on, search
-from cilium_analysis.source import Record, iso
+from cilium_analysis.source import Record, iso, note
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -334,7 +334,7 @@ class Bundle:
             samples = int(frame.notna().to_numpy().sum())
         cost = {"bytes": row["bytes"], "seconds": row["seconds"], "warnings": warnings}
         series = row["series"] if "exemplars" in row else frame.shape[1]
-        self.journal.append(Record(row["promql"], window, series, samples, **cost))
+        note(self, Record(row["promql"], window, series, samples, **cost))
         return frame
 
 

@@ -32,7 +32,7 @@ from cilium_analysis.prometheus.transport import (
     split_url,
 )
 from cilium_analysis.prometheus.upstream import as_upstream
-from cilium_analysis.source import Record
+from cilium_analysis.source import Record, note
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -401,7 +401,7 @@ class Prometheus(Listing):
         return answer
 
     def _note(self, record: Record) -> None:
-        self.journal.append(record)
+        note(self, record)
         self._widest = max(self._widest or 0, record.series)
 
 

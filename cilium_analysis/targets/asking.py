@@ -5,13 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import TYPE_CHECKING
-from weakref import WeakKeyDictionary
 
 import numpy as np
 
 from cilium_analysis import frames
 from cilium_analysis.errors import BudgetExceeded, QueryRejected
 from cilium_analysis.queries import Matcher, Query, any_of, parse_matchers
+from cilium_analysis.source import Once
 from cilium_analysis.targets import histograms, words
 from cilium_analysis.targets.comparing import Comparer
 from cilium_analysis.targets.model import Targets, put_together
@@ -118,10 +118,7 @@ def up_query(jobs: Sequence[str], alike: Mapping[str, str] | None = None) -> str
     return "up{" + ",".join(str(matcher) for matcher in matchers) + ",<match>}"
 
 
-#: What sources have told: every topic of a run needs the same.
-_KNOWN: WeakKeyDictionary[Source, list[tuple[tuple[Window, ...], str, Targets]]] = (
-    WeakKeyDictionary()
-)
+_TARGETS: Once[tuple[tuple[Window, ...], str], Targets] = Once()
 
 
 def of(source: Source, *windows: Window, match: str = "") -> Targets:
@@ -138,17 +135,14 @@ def of(source: Source, *windows: Window, match: str = "") -> Targets:
         Label matchers of the user.
     """
     wanted = tuple(getattr(source, "recorded", ()) or windows)
-    known = _KNOWN.setdefault(source, [])
-    for held, matched, found in reversed(known):
-        if matched == match and all(any(_within(w, h) for h in held) for w in wanted):
-            return found
-    found = _Asker(source, wanted, parse_matchers(match)).targets()
-    known.append((wanted, match, found))
-    return found
 
+    def covers(held: tuple[tuple[Window, ...], str]) -> bool:
+        return held[1] == match and all(
+            any(h.start <= w.start and w.end <= h.end for h in held[0]) for w in wanted
+        )
 
-def _within(window: Window, held: Window) -> bool:
-    return held.start <= window.start and window.end <= held.end
+    asker = _Asker(source, wanted, parse_matchers(match))
+    return _TARGETS(source, (wanted, match), asker.targets, fits=covers)
 
 
 @dataclass(frozen=True)

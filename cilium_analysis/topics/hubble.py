@@ -15,7 +15,8 @@ import pandas as pd
 from cilium_analysis import counters, frames
 from cilium_analysis.errors import BudgetExceeded, QueryRejected
 from cilium_analysis.queries import Query
-from cilium_analysis.topics import answers, loading
+from cilium_analysis.source import followed
+from cilium_analysis.topics import loading
 from cilium_analysis.topics.parties import CONTEXT, column, name_parties, swapped
 
 if TYPE_CHECKING:
@@ -196,10 +197,10 @@ class Reader:
 
     def summed(self, metric: Metric, *, least: Sequence[str]) -> Counted:
         """Read only the sums of a counter by some labels; arguments as for `counted`."""
-        since = answers.mark(self.source)
-        sums = loading.inside(self.values(metric.growth(*least)), self.window)
-        refused = bool(answers.refused(self.source, since))
-        return Counted(frames.with_levels(sums, [*least, "node"]), summed=True, refused=refused)
+        with followed() as said:
+            sums = loading.inside(self.values(metric.growth(*least)), self.window)
+        named = frames.with_levels(sums, [*least, "node"])
+        return Counted(named, summed=True, refused=bool(said.refusals))
 
     def lost(self) -> pd.DataFrame:
         """Read how many events Hubble lost per step: label frame with ``node``, ``source``."""

@@ -6,22 +6,21 @@ import re
 from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import TYPE_CHECKING
-from weakref import WeakKeyDictionary
 
 import numpy as np
 import pandas as pd
 
 from cilium_analysis import frames, targets
 from cilium_analysis.queries import Query, parse_matchers
+from cilium_analysis.source import Once
 from cilium_analysis.topics import answers
 from cilium_analysis.topics.buckets import as_stored, plain_bounds
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Mapping, Sequence
+    from collections.abc import Mapping, Sequence
 
     from cilium_analysis.source import Source
     from cilium_analysis.targets.stored import Component
-    from cilium_analysis.topics.answers import Refusal
     from cilium_analysis.window import Window
 
 #: Counters are read from so long before the window on, so that a series which begins in the
@@ -117,13 +116,10 @@ class Scrapes:
     starts
         Label frame (``node``) of when each process started [s since 1970], in each step in which
         its target was scraped or none was due; `LONG_AGO` where no start is known; NaN in a gap.
-    refused
-        What the server did not tell.
     """
 
     raw: pd.DataFrame
     starts: pd.DataFrame
-    refused: tuple[Refusal, ...] = ()
 
     def seen(self, window: Window) -> pd.DataFrame:
         """Tell for each step of the window whether nothing of a target is missing.
@@ -156,32 +152,11 @@ def scrapes(source: Source, window: Window, component: Component, *, match: str)
     component
         Whose targets. Hubble is part of the agent: its process is that of the agent.
     """
-    asked = _SCRAPES.setdefault(source, {})
     key = (window, component, match)
-    if key not in asked:
-        since = answers.mark(source)
-        found = _scrapes(source, window, component, match=match)
-        asked[key] = replace(found, refused=answers.refused(source, since))
-    return asked[key]
+    return _SCRAPES(source, key, lambda: _scrapes(source, window, component, match=match))
 
 
-#: What sources have told: every topic of a run needs the same.
-_SCRAPES: WeakKeyDictionary[Source, dict[tuple[Window, Component, str], Scrapes]] = (
-    WeakKeyDictionary()
-)
-
-
-def refused_scrapes(
-    source: Source, windows: Collection[Window], *, match: str
-) -> tuple[Refusal, ...]:
-    """Give what the server refused to tell of the scrapes in some windows."""
-    known = _SCRAPES.get(source, {}).items()
-    return tuple(
-        each
-        for (window, _, matched), found in known
-        if window in windows and matched == match
-        for each in found.refused
-    )
+_SCRAPES: Once[tuple[Window, Component, str], Scrapes] = Once()
 
 
 def _scrapes(source: Source, window: Window, component: Component, *, match: str) -> Scrapes:

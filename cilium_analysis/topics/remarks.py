@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from functools import wraps
+from typing import TYPE_CHECKING, Any, ClassVar, Concatenate, ParamSpec, Protocol, TypeVar
 
 from cilium_analysis import targets
 from cilium_analysis.queries import Matcher
-from cilium_analysis.topics import answers, freshness, loading
+from cilium_analysis.source import followed
+from cilium_analysis.topics import freshness, loading
 from cilium_analysis.topics.buckets import for_people
 from cilium_analysis.window import format_duration
 
@@ -15,10 +18,19 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from cilium_analysis.queries import Query
-    from cilium_analysis.source import Source
+    from cilium_analysis.source import Said, Source
     from cilium_analysis.targets import Targets
-    from cilium_analysis.topics.answers import Mark, Refusal
+    from cilium_analysis.topics.answers import Refusal
     from cilium_analysis.window import Window
+
+
+class _Dataclass(Protocol):
+    __dataclass_fields__: ClassVar[dict[str, Any]]
+
+
+P = ParamSpec("P")
+Loaded = TypeVar("Loaded", bound=_Dataclass)
+Load = Callable[Concatenate["Source", "Window", "Window", P], Loaded]
 
 
 @dataclass(frozen=True)
@@ -91,28 +103,35 @@ class Remarks:
         return (*self.caveats, *dict.fromkeys(lacking), *self.notes)
 
 
-def remarks_on(
-    source: Source, window: Window, baseline: Window, *, match: str, since: Mark
-) -> Remarks:
-    """Give what is to be said about the targets, and about what the server refused.
+def told(load: Load[P, Loaded]) -> Load[P, Loaded]:
+    """Make a topic's ``load``: with the targets known first, and with what the server said.
 
     Parameters
     ----------
-    source, window, baseline, match
-        As for a topic's ``load``.
-    since
-        When the topic began to ask.
-
-    Raises
-    ------
-    BudgetExceeded, QueryRejected
-        If the server has refused everything so far.
+    load
+        Asks what the topic needs. ``warnings`` and ``remarks`` of what it gives are filled in.
     """
-    refused = answers.refused(source, since)
-    if refused and not source.journal:
-        raise refused[0].problem
-    # Scrapes are asked for by whichever topic comes first, and needed by all.
-    refused += loading.refused_scrapes(source, (window, baseline), match=match)
+
+    @wraps(load)
+    def whole(
+        source: Source, window: Window, baseline: Window, /, *more: P.args, **named: P.kwargs
+    ) -> Loaded:
+        match = str(named.get("match", ""))
+        with followed() as said:
+            targets.of(source, window, baseline, match=match)
+            data = load(source, window, baseline, *more, **named)
+            remarks = _remarks(source, window, baseline, match=match, said=said)
+        return replace(data, warnings=said.warnings, remarks=remarks)
+
+    return whole
+
+
+def _remarks(
+    source: Source, window: Window, baseline: Window, *, match: str, said: Said
+) -> Remarks:
+    """Give what there is to say about the targets, and about what the server refused."""
+    if said.refusals and not source.journal:  # everything so far
+        raise said.refusals[0].problem
     known = targets.of(source, window, match=match)
     notes = list(known.notes)
     now, usual = (
@@ -126,4 +145,4 @@ def remarks_on(
             f" {format_duration(window.step)}: what was counted between two scrapes is spread"
             " evenly, and times are known to within one scrape."
         )
-    return Remarks(tuple(notes), known.caveats, known, tuple(dict.fromkeys(refused)))
+    return Remarks(tuple(notes), known.caveats, known, tuple(dict.fromkeys(said.refusals)))

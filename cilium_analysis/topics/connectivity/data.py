@@ -10,7 +10,7 @@ import pandas as pd
 
 from cilium_analysis import frames, targets
 from cilium_analysis.queries import Matcher
-from cilium_analysis.topics import answers, loading
+from cilium_analysis.topics import loading
 from cilium_analysis.topics.connectivity import latencies, pace, reading
 from cilium_analysis.topics.connectivity.asking import (
     Asker,
@@ -29,7 +29,7 @@ from cilium_analysis.topics.connectivity.promql import (
     QUERIES,
 )
 from cilium_analysis.topics.connectivity.reading import column, cut_off, no_frame
-from cilium_analysis.topics.remarks import Remarks, remarks_on
+from cilium_analysis.topics.remarks import Remarks, told
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -133,6 +133,7 @@ class Connectivity:
     crowded: bool = False
 
 
+@told
 def load(source: Source, window: Window, baseline: Window, *, match: str = "") -> Connectivity:
     """Fetch what the question needs.
 
@@ -153,7 +154,6 @@ def load(source: Source, window: Window, baseline: Window, *, match: str = "") -
     PrometheusError, BundleError
         If the source does not answer.
     """
-    began = answers.mark(source)
     known = targets.of(source, window, baseline, match=match)
     fine, every = _finer(window, most=MOST_POINTS), _finer(window, most=MOST_POINTS_OF_ALL)
     asker = Asker(source, match, known)
@@ -191,8 +191,6 @@ def load(source: Source, window: Window, baseline: Window, *, match: str = "") -
         missed=_missed(source, window, match=match),
         agents=int(agents.iloc[0]) if len(agents) else 0,
         targets_named=named,
-        warnings=answers.warnings(source, began),
-        remarks=remarks_on(source, window, baseline, match=match, since=began),
         crowded=pairs.crowded,
     )
 

@@ -12,13 +12,13 @@ from typing import TYPE_CHECKING
 
 import pandas as pd
 
-from cilium_analysis import frames, targets
+from cilium_analysis import frames
 from cilium_analysis.queries import Query
-from cilium_analysis.topics import answers, hubble, loading, versions
+from cilium_analysis.topics import hubble, loading, versions
 from cilium_analysis.topics.dns import codes
 from cilium_analysis.topics.dns.codes import DENIED, UNKNOWN
 from cilium_analysis.topics.parties import column, spellings, swapped
-from cilium_analysis.topics.remarks import Remarks, remarks_on
+from cilium_analysis.topics.remarks import Remarks, told
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -181,6 +181,7 @@ class _Span:
     refused: bool
 
 
+@told
 def load(source: Source, window: Window, baseline: Window, *, match: str = "") -> Dns:
     """Fetch what the question needs.
 
@@ -200,8 +201,6 @@ def load(source: Source, window: Window, baseline: Window, *, match: str = "") -
     PrometheusError, BundleError
         If the source does not answer.
     """
-    began = answers.mark(source)
-    targets.of(source, window, baseline, match=match)
     reader, before = (hubble.reader(source, each, match=match) for each in (window, baseline))
     now, then = _span(reader), _span(before)
     records = reader.summed(RECORDS, least=["type"]).increase
@@ -228,8 +227,6 @@ def load(source: Source, window: Window, baseline: Window, *, match: str = "") -
         both_ends=now.both_ends,
         summed=now.summed or then.summed,
         refused=now.refused or then.refused,
-        warnings=answers.warnings(source, began),
-        remarks=remarks_on(source, window, baseline, match=match, since=began),
         crowd_note=reader.crowd_note,
         versions=versions.ask(source, window, match=match),
     )

@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING, Literal
 
 import pandas as pd
 
-from cilium_analysis import counters, frames, targets
+from cilium_analysis import counters, frames
 from cilium_analysis.queries import Query
-from cilium_analysis.topics import answers, hubble, loading, versions
+from cilium_analysis.topics import hubble, loading, versions
 from cilium_analysis.topics.drops import events
-from cilium_analysis.topics.remarks import Remarks, remarks_on
+from cilium_analysis.topics.remarks import Remarks, told
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -149,6 +149,7 @@ class _Span:
     renamed: Mapping[tuple[str, str], str]
 
 
+@told
 def load(source: Source, window: Window, baseline: Window, *, match: str = "") -> Drops:
     """Fetch what the question needs.
 
@@ -168,8 +169,6 @@ def load(source: Source, window: Window, baseline: Window, *, match: str = "") -
     PrometheusError, BundleError
         If the source does not answer.
     """
-    began = answers.mark(source)
-    targets.of(source, window, baseline, match=match)
     now = _span(source, window, match=match)
     then = _span(source, baseline, match=match)
     renamed = {**then.renamed, **now.renamed}
@@ -194,19 +193,15 @@ def load(source: Source, window: Window, baseline: Window, *, match: str = "") -
         crowd_note=reader.crowd_note,
         versions=versions.ask(source, window, match=match),
     )
-    if events.uncounted(data, events.parties(dropped)).shape[1]:
-        before = hubble.reader(source, baseline, match=match)
-        data = replace(
-            data,
-            usual_hubble=_hubble(before, "hubble"),
-            verdicts=_hubble(reader, "verdicts"),
-            usual_verdicts=_hubble(before, "verdicts"),
-            usual_hubble_seen=before.seen,
-        )
+    if not events.uncounted(data, events.parties(dropped)).shape[1]:
+        return data
+    before = hubble.reader(source, baseline, match=match)
     return replace(
         data,
-        warnings=answers.warnings(source, began),
-        remarks=remarks_on(source, window, baseline, match=match, since=began),
+        usual_hubble=_hubble(before, "hubble"),
+        verdicts=_hubble(reader, "verdicts"),
+        usual_verdicts=_hubble(before, "verdicts"),
+        usual_hubble_seen=before.seen,
     )
 
 

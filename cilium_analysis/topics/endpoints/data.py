@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING
 
 import pandas as pd
 
-from cilium_analysis import counters, frames, targets
+from cilium_analysis import counters, frames
 from cilium_analysis.queries import Query
-from cilium_analysis.topics import answers, loading
-from cilium_analysis.topics.remarks import Remarks, remarks_on
+from cilium_analysis.topics import loading
+from cilium_analysis.topics.remarks import Remarks, told
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -223,6 +223,7 @@ class Endpoints:
         return not (self.now.agents.shape[1] or self.now.counts.shape[1])
 
 
+@told
 def load(source: Source, window: Window, baseline: Window, *, match: str = "") -> Endpoints:
     """Fetch what the question needs.
 
@@ -242,8 +243,6 @@ def load(source: Source, window: Window, baseline: Window, *, match: str = "") -
     PrometheusError, BundleError
         If the source does not answer.
     """
-    began = answers.mark(source)
-    targets.of(source, window, baseline, match=match)
     now = _span(source, window, match=match)
     usual = _span(source, baseline, match=match)
     return Endpoints(
@@ -253,8 +252,6 @@ def load(source: Source, window: Window, baseline: Window, *, match: str = "") -
         now=now,
         usual=usual,
         restarts=_restarts(now.agents, window),
-        warnings=answers.warnings(source, began),
-        remarks=remarks_on(source, window, baseline, match=match, since=began),
     )
 
 

@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from cilium_analysis import frames, targets
-from cilium_analysis.topics import answers, hubble, versions
+from cilium_analysis import frames
+from cilium_analysis.topics import hubble, versions
 from cilium_analysis.topics.flows.exchanges import Raw, exchanges
-from cilium_analysis.topics.remarks import Remarks, remarks_on
+from cilium_analysis.topics.remarks import Remarks, told
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -184,6 +184,7 @@ class Flows:
         return index[first] - self.window.step, index[last - 1]
 
 
+@told
 def load(source: Source, window: Window, baseline: Window, *, match: str = "") -> Flows:
     """Fetch what the question needs.
 
@@ -203,8 +204,6 @@ def load(source: Source, window: Window, baseline: Window, *, match: str = "") -
     PrometheusError, BundleError
         If the source does not answer.
     """
-    began = answers.mark(source)
-    targets.of(source, window, baseline, match=match)
     reader, before = (hubble.reader(source, each, match=match) for each in (window, baseline))
     now, then = (
         {name: each.counted(metric, least=metric.labels) for name, metric in METRICS.items()}
@@ -228,8 +227,6 @@ def load(source: Source, window: Window, baseline: Window, *, match: str = "") -
         lost=reader.lost(),
         summed=tuple(METRICS[name].name for name in summed if name not in refused),
         refused=tuple(METRICS[name].name for name in refused),
-        warnings=answers.warnings(source, began),
-        remarks=remarks_on(source, window, baseline, match=match, since=began),
         crowd_note=reader.crowd_note,
         versions=versions.ask(source, window, match=match),
     )

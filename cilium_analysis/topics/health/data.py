@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING
 import pandas as pd
 
 from cilium_analysis import counters, frames, targets
-from cilium_analysis.topics import answers, loading
+from cilium_analysis.topics import loading
 from cilium_analysis.topics.health.agents import SLOW, SUBSYSTEM
 from cilium_analysis.topics.health.catalogue import QUERIES
 from cilium_analysis.topics.health.starts import Start, starts
-from cilium_analysis.topics.remarks import Remarks, remarks_on
+from cilium_analysis.topics.remarks import Remarks, told
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -121,6 +121,7 @@ class Health:
         return not self.now.seen.shape[1] and not any(self.now[n].shape[1] for n in names)
 
 
+@told
 def load(source: Source, window: Window, baseline: Window, *, match: str = "") -> Health:
     """Fetch what the question needs.
 
@@ -140,8 +141,6 @@ def load(source: Source, window: Window, baseline: Window, *, match: str = "") -
     PrometheusError, BundleError
         If the source does not answer.
     """
-    began = answers.mark(source)
-    targets.of(source, window, baseline, match=match)
     now, usual = (_span(source, each, match) for each in (window, baseline))
     return Health(
         source=source.name,
@@ -149,8 +148,6 @@ def load(source: Source, window: Window, baseline: Window, *, match: str = "") -
         baseline=baseline,
         now=now,
         usual=usual,
-        warnings=answers.warnings(source, began),
-        remarks=remarks_on(source, window, baseline, match=match, since=began),
     )
 
 

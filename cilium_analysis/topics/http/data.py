@@ -14,15 +14,15 @@ from typing import TYPE_CHECKING
 
 import pandas as pd
 
-from cilium_analysis import frames, targets
+from cilium_analysis import frames
 from cilium_analysis.errors import NotPrometheus, QueryRejected
 from cilium_analysis.queries import Query, parse_matchers
-from cilium_analysis.topics import answers, hubble, loading
+from cilium_analysis.topics import hubble, loading
 from cilium_analysis.topics.http import durations
 from cilium_analysis.topics.http.statuses import with_status
 from cilium_analysis.topics.http.unanswered import unanswered
 from cilium_analysis.topics.parties import CONTEXT, name_parties, spellings, swapped
-from cilium_analysis.topics.remarks import Remarks, remarks_on
+from cilium_analysis.topics.remarks import Remarks, told
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -219,6 +219,7 @@ class _Span:
     crowd_note: tuple[str, ...]
 
 
+@told
 def load(source: Source, window: Window, baseline: Window, *, match: str = "") -> Http:
     """Fetch what the question needs.
 
@@ -238,8 +239,6 @@ def load(source: Source, window: Window, baseline: Window, *, match: str = "") -
     PrometheusError, BundleError
         If the source does not answer.
     """
-    began = answers.mark(source)
-    targets.of(source, window, baseline, match=match)
     now, then = (_span(source, each, match=match) for each in (window, baseline))
     return Http(
         source=source.name,
@@ -264,8 +263,6 @@ def load(source: Source, window: Window, baseline: Window, *, match: str = "") -
         hubble_seen=now.hubble_seen,
         agents_seen=now.agents_seen,
         twice=now.twice,
-        warnings=answers.warnings(source, began),
-        remarks=remarks_on(source, window, baseline, match=match, since=began),
         crowd_note=now.crowd_note,
     )
 

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any, Protocol
 from cilium_analysis import frames, targets
 from cilium_analysis.errors import BundleError
 from cilium_analysis.queries import Query
+from cilium_analysis.source import followed
 from cilium_analysis.topics import (
-    answers,
     connectivity,
     dns,
     drops,
@@ -160,27 +160,30 @@ def load(
     PrometheusError, BundleError
         If the source does not answer. A bundle need not hold every question.
     """
-    began = answers.mark(source)
-    known = targets.of(source, window, baseline, match=match)
     topics: dict[str, Any] = {}
     lacking: dict[str, BundleError] = {}
-    for name, module in TOPICS.items():
-        try:
-            topics[name] = loaded.get(name) or module.load(source, window, baseline, match=match)
-        except BundleError as problem:
-            lacking[name] = problem
-    if not topics:
-        raise next(iter(lacking.values()))
+    with followed() as said:
+        known = targets.of(source, window, baseline, match=match)
+        for name, module in TOPICS.items():
+            try:
+                topics[name] = loaded.get(name) or module.load(
+                    source, window, baseline, match=match
+                )
+            except BundleError as problem:
+                lacking[name] = problem
+        if not topics:
+            raise next(iter(lacking.values()))
+        revisions, started = (_per_node(source, name, window, match) for name in QUERIES)
     return Incident(
         source=source.name,
         window=window,
         baseline=baseline,
         topics=MappingProxyType(topics),
-        revisions=_per_node(source, "revisions", window, match),
-        started=_per_node(source, "started", window, match),
+        revisions=revisions,
+        started=started,
         objects=objects,
         missing=tuple(lacking),
-        warnings=answers.warnings(source, began),
+        warnings=said.warnings,
         interval=known.slowest,
     )
 

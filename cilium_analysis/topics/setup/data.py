@@ -15,7 +15,7 @@ from cilium_analysis.queries import Matcher, Query, parse_matchers
 from cilium_analysis.targets.naming import cluster_of
 from cilium_analysis.targets.stored import Row, host
 from cilium_analysis.topics import answers
-from cilium_analysis.topics.remarks import Remarks, remarks_on
+from cilium_analysis.topics.remarks import Remarks, told
 from cilium_analysis.topics.setup.checks import CHECKS
 from cilium_analysis.topics.setup.configurations import Facts
 
@@ -168,6 +168,7 @@ class Setup:
         return self.remarks.lacks(QUERIES[name])
 
 
+@told
 def load(
     source: Source,
     window: Window,
@@ -196,7 +197,6 @@ def load(
     PrometheusError, BundleError
         If the source does not answer.
     """
-    began = answers.mark(source)
     matchers = parse_matchers(match)
     scraping = targets.of(source, window, baseline, match=match)
     moments = _moments(scraping.table, window)
@@ -235,8 +235,6 @@ def load(
         exemplars=_exemplars(source, window, matchers),
         scraping=scraping,
         facts=facts,
-        warnings=answers.warnings(source, began),
-        remarks=remarks_on(source, window, baseline, match=match, since=began),
         cluster=cluster,
     )
 
