@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
-from contextlib import nullcontext
+from contextlib import nullcontext, suppress
+from functools import partial
 from importlib import import_module
+from queue import Empty, SimpleQueue
+from threading import Thread
 from typing import TYPE_CHECKING, Any
 
 from cilium_analysis.bundle import Bundle, Recorder
@@ -137,26 +140,74 @@ def capture(
     ):
         if cluster is not None:
             recorder.keep_kubernetes(cluster.as_json())
-        for topic in _asked(recorder, window, baseline, topics=chosen, match=match):
+        number = getattr(source, "concurrency", 1)  # of a recording one: that is only computing
+        for topic in _asked(recorder, window, baseline, topics=chosen, match=match, number=number):
             if recorded is not None:
                 recorder.show()
                 recorded(topic)
 
 
 def _asked(
-    source: Source, window: Window, baseline: Window, *, topics: Sequence[str], match: str
+    source: Source,
+    window: Window,
+    baseline: Window,
+    *,
+    topics: Sequence[str],
+    match: str,
+    number: int,
 ) -> Iterator[str]:
-    """Ask what each topic needs; give each when its answers are there."""
+    """Ask what each topic needs, so many topics at a time; give each when its answers are there."""
     loaded: dict[str, Any] = {}
-    for topic in topics:
-        if topic != _INCIDENT:
-            loaded[topic] = load(topic, source, window, baseline, match=match)
-            yield topic
+    single = [topic for topic in topics if topic != _INCIDENT]
+    ask = partial(load, source=source, window=window, baseline=baseline, match=match)
+    for topic, data in _side_by_side(single, ask, number=number):
+        loaded[topic] = data
+        yield topic
     if _INCIDENT in topics:
         # It asks what all others ask; a second time would only cost time.
         incident = import_module(_MODULES[_INCIDENT])
         incident.load(source, window, baseline, match=match, loaded=loaded)
         yield _INCIDENT
+
+
+def _side_by_side(
+    names: Sequence[str], load: Callable[[str], Any], *, number: int
+) -> Iterator[tuple[str, Any]]:
+    """Load so many things at a time; give each when it is there.
+
+    The first error is raised at once: nobody waits then, nor after Ctrl-C, for threads that wait
+    for a server. They end when they ask for more.
+    """
+    waiting: SimpleQueue[str] = SimpleQueue()
+    done: SimpleQueue[tuple[str, Any, BaseException | None]] = SimpleQueue()
+    for name in names:
+        waiting.put(name)
+
+    def work() -> None:
+        with suppress(Empty):
+            while True:
+                name = waiting.get_nowait()
+                try:
+                    done.put((name, load(name), None))
+                except BaseException as problem:
+                    done.put((name, None, problem))
+                    return
+
+    threads = [Thread(target=work, daemon=True) for _ in names[:number]] if number > 1 else []
+    try:
+        for thread in threads:
+            thread.start()
+    except RuntimeError:  # too little memory for another one
+        threads = [thread for thread in threads if thread.ident]
+    for _ in names:
+        if not threads:
+            name = waiting.get_nowait()
+            yield name, load(name)
+            continue
+        name, found, problem = done.get()
+        if problem is not None:
+            raise problem
+        yield name, found
 
 
 def _on_this_machine(directory: Path | Address) -> AbstractContextManager[Path]:

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from cilium_analysis import frames
-from cilium_analysis.source import Record
+from cilium_analysis.source import Record, note
 from cilium_analysis.window import Window
 
 
@@ -41,7 +41,7 @@ class MemorySource:
 
     def exemplars(self, promql: str, window: Window) -> pd.DataFrame:
         table = self.tables.get(promql, pd.DataFrame({"time": [], "value": []}))
-        self.journal.append(Record(promql, window, 1, len(table), 100, 0.5, self.warnings))
+        note(self, Record(promql, window, 1, len(table), 100, 0.5, self.warnings))
         return table
 
     def _answer(self, promql: str, window: Window | None) -> pd.DataFrame:
@@ -49,9 +49,7 @@ class MemorySource:
             raise self.error
         frame = self.answers.get(promql, frames.empty())
         samples = int(frame.notna().to_numpy().sum())
-        self.journal.append(
-            Record(promql, window, frame.shape[1], samples, 100, 0.5, self.warnings)
-        )
+        note(self, Record(promql, window, frame.shape[1], samples, 100, 0.5, self.warnings))
         return frame
 
 

@@ -6,16 +6,26 @@ import hashlib
 import json
 import shutil
 import time
+from collections import defaultdict
 from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from secrets import token_hex
+from threading import Lock, RLock
 from typing import TYPE_CHECKING, Any
 
 from cilium_analysis.bundle.files import read_frame, read_table, write_frame, write_table
 from cilium_analysis.bundle.manifest import KUBERNETES, MANIFEST, SCHEMA, read, refusal, versions
-from cilium_analysis.errors import BudgetExceeded, OutputError, PrometheusError, QueryRejected
-from cilium_analysis.source import Record, Relay, iso, weighed, window_as_json
+from cilium_analysis.errors import BudgetExceeded, Interrupted, OutputError, QueryRejected
+from cilium_analysis.source import (
+    Record,
+    Relay,
+    followed,
+    iso,
+    note,
+    weighed,
+    window_as_json,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -34,10 +44,10 @@ EVERY = 1.0
 class Recorder(Relay):
     """A source that passes on what another answers, and keeps it in a new bundle.
 
-    What several topics ask is asked once: the second one gets what was kept. Use it as a context
-    manager: the directory appears under its name when the block ends well,
-    and not at all when it ends with an error, unless it is to be kept; `show` makes it appear
-    before.
+    What several topics ask, be it at the same time, is asked once: the others get what was kept.
+    Use it as a context manager: the directory appears under its name when the block ends well, and
+    not at all when it ends with an error, unless it is to be kept; `show` makes it appear before.
+    Nothing is recorded after the block: threads that still ask then get an error.
 
     Parameters
     ----------
@@ -78,7 +88,9 @@ class Recorder(Relay):
         self._baseline = baseline
         self._topics = list(topics)
         self._match = match
-        self._answers: list[dict[str, Any]] = []
+        self._answers: dict[tuple[str, str], dict[str, Any]] = {}
+        self._asking: defaultdict[tuple[str, str], Lock] = defaultdict(Lock)
+        self._lock, self._ended = RLock(), False
         self._kubernetes: dict[str, Any] | None = None
         self._told: dict[str, str] = {}
         self._kept, self._whole, self._written, self._number = kept, False, 0.0, 0
@@ -94,8 +106,9 @@ class Recorder(Relay):
         """Take up what the directory holds already; what was refused is asked once more."""
         if (self._place / MANIFEST).exists():
             manifest = read(self._place)
-            self._answers = [row for row in manifest["answers"] if "error" not in row]
-            names = [Path(row["file"]).stem for row in self._answers]
+            rows = [row for row in manifest["answers"] if "error" not in row]
+            self._answers = {_key(row["promql"], row): row for row in rows}
+            names = [Path(row["file"]).stem for row in rows]
             self._number = max(map(int, names), default=0)
             self._kubernetes = manifest.get("kubernetes")
         else:
@@ -112,19 +125,21 @@ class Recorder(Relay):
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        ended = False
-        try:
-            if kind is None:
-                self._whole = True
-                self.show()
-                ended = True
-        finally:
-            self._whole = ended
-            if not ended and self._kept and any("file" in row for row in self._answers):
-                with suppress(OSError):
-                    self._write_manifest(known=True)
-            elif not ended:
-                shutil.rmtree(self._place, ignore_errors=True)
+        with self._lock:
+            self._ended = True
+            written = False
+            try:
+                if kind is None:
+                    self._whole = True
+                    self.show()
+                    written = True
+            finally:
+                self._whole = written
+                if not written and self._kept and any("file" in r for r in self._answers.values()):
+                    with suppress(OSError):
+                        self._write_manifest(known=True)
+                elif not written:
+                    shutil.rmtree(self._place, ignore_errors=True)
 
     def show(self) -> None:
         """Let the directory answer what was recorded so far.
@@ -182,17 +197,27 @@ class Recorder(Relay):
         ask: Callable[[], pd.DataFrame],
         window: Window | None,
     ) -> pd.DataFrame:
-        kept = next((row for row in self._answers if _same(row, promql, when)), None)
-        if kept is not None:
-            return self._again(kept, window)
-        try:
-            with weighed(self.source, promql):
-                frame = ask()
-        except PrometheusError as said:
-            self._keep_refusal(promql, when, said)
-            raise
-        self._keep(promql, when, frame)
-        return frame
+        key = _key(promql, when)
+        with self._asking[key]:
+            kept = self._answers.get(key)
+            if kept is not None:
+                return self._again(kept, window)
+            self._check_open()
+            try:
+                with weighed(self.source, promql), followed() as said:
+                    frame = ask()
+            except (BudgetExceeded, QueryRejected) as problem:
+                # Of an unreachable server nothing is kept: that is no answer at all.
+                error = {"type": type(problem).__name__, "message": str(problem)}
+                error["reason"] = problem.reason
+                self._keep(key, {"promql": promql, "window": None, **when, "error": error})
+                raise
+            self._keep_answer(key, {"promql": promql, "window": None, **when}, frame, said.records)
+            return frame
+
+    def _check_open(self) -> None:
+        if self._ended:
+            raise Interrupted("the recording has ended: nothing more is asked")
 
     def _again(self, row: Mapping[str, Any], window: Window | None) -> pd.DataFrame:
         """Give a kept answer once more; its warnings are for this reader too, its cost is not."""
@@ -207,39 +232,44 @@ class Recorder(Relay):
             seconds=0.0,
             warnings=tuple(row["warnings"]),
         )
-        self.journal.append(record)
+        note(self, record)
         read = read_table if "exemplars" in row else read_frame
         path = self._place / str(row["file"])
         return read(path.read_bytes(), file=str(path))
 
-    def _keep(self, promql: str, when: Mapping[str, Any], frame: pd.DataFrame) -> None:
-        self._number += 1
-        file = f"answers/{self._number:04}.parquet"
-        path = self._place / file
-        path.parent.mkdir(exist_ok=True)
-        write = write_table if "exemplars" in when else write_frame
-        rows = write(frame, path)
-        record = self.source.journal[-1].as_json()
-        cost = {k: record[k] for k in ("series", "samples", "bytes", "seconds", "warnings")}
-        digest = hashlib.sha256(path.read_bytes()).hexdigest()
-        self._answers.append(
-            {"promql": promql, "window": None, **when, "file": file, "rows": rows}
-            | {"sha256": digest, **cost}
-        )
-        if self._kept and time.monotonic() - self._written > EVERY:
-            self._write_manifest()
-            self._written = time.monotonic()
+    def _keep_answer(
+        self,
+        key: tuple[str, str],
+        row: Mapping[str, Any],
+        frame: pd.DataFrame,
+        records: Sequence[Record],
+    ) -> None:
+        write = write_table if "exemplars" in row else write_frame
+        with self._lock:
+            self._check_open()
+            self._number += 1
+            file = f"answers/{self._number:04}.parquet"
+            path = self._place / file
+            path.parent.mkdir(exist_ok=True)
+            rows = write(frame, path)
+            record = records[-1].as_json()
+            cost = {k: record[k] for k in ("series", "samples", "bytes", "seconds", "warnings")}
+            digest = hashlib.sha256(path.read_bytes()).hexdigest()
+            self._keep(key, {**row, "file": file, "rows": rows, "sha256": digest, **cost})
+            if self._kept and time.monotonic() - self._written > EVERY:
+                self._write_manifest()
+                self._written = time.monotonic()
 
-    def _keep_refusal(self, promql: str, when: Mapping[str, Any], said: PrometheusError) -> None:
-        """Keep that the server would not answer; an unreachable server is no answer at all."""
-        if isinstance(said, BudgetExceeded | QueryRejected):
-            error = {"type": type(said).__name__, "message": str(said), "reason": said.reason}
-            self._answers.append({"promql": promql, "window": None, **when, "error": error})
+    def _keep(self, key: tuple[str, str], row: dict[str, Any]) -> None:
+        with self._lock:
+            self._answers[key] = row
 
     def _write_manifest(self, *, known: bool = False) -> None:
         """Say what is in the recording; what is not known of the server is not asked then."""
         if not known:
             self._told = dict(self.server)
+        with self._lock:
+            answers = list(self._answers.values())
         manifest = {
             "schema": SCHEMA,
             "source": self.name,
@@ -255,7 +285,7 @@ class Recorder(Relay):
             "versions": versions(),
             "kubernetes": self._kubernetes,
             "whole": self._whole,
-            "answers": self._answers,
+            "answers": answers,
         }
         text = json.dumps(manifest, indent=1, ensure_ascii=False)
         unfinished = self._place / f".{MANIFEST}"
@@ -274,6 +304,7 @@ def _temporary_beside(directory: Path) -> Path:
     return temporary
 
 
-def _same(row: Mapping[str, Any], promql: str, when: Mapping[str, Any]) -> bool:
-    kept = {key: row.get(key) for key in ("window", "time", "exemplars")}
-    return bool(row["promql"] == promql and kept == {**dict.fromkeys(kept), **when})
+def _key(promql: str, row: Mapping[str, Any]) -> tuple[str, str]:
+    """Tell answers apart: by query, time or window, and kind."""
+    when = {key: row.get(key) for key in ("window", "time", "exemplars")}
+    return promql, json.dumps(when, sort_keys=True)

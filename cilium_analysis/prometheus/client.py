@@ -123,6 +123,7 @@ class Prometheus(Listing):
             parameters=parameters_of(url or api_url),
             deadline=deadline,
             max_bytes=max_bytes,
+            concurrency=concurrency,
         )
         self.max_samples = max_samples
         self.concurrency = concurrency

@@ -9,6 +9,7 @@ import random
 import time
 from dataclasses import dataclass, field, replace
 from functools import cached_property
+from http import HTTPStatus
 from itertools import count
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 from urllib.parse import parse_qsl, unquote, urlsplit, urlunsplit
@@ -48,6 +49,7 @@ from cilium_analysis.prometheus.replies import (
     sign_in,
     spoken,
 )
+from cilium_analysis.prometheus.slots import Slots
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -157,6 +159,8 @@ class Transport:
         After which nothing is asked, and nothing waited for.
     max_bytes
         Of one answer, unpacked; by the memory that is there if None.
+    concurrency
+        Requests at the same time; half as many whenever the server says that it is too many.
     """
 
     base: str
@@ -171,6 +175,7 @@ class Transport:
     parameters: Sequence[tuple[str, str]] = field(default=(), repr=False)
     deadline: Deadline = NEVER
     max_bytes: int | None = None
+    concurrency: int = 4
     #: Whether replies came with a header that VictoriaMetrics alone sends (lib/httpserver).
     is_victoria: bool = False
     _has_answered: bool = False
@@ -182,6 +187,7 @@ class Transport:
     def __post_init__(self) -> None:
         if not 0 < self.timeout <= _LONGEST:
             raise ParameterError(f"a timeout of {self.timeout} s cannot be: give seconds above 0")
+        self.slots = Slots(self.concurrency)
         self._owned = self.http is None
         self.session = self.http or requests.Session()
         if self._owned:
@@ -226,6 +232,10 @@ class Transport:
         PrometheusError
             If the server does not give the answer.
         """
+        with self.slots.taken(self.deadline):
+            return self._ask(path, params, query=query, form=form)
+
+    def _ask(self, path: str, params: Mapping[str, str], *, query: str, form: bool) -> Answer:
         asked = f" (query: {shortened(query)})" if query else ""
         until = min(Deadline.after(self.timeout), self.deadline)
         for attempt in count():
@@ -235,6 +245,8 @@ class Transport:
                 return tried.found
             if self.deadline.passed:
                 raise self._over(asked)
+            if tried.status == HTTPStatus.TOO_MANY_REQUESTS:
+                self.slots.halve()
             backoff = min(0.25 * 2 ** min(attempt, 5), 8.0) * random.uniform(0.5, 1.0)  # noqa: S311
             wait = math.inf if tried.wait is None else max(tried.wait, backoff)
             # A server that has answered before may only be starting anew.
