@@ -23,9 +23,10 @@ if TYPE_CHECKING:
     from cilium_analysis.source import Source
     from cilium_analysis.window import Window
 
-_INCIDENT = "incident"
-_MODULES = {
-    _INCIDENT: "cilium_analysis.topics.incident",
+#: The topic that puts the answers of all others together.
+INCIDENT = "incident"
+MODULES = {
+    INCIDENT: "cilium_analysis.topics.incident",
     "drop_reasons": "cilium_analysis.topics.drops",
     "node_connectivity": "cilium_analysis.topics.connectivity",
     "endpoint_growth": "cilium_analysis.topics.endpoints",
@@ -37,7 +38,7 @@ _MODULES = {
 }
 
 #: Topics by the names of their notebooks.
-TOPICS = tuple(_MODULES)
+TOPICS = tuple(MODULES)
 
 
 def check_topics(topics: Sequence[str]) -> tuple[str, ...]:
@@ -77,7 +78,7 @@ def load(topic: str, source: Source, window: Window, baseline: Window, *, match:
     source, window, baseline, match
         As for the function of this name in the topic's module.
     """
-    return import_module(_MODULES[topic]).load(source, window, baseline, match=match)
+    return import_module(MODULES[topic]).load(source, window, baseline, match=match)
 
 
 def capture(
@@ -158,16 +159,16 @@ def _asked(
 ) -> Iterator[str]:
     """Ask what each topic needs, so many topics at a time; give each when its answers are there."""
     loaded: dict[str, Any] = {}
-    single = [topic for topic in topics if topic != _INCIDENT]
+    single = [topic for topic in topics if topic != INCIDENT]
     ask = partial(load, source=source, window=window, baseline=baseline, match=match)
     for topic, data in _side_by_side(single, ask, number=number):
         loaded[topic] = data
         yield topic
-    if _INCIDENT in topics:
+    if INCIDENT in topics:
         # It asks what all others ask; a second time would only cost time.
-        incident = import_module(_MODULES[_INCIDENT])
+        incident = import_module(MODULES[INCIDENT])
         incident.load(source, window, baseline, match=match, loaded=loaded)
-        yield _INCIDENT
+        yield INCIDENT
 
 
 def _side_by_side(

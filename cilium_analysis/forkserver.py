@@ -1,7 +1,8 @@
-"""A process that has imported what notebooks need, and forks a kernel for each.
+"""A process that has imported and loaded what notebooks need, and forks a kernel for each.
 
-To import it takes longer than most notebooks run. The process is started with the environment of a
-kernel, so that no credential is in its memory, and runs no thread, so that a fork is safe.
+To import it takes longer than most notebooks run, and what one topic loads two notebooks need. The
+process is started with the environment of a kernel, so that no credential is in its memory, and
+runs no thread, so that a fork is safe.
 """
 
 from __future__ import annotations
@@ -18,12 +19,15 @@ import threading
 import time
 import weakref
 from contextlib import suppress
+from functools import lru_cache
 from importlib import import_module
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
-    from pathlib import Path
+
+    from cilium_analysis.question import Question
 
 #: Where kernels can be forked: elsewhere they are started, as Jupyter does it.
 SUPPORTED = sys.platform == "linux" and hasattr(os, "pidfd_open")
@@ -102,6 +106,8 @@ class Forkserver:
     ----------
     environment
         Of the process: that of a kernel.
+    patience
+        A fork that takes longer is given up, and kernels are not forked from then on [s].
 
     Raises
     ------
@@ -109,11 +115,11 @@ class Forkserver:
         If no process can be started.
     """
 
-    def __init__(self, environment: Mapping[str, str]) -> None:
+    def __init__(self, environment: Mapping[str, str], *, patience: float = PATIENCE) -> None:
+        self.patience = patience
         self._lock = threading.Lock()
         self._lost = False
         self._socket, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        self._socket.settimeout(PATIENCE)
         with theirs:
             self._process = subprocess.Popen(  # noqa: S603 - our own
                 [sys.executable, "-c", _SERVE, str(theirs.fileno())],
@@ -138,24 +144,46 @@ class Forkserver:
         directory
             Where it runs.
         """
-        asked = json.dumps([list(arguments), dict(environment), str(directory)]).encode()
+        asked = ["fork", str(directory), list(arguments), dict(environment)]
+        said, handles = self._ask(asked, patience=self.patience)
+        return Forked(int(said), handles[0]) if handles else None
+
+    def load(self, topic: str, parameters: Mapping[str, str], *, directory: Path | str) -> None:
+        """Have a topic loaded, and its findings found, for the kernels that are forked later.
+
+        Parameters
+        ----------
+        topic
+            One of `cilium_analysis.capture.TOPICS`.
+        parameters
+            Those of its notebook.
+        directory
+            Where the notebook runs.
+        """
+        # It takes as long as it takes; `stop` ends it.
+        self._ask(["load", str(directory), topic, dict(parameters)], patience=None)
+
+    def _ask(self, asked: Sequence[object], *, patience: float | None) -> tuple[bytes, list[int]]:
         with self._lock:
             if self._lost:
-                return None
+                return b"", []
             try:
-                self._socket.sendall(asked)
+                self._socket.settimeout(patience)
+                self._socket.sendall(json.dumps(asked).encode())
                 said, handles, *_ = socket.recv_fds(self._socket, _MOST, 1)
             except OSError:
-                # An answer that comes late would be taken for that to the next question.
-                self._lost = True
-                return None
-        return Forked(int(said), handles[0]) if said and handles else None
+                said, handles = b"", []
+            # An answer that comes late would be taken for that to the next question.
+            self._lost = not said
+            return said, handles
 
     def stop(self) -> None:
         """End the process, and with it the kernels that still run."""
         with suppress(OSError):  # it has been stopped, or is gone
             self._socket.shutdown(socket.SHUT_RDWR)  # also for whoever waits for an answer
         self._socket.close()
+        if self._lock.locked():  # it is busy, and would look up too late
+            self._process.kill()
         try:
             self._process.wait(_PATIENCE_AT_THE_END)
         except subprocess.TimeoutExpired:
@@ -183,11 +211,18 @@ def serve() -> None:
             except Exception:  # kernels that are started instead say what is wrong
                 return
         gc.collect()
-        gc.freeze()  # what is never looked through stays shared
+        held = import_module("cilium_analysis.topics.held")
+        held.hold()
         kernels: set[int] = set()
         while asked := asking.recv(_MOST):
+            what, directory, *rest = json.loads(asked)
+            if what == "load":
+                _load(directory, *rest)
+                asking.sendall(b"1")
+                continue
+            gc.freeze()  # what is never looked through stays shared
             try:
-                kernels.add(_fork(asking, *json.loads(asked)))
+                kernels.add(_fork(asking, directory, *rest))
             except OSError:  # too many processes, or too little memory
                 asking.sendall(b"0")
             kernels -= {pid for pid in kernels if os.waitpid(pid, os.WNOHANG)[0]}
@@ -196,8 +231,32 @@ def serve() -> None:
             os.waitpid(pid, 0)
 
 
+def _load(directory: str, topic: str, parameters: dict[str, str]) -> None:
+    """Load a topic of a recording, and find what it finds; what fails, its notebook tells."""
+    from cilium_analysis.bundle import Bundle
+    from cilium_analysis.capture import MODULES, load
+
+    with suppress(Exception):
+        os.chdir(directory)
+        manifest = Path(parameters["source"], "manifest.json").stat()
+        stamp = (directory, manifest.st_mtime_ns, manifest.st_size)
+        question = _question(stamp, tuple(parameters.items()))
+        if isinstance(question.source, Bundle):
+            window, baseline = question.window, question.baseline
+            data = load(topic, question.source, window, baseline, match=question.match)
+            import_module(MODULES[topic]).findings(data)
+
+
+@lru_cache(maxsize=1)
+def _question(stamp: object, parameters: tuple[tuple[str, str], ...]) -> Question:
+    """Read a recording once, as long as it does not change."""
+    from cilium_analysis.question import ask
+
+    return ask(**dict(parameters))
+
+
 def _fork(
-    asking: socket.socket, arguments: list[str], environment: dict[str, str], directory: str
+    asking: socket.socket, directory: str, arguments: list[str], environment: dict[str, str]
 ) -> int:
     """Fork a kernel, and give its number."""
     server = os.getpid()

@@ -3,8 +3,11 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from threading import Event
 
 import numpy as np
 import pandas as pd
@@ -20,6 +23,7 @@ from cilium_analysis.bundle.files import read_frame, write_frame
 from cilium_analysis.errors import (
     BudgetExceeded,
     BundleError,
+    Interrupted,
     OutputError,
     QueryRejected,
     ServerUnavailable,
@@ -110,6 +114,52 @@ def test_what_two_topics_ask_is_asked_once(tmp_path: Path) -> None:
     first, again = source.journal
     assert (first.bytes, again.bytes, again.seconds) == (100, 0, 0.0)
     assert again.warnings == ("partial answer",)
+
+
+class Gated(MemorySource):
+    """Answers when a gate is opened."""
+
+    def __init__(self) -> None:
+        super().__init__({"up": FRAME})
+        self.asked, self.gate = Event(), Event()
+
+    def range(self, promql: str, window: Window) -> pd.DataFrame:
+        self.asked.set()
+        assert self.gate.wait(30)
+        return super().range(promql, window)
+
+
+def test_what_two_threads_ask_at_the_same_time_is_asked_once(tmp_path: Path) -> None:
+    source = Gated()
+    with (
+        Recorder(source, tmp_path / "bundle", window=WINDOW) as recorder,
+        ThreadPoolExecutor(2) as pool,
+    ):
+        answers = [pool.submit(recorder.range, "up", WINDOW) for _ in range(2)]
+        assert source.asked.wait(30)
+        source.gate.set()
+        for answer in answers:
+            pd.testing.assert_frame_equal(answer.result(30), FRAME, check_exact=True)
+    assert sorted(record.bytes for record in source.journal) == [0, 100]
+    assert len(Bundle(tmp_path / "bundle").manifest["answers"]) == 1
+
+
+@pytest.mark.parametrize("kept", [False, True])
+def test_an_answer_that_comes_after_the_end_is_not_recorded(tmp_path: Path, kept: bool) -> None:
+    source, directory = Gated(), tmp_path / "bundle"
+    with ThreadPoolExecutor(1) as pool:
+        recorder = Recorder(source, directory, window=WINDOW, kept=kept)
+        with suppress(KeyboardInterrupt), recorder:
+            late = pool.submit(recorder.range, "up", WINDOW)
+            assert source.asked.wait(30)
+            raise KeyboardInterrupt
+        before = sorted(tmp_path.rglob("*"))
+        source.gate.set()
+        with pytest.raises(Interrupted, match="has ended"):
+            late.result(30)
+        with pytest.raises(Interrupted, match="has ended"):
+            recorder.range("other", WINDOW)
+    assert sorted(tmp_path.rglob("*")) == before
 
 
 def test_a_refusal_is_not_asked_for_twice(tmp_path: Path) -> None:

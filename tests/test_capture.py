@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from datetime import timedelta
 from pathlib import Path
+from threading import Event
 
 import pytest
 
+from cilium_analysis import Prometheus
 from cilium_analysis.bundle import Bundle
 from cilium_analysis.capture import TOPICS, capture, check_topics, load
-from cilium_analysis.errors import OutputError, ParameterError, ServerUnavailable
+from cilium_analysis.errors import AccessDenied, OutputError, ParameterError, ServerUnavailable
 from cilium_analysis.question import ask
 from cilium_analysis.topics import drops
 from cilium_analysis.window import Window
+from tests.faults import Reply, Request, Stub, forward, matrix, refusal, vector
+from tests.servers.served import ClusterServer
 from tests.sources import MemorySource
 
 WINDOW = Window.parse("2026-03-21T08:00Z", "2026-03-21T10:00Z", step="30s")
@@ -72,6 +78,60 @@ def test_together_they_record_what_each_does_alone(tmp_path: Path) -> None:
     everything = recorded([])
     assert everything == set().union(*alone)
     assert recorded(["dns", "incident"]) == everything
+
+
+def test_topics_are_asked_side_by_side_and_bounded(
+    cluster_server: Callable[..., ClusterServer], tmp_path: Path
+) -> None:
+    served = cluster_server("quiet")
+    end = served.scenario.end
+    start = end - timedelta(minutes=20)
+    window = Window.parse(start.isoformat(), end.isoformat(), step="30s")
+    asked: dict[int, set[tuple[str, str]]] = {}
+    for number in (1, 3):
+        with (
+            Stub(forward(served.url)) as stub,
+            Prometheus(stub.url, concurrency=number) as source,
+        ):
+            target = tmp_path / str(number)
+            capture(source, window, window.baseline(), topics=[], match="", directory=target)
+            assert stub.most == number
+        rows = Bundle(target).manifest["answers"]
+        asked[number] = {(row["promql"], str(row.get("window") or row.get("time"))) for row in rows}
+        assert len(rows) == len(asked[number])
+        assert len({row["file"] for row in rows}) == len(rows)
+    assert asked[1] == asked[3]
+
+
+def test_a_topic_that_fails_ends_the_recording_at_once(tmp_path: Path) -> None:
+    """Though others still wait for their answers."""
+    gate, waiting = Event(), Event()
+
+    def ask(request: Request) -> Reply:
+        query = request.params.get("query", "")
+        if "cilium_drop_count_total" in query and "forward" not in query:
+            assert waiting.wait(30)
+            return refusal(401, "unauthorized", "who are you")
+        if "hubble_http" in query and "hubble_flows" not in query:
+            waiting.set()
+            assert gate.wait(30)
+        return matrix() if "query_range" in request.path else vector()
+
+    with Stub(ask) as stub, Prometheus(stub.url) as source:
+        try:
+            with pytest.raises(AccessDenied, match="who are you"):
+                capture(
+                    source,
+                    WINDOW,
+                    WINDOW.baseline(),
+                    topics=["drop_reasons", "http_status"],
+                    match="",
+                    directory=tmp_path / "b",
+                )
+            assert not gate.is_set()
+        finally:
+            gate.set()
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_failure_leaves_nothing(tmp_path: Path) -> None:

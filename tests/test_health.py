@@ -411,7 +411,7 @@ def from_memory(
         answered[STARTS["agent"].render(step=WINDOW.step)] = starts
         answered[PRESENCE.promql] = starts.where(starts.isna(), 1.0)
     whole = Window(BEFORE.start, WIDE.end, WINDOW.step)
-    asking._KNOWN[source] = [((whole,), "", known_targets(node, interval))]
+    asking._TARGETS(source, ((whole,), ""), lambda: known_targets(node, interval))
     return health.load(source, WINDOW, WINDOW.baseline())
 
 

@@ -15,10 +15,13 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import nbformat
 import psutil
 import pytest
 
 from cilium_analysis.forkserver import SUPPORTED, Forkserver
+from cilium_analysis.question import ask
+from cilium_analysis.report import report
 from cilium_analysis.report.kernel import Kernels, environment
 from tests.runs import REPORT, notebook, runs
 
@@ -184,9 +187,8 @@ def test_where_the_server_is_gone_kernels_are_started(tmp_path: Path) -> None:
 @pytest.mark.skipif(not SUPPORTED, reason="nothing is forked here")
 def test_an_answer_that_comes_late_is_not_taken_for_the_next(tmp_path: Path) -> None:
     before = children()
-    server = Forkserver(environment(os.environ))
+    server = Forkserver(environment(os.environ), patience=0.05)  # it still imports
     try:
-        server._socket.settimeout(0.05)  # it still imports
         asked = partial(
             server.fork,
             ["-f", str(tmp_path / "kernel.json")],
@@ -194,11 +196,33 @@ def test_an_answer_that_comes_late_is_not_taken_for_the_next(tmp_path: Path) -> 
             directory=tmp_path,
         )
         assert asked() is None
-        server._socket.settimeout(60.0)
+        server.patience = 60.0
         assert asked() is None
     finally:
         server.stop()
     assert not set(children()) - set(before)
+
+
+@pytest.mark.skipif(not SUPPORTED, reason="nothing is forked here")
+def test_kernels_have_what_was_loaded_before_they_were_forked(tmp_path: Path) -> None:
+    cell = "from cilium_analysis.topics import held; print(sorted(key[0] for key in held._LOADED))"
+    for topic in ("drop_reasons", "incident"):
+        notebook(tmp_path / "mine", cell, topic=topic)
+    run = report(
+        ask(source="sample", baseline=""),
+        topics=["drop_reasons", "incident"],
+        directory=tmp_path / "out",
+        notebooks=tmp_path / "mine",
+    )
+    printed = {}
+    for topic in ("drop_reasons", "incident"):
+        ran = nbformat.read(run.directory / f"{topic}.ipynb", as_version=4)
+        printed[topic] = ran.cells[-1].outputs[0].text
+    assert "topics.drops" in printed["drop_reasons"]
+    assert "topics.dns" not in printed["drop_reasons"]
+    assert {f"topics.{name}." in printed["incident"] for name in ("drops", "dns", "setup")} == {
+        True
+    }
 
 
 def children() -> list[psutil.Process]:

@@ -12,7 +12,7 @@ from pathlib import Path
 import nbformat
 import pytest
 
-from cilium_analysis.capture import _MODULES, TOPICS
+from cilium_analysis.capture import MODULES, TOPICS
 from cilium_analysis.metrics.known import CONTEXT, CONTEXT_LABELS, VERSIONS, find, known
 from cilium_analysis.queries import Query
 from cilium_analysis.targets import asking as targets
@@ -34,7 +34,7 @@ _MATCHER = re.compile(r"([a-zA-Z_]\w*)\s*(?:=~|!~|!=|=)")
 
 def catalogue() -> Iterator[tuple[str, str, Query]]:
     """Every query there is: topic, name, query."""
-    for topic, module in _MODULES.items():
+    for topic, module in MODULES.items():
         found = import_module(module)
         for table in ("QUERIES", "OVER_NODES", "EXEMPLARS"):
             data = import_module(f"{module}.data")

@@ -24,7 +24,9 @@ from cilium_analysis.errors import (
     SourceError,
 )
 from cilium_analysis.prometheus import Prometheus, transport
+from cilium_analysis.prometheus.deadline import NEVER, Deadline
 from cilium_analysis.prometheus.replies import retry_after, shortened
+from cilium_analysis.prometheus.slots import Slots
 from cilium_analysis.prometheus.transport import split_url
 from cilium_analysis.window import Window
 from tests.faults import (
@@ -278,6 +280,49 @@ def test_the_server_s_wait_is_kept(
     assert 1 < waits[1] <= 20
     # Nobody is asked again at once, whatever the server says.
     assert 0.5 <= waits[2] <= 1
+
+
+def test_too_many_requests_become_fewer(stub: Stub) -> None:
+    """Of four at a time, which the server says are too many, two are left."""
+    together, later = threading.Barrier(4), threading.Barrier(2)
+
+    def ask(request: Request) -> Reply:
+        if len(stub.requests) <= 4:
+            number = together.wait(PATIENCE)
+            return text(429, "busy", Retry_After="0") if number == 0 else UP
+        later.wait(PATIENCE)  # of three it would let one wait for ever
+        return UP
+
+    stub.play(ask)
+    with (
+        Prometheus(stub.url, concurrency=4, pause=lambda _: None) as client,
+        ThreadPoolExecutor(9) as pool,
+    ):
+        for each in [pool.submit(client.query, QUERY) for _ in range(9)]:
+            assert_whole(each.result(PATIENCE))
+        assert client.transport.slots.most == 2
+    assert len(stub.requests) == 10
+
+
+@pytest.mark.parametrize("most", [1, 3])
+def test_no_slot_is_taken_twice(most: int) -> None:
+    slots, held, highest = Slots(most), 0, 0
+    lock = threading.Lock()
+
+    def work(_: int) -> None:
+        nonlocal held, highest
+        with slots.taken(NEVER):
+            with lock:
+                held += 1
+                highest = max(highest, held)
+            with lock:
+                held -= 1
+
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(work, range(200)))
+    assert highest <= most
+    with slots.taken(NEVER), slots.taken(Deadline.after(0.01)):
+        pass  # after its deadline nobody waits for a slot
 
 
 def test_the_server_s_wait_is_the_least(stub: Stub, waits: list[float]) -> None:

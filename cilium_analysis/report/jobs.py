@@ -15,8 +15,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
     from pathlib import Path
 
-#: What takes longest is not left for last, when there is nothing more to run beside it.
-_LONGEST = ("incident", "agent_health", "drop_reasons", "endpoint_growth")
+#: What takes longest is not left for last, when there is nothing more to run beside it; but the
+#: incident needs what the others load.
+_LONGEST = ("agent_health", "drop_reasons", "endpoint_growth", "incident")
 
 
 class Jobs:
@@ -111,6 +112,7 @@ class Jobs:
         with self._slots:
             with self._lock:
                 _, topic = heapq.heappop(self._ready)
+            self._kernels.load(topic, self._parameters, self._directory)
             return execute(
                 self._files[topic],
                 self._parameters,

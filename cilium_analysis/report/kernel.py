@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from jupyter_client.manager import AsyncKernelManager
 
+from cilium_analysis.capture import INCIDENT, TOPICS
 from cilium_analysis.forkserver import SUPPORTED, Forkserver
 
 if TYPE_CHECKING:
@@ -51,12 +52,29 @@ class Kernels:
         self._managers: list[AsyncKernelManager] = []
         self._stopped = False
         self._server: Forkserver | None = None
+        self._loaded: set[str] = set()
 
     def prepare(self) -> None:
         """Import what kernels need, in a process of its own, while others have something to do."""
         if SUPPORTED and not self._stopped:
             with suppress(OSError):  # then kernels are started, or cannot be either
                 self._server = Forkserver(environment(os.environ))
+
+    def load(self, topic: str, parameters: Mapping[str, str], directory: Path) -> None:
+        """Load what a notebook needs, once for all kernels that are forked from now on.
+
+        Parameters
+        ----------
+        topic
+            Name of the notebook.
+        parameters, directory
+            With which it runs, and where.
+        """
+        needed = [each for each in TOPICS if each != INCIDENT and topic in (each, INCIDENT)]
+        for each in needed:
+            if self._server and each not in self._loaded:
+                self._loaded.add(each)
+                self._server.load(each, parameters, directory=directory)
 
     def manager_class(self, home: Path) -> type[AsyncKernelManager]:
         """Give a kernel manager class for papermill to make its one manager from.

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Concatenate, ParamSpec, Protoco
 from cilium_analysis import targets
 from cilium_analysis.queries import Matcher
 from cilium_analysis.source import followed
-from cilium_analysis.topics import freshness, loading
+from cilium_analysis.topics import freshness, held, loading
 from cilium_analysis.topics.buckets import for_people
 from cilium_analysis.window import format_duration
 
@@ -109,7 +109,8 @@ def told(load: Load[P, Loaded]) -> Load[P, Loaded]:
     Parameters
     ----------
     load
-        Asks what the topic needs. ``warnings`` and ``remarks`` of what it gives are filled in.
+        Asks what the topic needs, by windows and matchers alone. ``warnings`` and ``remarks`` of
+        what it gives are filled in.
     """
 
     @wraps(load)
@@ -117,11 +118,17 @@ def told(load: Load[P, Loaded]) -> Load[P, Loaded]:
         source: Source, window: Window, baseline: Window, /, *more: P.args, **named: P.kwargs
     ) -> Loaded:
         match = str(named.get("match", ""))
+        key = held.key(load.__module__, source, window, baseline, match=match)
+        known: Loaded | None = held.loaded(key, source)
+        if known is not None:
+            return known
         with followed() as said:
             targets.of(source, window, baseline, match=match)
             data = load(source, window, baseline, *more, **named)
             remarks = _remarks(source, window, baseline, match=match, said=said)
-        return replace(data, warnings=said.warnings, remarks=remarks)
+        data = replace(data, warnings=said.warnings, remarks=remarks)
+        held.keep(key, data, said)
+        return data
 
     return whole
 

@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Any
 
 import nbformat
 
-from cilium_analysis.capture import _MODULES
+from cilium_analysis.capture import MODULES
 from cilium_analysis.cli import main
 from cilium_analysis.findings import Findings
 from cilium_analysis.question import Question, ask
@@ -216,7 +216,7 @@ def topic(
 
 def of_question(asked: Question, name: str) -> Told:
     """Ask one topic of a question; several topics of one ask for its targets once."""
-    module = import_module(_MODULES[name])
+    module = import_module(MODULES[name])
     data = module.load(asked.source, asked.window, asked.baseline, match=asked.match)
     found: Findings = module.findings(data)
     notes = {name: list(module.notes(data))}

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from cilium_analysis.findings import Finding, Findings, Severity
 from cilium_analysis.queries import Matcher
-from cilium_analysis.topics import verdict
+from cilium_analysis.topics import held, verdict
 from cilium_analysis.topics.connectivity.blame import tell
 from cilium_analysis.topics.connectivity.notes import UNKNOWN, blind, why
 from cilium_analysis.topics.connectivity.pace import short
@@ -32,6 +32,7 @@ AS_BEFORE = 0.9
 _PORTS = "ICMP and TCP 4240, for tunnels UDP 8472 (VXLAN) or 6081 (Geneve)"
 
 
+@held.found
 def findings(data: Connectivity) -> Findings:
     """Say what about connectivity is worth acting on.
 

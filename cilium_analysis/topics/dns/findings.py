@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from cilium_analysis import frames
 from cilium_analysis.findings import Finding, Findings, Severity
 from cilium_analysis.queries import Matcher
-from cilium_analysis.topics import rises, verdict
+from cilium_analysis.topics import held, rises, verdict
 from cilium_analysis.topics.dns.codes import (
     ABSENT,
     DENIED,
@@ -87,6 +87,7 @@ class _Ends:
     usual: pd.DataFrame
 
 
+@held.found
 def findings(data: Dns) -> Findings:
     """Say what about DNS is worth acting on.
 

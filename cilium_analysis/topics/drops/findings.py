@@ -16,7 +16,7 @@ from cilium_analysis.frames import totals
 from cilium_analysis.queries import Matcher
 from cilium_analysis.statistics.baseline import Rises, join
 from cilium_analysis.texts import percent
-from cilium_analysis.topics import rises, telling, verdict
+from cilium_analysis.topics import held, rises, telling, verdict
 from cilium_analysis.topics.drops import judging
 from cilium_analysis.topics.drops.events import parties
 from cilium_analysis.topics.drops.unknown import unknown
@@ -118,6 +118,7 @@ class _Rise:
         return float(counts / self.of.step.total_seconds())
 
 
+@held.found
 def findings(data: Drops) -> Findings:
     """Say what about the drops is worth acting on.
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from cilium_analysis.findings import Finding, Findings, Severity
-from cilium_analysis.topics import verdict
+from cilium_analysis.topics import held, verdict
 from cilium_analysis.topics.endpoints.failed import failed
 from cilium_analysis.topics.endpoints.growth import growths
 from cilium_analysis.topics.endpoints.limits import limits
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from cilium_analysis.topics.endpoints.data import Endpoints
 
 
+@held.found
 def findings(data: Endpoints) -> Findings:
     """Say what about the endpoints is worth acting on.
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from cilium_analysis.topics import verdict
+from cilium_analysis.topics import held, verdict
 from cilium_analysis.topics.flows.failures import failures
 from cilium_analysis.topics.flows.traffic import shifts
 from cilium_analysis.topics.flows.unknown import unknown
@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from cilium_analysis.topics.flows.data import Flows
 
 
+@held.found
 def findings(data: Flows) -> Findings:
     """Say what about flows is worth acting on.
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from cilium_analysis.findings import Finding, Findings, Severity
 from cilium_analysis.queries import Matcher
 from cilium_analysis.statistics.baseline import join
-from cilium_analysis.topics import verdict
+from cilium_analysis.topics import held, verdict
 from cilium_analysis.topics.health.absence import absences
 from cilium_analysis.topics.health.agents import OLD_POLICY_MAPS
 from cilium_analysis.topics.health.complaints import complaints
@@ -48,6 +48,7 @@ LONG_AWAY = timedelta(minutes=2)
 LONG_GAP = timedelta(minutes=5)
 
 
+@held.found
 def findings(data: Health) -> Findings:
     """Say what about agents and operators is worth acting on.
 

@@ -15,7 +15,7 @@ from cilium_analysis.findings import Finding, Findings, Severity
 from cilium_analysis.frames import totals
 from cilium_analysis.queries import Matcher
 from cilium_analysis.statistics.baseline import Rises, join
-from cilium_analysis.topics import verdict
+from cilium_analysis.topics import held, verdict
 from cilium_analysis.topics.http.durations import NAME
 from cilium_analysis.topics.http.slow import Slow, slow_stretches
 from cilium_analysis.topics.http.statuses import (
@@ -78,6 +78,7 @@ class _Stream:
     usual_whole: pd.Series
 
 
+@held.found
 def findings(data: Http) -> Findings:
     """Say what about HTTP is worth acting on.
 

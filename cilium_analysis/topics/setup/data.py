@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -168,7 +168,6 @@ class Setup:
         return self.remarks.lacks(QUERIES[name])
 
 
-@told
 def load(
     source: Source,
     window: Window,
@@ -197,6 +196,11 @@ def load(
     PrometheusError, BundleError
         If the source does not answer.
     """
+    return replace(_load(source, window, baseline, match=match), cluster=cluster)
+
+
+@told
+def _load(source: Source, window: Window, baseline: Window, *, match: str = "") -> Setup:
     matchers = parse_matchers(match)
     scraping = targets.of(source, window, baseline, match=match)
     moments = _moments(scraping.table, window)
@@ -235,7 +239,6 @@ def load(
         exemplars=_exemplars(source, window, matchers),
         scraping=scraping,
         facts=facts,
-        cluster=cluster,
     )
 
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from cilium_analysis.findings import Finding, Findings, Severity
 from cilium_analysis.queries import Matcher
-from cilium_analysis.topics import verdict
+from cilium_analysis.topics import held, verdict
 from cilium_analysis.topics.setup import coverage
 from cilium_analysis.topics.setup.checks import CHECKS
 from cilium_analysis.topics.setup.kubernetes import objects_of, remedy, some
@@ -27,6 +27,7 @@ _HUBBLE_DROPS = {"hubble_drop_total", "hubble_policy_verdicts_total"}
 _NEEDED = {"agent": Severity.WARNING, "Hubble": Severity.INFO}
 
 
+@held.found
 def findings(data: Setup) -> Findings:
     """Say what about the setup is worth acting on.
 
