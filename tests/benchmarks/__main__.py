@@ -90,7 +90,9 @@ def _crowds() -> Iterator[cases.Figure]:
 GROUPS: Mapping[str, Callable[[], Iterator[cases.Figure]]] = {
     "starting": cases.starting,
     "reporting": cases.reporting,
+    "processor": jobs.processor,
     "jobs": jobs.notebooks,
+    "far": jobs.far,
     "fleet": jobs.fleet,
     "counting": cases.counting,
     "fetching": _with_server,

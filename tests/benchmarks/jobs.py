@@ -1,21 +1,28 @@
-"""How well jobs share two cores: the notebooks of a report, the reports of a fleet."""
+"""What a whole run costs, and how well jobs share two cores and one server."""
 
 from __future__ import annotations
 
 import json
+import resource
 import statistics
 import sys
 import tempfile
+from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tests.benchmarks import measure
 from tests.benchmarks.cases import PROGRAM, Figure, seconds
+from tests.benchmarks.link import SlowLink
+from tests.servers.served import ClusterServers
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
 ROUNDS = 3
+#: Of a server in another region [s].
+DELAY = 0.05
+HOURS = timedelta(hours=2)
 CLUSTERS = 20
 FLEET = """
 defaults:
@@ -61,6 +68,60 @@ def _chain(whole: Sequence[float], run: dict[str, Any]) -> float:
     """
     each = [row["seconds"] for row in run["topics"]]
     return float(statistics.median(whole) - sum(each) + max(each))
+
+
+def processor() -> Iterator[Figure]:
+    """Set the processor time of all reports on the sample against that of importing libraries."""
+    with tempfile.TemporaryDirectory() as folder:
+        demo = _command("demo", "--output", folder, "--jobs", "2")
+        spent = {"demo": [_spent(demo) for _ in range(ROUNDS)]}
+        bare = measure.python("import pandas, matplotlib.pyplot, IPython")
+        spent["import"] = [_spent(bare) for _ in range(ROUNDS)]
+    ratio = statistics.median(spent["demo"]) / statistics.median(spent["import"])
+    yield Figure(
+        "all notebooks on the sample, processor time",
+        seconds(spent["demo"]),
+        f"import of pandas, matplotlib, IPython {seconds(spent['import'])}, ratio {ratio:.1f}",
+        "≤ 12 ×",
+        ratio <= 12,
+    )
+
+
+def _spent(call: Callable[[], object]) -> float:
+    """Give the processor time of a command and all that it started [s]."""
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
+    call()
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+
+
+def far() -> Iterator[Figure]:
+    """Report on a server that is near, and on the same one 50 ms away."""
+    with tempfile.TemporaryDirectory() as folder:
+        servers = ClusterServers(Path(folder) / "servers")
+        try:
+            served = servers("sample", "prometheus-3")
+            start, end = served.scenario.start, served.scenario.end
+            window = ["--start", max(start, end - HOURS).isoformat(), "--end", end.isoformat()]
+            with SlowLink(served.url, delay=DELAY) as link:
+                calls = {
+                    name: _command(
+                        *("report", "--source", url, "--jobs", "2", *window),
+                        *("--output", str(Path(folder) / name)),
+                    )
+                    for name, url in (("near", served.url), ("far", link.url))
+                }
+                taken = measure.side_by_side(calls, rounds=ROUNDS)
+        finally:
+            servers.stop()
+    ratio = measure.ratio(taken["far"], taken["near"])
+    yield Figure(
+        "report of all topics, five nodes, server 50 ms away",
+        seconds(taken["far"]),
+        f"server on loopback {seconds(taken['near'])}, ratio {ratio:.2f}",
+        "≤ 1.3 ×",
+        ratio <= 1.3,
+    )
 
 
 def fleet() -> Iterator[Figure]:

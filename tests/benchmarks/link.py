@@ -1,7 +1,8 @@
-"""A slow link: a proxy on loopback that lets through so many bytes a second."""
+"""A slow or long link: a proxy on loopback that lets through so much, or so late."""
 
 from __future__ import annotations
 
+import math
 import socket
 import threading
 import time
@@ -24,10 +25,13 @@ class SlowLink:
         Of the server.
     rate
         Of the way back [bytes/s].
+    delay
+        Of what is asked, as of a server that is so far away [s].
     """
 
-    def __init__(self, url: str, *, rate: float) -> None:
+    def __init__(self, url: str, *, rate: float = math.inf, delay: float = 0.0) -> None:
         """Listen on a free port."""
+        self._delay = delay
         self._target = (urlsplit(url).hostname, urlsplit(url).port)
         self._rate = rate
         self._free_at = 0.0
@@ -60,6 +64,8 @@ class SlowLink:
             while piece := source.recv(_PIECE):
                 if slow:
                     self._wait(len(piece))
+                else:
+                    time.sleep(self._delay)
                 sink.sendall(piece)
         for end in (source, sink):
             with suppress(OSError):
