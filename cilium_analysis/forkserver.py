@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 #: Where kernels can be forked: elsewhere they are started, as Jupyter does it.
 SUPPORTED = sys.platform == "linux" and hasattr(os, "pidfd_open")
 _MODULES = (
-    *("ipykernel.kernelapp", "pandas", "pyarrow.parquet"),
+    *("ipykernel.kernelapp", "ipykernel.debugger", "pandas", "pyarrow.parquet"),
     *("matplotlib.pyplot", "matplotlib.backends.backend_agg"),
     *("cilium_analysis.plots", "cilium_analysis.show", "cilium_analysis.progress"),
     *("cilium_analysis.question", "cilium_analysis.topics.incident"),

@@ -7,6 +7,7 @@ import shutil
 import signal
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -81,17 +82,25 @@ def test_what_was_done_is_kept_and_the_rest_is_made_later(
     assert "failed" not in (out / "index.html").read_text().split("<tbody>")[1].split("</tbody>")[0]
 
 
-@pytest.fixture
-def failed(tmp_path: Path) -> Run[Path]:
-    mine = notebook(tmp_path / "mine", "print('fine')")
+@pytest.fixture(scope="module")
+def failed_once(tmp_path_factory: pytest.TempPathFactory) -> Run[Path]:
+    folder = tmp_path_factory.mktemp("failed")
+    mine = notebook(folder / "mine", "print('fine')")
     notebook(mine, "raise ValueError('not today')", topic="setup_check")
     return report(
         ask(source="sample", baseline=""),
         topics=TOPICS,
-        directory=tmp_path / "out",
+        directory=folder / "out",
         notebooks=mine,
         jobs=2,
     )
+
+
+@pytest.fixture
+def failed(failed_once: Run[Path], tmp_path: Path) -> Run[Path]:
+    """A run of which one notebook failed, for a test to do with as it likes."""
+    shutil.copytree(failed_once.directory.parents[1], tmp_path, dirs_exist_ok=True)
+    return replace(failed_once, directory=tmp_path / "out" / failed_once.directory.name)
 
 
 def test_what_failed_is_tried_again_and_may_fail_again(failed: Run[Path], tmp_path: Path) -> None:
