@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from cilium_analysis.bundle import Bundle, Recorder
 from cilium_analysis.bundle.manifest import MANIFEST
 from cilium_analysis.errors import ParameterError, suggest
-from cilium_analysis.objectstore import Address, publication
+from cilium_analysis.storage import Address, publication
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence

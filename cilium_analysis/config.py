@@ -1,6 +1,6 @@
-"""What notebooks ask that name no source: the environment, or a file in their directory, says.
+"""The source of notebooks that name none: from the environment, or a file in their directory.
 
-The file holds references only, an address and the name of a context; credentials come from the
+The file holds only references, an address and the name of a context. Credentials come from the
 environment, or from files that it names.
 """
 
@@ -17,7 +17,7 @@ from cilium_analysis.errors import ParameterError, suggest
 
 SOURCE_VARIABLE = "CILIUM_ANALYSIS_SOURCE"
 FILE = "cilium-analysis.toml"
-#: Stands for a source in the parameters of a notebook.
+#: Value of the parameter ``source`` of a notebook that names no source.
 CONFIGURED = "configured"
 _TEXT = """\
 # What the notebooks of this directory ask, as long as their own source is "configured".
@@ -36,7 +36,7 @@ cilium_namespace = {cilium_namespace}
 
 @dataclass(frozen=True)
 class Config:
-    """What to ask.
+    """The source, and the Kubernetes API beside it.
 
     Parameters
     ----------
@@ -69,10 +69,10 @@ class Config:
 
 
 def configured(directory: Path | None = None) -> Config:
-    """Give what is asked when no source is named.
+    """Give the source to ask when a notebook names none.
 
-    That is what the environment variable ``CILIUM_ANALYSIS_SOURCE`` names, else what the file
-    ``cilium-analysis.toml`` says, else the sample.
+    That is the one in the environment variable ``CILIUM_ANALYSIS_SOURCE``, otherwise the one in the
+    file ``cilium-analysis.toml``, otherwise the sample.
 
     Parameters
     ----------
@@ -95,7 +95,7 @@ def read_config(directory: Path) -> Config | None:
     Raises
     ------
     ParameterError
-        If it cannot be read, or says something that it cannot say.
+        If it cannot be read, or has an unknown or wrong entry.
     """
     file = directory / FILE
     try:

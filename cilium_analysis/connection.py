@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from cilium_analysis.errors import SourceError
-from cilium_analysis.objectstore.address import EXTRAS
+from cilium_analysis.storage.address import EXTRAS
 from cilium_analysis.texts import bare_address
 
 if TYPE_CHECKING:
@@ -70,7 +70,7 @@ def connect(
         return Prometheus(text, credentials=credentials, timeout=timeout, deadline=until)
     if is_stored(text):
         from cilium_analysis.bundle.remote import fetch
-        from cilium_analysis.objectstore import Address
+        from cilium_analysis.storage import Address
 
         return fetch(Address.parse(text))
     directory = sample_directory(text) if text in SAMPLES else Path(text)

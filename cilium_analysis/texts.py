@@ -58,3 +58,8 @@ def bare_address(address: str) -> str:
 def bare(text: str) -> str:
     """Leave out what may be a user and a password in addresses, also in those nobody can read."""
     return re.sub(r"//[^\s'\"]*@", "//…@", text)
+
+
+def counted(number: int, what: str) -> str:
+    """Write how many there are of something, as ``1 run`` or ``2 runs``."""
+    return f"{number:,} {what}{'' if number == 1 else 's'}"

@@ -23,7 +23,7 @@ import pytest
 from cilium_analysis.cli import main
 from cilium_analysis.errors import FleetUnavailable
 from cilium_analysis.findings import Severity
-from cilium_analysis.report.fleet import (
+from cilium_analysis.fleet import (
     Fleet,
     How,
     Result,
@@ -33,9 +33,9 @@ from cilium_analysis.report.fleet import (
     run_fleet,
     work,
 )
-from cilium_analysis.report.fleet.engine import Dask, Engine, connected, local
-from cilium_analysis.report.fleet.plan import cut, tasks
-from cilium_analysis.report.messages import about_fleet
+from cilium_analysis.fleet.engine import Dask, Engine, connected, local
+from cilium_analysis.fleet.plan import cut, tasks
+from cilium_analysis.fleet.result import about_fleet
 from cilium_analysis.report.notify import NOTIFY_VARIABLE
 from tests.cluster.scenario import load
 from tests.conftest import installed_or_skip
@@ -220,12 +220,12 @@ def test_a_mistake_is_named_with_its_line_before_anything_runs(
 
 BAD_OPTIONS = {
     "no file": (["nowhere.yaml"], "cannot read nowhere.yaml: No such file"),
-    "no page": (["a b.yaml"], "'a b' is no name for a page"),
+    "no page": (["a b.yaml"], "'a b' is not a name for a page"),
     "no workers": (["fleet.yaml", "--workers", "0"], "'0' is not a number of workers"),
     "no memory": (["fleet.yaml", "--memory-limit", "2"], "--memory-limit '2' is no amount of"),
     "no scheduler": (["fleet.yaml", "--scheduler", "host:8786"], "is no address of a scheduler"),
     "both": (["fleet.yaml", "--scheduler", "tcp://a:1", "--workers", "2"], "are for workers on"),
-    "nobody": (["fleet.yaml", "--notify-on", "info"], "need somebody to notify"),
+    "nobody": (["fleet.yaml", "--notify-on", "info"], "need a service to notify"),
 }
 
 
@@ -327,7 +327,7 @@ class Told:
             self._waiting.sort(key=lambda row: -row[0])
             _, key, function, task = self._waiting.pop(0)
             name = task["question"]["called"]
-            if function is work.knock:
+            if function is work.ask:
                 yield key, {"error": self.down.get(name, "")}
             else:
                 self.asked.append(name)
@@ -403,7 +403,7 @@ def test_the_page_compares_clusters_and_runs_nothing() -> None:
     assert runs_only_ours(page)
     assert "▲ 4 critical" in page
     assert "✓ nothing unusual" in page
-    assert "c: down, so that there is no report" in page
+    assert "c: down: there is no report" in page
     links = {a["href"] for a in Elements(page).named("a")}
     assert {f"{o.task.run}/index.html" for o in result.outcomes} <= links
     document = json.loads(result.page.with_suffix(".json").read_text())
@@ -479,7 +479,7 @@ def test_a_worker_takes_nothing_from_its_own_environment(
         monkeypatch.setenv("CILIUM_ANALYSIS_BEARER_TOKEN", SECRET)
         monkeypatch.setenv("CILIUM_ANALYSIS_KUBERNETES", "current")
         (task,) = tasks(fleet_of(f"a={address}"), now=NOW)
-        assert work.knock(task.plain(output="", how=How()))["error"]
+        assert work.ask(task.plain(output="", how=How()))["error"]
         thread.join()
     assert heard
     assert SECRET not in heard[0]
@@ -505,7 +505,7 @@ def test_how_long_reports_may_take_is_an_option(monkeypatch: pytest.MonkeyPatch)
         asked.append(how)
         raise FleetUnavailable("enough")
 
-    monkeypatch.setattr("cilium_analysis.report.fleet.run_fleet", run)
+    monkeypatch.setattr("cilium_analysis.fleet.run_fleet", run)
     written(ONE)
     assert main(["fleet", "fleet.yaml", "--timeout", "20s", "--deadline", "1h"]) == 1
     assert main(["fleet", "fleet.yaml"]) == 1
@@ -751,8 +751,8 @@ def test_a_worker_that_needs_too_much_memory_itself_is_given_up() -> None:
 #: In a process of its own: those who test have other children, such as servers.
 _LIMITED = """
 import subprocess, sys
-from cilium_analysis.report.fleet import memory
-from cilium_analysis.report.fleet.memory import limited
+from cilium_analysis.fleet import memory
+from cilium_analysis.fleet.memory import limited
 hold = "import time; kept = bytearray({} * 2**20); print(flush=True); time.sleep(60)"
 with (
     subprocess.Popen([sys.executable, "-c", hold.format(1)]) as small,
@@ -911,7 +911,7 @@ def test_findings_decide_the_exit_code_when_nothing_failed(
 ) -> None:
     fleet_of("a")
     told = Told({"a": answer(warning=1)})
-    monkeypatch.setattr("cilium_analysis.cli.fleets._engine", lambda _: told)
+    monkeypatch.setattr("cilium_analysis.cli.reports._engine", lambda _: told)
     assert main(["fleet", "fleet.yaml"]) == 0
     assert main(["fleet", "fleet.yaml", "--fail-on", "critical"]) == 0
     assert main(["fleet", "fleet.yaml", "--fail-on", "warning"]) == 10

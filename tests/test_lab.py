@@ -130,7 +130,7 @@ def test_the_command_says_in_one_line_what_cannot_be(
         f"cannot listen on port {port} of 127.0.0.1": [
             *(place, "--allow-root", "--ip", "127.0.0.1", "--port", port)
         ],
-        "is no port": [place, "--port", "70000"],
+        "is not a port": [place, "--port", "70000"],
     }
     for said, words in cases.items():
         assert main(["lab", *words]) == 2

@@ -273,7 +273,7 @@ def test_stopped_by_hand_while_the_index_is_written_the_report_is_kept(
         raise KeyboardInterrupt
 
     quick("CRITICAL")
-    monkeypatch.setattr("cilium_analysis.report.output.write_index", stopped)
+    monkeypatch.setattr("cilium_analysis.storage.directory.Directory.write_index", stopped)
     assert main([*REPORT, *keep]) == 130
     stopped_while(capsys)
 
@@ -377,8 +377,8 @@ def test_without_apprise_the_message_says_how_to_get_it(
 @pytest.mark.parametrize(
     ("option", "message"),
     [
-        (["--notify-on", "critical"], "need somebody to notify"),
-        (["--link", "https://reports.example.org"], "need somebody to notify"),
+        (["--notify-on", "critical"], "need a service to notify"),
+        (["--link", "https://reports.example.org"], "need a service to notify"),
         (["--link", "reports.example.org"], "a link begins with http"),
         (["--link", f"https://ann:{SECRET}@reports.example.org"], "a link begins with http"),
         (["--link", f"https://reports.example.org/?key={SECRET}"], "a link begins with http"),

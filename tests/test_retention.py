@@ -16,10 +16,10 @@ import pytest
 
 from cilium_analysis.cli import main
 from cilium_analysis.errors import OutputError
-from cilium_analysis.report import output
-from cilium_analysis.report.output import RUN_SCHEMA, new_run, run_name
-from cilium_analysis.report.retention import prune
+from cilium_analysis.report.html import runs_page
 from cilium_analysis.source import iso
+from cilium_analysis.storage.directory import Directory
+from cilium_analysis.storage.runs import RUN_SCHEMA, is_run_name, run_name
 from cilium_analysis.window import Window
 from tests.runs import notebook
 from tests.test_report import WINDOW, Elements
@@ -53,7 +53,9 @@ def made(directory: Path, age: timedelta, *, name: str = "", began: object = Non
 def pruned(directory: Path, *, keep: timedelta = KEEP, spare: str = "") -> tuple[int, list[str]]:
     """How many were removed, and what was said."""
     said: list[str] = []
-    return prune(directory, keep=keep, made={spare}, now=NOW, tell=said.append), said
+    runs = Directory(directory)
+    removed = runs.prune(index=runs_page, keep=keep, made={spare}, now=NOW, tell=said.append)
+    return removed, said
 
 
 def left(directory: Path) -> set[str]:
@@ -74,7 +76,7 @@ DAY = timedelta(days=1)
 def test_older_runs_go_and_the_index_is_written_anew(tmp_path: Path) -> None:
     young, edge = made(tmp_path, 29 * DAY), made(tmp_path, KEEP)
     made(tmp_path, 31 * DAY), made(tmp_path, KEEP + timedelta(seconds=1))
-    output.write_index(tmp_path)
+    Directory(tmp_path).write_index(runs_page)
     assert len(listed(tmp_path)) == 4
     assert pruned(tmp_path) == (2, ["removed 2 runs older than 30d"])
     assert left(tmp_path) == listed(tmp_path) == {young.name, edge.name}
@@ -166,7 +168,7 @@ def test_the_index_lists_nothing_that_is_hidden(tmp_path: Path) -> None:
     run = made(tmp_path, DAY)
     made(tmp_path, DAY, name=f".removed-{run_name(WINDOW)}")
     made(tmp_path, DAY, name=f".{run_name(WINDOW)}.20260501T110000Z")
-    output.write_index(tmp_path)
+    Directory(tmp_path).write_index(runs_page)
     assert listed(tmp_path) == {run.name}
 
 
@@ -219,7 +221,7 @@ def listed_beside(directory: Path, text: str, *, name: str = "") -> set[str]:
     """What the index lists where this is a ``run.json``, but for the whole run beside it."""
     whole, other = made(directory, DAY), made(directory, DAY, name=name)
     (other / "run.json").write_text(text)
-    output.write_index(directory)
+    Directory(directory).write_index(runs_page)
     found = listed(directory)
     assert whole.name in found
     return found - {whole.name}
@@ -259,7 +261,7 @@ def test_cut_short_while_deleting_the_index_is_whole(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     young, old = made(tmp_path, DAY), made(tmp_path, 31 * DAY)
-    output.write_index(tmp_path)
+    Directory(tmp_path).write_index(runs_page)
 
     def killed(*_: object, **__: object) -> None:
         raise KeyboardInterrupt
@@ -278,8 +280,9 @@ RUNNING = """
 import sys
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from cilium_analysis.report.output import new_run
-with new_run(Path(sys.argv[1]), sys.argv[2], began=datetime.now(UTC) - timedelta(days=99)):
+from cilium_analysis.storage.directory import Directory
+began = datetime.now(UTC) - timedelta(days=99)
+with Directory(Path(sys.argv[1])).new_run(sys.argv[2], began=began):
     print("running", flush=True)
     sys.stdin.read()
 """
@@ -294,11 +297,12 @@ def test_a_run_that_goes_on_is_left_alone_and_cleared_once_it_is_killed(tmp_path
         (temporary,) = left(tmp_path)
         now = datetime.now(UTC)
         said: list[str] = []
-        prune(tmp_path, keep=DAY, made=(), now=now, tell=said.append)
+        runs = Directory(tmp_path)
+        runs.prune(index=runs_page, keep=DAY, made=(), now=now, tell=said.append)
         assert left(tmp_path) == {temporary}
         running.kill()
         running.wait()
-    prune(tmp_path, keep=DAY, made=(), now=now, tell=said.append)
+    runs.prune(index=runs_page, keep=DAY, made=(), now=now, tell=said.append)
     assert left(tmp_path) == set()
     assert said == ["cleared 1 run that had been cut short"]
 
@@ -329,7 +333,7 @@ def test_a_new_run_is_written_where_nothing_can_be_locked(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(sys.modules, "fcntl", None)
-    with new_run(tmp_path, "mine", began=NOW) as temporary:
+    with Directory(tmp_path).new_run("mine", began=NOW) as temporary:
         (temporary / "page").write_text("")
     assert left(tmp_path) == {"mine"}
 
@@ -375,11 +379,12 @@ PRUNING = """
 import sys
 from datetime import datetime, timedelta
 from pathlib import Path
-from cilium_analysis.report.retention import prune
+from cilium_analysis.report.html import runs_page
+from cilium_analysis.storage.directory import Directory
 directory, now = Path(sys.argv[1]), datetime.fromisoformat(sys.argv[2])
 print("ready", flush=True)
 sys.stdin.readline()
-prune(directory, keep=timedelta(days=30), made=(), now=now, tell=print)
+Directory(directory).prune(index=runs_page, keep=timedelta(days=30), made=(), now=now, tell=print)
 """
 
 
@@ -470,6 +475,6 @@ def test_a_demo_removes_nothing(capsys: pytest.CaptureFixture[str]) -> None:
 
 def test_names_of_runs_are_known_again() -> None:
     name = run_name(Window.parse("2026-03-21T08:00Z", "2026-03-21T10:00Z"))
-    assert output.is_run_name(name)
-    assert not output.is_run_name(f"{name}\n")
-    assert not output.is_run_name(f"{name[:-1]}A")
+    assert is_run_name(name)
+    assert not is_run_name(f"{name}\n")
+    assert not is_run_name(f"{name[:-1]}A")

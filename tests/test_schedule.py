@@ -30,7 +30,7 @@ from cilium_analysis.cli import main
 from cilium_analysis.cli.parser import _parser
 from cilium_analysis.errors import ParameterError
 from cilium_analysis.queries import Matcher, parse_matchers, quote
-from cilium_analysis.report.schedule import (
+from cilium_analysis.schedule import (
     Credential,
     CronJob,
     Plan,
@@ -146,7 +146,7 @@ def test_a_report_leaves_nothing_out(platform: str, capsys: pytest.CaptureFixtur
     assert "--start=-1d" in printed(capsys, platform, "--source", URL, "--every", "1d")
     assert "--start=-1h" in printed(capsys, platform, "--source", URL, "--cron", "0 8 * * 1")
     assert main(["schedule", platform, "--source", URL, "--every", "6h", "--window", "1h"]) == 0
-    assert "5h until the next begins are in none" in capsys.readouterr().err
+    assert "no report covers the 5h between them" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("platform", PLATFORMS)
@@ -250,10 +250,13 @@ BAD = {
     "mount": (["kubernetes", "--output", "/tmp/x"], "is taken in the container"),
     "over the program": (["kubernetes", "--output", "/opt"], "is taken in the container"),
     "context": (["kubernetes", "--kubernetes", "prod"], "a pod has no kubeconfig"),
-    "nobody to notify": (["cron", "--notify-on", "info"], "somebody to notify: add --notify file:"),
+    "nobody to notify": (
+        ["cron", "--notify-on", "info"],
+        "need a service to notify: add --notify file:",
+    ),
     "no reader": (
         ["systemd", "--link", "https://a"],
-        "somebody to notify: add --notify file:/PATH",
+        "need a service to notify: add --notify file:/PATH",
     ),
     "no key": (["kubernetes", "--link", "https://a"], "add the key notify to --secret"),
     "another key": (

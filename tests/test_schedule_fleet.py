@@ -10,7 +10,7 @@ import pytest
 import yaml
 
 from cilium_analysis.cli import main
-from cilium_analysis.report.fleet import read_fleet
+from cilium_analysis.fleet import read_fleet
 from tests.test_schedule import (
     VERSIONS,
     arguments_of,

@@ -10,10 +10,12 @@ import pytest
 from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import expect
 
+from cilium_analysis.fleet import read_fleet, run_fleet
 from cilium_analysis.question import ask
 from cilium_analysis.report import report
-from cilium_analysis.report.fleet import read_fleet, run_fleet
-from cilium_analysis.report.output import write_index, write_json
+from cilium_analysis.report.html import runs_page
+from cilium_analysis.storage.directory import Directory
+from cilium_analysis.storage.runs import write_json
 from tests.test_fleet import Told, answer
 
 if TYPE_CHECKING:
@@ -57,7 +59,7 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Site:
         made = directory / f"made-{number}"
         made.mkdir()
         write_json(made / "run.json", made_summary(run.summary, *row))
-    write_index(directory)
+    Directory(directory).write_index(runs_page)
     return Site(directory, run.directory.name)
 
 

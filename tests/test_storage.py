@@ -26,17 +26,17 @@ from cilium_analysis.errors import (
     StoreUnavailable,
     UsageError,
 )
-from cilium_analysis.objectstore import MARK, Address, Store, located, publication
+from cilium_analysis.fleet import How, engine, read_fleet, run_fleet
+from cilium_analysis.fleet.plan import tasks
+from cilium_analysis.fleet.run import existing
 from cilium_analysis.question import ask
 from cilium_analysis.report import report, resume
-from cilium_analysis.report.fleet import How, engine, read_fleet, run_fleet
-from cilium_analysis.report.fleet.plan import tasks
-from cilium_analysis.report.fleet.there import there_already
+from cilium_analysis.report.html import runs_page
 from cilium_analysis.report.kernel import environment
-from cilium_analysis.report.output import run_name
-from cilium_analysis.report.places import place
 from cilium_analysis.report.summary import write
 from cilium_analysis.source import iso
+from cilium_analysis.storage import MARK, Address, Store, located, place, publication
+from cilium_analysis.storage.runs import run_name
 from tests.runs import notebook
 from tests.servers.stored import KEY, SECRET, TOKEN, ObjectServer
 from tests.test_report import WINDOW, Elements
@@ -222,7 +222,7 @@ def test_old_runs_go_and_nothing_else(store: ObjectServer) -> None:
     store.client.put_object(Bucket="kept", Key=f"{strange}/notes.txt", Body=b"not ours")
     store.client.put_object(Bucket="kept", Key=f"{run_name(WINDOW)}/{MARK}", Body=b"still made")
     said: list[str] = []
-    place(where).keep_in_order(keep=30 * DAY, made={just}, tell=said.append)
+    place(where).keep_in_order(index=runs_page, keep=30 * DAY, made={just}, tell=said.append)
     assert said == ["removed 1 run older than 30d"]
     folders = {key.split("/")[0] for key in files(store, "kept") if "/" in key}
     assert old not in folders
@@ -237,9 +237,9 @@ def test_what_was_cut_short_goes_after_a_day(
     where, name = located(store.bucket("short")), run_name(WINDOW)
     for file in (MARK, "index.html"):
         store.client.put_object(Bucket="short", Key=f"{name}/{file}", Body=b"")
-    monkeypatch.setattr("cilium_analysis.report.retention.LONGEST_RUN", timedelta(0))
+    monkeypatch.setattr("cilium_analysis.storage.runs.LONGEST_RUN", timedelta(0))
     said: list[str] = []
-    place(where).keep_in_order(keep=30 * DAY, made=(), tell=said.append)
+    place(where).keep_in_order(index=runs_page, keep=30 * DAY, made=(), tell=said.append)
     assert said == ["cleared 1 run that had been cut short"]
     assert files(store, "short") == {"index.html"}
 
@@ -288,7 +288,7 @@ def test_what_another_has_begun_to_write_too_is_left_to_it(
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
     store.bucket("claimed")
     address = Address.parse("s3://claimed/run")
-    with pytest.raises(StoreUnavailable, match="something else has begun to write the same"):
+    with pytest.raises(StoreUnavailable, match="another process has begun to write the same"):
         published("s3://claimed/run", then=lambda: Store(address).write(MARK, b"another"))
     assert "run/run.json" not in files(store, "claimed")
 
@@ -369,9 +369,9 @@ def test_without_credentials_that_is_said(
         ("az://planted@reports/x", "holds no credentials"),
         ("s3://KEY:planted/x", "names no bucket"),
         ("az://reports/x?sig=planted", r"no \? and no #"),
-        ("s3://bucket/../x", "prefix of the address cannot be"),
-        ("s3://bucket/a//x", "prefix of the address cannot be"),
-        ("s3://bucket/a*", "prefix of the address cannot be"),
+        ("s3://bucket/../x", "prefix of the address is not valid"),
+        ("s3://bucket/a//x", "prefix of the address is not valid"),
+        ("s3://bucket/a*", "prefix of the address is not valid"),
     ],
 )
 def test_an_address_that_cannot_be_is_refused(
@@ -471,7 +471,7 @@ def test_workers_of_a_fleet_publish_what_they_make(
     assert json.loads(contents["reports/fleet.json"])["clusters"] == ["a", "b", "c"]
     assert not [key for key in contents if MARK in key or "probe" in key]
     assert not [key for key, text in contents.items() if SECRET.encode() in text]
-    there = there_already(tasks(read_fleet(file), now=datetime.now(UTC)), place(where))
+    there = existing(tasks(read_fleet(file), now=datetime.now(UTC)), place(where))
     assert {(o.task.cluster.name, o.task.run in names) for o in there} == {("a", True), ("b", True)}
 
 

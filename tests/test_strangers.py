@@ -28,14 +28,15 @@ from cilium_analysis.bundle.files import read_frame, read_table
 from cilium_analysis.cli import main
 from cilium_analysis.config import read_config
 from cilium_analysis.errors import BundleError, CiliumAnalysisError, ParameterError, RunDamaged
+from cilium_analysis.fleet import read_fleet
 from cilium_analysis.question import ask_source
 from cilium_analysis.report.compare import Other
 from cilium_analysis.report.earlier import Earlier
 from cilium_analysis.report.execute import Executed
 from cilium_analysis.report.finished import finished
-from cilium_analysis.report.fleet import read_fleet
-from cilium_analysis.report.html import notebook_page
-from cilium_analysis.report.output import read_run, write_index
+from cilium_analysis.report.html import notebook_page, runs_page
+from cilium_analysis.storage.directory import Directory
+from cilium_analysis.storage.runs import read_run
 from tests.sources import MemorySource
 from tests.test_bundle import FRAME, WINDOW
 
@@ -247,7 +248,7 @@ def test_a_run_of_others_is_listed_or_left_out(tmp_path: Path, data: st.DataObje
     run.mkdir(exist_ok=True)
     path = data.draw(st.sampled_from(paths(RUN)))
     (run / "run.json").write_text(json.dumps(changed(RUN, path, data.draw(JSON))))
-    page = write_index(tmp_path).read_text()
+    page = Directory(tmp_path).write_index(runs_page).read_text()
     assert ("somebody" in page) == (read_run(run / "run.json") is not None)
     with suppress(ParameterError):
         Earlier.read(run, shown=run)
@@ -257,9 +258,9 @@ def test_a_run_of_others_is_listed_or_left_out(tmp_path: Path, data: st.DataObje
 def test_no_index_waits_for_a_run(tmp_path: Path, what: str) -> None:
     (tmp_path / "somebody").mkdir()
     (tmp_path / "somebody" / "run.json").write_text(json.dumps(RUN))
-    assert "somebody" in write_index(tmp_path).read_text()
+    assert "somebody" in Directory(tmp_path).write_index(runs_page).read_text()
     put_in_place(tmp_path / "somebody" / "run.json", what)
-    assert "somebody" not in write_index(tmp_path).read_text()
+    assert "somebody" not in Directory(tmp_path).write_index(runs_page).read_text()
     with pytest.raises(ParameterError, match="is no run"):
         Earlier.read(tmp_path / "somebody", shown=tmp_path)
 

@@ -9,14 +9,14 @@ from weakref import finalize
 from cilium_analysis.bundle import manifest as manifests
 from cilium_analysis.bundle.replay import Bundle
 from cilium_analysis.errors import BundleError
-from cilium_analysis.objectstore import Store
 from cilium_analysis.scratch import scratch
+from cilium_analysis.storage import Store
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
-    from cilium_analysis.objectstore import Address
+    from cilium_analysis.storage import Address
 
 
 def fetch(address: Address) -> Bundle:

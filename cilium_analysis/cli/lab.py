@@ -1,4 +1,4 @@
-"""The command `lab`: notebooks in a directory of one's own, and JupyterLab there."""
+"""The command `lab`: writes the notebooks into a directory, and starts JupyterLab there."""
 
 from __future__ import annotations
 
@@ -8,10 +8,11 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from cilium_analysis.cli.options import add_kubernetes, add_source
+from cilium_analysis.cli.options import add_kubernetes, add_source, add_text
 from cilium_analysis.cli.words import say
 from cilium_analysis.connection import SAMPLES
 from cilium_analysis.errors import CiliumAnalysisError
+from cilium_analysis.texts import counted
 
 if TYPE_CHECKING:
     from cilium_analysis.config import Config
@@ -19,33 +20,33 @@ if TYPE_CHECKING:
     from cilium_analysis.question import Question
 
 DIRECTORY = "cilium-analysis-lab"
-#: A server that does not answer a first question within this may still be there [s].
+#: How long to wait for a server's first answer, before saying that it does not answer [s].
 _PATIENCE = 5.0
 
 
 def add_lab(parser: argparse.ArgumentParser) -> None:
-    """Add where the notebooks lie, what they ask, and how JupyterLab is reached."""
+    """Add where the notebooks are, what they ask, and how JupyterLab is reached."""
     add = parser.add_argument
-    text = f"where the notebooks lie, or are put (default: {DIRECTORY})"
+    text = f"directory of the notebooks; made if it does not exist (default: {DIRECTORY})"
     add("directory", nargs="?", default=DIRECTORY, metavar="DIR", help=text)
-    add_source(parser, default=" (default: as DIR says, or sample)")
+    add_source(parser, default=" (default: the source that DIR was set up with, or sample)")
     add_kubernetes(parser)
     parser.set_defaults(cilium_namespace="")  # that of the directory, if it says one
-    add("--no-browser", action="store_true", help="print the address, open no browser")
+    add("--no-browser", action="store_true", help="print the address, do not open a browser")
     add("--port", type=_port, metavar="N", help="port (default: the first free one from 8888 on)")
-    add("--ip", default="", metavar="IP", help="address to listen on (default: this machine only)")
-    add("--allow-root", action="store_true", help="run as root all the same")
-    add("--no-start", action="store_true", help="put the notebooks there, and leave it at that")
+    add_text(parser, "--ip", "IP", "address to listen on (default: this machine only)")
+    add("--allow-root", action="store_true", help="start JupyterLab even as root")
+    add("--no-start", action="store_true", help="write the notebooks, do not start JupyterLab")
 
 
 def _port(text: str) -> int:
     if not text.isdecimal() or not 0 < int(text) < 65536:
-        raise argparse.ArgumentTypeError(f"{text!r} is no port: use 1 to 65535")
+        raise argparse.ArgumentTypeError(f"{text!r} is not a port: use 1 to 65535")
     return int(text)
 
 
 def lab(options: argparse.Namespace) -> int:
-    """Put the notebooks there, and start JupyterLab."""
+    """Write the notebooks, and start JupyterLab."""
     from cilium_analysis.lab import place, server
 
     if not options.no_start:
@@ -75,12 +76,14 @@ def lab(options: argparse.Namespace) -> int:
 
 
 def _asked(options: argparse.Namespace, directory: Path) -> tuple[Config, Question]:
-    """Give what the notebooks are to ask: what is said now, or else what the directory says."""
+    """Give what the notebooks ask: as the options say, otherwise as the directory says."""
     from cilium_analysis.config import Config, read_config
     from cilium_analysis.question import KUBERNETES_VARIABLE, ask
 
-    config = Config(source=_whole(options.source)) if options.source else read_config(directory)
-    config = config or Config()
+    source = options.source
+    if source and source not in SAMPLES and Path(source).is_dir():
+        source = str(Path(source).absolute())  # the notebooks run elsewhere
+    config = Config(source=source) if source else read_config(directory) or Config()
     said = {
         "kubernetes": options.kubernetes,
         "kubeconfig": str(Path(options.kubeconfig).absolute()) if options.kubeconfig else "",
@@ -98,31 +101,21 @@ def _asked(options: argparse.Namespace, directory: Path) -> tuple[Config, Questi
     return config, asked
 
 
-def _whole(source: str) -> str:
-    """Give a bundle's whole path: the notebooks run elsewhere."""
-    path = Path(source)
-    return str(path.absolute()) if source not in SAMPLES and path.is_dir() else source
-
-
 def _tell(placed: Placed, directory: Path) -> None:
-    """Say what was put there, and what was left as it is."""
+    """Say what was written, and what was left as it is."""
     if placed.new:
-        say(f"Put {_counted(len(placed.new))} into {directory}")
+        say(f"Put {counted(len(placed.new), 'notebook')} into {directory}")
     if placed.updated:
         say(f"Replaced by their newer version: {', '.join(placed.updated)}")
     if placed.beside:
         say(
-            f"Kept as you left them: {', '.join(placed.kept)};"
-            f" their newer versions lie beside them: {', '.join(placed.beside)}"
+            f"Kept as you changed them: {', '.join(placed.kept)};"
+            f" their newer versions are beside them: {', '.join(placed.beside)}"
         )
 
 
-def _counted(number: int) -> str:
-    return "1 notebook" if number == 1 else f"{number} notebooks"
-
-
 def _try(asked: Question) -> None:
-    """Say so if a server does not answer; it may do so later, and notebooks can name another."""
+    """Say so if a server does not answer; it may answer later, and notebooks can name another."""
     from cilium_analysis.prometheus import Prometheus
 
     if not isinstance(asked.source, Prometheus):
@@ -132,4 +125,4 @@ def _try(asked: Question) -> None:
             server.transport = replace(asked.source.transport, timeout=_PATIENCE, retries=0)
             server.instant("vector(1)", asked.window.end)
     except CiliumAnalysisError as problem:
-        say(f"{problem} (the notebooks are there all the same)")
+        say(f"{problem} (the notebooks are written all the same)")

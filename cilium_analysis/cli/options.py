@@ -1,4 +1,4 @@
-"""Options that several commands share, and what they ask for."""
+"""Options that several commands share, and how their values are read."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ if TYPE_CHECKING:
     from cilium_analysis.findings import Severity
     from cilium_analysis.question import Question
 
-_NOTIFY = (
-    "where the address of a service to notify stands: file:PATH (one per line), or"
-    " env:CILIUM_ANALYSIS_…; may be repeated"
+OUTPUT = "directory of all runs (default: reports), or s3://…, gs://…, az://… or abfs://…"
+NOTIFY = (
+    "service to notify: file:PATH of a file with addresses, one per line, or the name of a"
+    " variable with one as env:CILIUM_ANALYSIS_…; may be repeated"
 )
-OUTPUT = "of all runs: a directory (default: reports), or s3://…, gs://…, az://… or abfs://…"
 _TIMES = ("--start", "--end")
 UNKNOWN = "unknown"
 LEVELS = (UNKNOWN, "warning", "critical")
@@ -44,25 +44,33 @@ def add_command(
     return parser
 
 
+def add_text(
+    parser: argparse._ActionsContainer, name: str, metavar: str, text: str, default: str = ""
+) -> None:
+    """Add an option that takes any text."""
+    parser.add_argument(name, default=default, metavar=metavar, help=text)
+
+
 def add_question(parser: argparse.ArgumentParser, *, topics: bool = True) -> None:
     """Add where to look, and when."""
-    add = parser.add_argument
+    add, text = parser.add_argument, partial(add_text, parser)
     if topics:
         add("topics", nargs="*", metavar="TOPIC", help="notebooks to run (default: all)")
     add_source(parser)
-    add("--start", default="", metavar="T", help="ISO time or -2h (default: -2h, or a bundle's)")
-    add("--end", default="", metavar="T", help="ISO time, or now (default)")
-    add(
-        "--baseline",
-        default="",
-        metavar="B",
-        help="what to compare with: previous (default), 1d, 1w, or two times as T/T",
-    )
-    add("--step", default="", metavar="D", help="such as 30s (default: by the window's length)")
+    text("--start", "T", "start of the window: ISO time, or -2h (default: -2h, or a bundle's)")
+    text("--end", "T", "end of the window: ISO time, or now (default: now, or a bundle's)")
+    add_comparison(parser)
     add_patience(parser)
-    add("--timezone", default="UTC", metavar="Z", help="of times, such as Europe/Berlin")
-    add("--match", default="", metavar="M", help="""narrow all queries: 'cluster="prod"'""")
     add_kubernetes(parser)
+
+
+def add_comparison(parser: argparse.ArgumentParser) -> None:
+    """Add what the window is compared with, and how it is asked for."""
+    text = partial(add_text, parser)
+    text("--baseline", "B", "time to compare with: previous (default), 1d, 1w, or two times as T/T")
+    text("--step", "D", "time between two samples, such as 30s (default: by the window's length)")
+    text("--timezone", "Z", "time zone, such as Europe/Berlin (default: UTC)", default="UTC")
+    text("--match", "M", "label matchers to add to every query, such as 'cluster=\"prod\"'")
 
 
 def add_source(parser: argparse.ArgumentParser, *, default: str = "") -> None:
@@ -88,7 +96,7 @@ def add_patience(
         type=_duration,
         default=timedelta(minutes=2),
         metavar="D",
-        help="for each query with all its tries (default: 2m)",
+        help="time limit of each query with all its retries (default: 2m)",
     )
     add(
         "--deadline",
@@ -96,37 +104,48 @@ def add_patience(
         type=_duration,
         default=timedelta(minutes=30),
         metavar="D",
-        help=f"for {of}: what is made by then is kept (default: 30m)",
+        help=f"time limit of {of}; what is done by then is kept (default: 30m)",
     )
 
 
 def add_kubernetes(parser: argparse.ArgumentParser) -> None:
     """Add whether to read the Kubernetes API, and which."""
-    add = parser.add_argument
-    add(
+    text = partial(add_text, parser)
+    text(
         "--kubernetes",
-        default="",
-        metavar="WHERE",
-        help="read events, policies, pods and nodes too: current (context of the kubeconfig),"
-        " in-cluster, or the name of a context (default: do not)",
+        "WHERE",
+        "read events, policies, pods and nodes too, from: current (context of the"
+        " kubeconfig), in-cluster, or the name of a context (default: do not read them)",
     )
-    add("--kubeconfig", default="", metavar="FILE", help="instead of $KUBECONFIG, ~/.kube/config")
-    add("--cilium-namespace", default="kube-system", metavar="NS", help="where Cilium runs")
+    text("--kubeconfig", "FILE", "kubeconfig to use (default: $KUBECONFIG, or ~/.kube/config)")
+    add_cilium_namespace(parser)
+
+
+def add_cilium_namespace(parser: argparse.ArgumentParser) -> None:
+    """Add in which namespace Cilium runs."""
+    where = "namespace of Cilium (default: kube-system)"
+    add_text(parser, "--cilium-namespace", "NS", where, default="kube-system")
 
 
 def add_report(parser: argparse.ArgumentParser) -> None:
     """Add how to make a report, and where it goes."""
-    add = parser.add_argument
-    add("--output", default="reports", metavar="DIR", help=OUTPUT)
-    add("--jobs", type=jobs, default=2, metavar="N", help="notebooks at a time (default: 2)")
+    add, text = parser.add_argument, partial(add_text, parser)
+    text("--output", "DIR", OUTPUT, default="reports")
+    add(
+        "--jobs",
+        type=partial(number, what="notebooks"),
+        default=2,
+        metavar="N",
+        help="notebooks to run at a time (default: 2)",
+    )
     add_fail_on(parser)
     add(
         "--compare",
         metavar="RUN",
-        help="directory or address of another run: what is new, gone, worse, better",
+        help="another run (directory or address): show what is new, gone, worse and better since",
     )
-    add("--pdf", action="store_true", help="make report.pdf too, of the summary and all reports")
-    add("--show-code", action="store_true", help="keep the code cells in the HTML")
+    add("--pdf", action="store_true", help="also make report.pdf of the summary and all reports")
+    add("--show-code", action="store_true", help="show the code cells on the HTML pages")
 
 
 def add_fail_on(parser: argparse.ArgumentParser) -> None:
@@ -136,13 +155,13 @@ def add_fail_on(parser: argparse.ArgumentParser) -> None:
         action=_Joined,
         type=levels,
         metavar="LEVELS",
-        help="warning, critical, unknown, or two of them as warning,unknown: exit 10 or 20 on such"
-        " findings, else 30 if what was asked for cannot be judged",
+        help="warning, critical, unknown, or two of them as warning,unknown: exit with 10 or 20 on"
+        " such a finding, otherwise with 30 if what was asked for cannot be judged",
     )
 
 
 class _Joined(argparse.Action):
-    """Puts what is given together, where an option is given more than once."""
+    """Joins the values of an option that is given more than once."""
 
     def __call__(
         self,
@@ -155,8 +174,8 @@ class _Joined(argparse.Action):
         setattr(namespace, self.dest, f"{before},{values}" if before else values)
 
 
-def add_routine(parser: argparse.ArgumentParser, *, notify: str = _NOTIFY) -> None:
-    """Add what matters where reports are made again and again: what is kept, who is told.
+def add_routine(parser: argparse.ArgumentParser, *, notify: str = NOTIFY) -> None:
+    """Add what matters where reports are made regularly: which are kept, and who is notified.
 
     Parameters
     ----------
@@ -167,36 +186,36 @@ def add_routine(parser: argparse.ArgumentParser, *, notify: str = _NOTIFY) -> No
     """
     add = parser.add_argument
     add(
-        "--resume",
-        metavar="RUN",
-        help="directory or address of a run: make only the reports it lacks",
+        "--keep",
+        type=_keep,
+        metavar="D",
+        help="remove runs that were made longer ago than this, such as 30d (default: keep all)",
     )
-    add("--keep", type=_keep, metavar="D", help="remove runs that were made longer ago, as 30d")
     add("--notify", action="append", default=[], metavar="WHERE", help=notify)
     add(
         "--notify-on",
         action=_Joined,
         type=partial(levels, known=(UNKNOWN, "info", "warning", "critical")),
         metavar="LEVELS",
-        help="least severity to notify of (default: warning), and unknown, as warning,unknown;"
-        " a failure always is",
+        help="notify of findings of this severity or a higher one (default: warning), and of"
+        " unknown, as warning,unknown; a failure is always notified",
     )
     add(
         "--link",
         type=_link,
         metavar="URL",
-        help="address at which the output directory is served, for links in notifications",
+        help="URL at which the output directory is served, for links in notifications",
     )
 
 
 def _keep(text: str) -> timedelta:
-    # A plain number would be seconds, which is not what --keep 30 means to say.
+    # A plain number would be seconds, which nobody means by --keep 30.
     if text.strip().replace(".", "").isdecimal():
         raise argparse.ArgumentTypeError(f"{text!r} has no unit: write {text.strip()}d for days")
-    return _duration(text, nothing="would keep nothing: use such as 30d")
+    return _duration(text, nothing="would keep nothing: write it as 30d")
 
 
-def _duration(text: str, *, nothing: str = "is no time at all: use such as 30m") -> timedelta:
+def _duration(text: str, *, nothing: str = "is no time at all: write it as 30m") -> timedelta:
     from cilium_analysis.window import format_duration, parse_duration
 
     try:
@@ -218,13 +237,13 @@ def _link(text: str) -> str:
     if not good or " " in text or "@" in parts.netloc or parts.query or parts.fragment:
         raise argparse.ArgumentTypeError(
             "a link begins with http:// or https:// and has no user, query or fragment:"
-            " use such as https://reports.example.org/cilium"
+            " write it as https://reports.example.org/cilium"
         )
     return text.rstrip("/")
 
 
 def levels(text: str, *, known: Sequence[str] = LEVELS) -> str:
-    """Read what a run fails on, or what is told of it, such as ``warning,unknown``."""
+    """Read levels, such as ``warning,unknown``."""
     for level in text.split(","):
         if level not in known:
             raise argparse.ArgumentTypeError(
@@ -234,7 +253,7 @@ def levels(text: str, *, known: Sequence[str] = LEVELS) -> str:
 
 
 def least(given: str | None) -> Severity | None:
-    """Give the least severity among levels; None if there is but ``unknown``, or nothing."""
+    """Give the least severity among levels; None if there is none, or only ``unknown``."""
     from cilium_analysis.findings import Severity
 
     chosen = [level for level in (given or "").split(",") if level not in ("", UNKNOWN)]
@@ -242,14 +261,14 @@ def least(given: str | None) -> Severity | None:
 
 
 def is_among(level: str, given: str | None) -> bool:
-    """Tell whether a level is among those given."""
+    """Tell whether a level is one of those given."""
     return level in (given or "").split(",")
 
 
-def jobs(text: str) -> int:
-    """Read a number of notebooks to run at a time."""
+def number(text: str, *, what: str) -> int:
+    """Read a number of things, at least 1."""
     if not text.isdecimal() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a number of notebooks: use 1 or more")
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number of {what}: use 1 or more")
     return int(text)
 
 

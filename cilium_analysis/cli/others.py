@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from cilium_analysis.cli.options import question
+from cilium_analysis.cli.reports import refuse_with_resume
 from cilium_analysis.cli.words import put, put_file, say
 
 if TYPE_CHECKING:
@@ -20,15 +21,15 @@ def capture(options: argparse.Namespace) -> int:
     from cilium_analysis.bundle import Bundle
     from cilium_analysis.capture import capture as record
     from cilium_analysis.errors import CiliumAnalysisError, OutputError
-    from cilium_analysis.objectstore import located
-    from cilium_analysis.report import cut
-    from cilium_analysis.report.output import run_name
+    from cilium_analysis.report import unfinished
+    from cilium_analysis.storage import located
+    from cilium_analysis.storage.runs import run_name
 
-    located(options.output or "")  # a mistake in it is told before anything is asked
+    located(options.output or "")  # checked before anything is asked
     earlier = _cut_short(options) if options.resume else None
     asked = _asked_again(earlier, options) if earlier else question(options)
     directory = located(options.resume or options.output or f"bundle-{run_name(asked.window)}")
-    # In an object store a bundle is there when it is whole.
+    # An object store has a bundle only when it is complete.
     kept = (
         None if isinstance(asked.source, Bundle) or not isinstance(directory, Path) else directory
     )
@@ -48,30 +49,28 @@ def capture(options: argparse.Namespace) -> int:
         )
     except (CiliumAnalysisError, KeyboardInterrupt, MemoryError) as problem:
         if kept and kept.exists():
-            raise cut.told(problem, kept, by="capture") from None
+            raise unfinished.with_hint(problem, kept, by="capture") from None
         raise
     put(f"Bundle: {directory}")
     return 0
 
 
 def _cut_short(options: argparse.Namespace) -> Bundle:
-    """Read the bundle to go on with, which knows what was asked.
+    """Read the bundle to resume, which knows what was asked.
 
     Raises
     ------
     ParameterError
-        If it is whole, or something else is asked.
+        If it is complete, or something else is asked.
     """
     from cilium_analysis.bundle import Bundle
     from cilium_analysis.errors import ParameterError
 
     names = ("output", "start", "end", "step", "baseline", "match", "kubernetes")
-    given = [*options.topics, *(f"--{name}" for name in names if getattr(options, name))]
-    if given:
-        raise ParameterError(f"--resume asks what the bundle asks: leave out {', '.join(given)}")
+    refuse_with_resume(options, names, of="bundle")
     bundle = Bundle(Path(options.resume))
     if bundle.whole:
-        raise ParameterError(f"{bundle.called} is whole: there is nothing to go on with")
+        raise ParameterError(f"{bundle.called} is complete: there is nothing to resume")
     bundle.verify(deeply=True)
     return bundle
 
@@ -100,11 +99,13 @@ def _asked_again(bundle: Bundle, options: argparse.Namespace) -> Question:
 
 
 def check(options: argparse.Namespace) -> int:
-    """Print what there is, what is missing, and how to switch it on."""
+    """Print which metrics exist, which are missing, and how to switch them on."""
+    from cilium_analysis.kube import cluster_role
     from cilium_analysis.topics import setup
 
     if options.cluster_role:
-        return _print_cluster_role()
+        put_file(cluster_role())
+        return 0
     asked = question(options)
     data = setup.load(
         asked.source,
@@ -127,11 +128,4 @@ def check(options: argparse.Namespace) -> int:
     found = [finding.title for finding in setup.findings(data)]
     for text in [*found, *setup.notes(data)]:
         put(f"- {text}")
-    return 0
-
-
-def _print_cluster_role() -> int:
-    from cilium_analysis.kube import cluster_role
-
-    put_file(cluster_role())
     return 0

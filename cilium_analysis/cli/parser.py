@@ -1,4 +1,4 @@
-"""The commands and their options; each is run, and its errors told in one line."""
+"""The commands and their options: runs a command, and reports its errors in one line."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from cilium_analysis import __version__
-from cilium_analysis.cli import fleets, lab, others, reports, scheduling
+from cilium_analysis.cli import lab, others, reports, scheduling
 from cilium_analysis.cli.options import (
     add_command,
     add_question,
@@ -28,17 +28,17 @@ if TYPE_CHECKING:
     from datetime import timedelta
 
 INTERRUPTED = 130
-#: So much after its deadline a command is stopped that has not ended by itself [s].
+#: A command that has not ended by itself is stopped so long after its deadline [s].
 _LATER = 2.0
 _EPILOG = f"""\
-Credentials never go on the command line: see CILIUM_ANALYSIS_BEARER_TOKEN_FILE,
-CILIUM_ANALYSIS_USERNAME and others in the README. {SOURCE_VARIABLE} stands in for --source,
-CILIUM_ANALYSIS_KUBERNETES for --kubernetes, without which no Kubernetes API is read, and
-CILIUM_ANALYSIS_NOTIFY_FILE, a file of addresses, for --notify.
+Credentials never go on the command line. The README lists the environment variables for them,
+such as CILIUM_ANALYSIS_BEARER_TOKEN_FILE and CILIUM_ANALYSIS_USERNAME. Other variables are
+defaults of options: {SOURCE_VARIABLE} of --source, CILIUM_ANALYSIS_KUBERNETES of
+--kubernetes, and CILIUM_ANALYSIS_NOTIFY_FILE, the path of a file with addresses, of --notify.
 
-Exit codes: 0 fine, 1 the run failed, 2 usage; with --fail-on also 10 for a warning
-and 20 for a critical finding, else 30 if what was asked for is unknown: any topic that
-was named, or all of them where none was.
+Exit codes: 0 fine, 1 the run failed, 2 usage. With --fail-on also 10 for a warning and 20 for a
+critical finding, otherwise 30 if what was asked for is unknown: any topic that was named, or all
+topics if none was named.
 """
 
 
@@ -84,7 +84,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _prepare_process() -> None:
-    """Let whatever ends it clean up as Ctrl-C does, and no terminal choke on a character."""
+    """Let every signal that ends it clean up as Ctrl-C does; write odd characters as ``?``."""
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     hangup = getattr(signal, "SIGHUP", None)
     # nohup wants it ignored.
@@ -97,10 +97,10 @@ def _prepare_process() -> None:
 
 @contextmanager
 def _ended_in_time(limit: timedelta | None) -> Iterator[None]:
-    """Stop the command, as Ctrl-C does, where it has not ended by itself in time.
+    """Stop the command, as Ctrl-C does, if it does not end by itself in time.
 
     The client of a server gives up first, and says which query it waited for. Windows has no such
-    signal; there only the client gives up.
+    signal; only the client gives up there.
     """
     alarm = getattr(signal, "SIGALRM", None)
     if limit is None or alarm is None:
@@ -125,7 +125,7 @@ def _show_trace(arguments: Sequence[str]) -> None:
 
 
 class _Parser(argparse.ArgumentParser):
-    """Tells of a mistake in one line."""
+    """Reports a mistake in one line."""
 
     def error(self, message: str) -> NoReturn:
         raise ParameterError(f"{message} (see {self.prog} --help)")
@@ -152,25 +152,36 @@ def _add_reports(commands: Any) -> None:
     report = _command(commands, "report", reports.report, "run notebooks on a window, write HTML")
     add_question(report)
     add_report(report)
+    report.add_argument(
+        "--resume",
+        metavar="RUN",
+        help="finish a run that stopped or failed (directory or address): make only the reports"
+        " that it lacks",
+    )
     add_routine(report)
-    text = "run reports on many clusters, and compare them"
-    fleet = _command(commands, "fleet", fleets.fleet, text)
-    fleets.add_fleet(fleet)
+    text = "make reports on many clusters, and compare the clusters"
+    fleet = _command(commands, "fleet", reports.fleet, text)
+    reports.add_fleet(fleet)
     add_routine(fleet)
-    text = "report on the bundled sample, without any server"
+    text = "report on the bundled sample, without a server"
     add_report(_command(commands, "demo", reports.demo, text))
 
 
 def _add_others(commands: Any) -> None:
     """Add the commands beside them."""
-    text = "record what a report needs, a bundle only"
+    text = "record a bundle: all answers that a report needs"
     capture = _command(commands, "capture", others.capture, text)
     add_question(capture)
-    capture.add_argument("--output", metavar="DIR", help="of the new bundle, or s3://…")
     capture.add_argument(
-        "--resume", metavar="DIR", help="of a bundle that was cut short: record what it lacks"
+        "--output", metavar="DIR", help="directory of the new bundle, or its address as s3://…"
     )
-    check = _command(commands, "check", others.check, "is the monitoring itself set up right?")
+    capture.add_argument(
+        "--resume",
+        metavar="DIR",
+        help="finish a bundle that was cut short (directory): record what it lacks",
+    )
+    text = "check whether the monitoring itself is set up right"
+    check = _command(commands, "check", others.check, text)
     add_question(check, topics=False)
     check.add_argument(
         "--cluster-role",
@@ -179,7 +190,7 @@ def _add_others(commands: Any) -> None:
     )
     text = "put the notebooks into a directory, and start JupyterLab there"
     lab.add_lab(_command(commands, "lab", lab.lab, text))
-    text = "print what makes reports again and again"
+    text = "print a schedule that makes reports regularly"
     scheduling.add_schedule(_command(commands, "schedule", scheduling.schedule, text))
 
 

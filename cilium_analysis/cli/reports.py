@@ -1,35 +1,80 @@
-"""The commands that make reports, and what they say when done."""
+"""The commands that make reports, on one cluster or on a fleet, and what they print when done."""
 
 from __future__ import annotations
 
+import os
 import sys
-from typing import TYPE_CHECKING
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
-from cilium_analysis.cli.options import UNKNOWN, is_among, least, question
+from cilium_analysis.cli.options import (
+    OUTPUT,
+    UNKNOWN,
+    add_fail_on,
+    add_patience,
+    add_text,
+    is_among,
+    least,
+    number,
+    question,
+)
 from cilium_analysis.cli.words import put, say
 from cilium_analysis.errors import ParameterError, TimeIsUp
 
 if TYPE_CHECKING:
     import argparse
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
+    from contextlib import AbstractContextManager
     from datetime import timedelta
-    from pathlib import Path
 
     from cilium_analysis.findings import Severity
-    from cilium_analysis.objectstore import Address
+    from cilium_analysis.fleet import Result
+    from cilium_analysis.fleet.engine import Engine
     from cilium_analysis.question import Question
     from cilium_analysis.report import Run
+    from cilium_analysis.report.messages import Message
     from cilium_analysis.report.notify import Receiver
+    from cilium_analysis.storage import Address
 
 
 EXIT_UNKNOWN = 30
 
 
-def report(options: argparse.Namespace) -> int:
-    """Report on what was asked for, and notify who is to be told."""
-    from cilium_analysis.report.output import kept
+def add_fleet(parser: argparse.ArgumentParser) -> None:
+    """Add which fleet, where it runs, and where its reports go."""
+    add, text = parser.add_argument, partial(add_text, parser)
+    add("file", metavar="FILE", help="YAML that names clusters, windows and topics")
+    text("--output", "DIR", OUTPUT, default="reports")
+    text(
+        "--scheduler",
+        "ADDRESS",
+        "Dask scheduler whose workers can write to --output, such as tcp://host:8786"
+        " (default: start workers on this machine)",
+    )
+    add(
+        "--workers",
+        type=partial(number, what="workers"),
+        metavar="N",
+        help="reports to make at a time (default: number of processors)",
+    )
+    add(
+        "--memory-limit",
+        metavar="B",
+        help="memory of each worker with its notebooks (default: 2GiB)",
+    )
+    add("--missing", action="store_true", help="skip reports that already exist and are complete")
+    add("--pdf", action="store_true", help="also make a PDF of each report")
+    add_patience(parser, of="each report", dest="deadline_of_each")
+    add_fail_on(parser)
 
-    audience = audience_of(options)
+
+def report(options: argparse.Namespace) -> int:
+    """Make a report, or finish one; notify."""
+    from cilium_analysis.report.messages import about_failure, about_run
+    from cilium_analysis.storage.runs import stopped_after
+
+    receivers = _receivers(options)
     asked = None
     try:
         if options.resume:
@@ -39,19 +84,21 @@ def report(options: argparse.Namespace) -> int:
             asked = question(options)
             run = _made(asked, options, topics=options.topics, keep=options.keep)
     except (Exception, TimeIsUp) as problem:
-        if audience:
-            _notify_of_failure(audience, problem, options, asked)
+        source, window = (asked.source.name, asked.window) if asked else (options.source, None)
+        message = about_failure(problem, source=source, match=options.match, window=window)
+        _send(receivers, message)
         raise
-    with kept(run.directory):
-        # Before anything is printed: who reads that may be gone, and the others still have to know.
-        if audience:
-            _notify_of_run(audience, run, options)
+    with stopped_after(run.directory):
+        # Before anything is printed: the terminal may be gone, and the others still have to know.
+        page = run.directory.absolute() / "index.html"
+        link = f"{options.link}/{run.directory.name}/index.html" if options.link else str(page)
+        _send(receivers, about_run(run, **_worth(options), page=link))
         return _told(run, options.fail_on)
 
 
 def _check_places(options: argparse.Namespace) -> None:
-    """Tell of a place that cannot be before a server is asked anything."""
-    from cilium_analysis.objectstore import located
+    """Check the places that are given before a server is asked anything."""
+    from cilium_analysis.storage import located
 
     for text in (options.output, options.compare or ""):
         located(text)
@@ -60,10 +107,10 @@ def _check_places(options: argparse.Namespace) -> None:
 def demo(options: argparse.Namespace) -> int:
     """Report on the bundled sample."""
     from cilium_analysis.question import ask
-    from cilium_analysis.report.output import kept
+    from cilium_analysis.storage.runs import stopped_after
 
     run = _made(ask(source="sample", baseline=""), options, topics=())
-    with kept(run.directory):
+    with stopped_after(run.directory):
         return _told(run, options.fail_on)
 
 
@@ -74,54 +121,65 @@ def _made(
     topics: Sequence[str],
     keep: timedelta | None = None,
 ) -> Run[Path | Address]:
-    from cilium_analysis.objectstore import located
     from cilium_analysis.report import report
+    from cilium_analysis.storage import located
 
-    return report(
-        question,
-        topics=topics,
-        directory=located(options.output),
-        jobs=options.jobs,
-        show_code=options.show_code,
-        compare=located(options.compare) if options.compare else None,
-        paper=options.pdf,
-        keep=keep,
-        progress=sys.stderr.isatty(),
-        tell=say,
-    )
+    where = located(options.output)
+    return report(question, topics=topics, directory=where, keep=keep, **_how(options))
 
 
 def _resumed(options: argparse.Namespace) -> Run[Path | Address]:
-    """Take up a run, which knows what was asked.
+    """Finish a run, which knows what was asked.
 
     Raises
     ------
     ParameterError
         If something else is asked.
     """
-    from cilium_analysis.objectstore import located
     from cilium_analysis.report import resume
+    from cilium_analysis.storage import located
 
-    names = ("start", "end", "step", "baseline", "match", "kubernetes")
-    given = [*options.topics, *(f"--{name}" for name in names if getattr(options, name))]
-    if given:
-        raise ParameterError(f"--resume asks what the run asked: leave out {', '.join(given)}")
+    refuse_with_resume(options, ("start", "end", "step", "baseline", "match", "kubernetes"))
     return resume(
         located(options.resume),
         source=options.source,
         timeout=options.timeout.total_seconds(),
-        jobs=options.jobs,
-        show_code=options.show_code,
-        compare=located(options.compare) if options.compare else None,
-        paper=options.pdf,
         keep=options.keep,
-        progress=sys.stderr.isatty(),
-        tell=say,
+        **_how(options),
     )
 
 
+def refuse_with_resume(
+    options: argparse.Namespace, names: Sequence[str], *, of: str = "run"
+) -> None:
+    """Refuse options that ask something else than what is to be resumed.
+
+    Raises
+    ------
+    ParameterError
+        If any of them is given.
+    """
+    given = [*options.topics, *(f"--{name}" for name in names if getattr(options, name))]
+    if given:
+        raise ParameterError(f"--resume asks what the {of} asked: leave out {', '.join(given)}")
+
+
+def _how(options: argparse.Namespace) -> dict[str, Any]:
+    """Give how a report is made, new or resumed."""
+    from cilium_analysis.storage import located
+
+    return {
+        "jobs": options.jobs,
+        "show_code": options.show_code,
+        "compare": located(options.compare) if options.compare else None,
+        "paper": options.pdf,
+        "progress": sys.stderr.isatty(),
+        "tell": say,
+    }
+
+
 def _told(run: Run[Path | Address], fail_on: str | None) -> int:
-    """Print what a run amounts to; gives the exit code."""
+    """Print the results of a run; give the exit code."""
     for text in _lines(run):
         put(text)
     for topic, error in run.failures.items():
@@ -129,56 +187,118 @@ def _told(run: Run[Path | Address], fail_on: str | None) -> int:
     return 1 if run.failures else verdict(run.worst, fail_on, unknown=run.unknown)
 
 
-def audience_of(options: argparse.Namespace) -> Sequence[Receiver]:
-    """Give who is to be told of something, before it is done.
+def fleet(options: argparse.Namespace) -> int:
+    """Report on a fleet, and notify."""
+    from cilium_analysis.fleet.result import about_fleet
+    from cilium_analysis.report.messages import about_failure
+
+    receivers = _receivers(options)
+    try:
+        result = _fleet_made(options)
+    except Exception as problem:
+        _send(receivers, about_failure(problem, source=f"fleet {Path(options.file).stem}"))
+        raise
+    for cluster in result.fleet.clusters:
+        put(f"{cluster.name}: {_summed_up(result, cluster.name)}")
+    put(f"Fleet: {result.page}")
+    page = str(result.page.absolute())
+    link = f"{options.link}/{result.page.name}" if options.link else page
+    _send(receivers, about_fleet(result, **_worth(options), page=link))
+    if result.failures:
+        return 1
+    return verdict(result.worst, options.fail_on, unknown=bool(result.unknown))
+
+
+def _fleet_made(options: argparse.Namespace) -> Result:
+    from cilium_analysis.fleet import How, read_fleet, run_fleet
+    from cilium_analysis.report.pdf import check_renderer
+    from cilium_analysis.storage import located
+
+    if options.pdf and not options.scheduler:  # its workers have packages of their own
+        check_renderer()
+    return run_fleet(
+        read_fleet(Path(options.file)),
+        _engine(options),
+        directory=located(options.output),
+        how=How(
+            paper=options.pdf,
+            timeout=options.timeout.total_seconds(),
+            deadline=options.deadline_of_each.total_seconds(),
+        ),
+        keep=options.keep,
+        missing=options.missing,
+        tell=say,
+    )
+
+
+def _engine(options: argparse.Namespace) -> Callable[[int], AbstractContextManager[Engine]]:
+    """Give the engine of a fleet, by the number of reports.
 
     Raises
     ------
     ParameterError
-        If that cannot be read, or how is given but not whom.
+        If options are given that the scheduler decides on.
     """
-    from cilium_analysis.report.notify import NOTIFY_VARIABLE, check_whom, receivers
+    from cilium_analysis.fleet import engine
+
+    if options.scheduler:
+        if options.workers or options.memory_limit:
+            raise ParameterError(
+                "--workers and --memory-limit are for workers on this machine:"
+                " those of a scheduler have their own"
+            )
+        return lambda _: engine.connected(options.scheduler)
+    most = options.workers or os.cpu_count() or 1
+    start = partial(engine.local, memory_limit=options.memory_limit or "2GiB")
+    return lambda reports: start(workers=min(most, reports))
+
+
+def _summed_up(result: Result, cluster: str) -> str:
+    """Say what was found in a cluster."""
+    outcomes = result.of(cluster)
+    failed = sum(bool(outcome.error) for outcome in outcomes)
+    unknown = sum(outcome.unknown for outcome in outcomes)
+    said = [f"{unknown} of {len(outcomes)} reports unknown"] if unknown else []
+    names = ("critical", "warning", "info")
+    counts = {name: sum(o.findings.get(name, 0) for o in outcomes) for name in names}
+    said += [f"{count} {name}" for name, count in counts.items() if count]
+    said += [f"{failed} of {len(outcomes)} reports failed"] if failed else []
+    return ", ".join(said) or "nothing unusual"
+
+
+def _receivers(options: argparse.Namespace) -> Sequence[Receiver]:
+    """Give the services to notify, before anything is made.
+
+    Raises
+    ------
+    ParameterError
+        If they cannot be read, or none is given but how to notify is.
+    """
+    from cilium_analysis.report.notify import NOTIFY_VARIABLE, check_receivers, receivers
 
     found = receivers(options.notify)
     hint = f"add --notify file:PATH, or set {NOTIFY_VARIABLE}"
-    check_whom(bool(found), notify_on=options.notify_on, link=options.link, hint=hint)
+    check_receivers(bool(found), notify_on=options.notify_on, link=options.link, hint=hint)
     return found
 
 
-def _notify_of_run(
-    audience: Sequence[Receiver], run: Run[Path | Address], options: argparse.Namespace
-) -> None:
-    from cilium_analysis.report.messages import about_run
-    from cilium_analysis.report.notify import send
-
-    page = run.directory.absolute() / "index.html"
-    link = f"{options.link}/{run.directory.name}/index.html" if options.link else str(page)
+def _worth(options: argparse.Namespace) -> dict[str, Any]:
+    """Give what is worth a message."""
     levels = options.notify_on or "warning"
-    message = about_run(run, at=least(levels), unknown=is_among(UNKNOWN, levels), page=link)
-    if message:
-        send(audience, message, tell=say)
+    return {"at": least(levels), "unknown": is_among(UNKNOWN, levels)}
 
 
-def _notify_of_failure(
-    audience: Sequence[Receiver],
-    problem: Exception | TimeIsUp,
-    options: argparse.Namespace,
-    asked: Question | None,
-) -> None:
-    """Tell that a report could not be made: where it is due, nobody looks at its exit code."""
-    from cilium_analysis.report.messages import about_failure
+def _send(receivers: Sequence[Receiver], message: Message | None) -> None:
     from cilium_analysis.report.notify import send
 
-    source = asked.source.name if asked else options.source
-    window = asked.window if asked else None
-    message = about_failure(problem, source=source, match=options.match, window=window)
-    send(audience, message, tell=say)
+    if receivers and message:
+        send(receivers, message, tell=say)
 
 
 def _lines(run: Run[Path | Address]) -> list[str]:
-    """Say what is not known, what was found, and where to read it."""
+    """Say what is unknown, what was found, and where to read it."""
     from cilium_analysis.findings import unknown_lines
-    from cilium_analysis.report.clock import clock
+    from cilium_analysis.report.verdict import clock
 
     unknown = [f"Unknown: {text}" for text in unknown_lines(run.findings.get("unknown", ()))]
     zone = run.summary["parameters"]["timezone"]
@@ -200,7 +320,7 @@ def _lines(run: Run[Path | Address]) -> list[str]:
 def _nothing_found(run: Run[Path | Address], *, partly: bool) -> list[str]:
     """Say that there is no finding; of what is unknown nothing is said by that."""
     if run.failures:
-        return ["No findings, but the run is not whole."]
+        return ["No findings, but the run is not complete."]
     if run.unknown:
         return []
     return ["Nothing unusual in what can be judged." if partly else "Nothing unusual."]

@@ -1,31 +1,39 @@
-"""The command that prints what runs reports again and again: for cron, systemd, Kubernetes."""
+"""The command that prints schedules of reports: for cron, systemd and Kubernetes."""
 
 from __future__ import annotations
 
 import argparse
 import shutil
 import sys
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from cilium_analysis.cli.fleets import workers
-from cilium_analysis.cli.options import add_command, add_fail_on, add_routine, jobs
+from cilium_analysis.cli.options import (
+    add_cilium_namespace,
+    add_command,
+    add_comparison,
+    add_fail_on,
+    add_routine,
+    add_text,
+    number,
+)
 from cilium_analysis.cli.words import NAME, put_file, say
 from cilium_analysis.errors import ParameterError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from cilium_analysis.report.schedule import Credential, FleetPlan, Plan, Secret, Timing
+    from cilium_analysis.schedule import Credential, FleetPlan, Plan, Secret
 
 _OFTEN = "1h"
 _CRON_OUTPUT = "cilium-analysis-reports"
-_NOTIFY = "file of addresses of services to notify, one per line: file:/PATH"
+_NOTIFY = "services to notify: file:/PATH of a file with addresses, one per line"
 _EPILOG = """\
-Credentials are named, by files or keys of a Secret, and never printed. Nothing is taken from the
-environment: what is printed is all there is.
+Credentials are named, as files or keys of a Secret, and never printed. The environment of this
+command has no influence: the schedule says all that a run uses.
 """
-#: Options that say of one server what a fleet file says of each.
+#: Options that say of one server what a fleet file says of each cluster.
 _SAID_BY_A_FLEET = (
     *("source", "window", "baseline", "step", "match", "jobs", "kubernetes"),
     *("username", "tenant", "credential", "kubeconfig"),
@@ -47,46 +55,54 @@ def add_schedule(parser: argparse.ArgumentParser) -> None:
         described = f"Print {text}."
         one = add_command(platforms, platform, text=text, description=described, epilog=_EPILOG)
         _add_plan(one)
-        _add_own(one, platform)
+        # A pod takes --notify too, to say what to do instead.
+        add_routine(one, notify=argparse.SUPPRESS if platform == "kubernetes" else _NOTIFY)
+        _add_kubernetes(one) if platform == "kubernetes" else _add_machine(one, platform)
 
 
 def _add_plan(parser: argparse.ArgumentParser) -> None:
-    """Add what to report on, and when. The environment stands in for nothing of it."""
-    add = parser.add_argument
+    """Add what to report on, and when. No variable of the environment is a default here."""
+    add, text = parser.add_argument, partial(add_text, parser)
     add("topics", nargs="*", metavar="TOPIC", help="notebooks to run (default: all)")
-    add("--source", default="", metavar="URL", help="of a Prometheus-compatible server")
+    text("--source", "URL", "URL of a Prometheus-compatible server")
+    text("--fleet", "FILE", "YAML that names clusters to report on, instead of --source")
     add(
-        "--fleet", default="", metavar="FILE", help="instead: YAML that names clusters to report on"
+        "--workers",
+        type=partial(number, what="workers"),
+        metavar="N",
+        help="of a fleet: reports to make at a time (default: 2)",
     )
-    add("--workers", type=workers, metavar="N", help="of a fleet: reports at a time (default: 2)")
-    add("--memory-limit", default="", metavar="B", help="of each worker (default: 2GiB)")
+    text("--memory-limit", "B", "of a fleet: memory of each worker (default: 2GiB)")
     often = parser.add_mutually_exclusive_group()
-    often.add_argument("--every", default="", metavar="D", help="15m, 1h (default), 6h, 1d, …")
-    often.add_argument("--cron", default="", metavar="EXPR", help="instead, such as '5 * * * *'")
-    add("--window", default="", metavar="D", help="to report on (default: as --every, or 1h)")
-    add("--baseline", default="", metavar="B", help="previous (default), 1d, 1w, or T/T")
-    add("--step", default="", metavar="D", help="such as 30s (default: by the window's length)")
-    add("--timezone", default="UTC", metavar="Z", help="such as Europe/Berlin (default: UTC)")
-    add("--match", default="", metavar="M", help="""narrow all queries: 'cluster="prod"'""")
+    add_text(often, "--every", "D", "time between two reports: 15m, 1h (default), 6h, 1d, …")
+    add_text(often, "--cron", "EXPR", "cron expression, instead of --every, such as '5 * * * *'")
+    text("--window", "D", "length of the window of each report (default: as --every, or 1h)")
+    add_comparison(parser)
     add_fail_on(parser)
-    add("--jobs", type=jobs, default=0, metavar="N", help="notebooks at a time (default: 2)")
-    add("--pdf", action="store_true", help="make a PDF of each report too")
-    add("--kubernetes", default="", metavar="WHERE", help="read the Kubernetes API too")
-    add("--cilium-namespace", default="kube-system", metavar="NS", help="where Cilium runs")
-    add("--username", default="", metavar="NAME", help="for basic authentication")
-    add("--tenant", default="", metavar="NAME", help="sent as X-Scope-OrgID")
+    add(
+        "--jobs",
+        type=partial(number, what="notebooks"),
+        default=0,
+        metavar="N",
+        help="notebooks to run at a time (default: 2)",
+    )
+    add("--pdf", action="store_true", help="also make a PDF of each report")
+    text(
+        "--kubernetes",
+        "WHERE",
+        "read the Kubernetes API too, as in-cluster or a context",
+    )
+    add_cilium_namespace(parser)
+    text("--username", "NAME", "user name for basic authentication")
+    text("--tenant", "NAME", "tenant to send as X-Scope-OrgID")
 
 
-def _add_own(parser: argparse.ArgumentParser, platform: str) -> None:
-    # A pod takes --notify too, to say what to do instead.
-    add_routine(parser, notify=argparse.SUPPRESS if platform == "kubernetes" else _NOTIFY)
-    if platform == "kubernetes":
-        _add_kubernetes(parser)
-        return
-    add = parser.add_argument
+def _add_machine(parser: argparse.ArgumentParser, platform: str) -> None:
+    """Add the options of cron and systemd."""
+    add, text = parser.add_argument, partial(add_text, parser)
     output = f"~/{_CRON_OUTPUT}" if platform == "cron" else "/var/lib/NAME"
-    add("--output", default="", metavar="DIR", help=f"of all runs (default: {output})")
-    add("--program", default="", metavar="FILE", help=f"path of {NAME} (default: of this one)")
+    text("--output", "DIR", f"directory of all runs (default: {output})")
+    text("--program", "FILE", f"path of {NAME} (default: of this one)")
     add(
         "--credential",
         action="append",
@@ -95,30 +111,46 @@ def _add_own(parser: argparse.ArgumentParser, platform: str) -> None:
         help="file with a token, password, ca.crt, tls.crt, tls.key, aws-credentials or"
         " google-credentials; may be repeated",
     )
-    add("--kubeconfig", default="", metavar="FILE", help="for --kubernetes")
+    text("--kubeconfig", "FILE", "kubeconfig for --kubernetes")
     if platform == "systemd":
-        add("--name", default=NAME, help=f"of the units (default: {NAME})")
-        add("--user", default="", help="owner of the reports (default: one of the service's own)")
+        add("--name", default=NAME, help=f"name of both units (default: {NAME})")
+        add(
+            "--user",
+            default="",
+            help="user who owns the reports (default: one that systemd makes for the service)",
+        )
 
 
 def _add_kubernetes(parser: argparse.ArgumentParser) -> None:
-    add = parser.add_argument
-    add("--name", default=NAME, help=f"of the CronJob (default: {NAME})")
-    add("--namespace", default="monitoring", metavar="NS", help="of all (default: monitoring)")
-    add("--image", default="", help="made from the Containerfile (default: with this version)")
+    add, text = parser.add_argument, partial(add_text, parser)
+    add("--name", default=NAME, help=f"name of the CronJob (default: {NAME})")
+    text("--namespace", "NS", "namespace of all (default: monitoring)", default="monitoring")
     add(
-        "--secret",
+        "--image",
         default="",
-        metavar="NAME:KEY,…",
-        help="Secret with some of: token, username, password, ca.crt, tls.crt, tls.key,"
+        help="image made from the Containerfile (default: cilium-analysis with this version)",
+    )
+    text(
+        "--secret",
+        "NAME:KEY,…",
+        "Secret with some of: token, username, password, ca.crt, tls.crt, tls.key,"
         " aws-credentials, google-credentials, and notify, the addresses of services to notify",
     )
-    add("--claim", default="", metavar="NAME", help="volume for the reports (default: a new one)")
-    add("--volume-size", default="10Gi", metavar="Q", help="of the new one (default: 10Gi)")
-    add("--output", default="/reports", metavar="DIR", help="where it is mounted, or s3://…")
-    add("--service-account", default="", metavar="NAME", help="one that is there, for a store")
-    add("--cpu", default="", metavar="Q", help="processors at most (default: 2, or --workers)")
-    add("--memory", default="", metavar="Q", help="memory at most (default: 2Gi, or all workers')")
+    text("--claim", "NAME", "existing PersistentVolumeClaim for the reports (default: a new one)")
+    text("--volume-size", "Q", "size of the new volume (default: 10Gi)", default="10Gi")
+    text(
+        "--output",
+        "DIR",
+        "directory of all runs in the pod (default: /reports), or s3://…",
+        default="/reports",
+    )
+    text(
+        "--service-account",
+        "NAME",
+        "existing one that may write to a store (default: a new one)",
+    )
+    text("--cpu", "Q", "processors at most (default: 2, or --workers)")
+    text("--memory", "Q", "memory at most (default: 2Gi, or that of all workers)")
 
 
 def schedule(options: argparse.Namespace) -> int:
@@ -127,8 +159,8 @@ def schedule(options: argparse.Namespace) -> int:
     text = {"kubernetes": _kubernetes, "cron": _cron, "systemd": _systemd}[options.platform](
         plan, options
     )
-    if plan.gap:
-        say(f"each report looks at {plan.window}; {plan.gap} until the next begins are in none")
+    if gap := plan.timing.gap(plan.window):
+        say(f"each report covers {plan.window}; no report covers the {gap} between them")
     if plan.keep is None:
         say("reports are never removed without --keep")
     put_file(text)
@@ -136,7 +168,7 @@ def schedule(options: argparse.Namespace) -> int:
 
 
 def _plan(options: argparse.Namespace) -> Plan | FleetPlan:
-    from cilium_analysis.report.schedule import Plan
+    from cilium_analysis.schedule import Plan
 
     if options.fleet:
         return _fleet_plan(options)
@@ -146,29 +178,23 @@ def _plan(options: argparse.Namespace) -> Plan | FleetPlan:
         raise ParameterError("--workers and --memory-limit are for a fleet: give --fleet FILE")
     return Plan(
         source=options.source,
-        timing=_timing(options),
         window=options.window,
         topics=tuple(options.topics),
         baseline=options.baseline,
         step=options.step,
         match=options.match,
-        timezone=options.timezone,
-        fail_on=options.fail_on or "",
         jobs=options.jobs,
         kubernetes=options.kubernetes,
         cilium_namespace=options.cilium_namespace,
         username=options.username,
         tenant=options.tenant,
-        pdf=options.pdf,
-        keep=options.keep,
-        notify_on=options.notify_on or "",
-        link=options.link or "",
+        **_routine(options),
     )
 
 
 def _fleet_plan(options: argparse.Namespace) -> FleetPlan:
-    from cilium_analysis.report.schedule import FleetPlan
-    from cilium_analysis.report.schedule.fleets import check_machine
+    from cilium_analysis.schedule import FleetPlan
+    from cilium_analysis.schedule.fleets import check_machine
 
     given = [name for name in _SAID_BY_A_FLEET if getattr(options, name, None)]
     if given or options.topics:
@@ -176,30 +202,33 @@ def _fleet_plan(options: argparse.Namespace) -> FleetPlan:
         raise ParameterError(f"the fleet file says what to report on: leave out {', '.join(named)}")
     plan = FleetPlan(
         file=Path(options.fleet),
-        timing=_timing(options),
-        timezone=options.timezone,
         workers=options.workers or 2,
         memory_limit=options.memory_limit or "2GiB",
-        fail_on=options.fail_on or "",
-        keep=options.keep,
-        pdf=options.pdf,
-        notify_on=options.notify_on or "",
-        link=options.link or "",
+        **_routine(options),
     )
     if options.platform != "kubernetes":
         check_machine(plan)
     return plan
 
 
-def _timing(options: argparse.Namespace) -> Timing:
-    from cilium_analysis.report.schedule import Timing
+def _routine(options: argparse.Namespace) -> dict[str, Any]:
+    """Give what every plan takes."""
+    from cilium_analysis.schedule import Timing
 
-    return Timing(options.cron) if options.cron else Timing.every(options.every or _OFTEN)
+    return {
+        "timing": Timing(options.cron) if options.cron else Timing.every(options.every or _OFTEN),
+        "timezone": options.timezone,
+        "fail_on": options.fail_on or "",
+        "keep": options.keep,
+        "pdf": options.pdf,
+        "notify_on": options.notify_on or "",
+        "link": options.link or "",
+    }
 
 
 def _kubernetes(plan: Plan | FleetPlan, options: argparse.Namespace) -> str:
-    from cilium_analysis.report.schedule import CronJob, FleetPlan, manifests
-    from cilium_analysis.report.schedule.cronjob import IMAGE
+    from cilium_analysis.schedule import CronJob, FleetPlan, manifests
+    from cilium_analysis.schedule.kubernetes import IMAGE
 
     if options.notify:
         hint = "write the addresses into the key notify of a Secret, and give --secret NAME:notify"
@@ -220,7 +249,7 @@ def _kubernetes(plan: Plan | FleetPlan, options: argparse.Namespace) -> str:
 
 
 def _secret(options: argparse.Namespace) -> Secret | None:
-    from cilium_analysis.report.schedule import Secret
+    from cilium_analysis.schedule import Secret
 
     if not options.secret:
         return None
@@ -233,7 +262,7 @@ def _secret(options: argparse.Namespace) -> Secret | None:
 
 
 def _cron(plan: Plan | FleetPlan, options: argparse.Namespace) -> str:
-    from cilium_analysis.report.schedule import crontab
+    from cilium_analysis.schedule import crontab
 
     return crontab(
         plan,
@@ -244,7 +273,7 @@ def _cron(plan: Plan | FleetPlan, options: argparse.Namespace) -> str:
 
 
 def _systemd(plan: Plan | FleetPlan, options: argparse.Namespace) -> str:
-    from cilium_analysis.report.schedule import Service, units
+    from cilium_analysis.schedule import Service, units
 
     service = Service(
         name=options.name,
@@ -254,17 +283,16 @@ def _systemd(plan: Plan | FleetPlan, options: argparse.Namespace) -> str:
         credentials=tuple(_credentials(options)),
     )
     if service.in_a_home:
-        say(f"{service.program} is in a home, which services cannot read as a rule: see --program")
+        say(f"{service.program} is in a home, which services usually cannot read: see --program")
     return units(plan, service)
 
 
 def _credentials(options: argparse.Namespace) -> Sequence[Credential]:
-    from cilium_analysis.report.schedule import Credential
+    from cilium_analysis.schedule import Credential
 
     found = [Credential.parse(text) for text in options.credential]
-    kubeconfig = [Credential("kubeconfig", options.kubeconfig)] if options.kubeconfig else []
-    notify = [Credential.addresses(text) for text in options.notify]
-    return [*found, *kubeconfig, *notify]
+    found += [Credential("kubeconfig", options.kubeconfig)] if options.kubeconfig else []
+    return [*found, *map(Credential.addresses, options.notify)]
 
 
 def _this_program() -> str:

@@ -1,7 +1,7 @@
-"""What the command line says: one line at a time, without what a terminal would obey.
+"""Writes to the terminal: one line at a time, without characters that a terminal would obey.
 
-Whoever reads it may stop before it ends, as ``head`` does. The command then goes on to its end
-and its exit code, and says nothing more there.
+The reader may stop before the output ends, as ``head`` does. The command then goes on to its end
+and its exit code, and writes nothing more there.
 """
 
 from __future__ import annotations
@@ -18,23 +18,23 @@ NAME = "cilium-analysis"
 
 
 def say(text: str) -> None:
-    """Tell people what is going on, apart from the output."""
+    """Write a line for people to the standard error."""
     _write(f"{NAME}: {line(bare(text))}\n", sys.stderr)
 
 
 def put(text: str) -> None:
-    """Put out a line of what was asked for."""
+    """Write a line of the output."""
     indent = text[: len(text) - len(text.lstrip(" "))]
     _write(f"{indent}{line(text)}\n", sys.stdout)
 
 
 def put_file(text: str) -> None:
-    """Put out the text of a file as it is."""
+    """Write a text as it is."""
     _write(text, sys.stdout)
 
 
 def flush() -> None:
-    """Write what others have left to be written; whoever does not read it any more, does not."""
+    """Write what is still buffered, unless nobody reads it any more."""
     for stream in (sys.stdout, sys.stderr):
         with suppress(OutputError):
             _write("", stream)
@@ -47,7 +47,7 @@ def _write(text: str, stream: TextIO | None) -> None:
         stream.write(text)
         stream.flush()
     except OSError as problem:
-        # Else Python tries once more when it ends, and complains.
+        # Otherwise Python tries once more when it ends, and complains.
         nowhere = os.open(os.devnull, os.O_WRONLY)
         os.dup2(nowhere, stream.fileno())
         os.close(nowhere)

@@ -1,4 +1,4 @@
-"""What is new, gone, worse or better since another run. Pure, but for reading that run."""
+"""Compares a run with another one: which findings are new, gone, worse or better."""
 
 from __future__ import annotations
 
@@ -11,16 +11,17 @@ from typing import TYPE_CHECKING, Any
 from cilium_analysis import foreign
 from cilium_analysis.errors import ParameterError, RunDamaged
 from cilium_analysis.findings import SCHEMA, Severity
-from cilium_analysis.objectstore import Store
+from cilium_analysis.storage import Store
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-    from cilium_analysis.objectstore import Address
+    from cilium_analysis.storage import Address
 
 NAME = "findings.json"
-#: A value that differs by less than this factor is the same.
+#: Values that differ by less than this factor are the same.
 FACTOR = 1.25
+_SEVERITIES = [str(severity) for severity in Severity]
 _ORDER = ("new", "worse", "same", "better", "gone", "unknown")
 
 
@@ -33,7 +34,7 @@ class Other:
     findings
         As its ``findings.json`` holds them; empty if they cannot be read.
     error
-        Why they cannot be.
+        Why they cannot be read.
     """
 
     findings: Mapping[str, Any]
@@ -41,7 +42,7 @@ class Other:
 
     @classmethod
     def read(cls, run: Path | Address) -> Other:
-        """Read a run; one that is damaged costs the comparison, not the report.
+        """Read a run. If it is damaged, the report is made without the comparison.
 
         Parameters
         ----------
@@ -59,7 +60,7 @@ class Other:
             return cls({}, str(problem))
 
     def beside(self, found: Mapping[str, Any], *, unknown: bool) -> dict[str, Any]:
-        """Give the comparison as ``run.json`` holds it; parameters as for `compared`."""
+        """Compare, as ``run.json`` holds it; parameters as for `compared`."""
         if self.error:
             return {"error": self.error}
         stored = self.findings["window"]
@@ -99,7 +100,7 @@ def read_findings(run: Path | Address) -> dict[str, Any]:
 
 
 def whole_findings(run: Path | Address) -> dict[str, Any]:
-    """Read the findings of a run, and see that they are as a run writes them.
+    """Read the findings of a run, and check that they are as a run writes them.
 
     Parameters and errors are those of `read_findings`.
     """
@@ -129,7 +130,7 @@ def _read(run: Path | Address) -> tuple[Path | Address, bytes]:
 
 
 def check_findings(document: Mapping[str, Any]) -> None:
-    """Refuse findings that no run writes.
+    """Check that findings are as a run writes them.
 
     Parameters
     ----------
@@ -139,7 +140,7 @@ def check_findings(document: Mapping[str, Any]) -> None:
     Raises
     ------
     ValueError
-        If it is anything else.
+        If they are not.
     """
     if document.get("schema") != SCHEMA:
         raise ValueError(f"its 'schema' is {foreign.shown(document.get('schema'))}")
@@ -158,7 +159,7 @@ def check_findings(document: Mapping[str, Any]) -> None:
 
 
 def check_window(stored: object) -> None:
-    """Refuse a window that no run writes; errors as of `check_findings`."""
+    """Check that a window is as a run writes it; errors as of `check_findings`."""
     moments(stored, "start", "end")
     foreign.fields(stored, {"step_seconds": foreign.is_number})
 
@@ -176,33 +177,29 @@ def moments(row: object, *names: str) -> list[datetime]:
     return times
 
 
-def _is_amount(value: object) -> bool:
-    return value is None or foreign.is_number(value)
-
-
 def _check_finding(row: object) -> None:
     kinds = dict.fromkeys(("id", "kind", "title", "unit", "query", "next_step"), foreign.is_text)
-    kinds |= dict.fromkeys(("value", "baseline_value", "total", "share"), _is_amount)
-    kinds |= {"severity": _is_severity, "labels": foreign.is_names}
+
+    def is_amount(value: object) -> bool:
+        return value is None or foreign.is_number(value)
+
+    kinds |= dict.fromkeys(("value", "baseline_value", "total", "share"), is_amount)
+    kinds |= {"severity": lambda value: value in _SEVERITIES, "labels": foreign.is_names}
     foreign.fields(row, kinds | {"trust": foreign.is_text, "trust_reasons": foreign.is_texts})
     moments(row, "start", "end")
-
-
-def _is_severity(value: object) -> bool:
-    return value in [str(severity) for severity in Severity]
 
 
 def compared(
     found: Mapping[str, Any], other: Mapping[str, Any], *, unknown: bool = False
 ) -> list[dict[str, Any]]:
-    """Set the findings of a run beside those of another, by what and where they are.
+    """Compare the findings of a run with those of another; equal ids are the same finding.
 
     Parameters
     ----------
     found, other
         As ``findings.json`` holds them: the run, and the one to compare with.
     unknown
-        Whether the run could not be judged: nothing is known to be gone then.
+        Whether the run could not be judged. Then no finding is known to be gone.
 
     Returns
     -------

@@ -1,7 +1,7 @@
-"""A program of its own that draws one PDF: HTML and styles as JSON come in, the file goes out.
+"""A program of its own that draws one PDF: reads HTML and styles as JSON, writes the file.
 
-It can be stopped when it takes too long, as nothing within a process can. Nothing is fetched,
-neither from the network nor from this machine; figures are in the page.
+A process can be stopped if it takes too long, a function cannot. It fetches nothing, neither from
+the network nor from this machine; figures are in the page.
 """
 
 from __future__ import annotations
@@ -12,16 +12,16 @@ from contextlib import suppress
 
 
 def main() -> None:
-    """Draw what stands on the standard input; says why if that cannot be done."""
+    """Draw the page on standard input; say why if that cannot be done."""
     asked = json.load(sys.stdin.buffer)
     with suppress(ImportError):
         import resource  # not on Windows
 
-        # Also where nobody is left to stop it.
+        # Also if the process that would stop it is gone.
         resource.setrlimit(resource.RLIMIT_CPU, (asked["seconds"], asked["seconds"]))
     try:
         content = drawn(asked["page"], asked["style"])
-    except Exception as problem:  # whatever the renderer stumbles over
+    except Exception as problem:  # any error of the renderer
         sys.exit(f"{type(problem).__name__}: {problem}")
     sys.stdout.buffer.write(content)
 

@@ -1,4 +1,4 @@
-"""An earlier run, to go on with: what it has done, and what it lacks."""
+"""An earlier run, to resume: reads what it has done, and finds what it lacks."""
 
 from __future__ import annotations
 
@@ -13,20 +13,20 @@ from cilium_analysis.capture import check_topics
 from cilium_analysis.errors import ParameterError, RunDamaged
 from cilium_analysis.findings import Severity
 from cilium_analysis.question import ask_again, ask_source
-from cilium_analysis.report import output
 from cilium_analysis.report.compare import check_findings, moments
 from cilium_analysis.report.finished import MOST, finished
 from cilium_analysis.report.summary import BUNDLE, About
+from cilium_analysis.storage import runs
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
     from pathlib import Path
 
-    from cilium_analysis.objectstore import Address
     from cilium_analysis.question import Question
     from cilium_analysis.report.execute import Executed
+    from cilium_analysis.storage import Address
 
-#: What a run knows of what it was asked.
+#: Parameters that a run was asked with.
 _ASKED = ("start", "end", "step", "baseline", "match", "timezone")
 
 
@@ -41,7 +41,7 @@ class Earlier:
     summary
         As its ``run.json`` holds it.
     held
-        The notebooks that ran to their end, and are still there to be read, by topic.
+        The notebooks that ran to their end and can still be read, by topic.
     """
 
     directory: Path
@@ -50,21 +50,21 @@ class Earlier:
 
     @classmethod
     def read(cls, directory: Path, *, shown: Path | Address) -> Earlier:
-        """Read a run, as far as it is needed to go on with it.
+        """Read a run, as far as it is needed to resume it.
 
         Parameters
         ----------
         directory
             Of the run.
         shown
-            What people call it.
+            Its name in messages.
 
         Raises
         ------
         ParameterError
-            If it is no run, or one that cannot be gone on with.
+            If it is no run, or one that cannot be resumed.
         """
-        summary = output.read_run(directory / "run.json")
+        summary = runs.read_run(directory / "run.json")
         if summary is None:
             raise ParameterError(f"{shown} is no run: give a directory that has a run.json")
         try:
@@ -77,24 +77,24 @@ class Earlier:
 
     @property
     def topics(self) -> list[str]:
-        """All that it is about."""
+        """All topics of the run."""
         return [row["topic"] for row in self.summary["topics"]]
 
     @property
     def missing(self) -> list[str]:
-        """Those whose notebooks are to be run."""
+        """Topics whose notebooks are to be run."""
         return [topic for topic in self.topics if topic not in self.held]
 
     @property
     def question(self) -> Question:
-        """Its question again, of what it recorded.
+        """Its question, with its own recording as the source.
 
         Raises
         ------
         BundleError
             If the recording is damaged.
         RunDamaged
-            If it is of another question.
+            If the recording is of another question.
         """
         if (self.directory / BUNDLE).is_symlink():
             raise RunDamaged(f"the bundle of {self.directory.name} is a symbolic link")
@@ -107,14 +107,14 @@ class Earlier:
         return question
 
     def about(self, name: str, *, now: datetime) -> About:
-        """Give what it is called and when it began; its seconds go on from now."""
+        """Give its name and when it began; its duration goes on from now."""
         began = datetime.fromisoformat(self.summary["began"])
         since = now - timedelta(seconds=self.summary["seconds"])
         return About(name, tuple(self.summary.get("asked", ())), began, since)
 
     @property
     def recorded(self) -> bool:
-        """Whether its recording is whole."""
+        """Whether its recording is complete."""
         return Bundle(self.directory / BUNDLE).whole
 
     def asked_again(self, source: str, *, timeout: float) -> Question:
@@ -129,7 +129,7 @@ class Earlier:
         )
 
     def copy_to(self, directory: Path) -> None:
-        """Put the recording and what was done where the rest is to be made.
+        """Copy the recording and the notebooks that ran to where the rest is to be made.
 
         Raises
         ------
@@ -142,15 +142,15 @@ class Earlier:
             (directory / f"{topic}.ipynb").write_bytes(content)
 
     def completed(self, ran: Sequence[Executed]) -> list[Executed]:
-        """Give all notebooks in their order, those that ran now among them."""
+        """Give all notebooks in their order, including those that ran now."""
         whole = {**self.held, **{one.topic: one for one in ran}}
         return [whole[topic] for topic in self.topics]
 
 
 def _check(run: Mapping[str, Any]) -> None:
-    """Refuse what a run says of itself where no run says so; it may come from somebody else.
+    """Check that a ``run.json`` is as a run writes it; it may come from somebody else.
 
-    A topic is the name of a notebook to run: only the names that there are will do.
+    A topic is the name of a notebook to run, so only known names are accepted.
     """
     foreign.fields(run["parameters"], dict.fromkeys(_ASKED, foreign.is_text))
     whole = {"cluster": "", "asked": [], "verdict": "", "pdf_error": ""} | dict(run)
@@ -179,7 +179,7 @@ def _held(directory: Path, summary: Mapping[str, Any]) -> Iterator[Executed]:
 
 
 def _checked(executed: Executed) -> Executed:
-    """Refuse a notebook that shows findings, or notes, that no notebook of ours does."""
+    """Check that findings and notes of a notebook are as ours write them."""
     for document in executed.findings:
         check_findings(document)
     if not foreign.is_texts(executed.caveats):

@@ -1,6 +1,6 @@
-"""A notebook that an earlier run executed: read and shown without trust, as it may be anybody's.
+"""A notebook that an earlier run executed: anybody may have made it, so it is not trusted.
 
-What a page shows of it are its texts, tables and figures; no script, no form and no link of it.
+A page shows its texts, tables and figures, but no script, no form and no link of it.
 """
 
 from __future__ import annotations
@@ -26,13 +26,13 @@ if TYPE_CHECKING:
 
     from nbformat import NotebookNode
 
-#: Of a notebook with its figures [bytes].
+#: Size limit of a notebook with its figures [bytes].
 MOST = 2**27
-#: What our own notebooks show.
+#: Types of output that our own notebooks have.
 _SHOWN = ("text/plain", "text/html", MIME, NOTES)
 _FIGURE = "image/png"
-#: What parsers need minutes for is shown as text, or the notebook is made again: characters of all
-#: Markdown, tags of all tables and depth of one. Ours have a tenth of it.
+#: Limits that keep parsers from taking minutes: characters of all Markdown, tags of all tables, and
+#: depth of one. Ours have a tenth. Above them, a notebook is made again, or shown as text.
 _MOST_MARKDOWN, _MOST_TAGS, _DEEPEST = 50_000, 40_000, 40
 _TAG = re.compile(r"<(?P<end>/?)(?P<name>[a-zA-Z][a-zA-Z0-9]*)[^<>]*>|<")
 _VOID = frozenset(("br", "hr", "img", "input"))
@@ -81,7 +81,7 @@ def finished(directory: Path, name: str, seconds: float) -> Executed:
 
 
 def sanitized(body: str) -> str:
-    """Give the HTML of such a notebook with nothing in it that leads away or runs.
+    """Give the HTML of such a notebook without links and scripts.
 
     Parameters
     ----------
@@ -94,7 +94,7 @@ def sanitized(body: str) -> str:
         figures.append(found[1])
         return f"data:image/png;base64,{len(figures) - 1}"
 
-    # Megabytes of figures, which have one alphabet, need not be looked through letter by letter.
+    # Figures are megabytes of one alphabet, which need not be searched letter by letter.
     clean = str(_cleaner().clean(_DATA.sub(kept, body)))
     return _DATA.sub(lambda found: found[0].replace(found[1], figures[int(found[1])]), clean)
 
@@ -118,7 +118,7 @@ def _is_harmless(tag: str, name: str, value: str) -> bool:
 
 
 def _reduced(notebook: NotebookNode) -> Any:
-    """Give what a page shows of a notebook, without settings for whoever draws it."""
+    """Give the cells that a page shows of a notebook, without their settings."""
     cells = []
     for cell in notebook.cells:
         if cell.cell_type == "markdown":
@@ -158,7 +158,7 @@ def _outputs(outputs: list[Any]) -> Iterator[NotebookNode]:
 
 
 def _is_flat(html: str) -> bool:
-    """Tell whether every element is closed where it should be, and none is far down in others."""
+    """Tell whether every element is closed where it should be, and none is nested too deeply."""
     opened: list[str] = []
     for tag in _TAG.finditer(html):
         name = (tag["name"] or "").lower()

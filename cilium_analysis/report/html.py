@@ -1,8 +1,7 @@
 """Pages: an executed notebook, a run, all runs. Self-contained files.
 
-Nothing in a page is loaded from elsewhere, and no script runs but ours: its content security
-policy forbids both. What comes from metrics, labels and servers is escaped by Jinja2 or by
-`cilium_analysis.show`.
+A page loads nothing from elsewhere, and runs only our script: its content security policy forbids
+all else. Texts from metrics, labels and servers are escaped by Jinja2 or by `cilium_analysis.show`.
 """
 
 from __future__ import annotations
@@ -20,9 +19,8 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from cilium_analysis.findings import SHARE_OF, unknown_lines
-from cilium_analysis.report.clock import called, clock
 from cilium_analysis.report.finished import sanitized
-from cilium_analysis.report.trend import PITCH, trend, weight, worst
+from cilium_analysis.report.verdict import PITCH, bars, called, clock, weight, worst
 from cilium_analysis.texts import percent, visible
 
 if TYPE_CHECKING:
@@ -34,7 +32,7 @@ if TYPE_CHECKING:
     from cilium_analysis.report.execute import Executed
 
 _MARKS = re.compile(r"[#*`]+")
-#: A heading of the notebook's own text: what cells print has none.
+#: A heading of the notebook's own text: outputs of cells have none.
 _SECTION = re.compile(r"<h2>(.*?)</h2>")
 _TAG = re.compile(r"<[^>]*>")
 
@@ -45,7 +43,7 @@ def notebook_page(executed: Executed, *, run: Mapping[str, Any], show_code: bool
     Parameters
     ----------
     executed
-        Also one that stopped with an error; the page says so at its top.
+        The notebook. If it stopped with an error, the page begins with that.
     run
         As `run.json` holds it.
     show_code
@@ -68,7 +66,7 @@ def notebook_page(executed: Executed, *, run: Mapping[str, Any], show_code: bool
 
 
 def run_page(run: Mapping[str, Any], findings: Mapping[str, Any]) -> str:
-    """Give the first page of a run: its findings, its reports, where the numbers come from.
+    """Give the first page of a run: its findings, its reports, and the queries behind them.
 
     Parameters
     ----------
@@ -79,13 +77,13 @@ def run_page(run: Mapping[str, Any], findings: Mapping[str, Any]) -> str:
 
 
 def title(run: Mapping[str, Any]) -> str:
-    """Name a run in a line: of which cluster, and when."""
+    """Name a run in a line, by its cluster and window."""
     window, zone = run["window"], run["parameters"]["timezone"]
     return f"{called(run)}, {clock(window['start'], zone)} to {clock(window['end'], zone)} {zone}"
 
 
 def unmade_page(run: Mapping[str, Any]) -> str:
-    """Give the page of a run that could not be made, as its ``run.json`` has it."""
+    """Give the page of a run that is not complete, as its ``run.json`` has it."""
     return _page("unmade.html.j2", run=run)
 
 
@@ -95,7 +93,7 @@ def fleet_page(fleet: Mapping[str, Any], *, name: str) -> str:
     Parameters
     ----------
     fleet
-        As of `cilium_analysis.report.fleet.page.comparison`.
+        As of `cilium_analysis.fleet.result.comparison`.
     name
         Of the file, without its suffix.
     """
@@ -112,19 +110,19 @@ def runs_page(runs: Sequence[Mapping[str, Any]], *, fleets: Sequence[str] = ()) 
     fleets
         Names of the pages that compare the clusters of a fleet.
     """
-    bars = trend(runs)
+    drawn = bars(runs)
     return _page(
         "runs.html.j2",
         runs=runs,
         fleets=fleets,
-        bars=bars,
-        width=PITCH * len(bars),
+        bars=drawn,
+        width=PITCH * len(drawn),
         sources=sorted({called(run) for run in runs}),
         topics=sorted({str(row["topic"]) for run in runs for row in run["topics"]}),
     )
 
 
-def _page(template: str, **values: Any) -> str:  # Jinja2's own way to take values
+def _page(template: str, **values: Any) -> str:  # as Jinja2 takes values
     return _environment().get_template(template).render(**values)
 
 
@@ -156,7 +154,7 @@ def _environment() -> Environment:
 
 
 def _shown(value: object) -> object:
-    """Give what a template puts in; no text of others has characters that nobody sees."""
+    """Give a value as a template writes it: no text of others has invisible characters."""
     plain = isinstance(value, str) and not isinstance(value, Markup)
     return visible(str(value)) if plain else value
 
@@ -179,7 +177,7 @@ def number(value: float | None) -> str:
 
 
 def _body(notebook: NotebookNode, *, show_code: bool) -> str:
-    """Convert the cells to HTML; without code, without what the kernel wrote to stderr."""
+    """Convert the cells to HTML."""
     body, _ = _exporter(show_code=show_code).from_notebook_node(notebook)
     return visible(str(body))
 
@@ -200,7 +198,7 @@ def _exporter(*, show_code: bool) -> HTMLExporter:
 
 
 def _linked(body: str) -> tuple[str, list[tuple[str, str]]]:
-    """Give sections names to link to, and list these names with their headings."""
+    """Give sections ids to link to, and list these ids with their headings."""
     sections: list[tuple[str, str]] = []
 
     def name(found: re.Match[str]) -> str:
@@ -218,7 +216,7 @@ def _code_style() -> Markup:
 
 
 def _described(notebook: NotebookNode) -> NotebookNode:
-    """Give every figure the text before it as its description, for those who cannot see it."""
+    """Give every figure the text before it as its description, for people who cannot see it."""
     described = deepcopy(notebook)
     described.cells = [cell for cell in described.cells if not _papermill_mark(cell)]
     text = ""
@@ -231,7 +229,7 @@ def _described(notebook: NotebookNode) -> NotebookNode:
 
 
 def _papermill_mark(cell: NotebookNode) -> bool:
-    """Tell the cells that papermill adds around an error; the page has its own banner."""
+    """Tell whether papermill added a cell because of an error; the page shows it by itself."""
     return "papermill-error-cell-tag" in cell.metadata.get("tags", ())
 
 

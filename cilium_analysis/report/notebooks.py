@@ -1,7 +1,13 @@
-"""The notebooks that reports run: where they are, and the parameters that they take."""
+"""The notebooks that reports run: where they are, and the parameters that they take.
+
+Imports nbformat without a grammar that takes two seconds to read. nbformat checks notebooks with
+jsonschema, which uses a package of JupyterLab for international addresses if it can import it. The
+schema of notebooks has no such addresses. Other code can still import that package.
+"""
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -9,6 +15,16 @@ from cilium_analysis.errors import ParameterError, suggest
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+
+_GRAMMAR = "rfc3987_syntax"
+if _GRAMMAR in sys.modules:
+    import nbformat
+else:
+    sys.modules[_GRAMMAR] = None  # type: ignore[assignment]  # as if it was not installed
+    try:
+        import nbformat  # noqa: F401 - it imports jsonschema
+    finally:
+        del sys.modules[_GRAMMAR]
 
 _PACKAGE = Path(__file__).parent.parent
 
@@ -20,10 +36,10 @@ def notebook_directory() -> Path:
 
 
 def check_parameters(notebook: Path, parameters: Mapping[str, object]) -> None:
-    """Refuse parameters that a notebook does not have, before anything runs.
+    """Check that a notebook has the parameters, before anything runs.
 
-    papermill itself only logs a warning and runs the notebook with its defaults, which would be
-    a report about another window than the one that was asked for.
+    papermill itself only logs a warning and runs the notebook with its defaults. That would be a
+    report on another window than the one that was asked for.
 
     Parameters
     ----------

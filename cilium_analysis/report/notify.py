@@ -1,7 +1,7 @@
-"""Notification: who is told, and the sending, which is left to apprise.
+"""Notification: reads the addresses of services, and has apprise send messages to them.
 
-The address of a service holds its credentials. It is named, never given on the command line, and
-whatever is said about it names the place where it stands.
+The address of a service holds its credentials. So it is never given on the command line, and
+messages name the file or variable that holds it, never the address.
 """
 
 from __future__ import annotations
@@ -26,9 +26,9 @@ if TYPE_CHECKING:
 
     from cilium_analysis.report.messages import Message
 
-#: Names a file of addresses where ``--notify`` is not given.
+#: Variable that names a file of addresses, if ``--notify`` is not given.
 NOTIFY_VARIABLE = "CILIUM_ANALYSIS_NOTIFY_FILE"
-#: All services together may take this long [s]: two tries, with apprise's own pauses between.
+#: Time limit of all services together [s]: two attempts, with apprise's own pauses between.
 PATIENCE = 60.0
 _PAUSE = 1.0
 _HOW = "write it into a file and give file:PATH, or into a variable and give env:CILIUM_ANALYSIS_…"
@@ -37,12 +37,12 @@ _TYPES = {Severity.INFO: "info", Severity.WARNING: "warning", Severity.CRITICAL:
 
 @dataclass(frozen=True)
 class Receiver:
-    """A service that is told.
+    """A service to notify.
 
     Parameters
     ----------
     where
-        Its address stands, for people.
+        File or variable that holds its address, for people.
     service
         As apprise makes it from the address.
     """
@@ -54,13 +54,13 @@ class Receiver:
 def receivers(
     given: Sequence[str], *, environment: Mapping[str, str] | None = None
 ) -> tuple[Receiver, ...]:
-    """Give the services that are to be told.
+    """Give the services to notify.
 
     Parameters
     ----------
     given
         ``env:NAME`` or ``file:PATH`` each. If there is none, the environment variable
-        ``CILIUM_ANALYSIS_NOTIFY_FILE`` names a file; without it nobody is told.
+        ``CILIUM_ANALYSIS_NOTIFY_FILE`` names a file; without it no service is notified.
     environment
         Instead of that of the process.
 
@@ -68,7 +68,7 @@ def receivers(
     ------
     ParameterError
         If one cannot be read or understood, or apprise is not installed. The message names
-        where it stands, and never holds it.
+        the file or variable, and never holds the address.
     """
     found = os.environ if environment is None else environment
     named = [f"file:{found[NOTIFY_VARIABLE]}"] if found.get(NOTIFY_VARIABLE) else []
@@ -76,29 +76,29 @@ def receivers(
     return tuple(Receiver(where, _service(url, where)) for url, where in places.items())
 
 
-def check_whom(whom: bool, *, notify_on: str | None, link: str | None, hint: str) -> None:
-    """Refuse to be told how to notify, but not whom.
+def check_receivers(receivers: bool, *, notify_on: str | None, link: str | None, hint: str) -> None:
+    """Check that there is a service to notify, if it is said how to notify.
 
     Parameters
     ----------
-    whom
-        Whether there is anybody to notify.
+    receivers
+        Whether there is any.
     notify_on, link
         As the options are given; empty or None if they are not.
     hint
-        How to name somebody.
+        How to name one.
 
     Raises
     ------
     ParameterError
-        If it is so.
+        If there is none.
     """
-    if not whom and (notify_on or link):
-        raise ParameterError(f"--notify-on and --link need somebody to notify: {hint}")
+    if not receivers and (notify_on or link):
+        raise ParameterError(f"--notify-on and --link need a service to notify: {hint}")
 
 
 def _addresses(text: str, environment: Mapping[str, str]) -> list[tuple[str, str]]:
-    """Give the addresses that a word names, each with where it stands."""
+    """Give the addresses that a value of ``--notify`` names, each with its file or variable."""
     kind, _, name = text.partition(":")
     if kind == "file" and name and "://" not in name:
         return list(_from_file(name))
@@ -141,7 +141,7 @@ def _service(url: str, where: str) -> Any:
         default_service_wait=_PAUSE,
         http_redirects=False,
         secure_logging=True,
-        service_timeout=0,  # ours counts: apprise's own would keep the process from ending
+        service_timeout=0,  # we have our own: apprise's would keep the process from ending
         storage_mode="memory",
     )
     service = contextvars.copy_context().run(_made, apprise, url, asset)
@@ -175,14 +175,14 @@ def _apprise() -> Any:
     return apprise
 
 
-#: What apprise and its HTTP client had to say while they worked for us; None outside of that.
+#: Log messages of apprise and its HTTP client while they work for us; None outside of that.
 _WITHHELD: contextvars.ContextVar[list[str] | None] = contextvars.ContextVar(
     "withheld", default=None
 )
 
 
 class _Withhold(logging.Filter):
-    """Keeps what is logged on our behalf out of all logs: it may quote addresses."""
+    """Keeps log messages of apprise out of all logs while it works for us: they quote addresses."""
 
     def filter(self, record: logging.LogRecord) -> bool:
         withheld = _WITHHELD.get()
@@ -206,9 +206,9 @@ def send(
     Parameters
     ----------
     receivers
-        Each is tried once more if it does not take the message.
+        Each gets a second attempt if the first one fails.
     message
-        What to send.
+        The message.
     tell
         Takes a line on each that did not get it; never with its address.
     patience
@@ -231,7 +231,7 @@ def send(
 
 
 class _Delivery(threading.Thread):
-    """A message on its way. A thread of its own, so that the process can end without it."""
+    """Sends one message. A thread of its own, so that the process can end without it."""
 
     def __init__(self, receiver: Receiver, message: Message) -> None:
         super().__init__(daemon=True)
@@ -245,7 +245,7 @@ class _Delivery(threading.Thread):
         _WITHHELD.set(said)
         try:
             self.problem = "" if self._sent() else _reason(said)
-        except Exception as problem:  # a plugin's own; its text may quote the address
+        except Exception as problem:  # of a plugin; its text may quote the address
             self.problem = f"unexpected {type(problem).__name__}"
 
     def _sent(self) -> bool:
@@ -264,7 +264,7 @@ class _Delivery(threading.Thread):
 
 
 def _reason(said: Sequence[str]) -> str:
-    """Say why a message was not taken, from what apprise says of it, but without its words."""
+    """Say why a message was not taken, from apprise's log messages, but without quoting them."""
     text = "\n".join(said)
     if code := re.search(r"\berror=(\d{3})\b", text):
         return f"the service answered {code[1]}"

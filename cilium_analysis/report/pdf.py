@@ -1,7 +1,7 @@
 """One PDF of a run: its summary, then each report, with bookmarks and page numbers.
 
-It is made of the pages, as trees: what was text in them stays text. A program of its own draws it
-(`cilium_analysis.report.drawing`), which is stopped when it takes too long.
+It is made of the pages, as trees: text in them stays text. A program of its own draws it
+(`cilium_analysis.report.drawing`), which is stopped if it takes too long.
 """
 
 from __future__ import annotations
@@ -24,26 +24,26 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
     from xml.etree.ElementTree import Element
 
-#: Of the PDF of a run.
+#: File name of the PDF of a run.
 NAME = "report.pdf"
 SUMMARY = "index"
-#: Columns of a table above which it needs smaller letters.
+#: A table with more columns than this gets smaller letters.
 WIDE = 9
-#: How long it may take [s]: a report of all topics takes less than a tenth.
+#: Time limit [s]: a report of all topics takes less than a tenth of it.
 DEADLINE = 300
-#: Characters of a word, and of a cell of a table, of which paper shows no more: a renderer takes
-#: minutes to break one that is longer, and the page has it whole.
+#: Characters of a word, and of a cell of a table, at most: the renderer takes minutes to break
+#: longer ones. The page has them uncut.
 _WORD, _CELL = 250, 2000
-#: Characters of a cell above which it does not choose the widths of columns: that takes the square
-#: of their number. And of which a column is made no wider.
+#: If a cell has more characters than this, column widths are chosen here: the renderer takes the
+#: square of their number. And characters that widen a column at most.
 _CHOOSES, _WIDEST = 200, 60
 _LONG = re.compile(rf"\S{{{_WORD + 1},}}")
-#: What is of no use on paper.
+#: Elements that are of no use on paper.
 _ON_SCREEN_ONLY = ("script", "style", "button", "input", "select", "dialog", "nav")
 
 
 def check_renderer() -> None:
-    """See that a PDF can be made, before anything else is.
+    """Check that a PDF can be made, before anything else is made.
 
     Raises
     ------
@@ -93,7 +93,7 @@ def write_pdf(target: Path, pages: Mapping[str, str], *, title: str) -> str:
         content = drawn(pages, title=title)
     except NotDrawn as problem:
         return str(problem)
-    except Exception as problem:  # whatever the renderer stumbles over
+    except Exception as problem:  # any error of the renderer
         return f"{type(problem).__name__}: {line(str(problem))}".removesuffix(": ")
     target.write_bytes(content)
     return ""
@@ -155,7 +155,7 @@ def joined(pages: Mapping[str, str], *, title: str) -> str:
 
 
 def _part(name: str, page: str, *, known: Sequence[str]) -> Element:
-    """Take the content of a page, with links and names that hold in the whole."""
+    """Take the content of a page, and make its links and ids unique in the document."""
     from weasyprint import HTML
 
     (main,) = HTML(string=page).etree_element.iter("main")
@@ -171,7 +171,7 @@ def _part(name: str, page: str, *, known: Sequence[str]) -> Element:
 
 
 def _relink(element: Element, name: str, known: Sequence[str]) -> None:
-    """Lead to a part instead of a page; to the web as before; to files beside it no more."""
+    """Make links to pages links to parts; keep those to the web, drop those to other files."""
     href = element.attrib["href"]
     page = href.removesuffix(".html")
     if href.startswith("#"):
@@ -183,7 +183,7 @@ def _relink(element: Element, name: str, known: Sequence[str]) -> None:
 
 
 def _for_paper(part: Element) -> None:
-    """Leave out what only a screen can show, unfold what is folded, and cut what is too long."""
+    """Remove what only a screen can show, unfold details, and cut what is too long."""
     for parent in list(part.iter()):
         for child in list(parent):
             if child.tag in _ON_SCREEN_ONLY or not isinstance(child.tag, str):
@@ -204,7 +204,7 @@ def _for_paper(part: Element) -> None:
 
 
 def _set_widths(rows: Sequence[Sequence[Element]], table: Element) -> None:
-    """Choose the widths of columns here where a cell is long."""
+    """Choose the widths of columns of a table that has a long cell."""
     lengths = [[len("".join(cell.itertext())) for cell in row] for row in rows]
     columns = [max(column) for column in zip_longest(*lengths, fillvalue=0)]
     if max(columns, default=0) <= _CHOOSES:
@@ -230,7 +230,7 @@ def _without(parent: Element, child: Element) -> None:
 
 
 def _unfold(details: Element) -> None:
-    """Make it a plain block; of a table that few will read, say only what it is."""
+    """Make it a plain block; of a folded table, keep only the summary."""
     details.tag = "div"
     details.set("class", "ca-unfolded")
     for summary in details.findall("summary"):
@@ -242,7 +242,7 @@ def _unfold(details: Element) -> None:
 
 
 def _contents(parts: Sequence[Element]) -> Iterator[Element]:
-    """List the parts with the pages that they begin on, if there are any."""
+    """List the parts with their page numbers, if there are any parts."""
     if not parts:
         return
     contents = ElementTree.Element("section", {"class": "ca-pages"})

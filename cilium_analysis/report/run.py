@@ -14,22 +14,22 @@ from cilium_analysis.capture import capture, choose_topics
 from cilium_analysis.connection import SAMPLES, sample_directory
 from cilium_analysis.errors import CiliumAnalysisError, Interrupted, OutputError
 from cilium_analysis.findings import Severity
-from cilium_analysis.report import cut, output, pdf
+from cilium_analysis.report import pdf, unfinished
 from cilium_analysis.report.compare import Other, whole_findings
 from cilium_analysis.report.earlier import Earlier
 from cilium_analysis.report.execute import STOPPED, Executed
+from cilium_analysis.report.html import runs_page
 from cilium_analysis.report.jobs import Jobs
 from cilium_analysis.report.notebooks import check_parameters, notebook_directory
-from cilium_analysis.report.places import place
 from cilium_analysis.report.summary import BUNDLE, About, parameters, write
 from cilium_analysis.report.verdict import is_unknown
+from cilium_analysis.storage import place, runs
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
-    from cilium_analysis.objectstore import Address
     from cilium_analysis.question import Question
-    from cilium_analysis.report.places import Place
+    from cilium_analysis.storage import Address, Place
 
 Where = TypeVar("Where", bound="Path | Address")
 Where_co = TypeVar("Where_co", bound="Path | Address", covariant=True)
@@ -149,7 +149,7 @@ def report(
         How long runs are kept: those of the directory that are older are removed when this one
         is written. None keeps all.
     name
-        Of the run, as of `output.run_name`, where it was chosen beforehand: what is made of it is
+        Of the run, as of `runs.run_name`, where it was chosen beforehand: what is made of it is
         not kept then if it is cut short.
     index
         Whether to write the list of all runs anew; whoever makes many does it once.
@@ -185,23 +185,25 @@ def report(
     chosen = choose_topics(topics, question.source)
     files = _files(chosen, question, notebooks)
     # Of another recording nothing is worth keeping; whoever chose a name tries anew.
-    kept = None if name or isinstance(question.source, Bundle) else cut.kept
-    began, name = datetime.now(UTC), name or output.run_name(question.window)
+    kept = None if name or isinstance(question.source, Bundle) else unfinished.kept
+    began, name = datetime.now(UTC), name or runs.run_name(question.window)
     where = place(directory)
     if isinstance(directory, Path):
-        cut.revive(directory, tell=tell)
+        unfinished.revive(directory, tell=tell)
     with (
         _telling(directory / name, where),
         where.new_run(name, began=began, kept=kept) as temporary,
     ):
         if kept:
-            cut.begin(temporary, question, name=name, topics=chosen, asked=topics, began=began)
+            unfinished.begin(
+                temporary, question, name=name, topics=chosen, asked=topics, began=began
+            )
         record = partial(_record, question, chosen, temporary, tell)
         done = making.executed(question, files, temporary, record)
         written = making.written(question, done, temporary, About(name, tuple(topics), began))
     if index:
-        with output.kept(directory / name):
-            where.keep_in_order(keep=keep, made={name}, tell=tell)
+        with runs.stopped_after(directory / name):
+            where.keep_in_order(index=runs_page, keep=keep, made={name}, tell=tell)
     return _whole(Run(cast("Where", directory / name), *written), done)
 
 
@@ -215,10 +217,10 @@ def _telling(run: Path | Address, where: Place) -> Iterator[None]:
         # An object store may be what was lost; then the error says where the run is.
         with suppress(CiliumAnalysisError):
             if there := where.run(run.name):
-                where.keep_in_order(keep=None, made=(), tell=lambda _: None)
+                where.keep_in_order(index=runs_page, keep=None, made=(), tell=lambda _: None)
         if there is None:
             raise
-        raise cut.told(problem, run) from None
+        raise unfinished.with_hint(problem, run) from None
 
 
 def resume(
@@ -265,7 +267,7 @@ def resume(
     """
     making = _Making(jobs, show_code, _prepared(paper, compare, tell), paper, progress)
     if isinstance(directory, Path):
-        cut.revive(directory.parent, tell=lambda _: None)
+        unfinished.revive(directory.parent, tell=lambda _: None)
     run = directory.resolve() if isinstance(directory, Path) else directory
     where = place(run.parent)
     with where.opened(run.name) as there:
@@ -277,7 +279,7 @@ def resume(
         missing, kept = earlier.missing, None
         if not earlier.recorded:
             question = earlier.asked_again(source, timeout=timeout)
-            missing, kept = earlier.topics, cut.kept
+            missing, kept = earlier.topics, unfinished.kept
         files = _files(missing, question, notebooks)
         with (
             _telling(directory, where) if kept else nullcontext(),
@@ -285,13 +287,13 @@ def resume(
         ):
             earlier.copy_to(temporary)
             if kept:
-                output.write_json(temporary / "run.json", dict(earlier.summary))
+                runs.write_json(temporary / "run.json", dict(earlier.summary))
             record = partial(_record, question, missing, temporary, tell)
             record = record if kept else partial(_recorded, missing, tell)
             done = earlier.completed(making.executed(question, files, temporary, record))
             written = making.written(question, done, temporary, earlier.about(run.name, now=now))
-    with output.kept(directory):
-        where.keep_in_order(keep=keep, made={run.name}, tell=tell)
+    with runs.stopped_after(directory):
+        where.keep_in_order(index=runs_page, keep=keep, made={run.name}, tell=tell)
     return _whole(Run(directory, *written), done)
 
 
@@ -371,7 +373,7 @@ def _copy(bundle: Bundle, directory: Path) -> None:
     try:
         bundle.copy_to(directory)
     except OSError as problem:
-        raise OutputError(f"cannot write {directory}: {output.why(problem)}") from None
+        raise OutputError(f"cannot write {directory}: {runs.why(problem)}") from None
 
 
 def _recorded(

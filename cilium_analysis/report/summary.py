@@ -1,4 +1,4 @@
-"""What a run amounts to: its findings, its ``run.json``, and its pages."""
+"""Writes the results of a run: ``findings.json``, ``run.json`` and the pages."""
 
 from __future__ import annotations
 
@@ -10,14 +10,15 @@ from typing import TYPE_CHECKING, Any
 from cilium_analysis import findings
 from cilium_analysis.bundle import Bundle
 from cilium_analysis.findings import Severity
-from cilium_analysis.report import html, output, pdf
+from cilium_analysis.report import html, pdf
 from cilium_analysis.report.execute import STOPPED
 from cilium_analysis.report.verdict import UNKNOWN, first, verdict
 from cilium_analysis.source import iso, window_as_json
+from cilium_analysis.storage import runs
 from cilium_analysis.window import format_duration
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Sequence
     from pathlib import Path
 
     from cilium_analysis.question import Question
@@ -25,12 +26,12 @@ if TYPE_CHECKING:
     from cilium_analysis.report.execute import Executed
 
 BUNDLE = "bundle"
-#: The question whose findings tell what those of all others amount to.
+#: The topic whose findings are stories made of those of all others.
 _STORIES = "incident"
 
 
 def parameters(question: Question) -> dict[str, str]:
-    """Give what the notebooks get: times that mean the same in every zone, never credentials."""
+    """Give the parameters of the notebooks: times in UTC, never credentials."""
     window, baseline = question.window, question.baseline
     return {
         "source": BUNDLE,
@@ -45,16 +46,16 @@ def parameters(question: Question) -> dict[str, str]:
 
 @dataclass(frozen=True)
 class About:
-    """What a run is called, and when it was made.
+    """The name of a run, and when it was made.
 
     Parameters
     ----------
     name, began
         Of the run.
     asked
-        Topics that somebody asked for by name.
+        Topics that were asked for by name.
     since
-        What its seconds are counted from, if it was taken up again; `began` if None.
+        Start of its duration, if it was resumed; `began` if None.
     """
 
     name: str
@@ -73,16 +74,16 @@ def write(
     other: Other | None,
     paper: bool = False,
 ) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Write what follows from the notebooks: findings, summary, pages.
+    """Write the findings, the summary and the pages of a run.
 
     Parameters
     ----------
     question
-        That was asked.
+        Source, window and baseline of the run.
     done
         Its notebooks, also those that stopped with an error.
     directory
-        Where they are, and where everything goes.
+        Of the notebooks; everything is written there.
     about
         The run.
     show_code
@@ -95,11 +96,11 @@ def write(
     Returns
     -------
     tuple
-        What ``run.json`` and ``findings.json`` hold.
+        The content of ``run.json`` and of ``findings.json``.
     """
     incomplete = [executed.topic for executed in done if executed.error]
     found = findings.merge(
-        _frame_of_reference(question),
+        findings.Findings(question.source.name, question.window, question.baseline),
         [document for executed in done for document in executed.findings],
         stories=[d for executed in done if executed.topic == _STORIES for d in executed.findings],
         incomplete=incomplete,
@@ -115,29 +116,20 @@ def write(
         executed.topic: html.notebook_page(executed, run=summary, show_code=show_code)
         for executed in done
     }
-    output.write_json(directory / "findings.json", found)
+    runs.write_json(directory / "findings.json", found)
     for topic, page in pages.items():
         (directory / f"{topic}.html").write_text(page, encoding="utf-8")
-    output.write_json(directory / "run.json", summary)
-    if paper:
-        summary |= _drawn(directory, pages, html.title(summary))
+    runs.write_json(directory / "run.json", summary)
+    if paper:  # all else is written already
+        try:
+            error = pdf.write_pdf(directory / pdf.NAME, pages, title=html.title(summary))
+        except KeyboardInterrupt:
+            error = STOPPED
+        summary |= {"status": "failed", "pdf_error": error} if error else {"pdf": pdf.NAME}
         first = html.run_page(summary, found)
         (directory / f"{pdf.SUMMARY}.html").write_text(first, encoding="utf-8")
-        output.write_json(directory / "run.json", summary)
+        runs.write_json(directory / "run.json", summary)
     return summary, found
-
-
-def _drawn(directory: Path, pages: Mapping[str, str], title: str) -> dict[str, str]:
-    """Make the PDF; gives what ``run.json`` says of it. All else is written already."""
-    try:
-        error = pdf.write_pdf(directory / pdf.NAME, pages, title=title)
-    except KeyboardInterrupt:
-        error = STOPPED
-    return {"status": "failed", "pdf_error": error} if error else {"pdf": pdf.NAME}
-
-
-def _frame_of_reference(question: Question) -> findings.Findings:
-    return findings.Findings(question.source.name, question.window, question.baseline)
 
 
 def _summary(
@@ -151,13 +143,20 @@ def _summary(
     word = verdict(found, topics=topics, asked=asked)
     counts = Counter(row["severity"] for row in found["findings"])
     given = parameters(question) | {"source": question.source.name}
+    answers = bundle.manifest["answers"]
+    kubernetes = bundle.manifest.get("kubernetes")
+    if kubernetes:
+        kubernetes = {key: kubernetes[key] for key in ("server", "read", "unread", "notes")}
+    # The answers themselves are in the bundle.
+    in_bundle = ("file", "rows", "sha256")
+    queries = [{k: v for k, v in row.items() if k not in in_bundle} for row in answers]
     return {
-        "schema": output.RUN_SCHEMA,
+        "schema": runs.RUN_SCHEMA,
         "status": "failed" if any(executed.error for executed in done) else "complete",
         "cluster": question.called,
         "source": question.source.name,
         "server": bundle.server,
-        "kubernetes": _kubernetes(bundle),
+        "kubernetes": kubernetes or None,
         "window": window_as_json(question.window),
         "baseline": window_as_json(question.baseline),
         "parameters": {"topics": [executed.topic for executed in done], **given},
@@ -171,15 +170,9 @@ def _summary(
             (text for executed in done for text in executed.caveats), found["unknown"]
         ),
         "topics": [_topic(executed) for executed in done],
-        "cost": _cost(bundle.manifest["answers"]),
-        "queries": [_query(row) for row in bundle.manifest["answers"]],
+        "cost": _cost(answers),
+        "queries": queries,
     }
-
-
-def _kubernetes(bundle: Bundle) -> dict[str, Any] | None:
-    """Say which API was read, when, and what could not be read; None if none was."""
-    row = bundle.manifest.get("kubernetes")
-    return {key: row[key] for key in ("server", "read", "unread", "notes")} if row else None
 
 
 def _topic(executed: Executed) -> dict[str, Any]:
@@ -200,14 +193,9 @@ def _topic(executed: Executed) -> dict[str, Any]:
 
 
 def _cost(answers: Sequence[dict[str, Any]]) -> dict[str, float]:
-    """Add up what all answers cost; one that the server refused cost a query."""
+    """Add up the cost of all answers; a query that the server refused counts too."""
     totals: dict[str, float] = {
         key: sum(row.get(key, 0) for row in answers) for key in ("series", "samples", "bytes")
     }
     seconds = round(sum(row.get("seconds", 0.0) for row in answers), 3)
     return {"queries": len(answers), **totals, "seconds": seconds}
-
-
-def _query(row: dict[str, Any]) -> dict[str, Any]:
-    """Give what was asked and what it cost; the answer itself is in the bundle."""
-    return {key: value for key, value in row.items() if key not in ("file", "rows", "sha256")}

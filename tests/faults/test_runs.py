@@ -403,7 +403,7 @@ def test_a_bundle_that_is_cut_short_is_gone_on_with(cluster: ClusterServer, runs
             cut.range("up", cut.window)
         stub.play(real)
         assert runs.command(again).code == 0
-        assert "is whole: there is nothing to go on with" in runs.command(again).said
+        assert "is complete: there is nothing to resume" in runs.command(again).said
     assert Bundle(runs.out).whole
     for path in (runs.out, *runs.out.rglob("*")):
         assert not path.name.startswith(".")

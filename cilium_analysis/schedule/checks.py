@@ -1,0 +1,164 @@
+"""Checks values of the command line that another program will read: cron, systemd, Kubernetes."""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from decimal import Decimal
+from urllib.parse import urlsplit
+
+from cilium_analysis.errors import ParameterError, SourceError
+
+_LABEL = re.compile(r"[a-z0-9]([-a-z0-9]*[a-z0-9])?")
+_USER = re.compile(r"[a-z_][a-z0-9_-]{0,30}")
+_IMAGE = re.compile(r"[a-z0-9][\w./:@-]*", re.ASCII)
+_FILE = re.compile(r"/[\w./+@%,=~-]*[\w+@%,=~-]")
+_QUANTITY = re.compile(r"(\d+\.?\d*|\.\d+)([KMGTPE]i|[numkMGTPE]|[eE][+-]?\d+)?", re.ASCII)
+_DECIMAL = {"n": -9, "u": -6, "m": -3, "k": 3, "M": 6, "G": 9, "T": 12, "P": 15, "E": 18}
+_BINARY = "KMGTPE"
+#: Kubernetes counts memory in bytes, and takes 512m for half a byte.
+_SMALLEST = 2**20
+
+
+def one_line(value: str, what: str) -> str:
+    """Give a text that has no line ends or other control characters.
+
+    Raises
+    ------
+    ParameterError
+        If it has any: cron and systemd read their files line by line.
+    """
+    for char in value:
+        category = unicodedata.category(char)
+        if category in ("Cc", "Cf", "Cs", "Zl", "Zp"):
+            hint = r"write a line end inside a matcher as \n"
+            raise ParameterError(f"{what} holds the character U+{ord(char):04X}: {hint}")
+    return value
+
+
+def url(value: str) -> str:
+    """Give the URL of a server.
+
+    Raises
+    ------
+    SourceError
+        If it is none, or holds credentials: many people read crontabs, units and manifests.
+    """
+    text = one_line(value.strip(), "--source")
+    try:
+        parts = urlsplit(text)
+        sound = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        parts, sound = urlsplit(""), False
+    if "@" in text:  # not only where a parser finds it: a password may hold a slash
+        hint = "give a file that holds them, see --help"
+        raise SourceError(f"--source has credentials in it, which a schedule would show: {hint}")
+    if not sound or parts.query or parts.fragment or " " in text:
+        shown = re.sub(r"[?#].*", "…", text)  # never a token
+        raise SourceError(f"--source {shown!r} is not the URL of a server: http://host:9090")
+    return text
+
+
+def name(value: str, what: str, *, longest: int = 63) -> str:
+    """Give a name that Kubernetes takes (a DNS-1123 label).
+
+    Raises
+    ------
+    ParameterError
+        If it is none.
+    """
+    if not _LABEL.fullmatch(value) or len(value) > longest:
+        hint = f"at most {longest} of a-z, 0-9 and -, with a letter or digit at both ends"
+        raise ParameterError(f"{what} {value!r} is not a name: {hint}")
+    return value
+
+
+def dotted_name(value: str, what: str) -> str:
+    """Give a name that may have dots, as Secrets and claims have (a DNS-1123 subdomain).
+
+    Raises
+    ------
+    ParameterError
+        If it is none.
+    """
+    if len(value) > 253 or not all(_LABEL.fullmatch(part) for part in value.split(".")):
+        hint = "a-z, 0-9, - and ., with a letter or digit at both ends"
+        raise ParameterError(f"{what} {value!r} is not a name: {hint}")
+    return value
+
+
+def user(value: str) -> str:
+    """Give the name of a user of the system.
+
+    Raises
+    ------
+    ParameterError
+        If it cannot be one.
+    """
+    if not _USER.fullmatch(value):
+        raise ParameterError(f"--user {value!r} is not the name of a user: use a-z, 0-9, _ and -")
+    return value
+
+
+def image(value: str) -> str:
+    """Give the reference of a container image.
+
+    Raises
+    ------
+    ParameterError
+        If it cannot be one.
+    """
+    if not _IMAGE.fullmatch(value):
+        raise ParameterError(f"--image {value!r} is not an image: write it as name:tag")
+    return value
+
+
+def file(value: str, what: str) -> str:
+    """Give the absolute path of a file or directory, without anything that needs quotes.
+
+    Raises
+    ------
+    ParameterError
+        If it is another path.
+    """
+    if not _FILE.fullmatch(value) or ".." in value.split("/"):
+        hint = "it has to be absolute, without spaces, quotes, colons and dollar signs"
+        raise ParameterError(f"{what} {value!r} is not a path for a schedule: {hint}")
+    return value
+
+
+def quantity(value: str, what: str) -> Decimal:
+    """Read a quantity of Kubernetes, such as ``10Gi`` or ``500m``.
+
+    Raises
+    ------
+    ParameterError
+        If it is none, or zero.
+    """
+    match = _QUANTITY.fullmatch(value)
+    number = Decimal(0)
+    if match:
+        digits, suffix = Decimal(match[1]), match[2] or ""
+        if suffix.endswith("i"):
+            number = digits * Decimal(1024) ** (_BINARY.index(suffix[0]) + 1)
+        elif suffix in _DECIMAL:
+            number = digits * Decimal(10) ** _DECIMAL[suffix]
+        else:
+            number = digits * Decimal(f"1{suffix}")
+    if not number:
+        raise ParameterError(f"{what} {value!r} is not a quantity: write it as 10Gi, 2 or 500m")
+    return number
+
+
+def memory(value: str, what: str) -> Decimal:
+    """Read a quantity of bytes.
+
+    Raises
+    ------
+    ParameterError
+        If it is none, or so small that another unit must have been meant.
+    """
+    number = quantity(value, what)
+    if number < _SMALLEST:
+        raise ParameterError(f"{what} {value!r} is less than a megabyte: write it as 512Mi or 2Gi")
+    return number
