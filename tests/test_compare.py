@@ -69,5 +69,6 @@ def test_what_is_no_run_is_refused(tmp_path: Path) -> None:
     (tmp_path / "findings.json").write_text("[]")
     with pytest.raises(ParameterError, match="has the schema None"):
         read_findings(tmp_path)
-    (tmp_path / "findings.json").write_text(json.dumps(document(row("a", 1))))
+    window = {"start": "2026-03-21T08:00:00Z", "end": "2026-03-21T10:00:00Z", "step_seconds": 30}
+    (tmp_path / "findings.json").write_text(json.dumps(document() | {"window": window}))
     assert read_findings(tmp_path) == read_findings(tmp_path / "findings.json")

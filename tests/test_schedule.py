@@ -223,7 +223,7 @@ BAD = {
     "severity": (["cron", "--fail-on", "info"], "invalid choice: 'info'"),
     "jobs": (["cron", "--jobs", "0"], "'0' is not a number of notebooks"),
     "too long": (["cron", "--match", 'a="' + "b" * 900 + '"'], "crons cut or refuse it"),
-    "in a pod": (["cron", "--kubernetes", "in-cluster"], "no pod: name a context"),
+    "in a pod": (["cron", "--kubernetes", "in-cluster"], "only in a pod: name a context"),
     "kubeconfig alone": (["cron", "--kubeconfig", "/k"], "--kubeconfig needs a context"),
     "credential": (["cron", "--credential", "token=hunter2"], "does not hold a value"),
     "a value": (["systemd", "--credential", "hunter2"], "does not hold a value"),

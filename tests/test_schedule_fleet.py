@@ -127,7 +127,7 @@ BAD = {
     "in-cluster": (
         FLEET.replace(", password_env: CILIUM_ANALYSIS_US_PASSWORD", ", password_file: /a"),
         ["systemd"],
-        "fleet.yaml:7: this is for a machine, no pod",
+        "fleet.yaml:7: in-cluster works only in a pod",
     ),
     "a fixed window": (
         FLEET.replace("last: 1h", "start: 2026-03-21T08:00Z"),

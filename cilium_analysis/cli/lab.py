@@ -59,7 +59,7 @@ def lab(options: argparse.Namespace) -> int:
     place.write_config(directory, config)
     placed = place.place(directory)
     _tell(placed, directory)
-    say(f"The notebooks ask {asked.reading}: {directory / 'cilium-analysis.toml'} says so")
+    say(f"The notebooks ask {asked.reading}, as {directory / 'cilium-analysis.toml'} says")
     _try(asked)
     if options.no_start:
         return 0

@@ -284,13 +284,7 @@ def joined_times(arguments: list[str]) -> list[str]:
 
 
 def question(options: argparse.Namespace) -> Question:
-    """Give the question that the options ask.
-
-    Raises
-    ------
-    UsageError
-        If it cannot be asked.
-    """
+    """Give the question that the options ask."""
     from cilium_analysis.capture import check_topics
     from cilium_analysis.question import ask
     from cilium_analysis.window import format_duration

@@ -56,13 +56,7 @@ def capture(options: argparse.Namespace) -> int:
 
 
 def _cut_short(options: argparse.Namespace) -> Bundle:
-    """Read the bundle to resume, which knows what was asked.
-
-    Raises
-    ------
-    ParameterError
-        If it is complete, or something else is asked.
-    """
+    """Read the bundle to resume, which knows what was asked."""
     from cilium_analysis.bundle import Bundle
     from cilium_analysis.errors import ParameterError
 

@@ -129,13 +129,7 @@ def _made(
 
 
 def _resumed(options: argparse.Namespace) -> Run[Path | Address]:
-    """Finish a run, which knows what was asked.
-
-    Raises
-    ------
-    ParameterError
-        If something else is asked.
-    """
+    """Finish a run, which knows what was asked."""
     from cilium_analysis.report import resume
     from cilium_analysis.storage import located
 
@@ -232,13 +226,7 @@ def _fleet_made(options: argparse.Namespace) -> Result:
 
 
 def _engine(options: argparse.Namespace) -> Callable[[int], AbstractContextManager[Engine]]:
-    """Give the engine of a fleet, by the number of reports.
-
-    Raises
-    ------
-    ParameterError
-        If options are given that the scheduler decides on.
-    """
+    """Give the engine of a fleet, by the number of reports."""
     from cilium_analysis.fleet import engine
 
     if options.scheduler:
@@ -267,13 +255,7 @@ def _summed_up(result: Result, cluster: str) -> str:
 
 
 def _receivers(options: argparse.Namespace) -> Sequence[Receiver]:
-    """Give the services to notify, before anything is made.
-
-    Raises
-    ------
-    ParameterError
-        If they cannot be read, or none is given but how to notify is.
-    """
+    """Give the services to notify, before anything is made."""
     from cilium_analysis.report.notify import NOTIFY_VARIABLE, check_receivers, receivers
 
     found = receivers(options.notify)

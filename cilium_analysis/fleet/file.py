@@ -282,7 +282,7 @@ def _span(entry: Entry, defaults: Mapping[str, Entry]) -> Span:
         if name in found:
             with found[name].named():
                 if not parse_duration(found[name].text(name)):
-                    raise ParameterError(f"{name} of zero cannot be: write it as 1h or 1d")
+                    raise ParameterError(f"{name} is zero: write it as 1h or 1d")
     texts = {name: value.text(name) for name, value in found.items()}
     if "timezone" in defaults:
         texts["timezone"] = defaults["timezone"].text("timezone")

@@ -71,7 +71,7 @@ class Entry:
                 shown = clipped(line(name), _SHOWN)
                 raise key.mistake(f"unknown key {shown!r} in {what}: {suggest(shown, known)}")
             if name in found:
-                raise key.mistake(f"the key {name!r} is there twice in {what}")
+                raise key.mistake(f"the key {name!r} occurs twice in {what}")
             found[name] = Entry(self.file, node)
         return found
 
@@ -104,13 +104,7 @@ class Entry:
         return value
 
     def texts(self, what: str) -> tuple[str, ...]:
-        """Give the texts of a list, or a single text in place of a list.
-
-        Raises
-        ------
-        ParameterError
-            As of `items` and `text`.
-        """
+        """Give the texts of a list, or a single text in place of a list."""
         if isinstance(self.node, yaml.ScalarNode):
             return (self.text(what),)
         return tuple(entry.text(what) for entry in self.items(what))
@@ -145,9 +139,9 @@ def read(file: Path) -> Entry:
     except yaml.MarkedYAMLError as problem:
         mark = problem.problem_mark or problem.context_mark
         place = f"{file}:{mark.line + 1}" if mark else str(file)
-        raise ParameterError(f"{place}: this is no YAML: {problem.problem}") from None
+        raise ParameterError(f"{place}: this is not YAML: {problem.problem}") from None
     except (UnicodeDecodeError, yaml.YAMLError):
-        raise ParameterError(f"{file} is no text in UTF-8") from None
+        raise ParameterError(f"{file} is not text in UTF-8") from None
     except RecursionError:
         raise ParameterError(f"{file} is nested too deeply") from None
     if root is None:

@@ -108,7 +108,7 @@ def tasks(fleet: Fleet, *, now: datetime) -> list[Task]:
     """
     pieces = cut(fleet.span, now=now)
     if len(pieces) * len(fleet.clusters) > MOST:
-        raise ParameterError(f"{fleet.span.place}: these are more than {MOST:,} reports")
+        raise ParameterError(f"{fleet.span.place}: this makes more than {MOST:,} reports")
     return [
         _task(cluster, column, *pieces[column], now=now)
         for column in reversed(range(len(pieces)))
@@ -141,9 +141,9 @@ def cut(span: Span, *, now: datetime) -> Sequence[tuple[datetime, datetime]]:
         start, end = _ends(span, now)
         piece = parse_duration(span.every) if span.every else end - start
         if piece > end - start:
-            raise ParameterError(f"every {span.every} is longer than the whole")
+            raise ParameterError(f"every {span.every} is longer than the window")
         if (end - start) / piece > MOST:
-            raise ParameterError(f"these are more than {MOST:,} windows")
+            raise ParameterError(f"this makes more than {MOST:,} windows")
         return list(_pieces(start, end, piece, span.timezone))
     except UsageError as problem:
         raise ParameterError(f"{span.place}: {problem}") from None

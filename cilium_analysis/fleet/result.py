@@ -154,11 +154,6 @@ def write_page(result: Result, where: Place) -> None:
         With all reports to compare; its ``page`` gives the name.
     where
         The directory of all runs.
-
-    Raises
-    ------
-    OutputError, StoreRefused, StoreUnavailable
-        If they cannot be written.
     """
     document, stem = result.as_json(), result.page.name.removesuffix(".html")
     page = html.fleet_page(comparison(document), name=stem)

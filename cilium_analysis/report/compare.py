@@ -12,9 +12,10 @@ from cilium_analysis import foreign
 from cilium_analysis.errors import ParameterError, RunDamaged
 from cilium_analysis.findings import SCHEMA, Severity
 from cilium_analysis.storage import Store
+from cilium_analysis.storage.runs import why
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Mapping
 
     from cilium_analysis.storage import Address
 
@@ -55,7 +56,7 @@ class Other:
             As of `read_findings`.
         """
         try:
-            return cls(whole_findings(run))
+            return cls(read_findings(run))
         except RunDamaged as problem:
             return cls({}, str(problem))
 
@@ -71,7 +72,7 @@ class Other:
 
 
 def read_findings(run: Path | Address) -> dict[str, Any]:
-    """Read the findings of a run, to compare with.
+    """Read the findings of a run, and check that they are as a run writes them.
 
     Parameters
     ----------
@@ -96,37 +97,27 @@ def read_findings(run: Path | Address) -> dict[str, Any]:
     if schema != SCHEMA:
         held = foreign.shown(schema)
         raise ParameterError(f"{path} has the schema {held}; this version reads {SCHEMA!r}")
-    return dict(document)
-
-
-def whole_findings(run: Path | Address) -> dict[str, Any]:
-    """Read the findings of a run, and check that they are as a run writes them.
-
-    Parameters and errors are those of `read_findings`.
-    """
-    document = read_findings(run)
     try:
         check_findings(document)
     except ValueError as problem:
         raise RunDamaged(f"the findings of {run} are damaged: {problem}") from None
-    return document
+    return dict(document)
 
 
 def _read(run: Path | Address) -> tuple[Path | Address, bytes]:
-    if isinstance(run, Path):
-        path = run / NAME if os.path.isdir(run) else run  # noqa: PTH112 - never an error
-        try:
-            return path, foreign.read(path.parent, path.name)
-        except (FileNotFoundError, NotADirectoryError) as problem:
-            raise ParameterError(f"no run to compare with in {run}: {problem}") from None
-        except OSError as problem:
-            reason = problem.strerror or str(problem)
-            raise RunDamaged(f"no run to compare with in {run}: {path.name}: {reason}") from None
-    address = run if run.name == NAME else run / NAME
-    content = Store(address.parent).find(address.name)
-    if content is None:
-        raise ParameterError(f"no run to compare with in {run}: there is no {address}")
-    return address, content
+    if not isinstance(run, Path):
+        address = run if run.name == NAME else run / NAME
+        content = Store(address.parent).find(address.name)
+        if content is None:
+            raise ParameterError(f"no run to compare with in {run}: there is no {address}")
+        return address, content
+    path = run / NAME if os.path.isdir(run) else run  # noqa: PTH112 - never an error
+    try:
+        return path, foreign.read(path.parent, path.name)
+    except (FileNotFoundError, NotADirectoryError) as problem:
+        raise ParameterError(f"no run to compare with in {run}: {problem}") from None
+    except OSError as problem:
+        raise RunDamaged(f"no run to compare with in {run}: {path.name}: {why(problem)}") from None
 
 
 def check_findings(document: Mapping[str, Any]) -> None:
@@ -208,31 +199,27 @@ def compared(
         ``gone``, ``unknown``), ``value`` and ``other_value`` [``unit``]; in the order of these
         words.
     """
-    now, then = dict(_flat(found)), dict(_flat(other))
-    rows = [_row(now.get(key), then.get(key)) for key in {**now, **then}]
-    if unknown:
-        rows = [row | {"change": "unknown"} if row["change"] == "gone" else row for row in rows]
+    now, then = _by_id(found), _by_id(other)
+    rows = []
+    for key in {**now, **then}:
+        row = now.get(key) or then[key]
+        change = _change(now.get(key), then.get(key))
+        rows.append(
+            {
+                **{name: row[name] for name in ("id", "kind", "title")},
+                "change": "unknown" if unknown and change == "gone" else change,
+                "value": now[key]["value"] if key in now else None,
+                "other_value": then[key]["value"] if key in then else None,
+                "unit": row["unit"],
+            }
+        )
     return sorted(rows, key=lambda row: (_ORDER.index(row["change"]), row["title"]))
 
 
-def _flat(document: Mapping[str, Any]) -> Iterator[tuple[str, Mapping[str, Any]]]:
-    for row in document["findings"]:
-        for each in (row, *row.get("evidence", ())):
-            if each["kind"] != "policy_change":
-                yield each["id"], each
-
-
-def _row(now: Mapping[str, Any] | None, then: Mapping[str, Any] | None) -> dict[str, Any]:
-    shown = now or then or {}
-    return {
-        "id": shown["id"],
-        "kind": shown["kind"],
-        "title": shown["title"],
-        "change": _change(now, then),
-        "value": now["value"] if now else None,
-        "other_value": then["value"] if then else None,
-        "unit": shown["unit"],
-    }
+def _by_id(document: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:
+    """Give the findings and their evidence, without changes of policies."""
+    rows = [each for row in document["findings"] for each in (row, *row.get("evidence", ()))]
+    return {row["id"]: row for row in rows if row["kind"] != "policy_change"}
 
 
 def _change(now: Mapping[str, Any] | None, then: Mapping[str, Any] | None) -> str:

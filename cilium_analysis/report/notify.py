@@ -22,7 +22,7 @@ from cilium_analysis.findings import Severity
 from cilium_analysis.prometheus.credentials import PREFIX
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
     from cilium_analysis.report.messages import Message
 
@@ -87,11 +87,6 @@ def check_receivers(receivers: bool, *, notify_on: str | None, link: str | None,
         As the options are given; empty or None if they are not.
     hint
         How to name one.
-
-    Raises
-    ------
-    ParameterError
-        If there is none.
     """
     if not receivers and (notify_on or link):
         raise ParameterError(f"--notify-on and --link need a service to notify: {hint}")
@@ -101,39 +96,42 @@ def _addresses(text: str, environment: Mapping[str, str]) -> list[tuple[str, str
     """Give the addresses that a value of ``--notify`` names, each with its file or variable."""
     kind, _, name = text.partition(":")
     if kind == "file" and name and "://" not in name:
-        return list(_from_file(name))
-    if kind == "env" and name:
-        return [_from_variable(name, environment)]
-    raise ParameterError(f"--notify takes no address, which others could see: {_HOW}")
-
-
-def _from_variable(name: str, environment: Mapping[str, str]) -> tuple[str, str]:
+        return _from_file(name)
+    if kind != "env" or not name:
+        raise ParameterError(f"--notify takes no address, which others could see: {_HOW}")
     # Notebooks get few variables, and none of this name ever.
     if not re.fullmatch(rf"{PREFIX}\w+", name):
         raise ParameterError(
             f"--notify env:… takes the name of a variable that begins with {PREFIX}:"
             " notebooks do not see those"
         )
-    if not environment.get(name, "").strip():
+    if not (address := environment.get(name, "").strip()):
         raise ParameterError(f"--notify env:{name}: there is no such variable, or it is empty")
-    return f"env:{name}", environment[name].strip()
+    return [(text, address)]
 
 
-def _from_file(name: str) -> Iterator[tuple[str, str]]:
+def _from_file(name: str) -> list[tuple[str, str]]:
     try:
         lines = Path(name).expanduser().read_text(encoding="utf-8-sig").splitlines()
     except (OSError, RuntimeError, ValueError) as problem:
         reason = getattr(problem, "strerror", None) or "not a text file"
         raise ParameterError(f"cannot read the addresses to notify in {name}: {reason}") from None
-    rows = [(number, row.strip()) for number, row in enumerate(lines, start=1)]
-    kept = [(number, row) for number, row in rows if row and not row.startswith("#")]
+    rows = [(f"file:{name}:{number}", row.strip()) for number, row in enumerate(lines, start=1)]
+    kept = [(where, row) for where, row in rows if row and not row.startswith("#")]
     if not kept:
         raise ParameterError(f"no address to notify in {name}: write one per line")
-    return ((f"file:{name}:{number}", row) for number, row in kept)
+    return kept
 
 
 def _service(url: str, where: str) -> Any:
-    apprise = _apprise()
+    try:
+        import apprise
+    except ImportError:
+        raise ParameterError(
+            "to notify, the package apprise is needed: pip install 'cilium-analysis[notify]'"
+        ) from None
+    for name in ("apprise", "urllib3.connectionpool"):
+        logging.getLogger(name).addFilter(_FILTER)
     asset = apprise.AppriseAsset(
         app_id="cilium-analysis",
         async_mode=False,
@@ -144,35 +142,23 @@ def _service(url: str, where: str) -> Any:
         service_timeout=0,  # we have our own: apprise's would keep the process from ending
         storage_mode="memory",
     )
-    service = contextvars.copy_context().run(_made, apprise, url, asset)
+
+    def made() -> Any:
+        _WITHHELD.set([])
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of all the services that apprise loads then
+            try:
+                return apprise.Apprise.instantiate(url, asset=asset)
+            except Exception:  # of any kind; it may quote the address
+                return None
+
+    service = contextvars.copy_context().run(made)
     if service is None:
         raise ParameterError(
             f"{where} is no address that apprise understands (it is not shown here, as it may"
             " hold a password): see https://appriseit.com/services/"
         )
     return service
-
-
-def _made(apprise: Any, url: str, asset: Any) -> Any:
-    _WITHHELD.set([])
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # of all the services that apprise loads then
-        try:
-            return apprise.Apprise.instantiate(url, asset=asset)
-        except Exception:  # whatever it is, it may quote the address
-            return None
-
-
-def _apprise() -> Any:
-    try:
-        import apprise
-    except ImportError:
-        raise ParameterError(
-            "to notify, the package apprise is needed: pip install 'cilium-analysis[notify]'"
-        ) from None
-    for name in ("apprise", "urllib3.connectionpool"):
-        logging.getLogger(name).addFilter(_FILTER)
-    return apprise
 
 
 #: Log messages of apprise and its HTTP client while they work for us; None outside of that.
@@ -241,26 +227,23 @@ class _Delivery(threading.Thread):
         self._message = message
 
     def run(self) -> None:
-        said: list[str] = []
-        _WITHHELD.set(said)
-        try:
-            self.problem = "" if self._sent() else _reason(said)
-        except Exception as problem:  # of a plugin; its text may quote the address
-            self.problem = f"unexpected {type(problem).__name__}"
-
-    def _sent(self) -> bool:
         import apprise
 
-        outbox = apprise.Apprise(asset=self._service.asset)
-        outbox.add(self._service)
+        said: list[str] = []
+        _WITHHELD.set(said)
         severity = self._message.severity
-        result = outbox.notify(
-            title=self._message.title,
-            body=self._message.body,
-            body_format=apprise.NotifyFormat.TEXT,
-            notify_type="failure" if severity is None else _TYPES[severity],
-        )
-        return bool(result)
+        try:
+            outbox = apprise.Apprise(asset=self._service.asset)
+            outbox.add(self._service)
+            sent = outbox.notify(
+                title=self._message.title,
+                body=self._message.body,
+                body_format=apprise.NotifyFormat.TEXT,
+                notify_type="failure" if severity is None else _TYPES[severity],
+            )
+            self.problem = "" if sent else _reason(said)
+        except Exception as problem:  # of a plugin; its text may quote the address
+            self.problem = f"unexpected {type(problem).__name__}"
 
 
 def _reason(said: Sequence[str]) -> str:

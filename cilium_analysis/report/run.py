@@ -15,7 +15,7 @@ from cilium_analysis.connection import SAMPLES, sample_directory
 from cilium_analysis.errors import CiliumAnalysisError, Interrupted, OutputError
 from cilium_analysis.findings import Severity
 from cilium_analysis.report import pdf, unfinished
-from cilium_analysis.report.compare import Other, whole_findings
+from cilium_analysis.report.compare import Other, read_findings
 from cilium_analysis.report.earlier import Earlier
 from cilium_analysis.report.execute import STOPPED, Executed
 from cilium_analysis.report.html import runs_page
@@ -274,7 +274,7 @@ def resume(
         earlier = Earlier.read(there, shown=directory)
         if not earlier.missing and not (paper and "pdf" not in earlier.summary):
             tell("nothing is missing")
-            return Run(directory, dict(earlier.summary), whole_findings(there))
+            return Run(directory, dict(earlier.summary), read_findings(there))
         question, now = earlier.question, datetime.now(UTC)
         missing, kept = earlier.missing, None
         if not earlier.recorded:

@@ -2,7 +2,7 @@
 
 A `Plan` says what to report on and how often. Each platform has a function that writes it, with
 the quoting that the platform needs. Credentials are named, as files or keys of a Secret, and never
-written.
+written. Whatever is not valid raises a `UsageError` that names the option.
 """
 
 from cilium_analysis.schedule.credentials import Credential, Secret

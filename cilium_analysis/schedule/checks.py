@@ -1,4 +1,7 @@
-"""Checks values of the command line that another program will read: cron, systemd, Kubernetes."""
+"""Checks values of the command line that another program will read: cron, systemd, Kubernetes.
+
+Each function gives the value back, and raises `ParameterError` if it is not valid.
+"""
 
 from __future__ import annotations
 
@@ -10,9 +13,10 @@ from urllib.parse import urlsplit
 from cilium_analysis.errors import ParameterError, SourceError
 
 _LABEL = re.compile(r"[a-z0-9]([-a-z0-9]*[a-z0-9])?")
+_DOTTED = re.compile(rf"{_LABEL.pattern}(\.{_LABEL.pattern})*")
 _USER = re.compile(r"[a-z_][a-z0-9_-]{0,30}")
 _IMAGE = re.compile(r"[a-z0-9][\w./:@-]*", re.ASCII)
-_FILE = re.compile(r"/[\w./+@%,=~-]*[\w+@%,=~-]")
+_FILE = re.compile(r"(?!.*/\.\.(/|$))/[\w./+@%,=~-]*[\w+@%,=~-]")
 _QUANTITY = re.compile(r"(\d+\.?\d*|\.\d+)([KMGTPE]i|[numkMGTPE]|[eE][+-]?\d+)?", re.ASCII)
 _DECIMAL = {"n": -9, "u": -6, "m": -3, "k": 3, "M": 6, "G": 9, "T": 12, "P": 15, "E": 18}
 _BINARY = "KMGTPE"
@@ -21,13 +25,7 @@ _SMALLEST = 2**20
 
 
 def one_line(value: str, what: str) -> str:
-    """Give a text that has no line ends or other control characters.
-
-    Raises
-    ------
-    ParameterError
-        If it has any: cron and systemd read their files line by line.
-    """
+    """Give a text without control characters: cron and systemd read their files line by line."""
     for char in value:
         category = unicodedata.category(char)
         if category in ("Cc", "Cf", "Cs", "Zl", "Zp"):
@@ -60,81 +58,43 @@ def url(value: str) -> str:
 
 
 def name(value: str, what: str, *, longest: int = 63) -> str:
-    """Give a name that Kubernetes takes (a DNS-1123 label).
-
-    Raises
-    ------
-    ParameterError
-        If it is none.
-    """
-    if not _LABEL.fullmatch(value) or len(value) > longest:
-        hint = f"at most {longest} of a-z, 0-9 and -, with a letter or digit at both ends"
-        raise ParameterError(f"{what} {value!r} is not a name: {hint}")
-    return value
+    """Give a name that Kubernetes takes (a DNS-1123 label)."""
+    hint = f"at most {longest} of a-z, 0-9 and -, with a letter or digit at both ends"
+    return _checked(value, what, _LABEL, "a name", hint, longest=longest)
 
 
 def dotted_name(value: str, what: str) -> str:
-    """Give a name that may have dots, as Secrets and claims have (a DNS-1123 subdomain).
-
-    Raises
-    ------
-    ParameterError
-        If it is none.
-    """
-    if len(value) > 253 or not all(_LABEL.fullmatch(part) for part in value.split(".")):
-        hint = "a-z, 0-9, - and ., with a letter or digit at both ends"
-        raise ParameterError(f"{what} {value!r} is not a name: {hint}")
-    return value
+    """Give a name that may have dots, as Secrets and claims have (a DNS-1123 subdomain)."""
+    hint = "a-z, 0-9, - and ., with a letter or digit at both ends"
+    return _checked(value, what, _DOTTED, "a name", hint, longest=253)
 
 
 def user(value: str) -> str:
-    """Give the name of a user of the system.
-
-    Raises
-    ------
-    ParameterError
-        If it cannot be one.
-    """
-    if not _USER.fullmatch(value):
-        raise ParameterError(f"--user {value!r} is not the name of a user: use a-z, 0-9, _ and -")
-    return value
+    """Give the name of a user of the system."""
+    return _checked(value, "--user", _USER, "the name of a user", "use a-z, 0-9, _ and -")
 
 
 def image(value: str) -> str:
-    """Give the reference of a container image.
-
-    Raises
-    ------
-    ParameterError
-        If it cannot be one.
-    """
-    if not _IMAGE.fullmatch(value):
-        raise ParameterError(f"--image {value!r} is not an image: write it as name:tag")
-    return value
+    """Give the reference of a container image."""
+    return _checked(value, "--image", _IMAGE, "an image", "write it as name:tag")
 
 
 def file(value: str, what: str) -> str:
-    """Give the absolute path of a file or directory, without anything that needs quotes.
+    """Give the absolute path of a file or directory, without anything that needs quotes."""
+    hint = "it has to be absolute, without spaces, quotes, colons and dollar signs"
+    return _checked(value, what, _FILE, "a path for a schedule", hint)
 
-    Raises
-    ------
-    ParameterError
-        If it is another path.
-    """
-    if not _FILE.fullmatch(value) or ".." in value.split("/"):
-        hint = "it has to be absolute, without spaces, quotes, colons and dollar signs"
-        raise ParameterError(f"{what} {value!r} is not a path for a schedule: {hint}")
+
+def _checked(
+    value: str, what: str, pattern: re.Pattern[str], kind: str, hint: str, *, longest: int = 4096
+) -> str:
+    if not pattern.fullmatch(value) or len(value) > longest:
+        raise ParameterError(f"{what} {value!r} is not {kind}: {hint}")
     return value
 
 
 def quantity(value: str, what: str) -> Decimal:
-    """Read a quantity of Kubernetes, such as ``10Gi`` or ``500m``.
-
-    Raises
-    ------
-    ParameterError
-        If it is none, or zero.
-    """
+    """Read a quantity of Kubernetes, such as ``10Gi`` or ``500m``."""
     match = _QUANTITY.fullmatch(value)
     number = Decimal(0)
     if match:
@@ -151,13 +111,7 @@ def quantity(value: str, what: str) -> Decimal:
 
 
 def memory(value: str, what: str) -> Decimal:
-    """Read a quantity of bytes.
-
-    Raises
-    ------
-    ParameterError
-        If it is none, or so small that another unit must have been meant.
-    """
+    """Read a quantity of bytes."""
     number = quantity(value, what)
     if number < _SMALLEST:
         raise ParameterError(f"{what} {value!r} is less than a megabyte: write it as 512Mi or 2Gi")

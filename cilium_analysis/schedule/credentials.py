@@ -121,13 +121,7 @@ class Secret:
 
     @classmethod
     def parse(cls, text: str) -> Secret:
-        """Read ``NAME:KEY,KEY``, or ``NAME`` for one with a ``token``.
-
-        Raises
-        ------
-        ParameterError
-            If it is neither.
-        """
+        """Read ``NAME:KEY,KEY``, or ``NAME`` for one with a ``token``."""
         name, colon, keys = text.partition(":")
         return cls(name, tuple(dict.fromkeys(keys.split(","))) if colon else ("token",))
 
@@ -138,13 +132,7 @@ class Secret:
 
 
 def check_keys(keys: tuple[str, ...], *, username: bool) -> None:
-    """Check that credentials go together, and that none lacks its other part.
-
-    Raises
-    ------
-    ParameterError
-        If they do not.
-    """
+    """Check that credentials go together, and that none lacks its other part."""
     if "token" in keys and (username or "password" in keys):
         raise ParameterError("a token and a password cannot both be sent: name one of them")
     if ("password" in keys) != username:

@@ -47,11 +47,6 @@ def crontab(
         Directory of all runs, and of the log; if relative, in the user's home.
     credentials
         Files to read credentials from.
-
-    Raises
-    ------
-    ParameterError
-        If the line cannot be written.
     """
     checks.one_line(output, "--output")
     checks.one_line(program, "--program")

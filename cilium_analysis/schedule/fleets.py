@@ -38,11 +38,6 @@ class FleetPlan(Routine):
         Of the fleet, on this machine.
     workers, memory_limit
         Reports at a time, and what each may use, as ``2GiB``.
-
-    Raises
-    ------
-    UsageError
-        If any of it is not valid.
     """
 
     file: Path
@@ -117,13 +112,7 @@ class FleetPlan(Routine):
 
 
 def check_machine(plan: FleetPlan) -> None:
-    """Check that a scheduled run on this machine can find the credentials of a fleet.
-
-    Raises
-    ------
-    ParameterError
-        If it cannot.
-    """
+    """Check that a scheduled run on this machine can find the credentials of a fleet."""
     for cluster in plan.fleet.clusters:
         for name in _VARIABLES:
             if getattr(cluster.credentials, name):
@@ -133,7 +122,7 @@ def check_machine(plan: FleetPlan) -> None:
                     f" write {instead} in place of {name}"
                 )
         if cluster.kubernetes == "in-cluster":
-            raise ParameterError(f"{cluster.place}: this is for a machine, no pod: name a context")
+            raise ParameterError(f"{cluster.place}: in-cluster works only in a pod: name a context")
 
 
 @dataclass(frozen=True)

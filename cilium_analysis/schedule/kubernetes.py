@@ -71,11 +71,6 @@ class CronJob:
         What a run may use at most.
     fleet
         What a fleet needs, as of `cilium_analysis.schedule.fleets.in_pod`.
-
-    Raises
-    ------
-    ParameterError
-        If any of it is not valid.
     """
 
     name: str = "cilium-analysis"
@@ -159,11 +154,6 @@ def manifests(plan: Plan | FleetPlan, job: CronJob) -> str:
         What to run, and when.
     job
         How the CronJob is set up.
-
-    Raises
-    ------
-    ParameterError
-        If the plan is none for a pod.
     """
     if plan.kubernetes not in ("", "in-cluster"):
         raise ParameterError(

@@ -95,11 +95,6 @@ class Plan(Routine):
         Notebooks to run at a time; 0 leaves it to the command.
     kubernetes, cilium_namespace
         As for `cilium_analysis.question.ask`.
-
-    Raises
-    ------
-    UsageError
-        If any of it is not valid.
     """
 
     source: str
@@ -179,7 +174,7 @@ def check_files(plan: Plan | FleetPlan, credentials: Sequence[Credential], *, ho
     check_keys(keys, username=bool(plan.username))
     plan.check_receivers(NOTIFY in keys, hint="add --notify file:/PATH")
     if plan.kubernetes == "in-cluster":
-        raise ParameterError("this is for a machine, no pod: name a context, or current")
+        raise ParameterError("in-cluster works only in a pod: name a context, or current")
     if KUBECONFIG in keys and not plan.kubernetes:
         raise ParameterError("--kubeconfig needs a context: add --kubernetes current, or its name")
     if plan.kubernetes and KUBECONFIG not in keys and not home:

@@ -108,11 +108,6 @@ class Timing:
         ----------
         text
             As for `parse_duration`; it has to fit evenly into an hour, a day or a week.
-
-        Raises
-        ------
-        ParameterError
-            If it does not.
         """
         interval = parse_duration(text)
         minutes, rest = divmod(interval, timedelta(minutes=1))

@@ -64,7 +64,9 @@ def claimed(directory: Path) -> Iterator[bool]:
 
 
 class Directory:
-    """A directory of runs, as `cilium_analysis.storage.Place`.
+    """A directory of runs. `cilium_analysis.storage.stored.Stored` is the same for a store.
+
+    What cannot be written raises `OutputError`.
 
     Parameters
     ----------
@@ -76,7 +78,7 @@ class Directory:
         self._path = path
 
     def prepare(self) -> None:
-        """Make the directory."""
+        """Make the directory, before anything else is made."""
         try:
             self._path.mkdir(parents=True, exist_ok=True)
         except OSError as problem:
@@ -91,7 +93,21 @@ class Directory:
         replaces: bool = False,
         kept: Kept | None = None,
     ) -> Iterator[Path]:
-        """Give a temporary directory beside the others, locked for as long as the block lasts."""
+        """Give a temporary directory, which becomes the run when the block ends.
+
+        It is locked for as long as the block lasts.
+
+        Parameters
+        ----------
+        name
+            Of the run.
+        began
+            When the run began.
+        replaces
+            Whether it takes the place of the run that has this name.
+        kept
+            Decides whether it becomes the run also when the block ends with an error.
+        """
         run, temporary = self._path / name, self._path / temporary_name(name, began)
         self.prepare()
         try:
@@ -115,15 +131,15 @@ class Directory:
 
     @contextmanager
     def opened(self, name: str) -> Iterator[Path]:
-        """Give the directory of the run itself."""
+        """Give a run as a directory of this machine, for as long as the block lasts."""
         yield self._path / name
 
     def run(self, name: str) -> dict[str, Any] | None:
-        """Read the ``run.json`` of a run."""
+        """Read the ``run.json`` of a run; None if it does not exist or is not complete."""
         return read_run(self._path / name / "run.json")
 
     def runs(self) -> list[dict[str, Any]]:
-        """Read those of all complete runs."""
+        """Read the ``run.json`` of each complete run."""
         return _read(self._listed())
 
     def _listed(self) -> set[Path]:
@@ -136,7 +152,7 @@ class Directory:
         return (self._path / name).exists()
 
     def write_pages(self, pages: Mapping[str, str]) -> None:
-        """Write each under a temporary name first."""
+        """Write files beside the runs, each under a temporary name first."""
         temporary = self._path / f".fleet-{token_hex(3)}"
         for name, text in pages.items():
             try:
@@ -152,11 +168,6 @@ class Directory:
 
         Two runs that end at the same time both write it. So it is written again until it lists
         what is there.
-
-        Raises
-        ------
-        OutputError
-            If it cannot be written.
         """
         path, temporary = self._path / "index.html", self._path / f".index-{token_hex(3)}.html"
         listed: set[Path] | None = None
@@ -189,7 +200,19 @@ class Directory:
         made: Collection[str],
         tell: Callable[[str], None],
     ) -> None:
-        """Write ``index.html``, and prune."""
+        """Write the index after runs were made, and remove old runs if that was asked for.
+
+        Parameters
+        ----------
+        index
+            Makes the page that lists all runs.
+        keep
+            How long runs are kept, from when they were made; None keeps all.
+        made
+            Names of the runs that stay whatever their age: those just made.
+        tell
+            Takes a line on how many runs were removed, and one on each that could not be.
+        """
         if keep is None:
             self.write_index(index)
         else:
@@ -212,7 +235,7 @@ class Directory:
         Parameters
         ----------
         index, keep, made, tell
-            As of `cilium_analysis.storage.Place.keep_in_order`.
+            As of `keep_in_order`.
         now
             The time that ages are counted to.
 

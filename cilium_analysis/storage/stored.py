@@ -37,7 +37,7 @@ _NEEDED = re.compile(
 
 
 class Stored:
-    """A prefix with runs below it, as `cilium_analysis.storage.Place`.
+    """A prefix with runs below it; methods as of `cilium_analysis.storage.directory.Directory`.
 
     Parameters
     ----------
