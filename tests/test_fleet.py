@@ -144,7 +144,7 @@ BAD = {
     "key twice": (ONE + "    name: c\n", "fleet.yaml:5: the key 'name' occurs twice"),
     "unknown topic": (ONE + "    topics: [dsn]\n", ":5: unknown topic 'dsn': did you mean dns?"),
     "no duration": (ONE.replace("1h", "an hour"), "fleet.yaml:1: 'an hour' is not a duration"),
-    "zero": (ONE.replace("1h", "0h"), "fleet.yaml:1: last of zero"),
+    "zero": (ONE.replace("1h", "0h"), "fleet.yaml:1: last is zero"),
     "two windows": (ONE.replace("1h", "1h, start: -2h"), "fleet.yaml:1: a window has `last`"),
     "longer pieces": (ONE.replace("1h", "1h, every: 1d"), "fleet.yaml:1: every 1d is longer"),
     "too many": (ONE.replace("1h", "1y, every: 1s"), "fleet.yaml:1: this makes more than 10,000"),

@@ -269,7 +269,7 @@ def test_stopped_by_hand_while_the_index_is_written_the_report_is_kept(
     capsys: pytest.CaptureFixture[str],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    def stopped(_: Path) -> None:
+    def stopped(*_: object) -> None:
         raise KeyboardInterrupt
 
     quick("CRITICAL")
@@ -647,7 +647,7 @@ def test_a_failed_run_tells_what_stopped_and_what_it_found_before() -> None:
     assert message.title.startswith("[failed, critical] prod, ")
     assert message.severity is None
     assert message.body.splitlines()[:2] == [
-        "Not whole: dns, flows stopped, the first with ValueError: no",
+        "Not complete: dns, flows stopped, the first with ValueError: no",
         "1. [critical] Finding 1",
     ]
 
