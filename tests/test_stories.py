@@ -309,7 +309,7 @@ def test_all_that_follows_from_a_restart_is_one_story() -> None:
     (story,) = stories([restart(), *CONSEQUENCES], step=STEP)
     assert story.lead.kind == "agent_restart"
     assert len(story.evidence) == len(CONSEQUENCES)
-    assert story.told().severity == CRITICAL
+    assert story.as_finding().severity == CRITICAL
 
 
 def test_what_outlasts_a_restart_or_is_elsewhere_is_no_part_of_it() -> None:

@@ -142,7 +142,7 @@ def test_the_incident_is_unknown_as_all_its_topics_are(asked: Asked) -> None:
     titles = [finding.title for finding in told]
     assert all(title.startswith("No metrics of ") for title in titles)
     assert sum("agent" in title for title in titles) == 1
-    assert incident.movers(data).empty
+    assert incident.other_changes(data).empty
 
 
 def test_scrapes_that_fail_are_known_to_the_check(asked: Asked) -> None:
@@ -176,7 +176,7 @@ def test_without_a_baseline_nothing_is_scored_and_what_is_usual_is_unknown(asked
     _, data = asked("new")
     (why,) = TOPICS["drop_reasons"].unknown(data.topics["drop_reasons"])
     assert "baseline" in why
-    table = incident.movers(data)
+    table = incident.other_changes(data)
     assert not len(table[table["what"].str.startswith("Drops")])
     for topic in ("node_connectivity", "endpoint_growth"):
         assert TOPICS[topic].unknown(data.topics[topic]) == ()
