@@ -11,13 +11,12 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from cilium_analysis import connect
+from cilium_analysis import connect, incident
 from cilium_analysis.findings import Finding, Findings, Severity, merge
-from cilium_analysis.topics import incident
-from cilium_analysis.topics.incident.caveats import caveats
-from cilium_analysis.topics.incident.links import DEPTH, LINKS
-from cilium_analysis.topics.incident.other_changes import MOST_SCORE, Stream, _far, ranked
-from cilium_analysis.topics.incident.stories import stories
+from cilium_analysis.incident.caveats import caveats
+from cilium_analysis.incident.links import DEPTH, LINKS
+from cilium_analysis.incident.other_changes import MOST_SCORE, Stream, _far, ranked
+from cilium_analysis.incident.stories import stories
 from cilium_analysis.window import Window
 from tests.servers.served import ClusterServer
 

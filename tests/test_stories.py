@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 
 from cilium_analysis.findings import Finding, Severity
-from cilium_analysis.topics.incident import policy
-from cilium_analysis.topics.incident.policy import Change
-from cilium_analysis.topics.incident.stories import stories
+from cilium_analysis.incident import policy
+from cilium_analysis.incident.policy import Change
+from cilium_analysis.incident.stories import stories
 
 START = datetime(2026, 11, 29, 12, tzinfo=UTC)
 STEP = timedelta(seconds=15)

@@ -13,9 +13,11 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from cilium_analysis import incident
 from cilium_analysis.cli import main
 from cilium_analysis.cli.reports import verdict as exit_code
 from cilium_analysis.findings import Findings, Severity, merge, spoken, unknown_lines
+from cilium_analysis.incident.data import TOPICS
 from cilium_analysis.lab.explorer.asking import Loaded
 from cilium_analysis.lab.explorer.overview import _legend
 from cilium_analysis.lab.explorer.panels import panel
@@ -27,8 +29,7 @@ from cilium_analysis.report.html import runs_page
 from cilium_analysis.report.messages import about_run
 from cilium_analysis.report.verdict import QUIET, UNKNOWN, first, verdict
 from cilium_analysis.texts import percent
-from cilium_analysis.topics import incident, setup
-from cilium_analysis.topics.incident.data import TOPICS
+from cilium_analysis.topics import setup
 from cilium_analysis.topics.verdict import gaps, scraped
 from cilium_analysis.window import Window
 from tests.conftest import installed_or_skip

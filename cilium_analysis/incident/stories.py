@@ -9,7 +9,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING
 
 from cilium_analysis.findings import Severity
-from cilium_analysis.topics.incident.links import (
+from cilium_analysis.incident.links import (
     DEPTH,
     denial,
     ends,
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
     from cilium_analysis.findings import Finding
-    from cilium_analysis.topics.incident.links import Ends
+    from cilium_analysis.incident.links import Ends
 
 #: Nodes probe each other once a minute or less often: an outage began up to so much earlier.
 PROBE = timedelta(minutes=2)

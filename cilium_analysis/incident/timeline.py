@@ -6,15 +6,15 @@ from typing import TYPE_CHECKING
 
 import pandas as pd
 
+from cilium_analysis.incident.links import ends
+from cilium_analysis.incident.policy import changes
 from cilium_analysis.topics.health.restarts import restarts
-from cilium_analysis.topics.incident.links import ends
-from cilium_analysis.topics.incident.policy import changes
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from cilium_analysis.findings import Finding, Findings
-    from cilium_analysis.topics.incident.data import Incident
+    from cilium_analysis.incident.data import Incident
 
 COLUMNS = ("time", "end", "kind", "what", "where", "story")
 #: Kubernetes events of one reason about so many objects are one row.

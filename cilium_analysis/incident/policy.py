@@ -11,7 +11,7 @@ import pandas as pd
 
 from cilium_analysis import frames
 from cilium_analysis.findings import Finding, Severity
-from cilium_analysis.topics.incident.links import ends, may_show_as, unlike
+from cilium_analysis.incident.links import ends, may_show_as, unlike
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from cilium_analysis.topics.incident.data import Incident
+    from cilium_analysis.incident.data import Incident
 
 #: Agents take a policy over within seconds; their scrapes are up to a minute apart.
 TOGETHER = timedelta(minutes=2)

@@ -15,13 +15,13 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from cilium_analysis.frames import How
+    from cilium_analysis.incident.data import Incident
     from cilium_analysis.topics.dns import Dns
     from cilium_analysis.topics.drops import Drops
     from cilium_analysis.topics.endpoints import Endpoints
     from cilium_analysis.topics.flows import Flows
     from cilium_analysis.topics.health import Health
     from cilium_analysis.topics.http import Http
-    from cilium_analysis.topics.incident.data import Incident
 
 #: Larger scores say nothing more: the smaller the unit, the farther from a baseline without spread.
 MOST_SCORE = 100.0

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
     from cilium_analysis.findings import Finding, Findings
-    from cilium_analysis.topics.incident.data import Incident
+    from cilium_analysis.incident.data import Incident
 
 #: Fewer than this share of the change is not worth a row.
 WORTH = 0.03

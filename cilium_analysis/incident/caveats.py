@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from cilium_analysis import frames
 from cilium_analysis.findings import Unknown, without_unknown
 from cilium_analysis.frames import totals
-from cilium_analysis.topics.incident.data import TOPICS
+from cilium_analysis.incident.data import TOPICS
 from cilium_analysis.topics.reasons import from_hubble
 from cilium_analysis.topics.verdict import ABOUT_MONITORING
 
@@ -18,8 +18,8 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from cilium_analysis.findings import Finding
+    from cilium_analysis.incident.data import Incident
     from cilium_analysis.topics.drops import Drops
-    from cilium_analysis.topics.incident.data import Incident
 
 #: Fewer events than this are few enough to be chance.
 FEW = 20.0

@@ -11,17 +11,17 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 
 from cilium_analysis.findings import Finding, Findings, Severity
-from cilium_analysis.topics.incident import policy
-from cilium_analysis.topics.incident.caveats import caveats, unknown
-from cilium_analysis.topics.incident.data import TOPICS
-from cilium_analysis.topics.incident.stories import Story, stories
+from cilium_analysis.incident import policy
+from cilium_analysis.incident.caveats import caveats, unknown
+from cilium_analysis.incident.data import TOPICS
+from cilium_analysis.incident.stories import Story, stories
 from cilium_analysis.topics.verdict import ABOUT_MONITORING
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
     from types import ModuleType
 
-    from cilium_analysis.topics.incident.data import Incident
+    from cilium_analysis.incident.data import Incident
 
 #: Names of what topics counted in the window, and of the same in the baseline.
 PAIRS: Mapping[str, tuple[tuple[str, str], ...]] = {
