@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 #: The topic that puts the answers of all others together.
 INCIDENT = "incident"
 MODULES = {
-    INCIDENT: "cilium_analysis.topics.incident",
+    INCIDENT: "cilium_analysis.incident",
     "drop_reasons": "cilium_analysis.topics.drops",
     "node_connectivity": "cilium_analysis.topics.connectivity",
     "endpoint_growth": "cilium_analysis.topics.endpoints",

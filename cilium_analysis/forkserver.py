@@ -35,7 +35,7 @@ _MODULES = (
     *("ipykernel.kernelapp", "ipykernel.debugger", "pandas", "pyarrow.parquet"),
     *("matplotlib.pyplot", "matplotlib.backends.backend_agg"),
     *("cilium_analysis.plots", "cilium_analysis.show", "cilium_analysis.progress"),
-    *("cilium_analysis.question", "cilium_analysis.topics.incident"),
+    *("cilium_analysis.question", "cilium_analysis.incident"),
 )
 #: What few notebooks need: imported while nobody asks.
 _ALSO = ("ruptures",)

@@ -87,8 +87,7 @@ class Question:
             If the bundle's objects are damaged.
         """
         from cilium_analysis.kube import Cluster, load
-        from cilium_analysis.topics.setup import identity
-        from cilium_analysis.topics.setup.objects import later
+        from cilium_analysis.topics.setup.objects import cluster_notes, later, nodes_in_metrics
 
         if isinstance(self.source, Bundle):
             document = self.source.kubernetes
@@ -101,9 +100,9 @@ class Question:
             since=self.baseline.start,
             cilium_namespace=self.cilium_namespace,
         )
-        metrics = identity.agents(self.source, self.window, match=self.match)
-        doubts = identity.doubts(metrics, found.nodes, unread=found.unread)
-        return found.noted(*later(found.read, self.window), *doubts)
+        metrics = nodes_in_metrics(self.source, self.window, match=self.match)
+        notes = cluster_notes(metrics, found.nodes, unread=found.unread)
+        return found.noted(*later(found.read, self.window), *notes)
 
     @property
     def reading(self) -> str:

@@ -16,10 +16,10 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from cilium_analysis import incident
 from cilium_analysis.capture import TOPICS
 from cilium_analysis.cli import main as command
 from cilium_analysis.connection import connect
-from cilium_analysis.topics import incident
 from cilium_analysis.window import Window
 from tests.cluster.scenario import STYLES, Scenario, load
 from tests.servers.served import ClusterServers

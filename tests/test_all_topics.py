@@ -7,12 +7,12 @@ from pathlib import Path
 
 import pytest
 
+from cilium_analysis import incident
 from cilium_analysis.capture import TOPICS
 from cilium_analysis.errors import ParameterError
 from cilium_analysis.question import ask
 from cilium_analysis.report import report
 from cilium_analysis.report.notebooks import check_parameters, notebook_directory
-from cilium_analysis.topics import incident
 from tests.servers.process import ServerProcess
 from tests.servers.served import ClusterServer
 

@@ -11,7 +11,7 @@ import pytest
 from cilium_analysis import connect
 from cilium_analysis.metrics import defects, find, help_on
 from cilium_analysis.topics import drops
-from cilium_analysis.topics.telling import doubts, trust
+from cilium_analysis.topics.caveats import hubble_notes, of_hubble
 from cilium_analysis.window import Window
 from tests.cluster.scenario import load as scenario
 from tests.servers.served import ClusterServer
@@ -146,12 +146,12 @@ NO_RESTARTS = pd.DataFrame(
 def doubted(lost: pd.DataFrame) -> list[str]:
     start, end = pd.Timestamp(WINDOW.start), pd.Timestamp(WINDOW.end)
     nodes = ["worker-1"]
-    return doubts(seen(), NO_RESTARTS, lost, amount=10.0, nodes=nodes, start=start, end=end)
+    return of_hubble(seen(), NO_RESTARTS, lost, amount=10.0, nodes=nodes, start=start, end=end)
 
 
 @pytest.mark.parametrize("source", ["perf_event_ring_buffer", "observer_events_queue"])
 def test_events_lost_before_they_are_counted_lower_the_counts(source: str) -> None:
-    (said,) = trust(seen(), NO_RESTARTS, losses(source, 32.0), WINDOW, versions=["1.19.5"])
+    (said,) = hubble_notes(seen(), NO_RESTARTS, losses(source, 32.0), WINDOW, versions=["1.19.5"])
     assert "32 events" in said
     assert "counts are low" in said
     assert len(doubted(losses(source, 32.0))) == 1
@@ -160,12 +160,12 @@ def test_events_lost_before_they_are_counted_lower_the_counts(source: str) -> No
 def test_events_lost_in_the_ring_lower_no_count() -> None:
     lost = losses("hubble_ring_buffer", 32.0)
     assert doubted(lost) == []
-    (said,) = trust(seen(), NO_RESTARTS, lost, WINDOW, versions=["1.18.2"])
+    (said,) = hubble_notes(seen(), NO_RESTARTS, lost, WINDOW, versions=["1.18.2"])
     assert "counts are low" not in said
     assert "32 events" in said
-    _, named = trust(seen(), NO_RESTARTS, lost, WINDOW, versions=["1.19.5"])
+    _, named = hubble_notes(seen(), NO_RESTARTS, lost, WINDOW, versions=["1.19.5"])
     assert RING in named
 
 
 def test_no_loss_is_no_note() -> None:
-    assert trust(seen(), NO_RESTARTS, losses("hubble_ring_buffer", 0.0), WINDOW) == []
+    assert hubble_notes(seen(), NO_RESTARTS, losses("hubble_ring_buffer", 0.0), WINDOW) == []

@@ -19,8 +19,8 @@ from cilium_analysis.findings import Finding, Severity
 from cilium_analysis.frames import totals
 from cilium_analysis.queries import parse_matchers
 from cilium_analysis.topics import dns
-from cilium_analysis.topics.dns.codes import DENIED, NO_RESPONSE
 from cilium_analysis.topics.dns.data import QUERIES
+from cilium_analysis.topics.dns.outcomes import DENIED, NO_RESPONSE
 from cilium_analysis.window import Window
 from tests.cluster import proxy
 from tests.cluster import scenario as scenarios
@@ -153,7 +153,7 @@ def test_the_failure_is_found_whatever_is_configured(
     assert finding.labels.get("source", "") == ("default/web" if context != "none" else "")
     said = " ".join(dns.notes(data))
     assert ("dns:query adds" in said) == (not names)
-    assert ("Who asked is not visible" in said) == (context == "none")
+    assert ("Clients are not visible" in said) == (context == "none")
     assert len(dns.by_name(data)) == (0 if not names else 3)
 
 

@@ -12,8 +12,8 @@ from cilium_analysis import frames
 from cilium_analysis.findings import Severity
 from cilium_analysis.frames import totals
 from cilium_analysis.topics import dns
-from cilium_analysis.topics.dns.codes import NO_RESPONSE
 from cilium_analysis.topics.dns.data import QUERIES
+from cilium_analysis.topics.dns.outcomes import NO_RESPONSE
 from cilium_analysis.window import Window
 from tests.sources import MemorySource, grid
 

@@ -278,7 +278,7 @@ def test_hubble_over_budget_is_left_out_and_said() -> None:
 
     data = drops.load(Refusing(), WINDOW, WINDOW.baseline())
     assert any("refused to tell of drop events seen by Hubble" in n for n in drops.notes(data))
-    assert "Whose packets were dropped is unknown." in drops.notes(data)
+    assert "Sources and destinations of dropped packets are unknown." in drops.notes(data)
 
 
 def test_packets_that_nobody_misses_are_not_alarming() -> None:

@@ -17,7 +17,7 @@ from cilium_analysis.findings import Severity
 from cilium_analysis.frames import totals
 from cilium_analysis.topics import flows
 from cilium_analysis.topics.flows.data import METRICS
-from cilium_analysis.topics.flows.failures import NO_ANSWER
+from cilium_analysis.topics.flows.findings import NO_ANSWER
 from cilium_analysis.window import Window
 from tests.cluster import scenario as scenarios
 from tests.cluster.scenario import Event, Scenario
@@ -124,7 +124,9 @@ def test_handshakes_without_an_answer(
     assert finding.total == pytest.approx(2.0 * 4 * 1200, rel=0.05)
     worst = flows.handshakes(data).iloc[0]
     assert (worst["source"], worst["destination"]) == tuple(parties.values() or ("", ""))
-    visible = not any("Who talks to whom" in note for note in flows.notes(data))
+    visible = not any(
+        "Sources and destinations are not visible" in note for note in flows.notes(data)
+    )
     assert visible == (context != "none")
 
 

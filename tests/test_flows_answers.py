@@ -13,7 +13,7 @@ import pytest
 from cilium_analysis.frames import totals
 from cilium_analysis.queries import parse_matchers
 from cilium_analysis.topics import flows
-from cilium_analysis.topics.flows.shifts import Shift, Shifts
+from cilium_analysis.topics.flows.traffic import Shift, Shifts
 from cilium_analysis.window import Window
 from tests.sources import grid
 from tests.timeline import timeline

@@ -13,7 +13,7 @@ from cilium_analysis import connect
 from cilium_analysis.findings import Finding, Severity
 from cilium_analysis.topics import flows
 from cilium_analysis.topics.flows.exchanges import ENDS, NAMESPACES, NOTHING, Raw, exchanges
-from cilium_analysis.topics.flows.failures import NO_ANSWER
+from cilium_analysis.topics.flows.findings import NO_ANSWER
 from cilium_analysis.window import Window
 from tests.cluster import scenario as scenarios
 from tests.cluster.scenario import Event, Scenario

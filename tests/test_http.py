@@ -131,7 +131,7 @@ def test_without_context_statuses_are_still_right(cluster_server: Serve) -> None
     data = load(served, window)
     true = served.truth.requests(window.start, window.end, by=("status",))
     assert_close(totals(data.counts, ["status"]), true)
-    assert any("Who asked whom is not in the data" in note for note in http.notes(data))
+    assert any("Sources and destinations are not in the data" in note for note in http.notes(data))
 
 
 def test_what_both_ends_reported_is_counted_once_and_said(cluster_server: Serve) -> None:

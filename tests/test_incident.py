@@ -11,13 +11,12 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from cilium_analysis import connect
+from cilium_analysis import connect, incident
 from cilium_analysis.findings import Finding, Findings, Severity, merge
-from cilium_analysis.topics import incident
-from cilium_analysis.topics.incident.links import DEPTH, LINKS
-from cilium_analysis.topics.incident.movers import MOST_SCORE, Stream, _far, ranked
-from cilium_analysis.topics.incident.stories import stories
-from cilium_analysis.topics.incident.trust import doubts
+from cilium_analysis.incident.caveats import caveats
+from cilium_analysis.incident.links import DEPTH, LINKS
+from cilium_analysis.incident.other_changes import MOST_SCORE, Stream, _far, ranked
+from cilium_analysis.incident.stories import stories
 from cilium_analysis.window import Window
 from tests.servers.served import ClusterServer
 
@@ -115,8 +114,8 @@ def test_a_mere_note_leads_no_warning_but_is_part_of_its_story() -> None:
     lost = finding("drop_spike", node="worker-1", reason="Policy denied")
     (story,) = stories([note, lost], step=STEP)
     assert story.lead is lost
-    assert story.told().evidence == (note,)
-    assert story.told().severity == Severity.CRITICAL
+    assert story.as_finding().evidence == (note,)
+    assert story.as_finding().severity == Severity.CRITICAL
 
 
 def test_every_kind_has_its_place() -> None:
@@ -180,7 +179,7 @@ def test_the_timeline_is_in_order_and_whole(sample: incident.Incident) -> None:
 
 
 def test_what_changed_most_is_what_happened(sample: incident.Incident) -> None:
-    table = incident.movers(sample)
+    table = incident.other_changes(sample)
     first = table.iloc[0]
     assert "Policy denied" in first["where"]
     truth = datetime(2026, 3, 21, 9, 0, 13, tzinfo=UTC)
@@ -234,17 +233,17 @@ def test_what_begins_in_the_second_step_had_not_begun_before(sample: incident.In
     rise = finding("drop_spike", reason="A")
     begun = replace(rise, start=sample.window.start, end=sample.window.end)
     late = replace(begun, start=sample.window.start + step)
-    assert any("had begun" in reason for reason in doubts(sample, begun))
-    assert not any("had begun" in reason for reason in doubts(sample, late))
+    assert any("had begun" in reason for reason in caveats(sample, begun))
+    assert not any("had begun" in reason for reason in caveats(sample, late))
 
 
 def test_scores_are_bounded_and_need_a_baseline(sample: incident.Incident) -> None:
     health = sample.topics["agent_health"]
-    assert incident.movers(sample)["score"].abs().max() <= MOST_SCORE
+    assert incident.other_changes(sample)["score"].abs().max() <= MOST_SCORE
     drops = sample.topics["drop_reasons"]
     unknown = replace(drops, usual=drops.usual * float("nan"))
     topics = {"drop_reasons": unknown, "agent_health": health}
-    table = incident.movers(replace(sample, topics=topics))
+    table = incident.other_changes(replace(sample, topics=topics))
     assert not table["what"].str.startswith("Drops").any()
 
 
@@ -291,4 +290,4 @@ def test_a_server_without_anything_is_said_to_be_without(
     assert found.is_unknown
     assert {each.topic for each in found.unknown} == {"incident", *data.topics}
     assert isinstance(incident.timeline(data, found), pd.DataFrame)
-    assert incident.movers(data).empty
+    assert incident.other_changes(data).empty

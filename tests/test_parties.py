@@ -7,8 +7,7 @@ import pandas as pd
 import pytest
 
 from cilium_analysis import frames
-from cilium_analysis.topics.identities import readable
-from cilium_analysis.topics.parties import name_parties, namespace_of, party, spellings
+from cilium_analysis.topics.parties import name_parties, namespace_of, party, readable, spellings
 
 POD = (
     "k8s:{},k8s:io.cilium.k8s.policy.cluster=default,"

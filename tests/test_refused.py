@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
+from cilium_analysis.incident.data import TOPICS
 from cilium_analysis.question import Question, ask
 from cilium_analysis.topics import setup
-from cilium_analysis.topics.incident.data import TOPICS
 from tests.field.asking import command, served
 from tests.field.standin import standing_before
 from tests.servers.served import ClusterServer
@@ -85,7 +85,7 @@ def test_what_a_topic_can_do_without_is_a_note(cluster: ClusterServer) -> None:
     notes = TOPICS["drop_reasons"].notes(data)
     assert any("refused to tell of drop events seen by Hubble" in note for note in notes)
     assert any("refused to tell of bytes of the packets dropped" in note for note in notes)
-    assert "Whose packets were dropped is unknown." in notes
+    assert "Sources and destinations of dropped packets are unknown." in notes
 
 
 def test_what_the_server_does_not_count_is_not_missing(cluster: ClusterServer) -> None:
@@ -113,7 +113,7 @@ def test_a_report_is_made_of_what_was_not_refused(tmp_path: Path) -> None:
     found = told.one("drop_spike")
     assert found["total"] == 48_000
     assert found["trust"] == "good", found["trust_reasons"]
-    assert "whose packets were dropped is unknown" in told.said().lower()
+    assert "sources and destinations of dropped packets are unknown" in told.said().lower()
     assert SAID in told.said()
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pandas as pd
 import pytest
 
-from cilium_analysis.topics.rises import Sight, fewest, find, spilled
+from cilium_analysis.topics.rises import Scraped, fewest, find, spilled
 from cilium_analysis.window import Window
 from tests.sources import grid
 from tests.test_baseline import pattern
@@ -48,6 +48,6 @@ def test_each_part_is_an_incident_with_edges_of_its_own() -> None:
     counts[20] = 4.0
     labels = "node source destination"
     now, usual = (grid(window, {("n", "a", "b"): v}, labels) for v in (counts, 0.0))
-    seen = Sight.of(pd.DataFrame({"n": True}, index=now.index))
-    found = find(now, usual, party="source", alike=(), sight=seen, usual_sight=seen)
+    seen = Scraped.of(pd.DataFrame({"n": True}, index=now.index))
+    found = find(now, usual, by="source", alike=(), scraped=seen, usual_scraped=seen)
     assert [(each.first, each.last) for each in found] == [(0, 20), (60, 80)]

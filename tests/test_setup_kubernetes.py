@@ -14,7 +14,7 @@ from cilium_analysis.kube import Cluster, Kubernetes
 from cilium_analysis.kube import load as read
 from cilium_analysis.source import Source
 from cilium_analysis.topics import setup
-from cilium_analysis.topics.setup import coverage, exposure
+from cilium_analysis.topics.setup import exposure, objects
 from cilium_analysis.topics.setup.exposure import COMPONENTS
 from cilium_analysis.window import Window
 from tests.cluster.kubernetes import Moment, Object
@@ -339,8 +339,8 @@ def test_what_could_not_be_read_is_unknown(
         data = check(source, cluster)
         assert {what for what, state in rows(data).items() if state == "unknown"} == unknown
         assert any("403" in note for note in setup.notes(data))
-        assert not coverage.without_agent(data, cluster) or forbidden == "Service"
-        assert not coverage.not_scraped(data, cluster)
+        assert not objects.without_agent(data, cluster) or forbidden == "Service"
+        assert not objects.not_scraped(data, cluster)
     assert list(setup.findings(check(connect(cluster_server(TOLD).url), cluster))) == []
     if "configmaps" in forbidden:
         empty = setup.findings(check(MemorySource(), cluster))

@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 
 from cilium_analysis.findings import Finding, Severity
-from cilium_analysis.topics.incident import policy
-from cilium_analysis.topics.incident.policy import Change
-from cilium_analysis.topics.incident.stories import stories
+from cilium_analysis.incident import policy
+from cilium_analysis.incident.policy import Change
+from cilium_analysis.incident.stories import stories
 
 START = datetime(2026, 11, 29, 12, tzinfo=UTC)
 STEP = timedelta(seconds=15)
@@ -309,7 +309,7 @@ def test_all_that_follows_from_a_restart_is_one_story() -> None:
     (story,) = stories([restart(), *CONSEQUENCES], step=STEP)
     assert story.lead.kind == "agent_restart"
     assert len(story.evidence) == len(CONSEQUENCES)
-    assert story.told().severity == CRITICAL
+    assert story.as_finding().severity == CRITICAL
 
 
 def test_what_outlasts_a_restart_or_is_elsewhere_is_no_part_of_it() -> None:

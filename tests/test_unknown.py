@@ -13,9 +13,11 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from cilium_analysis import incident
 from cilium_analysis.cli import main
 from cilium_analysis.cli.reports import verdict as exit_code
 from cilium_analysis.findings import Findings, Severity, merge, spoken, unknown_lines
+from cilium_analysis.incident.data import TOPICS
 from cilium_analysis.lab.explorer.asking import Loaded
 from cilium_analysis.lab.explorer.overview import _legend
 from cilium_analysis.lab.explorer.panels import panel
@@ -27,8 +29,7 @@ from cilium_analysis.report.html import runs_page
 from cilium_analysis.report.messages import about_run
 from cilium_analysis.report.verdict import QUIET, UNKNOWN, first, verdict
 from cilium_analysis.texts import percent
-from cilium_analysis.topics import incident, setup
-from cilium_analysis.topics.incident.data import TOPICS
+from cilium_analysis.topics import setup
 from cilium_analysis.topics.verdict import gaps, scraped
 from cilium_analysis.window import Window
 from tests.conftest import installed_or_skip
@@ -142,7 +143,7 @@ def test_the_incident_is_unknown_as_all_its_topics_are(asked: Asked) -> None:
     titles = [finding.title for finding in told]
     assert all(title.startswith("No metrics of ") for title in titles)
     assert sum("agent" in title for title in titles) == 1
-    assert incident.movers(data).empty
+    assert incident.other_changes(data).empty
 
 
 def test_scrapes_that_fail_are_known_to_the_check(asked: Asked) -> None:
@@ -176,7 +177,7 @@ def test_without_a_baseline_nothing_is_scored_and_what_is_usual_is_unknown(asked
     _, data = asked("new")
     (why,) = TOPICS["drop_reasons"].unknown(data.topics["drop_reasons"])
     assert "baseline" in why
-    table = incident.movers(data)
+    table = incident.other_changes(data)
     assert not len(table[table["what"].str.startswith("Drops")])
     for topic in ("node_connectivity", "endpoint_growth"):
         assert TOPICS[topic].unknown(data.topics[topic]) == ()

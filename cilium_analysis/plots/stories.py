@@ -34,7 +34,7 @@ def stories(
     Parameters
     ----------
     table
-        As from `cilium_analysis.topics.incident.timeline`.
+        As from `cilium_analysis.incident.timeline`.
     severities
         Severity of each story (``critical``, ``warning``, ``info``), by its rank.
     span

@@ -1,4 +1,4 @@
-"""Histograms: read from classic or native ones, bounds in one spelling, and quantiles. Pure."""
+"""Histograms: classic or native ones read alike, bounds in one spelling, quantiles. Pure."""
 
 from __future__ import annotations
 
@@ -57,6 +57,23 @@ def quantile(q: float, buckets: Mapping[str, float]) -> float:
     return low
 
 
+def by_bound(counts: pd.DataFrame, by: Sequence[str]) -> dict[tuple[str, ...], dict[str, float]]:
+    """Give what each bucket counted, by its bound ``le``, per combination of other labels.
+
+    Parameters
+    ----------
+    counts
+        Label frame (``le``, …) of increases.
+    by
+        The other labels.
+    """
+    found: dict[tuple[str, ...], dict[str, float]] = {}
+    sums = frames.totals(counts, [*by, "le"]).rename("total").reset_index()
+    for *key, le, total in sums.itertuples(index=False):
+        found.setdefault(tuple(map(str, key)), {})[str(le)] = float(total)
+    return found
+
+
 def _mixed(counts: Sequence[float]) -> bool:
     """Tell whether a running count falls by more than scrapes may tear it apart."""
     falls = (high - low for high, low in itertools.pairwise(counts))
@@ -73,7 +90,7 @@ def bound_of(le: str) -> float:
 
 _SELECTOR = r"""(?P<name{0}>[a-zA-Z_:][\w:]*)_(?P<part{0}>bucket|sum|count)
     \{{(?P<match{0}>(?:[^"{{}}]|"(?:[^"\\]|\\.)*")*)\}}"""
-#: A series of a classic histogram: of a stretch of time in a function, or of a moment.
+#: A series of a classic histogram: of a range of time in a function, or of a moment.
 _SERIES = re.compile(
     rf"""(?P<over>\w+)\({_SELECTOR.format(1)}(?P<range>\[[^\]]*\])(?P<back1>\ offset\ [\w<>]+)?\)
     | {_SELECTOR.format(2)}(?P<back2>\ offset\ [\w<>]+)?""",
@@ -115,15 +132,15 @@ def as_stored(query: Query, native: Mapping[str, Sequence[float]]) -> Query:
 
 
 def _part(
-    part: str, selector: str, over: str, stretch: str, back: str, bounds: Sequence[float]
+    part: str, selector: str, over: str, period: str, back: str, bounds: Sequence[float]
 ) -> str:
     """Write PromQL that reads a part of a native histogram as a function reads the classic one."""
     if over == "deriv":
-        return f"deriv(histogram_{part}({selector})[{stretch[1:-1]}:]{back})"
+        return f"deriv(histogram_{part}({selector})[{period[1:-1]}:]{back})"
     rated = over in ("increase", "rate")
     # Floats have a maximum; of a counter the last value is that, but where it began anew.
     function = over if rated or not over else "last_over_time"
-    histogram = f"{function}({selector}{stretch}{back})" if over else f"{selector}{back}"
+    histogram = f"{function}({selector}{period}{back})" if over else f"{selector}{back}"
     if part == "bucket":
         return f"({from_native(histogram, bounds, whole=not rated)})"
     return f"histogram_{part}({histogram})"

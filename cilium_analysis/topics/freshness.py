@@ -1,8 +1,8 @@
-"""What the times of samples say about their storage: downsampled, or stored late. Pure.
+"""Samples that are downsampled or stored late, as their times show. Pure.
 
 Thanos keeps old samples 5 min or 1 h apart (docs/components/compact.md, "Downsampling"), and its
-answers do not say so. Remote write and uploads bring samples later than they were scraped. Both
-show in when targets have samples at all, and in nothing else.
+answers do not say so. Remote write and uploads store samples later than they were scraped. Only
+the times of the samples show either.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ def downsampled(*scraped: pd.DataFrame) -> list[str]:
     -------
     list of str
         One sentence per spacing. Samples 5 min apart without denser ones later may as well be
-        scraped so; nobody scrapes once an hour.
+        scraped so; samples an hour apart never are.
     """
     return [said for tier in TIERS for said in _tier(scraped, tier)]
 

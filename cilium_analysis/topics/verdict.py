@@ -1,7 +1,7 @@
-"""What keeps a question from being answered: no scrapes, no metric, nothing to compare with.
+"""Whether a question can be answered: was it scraped, is the metric there, is there a baseline.
 
-Each topic says so in its ``unknown``; none of its reasons means that the question can be answered,
-and only then does "nothing unusual" hold.
+Each topic gives its reasons why not in its ``unknown``. Only without any does "nothing unusual"
+hold. Caveats about single findings are in `caveats`.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
-from cilium_analysis.findings import Findings, Unknown
+from cilium_analysis.findings import Finding, Findings, Severity, Unknown
 from cilium_analysis.texts import percent
 from cilium_analysis.topics import loading
 
@@ -22,7 +22,6 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from cilium_analysis.findings import Finding
     from cilium_analysis.topics.remarks import Remarks
     from cilium_analysis.window import Window
 
@@ -36,6 +35,8 @@ if TYPE_CHECKING:
         @property
         def baseline(self) -> Window: ...
         @property
+        def warnings(self) -> tuple[str, ...]: ...
+        @property
         def remarks(self) -> Remarks: ...
 
 
@@ -46,10 +47,12 @@ WHOLE = 0.98
 #: Targets that were scraped in less than this share of the window leave most of it unknown.
 ENOUGH = 0.5
 NO_AGENTS = "no metrics of Cilium agents in this window"
+AGENTS_SCRAPED = "the agents are scraped (Helm: prometheus.enabled=true)"
+HUBBLE_SCRAPED = "Hubble's metrics are scraped (Helm: hubble.metrics.enabled)"
 
 
 def told(data: _Data, found: Iterable[Finding], *, topic: str, unknown: Iterable[str]) -> Findings:
-    """Give the findings of a topic with what keeps it from an answer.
+    """Give the findings of a topic, with the reasons why it is unknown.
 
     Parameters
     ----------
@@ -64,7 +67,7 @@ def told(data: _Data, found: Iterable[Finding], *, topic: str, unknown: Iterable
     """
     reasons, remarks = tuple(unknown), data.remarks
     if refused(remarks):
-        # What was not told is not missing.
+        # What the server refused to tell is not missing.
         found = [each for each in found if each.kind != "missing_metrics"]
     doubted = (
         replace(
@@ -85,8 +88,74 @@ def told(data: _Data, found: Iterable[Finding], *, topic: str, unknown: Iterable
     )
 
 
+def missing_metrics(
+    window: Window,
+    title: str,
+    metric: str,
+    *,
+    before: int,
+    unit: str = "agents",
+    query: str = "",
+    check: str = AGENTS_SCRAPED,
+) -> Finding:
+    """Give the finding that there are no metrics to answer a question from.
+
+    Parameters
+    ----------
+    window
+        Of the finding.
+    title
+        What is missing, and what is unknown without it.
+    metric
+        That is missing.
+    before
+        How many exported it in the baseline,
+    unit
+        and what they are.
+    query
+        Shows whether it is there; by default it counts its series.
+    check
+        What to check first.
+    """
+    return Finding(
+        kind="missing_metrics",
+        severity=Severity.WARNING,
+        title=title,
+        start=window.start,
+        end=window.end,
+        labels={"metric": metric},
+        value=0.0,
+        baseline_value=float(before),
+        unit=unit,
+        query=query or f"count({metric})",
+        next_step=f"Check that {check}, that the window is within the server's retention, and the"
+        " label matchers.",
+    )
+
+
+def no_hubble(window: Window, what: str, metric: str, *, before: int) -> Finding:
+    """Give the finding that a question is unknown, as neither agents nor Hubble were scraped.
+
+    Parameters
+    ----------
+    window, metric, before
+        As for `missing_metrics`.
+    what
+        That is unknown.
+    """
+    title = f"No metrics of agents or Hubble in this window: nothing can be said about {what}"
+    return missing_metrics(
+        window, title, metric, before=before, unit="servers", check=HUBBLE_SCRAPED
+    )
+
+
+def with_source_notes(said: Iterable[str], data: _Data) -> list[str]:
+    """Give the notes of a topic, followed by those about the targets and by the server's own."""
+    return [*said, *data.remarks.all, *(f"Server: {text}" for text in data.warnings)]
+
+
 def refused(remarks: Remarks) -> tuple[str, ...]:
-    """Give what a server refused to tell that a topic cannot be judged without."""
+    """Give the answers that a server refused and a topic cannot be judged without."""
     return tuple(dict.fromkeys(str(each) for each in remarks.refused if not each.query.spare))
 
 
@@ -119,7 +188,7 @@ def scraped(seen: pd.DataFrame) -> pd.Series:
     Returns
     -------
     pandas.Series
-        0 to 1. All pages tell it from this one, so that they tell the same.
+        0 to 1; the same on all pages.
     """
     shares = {node: _known(column.to_numpy(dtype=bool)) for node, column in seen.items()}
     return pd.Series(shares, dtype="float64")
@@ -154,7 +223,7 @@ def gaps(seen: pd.DataFrame, window: Window, *, of: str = "") -> list[str]:
 
 
 def started(restarts: pd.DataFrame) -> list[str]:
-    """Say when agents started; all pages say it in the same words.
+    """Say when agents started, in the same words on all pages.
 
     Parameters
     ----------
@@ -177,7 +246,7 @@ def no_baseline(*usual: pd.DataFrame, what: str, fact: str = "") -> tuple[str, .
     what
         That is missing.
     fact
-        What the window has all the same, as a whole clause.
+        What the window has nevertheless, as a whole clause.
     """
     if any(frame.shape[1] and frame.notna().to_numpy().any() for frame in usual):
         return ()

@@ -20,13 +20,12 @@ from fnmatch import fnmatch
 from functools import partial
 from pathlib import Path
 
-from cilium_analysis import connect
+from cilium_analysis import connect, incident
 from cilium_analysis.bundle import Bundle, Recorder
 from cilium_analysis.capture import TOPICS
 from cilium_analysis.errors import BundleError
 from cilium_analysis.findings import Finding, Findings, Severity
 from cilium_analysis.source import Source
-from cilium_analysis.topics import incident
 from cilium_analysis.window import Window
 from tests import cluster
 from tests.benchmarks.cases import Figure

@@ -1,15 +1,16 @@
-"""DNS: which lookups fail or stay without an answer, whose, since when, and of which names.
+"""DNS: lookups that fail or get no response, by client, server and name, and since when.
 
-Hubble sees DNS only where a policy with DNS rules sends it through Cilium's proxy; an empty
+Hubble sees DNS only where a policy with DNS rules sends it through Cilium's proxy. An empty
 answer says nothing about the traffic.
 """
 
-from cilium_analysis.topics.dns.asking import by_ips, by_qtype, proxy_latency, waits
 from cilium_analysis.topics.dns.data import QUERIES, Dns, load
-from cilium_analysis.topics.dns.findings import findings
+from cilium_analysis.topics.dns.findings import findings, unknown
 from cilium_analysis.topics.dns.tables import (
     by_client,
+    by_ips,
     by_name,
+    by_qtype,
     by_rcode,
     by_server,
     by_type,
@@ -17,9 +18,10 @@ from cilium_analysis.topics.dns.tables import (
     flow,
     missing,
     notes,
+    proxy_latency,
     rates,
+    waits,
 )
-from cilium_analysis.topics.dns.unknown import unknown
 
 __all__ = [
     "QUERIES",

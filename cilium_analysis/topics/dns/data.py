@@ -15,8 +15,8 @@ import pandas as pd
 from cilium_analysis import frames
 from cilium_analysis.queries import Query
 from cilium_analysis.topics import hubble, loading, versions
-from cilium_analysis.topics.dns import codes
-from cilium_analysis.topics.dns.codes import DENIED, UNKNOWN
+from cilium_analysis.topics.dns import outcomes
+from cilium_analysis.topics.dns.outcomes import DENIED, UNKNOWN
 from cilium_analysis.topics.parties import column, spellings, swapped
 from cilium_analysis.topics.remarks import Remarks, told
 
@@ -234,9 +234,9 @@ def load(source: Source, window: Window, baseline: Window, *, match: str = "") -
 
 def _span(reader: hubble.Reader) -> _Span:
     queries, responses = (reader.counted(metric, least=_CODES) for metric in (ASKED, ANSWERED))
-    label = codes.under(queries.increase, responses.increase)
-    asked = codes.coded(queries.increase, label)
-    answered = codes.coded(responses.increase, label, missing=UNKNOWN)
+    label = outcomes.under(queries.increase, responses.increase)
+    asked = outcomes.coded(queries.increase, label)
+    answered = outcomes.coded(responses.increase, label, missing=UNKNOWN)
     ways = set(column(frames.labels(asked), "traffic_direction"))
     summed = queries.summed or responses.summed
     if summed:

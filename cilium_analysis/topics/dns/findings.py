@@ -1,30 +1,27 @@
-"""Findings about DNS: which failures of lookups a person should act on."""
+"""Findings about DNS: failing lookups that a person should act on, and when DNS is unknown."""
 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
 from cilium_analysis import frames
 from cilium_analysis.findings import Finding, Findings, Severity
 from cilium_analysis.queries import Matcher
-from cilium_analysis.topics import held, rises, verdict
-from cilium_analysis.topics.dns.codes import (
+from cilium_analysis.topics import caveats, held, verdict
+from cilium_analysis.topics.dns.outcomes import (
     ABSENT,
     DENIED,
     FINE,
     NO_RESPONSE,
     UNKNOWN,
+    ended,
 )
-from cilium_analysis.topics.dns.tables import ended
-from cilium_analysis.topics.dns.unknown import unknown
+from cilium_analysis.topics.rises import Burst, Scraped, find, spilled
 from cilium_analysis.topics.telling import (
     between,
-    beyond,
-    blind,
-    doubts,
     only,
     place,
     short,
@@ -33,6 +30,8 @@ from cilium_analysis.topics.telling import (
 )
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     import pandas as pd
 
     from cilium_analysis.topics.dns.data import Dns
@@ -66,22 +65,8 @@ ELSE = "Look up the code, and see the log of the DNS servers."
 
 
 @dataclass(frozen=True)
-class _Rise:
-    """One rise of one result code, with what tells whose it is."""
-
-    rcode: str
-    first: int
-    last: int
-    labels: dict[str, str]
-    nodes: tuple[str, ...]
-    elsewhere: bool
-    counts: pd.DataFrame
-    usual: pd.DataFrame
-
-
-@dataclass(frozen=True)
-class _Ends:
-    """How all lookups ended, in the window and in the baseline: also without a response."""
+class _Lookups:
+    """All lookups by how they ended, in the window and in the baseline."""
 
     now: pd.DataFrame
     usual: pd.DataFrame
@@ -99,57 +84,71 @@ def findings(data: Dns) -> Findings:
     Returns
     -------
     Findings
-        ``dns_failures`` for every rise above the baseline; ``missing_metrics`` if neither agents
-        nor Hubble can be seen. Empty when nothing is unusual, or DNS is not visible.
+        ``dns_failures`` for every burst above the baseline; ``missing_metrics`` if neither agents
+        nor Hubble were scraped. Empty when nothing is unusual, or DNS is not visible.
     """
-    ends = _Ends(ended(data.asked, data.counts), ended(data.usual_asked, data.usual))
-    found = [_finding(data, ends, rise) for rise in _rises(data, ends)]
-    if not _anything(data):
+    lookups = _Lookups(ended(data.asked, data.counts), ended(data.usual_asked, data.usual))
+    codes = {str(code) for code in lookups.now.columns.get_level_values("rcode")} - {FINE, UNKNOWN}
+    found = [
+        _finding(data, lookups, burst)
+        for code in sorted(codes)
+        for burst in _bursts(data, lookups, code)
+    ]
+    if not any(frame.shape[1] for frame in (data.counts, data.asked, data.seen, data.agents)):
         before = data.usual_seen.shape[1]
-        found.append(blind("hubble_dns_responses_total", "DNS", data.window, before=before))
+        metric = "hubble_dns_responses_total"
+        found.append(verdict.no_hubble(data.window, "DNS", metric, before=before))
     return verdict.told(data, found, topic="dns", unknown=unknown(data))
 
 
-def _anything(data: Dns) -> bool:
-    return any(frame.shape[1] for frame in (data.counts, data.asked, data.seen, data.agents))
+def unknown(data: Dns) -> tuple[str, ...]:
+    """Give the reasons why it is not known whether lookups fail; none if it is.
+
+    Parameters
+    ----------
+    data
+        As from `load`.
+    """
+    if refused := verdict.refused(data.remarks):
+        return refused
+    if not (data.counts.shape[1] or data.asked.shape[1]):
+        before = data.usual.shape[1] or data.usual_asked.shape[1]
+        had = ", though some was in the baseline" if before else ""
+        return (f"no DNS is visible in this window{had}",)
+    codes = set(data.counts.columns.get_level_values("rcode"))
+    return (
+        *(("no label tells the code of any response",) if codes == {UNKNOWN} else ()),
+        *verdict.rarely_scraped(data.seen, "Hubble's servers"),
+        *verdict.no_baseline(data.usual, data.usual_asked, what="no DNS"),
+    )
 
 
-def _rises(data: Dns, ends: _Ends) -> list[_Rise]:
-    codes = {str(code) for code in ends.now.columns.get_level_values("rcode")} - {FINE, UNKNOWN}
-    return [rise for code in sorted(codes) for rise in _rises_of(data, ends, code)]
-
-
-def _rises_of(data: Dns, ends: _Ends, rcode: str) -> list[_Rise]:
-    counts, usual = (only(frame, {"rcode": rcode}) for frame in (ends.now, ends.usual))
-    incidents = rises.find(
+def _bursts(data: Dns, lookups: _Lookups, rcode: str) -> list[Burst]:
+    """Find the bursts of one code that make it commoner among the lookups."""
+    counts, usual = (only(frame, {"rcode": rcode}) for frame in (lookups.now, lookups.usual))
+    bursts = find(
         counts,
         usual,
-        party="source",
+        by="source",
         alike=("query",),
-        sight=rises.Sight.of(data.seen, data.counts, data.asked),
-        usual_sight=rises.Sight.of(data.usual_seen, data.usual, data.usual_asked),
+        scraped=Scraped.of(data.seen, data.counts, data.asked),
+        usual_scraped=Scraped.of(data.usual_seen, data.usual, data.usual_asked),
     )
-    found = [_rise(rcode, incident, ends.now) for incident in incidents]
-    return [rise for rise in found if _commoner(data, ends, rise)]
+    found = []
+    for burst in bursts:
+        during = lookups.now.iloc[burst.first : burst.last]
+        named = burst.named(("source", "destination", "query")).items()
+        own = {name: text for name, text in named if _alone(burst, name, text, during)}
+        found.append(burst.among({"rcode": rcode} | own))
+    return [burst for burst in found if _commoner(data, lookups, burst)]
 
 
-def _rise(rcode: str, incident: rises.Incident, lookups: pd.DataFrame) -> _Rise:
-    """Say whose a rise is, and keep what is about them."""
-    named = incident.named(("source", "destination", "query"))
-    during = lookups.iloc[incident.first : incident.last]
-    named = {name: text for name, text in named.items() if _alone(incident, name, text, during)}
-    mine = replace(incident, counts=only(incident.counts, named), usual=only(incident.usual, named))
-    nodes = rises.fewest(excess := mine.excess("node"))
-    others, labels = beyond(excess, nodes), {"rcode": rcode} | named
-    return _Rise(rcode, mine.first, mine.last, labels, nodes, others, mine.counts, mine.usual)
-
-
-def _alone(incident: rises.Incident, name: str, text: str, lookups: pd.DataFrame) -> bool:
+def _alone(burst: Burst, name: str, text: str, lookups: pd.DataFrame) -> bool:
     """Tell whether the others of a label end so more rarely than the one that has most of it.
 
     The name that is asked for most has most of any outage; that does not make it the place.
     """
-    excess = incident.excess(name)
+    excess = burst.excess(name)
     asked = frames.totals(lookups, [name]).reindex(excess.index).fillna(0.0)
     others = excess.index != text
     mine = float(excess[text]) / max(float(asked[text]), 1.0)
@@ -157,131 +156,120 @@ def _alone(incident: rises.Incident, name: str, text: str, lookups: pd.DataFrame
     return rest < ALIKE * mine
 
 
-def _commoner(data: Dns, ends: _Ends, rise: _Rise) -> bool:
+def _commoner(data: Dns, lookups: _Lookups, burst: Burst) -> bool:
     """Tell whether the code is commoner than before for that client, or only traffic rose."""
-    if rise.rcode == NO_RESPONSE:
-        grave = _share(ends, rise) >= MISSING_SHARE and _really(data, rise)
-        return grave and _times_commoner(ends, rise) >= COMMONER
-    return _times_commoner(ends, rise) >= COMMONER
+    if burst.labels["rcode"] == NO_RESPONSE:
+        small = _share(lookups, burst) < MISSING_SHARE
+        if small or not _missing_in_all(data, burst):
+            return False
+    now, usual = (only(frame, _client(burst)) for frame in (lookups.now, lookups.usual))
+    code = {"rcode": burst.labels["rcode"]}
+    before = total(only(usual, code)) / (total(usual) or 1.0)
+    share = burst.inside(only(now, code)) / (burst.inside(now) or 1.0)
+    return not before or share / before >= COMMONER
 
 
-def _times_commoner(ends: _Ends, rise: _Rise) -> float:
-    now, usual = (only(frame, _client(rise)) for frame in (ends.now, ends.usual))
-    now = now.iloc[rise.first : rise.last]
-    of_code = [total(only(frame, {"rcode": rise.rcode})) for frame in (now, usual)]
-    before = of_code[1] / (total(usual) or 1.0)
-    return of_code[0] / (total(now) or 1.0) / before if before else math.inf
+def _client(burst: Burst) -> dict[str, str]:
+    """Give the client, as a label, if one has most of a burst."""
+    return {name: text for name, text in burst.labels.items() if name == "source"}
 
 
-def _client(rise: _Rise) -> dict[str, str]:
-    return {name: text for name, text in rise.labels.items() if name == "source"}
-
-
-def _really(data: Dns, rise: _Rise) -> bool:
+def _missing_in_all(data: Dns, burst: Burst) -> bool:
     """Tell whether so many responses are missing in all: a client may go by two names."""
-    rows = slice(rise.first, rise.last)
-    scale = (rise.last - rise.first) / max(len(data.usual), 1)
-    net = _open(data.asked.iloc[rows], data.counts.iloc[rows])
-    net -= _open(data.usual_asked, data.usual) * scale
-    return net >= 0.5 * (total(rise.counts.iloc[rows]) - total(rise.usual) * scale)
+    denied = {"rcode": DENIED}
+    scale = (burst.last - burst.first) / max(len(data.usual), 1)
+    left = burst.inside(data.asked) - burst.inside(data.counts)
+    left += burst.inside(only(data.counts, denied))
+    before = total(data.usual_asked) - total(data.usual) + total(only(data.usual, denied))
+    return left - before * scale >= 0.5 * (burst.inside(burst.counts) - total(burst.usual) * scale)
 
 
-def _open(asked: pd.DataFrame, counts: pd.DataFrame) -> float:
-    return total(asked) - total(counts) + total(only(counts, {"rcode": DENIED}))
+def _share(lookups: _Lookups, burst: Burst, labels: dict[str, str] | None = None) -> float:
+    """Give the share of a burst in all lookups meanwhile, or in those with some labels."""
+    whole = burst.inside(only(lookups.now, labels or {}))
+    return burst.inside(burst.counts) / whole if whole else 0.0
 
 
-def _share(ends: _Ends, rise: _Rise, labels: dict[str, str] | None = None) -> float:
-    """Give the share of a rise in all lookups meanwhile, or in those with some labels."""
-    whole = total(only(ends.now, labels or {}).iloc[rise.first : rise.last])
-    return total(rise.counts.iloc[rise.first : rise.last]) / whole if whole else 0.0
-
-
-def _finding(data: Dns, ends: _Ends, rise: _Rise) -> Finding:
-    index = ends.now.index
-    start, end = index[rise.first] - data.window.step, index[rise.last - 1]
-    inside = total(rise.counts.iloc[rise.first : rise.last])
-    amount = inside + rises.spilled(rise.counts, rise.usual, rise.first, rise.last)
+def _finding(data: Dns, lookups: _Lookups, burst: Burst) -> Finding:
+    index = lookups.now.index
+    start, end = index[burst.first] - data.window.step, index[burst.last - 1]
+    inside = burst.inside(burst.counts)
+    amount = inside + spilled(burst.counts, burst.usual, burst.first, burst.last)
     value = inside / (end - start).total_seconds()
-    before = total(rise.usual) / data.baseline.length.total_seconds()
+    before = total(burst.usual) / data.baseline.length.total_seconds()
     if not (data.usual.shape[1] or data.usual_asked.shape[1]):
         before = math.nan
-    share = _share(ends, rise)
+    share = _share(lookups, burst)
     rates = f"{short(value)}/s instead of {short(before)}, {amount:,.0f} in all"
-    where = place(rise.nodes, _nodes(data), elsewhere=rise.elsewhere)
+    nodes = {node for f in (data.counts, data.asked) for node in frames.values(f, "node")} - {""}
+    where = place(burst.nodes, len(nodes) or data.seen.shape[1], elsewhere=burst.elsewhere)
+    part = f"{share:.1%} of all lookups meanwhile"
+    if _client(burst):
+        part += f", {_share(lookups, burst, _client(burst)):.1%} of this client's"
     return Finding(
         kind="dns_failures",
-        severity=_severity(ends, rise, share, amount, end - start),
-        title=f"{_subject(rise)} {where}: {rates}, {_shares(ends, rise)}",
+        severity=_severity(lookups, burst, share, amount, end - start),
+        title=f"{_subject(burst)} {where}: {rates}, {part}",
         start=start.to_pydatetime(),
         end=end.to_pydatetime(),
-        labels=rise.labels,
+        labels=dict(burst.labels),
         value=value,
         baseline_value=before,
         unit="responses/s",
         total=amount,
         share=share,
-        trust_reasons=_doubts(data, rise, start, end, amount),
-        query=_query(rise.labels, data.code_label),
-        next_step=NEXT.get(rise.rcode, ELSE),
+        trust_reasons=_caveats(data, burst, start, end, amount),
+        query=_query(burst.labels, data.code_label),
+        next_step=NEXT.get(burst.labels["rcode"], ELSE),
     )
 
 
-def _nodes(data: Dns) -> int:
-    frames_of_nodes = (data.counts, data.asked)
-    named = {n for frame in frames_of_nodes for n in frame.columns.get_level_values("node")}
-    return len(named - {""}) or data.seen.shape[1]
-
-
-def _severity(ends: _Ends, rise: _Rise, share: float, amount: float, length: timedelta) -> Severity:
-    of_client = _share(ends, rise, _client(rise))
-    # A name that does not exist fails always, whoever asks for it: its client's lookups count.
-    names = ("source",) if rise.rcode == ABSENT else ("source", "destination", "query")
-    labels = {name: rise.labels[name] for name in names if name in rise.labels}
-    if trifling(amount, _share(ends, rise, labels)):
+def _severity(
+    lookups: _Lookups, burst: Burst, share: float, amount: float, length: timedelta
+) -> Severity:
+    of_client = _share(lookups, burst, _client(burst))
+    # A name that does not exist always fails: its share is one of all lookups of its client.
+    names = ("source",) if burst.labels["rcode"] == ABSENT else ("source", "destination", "query")
+    labels = {name: burst.labels[name] for name in names if name in burst.labels}
+    if trifling(amount, _share(lookups, burst, labels)):
         return Severity.INFO
-    large = share >= CRITICAL_SHARE or (_client(rise) and of_client >= CRITICAL_SHARE_OF_CLIENT)
-    lasting = length >= CRITICAL_LENGTH and rise.last - rise.first > 1
-    grave = large and lasting and rise.rcode in GRAVE
+    large = share >= CRITICAL_SHARE or (_client(burst) and of_client >= CRITICAL_SHARE_OF_CLIENT)
+    lasting = length >= CRITICAL_LENGTH and burst.last - burst.first > 1
+    grave = large and lasting and burst.labels["rcode"] in GRAVE
     return Severity.CRITICAL if grave else Severity.WARNING
 
 
-def _subject(rise: _Rise) -> str:
-    """Say which lookups fail, and how: from whom to which server, and of which name."""
-    name = f" of {rise.labels['query']}" if "query" in rise.labels else ""
-    how = "without a response" if rise.rcode == NO_RESPONSE else f"failed with “{rise.rcode}”"
-    if rise.rcode == DENIED:
-        how = "denied by policy"
-    return f"DNS lookups{name}{between(rise.labels)} {how}"
+def _subject(burst: Burst) -> str:
+    """Say which lookups fail, and how: name, client, server and result."""
+    name = f" of {burst.labels['query']}" if "query" in burst.labels else ""
+    rcode = burst.labels["rcode"]
+    how = "denied by policy" if rcode == DENIED else f"failed with “{rcode}”"
+    if rcode == NO_RESPONSE:
+        how = "without a response"
+    return f"DNS lookups{name}{between(burst.labels)} {how}"
 
 
-def _shares(ends: _Ends, rise: _Rise) -> str:
-    """Say which part of all lookups a rise is, and of those from its client."""
-    text = f"{_share(ends, rise):.1%} of all lookups meanwhile"
-    client = _client(rise)
-    return f"{text}, {_share(ends, rise, client):.1%} of this client's" if client else text
-
-
-def _doubts(
-    data: Dns, rise: _Rise, start: pd.Timestamp, end: pd.Timestamp, amount: float
+def _caveats(
+    data: Dns, burst: Burst, start: pd.Timestamp, end: pd.Timestamp, amount: float
 ) -> tuple[str, ...]:
-    """Collect what speaks against the numbers of this rise."""
-    # A lost event can look like a missing response; it cannot make a response fail.
-    said = doubts(
+    """Give the caveats about the numbers of this burst."""
+    found = caveats.of_hubble(
         data.seen,
         data.restarts,
         data.lost,
-        amount=amount if rise.rcode == NO_RESPONSE else math.inf,
-        nodes=rise.nodes,
+        # A lost event can look like a missing response; it cannot make a response fail.
+        amount=amount if burst.labels["rcode"] == NO_RESPONSE else math.inf,
+        nodes=burst.nodes,
         start=start,
         end=end,
     )
     if not (data.usual.shape[1] or data.usual_asked.shape[1]):
-        said.append("no data in the baseline: compared with the quieter half of the window")
-    return (*said, *(f"server: {text}" for text in data.warnings))
+        found.append(caveats.NO_BASELINE)
+    return (*found, *(f"server: {text}" for text in data.warnings))
 
 
-def _query(labels: dict[str, str], code_label: str) -> str:
-    """Write PromQL that shows a rise; the server answers, so its client is the destination."""
+def _query(labels: Mapping[str, str], code_label: str) -> str:
+    """Write PromQL that shows a burst; the destination of a response is the client."""
     ends = "destination, destination_namespace, destination_workload"
     if labels["rcode"] == NO_RESPONSE:
         return (

@@ -1,31 +1,26 @@
-"""Tables about DNS: frames in, frames out."""
+"""Tables about DNS, and the notes below them: frames in, frames out."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-import numpy as np
 import pandas as pd
 
 from cilium_analysis import frames
 from cilium_analysis.frames import totals
 from cilium_analysis.metrics import defects
-from cilium_analysis.topics.buckets import untold
-from cilium_analysis.topics.dns.asking import proxy_latency
-from cilium_analysis.topics.dns.codes import (
+from cilium_analysis.topics import caveats, tables, verdict
+from cilium_analysis.topics.buckets import by_bound, quantile, untold
+from cilium_analysis.topics.dns.data import ANSWERED, ASKED, KEYS, PROXY_TIMES
+from cilium_analysis.topics.dns.outcomes import (
     ABSENT,
     DENIED,
     FINE,
     NO_RESPONSE,
     UNKNOWN,
+    ended,
+    unanswered,
 )
-from cilium_analysis.topics.dns.data import (
-    ANSWERED,
-    ASKED,
-    KEYS,
-    PROXY_TIMES,
-)
-from cilium_analysis.topics.telling import rounded, trust
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -57,53 +52,6 @@ def missing(data: Dns) -> pd.DataFrame:
     return unanswered(data.asked, data.counts)
 
 
-def unanswered(asked: pd.DataFrame, counts: pd.DataFrame) -> pd.DataFrame:
-    """Give the queries without a response per step, by client, name, node and server asked.
-
-    What is missing is counted over all servers of a client and name, as an answer may come from
-    a server under another name; then it belongs to the servers that left queries open.
-
-    Parameters
-    ----------
-    asked, counts
-        As in `Dns`, of the same steps.
-    """
-    by = ["node", "query", "source"]
-    answers = counts.loc[:, counts.columns.get_level_values("rcode") != DENIED]
-    gone = _open(frames.group(asked, by), frames.group(answers, by))
-    sent = frames.group(asked, [*by, "destination"])
-    each = _open(sent, frames.group(answers, [*by, "destination"]))
-    # Late answers of one server may hide what another one left open: then all share it.
-    wholes = [frames.group(part, by).to_numpy(na_value=0.0) for part in (each, sent)]
-    place = gone.columns.get_indexer(pd.MultiIndex.from_frame(frames.labels(sent)[by]))
-    own, all_own = each.to_numpy(na_value=0.0), wholes[0][:, place]
-    some, all_some = sent.to_numpy(na_value=0.0), wholes[1][:, place]
-    parts, whole = np.where(all_own > 0, own, some), np.where(all_own > 0, all_own, all_some)
-    shares = np.divide(parts, whole, out=np.zeros_like(parts), where=whole > 0)
-    missed = sent * 0.0 + shares * gone.to_numpy()[:, place]
-    return frames.relabel(missed, "rcode", [NO_RESPONSE] * missed.shape[1])
-
-
-def _open(queries: pd.DataFrame, responses: pd.DataFrame) -> pd.DataFrame:
-    """Give the queries that no response of this step or the next one belongs to."""
-    responses = responses.reindex(columns=queries.columns)
-    left = queries - responses.fillna(0.0)
-    # Answers beyond the queries of a step belong to the queries of the step before.
-    late = left.shift(-1).clip(upper=0.0).fillna(0.0)
-    return (left + late).clip(lower=0.0)
-
-
-def ended(asked: pd.DataFrame, counts: pd.DataFrame) -> pd.DataFrame:
-    """Give how all lookups ended, also those without a response.
-
-    Parameters
-    ----------
-    asked, counts
-        As in `Dns`, of the same steps.
-    """
-    return pd.concat([counts, unanswered(asked, counts)], axis=1)
-
-
 def rates(data: Dns, by: str = "rcode") -> pd.DataFrame:
     """Give the rate of responses over time, one plain column per rcode (or client, or server).
 
@@ -121,9 +69,7 @@ def rates(data: Dns, by: str = "rcode") -> pd.DataFrame:
     counts = data.counts
     if by == "rcode" and missing(data).to_numpy(na_value=0.0).any():
         counts = pd.concat([counts, missing(data)], axis=1)
-    summed = frames.group(counts, [by]) / data.window.step.total_seconds()
-    summed.columns = summed.columns.get_level_values(by)
-    return summed
+    return tables.rates(counts, by, seconds=data.window.step.total_seconds())
 
 
 def flow(data: Dns) -> pd.DataFrame:
@@ -139,16 +85,11 @@ def flow(data: Dns) -> pd.DataFrame:
 
 
 def _compare(data: Dns, by: Sequence[str]) -> pd.DataFrame:
-    """Set responses in the window beside those that the baseline makes one expect."""
+    """Compare lookups, also those without a response, with what the baseline makes one expect."""
+    now, usual = ended(data.asked, data.counts), ended(data.usual_asked, data.usual)
     scale = data.window.length / data.baseline.length
-    now = pd.concat([data.counts, missing(data)], axis=1)
-    then = pd.concat([data.usual, unanswered(data.usual_asked, data.usual)], axis=1)
-    table = pd.DataFrame(
-        {"responses": totals(now, by), "expected": totals(then, by) * scale}
-    ).fillna(0.0)
-    table = table.loc[(table > 0).any(axis=1)]
-    table["change"] = table["responses"] - table["expected"]
-    return table
+    table = tables.compare(now, usual, by, amount="responses", scale=scale)
+    return table[(table[["responses", "expected"]] > 0).any(axis=1)]
 
 
 def by_rcode(data: Dns) -> pd.DataFrame:
@@ -162,10 +103,9 @@ def by_rcode(data: Dns) -> pd.DataFrame:
         are a row of their own.
     """
     table = _compare(data, ["rcode"])
-    whole = table["responses"].sum()
-    table["share"] = table["responses"] / whole if whole else np.nan
+    table["share"] = tables.shares(table["responses"])
     table["meaning"] = [MEANINGS.get(str(code), "") for code in table.index]
-    return rounded(table.sort_values("responses", ascending=False, kind="stable"))
+    return tables.rounded(table.sort_values("responses", ascending=False, kind="stable"))
 
 
 def by_client(data: Dns, *, most: int = 15) -> pd.DataFrame:
@@ -212,7 +152,7 @@ def _by_party(data: Dns, side: str, most: int) -> pd.DataFrame:
     whole = table[["queries", "responses"]].max(axis=1)
     table["share"] = (table["failed"] / whole).where(whole > table["unknown"])
     order = ["failed", "queries"]
-    ranked = rounded(table.sort_values(order, ascending=False, kind="stable").head(most))
+    ranked = tables.rounded(table.sort_values(order, ascending=False, kind="stable").head(most))
     return ranked if ranked["unknown"].any() else ranked.drop(columns="unknown")
 
 
@@ -230,17 +170,16 @@ def by_name(data: Dns, *, most: int = 15) -> pd.DataFrame:
         ``query``, ``rcode``, ``responses``, ``expected``, ``change``; empty if Hubble does not
         count names (its option ``dns:query``).
     """
-    if not named(data):
+    if not _named(data):
         return pd.DataFrame(columns=["query", "rcode", "responses", "expected", "change"])
     table = _compare(data, ["query", "rcode"]).reset_index()
     table = table.sort_values("responses", ascending=False, kind="stable", ignore_index=True)
-    return rounded(table.head(most))
+    return tables.rounded(table.head(most))
 
 
-def named(data: Dns) -> bool:
+def _named(data: Dns) -> bool:
     """Tell whether Hubble counts the names that are looked up."""
-    frames_ = (data.counts, data.usual)
-    return any((f.columns.get_level_values("query") != "").any() for f in frames_)
+    return any(any(frames.values(frame, "query")) for frame in (data.counts, data.usual))
 
 
 def by_type(data: Dns) -> pd.DataFrame:
@@ -252,8 +191,8 @@ def by_type(data: Dns) -> pd.DataFrame:
         Index ``type``; ``records``, ``share``.
     """
     sums = totals(data.records, ["type"])
-    table = pd.DataFrame({"records": sums, "share": sums / sums.sum() if sums.sum() else np.nan})
-    return rounded(table.sort_values("records", ascending=False, kind="stable"))
+    table = pd.DataFrame({"records": sums, "share": tables.shares(sums)})
+    return tables.rounded(table.sort_values("records", ascending=False, kind="stable"))
 
 
 def changes(data: Dns, *, most: int = 15) -> pd.DataFrame:
@@ -270,13 +209,104 @@ def changes(data: Dns, *, most: int = 15) -> pd.DataFrame:
         ``rcode``, ``source``, ``destination``, ``query``, ``responses``, ``expected``,
         ``change``; by the size of the change, rises and falls alike.
     """
-    table = _compare(data, KEYS).reset_index()
-    order = table["change"].abs().sort_values(ascending=False, kind="stable").index
-    return rounded(table.loc[order[:most]].reset_index(drop=True))
+    return tables.rounded(tables.most_changed(_compare(data, KEYS), most))
+
+
+def by_qtype(data: Dns) -> pd.DataFrame:
+    """Give queries and responses by the type of record that was asked for.
+
+    Returns
+    -------
+    pandas.DataFrame
+        Index ``qtypes``; ``queries`` sent on, ``responses``, ``missing``, ``nxdomain`` (names that
+        do not exist), ``failed`` (other codes than ``No Error``, and missing), ``denied`` (by
+        policy), ``expected`` responses (of the baseline, for a window of this length); most
+        queries first.
+    """
+    scale = data.window.length / data.baseline.length
+    by = ["qtypes", "kind", "rcode"]
+    now, usual = totals(data.types, by), totals(data.usual_types, by)
+    kind, rcode = (now.index.get_level_values(name) for name in ("kind", "rcode"))
+    answered = kind == "responses"
+    parts = {
+        "queries": now[~answered & (rcode != DENIED)],
+        "responses": now[answered],
+        "nxdomain": now[answered & (rcode == ABSENT)],
+        "failed": now[answered & ~rcode.isin([FINE, ABSENT, UNKNOWN])],
+        "denied": now[~answered & (rcode == DENIED)],
+        "expected": usual[usual.index.get_level_values("kind") == "responses"] * scale,
+    }
+    sums = {name: part.groupby(level="qtypes").sum() for name, part in parts.items()}
+    table = pd.DataFrame(sums, dtype="float64").fillna(0.0).rename_axis("qtypes")
+    table.insert(2, "missing", (table["queries"] - table["responses"]).clip(lower=0.0))
+    table["failed"] += table["missing"]
+    table = table[(table > 0).any(axis=1)]
+    return tables.rounded(table.sort_values("queries", ascending=False, kind="stable"))
+
+
+def by_ips(data: Dns) -> pd.DataFrame:
+    """Give responses by how many addresses they returned.
+
+    Returns
+    -------
+    pandas.DataFrame
+        Index ``ips returned``; ``responses``, ``share``.
+    """
+    sums = totals(data.types, ["kind", "ips_returned"])
+    sums = sums[sums.index.get_level_values("kind") == "responses"].droplevel("kind")
+    sums = sums[sums > 0].rename_axis("ips returned").sort_values(ascending=False, kind="stable")
+    return tables.rounded(pd.DataFrame({"responses": sums, "share": tables.shares(sums)}))
+
+
+def proxy_latency(data: Dns) -> pd.DataFrame:
+    """Give how long lookups took in Cilium's DNS proxy, by step and outcome.
+
+    Returns
+    -------
+    pandas.DataFrame
+        ``step`` (``upstreamTime`` is the DNS server's), ``outcome`` (``allow``, ``denied``,
+        ``timeout``, …), ``lookups``, quantiles ``p50``, ``p95``, ``p99``, ``usual p95`` and
+        ``usual p99`` [s], interpolated within the buckets of their histogram; longest first.
+    """
+    by = ["scope", "error"]
+    usual = by_bound(data.usual_proxy_times, by)
+    rows = [
+        {
+            "step": key[0],
+            "outcome": key[1],
+            "lookups": max(buckets.values()),
+            **{f"p{100 * q:.0f}": quantile(q, buckets) for q in (0.5, 0.95, 0.99)},
+            **{f"usual p{100 * q:.0f}": quantile(q, usual.get(key, {})) for q in (0.95, 0.99)},
+        }
+        for key, buckets in by_bound(data.proxy_times, by).items()
+        if max(buckets.values()) >= 0.5
+    ]
+    names = ["step", "outcome", "lookups", "p50", "p95", "p99", "usual p95", "usual p99"]
+    table = pd.DataFrame(rows, columns=names)
+    return table.sort_values(["p99", "lookups"], ascending=False, kind="stable", ignore_index=True)
+
+
+def waits(data: Dns) -> pd.DataFrame:
+    """Give how long each node's DNS proxy waited for DNS servers.
+
+    Returns
+    -------
+    pandas.DataFrame
+        Index ``node``; ``lookups`` sent on, ``mean s`` [s]; the slowest first.
+    """
+    sums = totals(data.waited, ["part", "node"]).rename("total").reset_index()
+    counts, seconds = (
+        sums[sums["part"] == part].set_index("node")["total"] for part in ("count", "sum")
+    )
+    counts = counts[counts > 0]
+    table = pd.DataFrame(
+        {"lookups": counts.round(), "mean s": seconds.reindex(counts.index) / counts}
+    )
+    return table.sort_values("mean s", ascending=False, kind="stable")
 
 
 def notes(data: Dns) -> list[str]:
-    """Say in words what the data cannot show, and how far to trust it."""
+    """Say what the data cannot show, and how far to trust it."""
     said = []
     there = data.counts.shape[1] or data.asked.shape[1]
     if not there and data.refused:
@@ -296,7 +326,9 @@ def notes(data: Dns) -> list[str]:
     if there and not (data.usual.shape[1] or data.usual_asked.shape[1]):
         said.append("No DNS metrics in the baseline: nothing can be compared.")
     if data.summed and not data.refused:
-        said.append("The series are too many for the budget: who asked for what is left out.")
+        said.append(
+            "The series are too many for the budget: clients, servers and names are left out."
+        )
     elif there:
         said += _said_of_labels(data)
     if there:
@@ -314,18 +346,20 @@ def notes(data: Dns) -> list[str]:
     said += [
         *(defects.notes(data.versions, [ASKED.name, ANSWERED.name]) if there else ()),
         *data.crowd_note,
-        *trust(data.seen, data.restarts, data.lost, data.window, versions=data.versions),
+        *caveats.hubble_notes(
+            data.seen, data.restarts, data.lost, data.window, versions=data.versions
+        ),
     ]
-    return [*said, *data.remarks.all, *(f"Server: {text}" for text in data.warnings)]
+    return verdict.with_source_notes(said, data)
 
 
 def _said_of_labels(data: Dns) -> list[str]:
     said = _said_of_codes(data)
-    if not named(data):
+    if not _named(data):
         said.append("Names are not counted: Hubble's option dns:query adds them (many series).")
     if not any(data.counts.columns.get_level_values("source") != ""):
         said.append(
-            "Who asked is not visible (Helm: hubble.metrics.enabled with"
+            "Clients are not visible (Helm: hubble.metrics.enabled with"
             " dns:query;labelsContext=source_namespace,source_workload,"
             "destination_namespace,destination_workload)."
         )

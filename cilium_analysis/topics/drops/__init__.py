@@ -1,13 +1,13 @@
-"""Drops: which reasons, where, since when, how much against the baseline, and whose packets.
+"""Drops: reasons, nodes, onset, amounts against the baseline, sources and destinations.
 
-Amounts come from the datapath's ``cilium_drop_count_total``, and are set against
-``cilium_forward_count_total``. ``hubble_drop_total`` counts events (a denied packet can have two),
-so that its shares tell source and destination; its amounts are used only for drops that no agent
-counts, and are called events.
+Amounts come from the datapath's ``cilium_drop_count_total``, and are compared with
+``cilium_forward_count_total``. ``hubble_drop_total`` counts events (a denied packet can have two):
+its shares name source and destination. Its amounts are used only for drops that no agent counts,
+and are called events.
 """
 
 from cilium_analysis.topics.drops.data import QUERIES, Drops, load
-from cilium_analysis.topics.drops.findings import findings
+from cilium_analysis.topics.drops.findings import findings, unknown
 from cilium_analysis.topics.drops.tables import (
     by_node,
     by_reason,
@@ -20,7 +20,6 @@ from cilium_analysis.topics.drops.tables import (
     volumes,
     who,
 )
-from cilium_analysis.topics.drops.unknown import unknown
 
 __all__ = [
     "QUERIES",

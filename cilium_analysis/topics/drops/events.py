@@ -1,7 +1,7 @@
-"""Drops as Hubble counts them: who lost what, and the drops that no agent counts.
+"""Drops as Hubble counts them: sources and destinations, and drops that no agent counts.
 
-``hubble_drop_total`` counts events, of which a denied packet has two where Hubble is told the
-verdicts of policies as well. ``hubble_policy_verdicts_total`` has one for each denied packet.
+``hubble_drop_total`` counts events. A denied packet has two where Hubble gets the verdicts of
+policies as well. ``hubble_policy_verdicts_total`` has one for each denied packet.
 """
 
 from __future__ import annotations
@@ -120,9 +120,9 @@ def uncounted(data: Drops, events: pd.DataFrame) -> pd.DataFrame:
     agents |= set(frames.values(data.counts, "node"))
     nodes = frames.values(events, "node")
     # Names of nodes differ where the two are scraped in different ways: they tell nothing then.
-    strangers = set(nodes) - agents - {""} if agents & set(nodes) else set()
+    alone = set(nodes) - agents - {""} if agents & set(nodes) else set()
     chosen = [
-        reason != PROXY_DENIAL and (node in strangers or reason not in reasons)
+        reason != PROXY_DENIAL and (node in alone or reason not in reasons)
         for reason, node in zip(frames.values(events, "reason"), nodes, strict=True)
     ]
     return events.loc[:, chosen]

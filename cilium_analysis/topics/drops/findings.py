@@ -1,10 +1,12 @@
-"""Findings about drops: which rises a person should act on."""
+"""Findings about drops: bursts that a person should act on, and when drops are unknown.
+
+How much a burst matters is decided in `judging`.
+"""
 
 from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from datetime import timedelta
 from functools import cached_property
 from typing import TYPE_CHECKING
 
@@ -15,16 +17,15 @@ from cilium_analysis.findings import Finding, Findings, Severity
 from cilium_analysis.frames import totals
 from cilium_analysis.queries import Matcher
 from cilium_analysis.statistics.baseline import Rises, join
-from cilium_analysis.texts import percent
-from cilium_analysis.topics import held, rises, telling, verdict
+from cilium_analysis.topics import caveats, held, rises, telling, verdict
 from cilium_analysis.topics.drops import judging
 from cilium_analysis.topics.drops.events import parties
-from cilium_analysis.topics.drops.unknown import unknown
 from cilium_analysis.topics.parties import namespace_of
 from cilium_analysis.topics.reasons import explain, from_hubble
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterator
+    from datetime import timedelta
 
     import numpy as np
     from numpy.typing import NDArray
@@ -32,19 +33,16 @@ if TYPE_CHECKING:
     from cilium_analysis.topics.drops.data import Drops
     from cilium_analysis.topics.drops.judging import Counted
 
-#: Nodes with this share of a rise have all of it: of the others only the ordinary is left.
+#: Nodes with this share of a burst have all of it: the others have what they usually have.
 WHOLE = 0.95
-#: An agent that was scraped in less than this share of a rise's steps makes it doubtful.
-ENOUGH_SCRAPED = 0.98
-#: A restart so long before a rise may still explain it.
-RESTART_BEFORE = timedelta(minutes=5)
+_AGENTS = "count(cilium_process_start_time_seconds)"
 _PLAIN = re.compile(r"[a-z][-a-z0-9]*")
 _RISES = Rises()
 
 
 @dataclass(frozen=True)
-class _Rise:
-    """One rise of drops with one reason and direction, on one or more nodes.
+class _Burst:
+    """One burst of drops with one reason and direction, on one or more nodes.
 
     Parameters
     ----------
@@ -130,24 +128,57 @@ def findings(data: Drops) -> Findings:
     Returns
     -------
     Findings
-        ``drop_spike`` for every rise above the baseline, in packets, or in Hubble's events where
-        no agent counts them; ``missing_metrics`` if neither tells of drops. Empty when nothing
+        ``drop_spike`` for every burst above the baseline, in packets, or in Hubble's events where
+        no agent counts them; ``missing_metrics`` if neither counts drops. Empty when nothing
         is unusual.
     """
-    found = [_finding(data, rise) for of in judging.counted(data) for rise in _rises(of)]
+    found = [_finding(data, burst) for of in judging.counted(data) for burst in _bursts(of)]
     if data.state == "not scraped" and not data.hubble.shape[1]:
-        found.append(_blind(data))
+        title = "No metrics of Cilium agents in this window: nothing can be said about drops"
+        agents = data.usual_seen.shape[1]
+        found.append(
+            verdict.missing_metrics(
+                data.window, title, "cilium_drop_count_total", before=agents, query=_AGENTS
+            )
+        )
     return verdict.told(data, found, topic="drop_reasons", unknown=unknown(data))
 
 
-def _rises(of: Counted) -> Iterator[_Rise]:
+def unknown(data: Drops) -> tuple[str, ...]:
+    """Give the reasons why it is not known whether drops are unusual; none if it is.
+
+    Parameters
+    ----------
+    data
+        As from `load`.
+    """
+    refused = verdict.refused(data.remarks)
+    by_hubble = bool(data.hubble.notna().to_numpy().any())
+    uncounted = data.state in ("not exported", "not scraped")
+    if refused or data.state == "zero" or (uncounted and by_hubble):
+        return refused
+    if data.state == "not scraped":
+        return (verdict.NO_AGENTS,)
+    if data.state == "not exported":
+        return (
+            "neither cilium_drop_count_total nor cilium_forward_count_total is in the data: whether"
+            " packets were dropped is not known",
+        )
+    rarely = verdict.rarely_scraped(data.seen, "agents")
+    if not telling.total(data.counts):
+        return rarely
+    what = "no metrics of Cilium agents"
+    return (*rarely, *verdict.no_baseline(data.usual, data.usual_seen, what=what))
+
+
+def _bursts(of: Counted) -> Iterator[_Burst]:
     labels = (frames.values(of.counts, name) for name in ("reason", "direction"))
     for reason, direction in sorted(set(zip(*labels, strict=True))):
-        yield from _rises_of(of, reason, direction)
+        yield from _bursts_of(of, reason, direction)
 
 
-def _rises_of(of: Counted, reason: str, direction: str) -> Iterator[_Rise]:
-    """Look for rises on each node, and on all together; those that overlap are one."""
+def _bursts_of(of: Counted, reason: str, direction: str) -> Iterator[_Burst]:
+    """Find bursts on each node, and on all together; those that overlap are one."""
     counts = _pick(of.counts, reason, direction)
     nodes = [str(node) for node in counts.columns]
     usual = _usual(of, _pick(of.usual, reason, direction), nodes)
@@ -156,16 +187,18 @@ def _rises_of(of: Counted, reason: str, direction: str) -> Iterator[_Rise]:
     levels = usual.mean()
     expected = more * levels.fillna(0.0)
     those = _RISES.at(of.step)
-    found = those.find(_all(counts), _all(usual), exposure=_together(more, levels, counts))
+    together = _together(more, levels, counts)
+    found = those.find(rises.summed(counts), rises.summed(usual), exposure=together)
     for node in nodes:
-        found += those.find(_one(counts[node]), _one(usual[node]), exposure=_one(more[node]))
+        own, before, exposure = (frame[node].to_numpy() for frame in (counts, usual, more))
+        found += those.find(own, before, exposure=exposure)
     dropped, passed = float(counts.sum().sum()), float(traffic.sum().sum())
     notable = dropped >= max(judging.MANY, judging.NOTABLE_SHARE * (dropped + passed))
     if not found and not of.compared and notable:
-        # Nothing tells since when, so that it is told of the whole window.
+        # Nothing shows when it began: the finding is about the whole window.
         found = [(0, len(counts))]
     for first, last in join(found, bridge=those.bridge):
-        yield _Rise(of, reason, direction, first, last, counts, usual, traffic, expected)
+        yield _Burst(of, reason, direction, first, last, counts, usual, traffic, expected)
 
 
 def _pick(counts: pd.DataFrame, reason: str, direction: str) -> pd.DataFrame:
@@ -187,133 +220,126 @@ def _usual(of: Counted, usual: pd.DataFrame, nodes: list[str]) -> pd.DataFrame:
     return usual.mask(usual.isna() & seen.astype(bool) & of.compared, 0.0)
 
 
-def _one(counts: pd.Series) -> NDArray[np.float64]:
-    return counts.to_numpy(dtype="float64")
-
-
-def _all(counts: pd.DataFrame) -> NDArray[np.float64]:
-    return _one(counts.sum(axis=1, min_count=1))
-
-
 def _together(
     more: pd.DataFrame, levels: pd.Series, counts: pd.DataFrame
 ) -> NDArray[np.float64] | None:
     """Give the traffic of all nodes, each weighed by the drops that are usual on it."""
     weights = levels.fillna(counts.mean()).fillna(0.0)
-    return _one((more * weights).sum(axis=1) / weights.sum()) if weights.sum() else None
+    if not weights.sum():
+        return None
+    return ((more * weights).sum(axis=1) / weights.sum()).to_numpy(dtype="float64")
 
 
-def _finding(data: Drops, rise: _Rise) -> Finding:
-    length = rise.end - rise.start
-    labels = {"reason": rise.reason, "direction": rise.direction}
-    labels |= {"node": rise.nodes[0]} if len(rise.nodes) == 1 else {}
-    ends, most = _ends(data, rise)
+def _finding(data: Drops, burst: _Burst) -> Finding:
+    length = burst.end - burst.start
+    labels = {"reason": burst.reason, "direction": burst.direction}
+    labels |= {"node": burst.nodes[0]} if len(burst.nodes) == 1 else {}
+    ends, most = _ends(data, burst)
     labels |= ends
     labels = {name: text for name, text in labels.items() if text}
-    value, part = rise.total / length.total_seconds(), _share(rise)
-    whole = telling.total(rise.of.counts)
+    value, part = burst.total / length.total_seconds(), _share(burst)
+    whole = telling.total(burst.of.counts)
     return Finding(
         kind="drop_spike",
-        severity=_severity(rise, length, part),
-        title=_title(rise, telling.between(labels, most), value, part),
-        start=rise.start.to_pydatetime(),
-        end=rise.end.to_pydatetime(),
+        severity=_severity(burst, length, part),
+        title=_title(burst, telling.between(labels, most), value, part),
+        start=burst.start.to_pydatetime(),
+        end=burst.end.to_pydatetime(),
         labels=labels,
         value=value,
-        baseline_value=rise.usual_rate,
-        unit=f"{rise.of.unit}/s",
-        total=rise.total,
-        share=rise.total / whole if whole else None,
-        trust_reasons=tuple(_caveats(data, rise)),
-        query=_query(data, rise, labels),
-        next_step=explain(rise.reason).next_step,
+        baseline_value=burst.usual_rate,
+        unit=f"{burst.of.unit}/s",
+        total=burst.total,
+        share=burst.total / whole if whole else None,
+        trust_reasons=tuple(_caveats(data, burst)),
+        query=_query(data, burst, labels),
+        next_step=explain(burst.reason).next_step,
     )
 
 
-def _severity(rise: _Rise, length: timedelta, part: float | None) -> Severity:
+def _severity(burst: _Burst, length: timedelta, part: float | None) -> Severity:
     # Over all nodes together: what is by chance above the ordinary on one is below it on another.
-    excess = rise.total - telling.total(rise.expected[rise.counted].iloc[rise.first : rise.last])
-    found = judging.severity(rise.reason, total=rise.total, excess=excess, length=length, part=part)
-    lasting = rise.first == 0 and rise.last == len(rise.counts)
-    if not rise.compared and lasting and (part is None or part < judging.NOTABLE_SHARE):
+    excess = burst.total - telling.total(
+        burst.expected[burst.counted].iloc[burst.first : burst.last]
+    )
+    found = judging.severity(
+        burst.reason, total=burst.total, excess=excess, length=length, part=part
+    )
+    lasting = burst.first == 0 and burst.last == len(burst.counts)
+    if not burst.compared and lasting and (part is None or part < judging.NOTABLE_SHARE):
         # It may always be so.
         return Severity.INFO
     return found
 
 
-def _share(rise: _Rise) -> float | None:
+def _share(burst: _Burst) -> float | None:
     """Give its drops as a share of all packets in its direction, on its nodes, meanwhile."""
-    rows, every = slice(rise.first, rise.last), rise.of.counts
+    rows, every = slice(burst.first, burst.last), burst.of.counts
     mine = [
-        way == rise.direction and node in rise.counted
+        way == burst.direction and node in burst.counted
         for way, node in zip(
             frames.values(every, "direction"), frames.values(every, "node"), strict=True
         )
     ]
-    others = telling.total(every.loc[:, mine].iloc[rows]) - rise.total
-    return judging.share(rise.total, rise.traffic[rise.counted].iloc[rows], others)
+    others = telling.total(every.loc[:, mine].iloc[rows]) - burst.total
+    return judging.share(burst.total, burst.traffic[burst.counted].iloc[rows], others)
 
 
-def _ends(data: Drops, rise: _Rise) -> tuple[dict[str, str], set[str]]:
+def _ends(data: Drops, burst: _Burst) -> tuple[dict[str, str], set[str]]:
     """Name protocol and both ends, where Hubble's events agree, and the workload in question.
 
     Ends that have most of the events, and not all, are named a second time.
     """
-    events = parties(frames.between(data.hubble, rise.start, rise.end))
-    ways = {rise.direction, ""} if rise.direction else {"", "INGRESS", "EGRESS"}
-    known = set(rise.nodes) & set(frames.values(events, "node"))
+    events = parties(frames.between(data.hubble, burst.start, burst.end))
+    ways = {burst.direction, ""} if burst.direction else {"", "INGRESS", "EGRESS"}
+    known = set(burst.nodes) & set(frames.values(events, "node"))
     by = ["reason", "direction", "node", "protocol", "source", "destination"]
     sums = totals(events, by)
     level = sums.index.get_level_values
-    mine = (level("reason") == rise.reason) & level("direction").isin(ways)
+    mine = (level("reason") == burst.reason) & level("direction").isin(ways)
     sums = sums[mine & level("node").isin(known or set(level("node")))]
     found, most = {}, set()
     for name in ("protocol", "source", "destination"):
         found[name], partly = telling.largest(sums.groupby(level=name).sum())
         most |= {name} if partly else set()
-    side = "source" if rise.direction == "EGRESS" else "destination"
+    side = "source" if burst.direction == "EGRESS" else "destination"
     namespace, workload = namespace_of(found[side])
     # An address, a name of the DNS and the labels of an identity are no workload.
     named = namespace or _PLAIN.fullmatch(workload)
     return found | {"namespace": namespace, "workload": workload if named else ""}, most
 
 
-def _title(rise: _Rise, ends: str, value: float, part: float | None) -> str:
+def _title(burst: _Burst, ends: str, value: float, part: float | None) -> str:
     # Hubble's counts cannot be compared with the traffic that agents count.
-    unit, way = rise.of.unit, f" ({rise.direction.lower()})" if rise.direction else ""
-    others = len(rise.counted) > len(rise.nodes)
-    where = telling.place(rise.nodes, len(rise.counts.columns), elsewhere=others)
-    usual = f"instead of {telling.short(rise.usual_rate)}" if rise.compared else "(no baseline)"
-    whose = "their" if len(rise.counted) > 1 else "its"
-    traffic = f"{whose} {rise.direction.lower()} packets" if rise.direction else f"{whose} packets"
+    unit, way = burst.of.unit, f" ({burst.direction.lower()})" if burst.direction else ""
+    others = len(burst.counted) > len(burst.nodes)
+    where = telling.place(burst.nodes, len(burst.counts.columns), elsewhere=others)
+    usual = f"instead of {telling.short(burst.usual_rate)}" if burst.compared else "(no baseline)"
+    whose = "their" if len(burst.counted) > 1 else "its"
+    traffic = (
+        f"{whose} {burst.direction.lower()} packets" if burst.direction else f"{whose} packets"
+    )
     shown = "unknown share" if part is None else judging.written(part)
-    tail = _HUBBLE.get(rise.of.metric, ("", f", {shown} of {traffic}"))[1]
+    tail = _HUBBLE.get(burst.of.metric, ("", f", {shown} of {traffic}"))[1]
     return (
-        f"Drops “{rise.reason}”{way}{ends} {where}: {telling.short(value)}"
-        f" {unit}/s {usual}, {rise.total:,.0f} {unit} in all{tail}"
+        f"Drops “{burst.reason}”{way}{ends} {where}: {telling.short(value)}"
+        f" {unit}/s {usual}, {burst.total:,.0f} {unit} in all{tail}"
     )
 
 
-def _caveats(data: Drops, rise: _Rise) -> Iterator[str]:
-    """Give the caveats about the numbers of this rise."""
-    scraped = rise.of.seen.iloc[rise.first : rise.last].mean()
-    for node in rise.nodes:
-        if node in scraped and scraped[node] < ENOUGH_SCRAPED:
-            yield f"{node} was scraped in only {percent(scraped[node])} of the steps"
-    restarted = data.restarts[data.restarts["time"].between(rise.start - RESTART_BEFORE, rise.end)]
-    for node in _shared(restarted["node"], rise.nodes):
-        yield f"the agent on {node} restarted"
-    if rise.of.metric in _HUBBLE:
-        yield _HUBBLE[rise.of.metric][0]
+def _caveats(data: Drops, burst: _Burst) -> Iterator[str]:
+    """Give the caveats about the numbers of this burst."""
+    yield from caveats.not_scraped(burst.of.seen, burst.nodes, burst.start, burst.end)
+    yield from caveats.restarted(data.restarts, burst.nodes, burst.start, burst.end)
+    if burst.of.metric in _HUBBLE:
+        yield _HUBBLE[burst.of.metric][0]
     else:
         for event, text in _EVENTS.items():
-            told = data.events.loc[data.events["event"] == event, "node"]
-            for node in _shared(told, rise.nodes):
-                yield text.format(node=node)
-    if not rise.compared:
-        yield "no data in the baseline: compared with the quieter half of the window"
-    for text in data.warnings:
-        yield f"server: {text}"
+            nodes = set(data.events.loc[data.events["event"] == event, "node"])
+            yield from (text.format(node=node) for node in sorted(nodes & set(burst.nodes)))
+    if not burst.compared:
+        yield caveats.NO_BASELINE
+    yield from (f"server: {text}" for text in data.warnings)
 
 
 #: Why Hubble's counters are doubtful, and how a title names them.
@@ -336,34 +362,13 @@ _EVENTS = {
 }
 
 
-def _shared(nodes: Iterable[str], named: Iterable[str]) -> list[str]:
-    return sorted(set(nodes) & set(named))
-
-
-def _query(data: Drops, rise: _Rise, labels: dict[str, str]) -> str:
-    metric = rise.of.metric
+def _query(data: Drops, burst: _Burst, labels: dict[str, str]) -> str:
+    metric = burst.of.metric
     if metric == "hubble_policy_verdicts_total":
         return f'sum by (match) (rate({metric}{{action="dropped"}}[5m]))'
     names = ["direction", "node", "reason"]
     if metric == "hubble_drop_total":
         spelled = {from_hubble(name): name for name in frames.values(data.hubble, "reason")}
-        names, labels = ["reason"], {"reason": spelled[rise.reason]}
+        names, labels = ["reason"], {"reason": spelled[burst.reason]}
     matchers = ",".join(str(Matcher(n, "=", labels[n])) for n in names if n in labels)
     return f"sum by (node) (rate({metric}{{{matchers}}}[5m]))"
-
-
-def _blind(data: Drops) -> Finding:
-    return Finding(
-        kind="missing_metrics",
-        severity=Severity.WARNING,
-        title="No metrics of Cilium agents in this window: nothing can be said about drops",
-        start=data.window.start,
-        end=data.window.end,
-        labels={"metric": "cilium_drop_count_total"},
-        value=0.0,
-        baseline_value=float(data.usual_seen.shape[1]),
-        unit="agents",
-        query="count(cilium_process_start_time_seconds)",
-        next_step="Check that the agents are scraped (Helm: prometheus.enabled=true), that the"
-        " window is within the server's retention, and the label matchers.",
-    )

@@ -1,6 +1,6 @@
-"""How much drops matter: what is counted, against which traffic, and from when on it is a warning.
+"""How much drops matter: counts, the traffic that they are compared with, and the severity.
 
-Where and when they rise, and how that is told, is in `findings`.
+Bursts, and the texts about them, are in `findings`.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ _WIDTH = 5
 
 @dataclass(frozen=True)
 class Counted:
-    """Counts in which rises are looked for.
+    """Counts in which bursts are looked for.
 
     Parameters
     ----------
@@ -174,7 +174,7 @@ def written(part: float) -> str:
 def severity(
     reason: str, *, total: float, excess: float, length: timedelta, part: float | None
 ) -> Severity:
-    """Say how much a rise of drops matters.
+    """Give the severity of a burst of drops.
 
     Parameters
     ----------

@@ -10,7 +10,7 @@ import pandas as pd
 from cilium_analysis import frames
 from cilium_analysis.frames import totals
 from cilium_analysis.metrics import defects
-from cilium_analysis.topics import verdict
+from cilium_analysis.topics import tables, verdict
 from cilium_analysis.topics.drops import events
 from cilium_analysis.topics.drops.data import QUERIES
 from cilium_analysis.topics.drops.events import PROXY_DENIAL, parties
@@ -25,17 +25,12 @@ KEYS = ("reason", "direction", "node")
 
 
 def _compare(data: Drops, by: Sequence[str]) -> pd.DataFrame:
-    """Set packets in the window beside those that the baseline makes one expect."""
-    table = pd.DataFrame(
-        {"packets": totals(data.counts, by), "expected": totals(data.usual, by)}
-    ).fillna(0.0)
-    table["expected"] *= _scale(data)
-    table["change"] = table["packets"] - table["expected"]
+    table = tables.compare(data.counts, data.usual, by, amount="packets", scale=_scale(data))
     return table.sort_values(["change", "packets"], ascending=False)
 
 
 def _scale(data: Drops) -> float:
-    """Give the window's length in lengths of what is known of the baseline; NaN if nothing is."""
+    """Give the length of the window in lengths of the known baseline; NaN if none is known."""
     known = data.usual.notna().any(axis=1)
     if data.usual_seen.shape[1]:
         known |= data.usual_seen.any(axis=1).reindex(known.index, fill_value=False)
@@ -53,8 +48,7 @@ def by_reason(data: Drops) -> pd.DataFrame:
         window, ``category``, ``meaning``.
     """
     table = _compare(data, ["reason"])
-    whole = table["packets"].sum()
-    table["share"] = table["packets"] / whole if whole else np.nan
+    table["share"] = tables.shares(table["packets"])
     words = [explain(str(reason)) for reason in table.index]
     table["category"] = [word.category for word in words]
     table["meaning"] = [word.meaning for word in words]
@@ -98,9 +92,7 @@ def rates(data: Drops, by: str = "reason") -> pd.DataFrame:
     pandas.DataFrame
         [packets/s]; the time of a row is the end of its step.
     """
-    summed = frames.group(data.counts, [by]) / data.window.step.total_seconds()
-    summed.columns = summed.columns.get_level_values(by)
-    return summed
+    return tables.rates(data.counts, by, seconds=data.window.step.total_seconds())
 
 
 def volumes(data: Drops) -> pd.DataFrame:
@@ -113,7 +105,7 @@ def volumes(data: Drops) -> pd.DataFrame:
         this length), ``bytes``, ``expected bytes``, and ``bytes/packet`` with its ``usual``: the
         mean size of what was dropped [bytes], which tells handshakes from bulk data.
     """
-    by, scale = ("reason", "direction"), _scale(data)
+    by = ("reason", "direction")
     table = pd.DataFrame(
         {
             "packets": totals(data.counts, by),
@@ -123,7 +115,7 @@ def volumes(data: Drops) -> pd.DataFrame:
         },
         dtype="float64",
     ).fillna(0.0)
-    table[["expected", "expected bytes"]] *= scale
+    table[["expected", "expected bytes"]] *= _scale(data)
     # A size is of the same packets only where both counters are there.
     table["bytes/packet"] = (table["bytes"] / table["packets"]).where(table["bytes"] > 0)
     table["usual"] = (table["expected bytes"] / table["expected"]).where(
@@ -134,10 +126,8 @@ def volumes(data: Drops) -> pd.DataFrame:
 
 def volume_rates(data: Drops, by: str = "reason") -> pd.DataFrame:
     """Give the rate of bytes dropped over time, as `rates` [bytes/s]."""
-    step = frames.step_seconds(data.volumes) or data.window.step.total_seconds()
-    summed = frames.group(data.volumes, [by]) / step
-    summed.columns = summed.columns.get_level_values(by)
-    return summed
+    seconds = frames.step_seconds(data.volumes) or data.window.step.total_seconds()
+    return tables.rates(data.volumes, by, seconds=seconds)
 
 
 def changes(data: Drops, *, most: int = 15) -> pd.DataFrame:
@@ -154,9 +144,7 @@ def changes(data: Drops, *, most: int = 15) -> pd.DataFrame:
         ``reason``, ``direction``, ``node``, ``packets``, ``expected``, ``change``; by the size
         of the change, rises and falls alike.
     """
-    table = _compare(data, KEYS).reset_index()
-    order = table["change"].abs().sort_values(ascending=False, kind="stable").index
-    return table.loc[order[:most]].reset_index(drop=True)
+    return tables.most_changed(_compare(data, KEYS), most)
 
 
 def matrix(data: Drops) -> pd.DataFrame:
@@ -169,7 +157,7 @@ def matrix(data: Drops) -> pd.DataFrame:
 
 
 def who(data: Drops, *, most: int = 15) -> pd.DataFrame:
-    """Tell whose packets were dropped, as Hubble saw it.
+    """Give source and destination of dropped packets, as Hubble counted their events.
 
     Parameters
     ----------
@@ -185,19 +173,19 @@ def who(data: Drops, *, most: int = 15) -> pd.DataFrame:
         requests denied by the proxy).
     """
     columns = ["reason", "protocol", "source", "destination"]
-    seen = totals(parties(data.hubble), columns)
-    table = seen[seen > 0].rename("events").reset_index()
+    counted = totals(parties(data.hubble), columns)
+    table = counted[counted > 0].rename("events").reset_index()
     table["share"] = table["events"] / table.groupby("reason")["events"].transform("sum")
     denied = totals(events.exact(data), ["reason"])
-    counted = totals(data.counts, ["reason"]).add(denied, fill_value=0.0)
-    table["packets"] = table["share"] * table["reason"].map(counted).astype("float64")
+    packets = totals(data.counts, ["reason"]).add(denied, fill_value=0.0)
+    table["packets"] = table["share"] * table["reason"].map(packets).astype("float64")
     table["reason"] = table["reason"].replace(PROXY_DENIAL, "denied by the proxy, no packet drop")
     return table.sort_values(
         ["packets", "events"], ascending=False, kind="stable", ignore_index=True
     ).head(most)
 
 
-#: What a table of packets says when it has no rows; `Drops.state` tells which holds.
+#: Why a table of packets has no rows, by `Drops.state`.
 _SILENCE = {
     "counted": "No packet was dropped in this window.",
     "zero": "No packet was dropped: the agents were scraped, and their datapath has counted none.",
@@ -221,10 +209,10 @@ def silence(data: Drops) -> str:
 
 
 def notes(data: Drops) -> list[str]:
-    """Say in words what the data cannot show, and how far to trust it."""
+    """Say what the data cannot show, and how far to trust it."""
     said = [] if data.state == "counted" else [silence(data)]
     if data.counts.shape[1] and not data.seen.shape[1]:
-        said.append("The agents' start times are not in the data: restarts cannot be told.")
+        said.append("The agents' start times are not in the data: restarts are unknown.")
     if data.state in ("counted", "zero") and not data.compared:
         said.append("No baseline: nothing is known of the agents' counts in it.")
     lacking = not data.forwarded.shape[1] and not data.remarks.lacks(QUERIES["forwarded"])
@@ -236,29 +224,14 @@ def notes(data: Drops) -> list[str]:
     said += _hubble_notes(data)
     if data.state in ("counted", "zero"):
         said += defects.notes(data.versions, ["cilium_drop_count_total"])
-    said += [*verdict.gaps(data.seen, data.window), *_event_notes(data)]
-    return [*said, *data.remarks.all, *(f"Server: {text}" for text in data.warnings)]
-
-
-def _hubble_notes(data: Drops) -> list[str]:
-    said = list(data.crowd_note)
-    if data.remarks.lacks(*events.QUERIES.values()):
-        said.append("Whose packets were dropped is unknown.")
-    elif not data.hubble.shape[1]:
-        said.append(
-            "Whose packets were dropped is unknown: hubble_drop_total is not there"
-            " (Helm: hubble.metrics.enabled with drop:labelsContext=source_namespace,"
-            "source_workload,destination_namespace,destination_workload)."
-        )
-    alone = events.uncounted(data, parties(data.hubble))
-    amount = float(alone.sum().sum())
-    if amount > 0:
-        reasons = ", ".join(sorted(set(frames.values(alone, "reason"))))
-        said.append(
-            f"Only Hubble counts some drops: {amount:,.0f} events ({reasons}). Events are not"
-            " packets: one dropped packet can have two."
-        )
-    return said
+    said += [*verdict.gaps(data.seen, data.window), *verdict.started(data.restarts)]
+    for event, text in _EVENTS.items():
+        amounts = data.events[data.events["event"] == event].groupby("node")["amount"].sum()
+        said += [
+            f"{node or 'A node not known'}: {text.format(amount=amount)}"
+            for node, amount in amounts.items()
+        ]
+    return verdict.with_source_notes(said, data)
 
 
 #: What the reading of counters decided on a node, in words.
@@ -271,10 +244,23 @@ _EVENTS = {
 }
 
 
-def _event_notes(data: Drops) -> list[str]:
-    said = verdict.started(data.restarts)
-    for event, text in _EVENTS.items():
-        mine = data.events[data.events["event"] == event]
-        for node, amount in mine.groupby("node")["amount"].sum().items():
-            said.append(f"{node or 'A node not known'}: {text.format(amount=amount)}")
+def _hubble_notes(data: Drops) -> list[str]:
+    """Say what is unknown of sources and destinations, and what only Hubble counts."""
+    said = list(data.crowd_note)
+    if data.remarks.lacks(*events.QUERIES.values()):
+        said.append("Sources and destinations of dropped packets are unknown.")
+    elif not data.hubble.shape[1]:
+        said.append(
+            "Sources and destinations of dropped packets are unknown: hubble_drop_total is not"
+            " there (Helm: hubble.metrics.enabled with drop:labelsContext=source_namespace,"
+            "source_workload,destination_namespace,destination_workload)."
+        )
+    alone = events.uncounted(data, parties(data.hubble))
+    amount = float(alone.sum().sum())
+    if amount > 0:
+        reasons = ", ".join(sorted(set(frames.values(alone, "reason"))))
+        said.append(
+            f"Only Hubble counts some drops: {amount:,.0f} events ({reasons}). Events are not"
+            " packets: one dropped packet can have two."
+        )
     return said

@@ -64,7 +64,7 @@ def _missing(data: Endpoints) -> list[str]:
         (
             "",
             now.agents.loc[:, (now.agents > loading.LONG_AGO).any()],
-            "The agents' start times are not in the data: restarts cannot be told.",
+            "The agents' start times are not in the data: restarts are unknown.",
         ),
         (
             "endpoints",

@@ -1,31 +1,31 @@
-"""Flows: verdicts, TCP handshakes, ICMP, ports and talkers, as Hubble saw them.
+"""Flows: verdicts, TCP handshakes, ICMP, ports, sources and destinations, as Hubble counts them.
 
-Hubble counts events: neither packets nor connections. Only changes and shares mean something.
+Hubble counts events, not packets or connections. Only changes and shares mean something.
 """
 
 from cilium_analysis.topics.flows.data import QUERIES, Counts, Flows, load
-from cilium_analysis.topics.flows.findings import findings
-from cilium_analysis.topics.flows.handshakes import echoes, handshakes
-from cilium_analysis.topics.flows.policy import denials, denied, policy
+from cilium_analysis.topics.flows.findings import findings, unknown
 from cilium_analysis.topics.flows.tables import (
     by_node,
+    denied,
+    echoes,
     flags,
+    handshakes,
     icmp,
     notes,
+    policy,
     ports,
     rates,
     talkers,
     verdicts,
     world,
 )
-from cilium_analysis.topics.flows.unknown import unknown
 
 __all__ = [
     "QUERIES",
     "Counts",
     "Flows",
     "by_node",
-    "denials",
     "denied",
     "echoes",
     "findings",

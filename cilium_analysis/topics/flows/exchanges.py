@@ -1,9 +1,9 @@
 """Requests and their answers: SYNs and SYN-ACKs, echo requests and replies. Pure.
 
-Two things stand between Hubble's counters and the packets. A verdict of a policy is an event of
-its own that carries the packet it is about: where a policy selects a workload, one SYN counts two
-or three times and its SYN-ACK once. And the client of a SYN is named by the labels of the source,
-that of a SYN-ACK by those of the destination: ends that are labelled differently never pair up.
+Hubble's counters differ from the packets in two ways. A policy verdict is an event of its own that
+carries its packet: where a policy selects a workload, one SYN counts two or three times and its
+SYN-ACK once. And the client of a SYN is named by the labels of the source, that of a SYN-ACK by
+those of the destination: ends that are labelled differently never pair up.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ _SIDES = ("source", "destination")
 class Exchange:
     """What was asked and answered in each step, by node and ends.
 
-    All frames have the labels ``destination`` (who was asked), ``node`` and ``source`` (who asked).
+    All frames have the labels ``destination`` (the server), ``node`` and ``source`` (the client).
 
     Parameters
     ----------
@@ -91,7 +91,7 @@ class Exchange:
         return replace(self, asked=self.opened / often, told=None, tried=None)
 
     def often(self) -> pd.Series:
-        """Tell how many requests there are to one answer, for all ends with enough of them.
+        """Give how many requests there are to one answer, for all ends with enough of them.
 
         Without verdicts it is one where both are observed at the same points; host networking
         and tunnels show a request at more points than its answer.
@@ -105,8 +105,8 @@ class Exchange:
 def fallen(now: Exchange, usual: Exchange, *, around: int) -> pd.DataFrame:
     """Tell where far fewer answers come than usual, for the ends of all requests.
 
-    Where verdicts are not known, only that tells an outage from a policy that begins to select a
-    workload: then each request counts once more, and the answers stay as they are.
+    A policy that begins to select a workload lets each request count once more, and leaves the
+    answers as they are. Where verdicts are not known, only fewer answers distinguish an outage.
 
     Parameters
     ----------
@@ -139,7 +139,7 @@ class Raw:
     Parameters
     ----------
     asked, answered
-        Label frames; the source of an answer is who was asked.
+        Label frames; the source of an answer is the server.
     told
         Label frame of the verdicts among the requests; None where they are not counted.
     """

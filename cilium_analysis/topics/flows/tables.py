@@ -1,4 +1,4 @@
-"""Tables about flows: frames in, frames out."""
+"""Tables about flows, and the notes below them: frames in, frames out."""
 
 from __future__ import annotations
 
@@ -7,73 +7,57 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
-from cilium_analysis import frames
 from cilium_analysis.frames import totals
 from cilium_analysis.metrics import defects
+from cilium_analysis.topics import caveats, tables, verdict
 from cilium_analysis.topics.flows.data import METRICS
-from cilium_analysis.topics.flows.handshakes import handshake_notes
 from cilium_analysis.topics.parties import namespace_of
-from cilium_analysis.topics.telling import rounded, trust
+from cilium_analysis.topics.telling import only, total
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Mapping, Sequence
 
     from cilium_analysis.topics.flows.data import Flows
 
 
-def compare(
+_PAIR = ("source", "destination")
+#: What each counter shows, and the option of Hubble that switches it on.
+_OPTIONAL = (
+    ("Verdicts are", "flows", "flow"),
+    ("TCP flags are", "flags", "tcp"),
+    ("ICMP is", "icmp", "icmp"),
+    ("Ports are", "ports", "port-distribution"),
+    ("Policy verdicts are", "policy", "policy"),
+    ("Traffic to the world is", "world", "flows-to-world"),
+)
+
+
+def _compare(
     data: Flows,
     name: str,
     by: Sequence[str],
     *,
-    chosen: Callable[[pd.DataFrame], pd.DataFrame] | None = None,
-    column: str = "flows",
+    labels: Mapping[str, str] | None = None,
+    amount: str = "flows",
     most: int = 0,
 ) -> pd.DataFrame:
-    """Set what was counted in the window beside what the baseline makes one expect.
+    """Compare what a counter of `Counts` counted with the baseline; most first.
 
-    Parameters
-    ----------
-    data
-        As from `cilium_analysis.topics.flows.load`.
-    name
-        Of the counter, as in `Counts`.
-    by
-        Labels to keep.
-    chosen
-        Picks some series of it.
-    column
-        What the counts go by.
-    most
-        Number of rows; 0 for all.
-
-    Returns
-    -------
-    pandas.DataFrame
-        Index ``by``; the counts, ``expected`` and ``change`` (both NA where the baseline does not
-        have the counter), ``share``.
+    Gives counts, ``expected`` and ``change`` (both NA where the baseline lacks the counter), and
+    ``share``, of the series with some labels; all rows unless ``most`` says how many.
     """
     now, usual = getattr(data.now, name), getattr(data.usual, name)
     known, scale = usual.shape[1] > 0, data.window.length / data.baseline.length
-    now, usual = (chosen(frame) if chosen else frame for frame in (now, usual))
-    counted = {column: totals(now, by), "expected": totals(usual, by) * scale}
-    table = pd.DataFrame(counted).fillna(0.0)
-    table = table[(table > 0).any(axis=1)]
-    table["change"] = table[column] - table["expected"]
-    whole = table[column].sum()
-    table["share"] = table[column] / whole if whole else np.nan
-    table = table.sort_values([column, "expected"], ascending=False, kind="stable")
-    table = rounded(table.head(most) if most else table)
+    now, usual = (only(frame, labels or {}) for frame in (now, usual))
+    table = tables.compare(now, usual, by, amount=amount, scale=scale)
+    table = table[(table[[amount, "expected"]] > 0).any(axis=1)]
+    table["share"] = tables.shares(table[amount])
+    table = table.sort_values([amount, "expected"], ascending=False, kind="stable")
+    table = tables.rounded(table.head(most) if most else table)
     if not known:
         unknown = pd.array([pd.NA] * len(table), dtype="Int64")
         table = table.assign(expected=unknown, change=unknown)
     return table
-
-
-def _rates(counts: pd.DataFrame, by: str, seconds: float) -> pd.DataFrame:
-    summed = frames.group(counts, [by]) / seconds
-    summed.columns = summed.columns.get_level_values(by)
-    return summed
 
 
 def rates(data: Flows, by: str = "verdict") -> pd.DataFrame:
@@ -89,7 +73,7 @@ def rates(data: Flows, by: str = "verdict") -> pd.DataFrame:
     pandas.DataFrame
         [flows/s]; the time of a row is the end of its step.
     """
-    return _rates(data.now.flows, by, data.window.step.total_seconds())
+    return tables.rates(data.now.flows, by, seconds=data.window.step.total_seconds())
 
 
 def verdicts(data: Flows, *, most: int = 20) -> pd.DataFrame:
@@ -106,7 +90,7 @@ def verdicts(data: Flows, *, most: int = 20) -> pd.DataFrame:
         ``verdict``, ``type``, ``subtype``, ``flows`` in the window, ``expected`` (of the
         baseline, for a window of this length), ``change``, ``share``.
     """
-    return compare(data, "flows", ["verdict", "type", "subtype"], most=most).reset_index()
+    return _compare(data, "flows", ["verdict", "type", "subtype"], most=most).reset_index()
 
 
 def by_node(data: Flows, *, most: int = 20) -> pd.DataFrame:
@@ -122,12 +106,12 @@ def by_node(data: Flows, *, most: int = 20) -> pd.DataFrame:
     pandas.DataFrame
         Index ``node``; ``flows``, ``expected``, ``change``, ``share``.
     """
-    return compare(data, "flows", ["node"], most=most)
+    return _compare(data, "flows", ["node"], most=most)
 
 
 def flags(data: Flows) -> pd.DataFrame:
     """Give the rate of TCP flags over time, one plain column per flag [flows/s]."""
-    return _rates(data.now.flags, "flag", data.window.step.total_seconds())
+    return tables.rates(data.now.flags, "flag", seconds=data.window.step.total_seconds())
 
 
 def icmp(data: Flows, *, most: int = 20) -> pd.DataFrame:
@@ -139,7 +123,7 @@ def icmp(data: Flows, *, most: int = 20) -> pd.DataFrame:
         Index ``type``; ``flows``, ``expected``, ``change``, ``share``. The label ``family`` is
         not shown: up to Cilium 1.18 it says IPv4 for ICMPv6 as well.
     """
-    return compare(data, "icmp", ["type"], most=most)
+    return _compare(data, "icmp", ["type"], most=most)
 
 
 def ports(data: Flows, *, most: int = 15) -> pd.DataFrame:
@@ -155,7 +139,7 @@ def ports(data: Flows, *, most: int = 15) -> pd.DataFrame:
     pandas.DataFrame
         Index ``port``, such as ``443/TCP``; ``flows``, ``expected``, ``change``, ``share``.
     """
-    table = compare(data, "ports", ["port", "protocol"], most=most)
+    table = _compare(data, "ports", ["port", "protocol"], most=most)
     table.index = pd.Index([f"{port}/{protocol}" for port, protocol in table.index], name="port")
     return table
 
@@ -176,16 +160,12 @@ def talkers(data: Flows, by: str = "workload", *, most: int = 15) -> pd.DataFram
         ``source``, ``destination``, ``flows``, ``expected``, ``change``, ``share``; pairs of
         which neither end is named are left out.
     """
-    table = compare(data, "flows", ["source", "destination"]).reset_index()
+    table = _compare(data, "flows", ["source", "destination"]).reset_index()
     table = table[(table["source"] != "") | (table["destination"] != "")]
     if by == "namespace":
-        table[["source", "destination"]] = table[["source", "destination"]].map(_space)
+        table[[*_PAIR]] = table[[*_PAIR]].map(lambda name: namespace_of(name)[0] or name)
     table = table.groupby(["source", "destination"], as_index=False).sum()
     return table.sort_values("flows", ascending=False, kind="stable", ignore_index=True).head(most)
-
-
-def _space(name: str) -> str:
-    return namespace_of(name)[0] or name
 
 
 def world(data: Flows, *, most: int = 15) -> pd.DataFrame:
@@ -203,64 +183,142 @@ def world(data: Flows, *, most: int = 15) -> pd.DataFrame:
         set), ``verdict``, ``flows``, ``expected``, ``change``, ``share``.
     """
     by = ["source", "destination", "protocol", "port", "verdict"]
-    return compare(data, "world", by, most=most).reset_index()
+    return _compare(data, "world", by, most=most).reset_index()
+
+
+def handshakes(data: Flows, *, most: int = 15) -> pd.DataFrame:
+    """Compare SYNs with SYN-ACKs, per source and destination; most missing first.
+
+    Parameters
+    ----------
+    most
+        Number of rows.
+
+    Returns
+    -------
+    pandas.DataFrame
+        ``source``, ``destination``, ``syn`` (events), ``verdicts`` (those of them that are
+        verdicts of a policy, no packets; NA where that is not known), ``syn-ack``, ``missing``,
+        ``expected`` (missing in the baseline, for a window of this length; NA without one),
+        ``share`` missing of the SYNs that are packets. Where verdicts are not known, what is
+        missing is not either.
+    """
+    now, usual = data.now.handshakes, data.usual.handshakes
+    scale = data.window.length / data.baseline.length
+    table = pd.DataFrame({"syn": totals(now.asked, _PAIR), "opened": totals(now.opened, _PAIR)})
+    nothing = pd.Series(np.nan, index=table.index)
+    table["verdicts"] = nothing if now.told is None else totals(now.told, _PAIR)
+    table["syn-ack"] = totals(now.answered, _PAIR)
+    table["missing"] = nothing if now.told is None else totals(now.missing, _PAIR)
+    known = usual.told is not None and usual.asked.shape[1] > 0
+    table["expected"] = totals(usual.missing, _PAIR) * scale if known else nothing
+    filled = ["verdicts", "syn-ack", "missing"] if now.told is not None else ["syn-ack"]
+    filled += ["expected"] if known else []
+    table[filled] = table[filled].fillna(0.0)
+    table["share"] = (table["missing"] / table["opened"]).where(table["opened"] > 0)
+    order = ["missing", "syn"]
+    table = table.sort_values(order, ascending=False, kind="stable").head(most)
+    amounts = ["syn", "verdicts", "syn-ack", "missing", "expected"]
+    return _whole_numbers(table.drop(columns="opened").reset_index(), amounts)
+
+
+def _whole_numbers(table: pd.DataFrame, names: Sequence[str]) -> pd.DataFrame:
+    """Give amounts as whole numbers, and what is not known as NA."""
+    return table.assign(**{name: table[name].round().astype("Int64") for name in names})
+
+
+def echoes(data: Flows) -> pd.DataFrame:
+    """Compare echo requests with echo replies, in the window and in the baseline.
+
+    Returns
+    -------
+    pandas.DataFrame
+        Index ``when``; ``requests`` (without the verdicts of policies about them, as far as these
+        are known), ``replies``, ``missing``, ``share`` of the requests; the last two NA where
+        the verdicts are not known.
+    """
+    rows = {}
+    for when, counts in (("window", data.now), ("baseline", data.usual)):
+        requests, replies = total(counts.echoes.opened), total(counts.echoes.answered)
+        missing = max(requests - replies, 0.0) if counts.echoes.told is not None else np.nan
+        # A window in which nothing was counted says nothing about echo requests.
+        if requests or replies:
+            rows[when] = (requests, replies, missing, missing / requests if requests else np.nan)
+    columns = ["requests", "replies", "missing", "share"]
+    table = pd.DataFrame.from_dict(rows, orient="index", columns=columns).rename_axis("when")
+    return _whole_numbers(table, columns[:3])
+
+
+def policy(data: Flows) -> pd.DataFrame:
+    """Give policy verdicts per direction, match and action; most first.
+
+    Returns
+    -------
+    pandas.DataFrame
+        ``direction``, ``match``, ``action``, ``verdicts``, ``expected``, ``change``, ``share``.
+    """
+    by = ["direction", "match", "action"]
+    return _compare(data, "policy", by, amount="verdicts").reset_index()
+
+
+def denied(data: Flows, *, most: int = 15) -> pd.DataFrame:
+    """Give the denials of policies per source and destination; most first.
+
+    Parameters
+    ----------
+    most
+        Number of rows.
+
+    Returns
+    -------
+    pandas.DataFrame
+        ``source``, ``destination``, ``direction``, ``match``, ``verdicts`` (one per denied
+        packet, which `hubble_drop_total` counts twice; or one per request where ``match`` begins
+        with ``l7``), ``expected``, ``change``, ``share`` of all denials.
+    """
+    by = ["source", "destination", "direction", "match"]
+    denials = {"action": "dropped"}
+    table = _compare(data, "policy", by, labels=denials, amount="verdicts", most=most)
+    return table.reset_index()
 
 
 def notes(data: Flows) -> list[str]:
-    """Say in words what the data cannot show, and how far to trust it."""
+    """Say what the data cannot show, and how far to trust it."""
+    left_out = [
+        f"{name} has too many series: sources and destinations are left out."
+        for name in data.summed
+    ]
     if not data.now.there:
-        return (
-            _absent(data)
-            + _left_out(data)
-            + [*data.remarks.all, *(f"Server: {text}" for text in data.warnings)]
-        )
+        return verdict.with_source_notes([*_absent(data), *left_out], data)
     said = [
         "Flows are events, not packets or connections: a packet shows up at each point that"
         " reports it and at both ends, and of a connection mostly the first and last ones do."
     ]
     if not data.usual.there:
         said.append("No Hubble metrics in the baseline: nothing can be compared.")
-    said += [*_left_out(data), *data.crowd_note]
+    said += [*left_out, *data.crowd_note]
     if data.now.flows.shape[1] and not data.summed and not len(talkers(data)):
         said.append(
-            "Who talks to whom is not visible (Helm: hubble.metrics.enabled with"
+            "Sources and destinations are not visible (Helm: hubble.metrics.enabled with"
             " flow:labelsContext=source_namespace,source_workload,destination_namespace,"
             "destination_workload, and the same for tcp)."
         )
-    said += handshake_notes(data)
+    said += _handshake_notes(data)
     said += [
         f"{what} not visible: {name} is not there (Helm: hubble.metrics.enabled with {option})."
         for what, name, option in _OPTIONAL
-        if not getattr(data.now, name).shape[1] and not _refused(data, name)
+        if not getattr(data.now, name).shape[1] and METRICS[name].name not in data.refused
     ]
     shown = [metric.name for name, metric in METRICS.items() if getattr(data.now, name).shape[1]]
-    return (
-        said
-        + defects.notes(data.versions, shown)
-        + trust(data.now.seen, data.restarts, data.lost, data.window, versions=data.versions)
-        + [*data.remarks.all, *(f"Server: {text}" for text in data.warnings)]
+    said += defects.notes(data.versions, shown)
+    said += caveats.hubble_notes(
+        data.now.seen, data.restarts, data.lost, data.window, versions=data.versions
     )
-
-
-_OPTIONAL = (
-    ("Verdicts are", "flows", "flow"),
-    ("TCP flags are", "flags", "tcp"),
-    ("ICMP is", "icmp", "icmp"),
-    ("Ports are", "ports", "port-distribution"),
-    ("Policy verdicts are", "policy", "policy"),
-    ("Traffic to the world is", "world", "flows-to-world"),
-)
-
-
-def _refused(data: Flows, name: str) -> bool:
-    return METRICS[name].name in data.refused
-
-
-def _left_out(data: Flows) -> list[str]:
-    return [f"{name} has too many series: who it was is left out." for name in data.summed]
+    return verdict.with_source_notes(said, data)
 
 
 def _absent(data: Flows) -> list[str]:
+    """Say why no flows are visible."""
     if data.refused:
         return []
     if data.now.seen.shape[1]:
@@ -274,3 +332,27 @@ def _absent(data: Flows) -> list[str]:
             " hubble.enabled and hubble.metrics.enabled)."
         ]
     return ["No metrics of Cilium agents or Hubble in this window at all."]
+
+
+_SWITCH = " (Helm: hubble.metrics.enabled with flow, and the same context options as tcp)."
+
+
+def _handshake_notes(data: Flows) -> list[str]:
+    """Say what the handshakes cannot show."""
+    now, said = data.now.handshakes, []
+    if not now.asked.shape[1]:
+        return []
+    if now.reason:
+        which = "namespaces" if now.naming == "namespaces" else "all SYNs and SYN-ACKs of a node"
+        said.append(
+            f"SYNs and SYN-ACKs name the same ends differently ({now.reason}), so that single"
+            f" workloads cannot be judged: {which} are compared (Helm: the same context options"
+            " for source and destination)."
+        )
+    if now.told is None:
+        said.append(
+            "How many of the SYNs are verdicts of policies is not known (a policy that selects a"
+            " workload lets one SYN count two or three times): missing SYN-ACKs are not counted,"
+            " and an outage is seen by SYN-ACKs that fall away" + ("." if data.refused else _SWITCH)
+        )
+    return said

@@ -1,4 +1,4 @@
-"""Findings about the amount of forwarded traffic: far more than usual, far less, or none."""
+"""Findings about forwarded traffic: level shifts to far more than usual, far less, or none."""
 
 from __future__ import annotations
 
@@ -13,16 +13,18 @@ import pandas as pd
 from cilium_analysis import frames
 from cilium_analysis.findings import Finding, Severity
 from cilium_analysis.queries import Matcher
-from cilium_analysis.topics import rises
-from cilium_analysis.topics.flows.shifts import Shift, Shifts
-from cilium_analysis.topics.telling import between, doubts, only, short, total
+from cilium_analysis.statistics.baseline import join
+from cilium_analysis.topics import caveats, rises
+from cilium_analysis.topics.telling import between, only, short, total
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from numpy.typing import NDArray
 
     from cilium_analysis.topics.flows.data import Counts, Flows
+
+    _Floats = NDArray[np.float64]
 
 #: Traffic must be another for so long, and be so much [flows/s].
 SHIFT_LENGTH = timedelta(minutes=5)
@@ -31,9 +33,9 @@ SHIFT_RATE = 1.0
 STOPPED = 0.02
 #: Of all traffic, what stops must have had this share to be worth a warning.
 WARNING_SHARE = 0.01
-#: The parties whose traffic is looked at one by one, the largest.
+#: Workloads whose traffic is looked at one by one, the largest.
 MOST_PARTIES = 200
-#: A node that carries less than this share of a party's traffic may be out of sight.
+#: A node that carries less than this share of a workload's traffic need not be scraped.
 MINOR_NODE = 0.02
 FORWARDED = ("FORWARDED", "REDIRECTED")
 _NEXT = {
@@ -44,10 +46,94 @@ _NEXT = {
 }
 
 
+@dataclass(frozen=True)
+class Shift:
+    """A level shift: first bin, the bin after the last, and whether the level rose."""
+
+    first: int
+    last: int
+    up: bool
+
+
+@dataclass(frozen=True)
+class Shifts:
+    """Find intervals that are above or below all that a baseline shows, by a factor.
+
+    Sums over neighbouring bins are compared with the largest and the smallest of the baseline's,
+    so that a baseline which swings allows for as much in the window.
+
+    Parameters
+    ----------
+    factor
+        Between an interval and the baseline.
+    width
+        Bins that are summed; no shorter interval is found.
+    least
+        A level worth looking at [counts per bin].
+    quantile
+        Above it, and below one less it, sums of the baseline are left out of account.
+    """
+
+    width: int
+    least: float
+    factor: float = 3.0
+    quantile: float = 0.99
+
+    def find(self, counts: _Floats, baseline: _Floats) -> list[Shift]:
+        """Give the level shifts, in order of time.
+
+        Parameters
+        ----------
+        counts, baseline
+            Per bin; NaN where it is not known, which is never part of a sum.
+        """
+        usual = self._sums(baseline)
+        usual = usual[~np.isnan(usual)]
+        if len(usual) < self.width:
+            return []
+        high = float(np.quantile(usual, self.quantile))
+        low = float(np.quantile(usual, 1.0 - self.quantile))
+        sums, enough = self._sums(counts), self.least * self.width
+        with np.errstate(invalid="ignore"):
+            above = (sums >= self.factor * high) & (sums >= enough)
+            below = (sums <= low / self.factor) & (low >= enough)
+        level = float(usual.mean()) / self.width
+        found = [
+            *self._intervals(counts, above, lambda values: values > 2.0 * level, up=True),
+            *self._intervals(counts, below, lambda values: values < level / 2.0, up=False),
+        ]
+        return sorted(found, key=lambda shift: shift.first)
+
+    def _sums(self, counts: _Floats) -> _Floats:
+        """Sum so many neighbouring bins; the last of them is the position; NaN if unknown."""
+        result = np.full(len(counts), np.nan)
+        if len(counts) >= self.width:
+            view = np.lib.stride_tricks.sliding_window_view(counts, self.width)
+            result[self.width - 1 :] = view.sum(axis=1)
+        return result
+
+    def _intervals(
+        self,
+        counts: _Floats,
+        flagged: NDArray[np.bool_],
+        shifted: Callable[[_Floats], NDArray[np.bool_]],
+        *,
+        up: bool,
+    ) -> list[Shift]:
+        """Join the windows that are flagged, and cut off the bins at their ends that are not."""
+        spans = [(int(i) - self.width + 1, int(i) + 1) for i in np.flatnonzero(flagged)]
+        found = []
+        for first, last in join(spans):
+            inside = np.flatnonzero(shifted(np.nan_to_num(counts[first:last])))
+            if len(inside):
+                found.append(Shift(first + int(inside[0]), first + int(inside[-1]) + 1, up))
+        return found
+
+
 def shifts(data: Flows) -> list[Finding]:
     """Find where forwarded traffic is far from its baseline.
 
-    All traffic is looked at, then each party's; what a larger shift explains is left out.
+    All traffic is looked at, then that of each workload. What a larger shift explains is left out.
 
     Parameters
     ----------
@@ -69,7 +155,7 @@ def shifts(data: Flows) -> list[Finding]:
 
 @dataclass(frozen=True)
 class _Change:
-    """One shift of forwarded traffic: whose, and by how much each pair of parties changed."""
+    """One level shift of forwarded traffic, and by how much each source and destination changed."""
 
     shift: Shift
     labels: dict[str, str]
@@ -118,9 +204,9 @@ def _of_party(flows: pd.DataFrame, party: str | None) -> pd.DataFrame:
 
 
 def _one(mine: pd.DataFrame, counts: Counts, usual: pd.DataFrame) -> NDArray[np.float64]:
-    """Add up to one array; NaN where a node that carries some of it was out of sight."""
+    """Give the sum per step; NaN where a node that carries some of it was not scraped."""
     values = mine.sum(axis=1).to_numpy(dtype="float64", copy=True)
-    hidden = ~sight(counts).anything.to_numpy(dtype=bool)
+    hidden = ~scraped(counts).anything.to_numpy(dtype=bool)
     for node in _carriers(mine, usual):
         if node in counts.seen:
             hidden |= ~counts.seen[node].to_numpy(dtype=bool)
@@ -161,7 +247,8 @@ def _change(shift: Shift, now: pd.DataFrame, usual: pd.DataFrame) -> _Change:
     ):
         mine = changed if shift.up else -changed
         mine = mine.clip(lower=0.0).sort_values(ascending=False, kind="stable")
-        labels |= {name: rises.culprit(mine)} if rises.culprit(mine) else {}
+        if found := rises.dominant(mine):
+            labels[name] = found
     own = {name: text for name, text in labels.items() if name != "verdict"}
     return _Change(shift, labels, pairs, only(now, own), only(usual, own))
 
@@ -211,7 +298,7 @@ def _shifted(data: Flows, change: _Change) -> Finding:
         baseline_value=before,
         unit="flows/s",
         total=amount,
-        trust_reasons=doubts_about(
+        trust_reasons=caveats_of(
             data, shift.first, shift.last, nodes=nodes, amount=max(amount, before * seconds)
         ),
         query=_shift_query(change.labels),
@@ -237,9 +324,9 @@ def _shift_query(labels: dict[str, str]) -> str:
     )
 
 
-def sight(counts: Counts) -> rises.Sight:
-    """Tell when Hubble could be seen."""
-    return rises.Sight.of(counts.seen, counts.flows, counts.flags)
+def scraped(counts: Counts) -> rises.Scraped:
+    """Tell when Hubble was scraped."""
+    return rises.Scraped.of(counts.seen, counts.flows, counts.flags)
 
 
 def usually(data: Flows, usual: pd.DataFrame) -> float:
@@ -249,32 +336,26 @@ def usually(data: Flows, usual: pd.DataFrame) -> float:
     return total(usual) / data.baseline.length.total_seconds()
 
 
-def doubts_about(
+def caveats_of(
     data: Flows, first: int, last: int, *, nodes: Sequence[str], amount: float
 ) -> tuple[str, ...]:
-    """Collect what speaks against the numbers of a stretch.
+    """Give the caveats about the numbers of an interval.
 
     Parameters
     ----------
     data
         As from `cilium_analysis.topics.flows.load`.
     first, last
-        Positions of the stretch: its first step, and the one after its last.
+        Positions of its first step, and of the one after its last.
     nodes
         Those that it is about.
     amount
         What a loss of Hubble is compared with [events].
     """
     start, end = data.span(first, last)
-    said = doubts(
-        data.now.seen,
-        data.restarts,
-        data.lost,
-        amount=amount,
-        nodes=nodes,
-        start=start,
-        end=end,
+    found = caveats.of_hubble(
+        data.now.seen, data.restarts, data.lost, amount=amount, nodes=nodes, start=start, end=end
     )
     if not data.usual.there:
-        said.append("no data in the baseline: compared with the quieter half of the window")
-    return (*said, *(f"server: {text}" for text in data.warnings))
+        found.append(caveats.NO_BASELINE)
+    return (*found, *(f"server: {text}" for text in data.warnings))

@@ -47,7 +47,7 @@ def _blind(data: Health) -> Iterator[str]:
     if data.blind:
         yield "No metrics of Cilium agents in this window: nothing can be said about their health."
     elif not (data.now.agents > loading.LONG_AGO).any(axis=None):
-        yield "The agents' start times are not in the data: restarts cannot be told."
+        yield "The agents' start times are not in the data: restarts are unknown."
     if not data.usual.seen.shape[1] and not data.usual["errors"].shape[1]:
         yield "No data in the baseline: everything looks new, nothing can be compared."
     elif data.now.seen.shape[1] and not data.now.up.shape[1]:

@@ -1,11 +1,11 @@
-"""HTTP: requests by status, who asks whom, errors, denials and durations against the baseline.
+"""HTTP: requests by status, source and destination; errors, denials and durations.
 
 Hubble sees HTTP only where a layer 7 policy sends it through the proxy.
 """
 
 from cilium_analysis.topics.http.data import QUERIES, Http, load
 from cilium_analysis.topics.http.durations import latency
-from cilium_analysis.topics.http.findings import findings
+from cilium_analysis.topics.http.findings import findings, unknown
 from cilium_analysis.topics.http.tables import (
     by_destination,
     by_protocol,
@@ -19,7 +19,6 @@ from cilium_analysis.topics.http.tables import (
     redirects,
     traces,
 )
-from cilium_analysis.topics.http.unknown import unknown
 
 __all__ = [
     "QUERIES",

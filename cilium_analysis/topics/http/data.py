@@ -19,8 +19,7 @@ from cilium_analysis.errors import NotPrometheus, QueryRejected
 from cilium_analysis.queries import Query, parse_matchers
 from cilium_analysis.topics import hubble, loading
 from cilium_analysis.topics.http import durations
-from cilium_analysis.topics.http.statuses import with_status
-from cilium_analysis.topics.http.unanswered import unanswered
+from cilium_analysis.topics.http.statuses import unanswered, with_status
 from cilium_analysis.topics.parties import CONTEXT, name_parties, spellings, swapped
 from cilium_analysis.topics.remarks import Remarks, told
 

@@ -1,18 +1,24 @@
-"""How long requests took: the queries, and quantiles."""
+"""How long HTTP requests took: queries, quantiles, and when more requests than usual were slow."""
 
 from __future__ import annotations
 
+import math
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+import numpy as np
 import pandas as pd
 
 from cilium_analysis import frames
 from cilium_analysis.queries import Query
+from cilium_analysis.statistics.baseline import Rises
 from cilium_analysis.topics import buckets, hubble
-from cilium_analysis.topics.buckets import quantile
+from cilium_analysis.topics.buckets import bound_of, quantile
 from cilium_analysis.topics.parties import CONTEXT
 
 if TYPE_CHECKING:
+    from datetime import timedelta
+
     from cilium_analysis.topics.http.data import Http
 
 NAME = "hubble_http_request_duration_seconds"
@@ -28,15 +34,12 @@ OVER_NODES = Query(
     "HTTP requests answered within so many seconds, on all nodes together",
 )
 QUANTILES = (0.5, 0.95, 0.99)
-
-
-def by_destination(durations: pd.DataFrame) -> dict[str, dict[str, float]]:
-    """Give each destination's requests by the bound of their duration."""
-    found: dict[str, dict[str, float]] = {}
-    table = frames.totals(durations, ["destination", "le"]).rename("total").reset_index()
-    for destination, bound, total in table.itertuples(index=False):
-        found.setdefault(str(destination), {})[str(bound)] = float(total)
-    return found
+#: In the baseline this share of the requests was faster than what now counts as slow.
+USUALLY_FASTER = 0.99
+#: The quantile reported rises by this factor at least; the share of slow requests by its own.
+SLOWER_BY = 1.5
+MORE_BY = 3.0
+_RISES = Rises()
 
 
 def latency(data: Http) -> pd.DataFrame:
@@ -48,12 +51,14 @@ def latency(data: Http) -> pd.DataFrame:
         ``destination``, then ``p50``, ``p95``, ``p99`` and ``usual p50`` … [s], interpolated
         within Hubble's buckets (of 5 ms to 10 s): good to the width of a bucket.
     """
-    now, then = by_destination(data.durations), by_destination(data.usual_durations)
+    now, usual = (
+        buckets.by_bound(each, ["destination"]) for each in (data.durations, data.usual_durations)
+    )
     rows = [
-        {"destination": destination}
-        | {f"p{q * 100:.0f}": quantile(q, now.get(destination, {})) for q in QUANTILES}
-        | {f"usual p{q * 100:.0f}": quantile(q, then.get(destination, {})) for q in QUANTILES}
-        for destination in sorted({*now, *then})
+        {"destination": key[0]}
+        | {f"p{q * 100:.0f}": quantile(q, now.get(key, {})) for q in QUANTILES}
+        | {f"usual p{q * 100:.0f}": quantile(q, usual.get(key, {})) for q in QUANTILES}
+        for key in sorted({*now, *usual})
     ]
     return pd.DataFrame(rows)
 
@@ -71,3 +76,97 @@ def untold(data: Http) -> list[str]:
             NAME, "request", durations, when=when, unread=data.remarks.unread
         )
     ]
+
+
+@dataclass(frozen=True)
+class Slow:
+    """Requests to one destination that took long.
+
+    Parameters
+    ----------
+    destination
+        Of the requests.
+    first, last
+        Positions of the first step, and of the one after the last.
+    quantile
+        Which one rose, 0 to 1.
+    value, usual
+        Of the duration, then and in the baseline [s].
+    beyond
+        Whether the value lies beyond the highest bucket, so that it was longer than that.
+    """
+
+    destination: str
+    first: int
+    last: int
+    quantile: float
+    value: float
+    usual: float
+    beyond: bool
+
+
+def slow_requests(data: Http) -> list[Slow]:
+    """Find when more requests than usual took long, per destination.
+
+    Parameters
+    ----------
+    data
+        As from `load`.
+    """
+    now, usual = (_per_destination(frame) for frame in (data.durations, data.usual_durations))
+    return [
+        slow
+        for destination in sorted(set(now) & set(usual))
+        for slow in _slow_to(destination, now[destination], usual[destination], data.window.step)
+    ]
+
+
+def _per_destination(durations: pd.DataFrame) -> dict[str, pd.DataFrame]:
+    """Give each destination's requests per step, by the bound of their duration."""
+    grouped = frames.group(durations, ["destination", "le"])
+    found: dict[str, pd.DataFrame] = {}
+    for name in sorted(set(grouped.columns.get_level_values("destination"))):
+        table = grouped.loc[:, grouped.columns.get_level_values("destination") == name]
+        table.columns = table.columns.get_level_values("le")
+        bounds = sorted(table.columns, key=lambda le: bound_of(str(le)))
+        found[str(name)] = table[bounds]
+    return {name: table for name, table in found.items() if "+Inf" in table}
+
+
+def _slow_to(
+    destination: str, now: pd.DataFrame, usual: pd.DataFrame, step: timedelta
+) -> list[Slow]:
+    bound = _bound(usual)
+    if bound is None or bound not in now:
+        return []
+    slow, before = (
+        (table["+Inf"] - table[bound]).clip(lower=0.0).to_numpy(dtype="float64")
+        for table in (now, usual)
+    )
+    found = []
+    for first, last in _RISES.at(step).find(slow, before):
+        share = np.nansum(slow[first:last]) / max(float(now["+Inf"].iloc[first:last].sum()), 1.0)
+        usual_share = np.nansum(before) / max(float(usual["+Inf"].sum()), 1.0)
+        slower = _slower(now.iloc[first:last], usual) if share >= MORE_BY * usual_share else None
+        if slower:
+            found.append(Slow(destination, first, last, *slower))
+    return found
+
+
+def _bound(usual: pd.DataFrame) -> str | None:
+    """Give the lowest bound below which nearly all requests of the baseline stayed."""
+    sums = usual.sum()
+    enough = [le for le in usual.columns if sums[le] >= USUALLY_FASTER * sums["+Inf"] > 0]
+    finite = [str(le) for le in enough if not math.isinf(bound_of(str(le)))]
+    return finite[0] if finite else None
+
+
+def _slower(now: pd.DataFrame, usual: pd.DataFrame) -> tuple[float, float, float, bool] | None:
+    """Give the first quantile that rose enough, its values, and whether it left the buckets."""
+    sums, before = ({str(le): float(n) for le, n in t.sum().items()} for t in (now, usual))
+    highest = max(bound_of(le) for le in sums if not math.isinf(bound_of(le)))
+    for q in QUANTILES[1:]:
+        value, level = quantile(q, sums), quantile(q, before)
+        if value >= SLOWER_BY * level:
+            return q, value, level, value >= highest
+    return None

@@ -1,4 +1,4 @@
-"""Findings about HTTP: which errors, denials and delays a person should act on."""
+"""Findings about HTTP: errors, denials and delays to act on, and when HTTP is unknown."""
 
 from __future__ import annotations
 
@@ -16,31 +16,24 @@ from cilium_analysis.frames import totals
 from cilium_analysis.queries import Matcher
 from cilium_analysis.statistics.baseline import Rises, join
 from cilium_analysis.topics import held, verdict
-from cilium_analysis.topics.http.durations import NAME
-from cilium_analysis.topics.http.slow import Slow, slow_stretches
+from cilium_analysis.topics.http.durations import NAME, Slow, slow_requests
 from cilium_analysis.topics.http.statuses import (
     DENIED_STATUS,
     FAILED,
     UNANSWERED,
     status_class,
 )
-from cilium_analysis.topics.http.tables import (
-    level,
-    made_by_policy,
-)
-from cilium_analysis.topics.http.unknown import unknown
+from cilium_analysis.topics.http.tables import made_by_policy
 from cilium_analysis.topics.parties import namespace_of
-from cilium_analysis.topics.rises import spilled
-from cilium_analysis.topics.telling import between, largest, seconds, trifling
+from cilium_analysis.topics.rises import spilled, summed
+from cilium_analysis.topics.telling import between, largest, only, seconds, trifling
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from numpy.typing import NDArray
-
     from cilium_analysis.topics.http.data import Http
 
-#: Errors are a rise only if their share of the requests rises by this factor too.
+#: Errors are a burst only if their share of the requests rises by this factor too.
 RATIO_FACTOR = 2.0
 #: This share of the requests to a destination, for so long, and so many of them, is critical.
 CRITICAL_SHARE = 0.05
@@ -49,7 +42,7 @@ CRITICAL_TOTAL = 100.0
 #: A quantile of the duration is critical from so many seconds on, if it is so many times the usual.
 CRITICAL_SECONDS = 1.0
 CRITICAL_SLOWER = 5.0
-#: Steps of a rise that were observed, below which it is doubtful.
+#: A burst is doubtful if fewer of its steps than this share were observed.
 ENOUGH_OBSERVED = 0.98
 _RISES = Rises()
 _NEXT = {
@@ -90,16 +83,37 @@ def findings(data: Http) -> Findings:
     Returns
     -------
     Findings
-        ``http_errors``, ``http_denied`` and ``http_latency`` for every rise above the baseline.
+        ``http_errors``, ``http_denied`` and ``http_latency`` for every burst above the baseline.
         Empty when nothing is unusual, and when HTTP is not visible.
     """
     found = [
         _finding(data, stream, first, last)
         for stream in _streams(data)
-        for first, last in _rises(stream, data.window.step)
+        for first, last in _bursts(stream, data.window.step)
     ]
-    found += [_late(data, slow) for slow in slow_stretches(data)]
+    found += [_slow(data, slow) for slow in slow_requests(data)]
     return verdict.told(data, found, topic="http_status", unknown=unknown(data))
+
+
+def unknown(data: Http) -> tuple[str, ...]:
+    """Give the reasons why it is not known whether requests fail; none if it is.
+
+    Parameters
+    ----------
+    data
+        As from `load`.
+    """
+    if refused := verdict.refused(data.remarks):
+        return refused
+    if not data.counts.shape[1] and data.statusless:
+        return (f"no label tells how {data.statusless:,.0f} requests ended",)
+    if not data.counts.shape[1]:
+        before = ", though there were some in the baseline" if data.usual.shape[1] else ""
+        return (f"no HTTP request is visible in this window{before}",)
+    sums = totals(data.counts, ["status"])
+    failed = sum(n for status, n in sums.items() if status_class(str(status)) in ("4xx", "5xx"))
+    fact = f"{sums.sum():,.0f} requests were answered, {failed:,.0f} of them with 4xx or 5xx"
+    return verdict.no_baseline(data.usual, what="no HTTP request is visible", fact=fact)
 
 
 def _streams(data: Http) -> Iterator[_Stream]:
@@ -108,11 +122,16 @@ def _streams(data: Http) -> Iterator[_Stream]:
     Requests without a response are apart.
     """
     counts, usual = _apart(data, baseline=False), _apart(data, baseline=True)
-    for destination in sorted(set(level(counts, "destination"))):
-        there, before = (_to(frame, destination) for frame in (counts, usual))
+    for destination in sorted(set(frames.values(counts, "destination"))):
+        there, before = (only(frame, {"destination": destination}) for frame in (counts, usual))
         wholes = there.sum(axis=1, min_count=1), before.sum(axis=1, min_count=1)
-        for kind in sorted(set(map(_kind_of, level(there, "status"))) - {""}):
-            bad, normal = (_of_kind(frame, kind) for frame in (there, before))
+        for kind in sorted(set(map(_kind_of, frames.values(there, "status"))) - {""}):
+            bad, normal = (
+                frame.loc[
+                    :, [_kind_of(status) == kind for status in frames.values(frame, "status")]
+                ]
+                for frame in (there, before)
+            )
             name = "http_denied" if kind == "denied" else "http_errors"
             yield _Stream(name, destination, bad, normal, *wholes)
 
@@ -125,12 +144,13 @@ def _apart(data: Http, *, baseline: bool) -> pd.DataFrame:
     if not made.shape[1] or not counts.shape[1]:
         return frames.group(counts, labels)
     pairs = frames.group(made, ["source", "destination"])
-    answered = [status == DENIED_STATUS for status in level(counts, "status")]
+    answered = [status == DENIED_STATUS for status in frames.values(counts, "status")]
     forbidden = counts.loc[:, answered]
     sums = frames.group(forbidden, ["source", "destination"])
     share = (pairs.reindex(columns=sums.columns) / sums.where(sums > 0)).clip(0.0, 1.0).fillna(0.0)
     keys = pd.MultiIndex.from_arrays(
-        [level(forbidden, "destination"), level(forbidden, "source")], names=sums.columns.names
+        [frames.values(forbidden, name) for name in ("destination", "source")],
+        names=sums.columns.names,
     )
     by_policy = forbidden * share.reindex(index=forbidden.index, columns=keys).to_numpy()
     parts = [
@@ -148,47 +168,29 @@ def _kind_of(status: str) -> str:
     return found if found in FAILED else status if found == "4xx" else ""
 
 
-def _of_kind(frame: pd.DataFrame, kind: str) -> pd.DataFrame:
-    return frame.loc[:, [_kind_of(status) == kind for status in level(frame, "status")]]
-
-
-def _to(frame: pd.DataFrame, destination: str) -> pd.DataFrame:
-    return frame.loc[:, [name == destination for name in level(frame, "destination")]]
-
-
-def _rises(stream: _Stream, step: timedelta) -> list[tuple[int, int]]:
-    """Look for rises from each source and from all; keep those that are no mere rise of traffic."""
+def _bursts(stream: _Stream, step: timedelta) -> list[tuple[int, int]]:
+    """Find bursts from each source and from all, but for those of all traffic to there."""
     usual = _filled(stream.usual, stream.usual_whole)
     those = _RISES.at(step)
-    found = those.find(_sum(stream.bad), _sum(usual))
-    for source in sorted(set(level(stream.bad, "source"))):
-        parts = [_from(frame, source) for frame in (stream.bad, usual)]
-        found += those.find(_sum(parts[0]), _sum(parts[1]) if parts[1].shape[1] else _none(usual))
+    found = those.find(summed(stream.bad), summed(usual))
+    # A source without errors in the baseline had none whenever the destination was observed.
+    none = np.where(usual.notna().any(axis=1), 0.0, np.nan)
+    for source in sorted(set(frames.values(stream.bad, "source"))):
+        now, before = (only(frame, {"source": source}) for frame in (stream.bad, usual))
+        found += those.find(summed(now), summed(before) if before.shape[1] else none)
     joined = join(found, bridge=those.bridge)
     return [(first, last) for first, last in joined if _disproportionate(stream, first, last)]
 
 
 def _filled(usual: pd.DataFrame, whole: pd.Series) -> pd.DataFrame:
-    """Give 0 where the destination was seen and no request went wrong."""
+    """Give 0 where the destination was observed and no request went wrong."""
     if not usual.shape[1]:
         return pd.DataFrame({"none": whole.where(whole.isna(), 0.0)})
     return usual.mask(usual.isna() & whole.notna().to_numpy()[:, None], 0.0)
 
 
-def _none(usual: pd.DataFrame) -> NDArray[np.float64]:
-    seen = usual.notna().any(axis=1)
-    return np.where(seen, 0.0, np.nan)
-
-
-def _from(frame: pd.DataFrame, source: str) -> pd.DataFrame:
-    return frame.loc[:, [name == source for name in level(frame, "source")]]
-
-
-def _sum(frame: pd.DataFrame) -> NDArray[np.float64]:
-    return frame.sum(axis=1, min_count=1).to_numpy(dtype="float64")
-
-
 def _disproportionate(stream: _Stream, first: int, last: int) -> bool:
+    """Tell whether the share of bad requests rose, and not only the number of all requests."""
     now = stream.bad.iloc[first:last].sum().sum() / max(stream.whole.iloc[first:last].sum(), 1.0)
     return bool(now >= RATIO_FACTOR * _usual_share(stream))
 
@@ -218,7 +220,7 @@ def _finding(data: Http, stream: _Stream, first: int, last: int) -> Finding:
         unit="requests/s",
         total=total,
         share=share,
-        trust_reasons=_doubts(data, stream, first, last),
+        trust_reasons=_caveats(data, stream, first, last),
         query=_query(labels),
         next_step=_NEXT[stream.kind].format(
             status=labels.get("status", "5+"),
@@ -229,16 +231,16 @@ def _finding(data: Http, stream: _Stream, first: int, last: int) -> Finding:
 
 def _rate(data: Http, stream: _Stream) -> float:
     """Give the baseline's mean rate [requests/s] over the steps that were observed."""
-    usual = _sum(_filled(stream.usual, stream.usual_whole))
+    usual = summed(_filled(stream.usual, stream.usual_whole))
     if np.isnan(usual).all():
         return math.nan
     return float(np.nanmean(usual) / data.window.step.total_seconds())
 
 
 def _labels(stream: _Stream, bad: pd.DataFrame) -> tuple[dict[str, str], set[str]]:
-    """Name status, parties, method and node where they single the errors out.
+    """Give status, source, destination, method and node where they single the errors out.
 
-    Those that have most of the errors, and not all, are named a second time.
+    Returns also the names of those labels that have most of the errors, and not all.
     """
     found = {name: largest(totals(bad, [name])) for name in ("status", "source", "method", "node")}
     status = DENIED_STATUS if stream.kind == "http_denied" else found["status"][0]
@@ -246,7 +248,7 @@ def _labels(stream: _Stream, bad: pd.DataFrame) -> tuple[dict[str, str], set[str
     labels |= _party("destination", stream.destination)
     for name in ("method", "node"):
         # What nearly all requests are anyway says nothing.
-        if len(set(level(bad, name))) > 1:
+        if len(set(frames.values(bad, name))) > 1:
             labels[name] = found[name][0]
     most = {name for name, (_, partly) in found.items() if partly}
     return {name: text for name, text in labels.items() if text}, most
@@ -280,7 +282,7 @@ def _title(
     total: float,
     share: float,
 ) -> str:
-    """Say whose requests to whom went wrong, how, how many, and which part of all to there."""
+    """Say source, destination and status, how many, and which share of all requests to there."""
     source = "/".join(labels[n] for n in ("source_namespace", "source_workload") if n in labels)
     ends = {"source": source or labels.get("source", ""), "destination": stream.destination}
     status = labels.get("status", "5xx")
@@ -297,8 +299,8 @@ def _title(
     )
 
 
-def _doubts(data: Http, stream: _Stream, first: int, last: int) -> tuple[str, ...]:
-    """Collect what speaks against the numbers of this rise."""
+def _caveats(data: Http, stream: _Stream, first: int, last: int) -> tuple[str, ...]:
+    """Give the caveats about the numbers of this burst."""
     said = []
     observed = float(stream.whole.iloc[first:last].notna().mean())
     if observed < ENOUGH_OBSERVED:
@@ -309,13 +311,13 @@ def _doubts(data: Http, stream: _Stream, first: int, last: int) -> tuple[str, ..
         )
     if stream.kind == "http_denied" and not data.refused.shape[1]:
         said.append("the share of policies is estimated from the proxies' own counts")
-    if data.apart and _kind_of(UNANSWERED) in map(_kind_of, level(stream.bad, "status")):
+    if data.apart and _kind_of(UNANSWERED) in map(_kind_of, frames.values(stream.bad, "status")):
         said.append("responses are counted apart: one that comes late is missed until it comes")
     return (*said, *(f"server: {text}" for text in data.warnings))
 
 
 def _query(labels: dict[str, str]) -> str:
-    """Give a query for it; by hand one adds the context labels that are configured."""
+    """Write PromQL that shows it, without context labels: which ones exist is configured."""
     status = (
         str(Matcher("status", "=", labels["status"])) if "status" in labels else 'status=~"5.."'
     )
@@ -327,7 +329,7 @@ def _query(labels: dict[str, str]) -> str:
     return f"sum by (status, reporter) (rate(hubble_http_requests_total{{{','.join(known)}}}[5m]))"
 
 
-def _late(data: Http, slow: Slow) -> Finding:
+def _slow(data: Http, slow: Slow) -> Finding:
     start = data.durations.index[slow.first] - data.window.step
     end = data.durations.index[slow.last - 1]
     rates = f"sum by (le) (rate({NAME}_bucket[5m]))"

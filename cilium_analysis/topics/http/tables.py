@@ -1,4 +1,4 @@
-"""Tables about HTTP: frames in, frames out."""
+"""Tables about HTTP, and the notes below them: frames in, frames out."""
 
 from __future__ import annotations
 
@@ -9,16 +9,13 @@ import pandas as pd
 
 from cilium_analysis import frames
 from cilium_analysis.frames import totals
-from cilium_analysis.topics.buckets import quantile
+from cilium_analysis.topics import tables, verdict
+from cilium_analysis.topics.buckets import by_bound, quantile
 from cilium_analysis.topics.http import durations
-from cilium_analysis.topics.http.data import OVER_NODES, QUERIES
-from cilium_analysis.topics.http.statuses import (
-    BAD,
-    DENIED_STATUS,
-    FAILED,
-    status_class,
-)
+from cilium_analysis.topics.http.data import KEYS, OVER_NODES, QUERIES
+from cilium_analysis.topics.http.statuses import BAD, DENIED_STATUS, FAILED, status_class
 from cilium_analysis.topics.parties import column, party
+from cilium_analysis.topics.telling import only
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -29,14 +26,13 @@ if TYPE_CHECKING:
 TRACE_LABELS = ("traceID", "trace_id", "TraceID")
 
 
-def _compare(data: Http, by: Sequence[str]) -> pd.DataFrame:
-    """Set requests in the window beside those that the baseline makes one expect."""
+def _compare(
+    data: Http, by: Sequence[str], *, of: tuple[pd.DataFrame, pd.DataFrame] | None = None
+) -> pd.DataFrame:
+    """Compare requests, or the counts of window and baseline that are given."""
+    now, usual = of or (data.counts, data.usual)
     scale = data.window.length / data.baseline.length
-    table = pd.DataFrame(
-        {"requests": totals(data.counts, by), "expected": totals(data.usual, by) * scale}
-    ).fillna(0.0)
-    table["change"] = table["requests"] - table["expected"]
-    return table
+    return tables.compare(now, usual, by, amount="requests", scale=scale)
 
 
 def by_status(data: Http) -> pd.DataFrame:
@@ -49,19 +45,14 @@ def by_status(data: Http) -> pd.DataFrame:
         of this length), ``change``, ``share`` of all requests.
     """
     table = _compare(data, ["status"])
-    whole = table["requests"].sum()
-    table["share"] = table["requests"] / whole if whole else np.nan
+    table["share"] = tables.shares(table["requests"])
     return table.sort_index()
 
 
 def by_protocol(data: Http) -> pd.DataFrame:
     """Give requests per version of HTTP, such as ``HTTP/1.1``; columns as `by_status`."""
-    scale = data.window.length / data.baseline.length
-    now, usual = (totals(f, ["protocol"]) for f in (data.protocols, data.usual_protocols))
-    table = pd.DataFrame({"requests": now, "expected": usual * scale}).fillna(0.0)
-    table["change"] = table["requests"] - table["expected"]
-    whole = table["requests"].sum()
-    table["share"] = table["requests"] / whole if whole else np.nan
+    table = _compare(data, ["protocol"], of=(data.protocols, data.usual_protocols))
+    table["share"] = tables.shares(table["requests"])
     return table.sort_values("requests", ascending=False, kind="stable")
 
 
@@ -76,14 +67,7 @@ def proxies(data: Http) -> pd.DataFrame:
         window of this length), ``change``, ``most on`` (a node).
     """
     by = ["proxy_type", "rule"]
-    scale = data.window.length / data.baseline.length
-    table = pd.DataFrame(
-        {
-            "requests": totals(data.proxy, by),
-            "expected": totals(data.usual_proxy, by) * scale,
-        }
-    ).fillna(0.0)
-    table["change"] = table["requests"] - table["expected"]
+    table = _compare(data, by, of=(data.proxy, data.usual_proxy))
     each = totals(data.proxy, [*by, "node"]).sort_values(kind="stable").reset_index("node")["node"]
     table["most on"] = each.groupby(level=by).last()
     table = table.sort_index().reset_index().rename(columns={"proxy_type": "proxy"})
@@ -101,9 +85,9 @@ def redirects(data: Http) -> pd.DataFrame:
         node with the ``most on`` it.
     """
     rows = []
-    for protocol in sorted(set(level(data.redirects, "protocol_l7"))):
+    for protocol in sorted(set(frames.values(data.redirects, "protocol_l7"))):
         now, usual = (
-            levels.loc[:, [name == protocol for name in level(levels, "protocol_l7")]]
+            only(levels, {"protocol_l7": protocol})
             for levels in (data.redirects, data.usual_redirects)
         )
         peaks = now.max().groupby(level="node").max()
@@ -123,16 +107,9 @@ def redirects(data: Http) -> pd.DataFrame:
 
 def rates(data: Http) -> pd.DataFrame:
     """Give the rate of requests over time, one column per class of status [requests/s]."""
-    return _by_class(data.counts) / data.window.step.total_seconds()
-
-
-def _by_class(counts: pd.DataFrame) -> pd.DataFrame:
-    if not counts.shape[1]:
-        return pd.DataFrame(index=counts.index)
-    classes = [status_class(str(status)) for status in frames.labels(counts)["status"]]
-    summed = frames.group(frames.relabel(counts, "class", classes), ["class"])
-    summed.columns = summed.columns.get_level_values("class")
-    return summed
+    classes = [status_class(status) for status in frames.values(data.counts, "status")]
+    counts = frames.relabel(data.counts, "class", classes)
+    return tables.rates(counts, "class", seconds=data.window.step.total_seconds())
 
 
 def failures(data: Http) -> pd.DataFrame:
@@ -144,8 +121,7 @@ def failures(data: Http) -> pd.DataFrame:
         One column per status from 400 on, and for requests without a response, 0 to 1; NaN where
         nothing was requested.
     """
-    summed = frames.group(data.counts, ["status"])
-    summed.columns = summed.columns.get_level_values("status")
+    summed = tables.rates(data.counts, "status", seconds=1.0)
     whole = summed.sum(axis=1, min_count=1)
     bad = [name for name in summed.columns if status_class(str(name)) in BAD]
     return summed[bad].div(whole.where(whole > 0), axis=0)
@@ -170,8 +146,8 @@ def by_destination(data: Http) -> pd.DataFrame:
     denied = forbidden(data).groupby("destination")["by policy"].sum()
     table["denied"] = denied.reindex(table.index, fill_value=0.0)
     for name, frame in (("p95", data.durations), ("usual p95", data.usual_durations)):
-        found = durations.by_destination(frame)
-        table[name] = [quantile(0.95, found.get(d, {})) for d in table.index]
+        found = by_bound(frame, ["destination"])
+        table[name] = [quantile(0.95, found.get((d,), {})) for d in table.index]
     return table.sort_values(["errors", "requests"], ascending=False)
 
 
@@ -184,9 +160,8 @@ def _errors(counts: pd.DataFrame) -> pd.Series:
 def forbidden(data: Http) -> pd.DataFrame:
     """Tell the 403s of a layer 7 policy from those of the application.
 
-    A denied request is answered by the proxy; Hubble shows it as a dropped request too, and the
-    proxy counts it (``cilium_policy_l7_total{rule="denied"}``), neither of which an
-    application's own 403 does.
+    The proxy answers a denied request. Hubble shows it as a dropped request too, and the proxy
+    counts it (``cilium_policy_l7_total{rule="denied"}``). An application's own 403 has neither.
 
     Returns
     -------
@@ -227,40 +202,19 @@ def made_by_policy(data: Http, *, baseline: bool = False) -> pd.DataFrame:
     if data.refused.shape[1]:
         return events
     counts, proxy = (data.usual, data.usual_proxy) if baseline else (data.counts, data.proxy)
-    answered = frames.group(of_status(counts, [DENIED_STATUS]), ["source", "destination"])
-    refused = _of_http(proxy)
-    refused = refused.loc[:, [rule == "denied" for rule in level(refused, "rule")]]
+    answered = frames.group(only(counts, {"status": DENIED_STATUS}), ["source", "destination"])
     # The proxies and Hubble are scraped at different moments.
-    wide = [_around(part.sum(axis=1)) for part in (refused, answered)]
-    share = (wide[0] / wide[1].where(wide[1] > 0)).clip(upper=1.0).fillna(0.0)
+    around = [
+        part.sum(axis=1).rolling(5, center=True, min_periods=1).sum()
+        for part in (only(_of_http(proxy), {"rule": "denied"}), answered)
+    ]
+    share = (around[0] / around[1].where(around[1] > 0)).clip(upper=1.0).fillna(0.0)
     return answered.mul(share.reindex(answered.index, fill_value=0.0), axis=0)
-
-
-def _around(sums: pd.Series, *, steps: int = 5) -> pd.Series:
-    return sums.rolling(steps, center=True, min_periods=1).sum()
-
-
-def of_status(counts: pd.DataFrame, statuses: Sequence[str]) -> pd.DataFrame:
-    """Keep the requests with one of these statuses."""
-    return counts.loc[:, [status in statuses for status in level(counts, "status")]]
-
-
-def level(frame: pd.DataFrame, name: str) -> list[str]:
-    """Give one label of every series; ``""`` where the frame lacks it."""
-    if name not in frame.columns.names:
-        return [""] * frame.shape[1]
-    return [str(value) for value in frame.columns.get_level_values(name)]
 
 
 def _of_http(proxy: pd.DataFrame) -> pd.DataFrame:
     """Leave the DNS proxy out of what the proxies did, where the version tells it apart."""
-    return proxy.loc[:, [kind != "fqdn" for kind in level(proxy, "proxy_type")]]
-
-
-def denied(data: Http) -> float:
-    """Give the requests that the proxies denied in the window."""
-    counted = totals(_of_http(data.proxy), ["rule"])
-    return float(counted[counted.index == "denied"].sum())
+    return proxy.loc[:, [kind != "fqdn" for kind in frames.values(proxy, "proxy_type")]]
 
 
 def changes(data: Http, *, most: int = 15) -> pd.DataFrame:
@@ -277,9 +231,7 @@ def changes(data: Http, *, most: int = 15) -> pd.DataFrame:
         ``source``, ``destination``, ``method``, ``status``, ``requests``, ``expected``,
         ``change``; by the size of the change, rises and falls alike.
     """
-    table = _compare(data, ["source", "destination", "method", "status"]).reset_index()
-    order = table["change"].abs().sort_values(ascending=False, kind="stable").index
-    return table.loc[order[:most]].reset_index(drop=True)
+    return tables.most_changed(_compare(data, KEYS), most)
 
 
 def traces(data: Http, *, most: int = 10) -> pd.DataFrame:
@@ -316,8 +268,8 @@ def traces(data: Http, *, most: int = 10) -> pd.DataFrame:
 
 
 def notes(data: Http) -> list[str]:
-    """Say in words what the data cannot show, and how far to trust it."""
-    said = [] if data.counts.shape[1] or data.statusless else [invisible(data)]
+    """Say what the data cannot show, and how far to trust it."""
+    said = [] if data.counts.shape[1] or data.statusless else [_invisible(data)]
     if data.statusless:
         said.append(
             f"No label tells how {data.statusless:,.0f} requests ended: whether they failed is"
@@ -335,29 +287,29 @@ def notes(data: Http) -> list[str]:
     if data.twice:
         pairs = ", ".join(f"{a or 'unnamed'} → {b or 'unnamed'}" for a, b in data.twice[:3])
         said.append(f"Both ends reported some requests ({pairs}): one of both was counted.")
-    if data.counts.shape[1] and not any(any(pair) for pair in _pairs(data.counts)):
+    named = any(any(frames.values(data.counts, side)) for side in ("source", "destination"))
+    if data.counts.shape[1] and not named:
         said.append(
-            "Who asked whom is not in the data (Helm: hubble.metrics.enabled with"
+            "Sources and destinations are not in the data (Helm: hubble.metrics.enabled with"
             " httpV2:labelsContext=source_namespace,source_workload,destination_namespace,"
             "destination_workload)."
         )
-    proxied = denied(data)
+    proxied = float(only(_of_http(data.proxy), {"rule": "denied"}).sum().sum())
     if proxied and not data.refused.shape[1] and data.counts.shape[1]:
         said.append(
-            f"Of the 403s, {proxied:,.0f} were made by policies, as the proxies counted; by whom"
-            " they were asked for is an estimate, as hubble_drop_total is not there."
+            f"Of the 403s, {proxied:,.0f} were made by policies, as the proxies counted; their"
+            " sources and destinations are estimated, as hubble_drop_total is not there."
         )
-    said += data.crowd_note
-    return [*said, *data.remarks.all, *(f"Server: {text}" for text in data.warnings)]
+    return verdict.with_source_notes([*said, *data.crowd_note], data)
 
 
-def invisible(data: Http) -> str:
-    """Say why no request is seen: that is not to say that there was none."""
+def _invisible(data: Http) -> str:
+    """Say why no request is visible, which does not mean that there was none."""
     counted = [asked[name] for asked in (QUERIES, OVER_NODES) for name in ("requests", "responses")]
     if data.remarks.lacks(*counted):
         return "Unknown: the server refused to tell of HTTP."
     handled = totals(_of_http(data.proxy), ["rule"]).sum()
-    sent = data.redirects.loc[:, [name == "http" for name in level(data.redirects, "protocol_l7")]]
+    sent = only(data.redirects, {"protocol_l7": "http"})
     if handled > 0:
         return (
             "The proxies handled layer 7 requests, but Hubble's HTTP metrics are not there"
@@ -383,8 +335,3 @@ def invisible(data: Http) -> str:
         f"HTTP is not visible: {reason} Hubble's HTTP metrics may be off (Helm:"
         " hubble.metrics.enabled with httpV2). That does not mean no traffic."
     )
-
-
-def _pairs(counts: pd.DataFrame) -> set[tuple[str, str]]:
-    table = frames.labels(counts).reindex(columns=["source", "destination"], fill_value="")
-    return {(str(a), str(b)) for a, b in table.itertuples(index=False)}

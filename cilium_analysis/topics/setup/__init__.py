@@ -1,8 +1,7 @@
 """The setup of the monitoring: what this cluster exports, and what it lacks."""
 
 from cilium_analysis.topics.setup.data import QUERIES, Setup, load
-from cilium_analysis.topics.setup.findings import findings
-from cilium_analysis.topics.setup.judging import judge
+from cilium_analysis.topics.setup.findings import findings, judge, unknown
 from cilium_analysis.topics.setup.kubernetes import kubernetes
 from cilium_analysis.topics.setup.tables import (
     checks,
@@ -12,7 +11,6 @@ from cilium_analysis.topics.setup.tables import (
     targets,
     versions,
 )
-from cilium_analysis.topics.setup.unknown import unknown
 
 __all__ = [
     "QUERIES",

@@ -1,6 +1,6 @@
-"""How this cluster is scraped, where that is out of the ordinary: what it costs, what mends it.
+"""Unusual ways of scraping Cilium that this cluster has: what each costs, and what mends it.
 
-Each is a way in which people really scrape Cilium; none of them is a fault of its own. Pure.
+People really scrape Cilium in these ways. None of them is a fault of its own. Pure.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import pandas as pd
 
 from cilium_analysis.topics.buckets import plain_number
+from cilium_analysis.topics.setup.objects import some
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -23,7 +24,6 @@ COLUMNS = ["configuration", "here", "costs", "mended by"]
 OFTEN = 30.0
 #: Scrape intervals that differ by more than this factor are mixed.
 MIXED = 1.5
-_SHOWN = 3
 _NODE = (
     "relabelings with sourceLabels: [__meta_kubernetes_pod_node_name], targetLabel: node"
     " (the chart's default of serviceMonitor.relabelings)"
@@ -147,7 +147,7 @@ def _clusters(targets: Targets, facts: Facts, window: Window) -> str:
     names = sorted(set(_cilium(targets)["cluster"]) - {""})
     if len(names) < 2:
         return ""
-    return f"{len(names)} clusters ({_some(names)}), told apart by {_labels(targets.clusters)}"
+    return f"{len(names)} clusters ({some(names)}), told apart by {_labels(targets.clusters)}"
 
 
 def _no_node(targets: Targets, facts: Facts, window: Window) -> str:
@@ -183,7 +183,7 @@ def _converted(targets: Targets, facts: Facts, window: Window) -> str:
     bare = [name for name in sorted(targets.native) if f"{name}_count" not in facts.classic]
     if not bare:
         return ""
-    return f"{_some(bare)}: stored as native histograms only, without _bucket, _sum and _count"
+    return f"{some(bare)}: stored as native histograms only, without _bucket, _sum and _count"
 
 
 def _intervals(targets: Targets, facts: Facts, window: Window) -> str:
@@ -229,7 +229,7 @@ _KINDS = (
     _Kind(
         "exported_instance",
         _exported,
-        "instance names who was asked (a federated server, a collector), not the agent",
+        "instance names the federated server or the collector that was scraped, not the agent",
         "honor_labels: true in the job that federates or scrapes the collector",
     ),
     _Kind(
@@ -295,14 +295,14 @@ _KINDS = (
     _Kind(
         "no start times",
         _no_starts,
-        "restarts of agents cannot be told",
+        "restarts of agents are unknown",
         "cilium_process_start_time_seconds in the keep list of metricRelabelings",
     ),
     _Kind(
         "only one of agents and Hubble",
         _one_only,
-        "without agents there are no amounts of drops and no connectivity; without Hubble it is not"
-        " known whose traffic it is",
+        "without agents there are no amounts of drops and no connectivity; without Hubble sources"
+        " and destinations are unknown",
         "Helm: prometheus.enabled=true, hubble.metrics.enabled, and a scrape job for both",
     ),
 )
@@ -310,7 +310,3 @@ _KINDS = (
 
 def _labels(names: Sequence[str]) -> str:
     return " and ".join(f"`{name}`" for name in names)
-
-
-def _some(names: Sequence[str]) -> str:
-    return ", ".join(names[:_SHOWN]) + (", …" if len(names) > _SHOWN else "")

@@ -1,4 +1,4 @@
-"""Findings about the setup: what keeps the other questions from being answered."""
+"""Findings about the setup of the monitoring, whether it is right, and when that is unknown."""
 
 from __future__ import annotations
 
@@ -7,12 +7,10 @@ from typing import TYPE_CHECKING
 from cilium_analysis.findings import Finding, Findings, Severity
 from cilium_analysis.queries import Matcher
 from cilium_analysis.topics import held, verdict
-from cilium_analysis.topics.setup import coverage
 from cilium_analysis.topics.setup.checks import CHECKS
-from cilium_analysis.topics.setup.kubernetes import objects_of, remedy, some
-from cilium_analysis.topics.setup.objects import later
-from cilium_analysis.topics.setup.tables import there
-from cilium_analysis.topics.setup.unknown import unknown
+from cilium_analysis.topics.setup.kubernetes import objects_of, remedy
+from cilium_analysis.topics.setup.objects import later, not_scraped, some, without_agent
+from cilium_analysis.topics.setup.tables import configurations, there
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -21,7 +19,7 @@ if TYPE_CHECKING:
     from cilium_analysis.topics.setup.data import Setup
 
 _AGENTS = "cilium_process_start_time_seconds"
-#: Without agents the drops are told from these.
+#: Without agents drops are known from these.
 _HUBBLE_DROPS = {"hubble_drop_total", "hubble_policy_verdicts_total"}
 #: What every cluster should have; the rest is in the table, as it is a matter of choice.
 _NEEDED = {"agent": Severity.WARNING, "Hubble": Severity.INFO}
@@ -54,6 +52,47 @@ def findings(data: Setup) -> Findings:
     return verdict.told(data, found, topic="setup_check", unknown=unknown(data))
 
 
+def unknown(data: Setup) -> tuple[str, ...]:
+    """Give the reasons why it is not known what the cluster exports; none if it is.
+
+    Parameters
+    ----------
+    data
+        As from `load`.
+    """
+    if refused := verdict.refused(data.remarks):
+        return refused
+    if len(data.present) or len(data.targets) or len(data.versions):
+        return ()
+    return ("no metric and no scrape target of Cilium or Hubble in this window",)
+
+
+def judge(data: Setup) -> str:
+    """Say whether the monitoring is set up right.
+
+    Parameters
+    ----------
+    data
+        As from `load`.
+
+    Returns
+    -------
+    str
+        Begins with ``ok``, ``wrong``, or ``unknown``.
+    """
+    if reasons := unknown(data):
+        return f"unknown: {'; '.join(reasons)}"
+    wrong = [each.title for each in findings(data) if each.severity >= Severity.WARNING]
+    if wrong:
+        return f"wrong: {'; '.join(wrong)}"
+    if data.scraping.caveats:
+        return f"unknown in part: {' '.join(data.scraping.caveats)}"
+    lacking = [check.name for check in CHECKS if not check.of and not there(data, check)]
+    but = [f"without {name}" for name in lacking]
+    but += list(configurations(data)["configuration"])
+    return f"ok, but: {', '.join(but)}" if but else "ok"
+
+
 def _missing(data: Setup, check: Check, severity: Severity) -> Finding:
     answers = check.answers
     if check.name == "agent" and _HUBBLE_DROPS & set(data.present.index):
@@ -79,45 +118,45 @@ def _of_nodes(data: Setup) -> list[Finding]:
     objects = objects_of(data)
     if objects is None:
         return []
-    found = []
-    if without := coverage.without_agent(data, objects):
-        found.append(_without_agent(data, without, later(objects.read, data.window)))
-    if blind := coverage.not_scraped(data, objects):
-        found.append(_not_scraped(data, blind, later(objects.read, data.window)))
+    caveats, found = later(objects.read, data.window), []
+    if names := without_agent(data, objects):
+        found.append(_without_agent(data, names, caveats))
+    if names := not_scraped(data, objects):
+        found.append(_not_scraped(data, names, caveats))
     return found
 
 
-def _without_agent(data: Setup, names: list[str], doubts: list[str]) -> Finding:
+def _without_agent(data: Setup, names: list[str], caveats: list[str]) -> Finding:
     return Finding(
         kind="missing_metrics",
         severity=Severity.WARNING,
-        title=f"No agent of Cilium runs on {some(names)}: nothing is known of these nodes",
+        title=f"No agent of Cilium runs on {some(names, 5)}: nothing is known of these nodes",
         start=data.window.start,
         end=data.window.end,
-        labels={"node": some(names), "metric": _AGENTS},
+        labels={"node": some(names, 5), "metric": _AGENTS},
         value=float(len(names)),
         baseline_value=float("nan"),
         unit="nodes",
-        trust_reasons=tuple(doubts),
+        trust_reasons=tuple(caveats),
         query=f"count by (node) ({_AGENTS})",
         next_step="Look at the events of the DaemonSet cilium and at the nodes' taints; nodes of"
         " another network, such as Fargate's, have none.",
     )
 
 
-def _not_scraped(data: Setup, names: list[str], doubts: list[str]) -> Finding:
+def _not_scraped(data: Setup, names: list[str], caveats: list[str]) -> Finding:
     return Finding(
         kind="scrape_gap",
         severity=Severity.WARNING,
-        title=f"Prometheus does not know the agents on {some(names)}"
+        title=f"Prometheus does not know the agents on {some(names, 5)}"
         f" ({len(names)} of {len(data.cluster.nodes) if data.cluster else 0} nodes)",
         start=data.window.start,
         end=data.window.end,
-        labels={"node": some(names), "metric": "up"},
+        labels={"node": some(names, 5), "metric": "up"},
         value=data.window.length.total_seconds(),
         baseline_value=float("nan"),
         unit="s",
-        trust_reasons=tuple(doubts),
+        trust_reasons=tuple(caveats),
         query=f"count by (instance, node) ({_AGENTS})",
         next_step="See that Prometheus discovers the pods there (Status → Service Discovery), and"
         " that none of its relabelings or shards drops them.",

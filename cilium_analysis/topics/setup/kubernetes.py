@@ -1,14 +1,29 @@
-"""What Kubernetes tells about the monitoring, beside what Prometheus has."""
+"""What Kubernetes shows about the monitoring, beside what Prometheus has.
+
+HTTP and DNS are visible only where policies with layer 7 rules select the traffic
+(https://docs.cilium.io/en/stable/observability/visibility/).
+"""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import numpy as np
 import pandas as pd
 
-from cilium_analysis.topics.setup import coverage, exposure, identity, visibility
+from cilium_analysis.topics.setup import exposure
 from cilium_analysis.topics.setup.checks import CHECKS
-from cilium_analysis.topics.setup.objects import AGENT, labelled, service
+from cilium_analysis.topics.setup.objects import (
+    AGENT,
+    cluster_notes,
+    differ,
+    labelled,
+    names_of_targets,
+    not_scraped,
+    service,
+    some,
+    without_agent,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -18,7 +33,13 @@ if TYPE_CHECKING:
     from cilium_analysis.topics.setup.objects import Objects
 
 _COLUMNS = ["what", "state", "seen", "what to do"]
-_SHOWN = 5
+#: By protocol of layer 7: its name, and Hubble's metrics of it.
+_PROTOCOLS = {
+    "http": ("HTTP", ("hubble_http_requests_total",)),
+    "dns": ("DNS", ("hubble_dns_queries_total", "hubble_dns_responses_total")),
+}
+_POLICIES = ("cilium_policies", "cilium_clusterwide_policies")
+_SHOWN = 4
 
 Row = tuple[str, str, str, str]
 
@@ -34,7 +55,7 @@ def is_another(data: Setup) -> bool:
     """Tell whether the objects seem to be of another cluster than the metrics."""
     if data.cluster is None:
         return False
-    return identity.differ(identity.scraped(data.targets), data.cluster.nodes)
+    return differ(names_of_targets(data.targets), data.cluster.nodes)
 
 
 def kubernetes(data: Setup) -> pd.DataFrame:
@@ -65,18 +86,13 @@ def notes(data: Setup) -> list[str]:
     if data.cluster is None:
         return []
     said = list(data.cluster.notes)
-    metrics = identity.scraped(data.targets)
-    doubts = identity.doubts(metrics, data.cluster.nodes, unread=data.cluster.unread)
     # The notes of the cluster may say so already, with the nodes of another query.
-    said += [] if any("of different clusters" in note for note in said) else doubts
+    if not any("of different clusters" in note for note in said):
+        metrics, unread = names_of_targets(data.targets), data.cluster.unread
+        said += cluster_notes(metrics, data.cluster.nodes, unread=unread)
     objects = objects_of(data)
-    found = visibility.notes(data, objects) if objects is not None else []
-    return list(dict.fromkeys(said + found))
-
-
-def some(names: list[str]) -> str:
-    """Write the first few of many names."""
-    return ", ".join(names[:_SHOWN]) + (", …" if len(names) > _SHOWN else "")
+    said += _visibility_notes(data, objects) if objects is not None else []
+    return list(dict.fromkeys(said))
 
 
 def _rows(data: Setup, objects: Objects) -> Iterator[Row]:
@@ -88,9 +104,8 @@ def _rows(data: Setup, objects: Objects) -> Iterator[Row]:
     yield _hubble_service(objects)
     yield from _hubble_metrics(data, objects)
     yield from _switched_off(objects)
-    for protocol, (name, _) in visibility.PROTOCOLS.items():
-        visible, seen = visibility.state(objects, protocol)
-        yield f"{name} at layer 7", visible, seen, visibility.remedy(objects, protocol)
+    for protocol, (name, _) in _PROTOCOLS.items():
+        yield f"{name} at layer 7", *_visible(objects, protocol)
     yield from _nodes(data, objects)
 
 
@@ -169,7 +184,7 @@ def _switched_off(objects: Objects) -> Iterator[Row]:
     """List the agents' metrics that the configuration takes away."""
     taken = [one[1:] for one in objects.cilium_config.get("metrics", "").split() if one[:1] == "-"]
     if taken:
-        yield "metrics taken away", some(taken), "metrics", "Helm: prometheus.metrics"
+        yield "metrics taken away", some(taken, 5), "metrics", "Helm: prometheus.metrics"
 
 
 def _nodes(data: Setup, objects: Objects) -> Iterator[Row]:
@@ -177,13 +192,71 @@ def _nodes(data: Setup, objects: Objects) -> Iterator[Row]:
         yield "nodes and agents", "unknown", "nodes or pods could not be read", ""
         return
     agents = labelled(objects, AGENT)["node"].nunique()
-    without, blind = coverage.without_agent(data, objects), coverage.not_scraped(data, objects)
+    without, blind = without_agent(data, objects), not_scraped(data, objects)
     seen = f"{len(objects.nodes)} nodes, agents on {agents}"
     if not agents:
         yield "nodes and agents", "no agent", "no pod is labelled k8s-app=cilium", ""
     elif without:
-        yield "nodes and agents", f"no agent on {some(without)}", seen, "see the DaemonSet's events"
+        yield (
+            "nodes and agents",
+            f"no agent on {some(without, 5)}",
+            seen,
+            "see the DaemonSet's events",
+        )
     else:
         yield "nodes and agents", "an agent on every node", seen, ""
     if blind:
-        yield "nodes and targets", f"not scraped: {some(blind)}", seen, "see Status → Targets"
+        yield "nodes and targets", f"not scraped: {some(blind, 5)}", seen, "see Status → Targets"
+
+
+def _visible(objects: Objects, protocol: str) -> tuple[str, str, str]:
+    """Say whether a protocol is visible, of which pods, and what would make it visible."""
+    if _proxy_is_off(objects):
+        todo = "Helm: l7Proxy=true, and a policy with such rules"
+        return "not visible", "the layer 7 proxy is off", todo
+    policies = pd.concat([getattr(objects, table) for table in _POLICIES], ignore_index=True)
+    has_rules = [
+        protocol in rules.split(",") and valid != "False"
+        for rules, valid in zip(policies["l7"], policies["valid"], strict=True)
+    ]
+    found = policies[np.array(has_rules, dtype=bool)][["namespace", "selects"]].drop_duplicates()
+    if len(found):
+        names = [
+            f"{row['namespace'] or 'all namespaces'}: {row['selects']}"
+            for _, row in found.sort_values(["namespace", "selects"]).iterrows()
+        ]
+        more = f"; and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
+        return "visible where a policy selects it", "; ".join(names[:_SHOWN]) + more, ""
+    if set(_POLICIES) & set(objects.unread):
+        return "unknown", "policies could not be read", ""
+    todo = (
+        f"a CiliumNetworkPolicy with rules.{protocol} that selects the traffic; it also restricts"
+        " what is allowed"
+    )
+    return "no policy", "no CiliumNetworkPolicy has such rules", todo
+
+
+def _proxy_is_off(objects: Objects) -> bool:
+    return bool(objects.cilium_config.get("enable-l7-proxy") == "false")
+
+
+def _visibility_notes(data: Setup, objects: Objects) -> list[str]:
+    """Say why a protocol is not visible, or why it is without a policy."""
+    said = []
+    for protocol, (name, metrics) in _PROTOCOLS.items():
+        there = any(metric in data.present.index for metric in metrics)
+        none = _visible(objects, protocol)[0] in ("not visible", "no policy")
+        if none and not there:
+            why = (
+                "the layer 7 proxy is off (Helm: l7Proxy=true)"
+                if _proxy_is_off(objects)
+                else "no layer 7 policy selects any traffic"
+            )
+            said.append(f"{name} is not visible because {why}; there may be any amount of it.")
+        elif none:
+            said.append(
+                f"{name} is in the metrics though no policy with such rules is there now: the"
+                " policy was deleted, or annotations (up to Cilium 1.15), Ingress or the Gateway"
+                " API make it visible."
+            )
+    return said

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import pandas as pd
 
+from cilium_analysis.topics import verdict
 from cilium_analysis.topics.setup import configurations as how
 from cilium_analysis.topics.setup import kubernetes
 from cilium_analysis.topics.setup.checks import CHECKS, OPERATOR
@@ -13,9 +14,6 @@ from cilium_analysis.topics.setup.checks import CHECKS, OPERATOR
 if TYPE_CHECKING:
     from cilium_analysis.topics.setup.checks import Check
     from cilium_analysis.topics.setup.data import Setup
-
-#: A target whose scrapes succeeded less often than this has gaps.
-WHOLE = 0.98
 
 
 def there(data: Setup, check: Check) -> bool:
@@ -69,7 +67,7 @@ def targets(data: Setup) -> pd.DataFrame:
     return pd.DataFrame(
         {
             "targets": groups.size(),
-            "whole": groups["up"].agg(lambda up: int((up >= WHOLE).sum())),
+            "whole": groups["up"].agg(lambda up: int((up >= verdict.WHOLE).sum())),
             "down": groups["up"].agg(lambda up: int((up == 0).sum())),
             "interval": groups["interval"].median(),
         }
@@ -78,7 +76,7 @@ def targets(data: Setup) -> pd.DataFrame:
 
 def gaps(data: Setup) -> pd.DataFrame:
     """List the targets with gaps: ``component``, ``node``, ``instance``, ``job``, ``up``."""
-    found = data.targets[data.targets["up"] < WHOLE].drop(columns="interval")
+    found = data.targets[data.targets["up"] < verdict.WHOLE].drop(columns="interval")
     return found.sort_values("up", kind="stable", ignore_index=True)
 
 
@@ -115,7 +113,7 @@ def notes(data: Setup) -> list[str]:
             f" are unknown. {todo}"
         )
     said += _hubble_notes(data) + kubernetes.notes(data)
-    return [*said, *data.remarks.all, *(f"Server: {text}" for text in data.warnings)]
+    return verdict.with_source_notes(said, data)
 
 
 def _hubble_notes(data: Setup) -> list[str]:
@@ -124,7 +122,7 @@ def _hubble_notes(data: Setup) -> list[str]:
     told = not data.untold("labels") and not data.untold("context")
     if seen and told and not data.labelled and not data.contextual:
         said.append(
-            "Hubble's metrics do not name workloads: who and what stays open (Helm:"
+            "Hubble's metrics do not name workloads: sources and destinations are unknown (Helm:"
             " hubble.metrics.enabled with labelsContext or sourceContext and destinationContext)."
         )
     if data.bare and data.labelled:

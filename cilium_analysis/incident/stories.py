@@ -1,4 +1,4 @@
-"""Findings that are one story: what one root change shows as, in order. Pure."""
+"""Stories: findings that one change may have brought about, in order. Pure."""
 
 from __future__ import annotations
 
@@ -9,14 +9,22 @@ from functools import cached_property
 from typing import TYPE_CHECKING
 
 from cilium_analysis.findings import Severity
-from cilium_analysis.topics.incident.ends import ends, reaches, refused_together, unlike
-from cilium_analysis.topics.incident.links import DEPTH, denial, may_show_as, said
+from cilium_analysis.incident.links import (
+    DEPTH,
+    denial,
+    ends,
+    may_show_as,
+    reaches,
+    refused_together,
+    said,
+    unlike,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
     from cilium_analysis.findings import Finding
-    from cilium_analysis.topics.incident.ends import Ends
+    from cilium_analysis.incident.links import Ends
 
 #: Nodes probe each other once a minute or less often: an outage began up to so much earlier.
 PROBE = timedelta(minutes=2)
@@ -34,7 +42,7 @@ SETTLED = timedelta(minutes=15)
 
 @dataclass(frozen=True)
 class Story:
-    """One thing that happened, and everything it shows as.
+    """One event, and all findings that tell of it.
 
     Parameters
     ----------
@@ -57,23 +65,23 @@ class Story:
         """Highest of all."""
         return max(finding.severity for finding in self.members)
 
-    def told(self) -> Finding:
+    def as_finding(self) -> Finding:
         """Give the lead, with the rest as its evidence, as severe as the worst of them."""
         return replace(self.lead, severity=self.severity, evidence=self.evidence)
 
 
 def stories(found: Iterable[Finding], *, step: timedelta) -> list[Story]:
-    """Put findings that one root change may have brought about together, and rank the stories.
+    """Group findings that one change may have brought about, and rank the stories.
 
-    Each finding joins the one that explains it best: the kind of that one tends to show as its
-    own (`cilium_analysis.topics.incident.links`), did not begin later, still lasted, and is about
-    the same parties or nodes as far as both name any. Findings of one nature that begin at once
-    are one, too. Nothing is called a cause: a story is what to read together.
+    Each finding joins the one that explains it best: one whose kind tends to bring its own kind
+    about (`links`), that did not begin later, still lasted, and is about the same workloads or
+    nodes as far as both name any. Findings of one kind that begin at once are one story, too.
+    Nothing is called a cause: a story is what to read together.
 
     Parameters
     ----------
     found
-        Of all questions.
+        Of all topics.
     step
         Of the window, or the scrape interval if that is longer: an onset is no sharper.
 
@@ -163,7 +171,7 @@ class _Known:
         return in_order and still and soon and reaches(self._felt_by(other), other.ends)
 
     def _felt_by(self, other: _Known) -> Ends:
-        """Give the ends where this is felt: failing lookups by whoever asked, not at the server."""
+        """Give the ends where this shows: failing lookups show at the client, not at the server."""
         if self.finding.kind == "dns_failures" != other.finding.kind:
             return replace(self.ends, destinations=frozenset())
         return self.ends
@@ -176,7 +184,7 @@ class _Known:
         return not mutual or not other.after(self) or other.depth < self.depth
 
     def distance(self, other: _Known) -> tuple[bool, bool, float, float, str]:
-        """Give how badly another explains this: at other ends, at another time, on the surface."""
+        """Give how badly another explains this: by its ends, its time and its depth."""
         named = bool(self.ends.workloads and other.ends.workloads)
         placed = bool(self.ends.nodes & other.ends.nodes)
         apart = abs(self.finding.start - other.finding.start)
@@ -210,9 +218,9 @@ def _story(group: Sequence[_Known]) -> Story:
 
 
 def _lead(group: Sequence[_Known]) -> _Known:
-    """Choose the finding from which the others may follow; a mere note leads no warning.
+    """Choose the finding from which the others may follow; one of severity info leads no warning.
 
-    But what an agent's restart brings along heads nothing, however severe it is.
+    What an agent's restart brings along leads no story, however severe it is.
     """
     worst = max(one.finding.severity for one in group)
     serious = [one for one in group if one.finding.severity >= min(worst, Severity.WARNING)]

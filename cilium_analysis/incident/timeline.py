@@ -6,15 +6,15 @@ from typing import TYPE_CHECKING
 
 import pandas as pd
 
+from cilium_analysis.incident.links import ends
+from cilium_analysis.incident.policy import changes
 from cilium_analysis.topics.health.restarts import restarts
-from cilium_analysis.topics.incident.ends import ends
-from cilium_analysis.topics.incident.policy import changes
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from cilium_analysis.findings import Finding, Findings
-    from cilium_analysis.topics.incident.data import Incident
+    from cilium_analysis.incident.data import Incident
 
 COLUMNS = ("time", "end", "kind", "what", "where", "story")
 #: Kubernetes events of one reason about so many objects are one row.
@@ -25,7 +25,7 @@ _Row = dict[str, object]
 
 
 def timeline(data: Incident, found: Findings) -> pd.DataFrame:
-    """List what happened in order of time; what came before what, not what caused what.
+    """List what happened in order of time, which does not mean that one caused the other.
 
     Parameters
     ----------
@@ -66,7 +66,7 @@ def _row(
 
 
 def _where(finding: Finding) -> str:
-    """Name both ends, source first, and what else tells the place."""
+    """Name source, destination, nodes and the BPF map."""
     return ", ".join(filter(None, (str(ends(finding)), finding.labels.get("map_name", ""))))
 
 
@@ -79,7 +79,7 @@ def _policies(data: Incident, found: Findings) -> Iterator[_Row]:
 
 
 def _agents(data: Incident, found: Findings) -> Iterator[_Row]:
-    """Give the restarts that no finding tells of."""
+    """Give the restarts of agents that no finding is about."""
     health = data.topics.get("agent_health")
     if health is None:
         return

@@ -1,4 +1,4 @@
-"""Changes of policies, as the agents' revisions show them, or Kubernetes."""
+"""Changes of policies, from the revisions of the agents and from Kubernetes."""
 
 from __future__ import annotations
 
@@ -11,8 +11,7 @@ import pandas as pd
 
 from cilium_analysis import frames
 from cilium_analysis.findings import Finding, Severity
-from cilium_analysis.topics.incident.ends import ends, unlike
-from cilium_analysis.topics.incident.links import may_show_as
+from cilium_analysis.incident.links import ends, may_show_as, unlike
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -20,7 +19,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from cilium_analysis.topics.incident.data import Incident
+    from cilium_analysis.incident.data import Incident
 
 #: Agents take a policy over within seconds; their scrapes are up to a minute apart.
 TOGETHER = timedelta(minutes=2)
@@ -39,7 +38,7 @@ class Change:
     start, end
         Between these it happened.
     nodes
-        Whose agents took it over; empty if only Kubernetes tells.
+        Of the agents that took it over; empty if only Kubernetes shows it.
     names
         ``(namespace, name)`` of policies that were written then, if Kubernetes was asked.
     """
@@ -51,7 +50,7 @@ class Change:
 
     @property
     def text(self) -> str:
-        """Say it in words."""
+        """One sentence about it."""
         named = ", ".join("/".join(part for part in name if part) for name in self.names[:3])
         where = f" ({len(self.nodes)} agents took them over)" if self.nodes else ""
         return f"Policies changed{': ' + named if named else ''}{where}"
@@ -92,7 +91,7 @@ def _from_revisions(data: Incident) -> Iterator[Change]:
 
 
 def _steps(data: Incident) -> list[tuple[pd.Timestamp, str]]:
-    """List when the revision of which agent grew, without what follows from its start."""
+    """Give times and nodes at which a revision grew, without what an agent reads at its start."""
     known = data.revisions
     grown = known.ffill().diff() > 0
     starts = data.started.reindex(known.index).ffill()
@@ -129,7 +128,7 @@ def _from_kubernetes(data: Incident) -> Iterator[Change]:
 
 
 def as_finding(change: Change) -> Finding:
-    """Give a change as a piece of evidence; by itself it is nothing to act on."""
+    """Give a change as evidence; by itself it is nothing to act on."""
     labels = {}
     if len(change.names) == 1:
         namespace, name = change.names[0]

@@ -1,4 +1,4 @@
-"""What else changed: every quantity that any question asks for, far from its baseline."""
+"""What else changed: every quantity that any topic asks for, where it was far from its baseline."""
 
 from __future__ import annotations
 
@@ -15,16 +15,15 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from cilium_analysis.frames import How
+    from cilium_analysis.incident.data import Incident
     from cilium_analysis.topics.dns import Dns
     from cilium_analysis.topics.drops import Drops
     from cilium_analysis.topics.endpoints import Endpoints
     from cilium_analysis.topics.flows import Flows
     from cilium_analysis.topics.health import Health
     from cilium_analysis.topics.http import Http
-    from cilium_analysis.topics.incident.data import Incident
 
-#: How much farther something is than this, no baseline tells: one without any spread is as far
-#: away as the unit is small.
+#: Larger scores say nothing more: the smaller the unit, the farther from a baseline without spread.
 MOST_SCORE = 100.0
 #: What one event adds to a counter, where that is not 1 [unit]: a packet is of so many bytes.
 EVENT: Mapping[str, float] = {"bytes/s": 1_500.0}
@@ -55,7 +54,7 @@ class Stream:
     counts: bool
 
 
-def movers(data: Incident, *, most: int = 20) -> pd.DataFrame:
+def other_changes(data: Incident, *, most: int = 20) -> pd.DataFrame:
     """List the quantities that were farthest from their baseline, whatever they are.
 
     Parameters
@@ -74,7 +73,7 @@ def movers(data: Incident, *, most: int = 20) -> pd.DataFrame:
         lasted (UTC); the farthest first. A score is at most `MOST_SCORE`. What has no data in the
         baseline has none, and is left out.
     """
-    return ranked([row for stream in streams(data) for row in _far(stream, most=most)], most=most)
+    return ranked([row for stream in _streams(data) for row in _far(stream, most=most)], most=most)
 
 
 def ranked(rows: Sequence[tuple[object, ...]], *, most: int) -> pd.DataFrame:
@@ -93,7 +92,7 @@ def ranked(rows: Sequence[tuple[object, ...]], *, most: int) -> pd.DataFrame:
     return table.assign(score=table["score"].clip(-MOST_SCORE, MOST_SCORE))
 
 
-def streams(data: Incident) -> Iterator[Stream]:
+def _streams(data: Incident) -> Iterator[Stream]:
     """Give everything that was loaded, grouped so that it can be read."""
     readers: Mapping[str, Callable[[Any], Iterator[Stream]]] = {
         "drop_reasons": _drops,

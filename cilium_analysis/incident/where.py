@@ -11,7 +11,7 @@ import pandas as pd
 from cilium_analysis import frames
 from cilium_analysis.frames import totals
 from cilium_analysis.statistics.attribution import explain
-from cilium_analysis.topics.dns.tables import ended
+from cilium_analysis.topics.dns.outcomes import ended
 from cilium_analysis.topics.drops.events import parties
 from cilium_analysis.topics.telling import only
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
     from cilium_analysis.findings import Finding, Findings
-    from cilium_analysis.topics.incident.data import Incident
+    from cilium_analysis.incident.data import Incident
 
 #: Fewer than this share of the change is not worth a row.
 WORTH = 0.03
@@ -97,7 +97,7 @@ def _drops(data: Incident, finding: Finding) -> Iterator[_Counts]:
     if seen.shape[1]:
         mine = only(seen, {"reason": finding.labels["reason"]})
         during = frames.between(mine, finding.start, finding.end)
-        # The baseline of what one reason took from whom is hardly ever worth a query.
+        # The baseline of sources and destinations is hardly ever worth a query.
         after = _plain(totals(during, _ENDS), _ENDS)
         yield _Counts("drops that Hubble saw", "events", after.iloc[:0], after)
 
@@ -140,7 +140,7 @@ def _dns(data: Incident, finding: Finding) -> Iterator[_Counts]:
 
 
 def _of(what: str, usual: pd.DataFrame) -> str:
-    """Say of what a change is; without a baseline it is no change, but all that was counted."""
+    """Name what changed; without a baseline it is all that was counted."""
     known = usual.shape[1] and usual.notna().to_numpy().any()
     return what if known else f"{what}, all of them: there is no baseline"
 
@@ -159,7 +159,7 @@ def _sums(
 
 
 def _plain(sums: pd.Series, by: Sequence[str]) -> pd.Series:
-    """Rename labels that would read as one left open: whoever named a workload so."""
+    """Rename a label value ``*``, which would read as a label that is left open."""
     table = sums.rename("value").reset_index()
     for name in by:
         table[name] = table[name].replace(_ANY, "＊")

@@ -1,15 +1,16 @@
-"""How far to trust findings: what one question knows that speaks against another's numbers."""
+"""How far to trust findings: caveats from other topics, notes, and topics that are unknown."""
 
 from __future__ import annotations
 
 from operator import attrgetter
 from typing import TYPE_CHECKING
 
-from cilium_analysis.findings import without_unknown
+from cilium_analysis import frames
+from cilium_analysis.findings import Unknown, without_unknown
 from cilium_analysis.frames import totals
-from cilium_analysis.topics.incident.data import TOPICS
-from cilium_analysis.topics.incident.unknown import unknown
+from cilium_analysis.incident.data import TOPICS
 from cilium_analysis.topics.reasons import from_hubble
+from cilium_analysis.topics.verdict import ABOUT_MONITORING
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -17,30 +18,30 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from cilium_analysis.findings import Finding
+    from cilium_analysis.incident.data import Incident
     from cilium_analysis.topics.drops import Drops
-    from cilium_analysis.topics.incident.data import Incident
 
 #: Fewer events than this are few enough to be chance.
 FEW = 20.0
 #: Hubble, where it sees all drops, counts each about twice; below this share it misses most.
 SEES = 0.25
-#: What tells that agents were scraped.
+#: By topic, what shows that agents were scraped.
 _SCRAPED = {"drop_reasons": ("seen",), "endpoint_growth": ("now.counts",)}
 #: Findings of these kinds are about the monitoring, and not doubtful because of it.
-_ABOUT_MONITORING = frozenset({"scrape_gap", "missing_metrics", "counter_artefact"})
+_OF_MONITORING = frozenset({"scrape_gap", "missing_metrics", "counter_artefact"})
 
 
-def doubts(data: Incident, finding: Finding) -> Iterator[str]:
-    """Give what speaks against a finding beside what its own question says.
+def caveats(data: Incident, finding: Finding) -> Iterator[str]:
+    """Give the caveats about a finding that its own topic cannot know.
 
     Parameters
     ----------
     data
         As from `load`.
     finding
-        Of any question.
+        Of any topic.
     """
-    if finding.kind in _ABOUT_MONITORING:
+    if finding.kind in _OF_MONITORING:
         return
     if finding.start <= data.window.start:
         yield "it had begun when the window begins: ask for an earlier start to see its onset"
@@ -56,7 +57,7 @@ def doubts(data: Incident, finding: Finding) -> Iterator[str]:
 def newest_sample(data: Incident) -> pd.Timestamp | None:
     """Give the time of the last step in which any agent was scraped; None if none ever was.
 
-    Whatever an agent exports tells that: its start time may be left out.
+    Any metric of an agent shows that: its start time may be left out.
     """
     every = [data.started]
     for name, frames_of in _SCRAPED.items():
@@ -83,22 +84,20 @@ def _disagreement(data: Incident, finding: Finding) -> Iterator[str]:
 
 def _hubble(drops: Drops, start: object, end: object) -> pd.Series:
     """Count Hubble's drop events by the datapath's name for their reason."""
-    inside = drops.hubble.loc[(drops.hubble.index > start) & (drops.hubble.index <= end)]
-    sums = totals(inside, ["reason"])
+    sums = totals(frames.between(drops.hubble, start, end), ["reason"])
     sums.index = [from_hubble(str(reason)) for reason in sums.index]
     return sums.groupby(level=0).sum()
 
 
 def notes(data: Incident) -> list[str]:
-    """Say in words what limits the whole analysis: all that any topic knows, each thing once.
+    """Say what limits the whole analysis: the notes of all topics, each once.
 
     Parameters
     ----------
     data
         As from `load`.
     """
-    said = []
-    said += list(_vanished(data))
+    said = list(_uncounted(data))
     if data.objects is None:
         said.append(
             "Kubernetes was not asked: events, rollouts and names of policies are missing from"
@@ -108,8 +107,8 @@ def notes(data: Incident) -> list[str]:
     return without_unknown(said, (each.as_json() for each in unknown(data)))
 
 
-def _vanished(data: Incident) -> Iterator[str]:
-    """Name reasons that Hubble shows, but the datapath's counter does not."""
+def _uncounted(data: Incident) -> Iterator[str]:
+    """Say which reasons Hubble counts, but the datapath's counter does not."""
     drops = data.topics.get("drop_reasons")
     if drops is None or not drops.hubble.shape[1]:
         return
@@ -121,3 +120,20 @@ def _vanished(data: Incident) -> Iterator[str]:
                 f"Hubble shows {seen:,.0f} drops “{reason}” that cilium_drop_count_total does not:"
                 " their amount is not known."
             )
+
+
+def unknown(data: Incident) -> tuple[Unknown, ...]:
+    """Give what is not known, by topic; the incident itself is among it if all other topics are.
+
+    Parameters
+    ----------
+    data
+        As from `load`.
+    """
+    reasons = dict.fromkeys(data.missing, ("not in this bundle",))
+    reasons |= {name: TOPICS[name].unknown(loaded) for name, loaded in data.topics.items()}
+    found = [Unknown(name, reasons[name]) for name in TOPICS if reasons.get(name)]
+    if {each.topic for each in found} >= set(TOPICS) - ABOUT_MONITORING:
+        every = dict.fromkeys(reason for each in found for reason in each.reasons)
+        found.insert(0, Unknown("incident", tuple(every)))
+    return tuple(found)

@@ -1,0 +1,20 @@
+"""What happened: the findings of all topics as stories, most worth acting on first."""
+
+from cilium_analysis.incident.caveats import notes, unknown
+from cilium_analysis.incident.data import QUERIES, Incident, load
+from cilium_analysis.incident.findings import findings
+from cilium_analysis.incident.other_changes import other_changes
+from cilium_analysis.incident.timeline import timeline
+from cilium_analysis.incident.where import where
+
+__all__ = [
+    "QUERIES",
+    "Incident",
+    "findings",
+    "load",
+    "notes",
+    "other_changes",
+    "timeline",
+    "unknown",
+    "where",
+]
