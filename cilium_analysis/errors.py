@@ -36,6 +36,9 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+#: Most characters of a query or a reply within a message.
+_LONGEST = 300
+
 
 class CiliumAnalysisError(Exception):
     """Anything that this package raises on purpose."""
@@ -165,3 +168,16 @@ def suggest(name: str, known: Iterable[str]) -> str:
     names = list(known)
     near = difflib.get_close_matches(name, names, n=1)
     return f"did you mean {near[0]}?" if near else f"choose from {', '.join(names)}"
+
+
+def shortened(text: str) -> str:
+    """Cut a long query or reply, so that an error stays one line that can be read."""
+    line = " ".join(text.split())
+    # Its end may be the point, so that the middle is left out.
+    half = _LONGEST // 2
+    return line if len(line) <= _LONGEST else f"{line[:half]} … {line[-half:]}"
+
+
+def of_query(query: str) -> str:
+    """Return the end of a message that names the query; empty if there was none."""
+    return f" (query: {shortened(query)})" if query else ""

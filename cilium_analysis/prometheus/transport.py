@@ -5,7 +5,6 @@ from __future__ import annotations
 import ipaddress
 import json
 import math
-import random
 import time
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -24,14 +23,13 @@ from cilium_analysis.errors import (
     QueryRejected,
     ServerUnavailable,
     SourceError,
+    shortened,
 )
-from cilium_analysis.prometheus.abandon import AbandonableAdapter
-from cilium_analysis.prometheus.broken import RAISED, Broken
-from cilium_analysis.prometheus.credentials import Anonymous, Credentials, basic
-from cilium_analysis.prometheus.deadline import NEVER, Deadline, within
-from cilium_analysis.prometheus.decode import Answer, Decoder
-from cilium_analysis.prometheus.document import ForeignBodyError
-from cilium_analysis.prometheus.masking import (
+from cilium_analysis.prometheus.columns import Answer
+from cilium_analysis.prometheus.credentials import (
+    Anonymous,
+    Credentials,
+    basic,
     masked,
     masked_document,
     of_parameters,
@@ -39,17 +37,17 @@ from cilium_analysis.prometheus.masking import (
     sent,
     shown_parameters,
 )
-from cilium_analysis.prometheus.memory import largest_answer
-from cilium_analysis.prometheus.replies import (
-    RETRYABLE,
-    failure,
-    parsed,
-    retry_after,
-    shortened,
-    sign_in,
-    spoken,
+from cilium_analysis.prometheus.decode import Decoder, ForeignBodyError
+from cilium_analysis.prometheus.failures import RAISED, Broken, failure, parsed, sign_in, spoken
+from cilium_analysis.prometheus.limits import (
+    NEVER,
+    AbandonableAdapter,
+    Deadline,
+    largest_answer,
+    within,
 )
 from cilium_analysis.prometheus.slots import Slots
+from cilium_analysis.retry import RETRYABLE, backoff, retry_after
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -247,8 +245,7 @@ class Transport:
                 raise self._over(asked)
             if tried.status == HTTPStatus.TOO_MANY_REQUESTS:
                 self.slots.halve()
-            backoff = min(0.25 * 2 ** min(attempt, 5), 8.0) * random.uniform(0.5, 1.0)  # noqa: S311
-            wait = math.inf if tried.wait is None else max(tried.wait, backoff)
+            wait = math.inf if tried.wait is None else max(tried.wait, backoff(attempt))
             # A server that has answered before may only be starting anew.
             patient = self.retries is None and self._has_answered
             lost = patient and isinstance(tried.found, ServerUnavailable)
