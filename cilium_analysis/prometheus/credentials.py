@@ -12,7 +12,7 @@ import html
 import json
 import os
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import quote, unquote
@@ -28,16 +28,16 @@ if TYPE_CHECKING:
 
 PREFIX = "CILIUM_ANALYSIS_"
 SHOWN = "…"
-#: Shorter ones would be found in every word, and taken out of it.
+#: Shorter secrets are not masked: they would be found in ordinary words.
 _SHORTEST = 4
-#: What of a secret is told by less than this is not worth a cut at the end of a text.
+#: A secret that is cut off at the end of a text is masked from this length on.
 _TOLD = 4
-#: What decides how a reply is read.
+#: Fields of a reply by which it is read.
 _MEANT_FOR_US = ("status", "resultType")
-#: What holds an answer's series, where lists are of them.
+#: Fields of a reply whose lists are series.
 _SERIES = ("data", "result")
 _VARIABLES = ("http_proxy", "https_proxy", "all_proxy")
-#: What parameters of an address are called that hold a credential, and how one is made.
+#: Names of an address' parameters that hold a credential, and the form of a credential.
 _CONFIDENTIAL = re.compile(
     r"auth|token|secret|passw|pwd|credential|session|jwt|bearer|signature|(^|[^a-z])(sig|api|key|pass)"
     r"|key$",
@@ -53,7 +53,7 @@ class Credentials:
     Parameters
     ----------
     bearer_token_file, bearer_token_env
-        Where a bearer token stands; a file is read anew for every request, so that a token may
+        Source of a bearer token; a file is read again for every request, so that a token may
         rotate.
     username, password_file, password_env
         For basic authentication.
@@ -89,18 +89,15 @@ class Credentials:
             Instead of that of the process.
         """
         found = os.environ if environment is None else environment
-        plain = ("bearer_token_file", "username", "password_file", "client_cert", "client_key")
-        values = {name: found.get(PREFIX + name.upper(), "") for name in plain}
-        return cls(
-            **values,
-            bearer_token_env=_named(found, "BEARER_TOKEN"),
-            password_env=_named(found, "PASSWORD"),
-            ca_file=found.get(PREFIX + "CA_FILE", ""),
-            tenant=found.get(PREFIX + "TENANT", ""),
-        )
+        values = {}
+        for one in fields(cls):
+            variable = PREFIX + one.name.removesuffix("_env").upper()
+            value = found.get(variable, "")
+            values[one.name] = variable if value and one.name.endswith("_env") else value
+        return cls(**values)
 
     def auth(self) -> AuthBase | None:
-        """Give what signs a request; None if nothing is set."""
+        """Return what signs a request; None if nothing is set."""
         if self.bearer_token_file or self.bearer_token_env:
             return _Bearer(self)
         if self.username or self.password_file or self.password_env:
@@ -113,10 +110,6 @@ class Credentials:
         if self.client_cert and self.client_key:
             return (self.client_cert, self.client_key)
         return self.client_cert or None
-
-
-def _named(environment: Mapping[str, str], name: str) -> str:
-    return PREFIX + name if environment.get(PREFIX + name) else ""
 
 
 def _secret(file: str, variable: str) -> str:
@@ -133,7 +126,7 @@ def _secret(file: str, variable: str) -> str:
 
 
 def basic(username: str, password: str) -> AuthBase:
-    """Give what signs a request by basic authentication, in UTF-8 (RFC 7617)."""
+    """Return what signs a request by basic authentication, in UTF-8 (RFC 7617)."""
     return HTTPBasicAuth(username.encode(), password.encode())
 
 
@@ -161,15 +154,15 @@ class _Basic(AuthBase):
 
 
 class Anonymous(AuthBase):
-    """Sign nothing. Without it requests would look into ``~/.netrc`` on its own."""
+    """Signs nothing. Without it, requests would read ``~/.netrc``."""
 
     def __call__(self, request: PreparedRequest) -> PreparedRequest:
-        """Give the request back as it is."""
+        """Return the request as it is."""
         return request
 
 
 def masked(text: str, secrets: Iterable[str]) -> str:
-    """Give a text without secrets, however they are escaped in it.
+    """Return a text without secrets, however they are escaped in it.
 
     Parameters
     ----------
@@ -188,7 +181,7 @@ def masked(text: str, secrets: Iterable[str]) -> str:
 
 
 def masked_document(document: Mapping[str, object], secrets: Iterable[str]) -> dict[str, object]:
-    """Give a reply without secrets in what it says beside its series."""
+    """Return a reply without secrets outside of its series."""
     kept = tuple(secrets)
     return {k: _masked_value(k, v, kept) if kept else v for k, v in document.items()}
 
@@ -206,7 +199,7 @@ def _masked_value(key: str, value: object, secrets: tuple[str, ...]) -> object:
 
 
 def of_parameters(parameters: Iterable[tuple[str, str]]) -> Iterator[str]:
-    """Give those values of an address' parameters that look like a credential.
+    """Yield the values of an address' parameters that look like a credential.
 
     Parameters
     ----------
@@ -233,14 +226,14 @@ def shown_parameters(parameters: Iterable[tuple[str, str]]) -> str:
 
 
 def sent(headers: Mapping[str, str], names: Iterable[str]) -> Iterator[str]:
-    """Give what a request said in confidence.
+    """Yield the secrets of a request.
 
     Parameters
     ----------
     headers
         Of the request, as they were sent.
     names
-        Of headers that are confidential beside those that always are.
+        Of headers that are confidential, beside those of HTTP.
     """
     for name in ("Authorization", "Proxy-Authorization", *names):
         value = headers.get(name) or ""
@@ -261,7 +254,7 @@ def _user_and_password(encoded: str) -> Iterator[str]:
 
 
 def of_proxies(proxies: Mapping[str, str]) -> Iterator[str]:
-    """Give the credentials in the addresses of proxies, of the environment's too.
+    """Yield the credentials in the addresses of proxies, also of those in the environment.
 
     Parameters
     ----------
@@ -281,16 +274,11 @@ def of_proxies(proxies: Mapping[str, str]) -> Iterator[str]:
 
 
 def _forms(secret: str) -> Iterator[str]:
-    """Give a secret as texts may hold it."""
+    """Yield the ways in which a secret may be written in a text."""
     if len(secret) < _SHORTEST:
         return
-    yield secret
-    yield from (
-        quote(secret, safe=""),
-        quote(secret),
-        html.escape(secret),
-        html.escape(secret, False),
-    )
+    yield from (secret, quote(secret, safe=""), quote(secret))
+    yield from (html.escape(secret), html.escape(secret, False))
     yield from (json.dumps(secret)[1:-1], json.dumps(secret, ensure_ascii=False)[1:-1])
     if not secret.isascii():
         # A server takes the bytes of a header for Latin-1.

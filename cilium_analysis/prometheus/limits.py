@@ -33,31 +33,32 @@ _LIMITS = (
 )
 #: An answer that has to be parsed as a whole takes about eight times its size.
 _SHARE = 8
-#: Far more than any request is planned to bring, see `planning` [bytes].
+#: Far more than any planned answer has, see `planning` [bytes].
 _LARGEST = 1 << 30
+#: Memory that is assumed where nothing tells it [bytes].
 _UNKNOWN = 4 << 30
 
 
 @dataclass(frozen=True, order=True)
 class Deadline:
-    """A moment after which nothing is waited for. The earlier of two is the smaller.
+    """The end of all waiting: of one request, or of a whole run. The earlier of two is smaller.
 
     Parameters
     ----------
     at
-        By the clock that nobody sets, `time.monotonic` [s]; never if infinite.
+        Time of `time.monotonic`, the clock that is never set [s]; never if infinite.
     """
 
     at: float = math.inf
 
     @classmethod
     def after(cls, seconds: float) -> Self:
-        """Give the moment so many seconds from now."""
+        """Return the deadline so many seconds from now."""
         return cls(time.monotonic() + seconds)
 
     @classmethod
     def until(cls, moment: datetime) -> Self:
-        """Give the deadline for an aware time, as one process tells it to another."""
+        """Return the deadline at an aware time, as one process sends it to another."""
         return cls.after(moment.timestamp() - time.time())
 
     @property
@@ -77,19 +78,19 @@ NEVER = Deadline()
 def within(
     work: Callable[[], Found], deadline: Deadline, *, give_up: Callable[[int], None]
 ) -> Found:
-    """Give what some work returns, if it does so before a deadline.
+    """Return the result of some work, if it returns before a deadline.
 
-    It runs in a thread of its own, since nothing else ends the wait for a server that drips its
-    answer, or for a name that does not resolve.
+    It runs in a thread of its own, since nothing else ends the wait for a server that sends its
+    answer slowly, or for a name that does not resolve.
 
     Parameters
     ----------
     work
-        What may take too long.
+        Function that may take too long.
     deadline
-        After which nobody waits for it.
+        End of the wait.
     give_up
-        Is told the thread that nobody waits for any more, also after Ctrl-C.
+        Called with the thread after an ended wait, also after Ctrl-C.
 
     Raises
     ------
@@ -114,10 +115,10 @@ def within(
 
 
 class AbandonableAdapter(HTTPAdapter):
-    """An adapter that knows its connections, so that another thread can break them off.
+    """An adapter whose connections another thread can break off.
 
-    Closing a session only closes connections that nobody uses: one on which a thread waits for a
-    slow server stays open until the server answers.
+    Closing a session closes idle connections only: one on which a thread waits for a slow server
+    stays open until the server answers.
     """
 
     def __init__(self, *, pool_maxsize: int) -> None:
@@ -131,7 +132,7 @@ class AbandonableAdapter(HTTPAdapter):
         proxies: Mapping[str, str] | None = None,
         cert: tuple[str, str] | str | None = None,
     ) -> Any:
-        """Give a pool whose connections note themselves when they are used."""
+        """Return a pool whose connections are noted when they are used."""
         self._wires.used.pop(get_ident(), None)
         pool: Any = super().get_connection_with_tls_context(request, verify, proxies, cert)
         kind = pool.ConnectionCls
@@ -141,7 +142,7 @@ class AbandonableAdapter(HTTPAdapter):
         return pool
 
     def abandon(self) -> None:
-        """Break all connections off, for good; requests fail as if the server had gone."""
+        """Break off all connections, for good; requests fail as if the server were down."""
         self._wires.abandoned.set()
         for wire in list(self._wires.opened):
             _cut(wire)
@@ -154,7 +155,7 @@ class AbandonableAdapter(HTTPAdapter):
 
 
 class _Wires:
-    """The sockets of an adapter, and which thread uses which."""
+    """The sockets of an adapter, and the thread that uses each."""
 
     def __init__(self) -> None:
         self.opened: WeakSet[socket.socket] = WeakSet()
@@ -167,7 +168,7 @@ class _Wires:
             self.opened.add(wire)
             self.used[get_ident()] = wire
             if self.abandoned.is_set():
-                # Given up while this one was being opened: nobody else will break it off.
+                # Abandoned while this one was being opened: nothing else will break it off.
                 _cut(wire)
 
 
@@ -178,7 +179,7 @@ def _cut(wire: socket.socket) -> None:
 
 
 class _Noted:
-    """Mixed into urllib3's connections."""
+    """Added to the classes of urllib3's connections."""
 
     wires: _Wires
     sock: object
@@ -190,37 +191,31 @@ class _Noted:
 
     def request(self, *given: Any, **named: Any) -> None:
         """Send a request, and note which connection it goes over."""
-        # One that was open before, then the one that was opened for it.
+        # The connection that is open, or else the one that `connect` opens for the request.
         self.wires.note(self.sock)
         super().request(*given, **named)  # type: ignore[misc]
 
 
 def largest_answer() -> int:
-    """Give how large an answer may be by default [bytes]."""
+    """Return the largest size of an answer by default [bytes]."""
     return min(_LARGEST, available() // _SHARE)
 
 
 def available() -> int:
-    """Give the memory that is free for use, in this container too [bytes]."""
-    found = [free for limit, used in _LIMITS if (free := _free(_GROUP / limit, _GROUP / used))]
-    return min([*found, _of_machine()])
-
-
-def _free(limit: Path, used: Path) -> int:
-    """Give what a container may still use; 0 where it has no limit."""
-    try:
-        return max(int(limit.read_text()) - int(used.read_text()), 1)
-    except (OSError, ValueError):  # version 2 writes "max" where there is none
-        return 0
+    """Return the free memory of the machine, or of this container if it has less [bytes]."""
+    found = [_of_machine()]
+    for limit, used in _LIMITS:
+        # A container without a limit has no such file, or the word "max" in it.
+        with suppress(OSError, ValueError):
+            free = int((_GROUP / limit).read_text()) - int((_GROUP / used).read_text())
+            found.append(max(free, 1))
+    return min(found)
 
 
 def _of_machine() -> int:
-    try:
+    with suppress(OSError, ValueError):
         words = _MEMORY.read_text().split()
         return int(words[words.index("MemAvailable:") + 1]) * 1024
-    except (OSError, ValueError):
-        pass
-    try:
+    with suppress(AttributeError, OSError, ValueError):
         return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // 2
-    except (AttributeError, OSError, ValueError):
-        return _UNKNOWN
+    return _UNKNOWN

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 #: Prometheus refuses more steps in one query (web/api/v1/api.go, ``queryRange``).
 MAX_POINTS = 11_000
-#: A fetch is planned first when a window has this many points: fewer cost less than planning,
+#: A fetch is planned first if a window has this many points: fewer cost less than planning,
 #: and stay within the budget as long as a query gives no more series than this.
 PLANNED_FROM = 100
 _USUAL_SERIES = 100_000
@@ -74,7 +74,7 @@ def plan(window: Window, counts: list[int | None]) -> Plan:
 
 
 def needed(window: Window, *, budget: int, widest: int | None) -> bool:
-    """Tell whether a fetch has to be planned first.
+    """Return whether a fetch has to be planned first.
 
     Parameters
     ----------
