@@ -25,9 +25,9 @@ from cilium_analysis.errors import (
     shortened,
 )
 from cilium_analysis.prometheus import Prometheus, transport
+from cilium_analysis.prometheus.credentials import split_url
 from cilium_analysis.prometheus.limits import NEVER, Deadline
 from cilium_analysis.prometheus.slots import Slots
-from cilium_analysis.prometheus.transport import split_url
 from cilium_analysis.retry import retry_after
 from cilium_analysis.window import Window
 from tests.faults import (

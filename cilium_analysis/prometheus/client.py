@@ -13,16 +13,11 @@ from cilium_analysis.errors import NotPrometheus, QueryRejected, shortened
 from cilium_analysis.prometheus import catalogue, planning
 from cilium_analysis.prometheus.catalogue import Catalogue
 from cilium_analysis.prometheus.columns import add_instant, check, check_times, join, with_samples
-from cilium_analysis.prometheus.credentials import Credentials
+from cilium_analysis.prometheus.credentials import Credentials, parameters_of, split_url
 from cilium_analysis.prometheus.failures import smaller, warnings
 from cilium_analysis.prometheus.limits import NEVER, Deadline
 from cilium_analysis.prometheus.planning import Plan, number, seconds
-from cilium_analysis.prometheus.transport import (
-    Compression,
-    Transport,
-    parameters_of,
-    split_url,
-)
+from cilium_analysis.prometheus.transport import Compression, Transport
 from cilium_analysis.prometheus.upstream import as_upstream, as_upstream_writes, timeout_of
 from cilium_analysis.source import Record, note
 

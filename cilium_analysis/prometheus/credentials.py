@@ -15,11 +15,11 @@ import re
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING
-from urllib.parse import quote, unquote
+from urllib.parse import parse_qsl, quote, unquote, urlsplit, urlunsplit
 
 from requests.auth import AuthBase, HTTPBasicAuth
 
-from cilium_analysis.errors import AccessDenied
+from cilium_analysis.errors import AccessDenied, SourceError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
@@ -128,6 +128,40 @@ def _secret(file: str, variable: str) -> str:
 def basic(username: str, password: str) -> AuthBase:
     """Return what signs a request by basic authentication, in UTF-8 (RFC 7617)."""
     return HTTPBasicAuth(username.encode(), password.encode())
+
+
+def split_url(url: str) -> tuple[str, AuthBase | None]:
+    """Separate the user information from a URL.
+
+    Returns
+    -------
+    tuple
+        The URL without it, ending in a slash, and what signs requests with it, if there is any.
+
+    Raises
+    ------
+    SourceError
+        If this is no http(s) URL.
+    """
+    try:
+        parts = urlsplit(url)
+        port = parts.port
+    except ValueError:
+        raise SourceError("not a URL of a server: write http://host:9090") from None
+    if parts.scheme not in ("http", "https") or not parts.hostname:
+        raise SourceError("not a URL of a server: write http://host:9090")
+    host = f"[{parts.hostname}]" if ":" in parts.hostname else parts.hostname
+    clean = urlunsplit(
+        (parts.scheme, host + (f":{port}" if port else ""), parts.path.rstrip("/") + "/", "", "")
+    )
+    if parts.username is None:
+        return clean, None
+    return clean, basic(unquote(parts.username), unquote(parts.password or ""))
+
+
+def parameters_of(url: str) -> tuple[tuple[str, str], ...]:
+    """Return the query part of a URL that `split_url` accepts: names and values."""
+    return tuple(parse_qsl(urlsplit(url).query, keep_blank_values=True))
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ from functools import cached_property
 from http import HTTPStatus
 from itertools import count
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
-from urllib.parse import parse_qsl, unquote, urlsplit, urlunsplit
+from urllib.parse import urlsplit
 
 import requests
 
@@ -22,14 +22,12 @@ from cilium_analysis.errors import (
     ParameterError,
     QueryRejected,
     ServerUnavailable,
-    SourceError,
     shortened,
 )
 from cilium_analysis.prometheus.columns import Answer
 from cilium_analysis.prometheus.credentials import (
     Anonymous,
     Credentials,
-    basic,
     masked,
     masked_document,
     of_parameters,
@@ -89,40 +87,6 @@ class _Tried(NamedTuple):
     status: int = 0
     #: Whether the error is that of a Prometheus, and not of what is before it.
     own: bool = False
-
-
-def split_url(url: str) -> tuple[str, AuthBase | None]:
-    """Take the user information out of a URL.
-
-    Returns
-    -------
-    tuple
-        The URL without it, ending in a slash, and what signs requests with it, if there is any.
-
-    Raises
-    ------
-    SourceError
-        If this is no http(s) URL.
-    """
-    try:
-        parts = urlsplit(url)
-        port = parts.port
-    except ValueError:
-        raise SourceError("not a URL of a server: write http://host:9090") from None
-    if parts.scheme not in ("http", "https") or not parts.hostname:
-        raise SourceError("not a URL of a server: write http://host:9090")
-    host = f"[{parts.hostname}]" if ":" in parts.hostname else parts.hostname
-    clean = urlunsplit(
-        (parts.scheme, host + (f":{port}" if port else ""), parts.path.rstrip("/") + "/", "", "")
-    )
-    if parts.username is None:
-        return clean, None
-    return clean, basic(unquote(parts.username), unquote(parts.password or ""))
-
-
-def parameters_of(url: str) -> tuple[tuple[str, str], ...]:
-    """Give the query part of a URL that `split_url` takes: names and values."""
-    return tuple(parse_qsl(urlsplit(url).query, keep_blank_values=True))
 
 
 @dataclass
