@@ -128,7 +128,7 @@ def _host(address: str) -> str:
 
 def _confidential(address: str) -> bool:
     """Tell whether a parameter of an address looks like a credential."""
-    from cilium_analysis.prometheus.masking import of_parameters
+    from cilium_analysis.prometheus.credentials import of_parameters
 
     try:
         return any(of_parameters(parse_qsl(urlsplit(address.strip()).query)))

@@ -1,4 +1,4 @@
-"""From an address to a source: a server, a bundle, or one of the bundled samples."""
+"""Connects to a source by its address: a server, a bundle, or one of the bundled samples."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def sample_directory(name: str = SAMPLE) -> Path:
 
 
 def is_stored(address: str) -> bool:
-    """Tell an address in an object store from others."""
+    """Return whether an address is one of an object store."""
     scheme, slashes, _ = address.partition("://")
     return bool(slashes) and scheme.lower() in EXTRAS
 
@@ -38,7 +38,7 @@ def connect(
     timeout: float = 120.0,
     deadline: Deadline | None = None,
 ) -> Prometheus | Bundle:
-    """Give the source behind an address.
+    """Connect to the source at an address.
 
     Parameters
     ----------
@@ -49,7 +49,7 @@ def connect(
     credentials
         References to a server's credentials; those of `Credentials.from_environment` if None.
     timeout, deadline
-        Of a server's requests, see `Prometheus`; none for the whole run if None.
+        Of a server's requests, see `Prometheus`; the whole run has no deadline if None.
 
     Raises
     ------

@@ -1,15 +1,15 @@
-"""Every error of this package, on one page.
+"""All errors of this package.
 
 ::
 
     CiliumAnalysisError
-    ├── UsageError (also ValueError)      what was asked for cannot be done as it stands
+    ├── UsageError (also ValueError)      the caller can correct what was asked for
     │   ├── WindowError                   times, steps, time zones, baselines
     │   ├── ParameterError                unknown topics, parameters, matchers
-    │   │   └── RunDamaged                a run whose files are not what a run writes
+    │   │   └── RunDamaged                a run with files that no run writes
     │   ├── SourceError                   no such server, directory or sample
     │   ├── BundleError                   damaged, of another schema, or without this answer
-    │   ├── OutputError                   a place that cannot be written
+    │   ├── OutputError                   a directory or file that cannot be written
     │   └── StoreRefused                  no such bucket or object, or no right to it
     ├── PrometheusError (also RuntimeError)
     │   ├── QueryRejected                 the server does not accept or cannot run the query
@@ -17,15 +17,15 @@
     │   ├── NotPrometheus                 something answered, but not the Prometheus API
     │   ├── BudgetExceeded                the answer would be larger than allowed
     │   ├── AnswerIncomplete              the answer broke off or was cut, after retries
-    │   ├── AnswerContradictory           the answer says two things of one series, or strays
-    │   ├── DeadlinePassed                the whole run was to be done by now
+    │   ├── AnswerContradictory           two values at one time, or of another time
+    │   ├── DeadlinePassed                the time for the whole run is over
     │   └── ServerUnavailable             unreachable, overloaded or too slow, after retries
     ├── StoreUnavailable (also RuntimeError)       no object store answers, or it was lost
     ├── KubernetesUnavailable (also RuntimeError)  no Kubernetes API server can be reached
-    └── FleetUnavailable (also RuntimeError)       nothing is there that makes a fleet's reports
+    └── FleetUnavailable (also RuntimeError)       no scheduler or worker for a fleet's reports
 
-A message names the query and the reason the server gave, and says what to do. `exit_code` is
-what the command line returns. No message ever holds a credential.
+A message names the query and the server's reason, and says what to do. `exit_code` is that of the
+command line. No message ever holds a credential.
 """
 
 from __future__ import annotations
@@ -36,21 +36,24 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+#: Most characters of a query or a reply within a message.
+_LONGEST = 300
+
 
 class CiliumAnalysisError(Exception):
-    """Anything that this package raises on purpose."""
+    """Base of all errors that this package raises on purpose."""
 
     exit_code = 1
 
 
 class UsageError(CiliumAnalysisError, ValueError):
-    """What was asked for cannot be done as it stands; the caller can mend it."""
+    """The caller asked for something that cannot be done, and can correct it."""
 
     exit_code = 2
 
 
 class WindowError(UsageError):
-    """A time, step, time zone, window or baseline that makes no sense."""
+    """A time, step, time zone, window or baseline that is not valid."""
 
 
 class ParameterError(UsageError):
@@ -58,7 +61,7 @@ class ParameterError(UsageError):
 
 
 class RunDamaged(ParameterError):
-    """A run, to go on with or to compare with, whose files are not what a run writes."""
+    """A run, to resume or to compare with, that has files which no run writes."""
 
 
 class SourceError(UsageError):
@@ -74,7 +77,7 @@ class OutputError(UsageError):
 
 
 class StoreRefused(UsageError):
-    """An object store has no such bucket or object, or gives no right to it."""
+    """An object store has no such bucket or object, or denies access to it."""
 
 
 class StoreUnavailable(CiliumAnalysisError, RuntimeError):
@@ -91,7 +94,7 @@ class PrometheusError(CiliumAnalysisError, RuntimeError):
 
     @property
     def why(self) -> str:
-        """What is the matter, without the query."""
+        """The reason, without the query."""
         return self.reason or str(self).partition(" (query: ")[0]
 
 
@@ -122,11 +125,11 @@ class AnswerIncomplete(PrometheusError):
 
 
 class AnswerContradictory(PrometheusError):
-    """The answer says two things of one series at one time, or is about another time."""
+    """The answer has two values of one series at one time, or is about another time."""
 
 
 class DeadlinePassed(PrometheusError):
-    """The time for the whole run is over: nothing more is asked, nor waited for."""
+    """The time for the whole run is over: no request is sent or waited for any more."""
 
 
 class ServerUnavailable(PrometheusError):
@@ -138,7 +141,7 @@ class KubernetesUnavailable(CiliumAnalysisError, RuntimeError):
 
 
 class Interrupted(KeyboardInterrupt):
-    """Somebody stopped what was going on; says what is left of it."""
+    """The user stopped the command; the message says what is left of it."""
 
 
 class TimeIsUp(Interrupted):
@@ -146,7 +149,7 @@ class TimeIsUp(Interrupted):
 
 
 class OutOfMemory(CiliumAnalysisError, MemoryError):
-    """The machine, or a limit of the process, gives no more memory."""
+    """No more memory, on the machine or within the limit of the process."""
 
     def __init__(
         self,
@@ -157,11 +160,24 @@ class OutOfMemory(CiliumAnalysisError, MemoryError):
 
 
 class FleetUnavailable(CiliumAnalysisError, RuntimeError):
-    """The scheduler that is to distribute the reports of a fleet is not there, or has no worker."""
+    """The scheduler for the reports of a fleet cannot be reached, or has no worker."""
 
 
 def suggest(name: str, known: Iterable[str]) -> str:
-    """Give the end of a message about an unknown name: the nearest one, or all there are."""
+    """Return the end of a message about an unknown name: the nearest name, or all names."""
     names = list(known)
     near = difflib.get_close_matches(name, names, n=1)
     return f"did you mean {near[0]}?" if near else f"choose from {', '.join(names)}"
+
+
+def shortened(text: str) -> str:
+    """Cut a long query or reply, so that an error stays one line that can be read."""
+    line = " ".join(text.split())
+    # Its end may be the point, so that the middle is left out.
+    half = _LONGEST // 2
+    return line if len(line) <= _LONGEST else f"{line[:half]} … {line[-half:]}"
+
+
+def of_query(query: str) -> str:
+    """Return the end of a message that names the query; empty if there was none."""
+    return f" (query: {shortened(query)})" if query else ""

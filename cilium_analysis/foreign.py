@@ -1,6 +1,6 @@
-"""Files that somebody else may have made: read without trust, checked before they are used.
+"""Files that others may have made: read without trust, and checked before they are used.
 
-What is in them, and what becomes of a file that is damaged, is up to whoever reads it.
+The checks of each format, and the errors about damaged files, are in the modules that read them.
 """
 
 from __future__ import annotations
@@ -18,25 +18,25 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-#: No JSON that is made here is longer [bytes].
+#: Longer than any JSON of this package [bytes].
 MOST_JSON = 2**25
-#: Nothing that is counted here is more, and other programs read whole numbers up to this.
+#: Larger than any count of this package; other programs read whole numbers up to this.
 _MOST = 2**63
-# Not on Windows, where nothing but a file is opened by a name that is one.
+# Not on Windows, where the name of a file opens nothing else.
 _FLAGS = sum(getattr(os, name, 0) for name in ("O_BINARY", "O_NONBLOCK", "O_NOFOLLOW"))
 
 
 def read(directory: Path, name: str, *, most: int = MOST_JSON) -> bytes:
-    """Read a plain file of a directory; never what a link leads to, nor what would keep waiting.
+    """Read a plain file of a directory; never the target of a link, nor a pipe or a device.
 
     Parameters
     ----------
     directory
-        That somebody named; it may be a link itself.
+        May be a link itself, since the user named it.
     name
         Of the file in it, with ``/`` between folders.
     most
-        How much is read [bytes].
+        Largest size that is read [bytes].
 
     Raises
     ------
@@ -63,14 +63,14 @@ def read(directory: Path, name: str, *, most: int = MOST_JSON) -> bytes:
 
 
 def parse(content: bytes, *, halves: bool = False) -> Any:
-    """Read JSON as it is made here: in UTF-8, of numbers that there are, and not too deep.
+    """Read JSON as this package writes it: in UTF-8, with finite numbers, and not too deep.
 
     Parameters
     ----------
     content
         Of a file.
     halves
-        Whether it may hold halves of characters, which JSON can spell and no page can hold.
+        Whether it may hold halves of characters, which JSON can write and no page can show.
 
     Raises
     ------
@@ -106,44 +106,44 @@ def _whole(text: str) -> int:
 
 
 def is_text(value: object) -> bool:
-    """Tell whether it is a text."""
+    """Return whether it is a text."""
     return isinstance(value, str)
 
 
 def is_count(value: object) -> bool:
-    """Tell whether it is a whole number, not below 0."""
+    """Return whether it is a whole number, not below 0."""
     return type(value) is int and value >= 0
 
 
 def is_number(value: object) -> bool:
-    """Tell whether it is a number."""
+    """Return whether it is a number."""
     return type(value) in (int, float)
 
 
 def is_texts(value: object) -> bool:
-    """Tell whether it is a list of texts."""
+    """Return whether it is a list of texts."""
     return isinstance(value, list) and all(map(is_text, value))
 
 
 def is_names(value: object) -> bool:
-    """Tell whether it maps texts to texts."""
+    """Return whether it maps texts to texts."""
     return isinstance(value, Mapping) and all(map(is_text, value.values()))
 
 
 def fields(value: object, kinds: Mapping[str, Callable[[object], bool]]) -> dict[str, Any]:
-    """Give a mapping that has these fields, each of its kind; it may have others.
+    """Return a mapping if it has these fields, each of its kind; it may have others.
 
     Parameters
     ----------
     value
-        As JSON gives it.
+        Of a JSON document.
     kinds
-        What tells a kind, by the name of the field.
+        Test of each field, by its name.
 
     Raises
     ------
     ValueError
-        If it has not.
+        If a field is missing, or of another kind.
     """
     if not isinstance(value, dict):
         raise ValueError(f"{shown(value)} stands where names and values should")  # noqa: TRY004
@@ -156,12 +156,12 @@ def fields(value: object, kinds: Mapping[str, Callable[[object], bool]]) -> dict
 
 
 def rows(value: object, what: str) -> list[Any]:
-    """Give a list.
+    """Return a value if it is a list.
 
     Raises
     ------
     ValueError
-        If it is none; `what` names it.
+        If it is none; names it by `what`.
     """
     if not isinstance(value, list):
         raise ValueError(f"its {what!r} is {shown(value)}")  # noqa: TRY004

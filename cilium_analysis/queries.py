@@ -11,17 +11,17 @@ from cilium_analysis.errors import ParameterError
 from cilium_analysis.window import format_duration
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Iterable, Sequence
 
 _MATCHER = re.compile(
     r"""\s*(?P<label>[a-zA-Z_][a-zA-Z0-9_]*)\s*(?P<operator>=~|!~|!=|=)\s*"(?P<value>(?:[^"\\]|\\.)*)"\s*""",
     re.DOTALL,
 )
 _ESCAPES = {"\\": "\\\\", '"': '\\"', "\n": "\\n"}
-#: What PromQL knows as an escape in double quotes (util/strutil/quote.go, UnquoteChar).
+#: Escapes of PromQL in double quotes (util/strutil/quote.go, UnquoteChar).
 _ESCAPE = re.compile(
-    r"""\\(?:(?P<char>[abfnrtv\\"])|(?P<octal>[0-3][0-7]{2})|x(?P<byte>[0-9a-fA-F]{2})"""
-    r"""|u(?P<short>[0-9a-fA-F]{4})|U(?P<long>[0-9a-fA-F]{8}))"""
+    rb"""\\(?:(?P<char>[abfnrtv\\"])|(?P<octal>[0-3][0-7]{2})|x(?P<byte>[0-9a-fA-F]{2})"""
+    rb"""|u(?P<short>[0-9a-fA-F]{4})|U(?P<long>[0-9a-fA-F]{8}))"""
 )
 _MEANT = dict(zip('abfnrtv\\"', '\a\b\f\n\r\t\v\\"', strict=True))
 
@@ -50,13 +50,13 @@ def quote(value: str) -> str:
 
 
 def any_of(label: str, values: Iterable[str]) -> Matcher:
-    """Match a label that has one of these values, whatever characters are in them."""
+    """Return the matcher of a label that has one of these values, whatever is in them."""
     escaped = (re.sub(r"([\\.+*?()|\[\]{}^$])", r"\\\1", value) for value in values)
     return Matcher(label, "=~", "|".join(escaped))
 
 
 def parse_matchers(text: str) -> tuple[Matcher, ...]:
-    r"""Read matchers as one writes them inside the braces of a selector.
+    r"""Read matchers as they are written inside the braces of a selector.
 
     Parameters
     ----------
@@ -84,21 +84,17 @@ def parse_matchers(text: str) -> tuple[Matcher, ...]:
 
 
 def _unescaped(text: str) -> str:
-    """Read what stands between quotes; a backslash that begins no escape is one."""
-    parts, last = [], 0
+    """Read the text between quotes; a backslash that begins no escape is kept."""
     try:
-        for found in _ESCAPE.finditer(text):
-            parts += [text[last : found.start()].encode(), _meant(found)]
-            last = found.end()
         # Bytes, since \\xc3\\xa9 is one character.
-        return b"".join([*parts, text[last:].encode()]).decode()
+        return _ESCAPE.sub(_meant, text.encode()).decode()
     except (OverflowError, ValueError):
         raise ParameterError(f"the value {text!r} of a label matcher is not UTF-8") from None
 
 
-def _meant(escape: re.Match[str]) -> bytes:
+def _meant(escape: re.Match[bytes]) -> bytes:
     if escape["char"]:
-        return _MEANT[escape["char"]].encode()
+        return _MEANT[escape["char"].decode()].encode()
     if escape["octal"] or escape["byte"]:
         return bytes([int(escape["octal"], 8) if escape["octal"] else int(escape["byte"], 16)])
     return chr(int(escape["short"] or escape["long"], 16)).encode()
@@ -111,15 +107,15 @@ class Query:
     Parameters
     ----------
     promql
-        PromQL in which ``<match>`` stands for the user's matchers inside a selector's braces
-        (``<single>`` for these and what chooses each target once, in sums by the server),
+        PromQL with placeholders: ``<match>`` for the user's matchers inside a selector's braces,
+        ``<single>`` for these and matchers that select each target once (for sums by the server),
         ``<range>`` for the duration of one step, ``<recent>`` for a time in which every target
         is scraped at least once, ``<target>`` for the labels that tell the scrape targets apart,
         and ``<cluster>`` for those that tell clusters apart.
     unit
         Of the values.
     about
-        What the answer says, in words for people.
+        Meaning of the values, for people.
     spare
         Whether its topic can be judged without it.
     """
@@ -139,41 +135,33 @@ class Query:
         recent: timedelta = timedelta(seconds=90),
         single: Sequence[Matcher] = (),
     ) -> str:
-        """Fill the template in.
+        """Return the query with all placeholders filled in.
 
         Parameters
         ----------
         match
-            Label matchers that every selector takes over.
+            Label matchers for every selector.
         step
-            Of the window that the query is meant for.
+            Step of the window.
         target, cluster
             Labels that tell targets, and clusters, apart.
         recent
             Time in which every target is scraped at least once.
         single
-            Label matchers that choose each target once.
+            Label matchers that select each target once.
         """
         filled = self.promql.replace("<range>", format_duration(step))
         filled = filled.replace("<recent>", format_duration(recent))
         for place, names in (("<target>", target), ("<cluster>", cluster)):
-            # Without any label the comma after it goes too.
-            filled = re.sub(f"{place}(, )?", _listed(names), filled)
+            # Without any label, the comma after it is left out too.
+            listed = ", ".join(names)
+            filled = filled.replace(f"{place}, ", listed + ", " * bool(names))
+            filled = filled.replace(place, listed)
         # Last, so that no matcher's value is taken for a placeholder.
-        parts = ",".join(str(matcher) for matcher in match)
-        once = ",".join(str(matcher) for matcher in (*match, *single))
+        parts = {
+            "match": ",".join(map(str, match)),
+            "single": ",".join(map(str, (*match, *single))),
+        }
         return re.sub(
-            r",?<(match|single)>",
-            lambda found: _joined(found[0], once if found[1] == "single" else parts),
-            filled,
+            r"(,?)<(match|single)>", lambda p: p[1] * bool(parts[p[2]]) + parts[p[2]], filled
         )
-
-
-def _listed(names: Sequence[str]) -> Callable[[re.Match[str]], str]:
-    """Write label names in place of a placeholder, which may stand before others."""
-    return lambda found: ", ".join(names) + ((found[1] or "") if names else "")
-
-
-def _joined(placeholder: str, parts: str) -> str:
-    comma = "," if placeholder.startswith(",") and parts else ""
-    return comma + parts

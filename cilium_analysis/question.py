@@ -1,4 +1,4 @@
-"""A question: the parameters of a notebook or a command, checked and made into objects."""
+"""Questions: the parameters of a notebook or a command, checked and made into objects."""
 
 from __future__ import annotations
 
@@ -35,33 +35,33 @@ if TYPE_CHECKING:
     from cilium_analysis.queries import Matcher
     from cilium_analysis.source import Source
 
-#: For each query, with all its tries.
-PATIENCE = "2m"
-#: Stands in for the parameter ``kubernetes``, which notebooks do not have.
+#: Timeout of each query, with all its tries.
+_TIMEOUT = "2m"
+#: Environment variable for the parameter ``kubernetes``, which notebooks do not have.
 KUBERNETES_VARIABLE = "CILIUM_ANALYSIS_KUBERNETES"
-#: Steps of short windows [s], if there are at most so many: those of two hours in steps of 30 s.
-FINE_STEPS = (5, 10, 15, 20)
-FINE_POINTS = 240
+#: Steps of short windows [s], and the most points of these: as of two hours in steps of 30 s.
+_FINE_STEPS = (5, 10, 15, 20)
+_FINE_POINTS = 240
 
 
 @dataclass(frozen=True)
 class Question:
-    """Where to look, and when.
+    """A source, a window and a baseline: the parameters of a notebook as objects.
 
     Parameters
     ----------
     source
         A server or a bundle.
     window, baseline
-        What to look at, and what to compare it with.
+        The window under analysis, and the window that it is compared with.
     match
         Label matchers that narrow every query; checked.
     kubernetes
-        Whose API is read beside a server; None if none is.
+        The Kubernetes API that is read beside a server; None if none is.
     cilium_namespace
-        Where Cilium runs in it.
+        Namespace of Cilium.
     called
-        What people call the cluster, where there are several; shown instead of the source.
+        Name of the cluster, if there are several; shown beside the source.
     """
 
     source: Source
@@ -74,10 +74,10 @@ class Question:
 
     @cached_property
     def cluster(self) -> Cluster | None:
-        """What the Kubernetes API showed: a bundle's own, or read when it is first asked for.
+        """Objects of the Kubernetes API: recorded in a bundle, or read on first use.
 
-        None if nobody asked for it. A note says so if it seems to be of another cluster than
-        the metrics.
+        None without such an API. A note warns if it seems to be of another cluster than the
+        metrics.
 
         Raises
         ------
@@ -106,7 +106,7 @@ class Question:
 
     @property
     def reading(self) -> str:
-        """What is going to be read, for people."""
+        """Everything that is going to be read, for people."""
         beside = f" and Kubernetes ({self.kubernetes.name})" if self.kubernetes else ""
         name = f"{self.called} ({self.source.name})" if self.called else self.source.name
         only = f", only {self.match}" if self.match else ""
@@ -130,9 +130,9 @@ class Question:
         return {name: visible(text) for name, text in rows.items() if text}
 
     def _clusters(self) -> str:
-        """Name the clusters, and the label that tells them apart; nothing if there is one.
+        """Return the clusters, and the labels that tell them apart; empty if there is one cluster.
 
-        Only a recording is asked: looking at a question asks no server.
+        Only a bundle is asked: to show a question sends no request to a server.
         """
         if not isinstance(self.source, Bundle):
             return ""
@@ -146,7 +146,7 @@ class Question:
         return f"{len(names)}, told apart by {', '.join(known.clusters)}: {targets.listed(names)}"
 
     def _kubernetes(self) -> str:
-        """Name the API without reading it."""
+        """Return the name of the API without reading it."""
         if isinstance(self.source, Bundle):
             row = self.source.manifest.get("kubernetes")
             return f"{row['server']}, read {row['read'][:19]}Z" if row else ""
@@ -168,16 +168,16 @@ def ask(
     timeout: str = "",
     deadline: str = "",
 ) -> Question:
-    """Make the parameters of a notebook into what the topics take.
+    """Check the parameters of a notebook, and make them into a question.
 
     Parameters
     ----------
     source
-        As for `cilium_analysis.connect`; or ``configured``: what
-        `cilium_analysis.config.configured` gives, with its Kubernetes API.
+        As for `cilium_analysis.connect`; or ``configured``: the source of
+        `cilium_analysis.config.configured`, with its Kubernetes API.
     start, end
-        As for `Window.parse`. Without a start, a bundle is asked for the window that it was
-        recorded for, and a server for the last two hours.
+        As for `Window.parse`. Without a start, the window is the recorded one of a bundle, and
+        the last two hours of a server.
     step
         As for `Window.parse`.
     baseline
@@ -187,23 +187,24 @@ def ask(
     timezone
         IANA name of the reader's zone.
     kubernetes, kubeconfig
-        As for `cilium_analysis.kube.Kubernetes.at`. If empty, the environment variable
-        ``CILIUM_ANALYSIS_KUBERNETES`` tells where; without it no Kubernetes API is read.
+        As for `cilium_analysis.kube.Kubernetes.at`. If empty, it is that of the environment
+        variable ``CILIUM_ANALYSIS_KUBERNETES``; without it no Kubernetes API is read.
     cilium_namespace
-        Where Cilium runs; ``kube-system`` if empty.
+        Namespace of Cilium; ``kube-system`` if empty.
     timeout, deadline
-        How long each query, and everything that this source is asked, may take: such as ``30m``.
+        Time for each query, and for all queries of this source: such as ``30m``.
 
     Raises
     ------
     UsageError
-        If anything in it cannot be.
+        If a parameter is not valid.
     """
     given = {"source": source, "start": start, "end": end, "step": step, "match": match}
     _refuse_other_than_text(given | {"baseline": baseline, "timezone": timezone})
     _refuse_unknown_injected()
     config = configured() if source == CONFIGURED else Config(source=source)
-    found = connect(config.source, timeout=_seconds(timeout or PATIENCE), deadline=_until(deadline))
+    seconds = parse_duration(timeout or _TIMEOUT).total_seconds()
+    found = connect(config.source, timeout=seconds, deadline=_until(deadline))
     return ask_source(
         found,
         start=start,
@@ -226,23 +227,23 @@ def ask_again(
     called: str = "",
     timeout: float,
 ) -> Question:
-    """Ask a server once more what was recorded from it.
+    """Make the question of a recording again, for the server that it was recorded from.
 
     Parameters
     ----------
     name
-        Of the server, as the recording has it.
+        Of the server, in the recording.
     given
-        What was asked, as for `ask`.
+        The parameters of the recording, as for `ask`.
     source
-        The server, as somebody names it. Without it the recording says where it is; that may come
-        from anybody, so that its server gets no credentials.
+        The server, as the user names it. If empty, its address is taken from the recording; that
+        may be from anybody, so that this server gets no credentials.
     shown
-        What people call the recording.
+        Name of the recording, for the error.
     called
         As for `ask_source`.
     timeout
-        For each query, with all its tries [s].
+        Of each query, with all its tries [s].
 
     Raises
     ------
@@ -279,23 +280,23 @@ def ask_source(
     cilium_namespace: str = "kube-system",
     called: str = "",
 ) -> Question:
-    """Ask a source that is connected already; nothing is taken from the environment.
+    """Make a question for a source that is connected already, without the environment.
 
     Parameters
     ----------
     source
         A server or a bundle.
     start, end, step, baseline, match, timezone, cilium_namespace
-        As for `ask`. A step that is not named is that of a bundle, and of a server never finer
-        than the scrape interval; in a short window it is as fine, from 5 s on. The matchers of a
-        bundle need not be named.
+        As for `ask`. The default step is that of a bundle; of a server it is never finer than the
+        scrape interval, and in a short window as fine as it, from 5 s on. The default matchers are
+        those of a bundle.
     kubernetes, called
         As of `Question`.
 
     Raises
     ------
     UsageError
-        If anything in it cannot be.
+        If a parameter is not valid.
     """
     given = parse_matchers(match)
     if isinstance(source, Bundle) and source.match is not None:
@@ -312,7 +313,7 @@ def ask_source(
 
 
 def _held_match(bundle: Bundle, held: str, given: Sequence[Matcher]) -> str:
-    """Give the matchers of a bundle, which answers no other queries than those it narrowed."""
+    """Return the matchers of a bundle, which answers no queries with other matchers."""
     if given and set(given) != set(parse_matchers(held)):
         shown = f"{{{held}}}: leave --match out" if held else "none: leave --match out"
         raise BundleError(
@@ -323,9 +324,9 @@ def _held_match(bundle: Bundle, held: str, given: Sequence[Matcher]) -> str:
 
 
 def _window(source: Source, times: Mapping[str, str], *, baseline: str, match: str) -> Window:
-    """Read the window; without a step, in one in which every target is scraped.
+    """Read the window; the default step is one in which every target is scraped.
 
-    A short window is looked at in finer steps if its targets are scraped as often.
+    A short window has finer steps if its targets are scraped as often.
     """
     now, step = datetime.now(UTC), times["step"]
     if not step and isinstance(source, Bundle):
@@ -335,10 +336,10 @@ def _window(source: Source, times: Mapping[str, str], *, baseline: str, match: s
     if step:
         return window
     try:
-        # The questions ask about both, and are answered by this.
+        # The topics ask about both windows, and then use this answer.
         known = targets.of(source, window, window.baseline(baseline), match=match)
     except PrometheusError:
-        # What the server lacks, the first question of the run tells better.
+        # The first query of the run raises a better error.
         return window
     chosen = _fitting(window, known.slowest, {*known.table["interval"]})
     if chosen == window.step:
@@ -348,7 +349,7 @@ def _window(source: Source, times: Mapping[str, str], *, baseline: str, match: s
 
 
 def _fitting(window: Window, slowest: timedelta, intervals: Collection[float]) -> timedelta:
-    """Give a step with as many scrapes of each target in each; the window's own if none is.
+    """Return a step that holds as many scrapes of a target each time, else the window's own.
 
     Parameters
     ----------
@@ -357,30 +358,28 @@ def _fitting(window: Window, slowest: timedelta, intervals: Collection[float]) -
     slowest
         Scrape interval of most targets.
     intervals
-        All that there are [s].
+        All scrape intervals [s].
     """
     if window.step < slowest <= window.length:
         return slowest
-    for seconds in FINE_STEPS if intervals else ():
+    for seconds in _FINE_STEPS if intervals else ():
         step = timedelta(seconds=seconds)
         even = not any(seconds % each for each in intervals)
-        if even and step < window.step and window.length <= FINE_POINTS * step:
+        if even and step < window.step and window.length <= _FINE_POINTS * step:
             return step
     return window.step
 
 
-def _seconds(text: str) -> float:
-    return parse_duration(text).total_seconds()
-
-
 def _until(deadline: str) -> Deadline | None:
-    from cilium_analysis.prometheus import Deadline  # nobody who reads a bundle needs its client
+    if not deadline:
+        return None
+    from cilium_analysis.prometheus import Deadline  # slow to import, and not needed for a bundle
 
-    return Deadline.after(_seconds(deadline)) if deadline else None
+    return Deadline.after(parse_duration(deadline).total_seconds())
 
 
 def _recorded(bundle: Bundle, *, end: str, step: str, timezone: str) -> Window:
-    """Give the window of a bundle, as the reader's zone shows it."""
+    """Return the window of a bundle, in the reader's time zone."""
     if end or step:
         raise WindowError("an end or a step needs a start; give none of them for the whole bundle")
     held = bundle.window
@@ -388,7 +387,7 @@ def _recorded(bundle: Bundle, *, end: str, step: str, timezone: str) -> Window:
 
 
 def _access(source: Source, where: str, kubeconfig: str) -> Kubernetes | None:
-    """Give the Kubernetes API to read; the current context may be of another cluster."""
+    """Return the Kubernetes API that is named: the current context may be of another cluster."""
     if isinstance(source, Bundle):
         if where or kubeconfig:
             raise ParameterError(
@@ -406,7 +405,7 @@ def _access(source: Source, where: str, kubeconfig: str) -> Kubernetes | None:
 
 
 def _refuse_other_than_text(parameters: Mapping[str, object]) -> None:
-    """Papermill turns ``-p step 30`` into a number."""
+    """Refuse parameters that are no text: papermill turns ``-p step 30`` into a number."""
     for name, value in parameters.items():
         if not isinstance(value, str):
             hint = f"write {name} = {str(value)!r}, or papermill's -r instead of -p"
@@ -416,8 +415,8 @@ def _refuse_other_than_text(parameters: Mapping[str, object]) -> None:
 def _refuse_unknown_injected() -> None:
     """Refuse a parameter that papermill injected, but that the notebook does not have.
 
-    papermill warns in its log and runs on: a mistyped ``-p strat …`` would become a report about
-    the last two hours.
+    papermill only warns in its log: a mistyped ``-p strat …`` would become a report about the last
+    two hours.
     """
     shell = getattr(sys.modules.get("IPython"), "get_ipython", lambda: None)()
     cells = list(shell.user_ns.get("In", ())) if shell is not None else []
@@ -429,7 +428,7 @@ def _refuse_unknown_injected() -> None:
 
 
 def _assigned(cell: str) -> set[str]:
-    """Give the names that a cell assigns to."""
+    """Return the names that a cell assigns to."""
     nodes = ast.walk(ast.parse(cell))
     return {
         node.id for node in nodes if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store)

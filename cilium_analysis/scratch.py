@@ -1,4 +1,4 @@
-"""Temporary directories that tell whose they are: what a killed process left is cleared."""
+"""Temporary directories, named by their process: those of a killed process are removed later."""
 
 from __future__ import annotations
 
@@ -9,17 +9,17 @@ from contextlib import suppress
 from pathlib import Path
 from tempfile import gettempdir, mkdtemp
 
-#: Short, as paths of sockets lie below.
+#: Short, since paths of sockets lie below.
 _NAME = re.compile(r"ca-(?P<process>[0-9]{1,9})-.+", re.ASCII)
 
 
 def scratch() -> Path:
-    """Make a temporary directory; whoever makes it removes it."""
+    """Make a temporary directory; the caller removes it."""
     return Path(mkdtemp(prefix=f"ca-{os.getpid()}-"))
 
 
 def clear() -> None:
-    """Remove the temporary directories of processes that are gone."""
+    """Remove the temporary directories of processes that have ended."""
     for path in Path(gettempdir()).glob("ca-*"):
         named = _NAME.fullmatch(path.name)
         with suppress(OSError):
@@ -33,6 +33,6 @@ def _is_gone(process: int) -> bool:
         os.kill(process, 0)
     except ProcessLookupError:
         return True
-    except OSError:  # it lives, and is somebody else's
+    except OSError:  # it runs, and belongs to another user
         return False
     return False

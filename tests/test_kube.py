@@ -23,17 +23,8 @@ from kubernetes.client import ApiClient, Configuration
 from pandas.testing import assert_frame_equal, assert_series_equal
 
 from cilium_analysis.errors import BundleError, KubernetesUnavailable, ParameterError, SourceError
-from cilium_analysis.kube import (
-    Cluster,
-    Kubernetes,
-    cluster_role,
-    during,
-    load,
-    policies,
-    rows,
-    tables,
-)
-from cilium_analysis.kube.resources import CONFIGURATION, RESOURCES, Resource
+from cilium_analysis.kube import Cluster, Kubernetes, cluster_role, during, load, objects, tables
+from cilium_analysis.kube.reading import CONFIGURATION, RESOURCES, Resource
 from cilium_analysis.window import Window
 from tests.faults import Reply, Stub, page, text
 from tests.kube_api import (
@@ -132,7 +123,7 @@ def test_events(kubernetes: Kubernetes) -> None:
 
 
 def test_an_event_in_a_series() -> None:
-    row = rows.event(
+    row = objects.event(
         {
             "involvedObject": {"kind": "Node", "name": "worker-2"},
             "eventTime": "2026-03-21T08:00:00.5Z",
@@ -160,7 +151,7 @@ def test_nodes(kubernetes: Kubernetes) -> None:
 
 def test_a_cordoned_node_that_is_not_ready() -> None:
     labels = {"topology.kubernetes.io/zone": "b", "node-role.kubernetes.io/worker": "", "x": "y"}
-    row = rows.node(
+    row = objects.node(
         {
             "metadata": {"labels": labels},
             "spec": {"unschedulable": True},
@@ -211,11 +202,11 @@ def test_pods(kubernetes: Kubernetes) -> None:
 def test_workloads(kind: str, name: str, labels: dict[str, str], owner: tuple[str, str]) -> None:
     references = [{"kind": "Other", "name": "x"}, {"kind": kind, "name": name, "controller": True}]
     meta = {"labels": labels, "ownerReferences": references}
-    assert rows.workload({"metadata": meta}) == owner
+    assert objects.workload({"metadata": meta}) == owner
 
 
 def test_a_pod_of_nobody() -> None:
-    assert rows.workload({"metadata": {"name": "alone"}}) == ("", "")
+    assert objects.workload({"metadata": {"name": "alone"}}) == ("", "")
 
 
 def test_what_prometheus_is_asked_to_scrape(kubernetes: Kubernetes, api: KubeApi) -> None:
@@ -255,7 +246,7 @@ def test_policies(kubernetes: Kubernetes) -> None:
 
 
 def test_every_recorded_policy_has_a_direction() -> None:
-    read = policies.cilium_policy("any")
+    read = objects.cilium_policy("any")
     found = [read(thing) for thing in manifests() if thing["kind"].startswith("Cilium")]
     assert len(found) == 36
     assert {row["directions"] for row in found} == {"egress", "ingress", "egress,ingress"}
@@ -270,7 +261,7 @@ def test_a_policy_that_was_changed_and_is_not_valid() -> None:
         {"time": "2026-03-21T08:31:00Z", "fieldsV1": {"f:spec": {}}, "subresource": "status"},
     ]
     condition = {"type": "Valid", "status": "False"}
-    row = policies.cilium_policy("CiliumNetworkPolicy")(
+    row = objects.cilium_policy("CiliumNetworkPolicy")(
         {"metadata": {"managedFields": fields}, "spec": spec, "status": {"conditions": [condition]}}
     )
     assert row["changed"] == datetime(2026, 3, 21, 8, 14, tzinfo=UTC)
@@ -281,7 +272,7 @@ def test_layer_seven_rules_of_any_kind() -> None:
     port: dict[str, Any] = {"rules": {"kafka": [{}], "http": [], "dns": None}}
     own = {"rules": {"l7proto": "envoy.filter", "l7": [{}]}}
     spec = {"ingress": [{"toPorts": [port, own]}, {}]}
-    row = policies.cilium_policy("CiliumNetworkPolicy")({"specs": [spec, {"nodeSelector": {}}]})
+    row = objects.cilium_policy("CiliumNetworkPolicy")({"specs": [spec, {"nodeSelector": {}}]})
     assert row["l7"] == "envoy.filter,kafka"
     assert row["selects"] == "*; nodes: *"
 
@@ -296,7 +287,7 @@ def test_layer_seven_rules_of_any_kind() -> None:
     ],
 )
 def test_policies_of_kubernetes(spec: dict[str, Any], directions: str) -> None:
-    row = policies.network_policy({"spec": spec | {"podSelector": {"matchLabels": {"a": "b"}}}})
+    row = objects.network_policy({"spec": spec | {"podSelector": {"matchLabels": {"a": "b"}}}})
     assert (row["kind"], row["directions"], row["selects"]) == ("NetworkPolicy", directions, "a=b")
 
 
@@ -309,7 +300,7 @@ def test_selectors() -> None:
         {"key": "z", "operator": "Odd"},
     ]
     thing = {"matchLabels": {"b": "2", "a": "1"}, "matchExpressions": expressions}
-    assert policies.selector(thing) == "a=1,b=2,env in (a,b),env notin (c),x,!y,z Odd"
+    assert objects.selector(thing) == "a=1,b=2,env in (a,b),env notin (c),x,!y,z Odd"
 
 
 # --- windows ------------------------------------------------------------------------------------
@@ -787,13 +778,13 @@ def test_no_environment_of_a_container_is_kept(kubernetes: Kubernetes, api: Kube
     assert "hunter2" not in json.dumps(load(kubernetes).as_json())
 
 
-def values(kind: tables.Type) -> st.SearchStrategy[object]:
+def values(kind: str) -> st.SearchStrategy[object]:
     anything = st.recursive(
         st.none() | st.booleans() | st.integers() | st.text(),
         lambda inner: st.lists(inner, max_size=2) | st.dictionaries(st.text(), inner, max_size=2),
         max_leaves=4,
     )
-    kinds: dict[tables.Type, st.SearchStrategy[object]] = {
+    kinds: dict[str, st.SearchStrategy[object]] = {
         "text": st.text(),
         "flag": st.booleans(),
         "number": st.integers(-(2**63) + 1, 2**63 - 1),

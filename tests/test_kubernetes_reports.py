@@ -276,7 +276,7 @@ def test_an_api_that_is_not_there(
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         path = kubeconfig(tmp_path, f"http://127.0.0.1:{taken.getsockname()[1]}")
-    monkeypatch.setattr("cilium_analysis.kube.listing.random.uniform", lambda a, b: 0.0)
+    monkeypatch.setattr("cilium_analysis.retry.random.uniform", lambda a, b: 0.0)
     access = ["--kubernetes", "current", "--kubeconfig", str(path)]
     asked = [command, "--source", cluster_server("sample").url, *TIMES, *access]
     assert main(asked) == 1

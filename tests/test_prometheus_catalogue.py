@@ -15,7 +15,7 @@ from cilium_analysis.errors import (
     NotPrometheus,
 )
 from cilium_analysis.prometheus import Prometheus
-from cilium_analysis.prometheus.parameters import escaped
+from cilium_analysis.prometheus.planning import escaped
 from cilium_analysis.window import Window
 from tests.cluster import remote_write
 from tests.cluster.exporter import LiveExporter

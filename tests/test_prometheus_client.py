@@ -30,7 +30,7 @@ from cilium_analysis.errors import (
     ServerUnavailable,
 )
 from cilium_analysis.prometheus import Plan, Prometheus, planning
-from cilium_analysis.prometheus.parameters import number, seconds
+from cilium_analysis.prometheus.planning import number, seconds
 from cilium_analysis.window import Window
 from tests.answers import assert_label_frame, patient, plainly
 from tests.cluster.exporter import LiveExporter

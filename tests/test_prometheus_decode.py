@@ -16,10 +16,14 @@ from hypothesis import strategies as st
 
 from cilium_analysis import frames
 from cilium_analysis.errors import AnswerContradictory
-from cilium_analysis.prometheus import decode, document
-from cilium_analysis.prometheus.columns import Columns, join
-from cilium_analysis.prometheus.decode import Answer, Decoder, TooLargeError
-from cilium_analysis.prometheus.document import BrokenBodyError, OddBodyError
+from cilium_analysis.prometheus import decode
+from cilium_analysis.prometheus.columns import Answer, Columns, join
+from cilium_analysis.prometheus.decode import (
+    BrokenBodyError,
+    Decoder,
+    OddBodyError,
+    TooLargeError,
+)
 from tests.answers import (
     STYLES,
     Style,
@@ -384,7 +388,7 @@ def test_many_series_are_cut_while_they_arrive(batch: int, monkeypatch: pytest.M
     """What is left for the JSON parser is the envelope alone, and memory holds a batch."""
     rest: list[bytes] = []
     batches: list[int] = []
-    whole, samples = document.parse, decode._samples
+    whole, samples = decode.parse, decode._samples
 
     def spy(body: bytes) -> dict[str, object]:
         rest.append(body)

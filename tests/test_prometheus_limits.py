@@ -23,7 +23,7 @@ from cilium_analysis.errors import (
     ServerUnavailable,
 )
 from cilium_analysis.prometheus import Deadline, Prometheus
-from cilium_analysis.prometheus.memory import available, largest_answer
+from cilium_analysis.prometheus.limits import available, largest_answer
 from cilium_analysis.window import Window
 from tests.faults import PATIENCE, Reply, Stub, dripping, matrix, speaking, text
 

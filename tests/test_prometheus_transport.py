@@ -22,12 +22,13 @@ from cilium_analysis.errors import (
     QueryRejected,
     ServerUnavailable,
     SourceError,
+    shortened,
 )
 from cilium_analysis.prometheus import Prometheus, transport
-from cilium_analysis.prometheus.deadline import NEVER, Deadline
-from cilium_analysis.prometheus.replies import retry_after, shortened
+from cilium_analysis.prometheus.credentials import split_url
+from cilium_analysis.prometheus.limits import NEVER, Deadline
 from cilium_analysis.prometheus.slots import Slots
-from cilium_analysis.prometheus.transport import split_url
+from cilium_analysis.retry import retry_after
 from cilium_analysis.window import Window
 from tests.faults import (
     PATIENCE,

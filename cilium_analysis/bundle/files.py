@@ -22,12 +22,12 @@ if TYPE_CHECKING:
 
 _INDEX_KEY = b"cilium_analysis.times"
 _LABEL = "label:"
-#: Samples of the largest answer that is read, and places for them in a frame.
+#: Most samples of an answer that is read, and most cells of its frame.
 _MOST_SAMPLES, _MOST_CELLS = 10**8, 2 * 10**8
-#: Of a column, or of all texts in one, once unpacked [bytes].
+#: Most memory of a column, or of all texts in one, once unpacked [bytes].
 _MOST_BYTES = 2**31
 _TYPES = {"time": pa.timestamp("ms", tz="UTC"), "value": pa.float64(), "series": pa.int32()}
-#: What libraries stumble over in a damaged file.
+#: Errors that a damaged file may raise.
 _DAMAGE = (
     *(pa.ArrowException, OSError, KeyError, IndexError, TypeError, ValueError),
     *(OverflowError, RecursionError),
@@ -72,7 +72,7 @@ def read_frame(content: bytes, *, file: str) -> pd.DataFrame:
     content
         Of the file.
     file
-        Its name, for those who read the error.
+        Its name, for the error.
 
     Raises
     ------
@@ -90,7 +90,11 @@ def read_frame(content: bytes, *, file: str) -> pd.DataFrame:
         rows = [dict(zip(levels, row, strict=True)) for row in zip(*levels.values(), strict=True)]
         if rows:
             _check(index, times, series, rows)
-        values = _empty(len(index), len(rows))
+        if len(index) * len(rows) > _MOST_CELLS:
+            raise ValueError(
+                f"{len(index):,} times of {len(rows):,} series are more than are ever asked for"
+            )
+        values = np.full((len(index), len(rows)), np.nan)
         values[np.searchsorted(index, times), series] = table["value"].to_numpy()
     except MemoryError:
         raise BundleError(f"{file} needs more memory than there is") from None
@@ -104,7 +108,7 @@ def read_frame(content: bytes, *, file: str) -> pd.DataFrame:
 
 
 def _index(metadata: Mapping[bytes, bytes]) -> NDArray[np.int64]:
-    """Give all times of the frame [ms since 1970 UTC], also those without a sample."""
+    """Return all times of the frame [ms since 1970 UTC], also those without a sample."""
     times = json.loads(metadata[_INDEX_KEY])
     if not isinstance(times, list) or any(type(time) is not int for time in times):
         raise ValueError("its times are no whole numbers")
@@ -112,7 +116,7 @@ def _index(metadata: Mapping[bytes, bytes]) -> NDArray[np.int64]:
 
 
 def _label_columns(table: pa.Table) -> list[str]:
-    """Name the columns that hold labels; every other has to be there once, of its type, filled."""
+    """Return the names of the columns with labels; check that the others are as written."""
     names = [name for name in table.column_names if name not in _TYPES]
     for name in names:
         kind = table.schema.field(name).type
@@ -130,14 +134,8 @@ def _label_columns(table: pa.Table) -> list[str]:
     return names
 
 
-def _empty(times: int, series: int) -> NDArray[np.float64]:
-    if times * series > _MOST_CELLS:
-        raise ValueError(f"{times:,} times of {series:,} series are more than are ever asked for")
-    return np.full((times, series), np.nan)
-
-
 def _numbered(series: NDArray[np.int32]) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
-    """Give the first row of each series, and the place of the series of each row among them."""
+    """Return the first row of each series, and for each row the place of its series."""
     if (series[1:] < series[:-1]).any():
         raise ValueError("its series are not in order")
     # A series without samples has a number, but no rows.
@@ -148,7 +146,7 @@ def _numbered(series: NDArray[np.int32]) -> tuple[NDArray[np.intp], NDArray[np.i
 def _texts(
     column: pa.ChunkedArray, firsts: NDArray[np.intp], series: NDArray[np.intp]
 ) -> list[str]:
-    """Give one label of each series, which has one value in all its rows."""
+    """Return one label of each series, which must have one value in all its rows."""
     codes = column.combine_chunks().dictionary_encode().indices
     if codes.null_count or (codes.to_numpy() != codes.take(firsts).to_numpy()[series]).any():
         raise ValueError("a series has different labels in its rows")
@@ -162,7 +160,7 @@ def _check(
     series: NDArray[np.intp],
     rows: Sequence[Mapping[str, str]],
 ) -> None:
-    """Refuse what `write_frame` does not write, and no rule can put right.
+    """Refuse times, samples and labels that `write_frame` never writes.
 
     Parameters
     ----------
@@ -198,7 +196,7 @@ def _check(
 
 
 def write_table(table: pd.DataFrame, path: Path) -> int:
-    """Write a plain table, such as one of exemplars, as Parquet; gives the number of rows."""
+    """Write a plain table, such as one of exemplars, as Parquet; return the number of rows."""
     pq.write_table(pa.Table.from_pandas(table, preserve_index=False), path, compression="zstd")
     return len(table)
 
@@ -210,7 +208,7 @@ def read_table(content: bytes, *, file: str) -> pd.DataFrame:
         for name in ("time", "value", *found.column_names):
             if len(found) and not _is_of_a_table(name, found[name].type):
                 raise ValueError(f"its column {name!r} is not as it was written")
-        # What else the file says of itself is of nobody's making here.
+        # Metadata of pandas in the file are not trusted.
         table: pd.DataFrame = found.to_pandas(ignore_metadata=True)
     except MemoryError:
         raise BundleError(f"{file} needs more memory than there is") from None

@@ -1,4 +1,4 @@
-"""The manifest of a bundle: what it is about, and one row per answer."""
+"""The manifest of a bundle: its windows, source and versions, and one row per answer."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _FILE = re.compile(r"answers/\d{4,}\.parquet", re.ASCII)
 _FIRST, _LAST = datetime(1970, 1, 1, tzinfo=UTC), datetime(2200, 1, 1, tzinfo=UTC)
 #: Points of the longest window: a year in steps of three seconds.
 _MOST_POINTS = 10**7
-#: What a recording keeps beside answers.
+#: Errors that a recording keeps beside answers.
 _REFUSALS: dict[str, type[PrometheusError]] = {
     kind.__name__: kind for kind in (BudgetExceeded, QueryRejected)
 }
@@ -42,7 +42,7 @@ _LIBRARIES = ("cilium-analysis", "numpy", "pandas", "pyarrow", "requests")
 
 
 def versions() -> dict[str, str]:
-    """Give the versions of Python and of the libraries that shape the numbers."""
+    """Return the versions of Python and of the libraries that shape the numbers."""
     found = {"python": python_version()}
     for library in _LIBRARIES:
         try:
@@ -60,7 +60,7 @@ def read(directory: Path, *, called: str = "") -> dict[str, Any]:
     directory
         Of the bundle.
     called
-        What errors call it instead.
+        Its name in errors instead.
 
     Raises
     ------
@@ -72,11 +72,9 @@ def read(directory: Path, *, called: str = "") -> dict[str, Any]:
         manifest = foreign.parse(foreign.read(directory, MANIFEST))
     except (FileNotFoundError, NotADirectoryError):
         raise BundleError(f"{shown} is no bundle: it has no {MANIFEST}") from None
-    except OSError as problem:
-        reason = problem.strerror or str(problem)
+    except (OSError, ValueError) as problem:
+        reason = getattr(problem, "strerror", None) or str(problem)
         raise BundleError(f"the bundle {shown} is damaged: {MANIFEST}: {reason}") from None
-    except ValueError as problem:
-        raise BundleError(f"the bundle {shown} is damaged: {MANIFEST}: {problem}") from None
     schema = manifest.get("schema") if isinstance(manifest, dict) else None
     if schema != SCHEMA:
         held = foreign.shown(schema)
@@ -90,18 +88,11 @@ def read(directory: Path, *, called: str = "") -> dict[str, Any]:
 
 def _check(manifest: Mapping[str, Any]) -> None:
     """Refuse a manifest that lacks a part, or names files outside of the bundle."""
-    foreign.fields(manifest, {"source": foreign.is_text, "server": foreign.is_names})
     optional = {"timezone": "UTC", "match": "", "topics": [], "targets_of": [], "versions": {}}
     whole = optional | dict(manifest)
-    foreign.fields(
-        whole,
-        {
-            "timezone": foreign.is_text,
-            "match": foreign.is_text,
-            "topics": foreign.is_texts,
-            "versions": foreign.is_names,
-        },
-    )
+    kinds = dict.fromkeys(("source", "timezone", "match"), foreign.is_text)
+    kinds |= {"server": foreign.is_names, "versions": foreign.is_names, "topics": foreign.is_texts}
+    foreign.fields(whole, kinds)
     parse_matchers(whole["match"])
     _check_window(manifest.get("window"), timezone=whole["timezone"])
     if foreign.fields(manifest, {"baseline": _is_row_or_none})["baseline"] is not None:
@@ -148,7 +139,7 @@ def _check_answer(row: object) -> None:
 
 
 def _check_kubernetes(row: object) -> None:
-    """Check what is said of the Kubernetes objects; bundles without them say nothing."""
+    """Check the row of the Kubernetes objects, if there is one."""
     if row is None:
         return
     texts = dict.fromkeys(("file", "sha256", "server", "read"), foreign.is_text)
@@ -166,7 +157,7 @@ def window(stored: Mapping[str, Any], *, timezone: str = "UTC") -> Window:
 
 
 def refusal(stored: Mapping[str, Any]) -> PrometheusError:
-    """Make the error anew with which the server refused a query."""
+    """Make the error again with which the server refused a query."""
     error = _REFUSALS[stored["type"]](stored["message"])
     error.reason = stored.get("reason", "")
     return error

@@ -1,4 +1,4 @@
-"""A bundle in an object store: fetched into a temporary directory, which goes when it does."""
+"""A bundle in an object store: fetched into a temporary directory that is removed with it."""
 
 from __future__ import annotations
 
@@ -13,14 +13,13 @@ from cilium_analysis.scratch import scratch
 from cilium_analysis.storage import Store
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
     from pathlib import Path
 
     from cilium_analysis.storage import Address
 
 
 def fetch(address: Address) -> Bundle:
-    """Give a bundle that is in a store.
+    """Fetch a bundle from a store.
 
     Raises
     ------
@@ -32,7 +31,11 @@ def fetch(address: Address) -> Bundle:
     home = scratch()
     try:
         manifest = _manifest(address, home)
-        Store(address).download(_files(manifest), home)
+        # These names were checked when the manifest was read.
+        names = [str(row["file"]) for row in manifest["answers"] if "error" not in row]
+        if kubernetes := manifest.get("kubernetes"):
+            names.append(str(kubernetes["file"]))
+        Store(address).download(names, home)
         bundle = Bundle(home, called=str(address))
     except BaseException:
         shutil.rmtree(home, ignore_errors=True)
@@ -42,7 +45,7 @@ def fetch(address: Address) -> Bundle:
 
 
 def knock(address: Address) -> None:
-    """See that there is a bundle, without fetching it; errors as of `fetch`."""
+    """Check that there is a bundle, without fetching it; errors as of `fetch`."""
     home = scratch()
     try:
         _manifest(address, home)
@@ -58,12 +61,3 @@ def _manifest(address: Address, home: Path) -> dict[str, Any]:
         )
     (home / manifests.MANIFEST).write_bytes(content)
     return manifests.read(home, called=str(address))
-
-
-def _files(manifest: Mapping[str, Any]) -> list[str]:
-    """Give the names of all files; they were checked when the manifest was read."""
-    kubernetes = manifest.get("kubernetes")
-    return [
-        *(str(row["file"]) for row in manifest["answers"] if "error" not in row),
-        *([str(kubernetes["file"])] if kubernetes else []),
-    ]

@@ -1,24 +1,24 @@
-"""Answer from a recorded directory."""
+"""Answers from a recorded directory."""
 
 from __future__ import annotations
 
 import hashlib
 import json
+import re
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from cilium_analysis import foreign
-from cilium_analysis.bundle import contents
 from cilium_analysis.bundle import manifest as manifests
 from cilium_analysis.bundle.files import read_frame, read_table
 from cilium_analysis.errors import BundleError
 from cilium_analysis.frames import astray
-from cilium_analysis.metrics import Exported, Help, help_on, search
+from cilium_analysis.metrics import Exported, Help, find, help_on, search
 from cilium_analysis.source import Record, iso, note
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterable, Iterator, Mapping
     from datetime import datetime
     from pathlib import Path
 
@@ -26,9 +26,11 @@ if TYPE_CHECKING:
 
     from cilium_analysis.window import Window
 
-
-#: Of a file of a bundle [bytes].
+#: Largest size of a file of a bundle [bytes].
 _MOST = 2**30
+_STRING = re.compile(r'"(?:[^"\\]|\\.)*"')
+_NAMED = re.compile(r'__name__\s*=~?\s*"([^"]*)"')
+_WORD = re.compile(r"[a-zA-Z_:][a-zA-Z0-9_:]*")
 
 
 class Bundle:
@@ -39,7 +41,7 @@ class Bundle:
     directory
         Of the bundle.
     called
-        What errors call it instead, as where it was fetched from.
+        Its name in errors instead, such as the address that it was fetched from.
 
     Raises
     ------
@@ -63,25 +65,25 @@ class Bundle:
 
     @property
     def server(self) -> Mapping[str, str]:
-        """What the recorded server said of itself."""
+        """Build of the recorded server: ``application``, ``version``, …."""
         return dict(self.manifest["server"])
 
     @property
     def window(self) -> Window:
-        """What the bundle is about."""
+        """Window under analysis."""
         return manifests.window(
             self.manifest["window"], timezone=self.manifest.get("timezone", "UTC")
         )
 
     @property
     def baseline(self) -> Window | None:
-        """What it compares with."""
+        """Window that it is compared with."""
         stored = self.manifest["baseline"]
         return manifests.window(stored, timezone=self.window.timezone) if stored else None
 
     @property
     def recorded(self) -> tuple[Window, ...]:
-        """The windows whose targets it knows: its own, or those of the recording it is part of."""
+        """Windows whose targets it knows: its own, or those of the recording it is part of."""
         stored = self.manifest.get("targets_of")
         if stored:
             return tuple(manifests.window(each, timezone=self.window.timezone) for each in stored)
@@ -89,12 +91,12 @@ class Bundle:
 
     @property
     def topics(self) -> tuple[str, ...]:
-        """Whose questions it answers, as far as it says so."""
+        """Topics that it was recorded for; empty if unknown."""
         return tuple(str(topic) for topic in self.manifest.get("topics", ()))
 
     @property
     def match(self) -> str | None:
-        """Matchers that narrow its queries; None if it is of a version that did not keep them."""
+        """Matchers that narrow its queries; None if a version without this field recorded it."""
         return self.manifest.get("match")
 
     @property
@@ -103,12 +105,12 @@ class Bundle:
         return bool(self.manifest.get("whole", True))
 
     def verify(self, *, deeply: bool = False) -> None:
-        """See that all of it is there as it was recorded, before anything is made of it.
+        """Check that all files are as they were recorded.
 
         Parameters
         ----------
         deeply
-            Whether to read what is in the files too, for who hands them on to others.
+            Whether to read the content of the files too, before others get them.
 
         Raises
         ------
@@ -126,7 +128,7 @@ class Bundle:
             self._content(self.manifest["kubernetes"])
 
     def copy_to(self, directory: Path) -> None:
-        """Write the same bundle into a new directory: what its manifest names, and no other file.
+        """Write the same bundle into a new directory: the files of its manifest, and no other.
 
         Raises
         ------
@@ -162,7 +164,7 @@ class Bundle:
                 f"the bundle is damaged: cannot read {self._shown(row)} ({problem})"
             ) from None
         if not isinstance(document, dict):
-            raise BundleError(f"the bundle is damaged: {self._shown(row)} holds no objects")
+            raise self._damaged(row, " holds no objects")
         return document
 
     def range(self, promql: str, window: Window) -> pd.DataFrame:
@@ -181,12 +183,13 @@ class Bundle:
             if _covers(held, window):
                 frame = self._load(row)
                 if said := astray(frame, held):
-                    raise BundleError(f"the bundle is damaged: {self._shown(row)}: {said}")
+                    raise self._damaged(row, f": {said}")
                 if held == window:
                     # The server may have moved start and end; the report had all of it.
                     return self._note(row, frame, window)
-                inside = (frame.index >= window.start) & (frame.index <= window.end)
-                return self._note(row, _with_samples(frame.loc[inside]), window)
+                inside = frame.loc[(frame.index >= window.start) & (frame.index <= window.end)]
+                there = np.flatnonzero(np.asarray(inside.notna()).any(axis=0))
+                return self._note(row, inside.iloc[:, there], window)
         raise BundleError(self._missing(promql, rows, f"{iso(window.start)} to {iso(window.end)}"))
 
     def instant(self, promql: str, moment: datetime) -> pd.DataFrame:
@@ -196,9 +199,7 @@ class Bundle:
             if row["time"] == iso(moment):
                 frame = self._load(row)
                 if len(frame) > 1:
-                    raise BundleError(
-                        f"the bundle is damaged: {self._shown(row)} has more than one time"
-                    )
+                    raise self._damaged(row, " has more than one time")
                 return self._note(row, frame, None)
         raise BundleError(self._missing(promql, rows, iso(moment)))
 
@@ -232,12 +233,13 @@ class Bundle:
         window
             As of a server; all that was recorded counts.
         """
-        return contents.label_names(self._frames(contents.metric_of(match)))
+        names = {str(name) for frame in self._frames(match) for name in frame.columns.names}
+        return sorted(names - {"__name__"})
 
     def label_values(
         self, name: str, *, match: str = "", window: Window | None = None
     ) -> list[str]:
-        """List the values of a label in the answers; of ``__name__``, the metrics they are about.
+        """List the values of a label in the answers; of ``__name__``, the metrics with an answer.
 
         Parameters
         ----------
@@ -248,7 +250,8 @@ class Bundle:
         """
         if name == "__name__":
             return self._there()
-        return contents.label_values(self._frames(contents.metric_of(match)), name)
+        held = (f.columns for f in self._frames(match) if name in f.columns.names)
+        return sorted({str(value) for columns in held for value in columns.unique(name)} - {""})
 
     def metrics(self, about: str = "") -> pd.DataFrame:
         """Find metrics by name or by meaning; as of `cilium_analysis.metrics.search`.
@@ -256,24 +259,25 @@ class Bundle:
         Parameters
         ----------
         about
-            Part of a name, or words such as ``dropped packets``; empty for all there are. Those
-            are ``there`` which a recorded query asked for and had an answer about.
+            Part of a name, or words such as ``dropped packets``; empty for all metrics. Those
+            with an answer in the bundle are ``there``.
         """
         return search(about, there=dict.fromkeys(self._there(), Exported()))
 
     def metric(self, name: str) -> Help:
-        """Tell what is known of a metric of Cilium; as of `cilium_analysis.metrics.help_on`."""
+        """Explain a metric of Cilium; as of `cilium_analysis.metrics.help_on`."""
         return help_on(name, there=self._there())
 
     def _there(self) -> list[str]:
-        """List the metrics of the range queries that had an answer: to others, nothing is known."""
+        """List the metrics of the range queries with an answer; of the others nothing is known."""
         rows = (row for row in self.manifest["answers"] if row["window"] and row.get("samples"))
-        return contents.metrics_of(dict.fromkeys(str(row["promql"]) for row in rows))
+        return metrics_of(dict.fromkeys(str(row["promql"]) for row in rows))
 
-    def _frames(self, metric: str) -> Iterator[pd.DataFrame]:
-        """Give the answers to range queries that ask for a metric; to all if it is empty."""
+    def _frames(self, match: str) -> Iterator[pd.DataFrame]:
+        """Yield the answers to range queries for the metric that a selector names, if it does."""
+        named = _WORD.match(match.strip())
         for promql in self.queries:
-            if not metric or metric in contents.metrics_of([promql]):
+            if not named or named[0] in metrics_of([promql]):
                 row = next(r for r in self._held(promql) if r["window"] and "file" in r)
                 yield self._load(row)
 
@@ -306,19 +310,19 @@ class Bundle:
         return f"{self.called}/{row['file']}"
 
     def _content(self, row: Mapping[str, Any]) -> bytes:
-        """Give what the file of an answer holds, if it is what was recorded."""
+        """Return the content of the file of an answer, which must be as it was recorded."""
         if "error" in row:
             raise manifests.refusal(row["error"])
         try:
             content = foreign.read(self.directory, row["file"], most=_MOST)
         except OSError as problem:
-            reason = problem.strerror or str(problem)
-            raise BundleError(f"the bundle is damaged: {self._shown(row)}: {reason}") from None
+            raise self._damaged(row, f": {problem.strerror or problem}") from None
         if hashlib.sha256(content).hexdigest() != row["sha256"]:
-            raise BundleError(
-                f"the bundle is damaged: {self._shown(row)} has changed since it was recorded"
-            )
+            raise self._damaged(row, " has changed since it was recorded")
         return content
+
+    def _damaged(self, row: Mapping[str, Any], why: str) -> BundleError:
+        return BundleError(f"the bundle is damaged: {self._shown(row)}{why}")
 
     def _note(
         self,
@@ -328,7 +332,7 @@ class Bundle:
         *,
         samples: int | None = None,
     ) -> pd.DataFrame:
-        """Keep the cost and the warnings of the recording, which a replay must not lose."""
+        """Add the cost and the warnings of the recording to the journal."""
         warnings = tuple(row["warnings"])
         if samples is None:
             samples = int(frame.notna().to_numpy().sum())
@@ -338,13 +342,17 @@ class Bundle:
         return frame
 
 
-def _with_samples(frame: pd.DataFrame) -> pd.DataFrame:
-    there = np.asarray(frame.notna()).any(axis=0)
-    return frame if there.all() else frame.iloc[:, np.flatnonzero(there)]
-
-
 def _covers(held: Window, wanted: Window) -> bool:
-    """Tell whether every point of the wanted window is a point of the one held."""
+    """Return whether every point of the wanted window is a point of the one held."""
     inside = held.start <= wanted.start and wanted.end <= held.end
     in_phase = not (wanted.start - held.start) % held.step
     return held.step == wanted.step and inside and in_phase
+
+
+def metrics_of(queries: Iterable[str]) -> list[str]:
+    """List the metrics that queries ask for, sorted: ``up``, and those known to be Cilium's."""
+    found: set[str] = set()
+    for promql in queries:
+        named = (name for text in _NAMED.findall(promql) for name in _WORD.findall(text))
+        found.update(named, _WORD.findall(_STRING.sub('""', promql)))
+    return sorted(name for name in found if name == "up" or find(name) is not None)

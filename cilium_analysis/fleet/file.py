@@ -15,8 +15,7 @@ from cilium_analysis.capture import check_topics
 from cilium_analysis.connection import SAMPLES, is_stored
 from cilium_analysis.errors import ParameterError
 from cilium_analysis.fleet.lines import Entry, read
-from cilium_analysis.prometheus.credentials import PREFIX, Credentials
-from cilium_analysis.prometheus.masking import of_parameters
+from cilium_analysis.prometheus.credentials import PREFIX, Credentials, of_parameters
 from cilium_analysis.queries import parse_matchers
 from cilium_analysis.storage import Address
 from cilium_analysis.window import parse_duration, zone

@@ -1,6 +1,6 @@
-"""What the Kubernetes API knows beside the metrics: events, nodes, pods, services, policies.
+"""Objects of the Kubernetes API: events, nodes, pods, services, policies.
 
-`load` reads it once into a `Cluster`: plain tables in UTC, and notes on what could not be read.
+`load` reads them once into a `Cluster`: plain tables in UTC, and notes on what could not be read.
 Only ``get`` and ``list`` are ever sent, never for Secrets; `cluster_role` is the smallest role
 that allows them.
 """

@@ -1,4 +1,4 @@
-"""How to reach a cluster's API server: a kubeconfig, or the service account of a pod."""
+"""Access to a cluster's API server: by a kubeconfig, or by the service account of a pod."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from cilium_analysis.errors import ParameterError, SourceError, suggest
-from cilium_analysis.kube.listing import Reader
+from cilium_analysis.kube.reading import Reader
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -25,9 +25,9 @@ _SERVICE_ACCOUNT = "/var/run/secrets/kubernetes.io/serviceaccount"
 
 @dataclass(frozen=True)
 class Kubernetes:
-    """One cluster's API server, and how to ask it. It holds no credentials, only where they are.
+    """One cluster's API server, and the access to it. Holds no credentials, only where they are.
 
-    Without arguments it is the cluster that kubectl talks to, or that of the pod this runs in.
+    Without arguments it is the cluster that kubectl uses, or that of the pod this runs in.
 
     Parameters
     ----------
@@ -37,15 +37,15 @@ class Kubernetes:
     context
         Of the kubeconfig; its current one if empty.
     timeout
-        For a connection and for each pause within a reply [s].
+        Of a connection, and of each pause within a reply [s].
     retries
-        How often to try again; once at most where the server only is too slow.
+        Number of further tries after the first; one at most where the server is too slow.
     in_cluster
-        Whether it is that of the pod this runs in, whatever kubeconfig there is.
+        Whether it is the cluster of the pod this runs in, even if there is a kubeconfig.
     service_account
         Directory with a pod's ``token`` and ``ca.crt``.
     client
-        A client of your own instead of all that; it is not closed here.
+        A client of the caller instead of all that; it is not closed here.
     pause
         Waits so many seconds between two tries.
 
@@ -77,15 +77,15 @@ class Kubernetes:
 
     @classmethod
     def at(cls, where: str, *, kubeconfig: str = "") -> Kubernetes:
-        """Give the cluster that a word on the command line means.
+        """Return the cluster that an argument of the command line names.
 
         Parameters
         ----------
         where
-            ``current`` (the kubeconfig's current context, as kubectl takes it), ``in-cluster``
-            (of the pod this runs in), or the name of a context.
+            ``current`` (the kubeconfig's current context, as for kubectl), ``in-cluster`` (of
+            the pod this runs in), or the name of a context.
         kubeconfig
-            As of the class.
+            As for the class.
         """
         if where == IN_CLUSTER:
             return cls(kubeconfig, in_cluster=True)
@@ -93,12 +93,12 @@ class Kubernetes:
 
     @property
     def name(self) -> str:
-        """What `at` takes for it."""
+        """Name by which `at` finds it."""
         return IN_CLUSTER if self.in_cluster else self.context or CURRENT
 
     @contextmanager
     def reader(self) -> Iterator[Reader]:
-        """Open what reads from the server, for the length of a block.
+        """Open a reader of the server, for the length of a block.
 
         Raises
         ------
@@ -119,10 +119,16 @@ class Kubernetes:
     def _configuration(self, kubernetes: Any) -> Configuration:
         # The way around a metaclass that would copy the settings of another cluster.
         configuration = type.__call__(kubernetes.client.Configuration)
+        # We try again ourselves, and no redirect leads to another host.
+        configuration.retries = False
         if self.in_cluster:
             self._from_service_account(kubernetes, configuration)
-            return _settled(configuration)
-        paths = self.kubeconfig or os.environ.get("KUBECONFIG") or str(_default_kubeconfig())
+            return configuration
+        paths = (
+            self.kubeconfig
+            or os.environ.get("KUBECONFIG")
+            or str(Path("~/.kube/config").expanduser())
+        )
         if self.kubeconfig or self.context or _existing(paths):
             self._from_kubeconfig(paths, kubernetes, configuration)
         elif os.environ.get("KUBERNETES_SERVICE_HOST"):
@@ -134,7 +140,7 @@ class Kubernetes:
             )
         if urlsplit(configuration.host).scheme not in ("http", "https"):
             raise SourceError(f"the kubeconfig {paths} names a server without https://: mend it")
-        return _settled(configuration)
+        return configuration
 
     def _from_kubeconfig(self, paths: str, kubernetes: Any, configuration: Configuration) -> None:
         """Read a kubeconfig. No message quotes its errors, which may quote its secrets."""
@@ -173,14 +179,8 @@ class Kubernetes:
 
 
 def cluster_role() -> str:
-    """Give the smallest ClusterRole that `load` needs, as YAML."""
+    """Return the smallest ClusterRole that `load` needs, as YAML."""
     return (files("cilium_analysis") / "cluster_role.yaml").read_text(encoding="utf-8")
-
-
-def _settled(configuration: Configuration) -> Configuration:
-    """Let nothing try again, which we do ourselves, or follow a redirect to another host."""
-    configuration.retries = False
-    return configuration
 
 
 def _package() -> Any:
@@ -192,10 +192,6 @@ def _package() -> Any:
         hint = "pip install 'cilium-analysis[kubernetes]'"
         raise SourceError(f"reading Kubernetes needs the package kubernetes: {hint}") from None
     return kubernetes
-
-
-def _default_kubeconfig() -> Path:
-    return Path("~/.kube/config").expanduser()
 
 
 def _existing(paths: str) -> bool:

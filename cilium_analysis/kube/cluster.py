@@ -1,4 +1,4 @@
-"""A cluster as its API shows it at one time, as plain tables that a bundle can keep."""
+"""The objects of a cluster at one time, as plain tables that a bundle can keep."""
 
 from __future__ import annotations
 
@@ -12,14 +12,12 @@ import pandas as pd
 
 from cilium_analysis.errors import BundleError, KubernetesUnavailable
 from cilium_analysis.kube import tables
-from cilium_analysis.kube.listing import Unread
-from cilium_analysis.kube.resources import CILIUM_CONFIG, CONFIGURATION, RESOURCES
+from cilium_analysis.kube.reading import CILIUM_CONFIG, CONFIGURATION, RESOURCES, Unread
 
 if TYPE_CHECKING:
     from cilium_analysis.kube.access import Kubernetes
-    from cilium_analysis.kube.listing import Reader
-    from cilium_analysis.kube.resources import Resource
-    from cilium_analysis.kube.rows import Row
+    from cilium_analysis.kube.objects import Row
+    from cilium_analysis.kube.reading import Reader, Resource
     from cilium_analysis.window import Window
 
 SCHEMA = "cilium-analysis/kubernetes/1"
@@ -27,7 +25,7 @@ SCHEMA = "cilium-analysis/kubernetes/1"
 
 @dataclass(frozen=True, eq=False)
 class Cluster:
-    """What the API of a cluster showed at one time. Texts in it are whatever users wrote.
+    """The objects of a cluster at one time. Texts in it may be anything that users wrote.
 
     Parameters
     ----------
@@ -36,8 +34,8 @@ class Cluster:
     read
         When it was read, in UTC.
     events
-        ``namespace, kind, name`` of what it is about, ``type, reason, message, count, first,
-        last, component, node``; in order of ``last``.
+        ``namespace, kind, name`` of the object, ``type, reason, message, count, first, last,
+        component, node``; in order of ``last``.
     nodes
         ``name, internal_ip, addresses, ready, ready_changed, unschedulable, kubelet_version,
         kernel_version, zone, roles, created``.
@@ -51,16 +49,16 @@ class Cluster:
         ``namespace, name, type, headless, selector, labels, prometheus, ports, created``.
     cilium_policies, cilium_clusterwide_policies, network_policies
         ``kind, namespace, name, created, changed, generation, directions, l7, denies, selects,
-        valid``: `changed` is when anyone last wrote to the rules, NaT if the API does not tell;
-        ``l7`` such as ``dns,http``; ``valid`` is empty where Cilium does not say.
+        valid``: ``changed`` is the last write to the rules, NaT if unknown; ``l7`` such as
+        ``dns,http``; ``valid`` is empty where Cilium does not set it.
     cilium_config
         The ConfigMap that configures Cilium: text by key.
     cilium_config_changed
-        When anyone last wrote to it, if the API tells.
+        Time of the last write to it, if known.
     unread
-        Names of the tables that could not be read: they are empty, which says nothing.
+        Names of the tables that could not be read: they are empty, and the objects unknown.
     notes
-        Why, and what else to know; one line each.
+        The reasons, and other notes for readers; one line each.
     """
 
     server: str
@@ -90,11 +88,11 @@ class Cluster:
 
     @property
     def hubble_services(self) -> pd.DataFrame:
-        """The services through which Prometheus finds Hubble's metrics."""
+        """The services by which Prometheus discovers Hubble's metrics."""
         return self.services[self.services["name"] == "hubble-metrics"].reset_index(drop=True)
 
     def as_json(self) -> dict[str, Any]:
-        """Give all of it as JSON-ready values, from which `from_json` makes the same again."""
+        """Return all of it as JSON-ready values, which `from_json` reads."""
         return {
             "schema": SCHEMA,
             "server": self.server,
@@ -107,12 +105,12 @@ class Cluster:
         }
 
     def noted(self, *notes: str) -> Cluster:
-        """Give the same with more notes."""
+        """Return the same cluster with more notes."""
         return replace(self, notes=(*self.notes, *notes))
 
     @classmethod
     def from_json(cls, document: Mapping[str, Any]) -> Cluster:
-        """Make a cluster from what `as_json` gave.
+        """Make a cluster from the values of `as_json`.
 
         Raises
         ------
@@ -127,7 +125,7 @@ class Cluster:
         try:
             return cls(
                 server=_text(document["server"]),
-                read=tables.time_from_json(document["read"]) or _no_time(),
+                read=_time(document["read"]),
                 **{name: tables.from_json(name, document[name]) for name in tables.COLUMNS},
                 cilium_config=_series(document["cilium_config"]),
                 cilium_config_changed=tables.time_from_json(document["cilium_config_changed"]),
@@ -145,7 +143,7 @@ def load(
     since: datetime | None = None,
     cilium_namespace: str = "kube-system",
 ) -> Cluster:
-    """Read a cluster's objects once. What cannot be read is left empty, with a note.
+    """Read a cluster's objects once. Tables that cannot be read are left empty, with a note.
 
     Parameters
     ----------
@@ -188,13 +186,13 @@ def load(
 
 
 def during(events: pd.DataFrame, window: Window) -> pd.DataFrame:
-    """Give the events that were seen at any time within a window, its ends included."""
+    """Return the events that happened at any time within a window, its ends included."""
     touching = (events["first"] <= window.end) & (events["last"] >= window.start)
     return events[touching].reset_index(drop=True)
 
 
 class _Reading:
-    """Reads one kind after the other, and remembers what could not be read."""
+    """Reads one kind of object after the other, and notes those that could not be read."""
 
     def __init__(self, reader: Reader) -> None:
         self.reader = reader
@@ -221,7 +219,7 @@ class _Reading:
             return {}
 
     def _keep(self, resource: Resource, problem: Unread) -> None:
-        """Go on after a failure, unless nothing has shown yet that this is a Kubernetes API."""
+        """Note a failure; it is an error until an answer shows that this is a Kubernetes API."""
         if not (self._is_kubernetes or problem.is_answer):
             raise KubernetesUnavailable(str(problem)) from None
         self._is_kubernetes = True
@@ -230,7 +228,7 @@ class _Reading:
 
 
 def _forgotten(events: pd.DataFrame, window: Window) -> list[str]:
-    """Say so if the window began before the oldest event that the API server still has."""
+    """Return a note if the window begins before the oldest event that the API server has."""
     oldest = events["last"].min()
     if events.empty or oldest <= window.start:
         return []
@@ -254,5 +252,8 @@ def _text(value: object) -> str:
     return value
 
 
-def _no_time() -> datetime:
-    raise ValueError("the time of reading is missing")
+def _time(value: object) -> datetime:
+    found = tables.time_from_json(value)
+    if found is None:
+        raise ValueError("the time of reading is missing")
+    return found

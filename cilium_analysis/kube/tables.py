@@ -3,92 +3,48 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 import pandas as pd
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
-    from cilium_analysis.kube.rows import Row
-
-Type = Literal["text", "flag", "number", "time", "pairs", "list"]
+    from cilium_analysis.kube.objects import Row
 
 _TYPES = {"text": "str", "flag": "bool", "number": "int64", "time": "datetime64[us, UTC]"}
-_PYTHON: dict[Type, type] = {"text": str, "flag": bool, "number": int, "pairs": dict, "list": list}
+_PYTHON = {"text": str, "flag": bool, "number": int, "pairs": dict, "list": list}
 _NEVER = datetime.min.replace(tzinfo=UTC)
 _SAFE = 2**63
 
-_POLICY: dict[str, Type] = {
-    "kind": "text",
-    "namespace": "text",
-    "name": "text",
-    "created": "time",
-    "changed": "time",
-    "generation": "number",
-    "directions": "text",
-    "l7": "text",
-    "denies": "flag",
-    "selects": "text",
-    "valid": "text",
-}
-COLUMNS: dict[str, dict[str, Type]] = {
-    "events": {
-        "namespace": "text",
-        "kind": "text",
-        "name": "text",
-        "type": "text",
-        "reason": "text",
-        "message": "text",
-        "count": "number",
-        "first": "time",
-        "last": "time",
-        "component": "text",
-        "node": "text",
-    },
-    "nodes": {
-        "name": "text",
-        "internal_ip": "text",
-        "addresses": "list",
-        "ready": "flag",
-        "ready_changed": "time",
-        "unschedulable": "flag",
-        "kubelet_version": "text",
-        "kernel_version": "text",
-        "zone": "text",
-        "roles": "text",
-        "created": "time",
-    },
-    "namespaces": {"name": "text", "phase": "text", "labels": "pairs", "created": "time"},
-    "pods": {
-        "namespace": "text",
-        "name": "text",
-        "node": "text",
-        "ip": "text",
-        "host_ip": "text",
-        "phase": "text",
-        "ready": "flag",
-        "restarts": "number",
-        "last_exit": "time",
-        "last_exit_reason": "text",
-        "owner_kind": "text",
-        "owner": "text",
-        "labels": "pairs",
-        "prometheus": "pairs",
-        "ports": "list",
-        "created": "time",
-    },
-    "services": {
-        "namespace": "text",
-        "name": "text",
-        "type": "text",
-        "headless": "flag",
-        "selector": "pairs",
-        "labels": "pairs",
-        "prometheus": "pairs",
-        "ports": "list",
-        "created": "time",
-    },
+
+def _columns(text: str) -> dict[str, str]:
+    """Return the type of each column; without one it holds texts."""
+    return {name: kind or "text" for name, _, kind in (c.partition(":") for c in text.split())}
+
+
+_POLICY = _columns("""
+    kind namespace name created:time changed:time generation:number directions l7 denies:flag
+    selects valid
+""")
+#: Columns of each table: their types are text, flag, number, time, pairs (of texts) and list.
+COLUMNS = {
+    "events": _columns("""
+        namespace kind name type reason message count:number first:time last:time component node
+    """),
+    "nodes": _columns("""
+        name internal_ip addresses:list ready:flag ready_changed:time unschedulable:flag
+        kubelet_version kernel_version zone roles created:time
+    """),
+    "namespaces": _columns("name phase labels:pairs created:time"),
+    "pods": _columns("""
+        namespace name node ip host_ip phase ready:flag restarts:number last_exit:time
+        last_exit_reason owner_kind owner labels:pairs prometheus:pairs ports:list created:time
+    """),
+    "services": _columns("""
+        namespace name type headless:flag selector:pairs labels:pairs prometheus:pairs ports:list
+        created:time
+    """),
     "cilium_policies": _POLICY,
     "cilium_clusterwide_policies": _POLICY,
     "network_policies": _POLICY,
@@ -96,22 +52,17 @@ COLUMNS: dict[str, dict[str, Type]] = {
 
 
 def ordered(table: str, rows: Iterable[Row]) -> list[Row]:
-    """Sort rows as their table shows them: events by time, everything else by name."""
-    if table == "events":
-        texts = ("namespace", "kind", "name", "reason", "message", "node")
-        return sorted(
-            rows, key=lambda row: (_time(row, "last"), _time(row, "first"), *map(row.get, texts))
-        )
-    return sorted(rows, key=lambda row: (row.get("namespace", ""), row["name"]))
-
-
-def _time(row: Row, name: str) -> datetime:
-    found = row[name]
-    return found if isinstance(found, datetime) else _NEVER
+    """Sort the rows of a table: events by time, everything else by name."""
+    if table != "events":
+        return sorted(rows, key=lambda row: (row.get("namespace", ""), row["name"]))
+    texts = ("namespace", "kind", "name", "reason", "message", "node")
+    return sorted(
+        rows, key=lambda row: (row["last"] or _NEVER, row["first"] or _NEVER, *map(row.get, texts))
+    )
 
 
 def frame(table: str, rows: Sequence[Mapping[str, object]]) -> pd.DataFrame:
-    """Make the frame of a table; the rows stay in order, and without any the types are the same."""
+    """Make the frame of a table: rows in the same order, and the same types if there are none."""
     return pd.DataFrame(
         {
             name: pd.Series([row[name] for row in rows], dtype=_TYPES.get(kind, "object"))
@@ -121,7 +72,7 @@ def frame(table: str, rows: Sequence[Mapping[str, object]]) -> pd.DataFrame:
 
 
 def as_json(table: str, frame: pd.DataFrame) -> list[dict[str, object]]:
-    """Give a frame's rows as JSON-ready values; times as ISO 8601 in UTC, to the microsecond."""
+    """Return a frame's rows as JSON-ready values; times as ISO 8601 in UTC, to the microsecond."""
     columns = {
         name: [time_as_json(value) for value in frame[name]]
         if kind == "time"
@@ -162,8 +113,8 @@ def time_from_json(value: object) -> datetime | None:
     return moment.astimezone(UTC)
 
 
-def _value(row: Mapping[str, object], name: str, kind: Type) -> object:
-    """Take a value of a row, and see that it has its type."""
+def _value(row: Mapping[str, object], name: str, kind: str) -> object:
+    """Return a value of a row, which must have its type."""
     value = row.get(name)
     if kind == "time":
         return time_from_json(value)

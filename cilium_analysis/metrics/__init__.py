@@ -1,4 +1,4 @@
-"""What Cilium exports: its metrics with labels, versions and traps, and how to find them."""
+"""Cilium's metrics: labels, versions, known defects and traps, and a search for them."""
 
 from cilium_analysis.metrics.known import Metric, find, known
 from cilium_analysis.metrics.search import COLUMNS, Exported, Help, help_on, search

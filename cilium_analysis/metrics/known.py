@@ -1,4 +1,4 @@
-"""What Cilium exports, and since when: its metrics with labels, by version.
+"""The metrics that Cilium exports: their labels and versions.
 
 The table was read from Cilium's source at v1.13.0 to the branch point of 1.20.
 """
@@ -40,7 +40,8 @@ CONTEXT_LABELS = (
 )
 _GONE = re.compile(r"(?:^|, |; |^deprecated \d+\.\d+, )(?:removed|renamed) (\d+)\.(\d+)")
 _ONLY = re.compile(r"^(\d+)\.(\d+) only")
-_HISTOGRAM_SERIES = ("_bucket", "_sum", "_count")
+#: Endings of the series of a histogram.
+HISTOGRAM_SERIES = ("_bucket", "_sum", "_count")
 
 
 @dataclass(frozen=True)
@@ -54,14 +55,13 @@ class Metric:
     kind
         ``counter``, ``gauge`` or ``histogram``.
     labels
-        Its own labels, in any version; those that scraping adds are not among them.
+        Its metric labels, in any version.
     component
-        Who exports it: ``agent``, ``operator``, ``hubble``, …
+        Component that exports it: ``agent``, ``operator``, ``hubble``, …
     enabled
         Whether it is on by default, and else how to switch it on.
     since, until
-        The first version that has it, and the first that no longer does; None if there is none
-        such.
+        The first version with it, and the first without it again; None if there is none.
     meaning, remark
         In words.
     """
@@ -77,20 +77,20 @@ class Metric:
     remark: str
 
     def exists(self, version: Version) -> bool:
-        """Tell whether a version of Cilium has it."""
+        """Return whether a version of Cilium has it."""
         return self.since <= version and (self.until is None or version < self.until)
 
 
 @cache
 def known() -> Mapping[str, Metric]:
-    """Give all metrics that are known, by name."""
+    """Return all metrics that are known, by name."""
     text = files("cilium_analysis.metrics").joinpath("metrics.csv").read_text(encoding="utf-8")
     return {row["name"]: _metric(row) for row in csv.DictReader(text.splitlines())}
 
 
 def find(name: str) -> Metric | None:
-    """Give the metric that a series belongs to; None if it is not known."""
-    endings = ("", *_HISTOGRAM_SERIES)
+    """Return the metric that a series belongs to; None if it is not known."""
+    endings = ("", *HISTOGRAM_SERIES)
     bases = [name.removesuffix(ending) for ending in endings if name.endswith(ending)]
     return next((known()[base] for base in bases if base in known()), None)
 
@@ -98,11 +98,10 @@ def find(name: str) -> Metric | None:
 def _metric(row: Mapping[str, str]) -> Metric:
     # "query (if query option)" is the label query.
     words = (part.split(" (")[0].strip() for part in row["labels"].split(";"))
-    labels = frozenset(word for word in words if word)
     return Metric(
         name=row["name"],
         kind=row["type"],
-        labels=labels,
+        labels=frozenset(filter(None, words)),
         component=row["component"],
         enabled=row["enabled_by_default"],
         since=_since(row["since"]),
@@ -113,7 +112,7 @@ def _metric(row: Mapping[str, str]) -> Metric:
 
 
 def _since(text: str) -> Version:
-    """Read ``<=1.13``, ``1.16 (backported …)``; what is not verified counts as old."""
+    """Read ``<=1.13``, ``1.16 (backported …)``; without a version it counts as old."""
     found = re.search(r"(\d+)\.(\d+)", text)
     return (int(found[1]), int(found[2])) if found else VERSIONS[0]
 

@@ -1,4 +1,4 @@
-"""Find metrics by name or by meaning, and tell what is known of one. Pure."""
+"""Find metrics by name or by meaning, and explain one. Pure."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from typing import TYPE_CHECKING
 import pandas as pd
 
 from cilium_analysis.errors import ParameterError, suggest
-from cilium_analysis.metrics.known import Metric, find, known
-from cilium_analysis.metrics.traps import traps
+from cilium_analysis.metrics.defects import traps
+from cilium_analysis.metrics.known import HISTOGRAM_SERIES, Metric, find, known
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
 
 COLUMNS = ("metric", "type", "component", "labels", "help", "since", "until", "there")
-#: Other words for what metrics and their descriptions say.
+#: Words of people, and the words of metrics and their descriptions for the same.
 _OTHER_WORDS: Mapping[str, tuple[str, ...]] = {
     "ban": ("deny", "policy"),
     "block": ("deny", "drop", "policy"),
@@ -43,7 +43,7 @@ _OTHER_WORDS: Mapping[str, tuple[str, ...]] = {
     "status": ("code", "state"),
     "web": ("http",),
 }
-#: What an engineer reaches for first; among equals these come first.
+#: Metrics that an engineer needs first; among equals these come first.
 _FIRST = (
     "cilium_endpoint",
     "cilium_node_connectivity_status",
@@ -57,7 +57,7 @@ _SERIES = re.compile(r"_(bucket|sum|count)$")
 
 @dataclass(frozen=True)
 class Exported:
-    """What a source says of a metric that is there: its type and its help, if it has any."""
+    """Type and help of a metric that a source has; empty if it does not say."""
 
     kind: str = ""
     help: str = ""
@@ -65,14 +65,14 @@ class Exported:
 
 @dataclass(frozen=True)
 class Help:
-    """What is known of one metric.
+    """The explanation of one metric.
 
     Parameters
     ----------
     metric
         Its name, type, labels and versions.
     traps
-        What to know before reading it.
+        What to know before reading it, in sentences.
     there
         Whether the source has it.
     """
@@ -85,10 +85,10 @@ class Help:
         return "\n".join(f"{name}: {text}" for name, text in self.rows().items())
 
     def rows(self) -> dict[str, str]:
-        """Give it as names and texts, for people."""
+        """Return it as names and texts, for people."""
         one = self.metric
-        until = f" up to {_version(_before(one.until))}" if one.until else ""
-        since = f"Cilium {_version(one.since)}" + (until or " and later")
+        last = one.until and (one.until[0], one.until[1] - 1)
+        until = f" up to {_version(last)}" if last else " and later"
         rows = {
             "Metric": one.name,
             "Type": one.kind,
@@ -96,7 +96,7 @@ class Help:
             "Labels": ", ".join(sorted(one.labels)) or "none of its own",
             "Exported by": one.component,
             "Switched on": one.enabled,
-            "There in": since,
+            "There in": f"Cilium {_version(one.since)}{until}",
             "Remark": one.remark,
             "In this source": "yes" if self.there else "no",
         }
@@ -110,17 +110,17 @@ def search(about: str, *, there: Mapping[str, Exported]) -> pd.DataFrame:
     Parameters
     ----------
     about
-        Part of a name, or words such as ``dropped packets``; empty for all there are.
+        Part of a name, or words such as ``dropped packets``; empty for all metrics.
     there
-        What the source has, by name of the series.
+        Metrics of the source, by name of the series.
 
     Returns
     -------
     pandas.DataFrame
         One row per metric, the one that fits best first: ``metric``, ``type``, ``component``,
         ``labels`` (with commas), ``help``, ``since`` and ``until`` (versions of Cilium, ``until``
-        the first without it; empty if not known), and ``there`` [bool]. Metrics of others are
-        among them if the source has them.
+        the first without it; empty if not known), and ``there`` [bool]. Metrics of other programs
+        are among them if the source has them.
     """
     names = frozenset(_base(name, there) for name in there)
     rows = [_row(metric, names) for metric in known().values()]
@@ -133,7 +133,7 @@ def search(about: str, *, there: Mapping[str, Exported]) -> pd.DataFrame:
 
 
 def help_on(name: str, *, there: Collection[str]) -> Help:
-    """Tell what is known of a metric of Cilium.
+    """Explain a metric of Cilium.
 
     Parameters
     ----------
@@ -145,22 +145,19 @@ def help_on(name: str, *, there: Collection[str]) -> Help:
     Raises
     ------
     ParameterError
-        If it is not known; says which name is near.
+        If it is not known; names the nearest.
     """
     metric = find(name)
     if metric is None:
-        raise ParameterError(f"no metric of Cilium is known as {name!r}: {_hint(name)}")
-    series = {metric.name, *(f"{metric.name}{end}" for end in ("_bucket", "_sum", "_count"))}
+        near = search(name.replace("_", " "), there={})["metric"]
+        hint = suggest(name, near.head(5)) if len(near) else 'look for it with metrics("…")'
+        raise ParameterError(f"no metric of Cilium is known as {name!r}: {hint}")
+    series = {metric.name, *(f"{metric.name}{end}" for end in HISTOGRAM_SERIES)}
     return Help(metric, traps(metric), bool(series & set(there)))
 
 
-def _hint(name: str) -> str:
-    near = search(name.replace("_", " "), there={})["metric"]
-    return suggest(name, near.head(5)) if len(near) else 'look for it with metrics("…")'
-
-
 def _base(name: str, there: Mapping[str, Exported]) -> str:
-    """Give the metric that a series belongs to: a histogram has several of its own."""
+    """Return the metric that a series belongs to: a histogram has several series."""
     metric = find(name)
     if metric is not None:
         return metric.name
@@ -188,7 +185,7 @@ def _foreign(name: str, there: Mapping[str, Exported]) -> dict[str, object]:
 
 
 def _fit(row: Mapping[str, object], about: str, wanted: tuple[str, ...]) -> float:
-    """Tell how well a metric fits: 0 if fewer than half of the words do."""
+    """Return how well a metric fits: 0 if fewer than half of the words do."""
     if row["metric"] == about:
         return 100.0
     name, text, labels = (_stems(str(row[part])) for part in ("metric", "help", "labels"))
@@ -246,7 +243,3 @@ def _place(row: Mapping[str, object]) -> int:
 
 def _version(version: tuple[int, int]) -> str:
     return f"{version[0]}.{version[1]}"
-
-
-def _before(version: tuple[int, int]) -> tuple[int, int]:
-    return version[0], version[1] - 1

@@ -2,7 +2,7 @@
 
 from cilium_analysis.prometheus.client import Prometheus
 from cilium_analysis.prometheus.credentials import Credentials
-from cilium_analysis.prometheus.deadline import Deadline
+from cilium_analysis.prometheus.limits import Deadline
 from cilium_analysis.prometheus.planning import Plan
 
 __all__ = ["Credentials", "Deadline", "Plan", "Prometheus"]

@@ -9,29 +9,16 @@ from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 
-from cilium_analysis.errors import NotPrometheus, QueryRejected
-from cilium_analysis.prometheus import catalogue, identity, planning
-from cilium_analysis.prometheus.catalogue import add_instant
-from cilium_analysis.prometheus.columns import join
-from cilium_analysis.prometheus.consistency import check, check_times, with_samples
-from cilium_analysis.prometheus.credentials import Credentials
-from cilium_analysis.prometheus.deadline import NEVER, Deadline
-from cilium_analysis.prometheus.listing import Listing
-from cilium_analysis.prometheus.parameters import (
-    as_upstream_writes,
-    number,
-    seconds,
-    timeout_of,
-)
-from cilium_analysis.prometheus.planning import Plan
-from cilium_analysis.prometheus.replies import shortened, smaller, warnings
-from cilium_analysis.prometheus.transport import (
-    Compression,
-    Transport,
-    parameters_of,
-    split_url,
-)
-from cilium_analysis.prometheus.upstream import as_upstream
+from cilium_analysis.errors import NotPrometheus, QueryRejected, shortened
+from cilium_analysis.prometheus import catalogue, planning
+from cilium_analysis.prometheus.catalogue import Catalogue
+from cilium_analysis.prometheus.columns import add_instant, check, check_times, join, with_samples
+from cilium_analysis.prometheus.credentials import Credentials, parameters_of, split_url
+from cilium_analysis.prometheus.failures import smaller, warnings
+from cilium_analysis.prometheus.limits import NEVER, Deadline
+from cilium_analysis.prometheus.planning import Plan, number, seconds
+from cilium_analysis.prometheus.transport import Compression, Transport
+from cilium_analysis.prometheus.upstream import as_upstream, as_upstream_writes, timeout_of
 from cilium_analysis.source import Record, note
 
 if TYPE_CHECKING:
@@ -40,11 +27,11 @@ if TYPE_CHECKING:
     import pandas as pd
     import requests
 
-    from cilium_analysis.prometheus.decode import Answer
+    from cilium_analysis.prometheus.columns import Answer
     from cilium_analysis.window import Window
 
 
-class Prometheus(Listing):
+class Prometheus(Catalogue):
     """A Prometheus-compatible server: Prometheus, Thanos, Mimir, Cortex, VictoriaMetrics.
 
     Also a drop-in for ``prometheus_pandas.query.Prometheus``: `query` and `query_range` return
@@ -154,7 +141,7 @@ class Prometheus(Listing):
     def server(self) -> Mapping[str, str]:
         """What the server says of itself: ``application``, ``version``, …; empty if nothing."""
         if self._build is None:
-            self._build = identity.introduce(self.transport)
+            self._build = catalogue.build_of(self.transport)
         return self._build
 
     def range(self, promql: str, window: Window) -> pd.DataFrame:
@@ -203,7 +190,7 @@ class Prometheus(Listing):
                 samples,
                 sum(answer.size for answer in answers),
                 time.perf_counter() - began,
-                tuple(dict.fromkeys([*said, *identity.doubts(self.transport, window)])),
+                tuple(dict.fromkeys([*said, *catalogue.newest_points(self.transport, window)])),
             )
         )
         return frame

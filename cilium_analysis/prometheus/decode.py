@@ -10,27 +10,21 @@ with ``"histograms":[[t,{…}],…]`` behind the values, or in their place, wher
 Answers in that form are cut into series at the level of bytes, and the samples of many series
 are handed to a CSV parser in C at once. That is safe: inside a JSON string a quote is always
 escaped, so that ``},"values":[[`` cannot stand in a label. From the first byte on that is not of
-that form, the rest is parsed as a JSON document, see `document`.
+that form, the rest is parsed as a JSON document, and checked.
 """
 
 from __future__ import annotations
 
 import codecs
+import json
 import re
 import sys
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import numpy as np
 
-from cilium_analysis.prometheus.columns import FARTHEST, Columns
-from cilium_analysis.prometheus.document import (
-    ForeignBodyError,
-    add,
-    labels_of,
-    parse,
-    rows_of,
-)
+from cilium_analysis.prometheus.columns import FARTHEST, Answer, Columns, milliseconds, numbers
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -49,58 +43,43 @@ _BEHIND = b'"]],"histograms":'
 _BETWEEN = b'"],['
 _NEXT = (b",{", b"]}")
 _NOTHING = (np.empty(0, np.int64), np.empty(0, np.float64))
-#: So many bytes of samples are parsed at once; more is hardly faster, and leaves larger holes.
+#: Bytes of samples that are parsed at once; more is hardly faster, and leaves larger holes.
 _BATCH = 1 << 20
 _TO_LINES = bytes.maketrans(b"]", b"\n")
-#: No series has more bytes of labels; what follows is then of another form.
+#: Most bytes of labels; a series with more is of another form.
 _LABELS_LIMIT = 1 << 20
-#: So much of what is no JSON object is read, to say what it is.
+#: Bytes that are read of what is no JSON object, for the error.
 _FOREIGN = 1 << 16
 
 
+#: Errors that a body of another form may raise while it is read.
+_ODD = (ArithmeticError, AttributeError, LookupError, TypeError, ValueError)
+
+
 class TooLargeError(ValueError):
-    """The body is larger than allowed; the message is how much that is."""
+    """The body is larger than allowed; the message is the limit."""
 
 
-@dataclass
-class Answer:
-    """A decoded answer.
+class BrokenBodyError(ValueError):
+    """The body of an answer is not whole, or not as Prometheus writes it."""
 
-    Parameters
-    ----------
-    envelope
-        The document without the series of a matrix.
-    columns
-        The series of a matrix; none for other results.
-    histograms
-        Number of native histogram samples that were left out.
-    size
-        Of the body [bytes].
-    hollow
-        Labels of a series whose samples are an empty list, if there is one.
-    """
 
-    envelope: dict[str, Any]
-    columns: Columns
-    histograms: int = 0
-    size: int = 0
-    hollow: Mapping[str, str] | None = None
+class OddBodyError(BrokenBodyError):
+    """The body is a whole JSON object, but not as Prometheus writes it."""
 
-    @property
-    def data(self) -> dict[str, Any]:
-        """What is under ``data``; empty if there is nothing."""
-        found = self.envelope.get("data")
-        return found if isinstance(found, dict) else {}
+
+class ForeignBodyError(BrokenBodyError):
+    """The body is no JSON object from its first byte on; the message is its beginning."""
 
 
 @dataclass
 class Decoder:
-    """Take the body of one answer in pieces, then give the answer.
+    """Takes the body of one answer in pieces, and returns the answer.
 
     Parameters
     ----------
     limit
-        Of the body [bytes].
+        Largest size of the body [bytes].
     """
 
     limit: int = sys.maxsize
@@ -113,7 +92,7 @@ class Decoder:
     _begun: bool = False
     _fast: bool = True
     _scanned: int = 0
-    #: Behind what is scanned: where the values of the next series begin, and what was looked at.
+    #: Behind what is scanned: where the values of the next series begin, and what was read.
     _middle: int = -1
     _sought: int = 0
     #: Labels, ends of the samples, number of histograms.
@@ -140,7 +119,7 @@ class Decoder:
             self._advance(last=False)
 
     def finish(self) -> Answer:
-        """Give the answer, once the whole body has been fed.
+        """Return the answer, once the whole body has been fed.
 
         Raises
         ------
@@ -157,7 +136,7 @@ class Decoder:
         del body
         data = envelope.get("data")
         if isinstance(data, dict) and "resultType" in data:
-            rows = rows_of(data)
+            rows = _rows(data)
             if data["resultType"] == "matrix":
                 for row in rows:
                     self._add(row)
@@ -165,14 +144,24 @@ class Decoder:
         return Answer(envelope, self.columns, self.histograms, self.size, self.hollow)
 
     def _add(self, row: Mapping[str, Any]) -> None:
-        """Add a series of a parsed document."""
-        histograms = add(self.columns, row)
-        self.histograms += histograms
-        if not row.get("values") and not histograms:
-            self.hollow = row["metric"]
+        """Add a series of a matrix that was parsed as a document, if it is well formed."""
+        labels = _checked_labels(row.get("metric"))
+        values, histograms = row.get("values", []), row.get("histograms", [])
+        if not isinstance(values, list) or not isinstance(histograms, list):
+            raise OddBodyError("a series of another form")
+        if "values" not in row and not histograms:
+            raise OddBodyError("a series without samples")
+        try:
+            if "values" in row:
+                self.columns.add_samples(labels, values)
+        except _ODD:
+            raise OddBodyError("a sample of another form") from None
+        self.histograms += len(histograms)
+        if not values and not histograms:
+            self.hollow = labels
 
     def _begin(self, *, last: bool) -> None:
-        """Look at the first bytes: a byte order mark, no JSON object, or the usual head."""
+        """Read the first bytes: a byte order mark, no JSON object, or the usual head."""
         if not last and len(self._buffer) < _HEAD_LIMIT:
             return
         if self._buffer.startswith(codecs.BOM_UTF8):
@@ -192,14 +181,14 @@ class Decoder:
             self._advance(last=last)
 
     def _advance(self, *, last: bool) -> None:
-        """Cut off all series that are whole; parse them when they are many, or the last."""
+        """Find all series that are whole; parse them when they are many, or the last."""
         while self._cut():
             pass
         if self._waiting and (last or not self._fast or self._scanned >= _BATCH):
             self._parse()
 
     def _cut(self) -> bool:
-        """Find the next whole series behind those found already; look at no byte twice."""
+        """Find the next whole series behind those found already; read no byte twice."""
         buffer, begin = self._buffer, self._scanned
         if self._middle < 0:
             found = _ARRAY.search(buffer, begin + self._sought)
@@ -229,7 +218,7 @@ class Decoder:
         return False
 
     def _parse(self) -> None:
-        """Parse the samples of all series found, and forget their bytes."""
+        """Parse the samples of all series found, and free their bytes."""
         view = bytes(self._buffer[: self._scanned])
         plain = [each for each in self._waiting if each[1] < each[2]]
         texts = [view[begin:end] for _, begin, end, _ in plain]
@@ -249,9 +238,18 @@ class Decoder:
 
 
 def _series(text: bytes, middle: int) -> tuple[Mapping[str, str], int, int, int] | None:
-    """Give labels, the ends of the samples, and the number of histograms of one series."""
-    labels = _labels(text[len(_SERIES) - 1 : middle + 1]) if text.startswith(_SERIES) else None
-    if labels is None:
+    """Return labels, the ends of the samples, and the number of histograms of one series."""
+    import orjson
+
+    if not text.startswith(_SERIES):
+        return None
+    metric = text[len(_SERIES) - 1 : middle + 1]
+    try:
+        labels = _checked_labels(orjson.loads(metric))
+    except ValueError:
+        return None
+    # Within a string a quote is escaped, so that this stands behind names only: each is there once.
+    if len(labels) != metric.count(b'":"'):
         return None
     first, last = middle + len('},"values":[['), len(text) - 3
     if text.startswith(b'},"values"', middle) and text.endswith(b'"]]'):
@@ -280,18 +278,6 @@ def _histograms(text: bytes) -> int:
     except orjson.JSONDecodeError:
         return 0
     return len(pieces) if sound else 0
-
-
-def _labels(text: bytes) -> Mapping[str, str] | None:
-    """Parse a metric's labels, if that is what the bytes are, and each is there once."""
-    import orjson
-
-    try:
-        labels = labels_of(orjson.loads(text))
-    except ValueError:
-        return None
-    # Within a string a quote is escaped, so that this stands behind names only.
-    return labels if len(labels) == text.count(b'":"') else None
 
 
 def _samples(
@@ -333,3 +319,100 @@ def _samples(
     del table, seconds
     pa.default_memory_pool().release_unused()
     return times, values
+
+
+def parse(body: bytes | bytearray) -> dict[str, Any]:
+    """Parse a whole body.
+
+    Not with orjson, which takes the last of two values with the same name: no rule says which one
+    is meant.
+
+    Raises
+    ------
+    OddBodyError
+        If a name stands twice in an object.
+    BrokenBodyError
+        If it is no whole JSON.
+    """
+    import orjson
+
+    try:
+        text = body.decode("utf-8")
+        document: dict[str, Any] = json.loads(
+            text, object_pairs_hook=_object, parse_constant=_no_number
+        )
+        if "\\ud" in text or "\\uD" in text:
+            # It refuses half of a pair of surrogates, which is no text.
+            orjson.loads(body)
+    except UnicodeDecodeError as problem:
+        raise BrokenBodyError(f"no UTF-8 at byte {problem.start}") from None
+    except RecursionError:
+        raise OddBodyError("it is nested too deeply") from None
+    except json.JSONDecodeError as problem:
+        where = f"{problem.msg.lower()}, character {problem.pos} of {len(text)}"
+        raise BrokenBodyError(f"no JSON: {where}") from None
+    except BrokenBodyError:
+        raise
+    except ValueError:
+        raise BrokenBodyError("no JSON that can be read") from None
+    return document
+
+
+def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        names = [name for name, _ in pairs]
+        twice = next(name for name in names if names.count(name) > 1)
+        raise OddBodyError(f"{json.dumps(twice)} stands twice in one object")
+    return found
+
+
+def _no_number(word: str) -> NoReturn:
+    raise OddBodyError(f"{word} without quotes is no JSON")
+
+
+def _rows(data: Mapping[str, Any]) -> Sequence[Mapping[str, Any]]:
+    """Return the series of a result, if it is well formed; a scalar and a string have none.
+
+    Raises
+    ------
+    OddBodyError
+        If the result is not what its type says, or the type is none of Prometheus' four.
+    """
+    kind, result = data["resultType"], data.get("result")
+    if result is None:
+        raise OddBodyError("no result in it")
+    if kind not in ("matrix", "vector", "scalar", "string"):
+        raise OddBodyError(f"a result of the type {json.dumps(kind)}")
+    if not isinstance(result, list):
+        raise OddBodyError("a result of another form")
+    if kind in ("scalar", "string"):
+        _check(result, text=kind == "string")
+        return ()
+    if not all(isinstance(row, dict) for row in result):
+        raise OddBodyError("a series of another form")
+    for row in result if kind == "vector" else ():
+        _checked_labels(row.get("metric"))
+        if "value" in row or "histogram" not in row:
+            _check(row.get("value"))
+    return result
+
+
+def _check(sample: Any, *, text: bool = False) -> None:
+    """Refuse what is no pair of a time and a value."""
+    try:
+        time, value = sample
+        milliseconds(time)
+        if not text:
+            numbers([value])
+        elif not isinstance(value, str):
+            raise OddBodyError("a result of another form")
+    except _ODD:
+        raise OddBodyError("a sample of another form") from None
+
+
+def _checked_labels(metric: Any) -> dict[str, str]:
+    """Return a metric if it is a set of labels."""
+    if isinstance(metric, dict) and all(type(value) is str for value in metric.values()):
+        return metric
+    raise OddBodyError("a metric is not a set of labels")

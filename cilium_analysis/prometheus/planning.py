@@ -1,25 +1,30 @@
-"""What a fetch would cost, and how to cut it into requests. Pure."""
+"""The requests of a query: what they would cost, how many there are, and their parameters. Pure.
+
+Parameters are written as Prometheus' docs/querying/api.md wants them.
+"""
 
 from __future__ import annotations
 
 import math
+import re
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
-from cilium_analysis.errors import BudgetExceeded
-from cilium_analysis.prometheus.replies import shortened
+from cilium_analysis.errors import BudgetExceeded, of_query
 
 if TYPE_CHECKING:
+    from datetime import datetime
+
     from cilium_analysis.window import Window
 
 #: Prometheus refuses more steps in one query (web/api/v1/api.go, ``queryRange``).
 MAX_POINTS = 11_000
-#: A fetch is planned first when a window has this many points: fewer cost less than planning,
+#: A fetch is planned first if a window has this many points: fewer cost less than planning,
 #: and stay within the budget as long as a query gives no more series than this.
 PLANNED_FROM = 100
 _USUAL_SERIES = 100_000
-#: A server that has only told of fewer series may still have so many.
+#: A server may have so many series, even if all answers so far had fewer.
 _FEW_SERIES = 1_000
 #: Samples that one request should bring: large answers come in several, at the same time.
 _PIECE_SAMPLES = 750_000
@@ -35,11 +40,11 @@ class Plan:
     Parameters
     ----------
     series
-        At most so many at one of the moments; None if the server could not count them.
+        Most series at one of the moments; None if the server could not count them.
     points
-        Of each series.
+        Points of each series.
     requests
-        That would be sent.
+        Number of requests.
     """
 
     series: int | None
@@ -58,9 +63,9 @@ def plan(window: Window, counts: list[int | None]) -> Plan:
     Parameters
     ----------
     window
-        To be fetched.
+        The window to fetch.
     counts
-        Of series at a few moments; None where the server could not count.
+        Numbers of series at a few moments; None where the server could not count.
     """
     series = max((count for count in counts if count is not None), default=None)
     fewest = -(-window.points // MAX_POINTS)
@@ -69,14 +74,14 @@ def plan(window: Window, counts: list[int | None]) -> Plan:
 
 
 def needed(window: Window, *, budget: int, widest: int | None) -> bool:
-    """Tell whether a fetch has to be planned first.
+    """Return whether a fetch has to be planned first.
 
     Parameters
     ----------
     window
-        To be fetched.
+        The window to fetch.
     budget
-        Samples that an answer may hold.
+        Most samples of an answer.
     widest
         Series of the widest answer so far; None if there was none. Where ten times as many fit
         into one request, planning would only double the requests.
@@ -107,5 +112,33 @@ def check(found: Plan, window: Window, *, budget: int, promql: str) -> None:
     raise BudgetExceeded(
         f"about {found.series:,} series at {found.points:,} points are {found.samples:,} samples,"
         f" more than the budget of {budget:,}: take {advice}narrower matchers, or aggregate"
-        f" (query: {shortened(promql)})"
+        f"{of_query(promql)}"
     )
+
+
+def seconds(moment: datetime) -> str:
+    """Write a moment as Unix seconds."""
+    return number(moment.timestamp())
+
+
+def number(value: float) -> str:
+    """Write seconds with at most three decimals, since servers round to milliseconds."""
+    return f"{value:.3f}".rstrip("0").rstrip(".")
+
+
+def between(window: Window | None) -> dict[str, str]:
+    """Return the parameters that narrow an answer to a window, if there is one."""
+    if window is None:
+        return {}
+    return {"start": seconds(window.start), "end": seconds(window.end)}
+
+
+def escaped(name: str) -> str:
+    """Write a label name for a path; odd ones by Prometheus 3's values escaping (``U__…``)."""
+    if re.fullmatch(r"[a-zA-Z_][a-zA-Z0-9_]*", name):
+        return name
+    parts = [
+        "__" if char == "_" else char if char.isascii() and char.isalnum() else f"_{ord(char):x}_"
+        for char in name
+    ]
+    return "U__" + "".join(parts)

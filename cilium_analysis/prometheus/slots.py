@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from cilium_analysis.prometheus.deadline import Deadline
+    from cilium_analysis.prometheus.limits import Deadline
 
 
 class Slots:

@@ -5,14 +5,13 @@ from __future__ import annotations
 import ipaddress
 import json
 import math
-import random
 import time
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from http import HTTPStatus
 from itertools import count
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
-from urllib.parse import parse_qsl, unquote, urlsplit, urlunsplit
+from urllib.parse import urlsplit
 
 import requests
 
@@ -23,15 +22,12 @@ from cilium_analysis.errors import (
     ParameterError,
     QueryRejected,
     ServerUnavailable,
-    SourceError,
+    shortened,
 )
-from cilium_analysis.prometheus.abandon import AbandonableAdapter
-from cilium_analysis.prometheus.broken import RAISED, Broken
-from cilium_analysis.prometheus.credentials import Anonymous, Credentials, basic
-from cilium_analysis.prometheus.deadline import NEVER, Deadline, within
-from cilium_analysis.prometheus.decode import Answer, Decoder
-from cilium_analysis.prometheus.document import ForeignBodyError
-from cilium_analysis.prometheus.masking import (
+from cilium_analysis.prometheus.columns import Answer
+from cilium_analysis.prometheus.credentials import (
+    Anonymous,
+    Credentials,
     masked,
     masked_document,
     of_parameters,
@@ -39,17 +35,17 @@ from cilium_analysis.prometheus.masking import (
     sent,
     shown_parameters,
 )
-from cilium_analysis.prometheus.memory import largest_answer
-from cilium_analysis.prometheus.replies import (
-    RETRYABLE,
-    failure,
-    parsed,
-    retry_after,
-    shortened,
-    sign_in,
-    spoken,
+from cilium_analysis.prometheus.decode import Decoder, ForeignBodyError
+from cilium_analysis.prometheus.failures import RAISED, Broken, failure, parsed, sign_in, spoken
+from cilium_analysis.prometheus.limits import (
+    NEVER,
+    AbandonableAdapter,
+    Deadline,
+    largest_answer,
+    within,
 )
 from cilium_analysis.prometheus.slots import Slots
+from cilium_analysis.retry import RETRYABLE, backoff, retry_after
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -91,40 +87,6 @@ class _Tried(NamedTuple):
     status: int = 0
     #: Whether the error is that of a Prometheus, and not of what is before it.
     own: bool = False
-
-
-def split_url(url: str) -> tuple[str, AuthBase | None]:
-    """Take the user information out of a URL.
-
-    Returns
-    -------
-    tuple
-        The URL without it, ending in a slash, and what signs requests with it, if there is any.
-
-    Raises
-    ------
-    SourceError
-        If this is no http(s) URL.
-    """
-    try:
-        parts = urlsplit(url)
-        port = parts.port
-    except ValueError:
-        raise SourceError("not a URL of a server: write http://host:9090") from None
-    if parts.scheme not in ("http", "https") or not parts.hostname:
-        raise SourceError("not a URL of a server: write http://host:9090")
-    host = f"[{parts.hostname}]" if ":" in parts.hostname else parts.hostname
-    clean = urlunsplit(
-        (parts.scheme, host + (f":{port}" if port else ""), parts.path.rstrip("/") + "/", "", "")
-    )
-    if parts.username is None:
-        return clean, None
-    return clean, basic(unquote(parts.username), unquote(parts.password or ""))
-
-
-def parameters_of(url: str) -> tuple[tuple[str, str], ...]:
-    """Give the query part of a URL that `split_url` takes: names and values."""
-    return tuple(parse_qsl(urlsplit(url).query, keep_blank_values=True))
 
 
 @dataclass
@@ -247,8 +209,7 @@ class Transport:
                 raise self._over(asked)
             if tried.status == HTTPStatus.TOO_MANY_REQUESTS:
                 self.slots.halve()
-            backoff = min(0.25 * 2 ** min(attempt, 5), 8.0) * random.uniform(0.5, 1.0)  # noqa: S311
-            wait = math.inf if tried.wait is None else max(tried.wait, backoff)
+            wait = math.inf if tried.wait is None else max(tried.wait, backoff(attempt))
             # A server that has answered before may only be starting anew.
             patient = self.retries is None and self._has_answered
             lost = patient and isinstance(tried.found, ServerUnavailable)

@@ -1,12 +1,13 @@
 """Answers in the form of prometheus-pandas (github.com/dcoles/prometheus-pandas, MIT), faster.
 
-Upstream builds every series sample by sample. Here the values come parsed, and the index of
+Upstream builds every series sample by sample. Here the values are parsed already, and the index of
 series that share their times is built once, by the very expression that upstream uses, so that
 its resolution is the same with every version of pandas.
 """
 
 from __future__ import annotations
 
+from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -16,11 +17,11 @@ from prometheus_pandas.query import metric_name, to_pandas
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from cilium_analysis.prometheus.decode import Answer
+    from cilium_analysis.prometheus.columns import Answer
 
 
 def as_upstream(answer: Answer) -> Any:
-    """Give what ``prometheus_pandas.query.to_pandas`` gives.
+    """Return what ``prometheus_pandas.query.to_pandas`` returns.
 
     Parameters
     ----------
@@ -65,3 +66,17 @@ def _index(times: NDArray[np.int64]) -> pd.Index:
     """Build an index of times [ms] as upstream does: of whole seconds as int, others as float."""
     seconds = [ms // 1000 if ms % 1000 == 0 else ms / 1000 for ms in times.tolist()]
     return pd.Index([pd.Timestamp(second, unit="s") for second in seconds])
+
+
+def as_upstream_writes(value: str | float | datetime | timedelta) -> str:
+    """Write a time or a duration as prometheus-pandas does: anything else is left as it is."""
+    if isinstance(value, datetime):
+        return str(value.timestamp())
+    if isinstance(value, timedelta):
+        return str(value.total_seconds())
+    return str(value)
+
+
+def timeout_of(timeout: str | timedelta | None) -> dict[str, str]:
+    """Return the parameter of a query's own timeout, if there is one."""
+    return {} if timeout is None else {"timeout": as_upstream_writes(timeout)}

@@ -1,8 +1,8 @@
-"""Which scrape targets exist, which are the same one, and on which node each is.
+"""Which scrape targets exist, which are replicas, and the node of each.
 
-A run asks once, before anything else, and every topic reads its answers by it. Any label that
-Prometheus attached may be what tells two targets apart, and two targets may be one agent that was
-stored twice (HA pairs, two scrape jobs, federation).
+A run asks once, before anything else, and every topic uses the result. Any target label may tell
+two targets apart, and two targets may be one agent that is stored twice (HA pairs, two scrape
+jobs, federation).
 """
 
 from cilium_analysis.targets.asking import of

@@ -13,9 +13,9 @@ from cilium_analysis.errors import BudgetExceeded, QueryRejected
 from cilium_analysis.queries import Matcher, Query, any_of, parse_matchers
 from cilium_analysis.source import Once
 from cilium_analysis.targets import histograms, words
-from cilium_analysis.targets.comparing import Comparer
 from cilium_analysis.targets.model import Targets, put_together
 from cilium_analysis.targets.naming import Names
+from cilium_analysis.targets.replicas import Comparer
 from cilium_analysis.targets.stored import END, Row, own_labels
 
 if TYPE_CHECKING:

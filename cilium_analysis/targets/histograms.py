@@ -1,12 +1,11 @@
 """Which histograms are stored as native ones: asked once per run, with the targets.
 
-How both kinds are read is in `cilium_analysis.topics.buckets`.
+Both kinds are read in `cilium_analysis.topics.buckets`.
 """
 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -16,13 +15,13 @@ from cilium_analysis.errors import BudgetExceeded, BundleError, QueryRejected
 from cilium_analysis.queries import Query
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Collection, Mapping, Sequence
 
     from cilium_analysis.queries import Matcher
     from cilium_analysis.source import Source
     from cilium_analysis.window import Window
 
-#: All that the questions read.
+#: All histograms that the topics read.
 HISTOGRAMS = (
     "cilium_agent_api_process_time_seconds",
     "cilium_bpf_syscall_duration_seconds",
@@ -66,7 +65,7 @@ STORED = Query(
 
 
 def native(
-    source: Source, windows: Iterable[Window], match: Sequence[Matcher]
+    source: Source, bins: Collection[Window], match: Sequence[Matcher]
 ) -> tuple[dict[str, tuple[float, ...]], str]:
     """Ask which histograms are stored as native ones.
 
@@ -74,8 +73,8 @@ def native(
     ----------
     source, match
         As for `cilium_analysis.targets.of`.
-    windows
-        In stretches of time, each as long as a step.
+    bins
+        The windows, with time bins as their steps.
 
     Returns
     -------
@@ -85,17 +84,27 @@ def native(
     str
         Why the server does not read native histograms, though it stores some; else empty.
     """
-    asker = _Asker(source, tuple(windows), tuple(match))
+
+    def ask(query: Query, *labels: str) -> dict[tuple[str, ...], float]:
+        """Return the highest value of each series by its labels; NaN if it has none."""
+        found: dict[tuple[str, ...], float] = {}
+        for window in bins:
+            frame = source.range(query.render(match=match, step=window.step), window)
+            keys = zip(*(frames.values(frame, label) for label in labels), strict=True)
+            for key, value in zip(keys, frame.max().to_numpy(dtype="float64"), strict=True):
+                found[key] = float(np.fmax(found.get(key, np.nan), value))
+        return found
+
     try:
-        names = sorted({name for (name,) in asker.ask(STORED, "__name__")} & set(HISTOGRAMS))
-    # Bundles of earlier versions do not hold it; Google's Prometheus knows no patterns of names.
+        names = sorted({name for (name,) in ask(STORED, "__name__")} & set(HISTOGRAMS))
+    # Bundles of earlier versions do not hold it; Google's Prometheus takes no patterns of names.
     except (BudgetExceeded, BundleError, QueryRejected):
         return {}, ""
     if not names:
         return {}, ""
     try:
-        highest = asker.ask(_highest(names), "metric")
-        classic = asker.ask(_classic(names), "__name__", "le")
+        highest = ask(_highest(names), "metric")
+        classic = ask(_classic(names), "__name__", "le")
     except (BudgetExceeded, QueryRejected) as problem:
         return {}, getattr(problem, "reason", "") or str(problem)
     found = {}
@@ -109,9 +118,9 @@ def native(
 
 
 def _highest(names: Sequence[str]) -> Query:
-    """Ask for the upper end of the last bucket in use; of the one without an end, its lower."""
+    """Write a query for the upper end of the last bucket in use; of an endless one, its lower."""
     each = {name: f"last_over_time({name}{{<match>}}[<range>])" for name in names}
-    # The share of everything is 1: it is there so that a server that cannot tell it says so.
+    # The fraction of all is 1: it makes a server without this function refuse the query.
     promql = " or ".join(
         f"label_replace(max(histogram_quantile(1, {last})"
         f' * histogram_fraction(-Inf, +Inf, {last})), "metric", "{name}", "", "")'
@@ -121,30 +130,10 @@ def _highest(names: Sequence[str]) -> Query:
 
 
 def _classic(names: Sequence[str]) -> Query:
-    """Ask for the bounds of the same histograms where they are classic ones too."""
+    """Write a query for the bounds of the same histograms where they are classic ones too."""
     return Query(
         "count by (__name__, le)"
         f' (last_over_time({{__name__=~"({"|".join(names)})_bucket",<match>}}[<range>]))',
         "series",
         "bounds of the classic buckets of native histograms",
     )
-
-
-@dataclass(frozen=True)
-class _Asker:
-    """Asks about all windows together."""
-
-    source: Source
-    windows: tuple[Window, ...]
-    match: tuple[Matcher, ...]
-
-    def ask(self, query: Query, *labels: str) -> dict[tuple[str, ...], float]:
-        """Give the highest value of each series by its labels; NaN if it has none."""
-        found: dict[tuple[str, ...], float] = {}
-        for window in self.windows:
-            promql = query.render(match=self.match, step=window.step)
-            frame = self.source.range(promql, window)
-            keys = zip(*(frames.values(frame, label) for label in labels), strict=True)
-            for key, value in zip(keys, frame.max().to_numpy(dtype="float64"), strict=True):
-                found[key] = float(np.fmax(found.get(key, np.nan), value))
-        return found

@@ -1,4 +1,4 @@
-"""The scrape targets of a run: what tells them apart, where they are, and how they are scraped."""
+"""The scrape targets of a run: their nodes, clusters, scrape intervals, and labels to select by."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ from collections import defaultdict
 from dataclasses import dataclass, field
 from datetime import timedelta
 from functools import cached_property
-from itertools import combinations
 from typing import TYPE_CHECKING
 
 import pandas as pd
@@ -17,14 +16,22 @@ from cilium_analysis.targets import words
 from cilium_analysis.targets.naming import (
     cluster_labels,
     cluster_of,
-    distinct_names,
-    name,
-    of_one_name,
-    together,
+    join_same_names,
+    name_nodes,
+    number_nodes,
+    tell_names_apart,
     valid_signs,
 )
-from cilium_analysis.targets.replicas import candidates, judge, sampled, successors
-from cilium_analysis.targets.stored import host, interval, longest_kept, single_labels, varying
+from cilium_analysis.targets.replicas import candidates, follow_pods, judge, sampled
+from cilium_analysis.targets.stored import (
+    choosing_once,
+    host,
+    interval,
+    longest_kept,
+    single_labels,
+    telling_labels,
+    values_of,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
@@ -33,7 +40,7 @@ if TYPE_CHECKING:
     from cilium_analysis.targets.replicas import Counters, Evidence, Pair
     from cilium_analysis.targets.stored import Bins, Component, Row
 
-#: Labels that tell targets apart where nothing is known of any.
+#: Labels that tell targets apart if no target is known.
 DEFAULT = ("cluster", "instance", "node")
 #: A target is scraped at least once within so many of its intervals.
 RECENT = 1.5
@@ -55,7 +62,7 @@ class Targets:
         One row per stored target: ``component`` (agent, hubble or operator), ``job``,
         ``instance``, ``pod``, ``node`` (empty if nothing tells), ``cluster`` (empty if there is
         one), ``interval`` between scrapes [s], ``first`` and ``last`` (UTC; when it was scraped,
-        to the length of a stretch), ``replica_of`` (the row that is the same target, else -1).
+        to the length of a time bin), ``replica_of`` (the row that is the same target, else -1).
     labels
         Labels that tell targets apart in answers: ``<target>`` in a query.
     clusters
@@ -63,20 +70,20 @@ class Targets:
     nodes
         The node of a target by the values of `labels`.
     single
-        Matchers that choose each target once, for sums by the server.
+        Matchers that select each target once, for sums by the server.
     labelled
         Nodes whose targets have their name in a label ``node``.
     presence
-        By component, the query that tells in which steps each target was scraped.
+        By component, the query for the steps in which each target was scraped.
     notes
-        What is worth knowing about the targets: sentences.
+        Notes on the targets: sentences.
     caveats
-        What cannot be told about them, and what that costs: sentences.
+        Unknown properties of targets, and the consequences: sentences.
     native
         Histograms that are stored as native ones, and the finite bounds of the classic buckets
         that they are read as.
     unread
-        Why the server does not read those that are stored; empty if it does.
+        Why the server does not read these histograms; empty if it does.
     """
 
     table: pd.DataFrame
@@ -92,7 +99,7 @@ class Targets:
     unread: str = ""
 
     def interval(self, component: Component) -> timedelta:
-        """Give the scrape interval of most targets of a component; zero if there is none."""
+        """Return the scrape interval of most targets of a component; zero if there is none."""
         mine = self.table[self.table["component"] == component]["interval"]
         return timedelta(seconds=float(mine.median())) if len(mine) else timedelta()
 
@@ -110,7 +117,7 @@ class Targets:
         return max(LEAST_RECENT, timedelta(seconds=float(-(-seconds // 30)) * 30))
 
     def render(self, query: Query, *, match: Sequence[Matcher] = (), step: timedelta) -> str:
-        """Fill a query in with what is known of the targets.
+        """Fill in a query with the labels and intervals of the targets.
 
         Parameters
         ----------
@@ -216,7 +223,7 @@ class Targets:
 
 
 def _selecting(labels: Sequence[str], keys: Collection[tuple[str, ...]]) -> str:
-    """Write the matchers that choose those who have such values of labels."""
+    """Write the matchers that select targets with these values of labels."""
     values = [sorted({key[place] for key in keys}) for place in range(len(labels))]
     return ",".join(
         str(Matcher(label, "=", found[0]) if len(found) == 1 else any_of(label, found))
@@ -225,29 +232,12 @@ def _selecting(labels: Sequence[str], keys: Collection[tuple[str, ...]]) -> str:
     )
 
 
-def tabled(
-    rows: Sequence[Row],
-    nodes: Sequence[str],
-    node_ids: Sequence[int],
-    clusters: Sequence[str],
-    *,
-    bins: Bins,
-) -> pd.DataFrame:
-    """Lay stored targets out as `Targets.table`.
-
-    Parameters
-    ----------
-    rows, nodes, node_ids
-        Stored targets, with the node and the number of the node of each.
-    clusters
-        Labels that tell clusters apart.
-    bins
-        Begin and end of each stretch of time by its number.
-    """
+def _tabled(rows: Sequence[Row], bins: Bins) -> pd.DataFrame:
+    """Return stored targets as `Targets.table`."""
     first_of: dict[object, list[int]] = defaultdict(list)
     found = []
-    for number, (row, node, node_id) in enumerate(zip(rows, nodes, node_ids, strict=True)):
-        known = first_of[(row.component, node_id)]
+    for number, row in enumerate(rows):
+        known = first_of[(row.component, row.node_id)]
         twin = next((k for k in known if rows[k].concurrent(row)), -1)
         known.append(number)
         times = [bins[b] for b in row.bins]
@@ -259,8 +249,8 @@ def tabled(
                 "job": row.labels.get("job", ""),
                 "instance": row.labels.get("instance", ""),
                 "pod": row.pod,
-                "node": node,
-                "cluster": cluster_of(row, clusters),
+                "node": row.node,
+                "cluster": row.cluster,
                 "interval": interval(counts, seconds),
                 "first": min((first for first, _ in times), default=pd.NaT),
                 "last": max((last for _, last in times), default=pd.NaT),
@@ -276,141 +266,6 @@ def tabled(
     return table.assign(interval=table["kept"].where(configured, table["interval"]))[list(COLUMNS)]
 
 
-def telling_labels(
-    rows: Sequence[Row], node_ids: Sequence[int], clusters: Sequence[str]
-) -> tuple[str, ...]:
-    """Choose the fewest labels that tell targets of different nodes apart.
-
-    Parameters
-    ----------
-    rows, node_ids
-        Stored targets, and the number of the node of each.
-    clusters
-        Labels that tell clusters apart; they are always among those chosen.
-
-    Returns
-    -------
-    tuple of str
-        Best such that all replicas of a target agree in them, so that the server merges them.
-    """
-    free = [n for n in _preferred(varying(rows)) if n not in clusters]
-    if not free and any("instance" in row.labels for row in rows):
-        free = ["instance"]
-    options = [*((n,) for n in free), *combinations(free[:8], 2)]
-    fit = [(*clusters, *o) for o in options if _separates(rows, node_ids, (*clusters, *o))]
-    merging = (labels for labels in fit if _merges(rows, node_ids, labels))
-    # More labels than needed do no harm.
-    return next(merging, fit[0] if fit else (*clusters, *free))
-
-
-def _preferred(names: Iterable[str]) -> list[str]:
-    order = ("instance", "node", "pod", "exported_instance")
-    return sorted(names, key=lambda n: (order.index(n) if n in order else len(order), n))
-
-
-def _key(row: Row, labels: Sequence[str]) -> tuple[str, ...]:
-    return tuple(row.labels.get(name, "") for name in labels)
-
-
-def _separates(rows: Sequence[Row], node_ids: Sequence[int], labels: Sequence[str]) -> bool:
-    known: dict[tuple[str, ...], int] = {}
-    return all(
-        known.setdefault(_key(row, labels), node_id) == node_id
-        for row, node_id in zip(rows, node_ids, strict=True)
-    )
-
-
-def _merges(rows: Sequence[Row], node_ids: Sequence[int], labels: Sequence[str]) -> bool:
-    """Tell whether targets of one component and node that ran at once agree in these labels."""
-    groups: dict[object, list[Row]] = defaultdict(list)
-    for row, node_id in zip(rows, node_ids, strict=True):
-        groups[(row.component, node_id)].append(row)
-    return all(
-        _key(one, labels) == _key(other, labels) or not one.concurrent(other)
-        for group in groups.values()
-        for one, other in combinations(group, 2)
-    )
-
-
-def choosing_once(rows: Sequence[Row], node_ids: Sequence[int]) -> tuple[Matcher, ...] | None:
-    """Find one matcher that chooses each target once; None if there is none.
-
-    Parameters
-    ----------
-    rows, node_ids
-        Stored targets, and the number of the node of each.
-    """
-    for label in varying(rows):
-        chosen: set[str] = set()
-        for component in sorted({row.component for row in rows}):
-            mine = [(r, p) for r, p in zip(rows, node_ids, strict=True) if r.component == component]
-            fit = _each_once(mine, label)
-            chosen |= set(fit)
-            if not fit:
-                break
-        else:
-            if len(chosen) == 1:
-                return (Matcher(label, "=", next(iter(chosen))),)
-            # The targets of another component must not be chosen by chance.
-            mine = list(zip(rows, node_ids, strict=True))
-            if all(_literal(value) for value in chosen) and _chosen_once(mine, label, chosen):
-                return (Matcher(label, "=~", "|".join(sorted(chosen))),)
-    return None
-
-
-def _each_once(mine: Sequence[tuple[Row, int]], label: str) -> list[str]:
-    """Find values of a label that choose each target of a component once; none if none do.
-
-    Where each cluster has a pair of servers of its own, that is one value of each.
-    """
-    whole = len({node_id for _, node_id in mine})
-    parts = {
-        value: [each for each in mine if each[0].labels.get(label, "") == value]
-        for value in sorted({row.labels.get(label, "") for row, _ in mine})
-    }
-    alone = next((value for value, part in parts.items() if _once(part, whole)), None)
-    if alone is not None:
-        return [alone]
-    fit: list[str] = []
-    known: list[tuple[Row, int]] = []
-    for value, part in parts.items():
-        both = [*known, *part]
-        if value and _once(both, len({node_id for _, node_id in both})):
-            fit.append(value)
-            known = both
-    return fit if _once(known, whole) else []
-
-
-def _chosen_once(mine: Sequence[tuple[Row, int]], label: str, chosen: Collection[str]) -> bool:
-    """Tell whether these values of a label choose the targets of each component once."""
-    groups: dict[object, list[tuple[Row, int]]] = defaultdict(list)
-    for row, node_id in mine:
-        if row.labels.get(label, "") in chosen:
-            groups[row.component].append((row, node_id))
-    return all(_once(group, len({node_id for _, node_id in group})) for group in groups.values())
-
-
-def _literal(value: str) -> bool:
-    """Tell whether a value means itself as a regular expression."""
-    return value.replace("-", "").replace("_", "").replace("/", "").isalnum()
-
-
-def _once(chosen: Sequence[tuple[Row, int]], whole: int) -> bool:
-    """Tell whether these rows are one of each node, at any time."""
-    groups: dict[int, list[Row]] = defaultdict(list)
-    for row, node_id in chosen:
-        groups[node_id].append(row)
-    twice = (a.concurrent(b) for group in groups.values() for a, b in combinations(group, 2))
-    return len(groups) == whole and not any(twice)
-
-
-def keyed(
-    rows: Sequence[Row], nodes: Sequence[str], labels: Sequence[str]
-) -> dict[tuple[str, ...], str]:
-    """Give the node by the values of the labels that tell targets apart."""
-    return {_key(row, labels): node for row, node in zip(rows, nodes, strict=True)}
-
-
 def put_together(
     rows: Sequence[Row],
     bins: Bins,
@@ -419,18 +274,18 @@ def put_together(
     named: Callable[[Mapping[Sign, object], Sequence[str]], Names],
     ends: Callable[[Sequence[int]], Counters],
 ) -> Targets:
-    """Decide which stored targets are one, and where each is.
+    """Decide which stored targets are replicas, and the node of each.
 
     Parameters
     ----------
     rows, bins
-        Stored targets, and the stretches of time in which they were scraped.
+        Stored targets, and the time bins in which they were scraped.
     compared
-        Gives what counters prove of pairs of stored targets.
+        Returns the evidence of counters on pairs of stored targets.
     named
-        Gives what other metrics call nodes, by valid signs and the labels of clusters.
+        Returns the names of nodes in other metrics, by valid signs and the labels of clusters.
     ends
-        Gives the first and the last values of pinned counters of some rows.
+        Returns the first and the last values of pinned counters of some rows.
 
     Returns
     -------
@@ -446,31 +301,23 @@ def put_together(
     pairs = candidates(rows, list(valid.values()))
     verdicts = judge(rows, pairs, compared(sampled(rows, pairs)) if pairs else {})
     clusters = cluster_labels(rows, verdicts)
-    node_ids = together(rows, valid, clusters)
-    follow = successors(rows, node_ids, ends)
-    node_ids = [_origin(node_id, follow) for node_id in node_ids]
-    nodes = name(rows, node_ids, valid, named(valid, clusters), clusters=clusters)
-    node_ids = of_one_name(rows, node_ids, nodes, clusters=clusters)
-    nodes = distinct_names(rows, node_ids, nodes, clusters=clusters)
-    labels = telling_labels(rows, node_ids, clusters)
-    table = tabled(rows, nodes, node_ids, clusters, bins=bins)
-    once = choosing_once(rows, node_ids) if (table["replica_of"] >= 0).any() else ()
+    for row in rows:
+        row.cluster = cluster_of(row, clusters)
+    number_nodes(rows, valid)
+    follow_pods(rows, ends)
+    name_nodes(rows, valid, named(valid, clusters))
+    join_same_names(rows)
+    tell_names_apart(rows)
+    labels = telling_labels(rows, clusters)
+    table = _tabled(rows, bins)
+    once = choosing_once(rows) if (table["replica_of"] >= 0).any() else ()
     return Targets(
         table=table,
         labels=labels,
         clusters=clusters,
-        nodes=keyed(rows, nodes, labels),
+        nodes={values_of(row, labels): row.node for row in rows},
         single=once or (),
-        labelled=frozenset(
-            n for r, n in zip(rows, nodes, strict=True) if r.labels.get("node") == n
-        ),
+        labelled=frozenset(row.node for row in rows if row.labels.get("node") == row.node),
         notes=words.notes(rows, table, clusters),
         caveats=words.caveats(rows, table, pairs, verdicts, unmerged=once is None),
     )
-
-
-def _origin(node_id: int, follow: Mapping[int, int]) -> int:
-    """Follow a node back to the first pod that was there."""
-    while node_id in follow:
-        node_id = follow[node_id]
-    return node_id

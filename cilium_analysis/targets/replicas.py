@@ -1,8 +1,8 @@
-"""Which stored targets are the same agent stored twice, and which are different agents. Pure.
+"""Which stored targets are replicas of one agent, and which are different agents.
 
 Two targets with the same address may be one agent that two servers or two jobs scraped, or two
 agents of two clusters. The names of labels do not tell; the counters do: those of one agent never
-contradict each other, whenever they were scraped.
+contradict each other, whenever they were scraped. `Comparer` asks for these counters.
 """
 
 from __future__ import annotations
@@ -10,20 +10,25 @@ from __future__ import annotations
 import re
 from collections import defaultdict
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from datetime import timedelta
 from itertools import combinations
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
+import pandas as pd
 
-from cilium_analysis.targets.stored import differing
+from cilium_analysis import frames
+from cilium_analysis.errors import BudgetExceeded, QueryRejected
+from cilium_analysis.queries import Matcher, Query, any_of
+from cilium_analysis.targets.stored import END, differing, own_labels
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
-    import pandas as pd
-
-    from cilium_analysis.targets.stored import Row
+    from cilium_analysis.source import Source
+    from cilium_analysis.targets.stored import Bins, Component, Row
+    from cilium_analysis.window import Window
 
 Verdict = Literal["same", "distinct", "unknown"]
 Pair = tuple[int, int]
@@ -32,17 +37,38 @@ Counters = Mapping[int, Mapping[object, tuple[float, float]]]
 
 #: Pairs to compare for each set of labels in which stored targets differ.
 SAMPLED = 4
-#: A process starts once: so much is the rounding of its start time [s].
+#: A process starts once: its start time is rounded by so much [s].
 SAME_START = 3.0
 #: Two counters may contradict each other in this share of the steps: around a restart.
 TOLERATED = 0.2
-#: A counter that has come so far agrees with another one hardly by chance.
+#: Two counters that have reached this value hardly agree by chance.
 TELLING = 10.0
-#: A new pod is scraped within so many stretches of time after the last scrape of the old one.
+#: A new pod is scraped within so many time bins after the last scrape of the old one.
 NEXT = 2
 #: Pinned counters grow by less than this share while a pod is replaced.
 CONTINUED = 0.2
-#: Labels that scraping or storing twice sets, and that hardly ever tell two clusters apart.
+#: Counters that tell two agents apart by their values.
+COMPARED: Mapping[Component, tuple[str, ...]] = {
+    "agent": ("cilium_forward_count_total", "cilium_drop_count_total"),
+    "hubble": (
+        "hubble_flows_processed_total",
+        "hubble_drop_total",
+        "hubble_tcp_flags_total",
+        "hubble_http_requests_total",
+        "hubble_dns_queries_total",
+    ),
+}
+_STARTS: Mapping[Component, str] = {
+    "agent": "cilium_process_start_time_seconds",
+    "operator": "cilium_operator_process_start_time_seconds",
+}
+#: Times at which counters of two stored targets are compared.
+COMPARISONS = 8
+#: Most points in time for the ends of counters.
+MOST_POINTS = 500
+#: Least time between two of them: the slowest collectors scrape every five minutes.
+APART = timedelta(minutes=5)
+#: Labels that are set by scraping or storing twice, and hardly ever tell two clusters apart.
 _TWICE = re.compile(
     r"replica|prometheus|receive|(^|_)(job|endpoint|service|container|component|app|name|part_of"
     r"|instance|scrape|namespace)(_|$)"
@@ -51,7 +77,7 @@ _TWICE = re.compile(
 
 @dataclass
 class Evidence:
-    """What comparing counters of two stored targets gave.
+    """The result of comparing counters of two stored targets.
 
     Parameters
     ----------
@@ -76,7 +102,7 @@ class Evidence:
 
 
 def candidates(rows: Sequence[Row], groups: Iterable[Sequence[int]]) -> list[Pair]:
-    """List the pairs of stored targets that may be one agent.
+    """List the pairs of stored targets that may be replicas.
 
     Parameters
     ----------
@@ -150,8 +176,8 @@ def judge(
 ) -> dict[Pair, Verdict]:
     """Decide for every pair whether it is one agent.
 
-    What counters prove of some pairs holds for all that differ in the same labels. Where nothing
-    is proved, labels decide that only scraping or storing twice sets.
+    The result of some pairs holds for all that differ in the same labels. Without any, two targets
+    are one if they differ only in labels that are set by scraping or storing twice.
 
     Parameters
     ----------
@@ -178,7 +204,7 @@ def judge(
 
 
 def _alike(found: Sequence[Evidence]) -> Verdict:
-    """Decide by pairs that differ in the same labels, if all of them say the same."""
+    """Decide by pairs that differ in the same labels, if all of them agree."""
     told = {each.verdict for each in found} - {"unknown"}
     if len(told) == 1:
         return told.pop()
@@ -186,32 +212,25 @@ def _alike(found: Sequence[Evidence]) -> Verdict:
 
 
 def _telling(rows: Sequence[Row], pair: Pair) -> set[str]:
-    """Name the labels in which both differ, other than those that one of them simply lacks."""
+    """Return the labels in which both differ, without those that one of them lacks."""
     one, other = (dict(rows[number].rest) for number in pair)
     return {
         n for n in one.keys() | other.keys() if one.get(n) and other.get(n) and one[n] != other[n]
     }
 
 
-def successors(
-    rows: Sequence[Row], node_ids: Sequence[int], counters: Callable[[Sequence[int]], Counters]
-) -> dict[int, int]:
-    """Find agents that took over the node of another, where only their pods are known.
+def follow_pods(rows: Sequence[Row], counters: Callable[[Sequence[int]], Counters]) -> None:
+    """Give agents the node of the pod that they replaced, where only their pods are known.
 
-    A rollout of the DaemonSet gives every node another pod. Counters of pinned maps go on from
-    where they were, which tells which node a new pod is on.
+    A rollout of the DaemonSet gives every node another pod. Pinned counters go on from their last
+    values, which tells the node of a new pod.
 
     Parameters
     ----------
-    rows, node_ids
-        Stored targets, and the number of the node of each.
+    rows
+        All stored targets, with the numbers of their nodes.
     counters
-        Gives the first and the last values of pinned counters of some rows, by their labels.
-
-    Returns
-    -------
-    dict
-        From the node of a new pod to that of the one before.
+        Returns the first and the last values of pinned counters of some rows, by their labels.
     """
     agents = [n for n, row in enumerate(rows) if row.component == "agent" and row.bins]
     alone = [n for n in agents if rows[n].pod and not rows[n].nodes and not rows[n].addresses]
@@ -228,7 +247,7 @@ def successors(
     }
     involved = sorted({n for new, olds in followed.items() for n in (new, *olds) if olds})
     if not involved:
-        return {}
+        return
     values = counters(involved)
     gaps = sorted(
         (gap, new, old)
@@ -236,19 +255,161 @@ def successors(
         for old in olds
         if new != old and (gap := _gap(values, old, new)) <= CONTINUED
     )
-    found: dict[int, int] = {}
+    before: dict[int, int] = {}
     taken: set[int] = set()
     for _, new, old in gaps:
-        if node_ids[new] not in found and old not in taken:
-            found[node_ids[new]] = node_ids[old]
+        if rows[new].node_id not in before and old not in taken:
+            before[rows[new].node_id] = rows[old].node_id
             taken.add(old)
-    return found
+    for row in rows:
+        while row.node_id in before:  # back to the first pod on the node
+            row.node_id = before[row.node_id]
 
 
 def _gap(values: Counters, old: int, new: int) -> float:
-    """Give by which share counters grew from the end of one pod to the begin of another."""
+    """Return the relative increase of counters from the end of one pod to the begin of another."""
     before, after = values.get(old, {}), values.get(new, {})
     known = [(before[key][1], after[key][0]) for key in before.keys() & after.keys()]
     if not known or any(end > begin for end, begin in known):
         return float("inf")
     return max((begin - end) / max(end, 1.0) for end, begin in known)
+
+
+@dataclass(frozen=True)
+class Comparer:
+    """Asks one source for counters of stored targets, and compares them.
+
+    Parameters
+    ----------
+    source, windows, match
+        The source, the windows, and the label matchers of the user.
+    """
+
+    source: Source
+    windows: tuple[Window, ...]
+    match: tuple[Matcher, ...]
+
+    def evidence(
+        self, rows: Sequence[Row], pairs: Sequence[Pair], bins: Bins
+    ) -> dict[Pair, Evidence]:
+        """Compare the counters of pairs of stored targets, and the starts of their processes."""
+        found = {pair: Evidence() for pair in pairs}
+        for component in sorted({rows[one].component for one, _ in pairs}):
+            mine = [pair for pair in pairs if rows[pair[0]].component == component]
+            window = self._shared(rows, mine, bins)
+            chosen = [rows[number] for pair in mine for number in pair]
+            for metric in COMPARED.get(component, ()):
+                stored = _Stored.of(self._values(metric, chosen, window), own_labels([metric]))
+                for pair in mine:
+                    one, other = (stored.by(rows[number]) for number in pair)
+                    if one.shape[1] or other.shape[1]:
+                        found[pair] += compare(one, other)
+            if component in _STARTS:
+                stored = _Stored.of(self._values(_STARTS[component], chosen, window), ())
+                for pair in mine:
+                    one, other = (stored.by(rows[number]) for number in pair)
+                    found[pair] += compare_starts(_latest(one), _latest(other))
+        return found
+
+    def ends(self, rows: Sequence[Row], numbers: Sequence[int], bins: Bins) -> Counters:
+        """Return the first and the last values of pinned counters of some rows."""
+        times = [bins[each] for number in numbers for each in rows[number].bins]
+        begin, end = min(times)[0].to_pydatetime(), max(time for _, time in times).to_pydatetime()
+        step = max(timedelta(minutes=1), (end - begin) / MOST_POINTS)
+        step = timedelta(seconds=60 * -(-step // timedelta(seconds=60)))
+        window = replace(
+            self.windows[0], start=end - -(-(end - begin) // step) * step, end=end, step=step
+        )
+        found: dict[int, dict[object, tuple[float, float]]] = {}
+        for metric in COMPARED["agent"]:
+            values = self._values(metric, [rows[number] for number in numbers], window)
+            stored = _Stored.of(values, own_labels([metric]))
+            for number in numbers:
+                for key, column in stored.by(rows[number]).items():
+                    known = column.dropna()
+                    if len(known):
+                        ends = (float(known.iloc[0]), float(known.iloc[-1]))
+                        found.setdefault(number, {})[(metric, key)] = ends
+        return found
+
+    def _shared(self, rows: Sequence[Row], pairs: Sequence[Pair], bins: Bins) -> Window:
+        """Choose times at which most of these targets were scraped."""
+        common: dict[int, int] = {}
+        for one, other in pairs:
+            for each in rows[one].bins.keys() & rows[other].bins.keys():
+                common[each] = common.get(each, 0) + 1
+        last = max(common, key=lambda each: (common[each], bins[each][1]))
+        first, end = (moment.to_pydatetime() for moment in bins[last])
+        apart: timedelta = max((end - first) / 2, APART)
+        window = min(self.windows, key=lambda w: abs((w.end - end).total_seconds()))
+        return replace(window, start=end - COMPARISONS * apart, end=end, step=apart)
+
+    def _values(self, metric: str, rows: Sequence[Row], window: Window) -> pd.DataFrame:
+        """Ask for the counters of some stored targets only."""
+        extra = []
+        for label in ("instance", "pod", "exported_instance"):
+            values = sorted({row.labels.get(label, "") for row in rows})
+            if len(values) > 1 and all(values):
+                extra.append(any_of(label, values))
+                break
+        query = Query(f"max_over_time({metric}{{<match>}}[<range>])", "1", "to compare targets by")
+        try:
+            return self.source.range(
+                query.render(match=(*self.match, *extra), step=window.step), window
+            )
+        except (QueryRejected, BudgetExceeded):
+            return frames.empty()
+
+
+@dataclass(frozen=True)
+class _Stored:
+    """Counters of some stored targets.
+
+    Parameters
+    ----------
+    names
+        Labels of targets.
+    parts
+        By their values, the series of each target, with the metric's own labels in the columns.
+    """
+
+    names: tuple[str, ...]
+    parts: Mapping[tuple[str, ...], pd.DataFrame]
+
+    @classmethod
+    def of(cls, values: pd.DataFrame, own: Sequence[str]) -> _Stored:
+        """Split a label frame by its targets."""
+        table = frames.labels(values).astype(str)
+        mine = [str(n) for n in table.columns if n in own or END.match(str(n))]
+        names = [str(n) for n in table.columns if str(n) not in mine]
+        # Without any label left, each series is still one.
+        keys, targets = (
+            [tuple(row) for row in table[which].to_numpy()] if which else [()] * len(table)
+            for which in (mine, names)
+        )
+        places: dict[tuple[str, ...], list[int]] = {}
+        for place, target in enumerate(targets):
+            places.setdefault(target, []).append(place)
+        array = values.to_numpy(dtype="float64")
+        return cls(
+            tuple(names),
+            {
+                target: pd.DataFrame(
+                    array[:, found],
+                    index=values.index,
+                    columns=pd.Index([keys[place] for place in found], tupleize_cols=False),
+                )
+                for target, found in places.items()
+            },
+        )
+
+    def by(self, row: Row) -> pd.DataFrame:
+        """Return the series of one stored target; an empty frame if there are none."""
+        found = self.parts.get(tuple(row.labels.get(name, "") for name in self.names))
+        return pd.DataFrame() if found is None else found
+
+
+def _latest(values: pd.DataFrame) -> float:
+    known = values.to_numpy(dtype="float64").ravel()
+    known = known[~np.isnan(known)]
+    return float(known[-1]) if len(known) else float("nan")

@@ -1,4 +1,4 @@
-"""What is said about targets: notes that help to read the numbers, and caveats. Pure."""
+"""Notes and caveats about targets, for readers of the numbers. Pure."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ if TYPE_CHECKING:
     from cilium_analysis.targets.replicas import Pair, Verdict
     from cilium_analysis.targets.stored import Row
 
-#: So many values are named; of more, how many there are.
+#: Most names in a list; of the others, only their number is written.
 MOST_NAMED = 6
 
 
 def notes(rows: Sequence[Row], table: pd.DataFrame, clusters: Sequence[str]) -> tuple[str, ...]:
-    """Say what is worth knowing about the targets.
+    """Return notes on clusters, replicas and names of nodes.
 
     Parameters
     ----------
@@ -49,27 +49,23 @@ def notes(rows: Sequence[Row], table: pd.DataFrame, clusters: Sequence[str]) -> 
             f"{len(copies):,} targets are stored more than once; the copies differ in"
             f" {listed([f'`{label}`' for label in sorted(apart)])}. Each target counts once."
         )
-    bare = sorted(set(table.loc[table["component"] == "agent", "node"]) - {""})
-    if any(is_address(node.rpartition("/")[2]) for node in bare):
+    agents = table[(table["component"] == "agent") & (table["node"] != "")]
+    short = agents[["node", "pod"]].map(lambda text: str(text).rpartition("/")[2])
+    if any(map(is_address, short["node"])):
         said.append("Nodes go by their addresses: no label in the data tells their names.")
-    elif any(node.rpartition("/")[2] == pod.rpartition("/")[2] for node, pod in _pods(table)):
+    elif ((short["node"] == short["pod"]) & (short["pod"] != "")).any():
         said.append("Nodes go by the pods of their agents: no label in the data tells the nodes.")
     return tuple(said)
 
 
 def unread(reason: str) -> tuple[str, ...]:
-    """Say what it costs that a server does not read native histograms, if it stores some."""
+    """Return a note if the server does not read the native histograms that it stores."""
     if not reason:
         return ()
     return (
         "Histograms are stored as native ones, and the server does not read them"
         f" ({reason}): durations are unknown unless they are stored as classic ones too.",
     )
-
-
-def _pods(table: pd.DataFrame) -> list[tuple[str, str]]:
-    mine = table[(table["component"] == "agent") & (table["pod"] != "")]
-    return [(str(node), str(pod)) for node, pod in zip(mine["node"], mine["pod"], strict=True)]
 
 
 def caveats(
@@ -80,7 +76,7 @@ def caveats(
     *,
     unmerged: bool,
 ) -> tuple[str, ...]:
-    """Say what cannot be told about the targets, and what that costs.
+    """Return what is unknown about the targets, and the consequences.
 
     Parameters
     ----------
@@ -89,7 +85,7 @@ def caveats(
     pairs, verdicts
         Stored targets that may be one, and whether they are.
     unmerged
-        Whether targets are stored more than once, and no label chooses each of them once.
+        Whether targets are stored more than once, and no label selects each of them once.
     """
     said = []
     open_ = [pair for pair in pairs if verdicts[pair] == "unknown"]
@@ -122,14 +118,14 @@ def caveats(
 
 
 def refused(problems: Mapping[str, str], kinds: Sequence[str]) -> tuple[str, ...]:
-    """Say that the server refused to list targets.
+    """Return a sentence for each kind of target that the server refused to list.
 
     Parameters
     ----------
     problems
-        Why, by component, or ``up``.
+        The reason, by component, or ``up``.
     kinds
-        Those to tell of.
+        Kinds to name.
     """
     shown = {"agent": "of agents", "hubble": "of Hubble", "operator": "of operators", "up": "in up"}
     return tuple(
@@ -140,6 +136,6 @@ def refused(problems: Mapping[str, str], kinds: Sequence[str]) -> tuple[str, ...
 
 
 def listed(names: Sequence[str]) -> str:
-    """Name a few, and say how many more there are."""
+    """Write the first few names, and the number of the others."""
     more = len(names) - MOST_NAMED
     return ", ".join(names[:MOST_NAMED]) + (f" and {more} more" if more > 0 else "")

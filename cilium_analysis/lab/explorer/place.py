@@ -121,8 +121,7 @@ def opened(address: str) -> Source:
     from urllib.parse import urlsplit
 
     from cilium_analysis.connection import connect
-    from cilium_analysis.prometheus.masking import of_parameters
-    from cilium_analysis.prometheus.transport import parameters_of
+    from cilium_analysis.prometheus.credentials import of_parameters, parameters_of
 
     text = address.strip()
     try:

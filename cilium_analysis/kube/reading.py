@@ -1,35 +1,142 @@
-"""Ask the API server: page by page, again where that may help, and say what went wrong."""
+"""Read the API: which objects, with which rights, page by page, and the errors of that."""
 
 from __future__ import annotations
 
-import random
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import orjson
 
 from cilium_analysis.errors import CiliumAnalysisError, SourceError
-from cilium_analysis.kube.fields import text
+from cilium_analysis.kube import objects
+from cilium_analysis.kube.objects import text
+from cilium_analysis.retry import RETRYABLE, backoff, retry_after
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from kubernetes.client import ApiClient
 
-    from cilium_analysis.kube.resources import Resource
-    from cilium_analysis.kube.rows import Row
+    from cilium_analysis.kube.objects import Row
 
-    # Sends one request, with the parameters for the page, and gives the open reply of urllib3.
+    # Sends one request, with the parameters for the page, and returns the open reply of urllib3.
     Ask = Callable[..., Any]
 
+CILIUM_CONFIG = "cilium-config"
 PAGE = 500
 _PIECE = 1 << 16
+#: Most characters of a server's own words in a message.
 _LONGEST = 300
+#: Longest pause that a server may ask for [s].
 _LONGEST_PAUSE = 30.0
-_OVERLOADED = (429, 500, 502, 503, 504)
+#: Tries of a request whose failure may pass: as many as are allowed.
 _MANY = 100
+
+
+@dataclass(frozen=True)
+class Resource:
+    """One kind of object in the API.
+
+    Parameters
+    ----------
+    table
+        Table of its objects.
+    plural, group, version
+        Names in the API's paths and in roles; the group ``""`` is the core.
+    row
+        Makes a row of one object.
+    method
+        Of `kubernetes.client.CoreV1Api`, which lists it in all namespaces; "" for other groups.
+    may_be_absent
+        Whether a cluster can do without this kind.
+    verb
+        Of the right that it takes, for a role.
+    """
+
+    table: str
+    plural: str
+    row: Callable[[Mapping[str, object]], Row]
+    method: str = ""
+    group: str = ""
+    version: str = "v1"
+    may_be_absent: bool = False
+    verb: str = "list"
+
+    @property
+    def name(self) -> str:
+        """Name that ``kubectl get`` takes."""
+        return f"{self.plural}.{self.group}" if self.group else self.plural
+
+    @property
+    def absent(self) -> str:
+        """Why the API may not have this kind."""
+        if self.verb == "get":
+            return "there is no such ConfigMap (404); name the namespace in which Cilium runs"
+        if self.may_be_absent:
+            return "the cluster does not have this kind of object (404)"
+        return "the server does not know them (404); is it the Kubernetes API?"
+
+    def missing_right(self, said: str) -> str:
+        """Return the message about a missing right."""
+        group = f"the API group {self.group}" if self.group else 'the core API group ""'
+        return (
+            f"cannot {self.verb} {self.name} (403): ask for {self.verb} on {self.plural} of {group}"
+            f" in the ClusterRole; the server says: {said}"
+        )
+
+    def lister(self, api: ApiClient) -> Callable[..., Any]:
+        """Return the method that lists it, page by page."""
+        from kubernetes import client
+
+        if self.method:
+            method: Callable[..., Any] = getattr(client.CoreV1Api(api), self.method)
+            return method
+        custom = client.CustomObjectsApi(api)
+        return partial(custom.list_cluster_custom_object, self.group, self.version, self.plural)
+
+
+#: Small ones first, so that a server without this API is found out soon.
+RESOURCES = (
+    Resource("namespaces", "namespaces", objects.namespace, "list_namespace"),
+    Resource("nodes", "nodes", objects.node, "list_node"),
+    Resource("services", "services", objects.service, "list_service_for_all_namespaces"),
+    Resource(
+        "cilium_policies",
+        "ciliumnetworkpolicies",
+        objects.cilium_policy("CiliumNetworkPolicy"),
+        group="cilium.io",
+        version="v2",
+        may_be_absent=True,
+    ),
+    Resource(
+        "cilium_clusterwide_policies",
+        "ciliumclusterwidenetworkpolicies",
+        objects.cilium_policy("CiliumClusterwideNetworkPolicy"),
+        group="cilium.io",
+        version="v2",
+        may_be_absent=True,
+    ),
+    Resource(
+        "network_policies",
+        "networkpolicies",
+        objects.network_policy,
+        group="networking.k8s.io",
+    ),
+    Resource("pods", "pods", objects.pod, "list_pod_for_all_namespaces"),
+    Resource("events", "events", objects.event, "list_event_for_all_namespaces"),
+)
+
+CONFIGURATION = Resource(
+    "cilium_config",
+    "configmaps",
+    objects.configuration,
+    "read_namespaced_config_map",
+    may_be_absent=True,
+    verb="get",
+)
 
 
 class Unread(Exception):
@@ -40,11 +147,11 @@ class Unread(Exception):
     message
         For a note.
     tries
-        How often asking is worth it, all in all.
+        Number of tries that make sense, all in all.
     wait
-        At least so long before asking again [s].
+        Least pause before the next try [s].
     is_answer
-        Whether a Kubernetes API server has said so; otherwise it may be none.
+        Whether the refusal is that of a Kubernetes API server; else the server may be none.
     """
 
     def __init__(
@@ -71,9 +178,9 @@ class Reader:
     server
         Its address for messages, without credentials.
     timeout
-        For a connection, for each pause within a reply, and twice it for a whole page [s].
+        Of a connection, and of each pause within a reply; a page may take twice as long [s].
     retries
-        How often to try again.
+        Number of further tries after the first.
     pause
         Waits so many seconds between two tries.
     """
@@ -116,12 +223,12 @@ class Reader:
             seen.add(token)
 
     def ask(self, ask: Ask, resource: Resource, **page: object) -> Mapping[str, object]:
-        """Ask for one object or page, and again where that may help.
+        """Read one object or page, with further tries where they may help.
 
         Raises
         ------
         Unread
-            If it is not to be had.
+            If it cannot be read.
         SourceError
             If the server does not accept the credentials.
         """
@@ -131,8 +238,7 @@ class Reader:
             except Unread as problem:
                 if attempt >= min(problem.tries, self.retries + 1):
                     raise
-                backoff = min(0.25 * 2**attempt, 8.0) * random.uniform(0.5, 1.0)  # noqa: S311
-                self.pause(max(min(problem.wait, _LONGEST_PAUSE), backoff))
+                self.pause(max(min(problem.wait, _LONGEST_PAUSE), backoff(attempt)))
         raise AssertionError("unreachable")
 
     def _once(
@@ -161,7 +267,7 @@ class Reader:
             raise Unread(f"{begun}no request can be made for {self.server}; {hint}") from None
 
     def _unreached(self, problem: Exception, begun: str) -> Unread:
-        """Say what went wrong on the way."""
+        """Return the error for a failure on the way to the server."""
         from urllib3 import exceptions as http
 
         # Connections that are refused count as timed out in urllib3, for its own compatibility.
@@ -175,7 +281,7 @@ class Reader:
         return Unread(f"{begun}{why}; is it running, and reachable from here?", tries=_MANY)
 
     def _body(self, reply: Any) -> bytes:
-        """Read a reply; no page may take for ever, though every piece of it comes in time."""
+        """Read a reply; a whole page has a limit of time, as each piece of it has."""
         end = time.monotonic() + 2 * self.timeout
         body = bytearray()
         try:
@@ -203,7 +309,7 @@ class Reader:
         return f"{self.server} answered with {what}; is it the Kubernetes API?"
 
     def _refused(self, problem: Any, resource: Resource) -> CiliumAnalysisError | Unread:
-        """Say what a status other than 200 means."""
+        """Return the error for a status other than 200."""
         status, said = int(problem.status or 0), self._said(problem)
         begun = f"cannot read {resource.name}: "
         if status == 0:
@@ -223,23 +329,22 @@ class Reader:
             return Unread(
                 f"{begun}{self.server} redirects, which is not followed; mend the address"
             )
-        again = _MANY if status in _OVERLOADED else 1
+        again = _MANY if status == 500 or status in RETRYABLE else 1
         why = f"{begun}{self.server} answered {status} ({said})"
-        return Unread(
-            why, tries=again, wait=_seconds(problem.headers), is_answer=_is_status(problem)
-        )
+        wait = retry_after(str((problem.headers or {}).get("Retry-After", "")))
+        return Unread(why, tries=again, wait=wait, is_answer=_is_status(problem))
 
     def _said(self, problem: Any) -> str:
-        """Give the server's own words, on one line."""
+        """Return the server's own words, on one line."""
         return self._one_line(text(_parsed(problem), "message") or str(problem.reason or ""))
 
     def _cause(self, problem: BaseException) -> str:
-        """Name a cause without the objects that urllib3 puts before it."""
+        """Return the message of an error without the objects that urllib3 puts before it."""
         said = str(problem).rpartition(">: ")[2].rpartition("): ")[2]
         return self._one_line(said or type(problem).__name__)
 
     def _one_line(self, said: str) -> str:
-        """Shorten a text to one line of what can be printed, without the credentials we sent."""
+        """Shorten a text to one line of printable characters, without the credentials we sent."""
         for value in self.api.configuration.api_key.values():
             secret = str(value).partition(" ")[2].strip() or str(value)
             said = said.replace(secret, "…") if secret else said
@@ -256,11 +361,5 @@ def _parsed(problem: Any) -> object:
 
 
 def _is_status(problem: Any) -> bool:
-    """Tell whether a refusal is written as only a Kubernetes API writes it."""
+    """Return whether a refusal has the form that only a Kubernetes API gives it."""
     return text(_parsed(problem), "kind") == "Status"
-
-
-def _seconds(headers: Any) -> float:
-    """Read how long the server asks to wait [s]; 0 if it does not say."""
-    found = str((headers or {}).get("Retry-After", ""))
-    return float(found) if found.isdecimal() else 0.0
