@@ -17,10 +17,10 @@ import pytest
 
 from cilium_analysis import connect, frames
 from cilium_analysis.errors import ParameterError, UsageError, WindowError
-from cilium_analysis.lab.explorer import asking, making, panels, pictures, place
-from cilium_analysis.lab.explorer.job import Job, Runner
-from cilium_analysis.lab.explorer.session import Session
-from cilium_analysis.lab.explorer.state import (
+from cilium_analysis.explorer import asking, making, panels, pictures, place
+from cilium_analysis.explorer.job import Job, Runner
+from cilium_analysis.explorer.session import Session
+from cilium_analysis.explorer.state import (
     TOPICS,
     State,
     asked,
@@ -37,8 +37,8 @@ from cilium_analysis.window import Window
 from tests.faults import Reply, Stub, forward
 
 if TYPE_CHECKING:
-    from cilium_analysis.lab.explorer.asking import Loaded, Progress
-    from cilium_analysis.lab.explorer.place import Place
+    from cilium_analysis.explorer.asking import Loaded, Progress
+    from cilium_analysis.explorer.place import Place
     from tests.faults import Request
     from tests.servers.served import ClusterServer
 

@@ -14,10 +14,10 @@ import pytest
 
 from cilium_analysis import connect
 from cilium_analysis.connection import sample_directory
-from cilium_analysis.lab.explorer import Explorer, place
-from cilium_analysis.lab.explorer.panels import panel
-from cilium_analysis.lab.explorer.quiet import Quiet
-from cilium_analysis.lab.explorer.state import TOPICS
+from cilium_analysis.explorer import Explorer, place
+from cilium_analysis.explorer.panels import panel
+from cilium_analysis.explorer.quiet import Quiet
+from cilium_analysis.explorer.state import TOPICS
 from cilium_analysis.question import ask
 from tests.test_explorer import INCIDENT, PATIENCE, on_server
 

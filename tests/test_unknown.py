@@ -15,12 +15,12 @@ import pytest
 
 from cilium_analysis.cli import main
 from cilium_analysis.cli.reports import verdict as exit_code
+from cilium_analysis.explorer.asking import Loaded
+from cilium_analysis.explorer.overview import _legend
+from cilium_analysis.explorer.panels import panel
+from cilium_analysis.explorer.pictures import picture
+from cilium_analysis.explorer.state import State
 from cilium_analysis.findings import Findings, Severity, merge, spoken, unknown_lines
-from cilium_analysis.lab.explorer.asking import Loaded
-from cilium_analysis.lab.explorer.overview import _legend
-from cilium_analysis.lab.explorer.panels import panel
-from cilium_analysis.lab.explorer.pictures import picture
-from cilium_analysis.lab.explorer.state import State
 from cilium_analysis.question import Question, ask
 from cilium_analysis.report import Run
 from cilium_analysis.report.html import runs_page

@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from cilium_analysis import frames
-from cilium_analysis.lab.explorer import Explorer
-from cilium_analysis.lab.explorer.state import TOPICS
+from cilium_analysis.explorer import Explorer
+from cilium_analysis.explorer.state import TOPICS
 from cilium_analysis.question import ask
 from tests.benchmarks.cases import Figure
 from tests.servers.served import ClusterServers

@@ -8,10 +8,10 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Protocol
 
 from cilium_analysis.errors import CiliumAnalysisError
-from cilium_analysis.lab.explorer import asking, place, surroundings
-from cilium_analysis.lab.explorer.job import Runner
-from cilium_analysis.lab.explorer.state import TOPICS, State, asked, context
-from cilium_analysis.lab.memory import SETTLING, Remembering
+from cilium_analysis.explorer import asking, place, surroundings
+from cilium_analysis.explorer.job import Runner
+from cilium_analysis.explorer.state import TOPICS, State, asked, context
+from cilium_analysis.memory import SETTLING, Remembering
 from cilium_analysis.texts import line
 
 if TYPE_CHECKING:
@@ -19,10 +19,10 @@ if TYPE_CHECKING:
 
     import pandas as pd
 
-    from cilium_analysis.lab.explorer.asking import Loaded, Progress
-    from cilium_analysis.lab.explorer.job import Job, Post
-    from cilium_analysis.lab.explorer.place import Place
-    from cilium_analysis.lab.explorer.state import Asked
+    from cilium_analysis.explorer.asking import Loaded, Progress
+    from cilium_analysis.explorer.job import Job, Post
+    from cilium_analysis.explorer.place import Place
+    from cilium_analysis.explorer.state import Asked
     from cilium_analysis.source import Source
     from cilium_analysis.window import Window
 

@@ -12,17 +12,17 @@ from typing import TYPE_CHECKING, Any
 import ipywidgets as widgets
 
 from cilium_analysis.errors import CiliumAnalysisError
-from cilium_analysis.lab.explorer import place
-from cilium_analysis.lab.explorer.cards import Card
-from cilium_analysis.lab.explorer.controls import Filters, Sources, Times, local
-from cilium_analysis.lab.explorer.details import Details
-from cilium_analysis.lab.explorer.job import posted
-from cilium_analysis.lab.explorer.making import recipe
-from cilium_analysis.lab.explorer.overview import Overview
-from cilium_analysis.lab.explorer.panels import key, panel, values
-from cilium_analysis.lab.explorer.reporting import Reporting
-from cilium_analysis.lab.explorer.session import Session
-from cilium_analysis.lab.explorer.state import (
+from cilium_analysis.explorer import place
+from cilium_analysis.explorer.cards import Card
+from cilium_analysis.explorer.controls import Filters, Sources, Times, local
+from cilium_analysis.explorer.details import Details
+from cilium_analysis.explorer.job import posted
+from cilium_analysis.explorer.making import recipe
+from cilium_analysis.explorer.overview import Overview
+from cilium_analysis.explorer.panels import key, panel, values
+from cilium_analysis.explorer.reporting import Reporting
+from cilium_analysis.explorer.session import Session
+from cilium_analysis.explorer.state import (
     TOPICS,
     State,
     context,
@@ -38,8 +38,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from datetime import datetime
 
-    from cilium_analysis.lab.explorer.asking import Progress
-    from cilium_analysis.lab.explorer.job import Post
+    from cilium_analysis.explorer.asking import Progress
+    from cilium_analysis.explorer.job import Post
     from cilium_analysis.question import Question
 
 

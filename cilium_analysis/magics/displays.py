@@ -1,12 +1,15 @@
-"""How things look in a notebook: label frames, windows, sources, journals, findings, metrics.
+"""How label frames, windows, sources, journals, findings and metrics look in a notebook.
 
-Everything has a plain text beside its HTML, for consoles, and for whoever does not trust a
-notebook. Every text from a cluster is escaped.
+Everything has a plain text beside its HTML, for consoles and for notebooks that are not trusted.
+Every text from a cluster is escaped.
 """
 
 from __future__ import annotations
 
+from functools import cache
+from importlib.resources import files
 from typing import TYPE_CHECKING, Any
+from uuid import uuid4
 
 import numpy as np
 import pandas as pd
@@ -14,8 +17,7 @@ import pandas as pd
 from cilium_analysis import show
 from cilium_analysis.bundle import Bundle
 from cilium_analysis.findings import Finding, Findings
-from cilium_analysis.lab.memory import Remembering
-from cilium_analysis.lab.tables import interactive, style
+from cilium_analysis.memory import Remembering
 from cilium_analysis.metrics import COLUMNS, Help
 from cilium_analysis.prometheus import Prometheus
 from cilium_analysis.source import Record, iso
@@ -25,11 +27,45 @@ from cilium_analysis.window import Window, format_duration, zone
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-#: Rows of a table of series; who has more wants to aggregate.
-MOST = 1000
+#: Rows of a table of series in HTML, and as plain text.
+MOST, _MOST_IN_TEXT = 1000, 20
 _BARS = "▁▂▃▄▅▆▇█"
 _WIDTH = 24
 _LONGEST = 200
+
+
+@cache
+def _part(name: str) -> str:
+    return files("cilium_analysis.magics").joinpath(name).read_text(encoding="utf-8")
+
+
+def style() -> str:
+    """Give the styles of the class ``ca-lab``, in the colours of the front end."""
+    return f"<style>{_part('tables.css')}</style>"
+
+
+def interactive(table: show.Table, *, above: str = "") -> str:
+    """Give a table as HTML that sorts, filters and scrolls where the front end runs scripts.
+
+    It needs no other file and no network.
+
+    Parameters
+    ----------
+    table
+        Escapes what is in it.
+    above
+        HTML that comes first.
+    """
+    name = f"ca-{uuid4().hex}"
+    body = table._repr_html_()
+    return (
+        f'{style()}<div class="ca-lab" id="{name}">{above}'
+        f'<div class="ca-scroll" tabindex="0" role="region" aria-label="Table">{body}</div></div>'
+        f"<script>{_part('tables.js').replace('TABLE_ID', name)}</script>"
+    )
+
+
+# Label frames
 
 
 def is_label_frame(frame: pd.DataFrame) -> bool:
@@ -42,11 +78,6 @@ def is_label_frame(frame: pd.DataFrame) -> bool:
         and isinstance(frame.columns, pd.MultiIndex)
         and all(isinstance(name, str) for name in frame.columns.names)
     )
-
-
-def is_metrics(frame: pd.DataFrame) -> bool:
-    """Tell whether a frame is what a search for metrics found."""
-    return tuple(frame.columns) == COLUMNS
 
 
 def summary(frame: pd.DataFrame, *, timezone: str = "UTC") -> str:
@@ -77,7 +108,7 @@ def series(frame: pd.DataFrame) -> tuple[pd.DataFrame, dict[str, str]]:
     differ = differing(keys)
     shared = {str(n): keys[n].iloc[0] for n in keys if n not in differ and len(keys)}
     values = frame.to_numpy(dtype="float64")
-    told = pd.DataFrame(
+    numbers = pd.DataFrame(
         {
             "last": frame.ffill().iloc[-1].to_numpy() if len(frame) else [],
             "min": frame.min().to_numpy(),
@@ -87,8 +118,8 @@ def series(frame: pd.DataFrame) -> tuple[pd.DataFrame, dict[str, str]]:
         }
     )
     # A label may be called like one of these.
-    own = keys[differ].rename(columns={name: f"{name} (label)" for name in told})
-    return pd.concat([own, told], axis=1), {n: v for n, v in shared.items() if v}
+    own = keys[differ].rename(columns={name: f"{name} (label)" for name in numbers})
+    return pd.concat([own, numbers], axis=1), {n: v for n, v in shared.items() if v}
 
 
 def differing(keys: pd.DataFrame) -> list[str]:
@@ -112,31 +143,44 @@ def course(values: np.ndarray) -> str:
 
 def frame_html(frame: pd.DataFrame, *, timezone: str = "UTC") -> str:
     """Show a label frame: what it holds, and a table of its series to sort and filter."""
-    head = f"<p><strong>{escaped(summary(frame, timezone=timezone))}</strong></p>"
+    above = f"<p><strong>{escaped(summary(frame, timezone=timezone))}</strong></p>"
     if frame.empty:
-        return f'{style()}<div class="ca-lab">{head}</div>'
+        return f'{style()}<div class="ca-lab">{above}</div>'
     table, shared = series(frame.iloc[:, :MOST])
-    facts = ", ".join(f"{name}={_short(value)}" for name, value in shared.items())
-    every = f"<p>All of them: {escaped(facts)}</p>" if facts and frame.shape[1] > 1 else ""
-    one = f"<p>{escaped(facts)}</p>" if facts and frame.shape[1] == 1 else ""
-    more = (
-        f"<p>The first {MOST:,} are shown: aggregate, or narrow the query.</p>"
-        if frame.shape[1] > MOST
-        else ""
-    )
-    return interactive(show.Table(table), above=head + every + one + more)
+    if shared:
+        several = "All of them: " if frame.shape[1] > 1 else ""
+        above += f"<p>{several}{escaped(_facts(shared))}</p>"
+    if frame.shape[1] > MOST:
+        above += f"<p>The first {MOST:,} are shown: aggregate, or narrow the query.</p>"
+    return interactive(show.Table(table), above=above)
 
 
 def frame_text(frame: pd.DataFrame, *, timezone: str = "UTC") -> str:
     """Show a label frame as plain text."""
     if frame.empty:
         return summary(frame, timezone=timezone)
-    table, shared = series(frame.iloc[:, :20])
-    facts = ", ".join(f"{name}={_short(value)}" for name, value in shared.items())
+    table, shared = series(frame.iloc[:, :_MOST_IN_TEXT])
     clean = table.map(lambda cell: clipped(line(cell), 40) if isinstance(cell, str) else cell)
-    rest = frame.shape[1] - 20
-    parts = [summary(frame, timezone=timezone), facts, repr(show.Table(clean))]
-    return "\n".join([*filter(None, parts), *([f"and {rest:,} more series"] if rest > 0 else [])])
+    rest = frame.shape[1] - _MOST_IN_TEXT
+    more = f"and {rest:,} more series" if rest > 0 else ""
+    parts = (summary(frame, timezone=timezone), _facts(shared), repr(show.Table(clean)), more)
+    return "\n".join(filter(None, parts))
+
+
+def _facts(shared: dict[str, str]) -> str:
+    return ", ".join(f"{name}={_short(value)}" for name, value in shared.items())
+
+
+def _short(text: str) -> str:
+    return clipped(line(text), _LONGEST)
+
+
+# Metrics, journals and findings
+
+
+def is_metrics(frame: pd.DataFrame) -> bool:
+    """Tell whether a frame is what a search for metrics found."""
+    return tuple(frame.columns) == COLUMNS
 
 
 def metrics_html(found: pd.DataFrame) -> str:
@@ -147,24 +191,62 @@ def metrics_html(found: pd.DataFrame) -> str:
     return interactive(show.Table(found.assign(there=there)[order], empty=empty))
 
 
-def _short(text: str) -> str:
-    return clipped(line(text), _LONGEST)
+def list_html(items: Sequence[Any]) -> str | None:
+    """Show a journal, or a list of findings, as a table; None for other lists."""
+    if items and all(isinstance(item, Record) for item in items):
+        table = show.journal(items)
+        return interactive(show.Table(table.frame), above=f"<p>{escaped(table.folded)}</p>")
+    if items and all(isinstance(item, Finding) for item in items):
+        return _findings(items).to_html()
+    return None
+
+
+def list_text(items: Sequence[Any]) -> str | None:
+    """Show a journal, or a list of findings, as plain text; None for other lists."""
+    if items and all(isinstance(item, Record) for item in items):
+        table = show.journal(items)
+        clean = table.frame.assign(query=[clipped(line(r.promql), 60) for r in items])
+        return f"{table.folded}\n{show.Table(clean)!r}"
+    if items and all(isinstance(item, Finding) for item in items):
+        return repr(_findings(items))
+    return None
+
+
+def _findings(items: Sequence[Finding]) -> Findings:
+    first, last = min(f.start for f in items), max(f.end for f in items)
+    step = max(last - first, pd.Timedelta(seconds=1).to_pytimedelta())
+    return Findings("", Window(first, first + step, step), None, tuple(items), ranked=True)
+
+
+# Names and texts
+
+
+def definition_html(facts: dict[str, str]) -> str:
+    """Show names and texts as HTML."""
+    return f'{style()}<div class="ca-lab">{show.definition_list(facts)}</div>'
+
+
+def definition_text(facts: dict[str, str]) -> str:
+    """Show names and texts as plain text."""
+    return "\n".join(f"{name}: {visible(text)}" for name, text in facts.items())
 
 
 def window_facts(window: Window) -> dict[str, str]:
-    """Tell of a window, for people."""
+    """Describe a window."""
     length = format_duration(window.length)
     return {"Window": show.span(window), "Length": f"{length}, {window.points:,} points"}
 
 
 def source_facts(source: Prometheus | Bundle | Remembering) -> dict[str, str]:
-    """Tell of a source, for people; never its credentials, and nothing is asked for it."""
+    """Describe a source, without its credentials; this asks no query."""
     if isinstance(source, Remembering):
         held = {"Remembered": f"{source.size / 1e6:,.1f} MB of answers"}
         inner = source.source
         return (source_facts(inner) if isinstance(inner, Prometheus | Bundle) else {}) | held
     if isinstance(source, Prometheus):
-        return {"Server": source.name, "Asked": _asked(source.journal)}
+        samples = sum(record.samples for record in source.journal)
+        queries = f"{len(source.journal):,} queries, {samples:,} samples; see source.journal"
+        return {"Server": source.name, "Asked": queries if source.journal else "nothing yet"}
     server = source.server
     rows = {
         "Bundle": str(source.directory),
@@ -176,15 +258,8 @@ def source_facts(source: Prometheus | Bundle | Remembering) -> dict[str, str]:
     return {name: _short(text) for name, text in rows.items() if text}
 
 
-def _asked(journal: Sequence[Record]) -> str:
-    if not journal:
-        return "nothing yet"
-    samples = sum(record.samples for record in journal)
-    return f"{len(journal):,} queries, {samples:,} samples; see source.journal"
-
-
 def finding_facts(finding: Finding) -> dict[str, str]:
-    """Tell of a finding, for people."""
+    """Describe a finding."""
     rows = {
         "Severity": str(finding.severity),
         "What": finding.title,
@@ -198,44 +273,7 @@ def finding_facts(finding: Finding) -> dict[str, str]:
     return {name: line(text) for name, text in rows.items() if text}
 
 
-def list_html(items: Sequence[Any]) -> str | None:
-    """Show a journal, or a list of findings, as a table; other lists as they are."""
-    if items and all(isinstance(item, Record) for item in items):
-        told = show.journal(items)
-        return interactive(show.Table(told.frame), above=f"<p>{escaped(told.folded)}</p>")
-    if items and all(isinstance(item, Finding) for item in items):
-        return _findings(items).to_html()
-    return None
-
-
-def list_text(items: Sequence[Any]) -> str | None:
-    """Show a journal, or a list of findings, as plain text; other lists as they are."""
-    if items and all(isinstance(item, Record) for item in items):
-        told = show.journal(items)
-        clean = told.frame.assign(query=[clipped(line(r.promql), 60) for r in items])
-        return f"{told.folded}\n{show.Table(clean)!r}"
-    if items and all(isinstance(item, Finding) for item in items):
-        return repr(_findings(items))
-    return None
-
-
-def _findings(items: Sequence[Finding]) -> Findings:
-    first, last = min(f.start for f in items), max(f.end for f in items)
-    step = max(last - first, pd.Timedelta(seconds=1).to_pytimedelta())
-    return Findings("", Window(first, first + step, step), None, tuple(items), ranked=True)
-
-
-def definition_html(facts: dict[str, str]) -> str:
-    """Show names and texts as HTML."""
-    return f'{style()}<div class="ca-lab">{show.definition_list(facts)}</div>'
-
-
-def definition_text(facts: dict[str, str]) -> str:
-    """Show names and texts as plain text."""
-    return "\n".join(f"{name}: {visible(text)}" for name, text in facts.items())
-
-
-#: What tells of each type that is shown as names and texts.
+#: The description of each type that is shown as names and texts.
 FACTS: dict[type, Callable[[Any], dict[str, str]]] = {
     Window: window_facts,
     Prometheus: source_facts,

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from cilium_analysis.errors import UsageError
 
 if TYPE_CHECKING:
-    from cilium_analysis.lab.explorer.screen import Explorer
+    from cilium_analysis.explorer.screen import Explorer
 
 __all__ = ["Explorer"]
 
@@ -21,7 +21,7 @@ def __getattr__(name: str) -> Any:
     if name != "Explorer":
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     try:
-        from cilium_analysis.lab.explorer.screen import Explorer
+        from cilium_analysis.explorer.screen import Explorer
     except ModuleNotFoundError as missing:
         if missing.name and missing.name.startswith("cilium_analysis"):
             raise

@@ -6,14 +6,14 @@ from datetime import UTC, timedelta
 from typing import TYPE_CHECKING, Any
 
 import ipywidgets as widgets
+import matplotlib as mpl
 import matplotlib.dates as mdates
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 from matplotlib.widgets import SpanSelector
 
 from cilium_analysis import plots
-from cilium_analysis.lab.explorer.surroundings import DROPPED, FAILED
-from cilium_analysis.lab.figures import backend_kept
+from cilium_analysis.explorer.surroundings import DROPPED, FAILED
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -117,9 +117,13 @@ class _Span(SpanSelector):
 
 def _canvas(figure: Figure) -> Any:
     """Give the canvas of ipympl, without its toolbar: what is dragged is the window."""
-    with backend_kept():
+    before = mpl.get_backend()
+    try:
         from ipympl.backend_nbagg import Canvas, FigureManager
-
+    finally:
+        # ipympl makes itself the backend when it is imported.
+        if mpl.get_backend() != before:
+            mpl.use(before)
     canvas = Canvas(figure)
     FigureManager(canvas, 0)
     canvas.header_visible = canvas.footer_visible = canvas.toolbar_visible = False

@@ -1,9 +1,16 @@
-"""The magics: ``%promql`` and ``%%promql`` ask a query, ``%metric`` tells of metrics."""
+"""The magics: ``%promql`` and ``%%promql`` ask a query, ``%metric`` describes metrics.
+
+Options and query are split here, without touching the query: IPython's own splitting takes quotes
+away, and its expansion of ``{name}`` and ``$name`` would take the braces of PromQL for Python.
+"""
 
 from __future__ import annotations
 
 import difflib
+import keyword
+import re
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from IPython.core.magic import (
@@ -18,11 +25,16 @@ from IPython.display import display
 
 from cilium_analysis import plots, show
 from cilium_analysis.bundle import Bundle, metrics_of
-from cilium_analysis.errors import BundleError, CiliumAnalysisError, Interrupted, ParameterError
-from cilium_analysis.lab.arguments import parse
-from cilium_analysis.lab.displays import definition_html, definition_text, differing
-from cilium_analysis.lab.pointing import told
-from cilium_analysis.lab.session import Session, window
+from cilium_analysis.errors import (
+    BundleError,
+    CiliumAnalysisError,
+    Interrupted,
+    ParameterError,
+    suggest,
+)
+from cilium_analysis.magics.displays import definition_html, definition_text, differing
+from cilium_analysis.magics.pointing import message
+from cilium_analysis.magics.session import Choice, Session, window
 from cilium_analysis.metrics import find
 from cilium_analysis.progress import progress
 from cilium_analysis.texts import clipped
@@ -33,17 +45,109 @@ if TYPE_CHECKING:
     import pandas as pd
     from IPython.core.interactiveshell import InteractiveShell
 
-    from cilium_analysis.lab.arguments import Arguments
-    from cilium_analysis.lab.memory import Remembering
+    from cilium_analysis.memory import Remembering
     from cilium_analysis.metrics import Help
     from cilium_analysis.window import Window
 
 
+#: Options that take a value, each with an example; and those that take none.
+_EXAMPLES = {
+    "--source": "http://prometheus:9090",
+    "--start": '-6h, or "2026-03-21 08:00"',
+    "--end": "now",
+    "--step": "30s",
+    "--timezone": "Europe/Berlin",
+    "--as": "drops",
+}
+WITH_VALUE = tuple(_EXAMPLES)
+ALONE = ("--plot",)
+_OPTION = re.compile(r"\s*(?P<name>--[a-z]+)(?:(?:\s*=\s*|\s+)(?P<value>\"[^\"]*\"|'[^']*'|\S+))?")
+_STRING_OR_COMMENT = re.compile(r"\"(?:[^\"\\]|\\.)*\"|'(?:[^'\\]|\\.)*'|`[^`]*`|\#[^\n]*")
 #: Characters of a name in a legend.
 _LONGEST = 60
 
 
-class Told:
+@dataclass(frozen=True)
+class Arguments:
+    """What was written after the name of the magic.
+
+    Parameters
+    ----------
+    choice
+        Where and when.
+    query
+        As it was written.
+    name
+        Of the variable that gets the frame; empty for none.
+    plot
+        Whether to draw the answer.
+    """
+
+    choice: Choice
+    query: str
+    name: str = ""
+    plot: bool = False
+
+
+def parse(line: str, cell: str | None = None) -> Arguments:
+    """Read options and query.
+
+    Parameters
+    ----------
+    line
+        After the name of the magic: options, then the query.
+    cell
+        The query, if it has a cell of its own.
+
+    Raises
+    ------
+    ParameterError
+        If an option is unknown, lacks its value, or comes after the query.
+    """
+    given, rest = options(line)
+    query = "\n".join(text for text in (rest, cell) if text and text.strip())
+    query = re.sub(r";\s*$", "", query).strip("\n")
+    # PromQL would subtract a metric of that name.
+    names = "|".join(option.removeprefix("--") for option in (*WITH_VALUE, *ALONE))
+    if late := re.search(rf"(?:^|\s)--(?:{names})\b", _STRING_OR_COMMENT.sub("", query)):
+        raise ParameterError(f"{late[0].strip()} stands after the query: options come first")
+    name = given.pop("--as", "")
+    if name and (not name.isidentifier() or keyword.iskeyword(name)):
+        raise ParameterError(f"--as {name}: the result needs a name that Python can use")
+    plot = "--plot" in given
+    return Arguments(choice_of(given), query if query.strip() else "", name, plot)
+
+
+def options(line: str) -> tuple[dict[str, str], str]:
+    """Take the options off the beginning of a line: their values by name, and what is left.
+
+    Raises
+    ------
+    ParameterError
+        As for `parse`.
+    """
+    given: dict[str, str] = {}
+    while found := _OPTION.match(line):
+        name, value = found["name"], found["value"]
+        if name in ALONE:
+            given[name], line = "", line[found.end("name") :]
+            continue
+        if name not in WITH_VALUE:
+            known = suggest(name, (*WITH_VALUE, *ALONE))
+            raise ParameterError(f"unknown option {name}: {known}")
+        if value is None or value.startswith("--"):
+            raise ParameterError(f"{name} needs a value, as in {name} {_EXAMPLES[name]}")
+        given[name], line = value.strip("\"'"), line[found.end() :]
+    return given, line.strip()
+
+
+def choice_of(given: Mapping[str, str]) -> Choice:
+    """Give the choice that options make."""
+    chosen = {name.removeprefix("--"): text for name, text in given.items()}
+    return Choice(**{name: text for name, text in chosen.items() if name not in ("as", "plot")})
+
+
+class Facts:
     """Names and texts to read."""
 
     def __init__(self, facts: Mapping[str, str]) -> None:
@@ -69,7 +173,7 @@ class CiliumMagics(Magics):
     @no_var_expand
     @output_can_be_silenced
     @line_cell_magic
-    def promql(self, line: str, cell: str | None = None) -> pd.DataFrame | Told:
+    def promql(self, line: str, cell: str | None = None) -> pd.DataFrame | Facts:
         """Ask a query of PromQL at every step of a window: a DataFrame, one column per series.
 
         ::
@@ -79,16 +183,16 @@ class CiliumMagics(Magics):
             %%promql [OPTIONS]
             QUERY, on several lines, with # comments
 
-            %promql --source http://prometheus:9090 --start -6h      from now on, and show
+            %promql --source http://prometheus:9090 --start -6h      keep these options
 
-        Options come first; without a query they hold from then on.
+        Options come first; without a query they are kept for the queries that follow.
 
         --source S    URL of a server, directory of a bundle, sample, or a variable that holds a
-                      source; CILIUM_ANALYSIS_SOURCE if never said
-        --start T     2026-03-21 08:10 (in quotes), 2026-03-21T08:10+01:00, -6h; the last two
-                      hours, or the window of a bundle, if never said
+                      source; by default CILIUM_ANALYSIS_SOURCE
+        --start T     2026-03-21 08:10 (in quotes), 2026-03-21T08:10+01:00, -6h; by default the
+                      last two hours, or the window of a bundle
         --end T       the same, or now
-        --step D      30s, 5m; chosen by the length of the window if not said
+        --step D      30s, 5m; by default chosen by the length of the window
         --timezone Z  of times without an offset and of what is shown: Europe/Berlin
         --as NAME     assign the frame to a variable; a ; at the end shows nothing
         --plot        draw it
@@ -96,7 +200,7 @@ class CiliumMagics(Magics):
         Braces and dollar signs are PromQL's: no Python variable is put in. Where one is needed,
         ask the source itself, with texts quoted for PromQL::
 
-            from cilium_analysis.texts import clipped
+            from cilium_analysis.queries import quote
             source.range(f"cilium_endpoint{{node={quote(node)}}}", window)
         """
         with briefly():
@@ -108,12 +212,15 @@ class CiliumMagics(Magics):
     @no_var_expand
     @line_magic
     def metric(self, line: str) -> Help | pd.DataFrame:
-        """Tell of a metric: type, labels, versions, traps; or find metrics by what they mean.
+        """Describe a metric: type, labels, versions, traps; or find metrics by what they mean.
 
         ``%metric cilium_drop_count_total``, ``%metric dropped packets``
         """
         with briefly():
-            source = self._source_of(self.session.source(self.session.choice.source, self._names))
+            remembering = self.session.source(self.session.choice.source, self._names)
+            source: Any = remembering.source
+            if not hasattr(source, "metrics"):
+                raise ParameterError(f"{source!r} does not list its metrics")
             words = line.strip()
             found: Help | pd.DataFrame = (
                 source.metric(words) if find(words) is not None else source.metrics(words)
@@ -122,7 +229,7 @@ class CiliumMagics(Magics):
 
     @staticmethod
     def _answer(source: Remembering, promql: str, when: Window) -> pd.DataFrame:
-        """Ask; of a bundle that does not hold the query, say what it holds."""
+        """Ask; if a bundle does not hold the query, name similar ones that it holds."""
         try:
             return source.range(promql, when)
         except BundleError as problem:
@@ -139,22 +246,15 @@ class CiliumMagics(Magics):
         names: dict[str, Any] = self.shell.user_ns
         return names
 
-    @staticmethod
-    def _source_of(source: Remembering) -> Any:
-        inner = source.source
-        if not hasattr(inner, "metrics"):
-            raise ParameterError(f"{inner!r} does not tell its metrics")
-        return inner
-
-    def _choose(self, arguments: Arguments) -> Told:
-        """Keep what holds from now on, once all of it can be, and show it."""
+    def _choose(self, arguments: Arguments) -> Facts:
+        """Keep the options for the next queries, if all are valid, and show them."""
         if arguments.name or arguments.plot:
             raise ParameterError("--as and --plot need a query: %promql --as NAME QUERY")
         chosen = arguments.choice.over(self.session.choice)
         source = self.session.source(chosen.source, self._names)
         when = window(chosen, source)
         self.session.choice = chosen
-        return Told({"Source": source.name, "Window": show.span(when), "Next": "%promql QUERY"})
+        return Facts({"Source": source.name, "Window": show.span(when), "Next": "%promql QUERY"})
 
     def _ask(self, arguments: Arguments) -> pd.DataFrame:
         chosen = arguments.choice.over(self.session.choice)
@@ -173,7 +273,7 @@ class CiliumMagics(Magics):
 
 
 def _like(promql: str, bundle: Bundle) -> list[str]:
-    """Give recorded queries that ask for the same metrics, the likest first."""
+    """Give recorded queries that ask for the same metrics, the most similar first."""
     wanted = set(metrics_of([promql]))
     shared = [one for one in bundle.queries if wanted & set(metrics_of([one]))]
     return difflib.get_close_matches(promql, shared, n=5, cutoff=0.0)
@@ -194,14 +294,14 @@ def briefly() -> Iterator[None]:
     try:
         yield
     except CiliumAnalysisError as problem:
-        _shown_as(problem, f"{type(problem).__name__}:\n{told(problem)}")
+        _show_as(problem, f"{type(problem).__name__}:\n{message(problem)}")
         raise
     except KeyboardInterrupt:
         stopped = Interrupted("stopped: there is no answer; the source can be asked again")
-        _shown_as(stopped, str(stopped))
+        _show_as(stopped, str(stopped))
         raise stopped from None
 
 
-def _shown_as(problem: BaseException, text: str) -> None:
+def _show_as(problem: BaseException, text: str) -> None:
     # What IPython asks an error for, InteractiveShell.showtraceback.
     problem._render_traceback_ = text.splitlines  # type: ignore[attr-defined]

@@ -6,16 +6,16 @@ from typing import TYPE_CHECKING
 
 import ipywidgets as widgets
 
-from cilium_analysis.lab.explorer.cards import NAMES, badge
-from cilium_analysis.lab.explorer.quiet import Quiet
-from cilium_analysis.lab.explorer.state import TOPICS
+from cilium_analysis.explorer.cards import NAMES, badge
+from cilium_analysis.explorer.quiet import Quiet
+from cilium_analysis.explorer.state import TOPICS
 from cilium_analysis.show import Notes, Table
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from cilium_analysis.lab.explorer.asking import Loaded
-    from cilium_analysis.lab.explorer.panels import Panel
+    from cilium_analysis.explorer.asking import Loaded
+    from cilium_analysis.explorer.panels import Panel
 
 #: Rows of the table.
 ROWS = 25

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import os
 from functools import partial
+from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
+import matplotlib as mpl
 import pandas as pd
 
-from cilium_analysis.lab import displays
-from cilium_analysis.lab.completion import matcher
-from cilium_analysis.lab.figures import zooming
-from cilium_analysis.lab.magics import CiliumMagics
-from cilium_analysis.lab.session import Session
+from cilium_analysis.magics import displays
+from cilium_analysis.magics.commands import CiliumMagics
+from cilium_analysis.magics.completion import IDENTIFIER, matcher
+from cilium_analysis.magics.session import Session
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -20,9 +22,8 @@ if TYPE_CHECKING:
 
 #: Under this name the session outlives a reload; what it remembers stays.
 _KEPT = "_cilium_analysis_session"
-#: What showed things before: formatter, type, function or None.
+#: The displays that were replaced: formatter, type, function or None.
 _REPLACED = "_cilium_analysis_replaced"
-_IDENTIFIER = "cilium_analysis.promql"
 _MAGICS = {"line": ("promql", "metric"), "cell": ("promql",)}
 
 
@@ -31,7 +32,7 @@ def load(shell: InteractiveShell) -> None:
     unload(shell)
     session = getattr(shell, _KEPT, None)
     if type(session) is not Session:
-        # None yet, or of a module that was loaded anew since.
+        # There is none yet, or its module has been reloaded since.
         session = Session()
         setattr(shell, _KEPT, session)
     shell.register_magics(CiliumMagics(shell, session))
@@ -46,12 +47,36 @@ def unload(shell: InteractiveShell) -> None:
         for name in names:
             shell.magics_manager.magics[kind].pop(name, None)
     held = shell.Completer.custom_matchers
-    held[:] = [one for one in held if getattr(one, "matcher_identifier", "") != _IDENTIFIER]
+    held[:] = [one for one in held if getattr(one, "matcher_identifier", "") != IDENTIFIER]
     for formatter, shown, printer in getattr(shell, _REPLACED, ()):
         formatter.pop(shown, None)
         if printer is not None:
             formatter.for_type(shown, printer)
     setattr(shell, _REPLACED, [])
+
+
+def zooming(shell: InteractiveShell) -> bool:
+    """Switch matplotlib to figures that zoom and pan, in JupyterLab with ipympl.
+
+    Elsewhere, under papermill too, figures stay pictures.
+
+    Parameters
+    ----------
+    shell
+        Of the kernel.
+
+    Returns
+    -------
+    bool
+        Whether they zoom now.
+    """
+    # JupyterLab's server tells its kernels the notebook that they belong to.
+    if "JPY_SESSION_NAME" not in os.environ or find_spec("ipympl") is None:
+        return False
+    shell.run_line_magic("matplotlib", "widget")
+    # A figure that zooms is not scaled to the width of its cell, as a picture is.
+    mpl.rcParams["figure.dpi"] = 80
+    return True
 
 
 def _display(shell: InteractiveShell, session: Session) -> None:
@@ -60,19 +85,23 @@ def _display(shell: InteractiveShell, session: Session) -> None:
     rich, plain = (known.formatters[mime] for mime in ("text/html", "text/plain"))
     usual = plain.type_printers[list]
     made: list[tuple[Any, type, Callable[..., Any]]] = [
-        (rich, kind, _html_of(facts)) for kind, facts in displays.FACTS.items()
-    ]
-    made += [(plain, kind, _text_of(facts)) for kind, facts in displays.FACTS.items()]
-    made += [
         (rich, pd.DataFrame, partial(_frame_html, session)),
         (plain, pd.DataFrame, partial(_frame_text, session)),
         (rich, list, displays.list_html),
         (plain, list, partial(_list_text, usual)),
     ]
+    for kind, facts in displays.FACTS.items():
+        made += [
+            (rich, kind, partial(_facts_html, facts)),
+            (plain, kind, partial(_facts_text, facts)),
+        ]
     replaced = [(one, kind, one.type_printers.get(kind)) for one, kind, _ in made]
     setattr(shell, _REPLACED, replaced)
     for formatter, kind, printer in made:
         formatter.for_type(kind, printer)
+
+
+# What IPython calls to show a value; a printer of plain text also learns of a cycle.
 
 
 def _frame_html(session: Session, frame: pd.DataFrame) -> str | None:
@@ -81,8 +110,8 @@ def _frame_html(session: Session, frame: pd.DataFrame) -> str | None:
     if displays.is_metrics(frame):
         return displays.metrics_html(frame)
     usual: Any = frame
-    told: str | None = usual._repr_html_()
-    return told
+    html: str | None = usual._repr_html_()
+    return html
 
 
 def _frame_text(session: Session, frame: pd.DataFrame, printer: Any, cycle: bool) -> None:
@@ -92,16 +121,18 @@ def _frame_text(session: Session, frame: pd.DataFrame, printer: Any, cycle: bool
 
 
 def _list_text(usual: Any, items: list[Any], printer: Any, cycle: bool) -> None:
-    told = None if cycle else displays.list_text(items)
-    if told is None:
+    text = None if cycle else displays.list_text(items)
+    if text is None:
         usual(items, printer, cycle)
     else:
-        printer.text(told)
+        printer.text(text)
 
 
-def _html_of(facts: Callable[[Any], dict[str, str]]) -> Callable[[Any], str]:
-    return lambda thing: displays.definition_html(facts(thing))
+def _facts_html(facts: Callable[[Any], dict[str, str]], thing: Any) -> str:
+    return displays.definition_html(facts(thing))
 
 
-def _text_of(facts: Callable[[Any], dict[str, str]]) -> Callable[[Any, Any, bool], None]:
-    return lambda thing, printer, cycle: printer.text(displays.definition_text(facts(thing)))
+def _facts_text(
+    facts: Callable[[Any], dict[str, str]], thing: Any, printer: Any, cycle: bool
+) -> None:
+    printer.text(displays.definition_text(facts(thing)))

@@ -1,6 +1,6 @@
-"""What may stand where somebody is typing in a query. Pure.
+"""What may be typed at the cursor of a query. Pure.
 
-Reads PromQL up to the cursor, as far as that is needed; it need not be whole, or right. See
+Reads PromQL up to the cursor, which may be incomplete or wrong. See
 https://prometheus.io/docs/prometheus/latest/querying/basics/
 """
 
@@ -47,19 +47,19 @@ Kind = Literal["expression", "keyword", "label", "value", "duration", "nothing"]
 
 
 @dataclass(frozen=True)
-class Place:
-    """Where somebody is typing.
+class Cursor:
+    """The place in a query where somebody is typing.
 
     Parameters
     ----------
     kind
         What may stand there.
     typed
-        What of it is there already; as it stands in the query, so with escapes.
+        The part of it that is there already, with escapes as in the query.
     metric
-        Whose labels are meant; empty if none is named.
+        That the label belongs to; empty if none is named.
     label
-        Whose value is meant.
+        That the value belongs to.
     quote
         Around the value.
     pattern
@@ -80,7 +80,7 @@ class _Bracket:
     before: str  # the word before it
 
 
-def place(before: str, after: str = "") -> Place:
+def cursor(before: str, after: str = "") -> Cursor:
     """Tell what may stand at the cursor.
 
     Parameters
@@ -90,7 +90,7 @@ def place(before: str, after: str = "") -> Place:
     """
     tokens = [(str(found.lastgroup), found[0]) for found in _TOKEN.finditer(before)]
     if tokens and tokens[-1][0] == "comment":
-        return Place("nothing", "")
+        return Cursor("nothing", "")
     open_string = tokens.pop()[1] if tokens and tokens[-1][0] == "open" else ""
     typed = tokens.pop()[1] if tokens and tokens[-1][0] in ("word", "number") else ""
     said = [token for token in tokens if token[0] != "space"]
@@ -98,17 +98,23 @@ def place(before: str, after: str = "") -> Place:
     inner = brackets[-1] if brackets else _Bracket("", "")
     if open_string:
         # What was cut off as a word stands before the string.
-        return _in_string(open_string, said, inner)
+        inside = inner.sign == "{" and len(said) > 1 and said[-1][1] in ("=", "!=", "=~", "!~")
+        if not inside:
+            return Cursor("nothing", open_string[1:])
+        pattern = said[-1][1] in ("=~", "!~")
+        return Cursor("value", open_string[1:], inner.before, said[-2][1], open_string[0], pattern)
     if inner.sign == "[" or (said and said[-1][1] == "offset"):
-        return Place("duration", typed)
+        return Cursor("duration", typed)
     if inner.sign == "{":
-        return _in_braces(typed, said, inner)
+        if said[-1][1] in ("{", ","):
+            return Cursor("label", typed, inner.before)
+        return Cursor("nothing", typed)
     if inner.sign == "(" and inner.before in GROUPING:
-        return Place("label", typed, _metric_in(before, after))
+        return Cursor("label", typed, _metric_in(before, after))
     if said and (said[-1][0] in ("word", "number", "string") or said[-1][1] in (")", "}", "]")):
         free = said[-1][0] == "word" and said[-1][1] in KEYWORDS
-        return Place("expression" if free else "keyword", typed)
-    return Place("expression", typed)
+        return Cursor("expression" if free else "keyword", typed)
+    return Cursor("expression", typed)
 
 
 def _open(tokens: list[tuple[str, str]]) -> list[_Bracket]:
@@ -124,19 +130,6 @@ def _open(tokens: list[tuple[str, str]]) -> list[_Bracket]:
     return brackets
 
 
-def _in_string(text: str, said: list[tuple[str, str]], inner: _Bracket) -> Place:
-    if inner.sign != "{" or len(said) < 2 or said[-1][1] not in ("=", "!=", "=~", "!~"):
-        return Place("nothing", text[1:])
-    pattern = said[-1][1] in ("=~", "!~")
-    return Place("value", text[1:], inner.before, said[-2][1], text[0], pattern)
-
-
-def _in_braces(typed: str, said: list[tuple[str, str]], inner: _Bracket) -> Place:
-    if said[-1][1] in ("{", ","):
-        return Place("label", typed, inner.before)
-    return Place("nothing", typed)
-
-
 def _metric_in(before: str, after: str) -> str:
     """Find the metric that an aggregation is about: after its grouping, or before it."""
     for text in (after, before):
@@ -147,23 +140,23 @@ def _metric_in(before: str, after: str) -> str:
     return ""
 
 
-def written(value: str, place: Place) -> str | None:
-    """Write a label's value as it has to stand at a place; None if it cannot.
+def written(value: str, cursor: Cursor) -> str | None:
+    """Write a label's value as the query needs it at the cursor; None if it cannot.
 
-    No value leaves its quotes, or is more than itself as a regular expression.
+    A value never ends its quotes, and as a regular expression it matches only itself.
 
     Parameters
     ----------
     value
         Any text.
-    place
+    cursor
         Of the kind ``value``.
     """
-    plain = re.sub(r"[\\.+*?()|\[\]{}^$]", r"\\\g<0>", value) if place.pattern else value
-    if place.quote == "`":
+    plain = re.sub(r"[\\.+*?()|\[\]{}^$]", r"\\\g<0>", value) if cursor.pattern else value
+    if cursor.quote == "`":
         return None if "`" in plain or not plain.isprintable() else plain
     text = quote(plain)[1:-1]
-    if place.quote == "'":
+    if cursor.quote == "'":
         text = text.replace('\\"', '"').replace("'", "\\'")
     return "".join(char if char.isprintable() else _coded(char) for char in text)
 

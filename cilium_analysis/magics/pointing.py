@@ -1,4 +1,4 @@
-"""Where in a query a server finds a mistake, and how that is shown. Pure.
+"""Where in a query a server finds an error, and how that is shown. Pure.
 
 Prometheus writes ``1:17: parse error: …`` with line and column [bytes]; VictoriaMetrics quotes what
 it could not read, which is the end of the query.
@@ -131,8 +131,8 @@ def _blank(char: str) -> str:
     return "  " if unicodedata.east_asian_width(char) in "WF" else " "
 
 
-def told(problem: CiliumAnalysisError) -> str:
-    """Give the message of an error; of a query that is wrong with the mistake marked."""
+def message(problem: CiliumAnalysisError) -> str:
+    """Give the message of an error; for a query that is wrong, with the place marked."""
     if isinstance(problem, QueryRejected) and problem.promql and problem.reason:
         return pointed(problem.promql, problem.reason)
     return "\n".join(_clean(one) for one in str(problem).split("\n"))

@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, Any
 from cilium_analysis import targets
 from cilium_analysis.bundle import Bundle
 from cilium_analysis.errors import ParameterError
-from cilium_analysis.lab.memory import Remembering
+from cilium_analysis.memory import Remembering
 from cilium_analysis.topics import loading
 
 if TYPE_CHECKING:
-    from cilium_analysis.lab.explorer.job import Job
+    from cilium_analysis.explorer.job import Job
     from cilium_analysis.source import Source
     from cilium_analysis.window import Window
 
@@ -147,7 +147,7 @@ def for_job(memory: Remembering, job: Job) -> Source:
     job
         Ends what it asks when it is stopped.
     """
-    from cilium_analysis.lab.explorer.asking import Watched
+    from cilium_analysis.explorer.asking import Watched
 
     client = again(memory.source)
     transport: Any = getattr(client, "transport", None)

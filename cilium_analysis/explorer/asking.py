@@ -8,7 +8,7 @@ from functools import cached_property
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from cilium_analysis.lab.explorer.state import TOPICS
+from cilium_analysis.explorer.state import TOPICS
 from cilium_analysis.source import Relay
 from cilium_analysis.topics import connectivity, drops, endpoints, http
 
@@ -17,10 +17,10 @@ if TYPE_CHECKING:
 
     import pandas as pd
 
+    from cilium_analysis.explorer.job import Job
+    from cilium_analysis.explorer.place import Place
+    from cilium_analysis.explorer.state import Asked
     from cilium_analysis.findings import Findings
-    from cilium_analysis.lab.explorer.job import Job
-    from cilium_analysis.lab.explorer.place import Place
-    from cilium_analysis.lab.explorer.state import Asked
     from cilium_analysis.source import Source
 
 _MODULES: Mapping[str, Any] = {

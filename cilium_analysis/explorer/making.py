@@ -10,18 +10,18 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from cilium_analysis.errors import CiliumAnalysisError
+from cilium_analysis.explorer.state import GROUPS, TOPICS, unsaid
 from cilium_analysis.findings import Findings, merge
-from cilium_analysis.lab.explorer.state import GROUPS, TOPICS, unsaid
 from cilium_analysis.window import format_duration
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
     from datetime import datetime
 
-    from cilium_analysis.lab.explorer.asking import Loaded
-    from cilium_analysis.lab.explorer.job import Job
-    from cilium_analysis.lab.explorer.place import Place
-    from cilium_analysis.lab.explorer.state import Asked, State
+    from cilium_analysis.explorer.asking import Loaded
+    from cilium_analysis.explorer.job import Job
+    from cilium_analysis.explorer.place import Place
+    from cilium_analysis.explorer.state import Asked, State
 
 _PROGRAM = "import sys; from cilium_analysis.cli import main; sys.exit(main(sys.argv[1:]))"
 

@@ -12,17 +12,19 @@ from IPython.core.completer import SimpleCompletion, context_matcher
 from cilium_analysis.bundle import Bundle
 from cilium_analysis.connection import SAMPLES
 from cilium_analysis.errors import UsageError
-from cilium_analysis.lab import syntax
-from cilium_analysis.lab.arguments import ALONE, WITH_VALUE, options
-from cilium_analysis.lab.session import SOURCES, Choice, Session
+from cilium_analysis.magics import syntax
+from cilium_analysis.magics.commands import ALONE, WITH_VALUE, choice_of, options
+from cilium_analysis.magics.session import SOURCES, Choice, Session
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
 
     from IPython.core.completer import CompletionContext, SimpleMatcherResult
 
-    from cilium_analysis.lab.vocabulary import Vocabulary
+    from cilium_analysis.magics.session import Vocabulary
 
+#: Names the matcher among those of IPython.
+IDENTIFIER = "cilium_analysis.promql"
 _MAGIC = re.compile(r"^\s*(?:[\w, ]+=\s*)?%(?P<cell>%?)promql(?=\s)(?P<rest>.*)", re.DOTALL)
 _METRIC = re.compile(r"^\s*(?:[\w, ]+=\s*)?%metric\s+(?P<typed>[\w:]*)$")
 _LAST_OPTION = re.compile(
@@ -30,20 +32,20 @@ _LAST_OPTION = re.compile(
 )
 _NAME_BEGINS = re.compile(r"(?:^|\s)(?P<typed>--[a-z]*)$")
 _TIMES = ("-1h", "-2h", "-6h", "-1d", "now")
-#: More than this nobody reads through.
+#: Completions that are offered at most.
 _MOST = 500
 
 
 @dataclass(frozen=True)
 class Offer:
-    """What may stand in place of what was typed; each with its kind."""
+    """Completions of what was typed, each with its kind."""
 
     typed: str
     texts: tuple[tuple[str, str], ...]
 
 
 def offer(before: str, after: str, session: Session, names: Mapping[str, Any]) -> Offer | None:
-    """Give what may stand at the cursor of a cell; None if it is in no magic of ours.
+    """Give the completions at the cursor of a cell; None if it is in no magic of ours.
 
     Parameters
     ----------
@@ -71,20 +73,17 @@ def _in_magic(rest: str, after: str, session: Session, names: Mapping[str, Any])
         return found
     try:
         given, first = options(head)
-        chosen = {name.removeprefix("--"): text for name, text in given.items()}
-        own = Choice(**{k: v for k, v in chosen.items() if k not in ("as", "plot")})
     except UsageError:
         return None
-    choice = own.over(session.choice)
-    # The space after the last word counts.
-    query = "\n".join(filter(None, (first, cell))) if "\n" in rest else _query(head, first)
+    choice = choice_of(given).over(session.choice)
+    if "\n" in rest:
+        query = "\n".join(filter(None, (first, cell)))
+    else:
+        # The space after the last word counts.
+        query = head[len(head.rstrip()) - len(first) :] if first else ""
     words = session.vocabulary(choice, names)
     held = _recorded(query, session, choice, names)
     return _merged(held, _in_query(query, after, words))
-
-
-def _query(head: str, first: str) -> str:
-    return head[len(head.rstrip()) - len(first) :] if first else ""
 
 
 def _in_options(head: str, names: Mapping[str, Any]) -> Offer | None:
@@ -97,7 +96,10 @@ def _in_options(head: str, names: Mapping[str, Any]) -> Offer | None:
     if found is None or found["name"] not in WITH_VALUE or _is_query(head[: found.start()]):
         return None
     values: Mapping[str, Callable[[], Iterable[str]]] = {
-        "--source": lambda: [*sorted(n for n, v in names.items() if _is_source(n, v)), *SAMPLES],
+        "--source": lambda: [
+            *sorted(n for n, v in names.items() if isinstance(v, SOURCES) and n[:1] != "_"),
+            *SAMPLES,
+        ],
         "--start": lambda: _TIMES[:-1],
         "--end": lambda: reversed(_TIMES),
         "--step": lambda: ("30s", *syntax.DURATIONS),
@@ -114,36 +116,30 @@ def _is_query(head: str) -> bool:
         return False
 
 
-def _is_source(name: str, value: object) -> bool:
-    return not name.startswith("_") and isinstance(value, SOURCES)
-
-
 def _in_query(query: str, after: str, words: Vocabulary) -> Offer | None:
-    place = syntax.place(query, after)
-    if place.kind == "value":
-        return _values(place, words)
+    cursor = syntax.cursor(query, after)
+    typed = cursor.typed
     texts: Iterable[tuple[str, str]] = ()
-    if place.kind == "expression":
+    if cursor.kind == "value":
+        # Of a pattern such as ``a|b`` the last part is completed.
+        typed = typed.rpartition("|")[2] if cursor.pattern else typed
+        values = words.values(cursor.label, cursor.metric)
+        written = (syntax.written(value, cursor) for value in values)
+        texts = _kind("value", (text for text in written if text))
+    elif cursor.kind == "expression":
         calls = [*_kind("function", syntax.FUNCTIONS), *_kind("function", syntax.AGGREGATIONS)]
         texts = [*_kind("metric", words.metrics()), *calls]
-    elif place.kind == "label":
-        texts = _kind("label", words.labels(place.metric))
-    elif place.kind == "duration":
+    elif cursor.kind == "label":
+        texts = _kind("label", words.labels(cursor.metric))
+    elif cursor.kind == "duration":
         texts = _kind("duration", syntax.DURATIONS)
-    elif place.kind == "keyword":
+    elif cursor.kind == "keyword":
         texts = _kind("keyword", syntax.KEYWORDS)
-    return _starting(place.typed, texts)
-
-
-def _values(place: syntax.Place, words: Vocabulary) -> Offer:
-    """Offer values of a label; of a pattern such as ``a|b`` the last part is completed."""
-    typed = place.typed.rpartition("|")[2] if place.pattern else place.typed
-    known = (syntax.written(value, place) for value in words.values(place.label, place.metric))
-    return _starting(typed, _kind("value", (text for text in known if text)))
+    return _starting(typed, texts)
 
 
 def _recorded(query: str, session: Session, choice: Choice, names: Mapping[str, Any]) -> Offer:
-    """Offer whole queries of a bundle, which answers no others."""
+    """Offer the whole queries that a bundle holds: it answers no others."""
     try:
         source = session.source(choice.source, names).source
     except UsageError:
@@ -155,7 +151,7 @@ def _recorded(query: str, session: Session, choice: Choice, names: Mapping[str, 
 
 
 def _merged(first: Offer, second: Offer | None) -> Offer | None:
-    """Offer both; what the longer one replaces is written out in the shorter one's."""
+    """Offer both; the second begins later, so that its texts get what stands before it."""
     if second is None or not first.texts:
         return second or None
     before = first.typed[: len(first.typed) - len(second.typed)]
@@ -168,7 +164,7 @@ def _kind(kind: str, texts: Iterable[str]) -> list[tuple[str, str]]:
 
 
 def _starting(typed: str, texts: Iterable[tuple[str, str]]) -> Offer:
-    """Keep what begins with what was typed; what has it elsewhere comes after."""
+    """Keep the texts that begin with what was typed, then those that have it elsewhere."""
     known = list(dict.fromkeys(texts))
     begins = [one for one in known if one[0].startswith(typed)]
     inside = [one for one in known if typed.lower() in one[0].lower() and one not in begins]
@@ -184,7 +180,7 @@ def matcher(session: Session, names: Mapping[str, Any]) -> Callable[..., SimpleM
         As for `offer`.
     """
 
-    @context_matcher(identifier="cilium_analysis.promql", priority=200)  # type: ignore[untyped-decorator]
+    @context_matcher(identifier=IDENTIFIER, priority=200)  # type: ignore[untyped-decorator]
     def promql(context: CompletionContext) -> SimpleMatcherResult:
         lines = context.full_text.split("\n")
         row, column = context.cursor_line, context.cursor_position

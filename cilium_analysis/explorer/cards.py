@@ -7,16 +7,16 @@ from typing import TYPE_CHECKING
 
 import ipywidgets as widgets
 
-from cilium_analysis.lab.explorer.panels import CHOICES
-from cilium_analysis.lab.explorer.pictures import legend, picture
-from cilium_analysis.lab.explorer.quiet import Quiet
-from cilium_analysis.lab.explorer.state import GROUPS, TOPICS
+from cilium_analysis.explorer.panels import CHOICES
+from cilium_analysis.explorer.pictures import legend, picture
+from cilium_analysis.explorer.quiet import Quiet
+from cilium_analysis.explorer.state import GROUPS, TOPICS
 from cilium_analysis.texts import escaped
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from cilium_analysis.lab.explorer.panels import Panel
+    from cilium_analysis.explorer.panels import Panel
 
 #: What dimensions are called, where that is not their name.
 NAMES = {"class": "class of status", "source to target": "source → target"}

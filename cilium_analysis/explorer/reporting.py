@@ -7,16 +7,16 @@ from typing import TYPE_CHECKING
 import ipywidgets as widgets
 
 from cilium_analysis.errors import CiliumAnalysisError
-from cilium_analysis.lab.explorer.job import Runner
-from cilium_analysis.lab.explorer.making import Made, make
+from cilium_analysis.explorer.job import Runner
+from cilium_analysis.explorer.making import Made, make
 from cilium_analysis.show import Notes
 from cilium_analysis.texts import escaped, line
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from cilium_analysis.lab.explorer.job import Post
-    from cilium_analysis.lab.explorer.making import Recipe
+    from cilium_analysis.explorer.job import Post
+    from cilium_analysis.explorer.making import Recipe
 
 
 class Reporting:

@@ -20,8 +20,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
     from datetime import timedelta
 
-    from cilium_analysis.lab.explorer.asking import Loaded
-    from cilium_analysis.lab.explorer.state import State
+    from cilium_analysis.explorer.asking import Loaded
+    from cilium_analysis.explorer.state import State
     from cilium_analysis.topics.connectivity import Connectivity
     from cilium_analysis.topics.drops import Drops
     from cilium_analysis.topics.endpoints import Endpoints

@@ -14,7 +14,7 @@ from cilium_analysis.window import Window, format_duration, parse_time, sensible
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
-    from cilium_analysis.lab.explorer.place import Place
+    from cilium_analysis.explorer.place import Place
 
 #: Topics that are looked at together, by the names of their notebooks, and what they are called.
 TOPICS: Mapping[str, str] = {

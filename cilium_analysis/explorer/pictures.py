@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-    from cilium_analysis.lab.explorer.panels import Panel
+    from cilium_analysis.explorer.panels import Panel
 
 #: Groups that are told apart; the others are drawn together.
 MOST = 6

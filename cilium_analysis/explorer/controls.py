@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 import ipywidgets as widgets
 
 from cilium_analysis.connection import SAMPLES
-from cilium_analysis.lab.explorer.cards import NAMES
-from cilium_analysis.lab.explorer.quiet import Quiet
+from cilium_analysis.explorer.cards import NAMES
+from cilium_analysis.explorer.quiet import Quiet
 from cilium_analysis.texts import escaped
 from cilium_analysis.window import format_duration, zone
 
@@ -18,8 +18,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
     from datetime import datetime
 
-    from cilium_analysis.lab.explorer.job import Post
-    from cilium_analysis.lab.explorer.state import State
+    from cilium_analysis.explorer.job import Post
+    from cilium_analysis.explorer.state import State
     from cilium_analysis.window import Window
 
 SOURCE_VARIABLE = "CILIUM_ANALYSIS_SOURCE"
