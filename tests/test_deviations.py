@@ -8,8 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from cilium_analysis.statistics.days import spans_days, without_days
-from cilium_analysis.statistics.shifts import shifts
+from cilium_analysis.statistics.deviations import deviations, spans_days, without_days
 
 STEP = pd.Timedelta(minutes=1)
 STEPS = 240
@@ -34,7 +33,7 @@ def test_a_step_is_dated_from_the_beginning_of_its_first_row() -> None:
     values = np.random.default_rng(1).normal(10.0, 1.0, size=(2 * STEPS, 3))
     values[STEPS + 100 : STEPS + 160, 1] += 20.0
     baseline, window = split(values)
-    found = only(shifts(baseline, window, counts=False))
+    found = only(deviations(baseline, window, counts=False))
     assert found.series == 1
     assert found.usual == pytest.approx(10.0, abs=0.5)
     assert found.extreme == pytest.approx(30.0, abs=2.0)
@@ -47,14 +46,14 @@ def test_of_many_the_farthest_are_given_in_their_order() -> None:
     values = np.random.default_rng(6).normal(10.0, 1.0, size=(2 * STEPS, 6))
     values[STEPS + 100 :] += [20.0, 60.0, 40.0, 80.0, 30.0, 70.0]
     baseline, window = split(values)
-    assert list(shifts(baseline, window, counts=False, most=3)["series"]) == [1, 3, 5]
-    assert shifts(baseline, window, counts=False, most=0).empty
+    assert list(deviations(baseline, window, counts=False, most=3)["series"]) == [1, 3, 5]
+    assert deviations(baseline, window, counts=False, most=0).empty
 
 
 def test_a_fall_is_a_shift_too() -> None:
     values = np.random.default_rng(2).normal(10.0, 1.0, size=(2 * STEPS, 1))
     values[STEPS + 50 :] -= 10.0
-    found = only(shifts(*split(values), counts=False))
+    found = only(deviations(*split(values), counts=False))
     assert found.score < -5
     assert found.start == split(values)[1].index[49]
 
@@ -64,7 +63,7 @@ def test_a_first_row_that_is_only_partly_in_the_incident_is_part_of_it() -> None
     values[STEPS + 60] = 300.0
     values[STEPS + 61 : STEPS + 90] = 1000.0
     baseline, window = split(values)
-    found = only(shifts(baseline, window, counts=True))
+    found = only(deviations(baseline, window, counts=True))
     assert found.start == window.index[59]
     assert found.latest >= window.index[60]
 
@@ -74,7 +73,7 @@ def test_a_small_rise_that_wavers_is_one_stretch() -> None:
     values = rng.poisson(0.05, size=(2 * STEPS, 20)).astype(float)
     values[STEPS + 80 :, :] += rng.poisson(3.0, size=(STEPS - 80, 20))
     baseline, window = split(values)
-    table = shifts(baseline, window, counts=True)
+    table = deviations(baseline, window, counts=True)
     assert len(table) == 20
     late = (table["start"] - window.index[79]).abs() / STEP
     assert (late <= 2).mean() >= 0.9
@@ -88,7 +87,7 @@ def test_the_interval_of_an_onset_holds_it_as_often_as_it_says() -> None:
     for one, place in enumerate(places):
         values[STEPS + place :, one] += rng.uniform(6.0, 12.0)
     baseline, window = split(values)
-    table = shifts(baseline, window, counts=False)
+    table = deviations(baseline, window, counts=False)
     assert len(table) >= 290
     onset = pd.DatetimeIndex(window.index[places[table["series"]]]) - STEP
     within = (table["earliest"] <= onset) & (onset <= table["latest"])
@@ -98,13 +97,13 @@ def test_the_interval_of_an_onset_holds_it_as_often_as_it_says() -> None:
 def test_quiet_series_are_not_listed() -> None:
     rng = np.random.default_rng(5)
     gauges, counts = rng.normal(size=(2 * STEPS, 500)), rng.poisson(3.0, size=(2 * STEPS, 500))
-    assert len(shifts(*split(gauges), counts=False)) <= 5
-    assert len(shifts(*split(counts.astype(float)), counts=True)) <= 5
+    assert len(deviations(*split(gauges), counts=False)) <= 5
+    assert len(deviations(*split(counts.astype(float)), counts=True)) <= 5
 
 
 def test_a_series_that_the_baseline_lacks_is_new() -> None:
     baseline, window = split(np.full((2 * STEPS, 1), 50.0))
-    found = only(shifts(baseline.iloc[:, :0], window, counts=True))
+    found = only(deviations(baseline.iloc[:, :0], window, counts=True))
     assert found.usual == 0.0
     assert (found.start, found.end) == (window.index[0] - STEP, window.index[-1])
 
@@ -112,7 +111,7 @@ def test_a_series_that_the_baseline_lacks_is_new() -> None:
 @pytest.mark.parametrize("rows", [0, 1, 4])
 def test_hardly_anything_is_no_shift_and_no_error(rows: int) -> None:
     window = pd.DataFrame({"a": [5.0] * rows}, index=times(rows))
-    assert shifts(window, window, counts=False).empty
+    assert deviations(window, window, counts=False).empty
 
 
 # The time of day
@@ -131,10 +130,10 @@ def daily(days: int, *, start: str) -> pd.DataFrame:
 
 def test_the_morning_is_no_shift_and_the_same_level_at_night_is() -> None:
     baseline, today = daily(7, start="2026-03-14"), daily(1, start="2026-03-21")
-    assert shifts(baseline, today, counts=False).empty
+    assert deviations(baseline, today, counts=False).empty
     night = today.copy()
     night.iloc[6:24] += 30.0  # 01:00 to 04:00, still below an ordinary noon
-    found = only(shifts(baseline, night, counts=False))
+    found = only(deviations(baseline, night, counts=False))
     assert abs(found.start - night.index[5]) <= 2 * SLOW
     assert found.extreme < baseline["load"].max()
 
@@ -142,7 +141,7 @@ def test_the_morning_is_no_shift_and_the_same_level_at_night_is() -> None:
 def test_one_incident_in_the_baseline_does_not_become_usual() -> None:
     baseline, today = daily(7, start="2026-03-14"), daily(1, start="2026-03-21")
     baseline.iloc[3 * DAY + 60 : 3 * DAY + 80] += 500.0
-    assert shifts(baseline, today, counts=False).empty
+    assert deviations(baseline, today, counts=False).empty
 
 
 def test_a_baseline_below_two_days_says_nothing_of_the_time_of_day() -> None:

@@ -1,40 +1,166 @@
 """Which combinations of labels deviate from what was expected. Pure.
 
-Under a cause all leaves below it change in proportion to their expectation, the ripple effect (Y.
-Sun et al., "HotSpot: anomaly localization for additive KPIs with multi-dimensional attributes",
-IEEE Access 6, 2018; Z. Li et al., "Generic and robust localization of multi-dimensional root
-causes", ISSRE 2019). The combination with the highest likelihood ratio of one changed rate against
-none (the scan statistic of M. Kulldorff, "A spatial scan statistic", Communications in Statistics
-26(6), 1997) is then the cause itself: a part of it has less evidence, and what is around it thins
-the evidence out.
+A cuboid is a choice of dimensions; its groups are the combinations of their labels that occur (J.
+Gray et al., "Data cube: a relational aggregation operator generalizing group-by, cross-tab, and
+sub-totals", Data Mining and Knowledge Discovery 1, 1997). Each cuboid is summed from the smallest
+finer one, so that only a few of them read all leaves.
+
+Under a cause all its leaves change in proportion to their expectation, the ripple effect (Y. Sun
+et al., "HotSpot: anomaly localization for additive KPIs with multi-dimensional attributes", IEEE
+Access 6, 2018; Z. Li et al., "Generic and robust localization of multi-dimensional root causes",
+ISSRE 2019). The combination with the highest likelihood ratio of one changed rate against none
+(the scan statistic of M. Kulldorff, "A spatial scan statistic", Communications in Statistics 26(6),
+1997) is then the cause: a part of it has less evidence, and a larger group dilutes the evidence.
 """
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from cilium_analysis.statistics.cuboids import total
-
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from cilium_analysis.statistics.cuboids import Floats, Lattice
-
+    Floats = NDArray[np.float64]
+    Integers = NDArray[np.int64]
     Mask = NDArray[np.bool_]
 
+#: At most so many cuboids are searched, those of the fewest dimensions first.
+MOST = 256
 #: Quantile 0.4 of the square of a standard normal variable.
 _LOW_SQUARE = 0.275
-#: Leaves that an estimate of noise needs.
+#: Fewest leaves for an estimate of noise.
 _FEWEST = 30
-#: Leaves that are enough for one.
+#: So many leaves are enough for one.
 _ENOUGH = 20_000
-#: A leaf is never trusted to be more exact than this part of it.
+#: The noise of a leaf is at least this part of it.
 _FINEST_NOISE = 0.02
 #: Part of a rise that counts as expected.
 _FORESEEN = 0.05
+
+
+@dataclass(frozen=True)
+class Cuboid:
+    """The groups of one choice of dimensions.
+
+    Parameters
+    ----------
+    dimensions
+        Positions of the chosen ones, increasing.
+    labels
+        Of each group: the position of its label in every chosen dimension.
+    finer
+        The cuboid that this one is summed from; None for the leaves.
+    group
+        For each group of the finer cuboid, or each leaf: its group here.
+    """
+
+    dimensions: tuple[int, ...]
+    labels: Integers
+    finer: int | None
+    group: Integers
+
+
+class Lattice:
+    """All cuboids of some leaves.
+
+    Parameters
+    ----------
+    leaves
+        Positions of labels, one row per leaf and one column per dimension; rows differ.
+    """
+
+    def __init__(self, leaves: Integers) -> None:
+        self.leaves = leaves
+        self.cuboids: list[Cuboid] = []
+        built: dict[tuple[int, ...], int] = {}
+        for dimensions in _choices(leaves.shape[1]):
+            above = [built[wider] for wider in _wider(dimensions, leaves.shape[1], built)]
+            finer = min(above, key=lambda at: len(self.cuboids[at].labels), default=None)
+            if finer is None:
+                labels = leaves[:, dimensions]
+            else:
+                source = self.cuboids[finer]
+                labels = source.labels[:, [source.dimensions.index(one) for one in dimensions]]
+            first, group = distinct(labels)
+            built[dimensions] = len(self.cuboids)
+            self.cuboids.append(Cuboid(dimensions, labels[first], finer, group))
+
+    def sums(self, values: Floats) -> list[Floats]:
+        """Sum a value of each leaf over the groups of every cuboid."""
+        done: list[Floats] = []
+        for cuboid in self.cuboids:
+            source = values if cuboid.finer is None else done[cuboid.finer]
+            done.append(total(cuboid.group, source, len(cuboid.labels)))
+        return done
+
+    def members(self, at: int, group: int) -> NDArray[np.bool_]:
+        """Tell which leaves belong to a group of a cuboid."""
+        cuboid = self.cuboids[at]
+        columns = self.leaves[:, cuboid.dimensions]
+        inside: NDArray[np.bool_] = (columns == cuboid.labels[group]).all(axis=1)
+        return inside
+
+
+def total(group: Integers, values: Floats, count: int) -> Floats:
+    """Sum values by group."""
+    sums: Floats = np.bincount(group, values, minlength=count).astype(np.float64, copy=False)
+    return sums
+
+
+def _choices(count: int) -> list[tuple[int, ...]]:
+    """Give the dimensions of the cuboids to search, finest first."""
+    chosen: list[tuple[int, ...]] = []
+    for size in range(1, count + 1):
+        more = list(itertools.combinations(range(count), size))
+        if size > 1 and size < count and len(chosen) + len(more) > MOST:
+            break
+        chosen += more
+    whole = tuple(range(count))
+    return [whole, *(one for one in reversed(chosen) if one != whole)]
+
+
+def _wider(
+    dimensions: tuple[int, ...], count: int, built: dict[tuple[int, ...], int]
+) -> list[tuple[int, ...]]:
+    """Give the cuboids with one dimension more."""
+    more = (set(range(count)) - set(dimensions)) if dimensions else set()
+    wider = [tuple(sorted((*dimensions, one))) for one in more]
+    known = [one for one in wider if one in built]
+    whole = tuple(range(count))
+    return known or [whole] * (dimensions != whole)
+
+
+def distinct(labels: Integers) -> tuple[Integers, Integers]:
+    """Give the distinct rows numbers, in increasing order.
+
+    Returns
+    -------
+    tuple
+        For each number a row that has it, and the number of each row.
+    """
+    key = np.zeros(len(labels), dtype=np.int64)
+    size = 1
+    for column in labels.T:
+        high = int(column.max(initial=0)) + 1
+        if size * high > 2**62:
+            _, key = np.unique(key, return_inverse=True)
+            size = int(key.max(initial=0)) + 1
+        key = key * high + column
+        size *= high
+    if size > 8 * len(key) + 1024:
+        _, first, group = np.unique(key, return_index=True, return_inverse=True)
+        return first, group
+    last = np.full(size, -1, dtype=np.int64)
+    last[key] = np.arange(len(key))
+    present = last >= 0
+    return last[present], (np.cumsum(present) - 1)[key]
+
+
+# The search
 
 
 @dataclass(frozen=True)
@@ -54,19 +180,19 @@ class Search:
     Parameters
     ----------
     depth
-        Part of its evidence that a combination must gain for each dimension it names.
+        Part of its evidence that a combination loses for each dimension that it names.
     split
-        Part of its evidence that one more combination in its place must gain.
+        Part of its evidence that each further combination in its place must add.
     evidence
         Log-likelihood ratio that a combination must reach.
     relative
-        The same as a part of the strongest one's.
+        The same, as a part of the strongest combination's.
     least
         Smallest part of the largest deviation that is worth naming.
     most
         Combinations in an explanation.
     tries
-        Best ones that are looked at more closely.
+        How many of the best are examined more closely.
     """
 
     depth: float = 0.03
@@ -91,7 +217,7 @@ class Search:
         lowest = np.inf
         tried = levels(expected, observed)
         everything = np.ones(len(expected), dtype=bool)
-        # One yardstick for all: of a wrong level the whole change would look like noise.
+        # The same weights for all: with those of a wrong level the change would look like noise.
         weights = max(
             (weigh(expected * level, observed, everything) for level in tried), key=np.sum
         )
@@ -105,14 +231,21 @@ class Search:
     def _settle(
         self, lattice: Lattice, usual: Floats, observed: Floats
     ) -> tuple[list[Cause], Floats]:
-        """Search; then again with the level and the noise of the leaves that are not explained."""
+        """Search, then again with the level and the noise of the leaves that stay unexplained."""
         causes: list[Cause] = []
         for _ in range(2):
             rest = ~covered(causes, len(usual))
             usual = usual * _ratio(usual[rest], observed[rest], counts=bool(causes))
             weights = weigh(usual, observed, rest)
             causes = self._greedy(lattice, usual * weights, observed * weights)
-        return self._worth(causes, usual, observed), usual
+        # Leave out what hardly matters beside the largest.
+        amounts = [abs(float((observed - usual)[cause.leaves].sum())) for cause in causes]
+        worth = [
+            cause
+            for cause, amount in zip(causes, amounts, strict=True)
+            if amount >= self.least * max(amounts)
+        ]
+        return worth, usual
 
     def _greedy(self, lattice: Lattice, usual: Floats, observed: Floats) -> list[Cause]:
         causes: list[Cause] = []
@@ -126,7 +259,7 @@ class Search:
         return causes
 
     def _strongest(self, lattice: Lattice, usual: Floats, observed: Floats) -> Cause | None:
-        """Give the best combination that is not better told as several of its parts."""
+        """Give the best combination that its own parts do not explain better."""
         gains = [
             evidence(o, u) * (1.0 - self.depth * len(cuboid.dimensions)) - np.log(len(o))
             for o, u, cuboid in zip(
@@ -162,31 +295,21 @@ class Search:
                 return True
         return False
 
-    def _worth(self, causes: list[Cause], usual: Floats, observed: Floats) -> list[Cause]:
-        """Leave out what hardly matters beside the largest."""
-        deviation = observed - usual
-        amounts = [abs(float(deviation[cause.leaves].sum())) for cause in causes]
-        return [
-            cause
-            for cause, amount in zip(causes, amounts, strict=True)
-            if amount >= self.least * max(amounts)
-        ]
-
     def _cost(
         self, usual: Floats, observed: Floats, causes: list[Cause], expected: Floats
     ) -> float:
-        """Give what an explanation leaves open, and what its length costs."""
-        told = usual.copy()
+        """Give what an explanation leaves open, plus a cost for its length."""
+        explained = usual.copy()
         for cause in causes:
             inside = cause.leaves
-            told[inside] *= _ratio(told[inside], observed[inside], counts=True)
-        open_ = float(evidence(observed, told).sum())
+            explained[inside] *= _ratio(explained[inside], observed[inside], counts=True)
+        open_ = float(evidence(observed, explained).sum())
         whole = float(evidence(observed, expected).sum())
         return open_ + len(causes) * (self.evidence + 0.05 * whole)
 
 
 def levels(expected: Floats, observed: Floats) -> list[float]:
-    """Give the levels that everything may have moved to: none, and that of the usual leaf."""
+    """Give the factors by which everything may have changed: 1, and that of the typical leaf."""
     usual = weighted_median(observed, expected)
     return [1.0, usual] if usual and abs(usual - 1.0) >= 0.02 else [1.0]
 
@@ -212,7 +335,7 @@ def _ratio(usual: Floats, observed: Floats, *, counts: bool) -> float:
 def evidence(observed: Floats, expected: Floats) -> Floats:
     """Give the log-likelihood ratio of a changed rate.
 
-    A part of a rise counts as expected: a birth is no infinite evidence.
+    A part of a rise counts as expected, so that a birth has no infinite evidence.
     """
     above = observed + 0.5
     below = expected + np.maximum(observed - expected, 0.0) * _FORESEEN + 0.5
@@ -247,7 +370,7 @@ def _sample(count: int) -> NDArray[np.int64]:
 def _noise(size: Floats, deviation: Floats) -> tuple[float, float]:
     """Fit the variance as level x size ** power, from the usual leaves of each size."""
     order = np.argsort(size, kind="stable")
-    # The smallest leaves, which hold next to nothing, say nothing about noise.
+    # The smallest leaves have too little in them to show noise.
     order = order[np.cumsum(size[order]) >= 0.1 * size.sum()]
     if len(order) < _FEWEST:
         return 0.1**2, 2.0
@@ -286,6 +409,6 @@ def _best(gains: list[Floats], count: int) -> list[tuple[float, int, int]]:
     top = np.argpartition(-every, count)[:count] if len(every) > count else np.arange(len(every))
     cuboids = np.searchsorted(ends, top, side="right")
     groups = top - (ends - [len(one) for one in gains])[cuboids]
-    # Of equal ones that with the fewest dimensions, which comes last.
+    # Among equals the one with the fewest dimensions, which comes last.
     order = np.lexsort((groups, -cuboids, -every[top]))
     return [(float(every[top[at]]), int(cuboids[at]), int(groups[at])) for at in order]
