@@ -1,4 +1,4 @@
-"""What a source has answered in this session, kept in memory, so that it is asked once."""
+"""The answers of a source, kept in memory for a session, so that each query is asked once."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from datetime import UTC, datetime, timedelta
 from threading import Lock
 from typing import TYPE_CHECKING
 
-from cilium_analysis.source import Record, Relay
+from cilium_analysis.source import Record, Relay, followed, note
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -21,26 +21,26 @@ if TYPE_CHECKING:
 
     Key = tuple[str, Window | datetime]
 
-#: So long after its end a window is still gaining samples: scrapes are written late, and the
+#: After its end, a window still gains samples for so long: scrapes are written late, and the
 #: newest 30 s of VictoriaMetrics are not real.
 SETTLING = timedelta(minutes=2)
 
 
 class Remembering(Relay):
-    """A source that passes on what another answers, and remembers it.
+    """A source that passes on the answers of another, and remembers them.
 
-    What is asked again is answered from memory, and noted in the journal as having cost nothing;
-    what two threads ask at the same time is asked once. Refusals and failures are not remembered.
+    A query that is repeated is answered from memory, and recorded in the journal at no cost; one
+    that two threads ask at the same time is asked once. Refusals and failures are not remembered.
     An answer about the last two minutes is asked for once more when they have passed.
 
     Parameters
     ----------
     source
-        What really answers.
+        Whose answers to remember.
     most
-        What is remembered in all [bytes]; what was not used for longest is forgotten first.
+        Size of all remembered answers [bytes]; the least recently used is forgotten first.
     clock
-        Tells the time.
+        Gives the time.
     """
 
     def __init__(
@@ -62,7 +62,7 @@ class Remembering(Relay):
 
     @property
     def size(self) -> int:
-        """What is remembered [bytes]."""
+        """Size of all remembered answers [bytes]."""
         with self._lock:
             return sum(answer.size for answer in self._held.values())
 
@@ -90,13 +90,13 @@ class Remembering(Relay):
                     asked = self._asked.setdefault(key, own) if answer is None else own
                 if answer is None and asked is own:
                     return self._ask(key, ask, window, own)
-                # What was stopped by somebody else has no answer: it is this one's turn then.
+                # If another thread was stopped, it has no answer: this one asks then.
                 answer = answer or asked.result()
                 if answer is not None:
-                    self.journal.append(replace(answer.record, bytes=0, seconds=0.0))
+                    note(self, replace(answer.record, bytes=0, seconds=0.0))
                     return answer.frame.copy()
         finally:
-            # Whatever stopped this, Ctrl-C as well, nobody waits for it any longer.
+            # Whatever stopped this, Ctrl-C too, no thread may wait for it any longer.
             self._leave(key, own)
 
     def _ask(
@@ -106,14 +106,17 @@ class Remembering(Relay):
         window: Window | None,
         own: Future[_Answer | None],
     ) -> pd.DataFrame:
-        """Ask the source; whoever waits for the same gets the answer, or the error."""
-        at, began = self._clock(), len(self.journal)
+        """Ask the source; threads that wait for the same get the answer, or the error."""
+        at = self._clock()
         try:
-            frame = ask()
+            with followed() as said:
+                frame = ask()
         except Exception as problem:
             own.set_exception(problem)
             raise
-        answer = _Answer(frame, self._noted(began, key[0], window, frame), _size(frame), at)
+        samples = int(frame.notna().to_numpy().sum())
+        records = said.records or [Record(key[0], window, frame.shape[1], samples, 0, 0.0)]
+        answer = _Answer(frame, records[-1], _size(frame), at)
         self._keep(key, answer)
         own.set_result(answer)
         return frame.copy()
@@ -125,16 +128,8 @@ class Remembering(Relay):
         if not own.done():
             own.set_result(None)
 
-    def _noted(self, began: int, promql: str, window: Window | None, frame: pd.DataFrame) -> Record:
-        """Find what the source noted of an answer; other threads note theirs beside it."""
-        series = frame.shape[1]
-        for record in reversed(self.journal[began:]):
-            if (record.promql, record.window, record.series) == (promql, window, series):
-                return record
-        return Record(promql, window, series, int(frame.notna().to_numpy().sum()), 0, 0.0)
-
     def _kept(self, key: Key) -> _Answer | None:
-        """Look an answer up, with the lock held."""
+        """Look an answer up; the lock is held."""
         answer = self._held.get(key)
         if answer is None:
             return None
@@ -157,7 +152,7 @@ class Remembering(Relay):
 
 @dataclass(frozen=True)
 class _Answer:
-    """A frame that nobody else holds, what was noted of it, its size [bytes], and when."""
+    """A frame that is not shared, its record, its size [bytes], and the time of asking."""
 
     frame: pd.DataFrame
     record: Record
@@ -166,6 +161,6 @@ class _Answer:
 
 
 def _size(frame: pd.DataFrame) -> int:
-    """Add up a label frame, whose values are one block; column by column it would take long."""
+    """Give the size of a label frame; its values are one block, which is faster than by column."""
     labels = int(frame.columns.memory_usage(deep=True))
     return frame.to_numpy().nbytes + int(frame.index.memory_usage()) + labels

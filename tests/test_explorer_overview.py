@@ -11,8 +11,8 @@ import pytest
 from matplotlib.backend_bases import MouseButton, MouseEvent
 from matplotlib.patches import Rectangle
 
+from cilium_analysis.explorer.asking import DROPPED, FAILED
 from cilium_analysis.explorer.overview import Overview
-from cilium_analysis.explorer.surroundings import DROPPED, FAILED
 from cilium_analysis.window import Window
 
 #: ipympl's own toolbar.

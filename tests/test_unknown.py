@@ -233,10 +233,10 @@ def test_unknown_is_a_level_of_its_own() -> None:
 
 def test_a_run_lists_what_is_unknown_once(asked: Asked) -> None:
     _, data = asked("hubble")
-    told = incident.findings(data).as_json()
-    alone = [TOPICS[name].findings(loaded).as_json() for name, loaded in data.topics.items()]
+    told = incident.findings(data)
+    alone = [TOPICS[name].findings(loaded) for name, loaded in data.topics.items()]
     empty = Findings("s", data.window, data.baseline)
-    merged = merge(empty, [told, *alone], stories=[told])
+    merged = merge(empty, [told, *alone], stories=[told]).as_json()
     assert [row["topic"] for row in merged["unknown"]] == list(AGENTS)
     lines = unknown_lines(merged["unknown"])
     assert lines[0] == (

@@ -1,7 +1,7 @@
-"""The incident explorer: choose a window, a topic, groups and filters, and see all change at once.
+"""The incident explorer: choose a window, a topic, groups and filters, and see all of it change.
 
-What is chosen is a `State`; a `Session` asks what it takes in the background, and shows each topic
-as soon as all of it is there; `Explorer` is that with widgets.
+The choice is a `State`; a `Session` asks for it in the background, and shows each topic as soon as
+it is complete; `Explorer` is a session with widgets.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Everything that is chosen by hand: source, times, baseline, matchers, filters."""
+"""The controls: source, times, baseline, matchers, filters."""
 
 from __future__ import annotations
 
@@ -8,32 +8,38 @@ from typing import TYPE_CHECKING, Any
 
 import ipywidgets as widgets
 
+from cilium_analysis.config import SOURCE_VARIABLE
 from cilium_analysis.connection import SAMPLES
+from cilium_analysis.explorer.background import Quiet
 from cilium_analysis.explorer.cards import NAMES
-from cilium_analysis.explorer.quiet import Quiet
-from cilium_analysis.texts import escaped
+from cilium_analysis.texts import escaped, line
 from cilium_analysis.window import format_duration, zone
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
     from datetime import datetime
 
-    from cilium_analysis.explorer.job import Post
+    from cilium_analysis.explorer.background import Post
     from cilium_analysis.explorer.state import State
     from cilium_analysis.window import Window
 
-SOURCE_VARIABLE = "CILIUM_ANALYSIS_SOURCE"
 _AUTO = {"description_width": "auto"}
 
 
+def status(text: str, *, wrong: bool = False) -> str:
+    """Give a line of status as HTML; screen readers read it out."""
+    kind = ' class="ca-problem"' if wrong else ""
+    return f'<span role="status"{kind}>{escaped(line(text))}</span>'
+
+
 class Sources:
-    """Where to look.
+    """The source.
 
     Parameters
     ----------
     open_
-        Gets the address that somebody wants to look at: when he leaves the field, and when he
-        presses the button, whichever of them the kernel hears of first.
+        Gets the address to open, when the user leaves the field, and when he presses the button:
+        the kernel may receive either of them first.
     """
 
     def __init__(self, address: str, open_: Callable[[str], None]) -> None:
@@ -59,21 +65,20 @@ class Sources:
         self.widget.add_class("ca-wide")
 
     def show(self, address: str) -> None:
-        """Show what is open; that opens nothing."""
+        """Show the open source; that opens nothing."""
         with self._quiet:
             self.address.value = address
 
 
 class Times:
-    """When to look, and what to compare with.
+    """The window, the baseline, the step and the matchers.
 
     Parameters
     ----------
     choose
-        Gets what is in the fields when somebody leaves one.
+        Is called when the user leaves a field that he changed.
     move
-        Gets which way to move the overview or the window: ``earlier``, ``later``, ``wider``,
-        ``closer``, ``all``.
+        Gets how to move the window: ``earlier``, ``later``, ``wider``, ``closer``, ``all``.
     post
         As for `Runner`.
     """
@@ -87,14 +92,14 @@ class Times:
         self.match = self._field("Only series with", 'cluster="prod"', "auto")
         self.match.layout.flex = "1 1 260px"
         buttons = []
-        for way, said, tip in (
+        for way, title, tip in (
             ("earlier", "◀ Earlier", "Half a window earlier"),
             ("later", "Later ▶", "Half a window later"),
             ("wider", "− Wider", "A window twice as long"),
             ("closer", "+ Closer", "A window half as long"),
             ("all", "All", "All that the overview shows"),
         ):
-            button = widgets.Button(description=said, tooltip=tip, layout={"width": "auto"})
+            button = widgets.Button(description=title, tooltip=tip, layout={"width": "auto"})
             button.on_click(lambda _, way=way: move(way))
             buttons.append(button)
         self.zone = widgets.HTML()
@@ -127,21 +132,13 @@ class Times:
             self._post(partial(self._typed, change["owner"], change["new"]))
 
     def _typed(self, field: widgets.Text, value: str) -> None:
-        """Choose what was typed, whatever has been shown in its place since."""
+        """Choose what was typed, even if the field has been set since."""
         with self._quiet:
             field.value = value
         self._choose()
 
     def show(self, state: State, *, fixed: bool) -> None:
-        """Show what is chosen; that chooses nothing.
-
-        Parameters
-        ----------
-        state
-            What is chosen.
-        fixed
-            Whether it is a recording, which has its own step and takes no matchers.
-        """
+        """Show a state; that chooses nothing. A recording fixes the step and takes no matchers."""
         with self._quiet:
             window = state.window
             self.start.value, self.end.value = (
@@ -159,17 +156,7 @@ def local(moment: datetime, window: Window) -> str:
 
 
 class Filters:
-    """Which series count.
-
-    Parameters
-    ----------
-    choose
-        Gets a dimension, and the values of it that count.
-    clear
-        Is called when all are to count again.
-    post
-        As for `Runner`.
-    """
+    """The filters; `choose` is called with a dimension and the values of it that count."""
 
     def __init__(
         self,
@@ -193,17 +180,17 @@ class Filters:
         self.clear = widgets.Button(
             description="Clear filters", layout={"width": "auto"}, disabled=True
         )
-        self.said = widgets.HTML()
-        self.said.add_class("ca-only")
+        self.summary = widgets.HTML()
+        self.summary.add_class("ca-only")
         self.dimension.observe(self._quiet.unless(lambda _: post(self._fill)), "value")
         self.values.observe(self._picked, "value")
         self.clear.on_click(lambda _: clear())
-        self.widget = widgets.HBox([self.dimension, self.values, self.clear, self.said])
+        self.widget = widgets.HBox([self.dimension, self.values, self.clear, self.summary])
         self.widget.add_class("ca-row")
         self.widget.add_class("ca-filters")
 
     def show(self, state: State, values: Mapping[str, Sequence[str]]) -> None:
-        """Show what can be chosen, and what is; that chooses nothing."""
+        """Show the choices and the chosen ones; that chooses nothing."""
         self._state, self._values = state, values
         names = [(NAMES.get(name, name), name) for name in values]
         with self._quiet:
@@ -214,7 +201,7 @@ class Filters:
                 self.dimension.value = held if held in values else usual
         self._fill()
         self.clear.disabled = not state.filters
-        self.said.value = _said(state)
+        self.summary.value = _summary(state)
 
     def _fill(self) -> None:
         if self._state is None or self.dimension.value is None:
@@ -235,7 +222,7 @@ class Filters:
             self._choose(self.dimension.value, change["new"])
 
 
-def _said(state: State) -> str:
+def _summary(state: State) -> str:
     if not state.filters:
         return (
             '<span class="ca-quiet">Everything counts. Ctrl or Shift selects more than one.</span>'

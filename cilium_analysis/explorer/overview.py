@@ -1,4 +1,4 @@
-"""The overview over which a window is dragged; drawn by ipympl where that works."""
+"""The overview, in which the window is dragged; ipympl draws it."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from matplotlib.ticker import MaxNLocator
 from matplotlib.widgets import SpanSelector
 
 from cilium_analysis import plots
-from cilium_analysis.explorer.surroundings import DROPPED, FAILED
+from cilium_analysis.explorer.asking import DROPPED, FAILED
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -25,22 +25,19 @@ if TYPE_CHECKING:
 
     from cilium_analysis.window import Window
 
-#: Pixels; a canvas has the same size on every page.
+#: [pixels]; a canvas has the same size on every page.
 SIZE = (660, 150)
-#: Can be read on light and on dark pages.
+#: Readable on light and on dark pages.
 GREY = "#808080"
-#: Pixels; what is dragged less far was a click.
+#: A shorter drag counts as a click [pixels].
 CLICK = 4
 COLOURS = {DROPPED: "#0072B2", FAILED: "#D55E00"}
 
 
 class Overview:
-    """A picture of a longer stretch, in which the window is marked and can be dragged.
+    """A picture of a longer time, in which the window is marked and can be dragged.
 
-    Parameters
-    ----------
-    choose
-        Gets the two ends of what was dragged.
+    `choose` is called with the start and end that were dragged.
     """
 
     def __init__(self, choose: Callable[[datetime, datetime], None]) -> None:
@@ -55,7 +52,7 @@ class Overview:
         self.widget.add_class("ca-overview")
 
     def show(self, frame: pd.DataFrame, extent: Window, window: Window) -> None:
-        """Draw another stretch."""
+        """Draw another extent."""
         if self._span is not None:
             self._span.disconnect_events()
         self.figure.clear()
@@ -78,7 +75,7 @@ class Overview:
         self.mark(window)
 
     def mark(self, window: Window) -> None:
-        """Mark the window; nothing is chosen by that."""
+        """Mark the window; that chooses nothing."""
         self._window = window
         if self._span is not None:
             self._span.extents = tuple(mdates.date2num([window.start, window.end]))
@@ -94,10 +91,10 @@ class Overview:
 
 
 class _Span(SpanSelector):
-    """A span that reaches from where the button is pressed to where it is let go.
+    """A span from where the button is pressed to where it is released.
 
-    Front ends hold motions back (ipympl: one in 33 ms), so that the last may come too late to
-    count; and a click, which chooses nothing, is told like everything else.
+    Front ends delay motions (ipympl: one in 33 ms), so that the last one may come too late to
+    count; and a click, which chooses nothing, is reported like a drag.
     """
 
     _pressed: float | None = None
@@ -116,7 +113,7 @@ class _Span(SpanSelector):
 
 
 def _canvas(figure: Figure) -> Any:
-    """Give the canvas of ipympl, without its toolbar: what is dragged is the window."""
+    """Give the canvas of ipympl, without its toolbar: dragging moves the window."""
     before = mpl.get_backend()
     try:
         from ipympl.backend_nbagg import Canvas, FigureManager
@@ -147,7 +144,7 @@ def _style(ax: Axes, extent: Window) -> None:
 
 
 def _strip(ax: Axes, frame: pd.DataFrame, name: str) -> None:
-    """Draw one quantity, as high as there is room: when it was most is what counts."""
+    """Draw one quantity at full height: it shows when, not how much."""
     values = frame[name].fillna(0.0).to_numpy()
     highest = float(values.max()) if len(values) else 0.0
     times = mdates.date2num(frame.index.to_numpy())
@@ -159,7 +156,7 @@ def _strip(ax: Axes, frame: pd.DataFrame, name: str) -> None:
 
 
 def _most(frame: pd.DataFrame, name: str) -> str:
-    """Write how high a quantity rose; what is not in the data is unknown, not 0."""
+    """Write the highest value of a quantity; one that is not in the data is unknown, not 0."""
     if name not in frame or not frame[name].notna().any():
         return "unknown"
     return f"up to {plots.short(float(frame[name].max()))}"

@@ -1,7 +1,7 @@
-"""From what a topic loaded to what is seen of it: a picture's frame, a total, a table. Pure.
+"""From the data of a topic to its panel: the frame of a picture, a total, a table. Pure.
 
-Filters choose among the series that came; all amounts are sums of what the topics counted, so that
-they are those of a report.
+Filters select among the series of the answers; all totals are sums of what the topics counted, so
+that they equal those of a report.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ DIMENSIONS: Mapping[str, tuple[str, ...]] = {
 
 @dataclass(frozen=True)
 class Panel:
-    """What is seen of one topic.
+    """What is shown of one topic.
 
     Parameters
     ----------
@@ -60,15 +60,15 @@ class Panel:
     unit
         Of the frame.
     total
-        The number that tells most: packets, nodes with failed probes, endpoints, requests.
+        The main number: packets, nodes with failed probes, endpoints, requests.
     headline, beside
-        It in words, and what it is compared with.
+        The total in words, and what it is compared with.
     table
-        By group, the most first.
+        By group, the largest first.
     marks
-        Stretches of time of the findings.
+        Intervals of the findings.
     empty
-        What to say where there is nothing to draw.
+        Text if there is nothing to draw.
     """
 
     topic: str
@@ -84,39 +84,27 @@ class Panel:
 
 
 def panel(loaded: Loaded, state: State) -> Panel:
-    """Show a topic, grouped and filtered as the state says.
-
-    Parameters
-    ----------
-    loaded
-        All about the topic.
-    state
-        Whose groups and filters count; matchers have narrowed what was loaded before.
-    """
-    made = _judged(_PANELS[loaded.topic](loaded, state), loaded)
-    marks = tuple((finding.start, finding.end) for finding in loaded.findings)
-    return replace(made, marks=marks)
-
-
-def _judged(made: Panel, loaded: Loaded) -> Panel:
-    """Say first that a topic cannot be judged, and why; what was counted is told all the same."""
+    """Show a topic, grouped and filtered as the state says."""
+    made = _PANELS[loaded.topic](loaded, state)
+    made = replace(made, marks=tuple((one.start, one.end) for one in loaded.findings))
     reasons = [r for each in loaded.findings.unknown for r in each.reasons]
     if not reasons:
         return made
-    why = "; ".join(reasons)
+    # The topic cannot be judged; its counts are shown all the same.
     counted = f"{made.headline}; " if made.total > 0 else ""
-    return replace(made, headline="Unknown", beside=counted + why, empty=f"Unknown: {reasons[0]}")
+    beside = counted + "; ".join(reasons)
+    return replace(made, headline="Unknown", beside=beside, empty=f"Unknown: {reasons[0]}")
 
 
 def key(loaded: Loaded, state: State) -> tuple[object, ...]:
-    """Give what decides how a topic is seen: equal keys need no new picture."""
+    """Give what the panel of a topic depends on: equal keys need no new picture."""
     dimensions = DIMENSIONS[loaded.topic]
     filters = tuple(one for one in state.filters if one[0] in dimensions)
     return (loaded, state.group(loaded.topic), filters)
 
 
 def values(loaded: Loaded) -> dict[str, tuple[str, ...]]:
-    """Give the values that each dimension has in the data, of those that can be filtered by."""
+    """Give the values in the data of each dimension that can be filtered by."""
     data: Any = loaded.data
     if loaded.topic == "endpoint_growth":
         return {"node": tuple(sorted(map(str, data.now.counts.columns)))}
@@ -232,18 +220,18 @@ def _connectivity(loaded: Loaded, state: State) -> Panel:
     return Panel(
         "node_connectivity",
         "outages",
-        frame if total else _watching(data, nodes),
+        frame if total else _no_failures(data, nodes),
         "share of paths that failed",
         total,
         f"{total:,.0f} {what} with failed probes" if total else "No failed probes",
-        f"{seen:,} nodes watch each other",
+        f"{seen:,} nodes probe each other",
         table,
         empty="No failed probe is in the data",
     )
 
 
-def _watching(data: Connectivity, nodes: Sequence[str]) -> pd.DataFrame:
-    """Give nothing but zeros where a node's own view is in the data: nobody was missed."""
+def _no_failures(data: Connectivity, nodes: Sequence[str]) -> pd.DataFrame:
+    """Give zeros where a node's own probes are in the data: none of them failed."""
     inside = frames.between(data.observers, data.window.start, data.window.end)
     seen = _plain(frames.group(inside, ["node"], how="max")) * 0.0
     return seen[[name for name in seen.columns if not nodes or name in nodes]]
@@ -273,18 +261,9 @@ _PANELS: Mapping[str, Callable[[Loaded, State], Panel]] = {
 def compared(
     now: pd.DataFrame, usual: pd.DataFrame, by: str, scale: float, amount: str
 ) -> pd.DataFrame:
-    """Set what was counted beside what the baseline makes one expect, most first.
+    """Compare counts with what the baseline makes one expect, the largest first.
 
-    Parameters
-    ----------
-    now, usual
-        Label frames of increases.
-    by
-        Label to tell apart.
-    scale
-        How much longer the window is than the baseline.
-    amount
-        Name of what was counted.
+    `scale` is the length of the window, divided by that of the baseline.
     """
     table = pd.DataFrame(
         {amount: frames.totals(now, [by]), "expected": frames.totals(usual, [by]) * scale}
@@ -299,7 +278,7 @@ def _per_second(counts: pd.DataFrame, by: str, step: timedelta) -> pd.DataFrame:
 
 
 def _plain(grouped: pd.DataFrame) -> pd.DataFrame:
-    """Give a frame with one label plain columns; a label that is missing has a name too."""
+    """Make the columns of a frame with one label plain names; an empty one becomes ``unnamed``."""
     (name,) = grouped.columns.names
     texts = [str(value) or "unnamed" for value in grouped.columns.get_level_values(0)]
     return grouped.set_axis(pd.Index(texts, name=name), axis=1)

@@ -1,4 +1,4 @@
-"""Pictures of panels as SVG that takes its colours from the theme, and reads itself out."""
+"""Pictures of panels as SVG, in the colours of the theme, with a text for screen readers."""
 
 from __future__ import annotations
 
@@ -6,8 +6,12 @@ import io
 import re
 from typing import TYPE_CHECKING, Any
 
+import matplotlib as mpl
+import matplotlib.dates as mdates
 import numpy as np
+from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.colors import ListedColormap
+from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from cilium_analysis import plots
@@ -19,17 +23,16 @@ if TYPE_CHECKING:
 
     import pandas as pd
     from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
 
     from cilium_analysis.explorer.panels import Panel
 
-#: Groups that are told apart; the others are drawn together.
+#: Groups that are drawn apart; the others are drawn together.
 MOST = 6
-#: Points of a line: more than a picture has room for only take time.
+#: Points of a line: more do not fit into a picture.
 POINTS = 360
-#: Width and height, in points; the page makes it as wide as there is room.
+#: Width and height [points]; the page makes it as wide as there is room.
 SIZE = (470.0, 172.0)
-#: What the plots draw in, and what the page makes of it.
+#: Colours of the plots, and those of the page that replace them.
 _THEMED: Mapping[str, str] = {
     "#000000": "var(--ca-ink)",
     "#222222": "var(--ca-ink)",
@@ -52,24 +55,11 @@ _RC: Any = {
 def picture(panel: Panel, *, timezone: str, title: str) -> str:
     """Draw a panel.
 
-    Parameters
-    ----------
-    panel
-        What is seen.
-    timezone
-        In which the reader reads times.
-    title
-        What it shows, for those who hear it.
-
     Returns
     -------
     str
         HTML: an ``svg`` with a text alternative; every text in it is escaped.
     """
-    import matplotlib as mpl
-    from matplotlib.backends.backend_svg import FigureCanvasSVG
-    from matplotlib.figure import Figure
-
     with mpl.rc_context(_RC):
         figure = Figure(figsize=(SIZE[0] / 72, SIZE[1] / 72))
         FigureCanvasSVG(figure)
@@ -89,12 +79,12 @@ def _draw(panel: Panel, ax: Axes, *, timezone: str) -> None:
     else:
         draw = plots.stacked if panel.kind == "stacked" else plots.lines
         draw(frame, ax=ax, timezone=timezone, unit=panel.unit, most=MOST)
-        # The edges between thin parts would cover them.
+        # Edges would cover thin parts.
         for part in ax.collections if panel.kind == "stacked" else ():
             part.set_edgecolor("none")
-        ax.set_xlim(*_ends(panel.frame))
+        ax.set_xlim(*mdates.date2num(panel.frame.index[[0, -1]].to_numpy()))
         ax.yaxis.set_major_locator(MaxNLocator(4))
-        # Beside the numbers it would lie on them, on a page that makes letters larger.
+        # Beside the numbers it would cover them, on a page that makes letters larger.
         ax.set_ylabel("")
         unit = plots.plain(panel.unit)
         ax.text(0, 1.03, unit, transform=ax.transAxes, fontsize=8, color="#666666")
@@ -103,7 +93,7 @@ def _draw(panel: Panel, ax: Axes, *, timezone: str) -> None:
     if legend is not None:
         legend.remove()
     ax.set_xlabel("")
-    # Nobody needs to measure all ticks for the place of labels that are not there.
+    # A fixed place: measuring all ticks for labels that are empty takes time.
     ax.xaxis.set_label_coords(0.5, -0.1)
     ax.yaxis.set_label_coords(-0.1, 0.5)
 
@@ -131,18 +121,11 @@ def _nothing(ax: Axes, text: str) -> None:
     ax.text(0.5, 0.5, plots.plain(text), ha="center", va="center", color="#666666", fontsize=10)
 
 
-def _ends(frame: pd.DataFrame) -> tuple[float, float]:
-    import matplotlib.dates as mdates
-
-    first, last = mdates.date2num(frame.index[[0, -1]].to_numpy())
-    return float(first), float(last)
-
-
 def thinned(panel: Panel) -> pd.DataFrame:
-    """Give what is drawn: the groups that are told apart, in as many points as can be seen.
+    """Give the frame that is drawn: the groups that are drawn apart, in as many points as fit.
 
-    Several steps become their mean, so that areas stay what they are; of levels the highest is
-    kept, so that no peak is lost.
+    Several steps become their mean, so that areas stay the same; of levels the highest is kept,
+    so that no peak is lost.
     """
     frame = panel.frame
     if panel.kind == "stacked":
@@ -166,7 +149,7 @@ def _as_html(figure: Figure, alternative: str) -> str:
     text = target.getvalue()
     text = text[text.index("<svg") :]
     text = re.sub(r"<metadata>.*?</metadata>", "", text, flags=re.DOTALL)
-    # It would set the style of the whole page.
+    # This style would apply to the whole page.
     text = re.sub(r"<defs>\s*<style.*?</style>\s*</defs>", "", text, flags=re.DOTALL)
     text = _INK.sub(lambda found: _THEMED[found[0]], text)
     head, rest = text.split(">", 1)
@@ -177,11 +160,11 @@ def _as_html(figure: Figure, alternative: str) -> str:
 
 
 def legend(panel: Panel) -> str:
-    """Give the groups of a picture as a list to read: colour, name, amount."""
+    """Give the groups of a picture as a list: colour, name, total."""
     names = list(thinned(panel).columns)
     if panel.kind == "outages" and not panel.total and names:
         calm = f"border-top-style: solid; border-color: {PALETTE[2]}"
-        return _list([(calm, "its own view is in the data, and it missed nobody", "")])
+        return _list([(calm, "its probes are in the data, and none failed", "")])
     if not names or panel.kind == "outages":
         return _list([("", str(name), _row(panel, name)) for name in names[:4]])
     if panel.kind == "lines":
@@ -197,14 +180,14 @@ def legend(panel: Panel) -> str:
 
 
 def _swatch(panel: Panel, place: int, name: object) -> str:
-    """Give the style of a line or an area, as `cilium_analysis.plots` chooses it."""
+    """Give the style of a line or an area, as `cilium_analysis.plots` draws it."""
     colour = REST if name == plots.OTHERS else PALETTE[place % len(PALETTE)]
     line = ("solid", "dashed", "dashed", "dotted")[place % 4] if panel.kind == "lines" else "solid"
     return f"border-top-style: {line}; border-color: {colour}"
 
 
 def _row(panel: Panel, name: object) -> str:
-    """Give the amount of a group, as its table has it."""
+    """Give the total of a group, as the table has it."""
     if not len(panel.table.columns):
         return ""
     column = panel.table.iloc[:, 0]

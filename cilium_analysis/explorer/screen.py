@@ -1,9 +1,9 @@
-"""The explorer on the screen: controls, overview, cards, details, and the way to a report."""
+"""The explorer on the screen: controls, overview, cards, details, report."""
 
 from __future__ import annotations
 
 import asyncio
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from functools import partial
 from importlib.resources import files
@@ -12,15 +12,13 @@ from typing import TYPE_CHECKING, Any
 import ipywidgets as widgets
 
 from cilium_analysis.errors import CiliumAnalysisError
-from cilium_analysis.explorer import place
-from cilium_analysis.explorer.cards import Card
-from cilium_analysis.explorer.controls import Filters, Sources, Times, local
-from cilium_analysis.explorer.details import Details
-from cilium_analysis.explorer.job import posted
-from cilium_analysis.explorer.making import recipe
+from cilium_analysis.explorer import scope as scopes
+from cilium_analysis.explorer.background import posted
+from cilium_analysis.explorer.cards import Card, Details
+from cilium_analysis.explorer.controls import Filters, Sources, Times, local, status
 from cilium_analysis.explorer.overview import Overview
 from cilium_analysis.explorer.panels import key, panel, values
-from cilium_analysis.explorer.reporting import Reporting
+from cilium_analysis.explorer.reporting import Reporting, recipe
 from cilium_analysis.explorer.session import Session
 from cilium_analysis.explorer.state import (
     TOPICS,
@@ -32,28 +30,29 @@ from cilium_analysis.explorer.state import (
     window_from,
 )
 from cilium_analysis.show import span
-from cilium_analysis.texts import escaped, line
+from cilium_analysis.texts import escaped
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Iterator
     from datetime import datetime
 
     from cilium_analysis.explorer.asking import Progress
-    from cilium_analysis.explorer.job import Post
+    from cilium_analysis.explorer.background import Post
+    from cilium_analysis.explorer.scope import Scope
     from cilium_analysis.question import Question
 
 
 class Explorer:
-    """Look at an incident from all sides: show it as the last value of a cell.
+    """Explore an incident: show this as the last value of a cell.
 
     Everything is asked in the background; the kernel stays free.
 
     Parameters
     ----------
     question
-        What to begin with, as from `cilium_analysis.question.ask`.
+        To begin with, as from `cilium_analysis.question.ask`.
     output
-        Directory of the reports that are made.
+        Directory of reports.
     post
         As for `Runner`; the event loop of the kernel if none is given.
     """
@@ -72,7 +71,7 @@ class Explorer:
             state = replace(state, baseline=text) if back else state
         self.session = Session(self, state, post)
         here = partial(posted, post)
-        self.sources = Sources(_short(place.address_of(question.source)), here(self._open))
+        self.sources = Sources(_short(scopes.address_of(question.source)), here(self._open))
         self.times = Times(self._typed, here(self._move), post)
         self.overview = Overview(here(self._dragged))
         self.filters = Filters(here(self._filter), here(self._clear), post)
@@ -113,11 +112,11 @@ class Explorer:
         return root
 
     def _repr_mimebundle_(self, include: object = None, exclude: object = None) -> dict[str, Any]:
-        """Show the widgets, and where nothing can show them, what they are for."""
+        """Show the widgets, or a text where a front end cannot show them."""
         bundle = self.widget._repr_mimebundle_(include=include, exclude=exclude)
         data = dict(bundle[0] if isinstance(bundle, tuple) else bundle)
-        said = repr(self)
-        return data | {"text/plain": said, "text/html": f"<p>{escaped(said)}</p>"}
+        text = repr(self)
+        return data | {"text/plain": text, "text/html": f"<p>{escaped(text)}</p>"}
 
     def __repr__(self) -> str:
         return (
@@ -125,14 +124,14 @@ class Explorer:
             " open this notebook in JupyterLab and run it to choose windows, groups and filters."
         )
 
-    # What somebody chooses
+    # What the user chooses
 
     def _open(self, address: str) -> None:
         self.session.open(address)
 
     def _typed(self) -> None:
-        with self._told():
-            held = self._place()
+        with self._errors_shown():
+            held = self._scope()
             times, state = self.times, self.session.state
             zone = state.window.timezone
             window = window_from(
@@ -147,14 +146,14 @@ class Explorer:
                 self.session.look(held.extent)
 
     def _dragged(self, start: datetime, end: datetime) -> None:
-        with self._told():
+        with self._errors_shown():
             zone = self.session.state.window.timezone
-            window = dragged(start, end, self._place(), step="", timezone=zone)
+            window = dragged(start, end, self._scope(), step="", timezone=zone)
             self._choose(replace(self.session.state, window=window))
 
     def _move(self, way: str) -> None:
-        with self._told():
-            held, window = self._place(), self.session.state.window
+        with self._errors_shown():
+            held, window = self._scope(), self.session.state.window
             half = window.length / 2
             start, end = {
                 "earlier": (window.start - half, window.end - half),
@@ -187,7 +186,7 @@ class Explorer:
 
     def _choose(self, state: State) -> None:
         self.session.choose(state)
-        held, window = self.session.place, self.session.state.window
+        held, window = self.session.scope, self.session.state.window
         if held is None or held.held:
             return
         if window.start < held.extent.start or window.end > held.extent.end:
@@ -198,33 +197,38 @@ class Explorer:
 
     def _halt(self, _: object) -> None:
         if self.session.stop():
-            self._say("Stopped. What is marked as old is of an earlier choice.")
+            self._say("Stopped. Topics marked as old belong to an earlier choice.")
         self._rest()
 
-    def _place(self) -> place.Place:
-        if self.session.place is None:
+    def _scope(self) -> Scope:
+        if self.session.scope is None:
             raise CiliumAnalysisError("no source is open yet: choose one above")
-        return self.session.place
+        return self.session.scope
 
-    def _told(self) -> Any:
-        """Tell an error of what was chosen in a line, and show what holds still."""
-        return _Told(self)
+    @contextmanager
+    def _errors_shown(self) -> Iterator[None]:
+        """Show an error of a choice in a line, and the choice that still holds."""
+        try:
+            yield
+        except CiliumAnalysisError as problem:
+            self.chosen()
+            self._say(str(problem), wrong=True)
 
     # What the session shows
 
     def opened(self) -> None:
-        """Show another place."""
-        held, session = self._place(), self.session
-        assert session.overview is not None  # noqa: S101 - it comes with the place
+        """Show another source."""
+        held, session = self._scope(), self.session
+        assert session.overview is not None  # noqa: S101 - it comes with the scope
         self.sources.show(_short(held.address))
         self._values = {}
         self.overview.show(session.overview, held.extent, session.state.window)
 
     def chosen(self) -> None:
-        """Show what is chosen, and what is not there yet."""
+        """Show the choice, and mark what is not loaded yet."""
         session = self.session
-        fixed = session.place is not None and bool(session.place.held)
-        # What is old says so before anything new is said about it.
+        fixed = session.scope is not None and bool(session.scope.held)
+        # Old things are marked before anything new is shown about them.
         self.details.mark(session.state.topic, old=not session.fresh(session.state.topic))
         for topic, card in self.cards.items():
             card.mark(old=not session.fresh(topic))
@@ -240,7 +244,7 @@ class Explorer:
         self._recipe()
 
     def drawn(self, topic: str) -> None:
-        """Draw a topic that is there."""
+        """Draw a topic that was loaded."""
         session = self.session
         loaded = session.loaded[topic]
         card, wanted = self.cards[topic], key(loaded, session.state)
@@ -252,11 +256,11 @@ class Explorer:
         card.mark(old=False)
         self._offer(values(loaded))
         if topic == session.state.topic:
-            left = unsaid(session.state, self._place())
+            left = unsaid(session.state, self._scope())
             self.details.show(loaded, card.panel, narrowed=bool(left), shown=shown)
 
     def _offer(self, found: dict[str, tuple[str, ...]]) -> None:
-        """Offer the values that were seen, also where a filter hides them now."""
+        """Offer all values that have occurred, also those that a filter hides now."""
         before = dict(self._values)
         for dimension, names in found.items():
             known = set(self._values.get(dimension, ())) | set(names)
@@ -265,17 +269,17 @@ class Explorer:
             self.filters.show(self.session.state, self._values)
 
     def progressed(self, progress: Progress) -> None:
-        """Say what is being asked."""
+        """Show which topic is being asked."""
         self.progress.value = progress.done
         topics = f"{progress.done + 1} of {len(TOPICS)}"
         self._say(f"Asking about {TOPICS[progress.topic]} ({topics}) …")
 
     def ended(self, problem: str) -> None:
-        """Say that all is there, or why it is not."""
+        """Show that everything is loaded, or the error."""
         if problem:
             self._say(problem, wrong=True)
         elif not self.session.busy:
-            self._say(f"{self._place().name}, {_words(self.session.state.window)}")
+            self._say(f"{self._scope().name}, {_words(self.session.state.window)}")
         self._rest()
 
     def _rest(self) -> None:
@@ -289,32 +293,16 @@ class Explorer:
 
     def _recipe(self) -> None:
         session = self.session
-        if session.place is None or session.asked is None or not all(map(session.fresh, TOPICS)):
+        if session.scope is None or session.asked is None or not all(map(session.fresh, TOPICS)):
             self.reporting.show(None)
             return
         made = recipe(
-            session.state, session.asked, session.place, session.loaded, output=self._output
+            session.state, session.asked, session.scope, session.loaded, output=self._output
         )
         self.reporting.show(made)
 
     def _say(self, text: str, *, wrong: bool = False) -> None:
-        kind = ' class="ca-problem"' if wrong else ""
-        self._status.value = f'<span role="status"{kind}>{escaped(line(text))}</span>'
-
-
-class _Told:
-    def __init__(self, explorer: Explorer) -> None:
-        self._explorer = explorer
-
-    def __enter__(self) -> None:
-        pass
-
-    def __exit__(self, kind: object, problem: BaseException | None, trace: object) -> bool:
-        if not isinstance(problem, CiliumAnalysisError):
-            return False
-        self._explorer.chosen()
-        self._explorer._say(str(problem), wrong=True)
-        return True
+        self._status.value = status(text, wrong=wrong)
 
 
 def _words(window: Any) -> str:
@@ -323,19 +311,15 @@ def _words(window: Any) -> str:
 
 
 def _short(address: str) -> str:
-    """Call a sample by its name."""
+    """Replace the directory of a sample by its name."""
     from cilium_analysis.connection import SAMPLES, sample_directory
 
     return {str(sample_directory(name)): name for name in SAMPLES}.get(address, address)
 
 
 def _poster() -> Post:
-    """Give what brings results to the thread of the kernel, where widgets and pictures live."""
+    """Give the function that calls in the kernel's thread, where widgets and pictures are made."""
     with suppress(RuntimeError):
         loop = asyncio.get_running_loop()
         return lambda call: loop.call_soon_threadsafe(call)
-    return _at_once
-
-
-def _at_once(call: Callable[[], None]) -> None:
-    call()
+    return lambda call: call()

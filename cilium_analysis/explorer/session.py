@@ -1,4 +1,4 @@
-"""A session: what was chosen, what is known, and what has to be asked for it. Without widgets."""
+"""A session of the explorer: what was chosen, and what is loaded for it. Without widgets."""
 
 from __future__ import annotations
 
@@ -8,8 +8,9 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Protocol
 
 from cilium_analysis.errors import CiliumAnalysisError
-from cilium_analysis.explorer import asking, place, surroundings
-from cilium_analysis.explorer.job import Runner
+from cilium_analysis.explorer import asking
+from cilium_analysis.explorer import scope as scopes
+from cilium_analysis.explorer.background import Runner, describe
 from cilium_analysis.explorer.state import TOPICS, State, asked, context
 from cilium_analysis.memory import SETTLING, Remembering
 from cilium_analysis.texts import line
@@ -20,62 +21,52 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from cilium_analysis.explorer.asking import Loaded, Progress
-    from cilium_analysis.explorer.job import Job, Post
-    from cilium_analysis.explorer.place import Place
+    from cilium_analysis.explorer.background import Job, Post
+    from cilium_analysis.explorer.scope import Scope
     from cilium_analysis.explorer.state import Asked
     from cilium_analysis.source import Source
     from cilium_analysis.window import Window
 
-#: Questions whose answers are kept as they were loaded, to go back to.
+#: Number of questions whose loaded topics are kept, to go back to.
 KEPT = 8
 
 
 class View(Protocol):
-    """What shows a session; all is called in one thread."""
+    """What shows a session; all of it is called in one thread."""
 
     def opened(self) -> None:
-        """Another place, or another stretch of it, is looked at; its overview is there."""
+        """Show another source, or another part of it; its overview is there."""
 
     def chosen(self) -> None:
-        """Something else was chosen: controls show it, and what is old is marked as old."""
+        """Show another choice, and mark as old what belongs to an earlier one."""
 
     def drawn(self, topic: str) -> None:
-        """Show a topic, which is there as it was chosen."""
+        """Show a topic that was loaded for the present choice."""
 
     def progressed(self, progress: Progress) -> None:
-        """Show how far a question is."""
+        """Show the progress of a question."""
 
     def ended(self, problem: str) -> None:
-        """Nothing is under way any more; why not, if it did not end well."""
+        """Show that no work is under way any more, and the error that ended it, if any."""
 
 
 @dataclass(frozen=True)
 class _Opened:
-    """A place with all that is needed to look at it."""
+    """A source that was opened, with its overview."""
 
     source: Source
-    place: Place
+    scope: Scope
     window: Window
     overview: pd.DataFrame
 
 
 class Session:
-    """What somebody looks at.
-
-    Parameters
-    ----------
-    view
-        Shows it.
-    state
-        To begin with.
-    post
-        As for `Runner`.
-    """
+    """What the user has chosen, and what is loaded for it."""
 
     def __init__(self, view: View, state: State, post: Post) -> None:
         self.view = view
         self.state = state
-        self.place: Place | None = None
+        self.scope: Scope | None = None
         self.overview: pd.DataFrame | None = None
         self.asked: Asked | None = None
         self.loaded: dict[str, Loaded] = {}
@@ -90,41 +81,37 @@ class Session:
         return self._runner.busy or self._opener.busy
 
     def fresh(self, topic: str) -> bool:
-        """Tell whether what is known of a topic answers what was asked last."""
+        """Tell whether what is loaded of a topic answers the last question."""
         return topic in self.loaded and self.loaded[topic].asked == self.asked
 
     def open(self, source: Source | str, *, window: Window | None = None) -> None:
-        """Look at a source, or at another stretch of the one that is open.
+        """Open a source, or the one at an address, which is connected in the background.
 
-        Parameters
-        ----------
-        source
-            Or its address, to be connected in the background; once, if it is being connected.
-        window
-            To look at; a recording's own if none is given.
+        The window is that of a recording if none is given. An address that is being opened is not
+        opened twice.
         """
         if isinstance(source, str) and source == self._opening and self._opener.busy:
             return
         self._opening = source if isinstance(source, str) else None
 
         def work(job: Job) -> Iterator[_Opened]:
-            found = place.opened(source) if isinstance(source, str) else source
-            typed = source.strip() if isinstance(source, str) else place.address_of(found)
+            found = scopes.opened(source) if isinstance(source, str) else source
+            typed = source.strip() if isinstance(source, str) else scopes.address_of(found)
             yield self._look(found, typed, window or self.state.window, window is None, job)
 
         self._open(work)
 
     def look(self, extent: Window) -> None:
-        """Show another stretch of the server that is open in the overview."""
-        held, memory = self.place, self._memory
+        """Show another part of the open server in the overview."""
+        held, memory = self.scope, self._memory
         if held is None or memory is None or held.held:
             return
-        source = place.plain(memory)
+        source = scopes.plain(memory)
         self._opening = None
 
         def work(job: Job) -> Iterator[_Opened]:
-            watched = place.for_job(Remembering(source), job)
-            shown = surroundings.load(watched, extent, match=self.state.match)
+            watched = scopes.for_job(Remembering(source), job)
+            shown = asking.overview(watched, extent, match=self.state.match)
             yield _Opened(source, replace(held, extent=extent), self.state.window, shown)
 
         self._open(work)
@@ -134,25 +121,25 @@ class Session:
         self.view.chosen()
 
     def _look(self, source: Source, address: str, window: Window, whole: bool, job: Job) -> _Opened:
-        """Get to know a place, in the background."""
-        watched = place.for_job(Remembering(place.plain(source)), job)
-        found = place.of(source, address, context(window))
+        """Find out what a source can be asked, in the background."""
+        watched = scopes.for_job(Remembering(scopes.plain(source)), job)
+        found = scopes.of(source, address, context(window))
         if found.held:
             inside = found.extent.start <= window.start and window.end <= found.extent.end
             in_step = window.step == found.extent.step
             window = window if inside and in_step and not whole else found.extent
-        found = place.with_labels(found, watched, match=self.state.match)
-        overview = surroundings.load(watched, found.extent, match=self.state.match)
+        found = scopes.with_labels(found, watched, match=self.state.match)
+        overview = asking.overview(watched, found.extent, match=self.state.match)
         return _Opened(source, found, window, overview)
 
     def _opened(self, opened: _Opened) -> None:
-        known = self.place is not None and opened.place.address == self.place.address
-        self.place, self.overview = opened.place, opened.overview
+        known = self.scope is not None and opened.scope.address == self.scope.address
+        self.scope, self.overview = opened.scope, opened.overview
         if not known or self._memory is None:
-            bare = place.plain(opened.source)
+            bare = scopes.plain(opened.source)
             self._memory = Remembering(bare)
             self._kept.clear()
-            # What the other place answers is no answer of this one, also to the same question.
+            # Answers of the other source do not count here, also to the same question.
             self._runner.stop()
             self.asked, self.loaded = None, {}
             self.state = replace(self.state, filters=())
@@ -160,21 +147,13 @@ class Session:
         self.choose(replace(self.state, window=opened.window))
 
     def choose(self, state: State, *, again: bool = False) -> None:
-        """Look at something else; what is known already is shown at once.
-
-        Parameters
-        ----------
-        state
-            What is wanted now.
-        again
-            Whether to ask even what was answered before.
-        """
+        """Choose something else; what is loaded already is shown at once, or asked `again`."""
         before, self.state = self.state, state
-        if self.place is None or self._memory is None:
+        if self.scope is None or self._memory is None:
             self.view.chosen()
             return
         try:
-            wanted = asked(state, self.place)
+            wanted = asked(state, self.scope)
         except CiliumAnalysisError as problem:
             self.state = before
             self.view.chosen()
@@ -198,17 +177,16 @@ class Session:
             self.view.ended("")
 
     def stop(self) -> bool:
-        """Give up all that is under way; tells whether anything was."""
-        stopped = [runner.stop() for runner in (self._runner, self._opener)]
-        return any(stopped)
+        """Stop all work; tells whether there was any."""
+        asking, opening = self._runner.stop(), self._opener.stop()
+        return asking or opening
 
     def _ask(self, wanted: Asked) -> None:
-        held, memory, first = self.place, self._memory, self.state.topic
-        assert held is not None and memory is not None  # noqa: S101, PT018 - `choose` has looked
+        held, memory, first = self.scope, self._memory, self.state.topic
+        assert held is not None and memory is not None  # noqa: S101, PT018 - `choose` has checked
 
         def work(job: Job) -> Iterator[Progress | Loaded]:
-            source = place.for_job(memory, job)
-            assert isinstance(source, asking.Watched)  # noqa: S101
+            source = scopes.for_job(memory, job)
             yield from asking.answers(source, wanted, held, first=first)
 
         self._runner.start(work, show=self._got, end=self._end)
@@ -227,9 +205,7 @@ class Session:
         self.view.drawn(piece.topic)
 
     def _end(self, problem: Exception | None) -> None:
-        if problem is None:
-            if not self.busy:
-                self.view.ended("")
-            return
-        said = line(str(problem)) or type(problem).__name__
-        self.view.ended(said if isinstance(problem, CiliumAnalysisError) else f"Unexpected: {said}")
+        if problem is not None:
+            self.view.ended(describe(problem))
+        elif not self.busy:
+            self.view.ended("")

@@ -1,4 +1,4 @@
-"""What the explorer looks at, and the question that this asks. Pure."""
+"""What the user has chosen in the explorer, and the question that follows from it. Pure."""
 
 from __future__ import annotations
 
@@ -8,15 +8,16 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
 from cilium_analysis.errors import WindowError
-from cilium_analysis.queries import Matcher, parse_matchers
+from cilium_analysis.queries import Matcher, any_of, parse_matchers
+from cilium_analysis.source import iso
 from cilium_analysis.window import Window, format_duration, parse_time, sensible_step, zone
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
-    from cilium_analysis.explorer.place import Place
+    from cilium_analysis.explorer.scope import Scope
 
-#: Topics that are looked at together, by the names of their notebooks, and what they are called.
+#: The topics of the explorer, by the names of their notebooks, and their titles.
 TOPICS: Mapping[str, str] = {
     "drop_reasons": "Drops",
     "node_connectivity": "Connectivity",
@@ -35,23 +36,23 @@ _CLOCK = re.compile(r"[0-9]{1,2}:[0-9]{2}(:[0-9]{2})?")
 
 @dataclass(frozen=True)
 class State:
-    """All choices that somebody has made.
+    """All choices of the user.
 
     Parameters
     ----------
     window
-        What is looked at.
+        Under analysis.
     baseline
-        What it is compared with, as for `Window.baseline`.
+        To compare it with, as for `Window.baseline`.
     match
         Label matchers that narrow every query; checked.
     topic
-        The one in focus: asked first, told in detail.
+        The one in focus: asked first, shown in detail.
     groups
-        What each topic is grouped by, as pairs.
+        The dimension that each topic is grouped by, as pairs.
     filters
-        Dimension and the values of it that count, as pairs sorted by dimension; a dimension that
-        is not named counts whole.
+        Dimensions and the values of them that count, as pairs sorted by dimension; of a dimension
+        that is not named all values count.
     """
 
     window: Window
@@ -62,11 +63,11 @@ class State:
     filters: tuple[tuple[str, tuple[str, ...]], ...] = ()
 
     def group(self, topic: str) -> str:
-        """Give what a topic is grouped by."""
+        """Give the dimension that a topic is grouped by."""
         return dict(self.groups)[topic]
 
     def filter(self, dimension: str) -> tuple[str, ...]:
-        """Give the values of a dimension that count; none if all do."""
+        """Give the values of a dimension that count; empty if all do."""
         return dict(self.filters).get(dimension, ())
 
     def grouped(self, topic: str, dimension: str) -> State:
@@ -74,25 +75,25 @@ class State:
         return replace(self, groups=tuple((dict(self.groups) | {topic: dimension}).items()))
 
     def filtered(self, dimension: str, values: Iterable[str]) -> State:
-        """Give the state in which only these values of a dimension count; none means all."""
+        """Give the state in which only these values of a dimension count; all if empty."""
         chosen = dict(self.filters) | {dimension: tuple(sorted(set(values)))}
         return replace(self, filters=tuple(sorted((d, v) for d, v in chosen.items() if v)))
 
 
 @dataclass(frozen=True)
 class Asked:
-    """What decides which queries are sent; equal if the same answers do.
+    """A question: equal questions have the same answers.
 
     Parameters
     ----------
     window, baseline
         With the same step.
     match
-        Label matchers for every query: the user's, and the filters that they can express.
+        Label matchers for every query: the user's, and those of filters.
     compared
-        The baseline as one writes it, for the command line.
+        The baseline as the command line takes it.
     note
-        What is not as it was asked for; empty if all is.
+        Says what differs from the choice; empty if nothing does.
     """
 
     window: Window
@@ -102,38 +103,35 @@ class Asked:
     note: str = ""
 
 
-def asked(state: State, place: Place) -> Asked:
-    """Give the question that a state asks at a place.
+def asked(state: State, scope: Scope) -> Asked:
+    """Give the question that follows from a state.
 
     Raises
     ------
     UsageError
-        If the baseline or the matchers cannot be.
+        If the baseline or the matchers are invalid.
     """
-    match = matchers(state, place)
+    match = matchers(state, scope)
     base = state.window.baseline(state.baseline or "previous")
     written = state.baseline or "previous"
-    if place.answers(base):
+    if scope.answers(base):
         return Asked(state.window, base, match, written)
-    own = place.baseline
+    own = scope.baseline
     if own is None or (own.end > state.window.start and own.start < state.window.end):
         return Asked(state.window, base, match, written)
     note = (
-        f"The recording does not hold {written} of this window: it is compared with"
+        f"The recording does not hold the baseline {written} of this window: it is compared with"
         f" {own.start:%Y-%m-%d %H:%M}Z to {own.end:%H:%M}Z, for the same length."
     )
-    return Asked(state.window, own, match, f"{_iso(own.start)}/{_iso(own.end)}", note)
+    return Asked(state.window, own, match, f"{iso(own.start)}/{iso(own.end)}", note)
 
 
-def _iso(moment: datetime) -> str:
-    return moment.isoformat().replace("+00:00", "Z")
+def matchers(state: State, scope: Scope) -> str:
+    """Write the user's matchers, and those of the filters that every query can take.
 
-
-def matchers(state: State, place: Place) -> str:
-    """Write the user's matchers, and those filters that every query can take.
-
-    A recording answers only the queries it holds, and a label that some metrics lack would hide
-    them, such as ``reason`` the start times of agents. Such filters choose among what came.
+    A recording answers only the queries that it holds, and a matcher would hide all metrics that
+    lack its label, as ``reason`` hides the start times of agents. Filters that become no matcher
+    select among the answers.
 
     Raises
     ------
@@ -142,68 +140,55 @@ def matchers(state: State, place: Place) -> str:
     """
     given = [str(matcher) for matcher in parse_matchers(state.match)]
     for dimension, values in state.filters:
-        if dimension in place.labels:
-            given.append(str(_any_of(dimension, values)))
+        if dimension in scope.labels:
+            one = len(values) == 1
+            given.append(
+                str(Matcher(dimension, "=", values[0]) if one else any_of(dimension, values))
+            )
     return ",".join(given)
 
 
-def _any_of(label: str, values: tuple[str, ...]) -> Matcher:
-    if len(values) == 1:
-        return Matcher(label, "=", values[0])
-    return Matcher(label, "=~", "|".join(_literal(value) for value in values))
-
-
-def _literal(value: str) -> str:
-    """Write a text as a regular expression (RE2) that matches just it."""
-    return "".join(f"\\{char}" if char in r"\.+*?()|[]{}^$" else char for char in value)
-
-
-def unsaid(state: State, place: Place) -> tuple[str, ...]:
-    """Name the dimensions whose filters only choose among what came."""
-    return tuple(dimension for dimension, _ in state.filters if dimension not in place.labels)
+def unsaid(state: State, scope: Scope) -> tuple[str, ...]:
+    """Name the dimensions whose filters become no matcher: they select among the answers."""
+    return tuple(dimension for dimension, _ in state.filters if dimension not in scope.labels)
 
 
 def window_from(
-    start: str, end: str, place: Place, *, step: str, timezone: str, now: datetime | None = None
+    start: str, end: str, scope: Scope, *, step: str, timezone: str, now: datetime | None = None
 ) -> Window:
-    """Read a window as people write it, within what a place can answer.
+    """Read a window as people write it, within what a source can answer.
 
-    Parameters
-    ----------
-    start, end
-        As for `Window.parse`; a time alone, such as ``08:30``, is of the day that is shown.
-    step
-        As for `Window.parse`; a recording has its own.
+    A time alone, such as ``08:30``, is on the day that is shown; a recording has its own step.
 
     Raises
     ------
     WindowError
-        If that cannot be.
+        If it cannot be read, or lies outside.
     """
-    moments = [_moment(text, place, timezone=timezone, now=now) for text in (start, end)]
-    if place.held:
-        return inside(moments[0], moments[1], place, timezone=timezone)
-    texts = [_iso(moment) for moment in moments]
+    moments = [_moment(text, scope, timezone=timezone, now=now) for text in (start, end)]
+    if scope.held:
+        return inside(moments[0], moments[1], scope, timezone=timezone)
+    texts = [iso(moment) for moment in moments]
     return Window.parse(texts[0], texts[1], step=step, timezone=timezone, now=now)
 
 
-def _moment(text: str, place: Place, *, timezone: str, now: datetime | None) -> datetime:
+def _moment(text: str, scope: Scope, *, timezone: str, now: datetime | None) -> datetime:
     stripped = text.strip()
     if _CLOCK.fullmatch(stripped):
-        day = place.extent.start.astimezone(zone(timezone)).date().isoformat()
+        day = scope.extent.start.astimezone(zone(timezone)).date().isoformat()
         stripped = f"{day} {'0' * (stripped.index(':') == 1)}{stripped}"
     return parse_time(stripped, timezone=timezone, now=now)
 
 
-def inside(start: datetime, end: datetime, place: Place, *, timezone: str) -> Window:
-    """Give the window of two moments on the grid of a place, cut to what it shows.
+def inside(start: datetime, end: datetime, scope: Scope, *, timezone: str) -> Window:
+    """Give the window between two times, aligned to the step of the overview, and cut to it.
 
     Raises
     ------
     WindowError
-        If nothing of it is there.
+        If it lies outside of the overview.
     """
-    extent, step = place.extent, place.extent.step
+    extent, step = scope.extent, scope.extent.step
     first, last = (
         extent.start + round((min(max(at, extent.start), extent.end) - extent.start) / step) * step
         for at in (start, end)
@@ -213,30 +198,30 @@ def inside(start: datetime, end: datetime, place: Place, *, timezone: str) -> Wi
         raise WindowError("the window ends before it has begun: exchange From and To")
     if last - first < 2 * step:
         if start >= extent.end or end <= extent.start:
-            shown = f"{_iso(extent.start)} to {_iso(extent.end)}"
+            shown = f"{iso(extent.start)} to {iso(extent.end)}"
             raise WindowError(f"nothing is known outside of {shown}: choose a time within it")
         first = max(extent.start, min(first, last - 2 * step))
         last = min(extent.end, max(last, first + 2 * step))
     return Window(first, last, step, timezone=timezone)
 
 
-def dragged(start: datetime, end: datetime, place: Place, *, step: str, timezone: str) -> Window:
+def dragged(start: datetime, end: datetime, scope: Scope, *, step: str, timezone: str) -> Window:
     """Give the window that was dragged over the overview.
 
-    On a server a shorter window is seen in shorter steps, unless somebody has chosen one.
+    On a server a shorter window gets a shorter step, unless the user has chosen one.
     """
-    coarse = inside(start, end, place, timezone=timezone)
-    if place.held:
+    coarse = inside(start, end, scope, timezone=timezone)
+    if scope.held:
         return coarse
-    fine = step or format_duration(min(sensible_step(coarse.length), place.extent.step))
-    return Window.parse(_iso(coarse.start), _iso(coarse.end), step=fine, timezone=timezone)
+    fine = step or format_duration(min(sensible_step(coarse.length), scope.extent.step))
+    return Window.parse(iso(coarse.start), iso(coarse.end), step=fine, timezone=timezone)
 
 
 def context(window: Window, *, now: datetime | None = None) -> Window:
-    """Give a longer window around one, to see it in its surroundings; not beyond the present."""
+    """Give a longer window around one, for the overview; it ends at the present."""
     present = now or datetime.now(UTC)
     around = max(window.length, timedelta(minutes=15))
     last = min(window.end + around, present)
     return Window.parse(
-        _iso(window.start - 2 * around), _iso(last), timezone=window.timezone, now=present
+        iso(window.start - 2 * around), iso(last), timezone=window.timezone, now=present
     )

@@ -37,6 +37,7 @@ from cilium_analysis.magics.pointing import message
 from cilium_analysis.magics.session import Choice, Session, window
 from cilium_analysis.metrics import find
 from cilium_analysis.progress import progress
+from cilium_analysis.source import followed
 from cilium_analysis.texts import clipped
 
 if TYPE_CHECKING:
@@ -69,7 +70,7 @@ _LONGEST = 60
 
 @dataclass(frozen=True)
 class Arguments:
-    """What was written after the name of the magic.
+    """The text after the name of the magic, split.
 
     Parameters
     ----------
@@ -259,12 +260,11 @@ class CiliumMagics(Magics):
     def _ask(self, arguments: Arguments) -> pd.DataFrame:
         chosen = arguments.choice.over(self.session.choice)
         source = self.session.source(chosen.source, self._names)
-        when, began = window(chosen, source), len(source.journal)
-        with progress(source.source):
+        when = window(chosen, source)
+        with progress(source.source), followed() as said:
             frame = self._answer(source, arguments.query, when)
-        said = [text for record in source.journal[began:] for text in record.warnings]
-        if said:
-            display(show.Notes([f"The server says: {text}" for text in dict.fromkeys(said)]))
+        if said.warnings:
+            display(show.Notes([f"The server says: {text}" for text in said.warnings]))
         if arguments.name:
             self.shell.user_ns[arguments.name] = frame
         if arguments.plot:

@@ -70,7 +70,7 @@ def zooming(shell: InteractiveShell) -> bool:
     bool
         Whether they zoom now.
     """
-    # JupyterLab's server tells its kernels the notebook that they belong to.
+    # JupyterLab names the notebook to its kernel in this variable.
     if "JPY_SESSION_NAME" not in os.environ or find_spec("ipympl") is None:
         return False
     shell.run_line_magic("matplotlib", "widget")

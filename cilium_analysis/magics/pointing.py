@@ -39,7 +39,7 @@ def place(promql: str, reason: str) -> tuple[int | None, str]:
     promql
         The query as it was sent.
     reason
-        What the server said, whole.
+        The whole message of the server.
 
     Returns
     -------

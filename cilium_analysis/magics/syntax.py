@@ -93,26 +93,32 @@ def cursor(before: str, after: str = "") -> Cursor:
         return Cursor("nothing", "")
     open_string = tokens.pop()[1] if tokens and tokens[-1][0] == "open" else ""
     typed = tokens.pop()[1] if tokens and tokens[-1][0] in ("word", "number") else ""
-    said = [token for token in tokens if token[0] != "space"]
-    brackets = _open(said)
+    before_it = [token for token in tokens if token[0] != "space"]
+    brackets = _open(before_it)
     inner = brackets[-1] if brackets else _Bracket("", "")
     if open_string:
-        # What was cut off as a word stands before the string.
-        inside = inner.sign == "{" and len(said) > 1 and said[-1][1] in ("=", "!=", "=~", "!~")
+        # The word that was cut off stands before the string.
+        inside = (
+            inner.sign == "{" and len(before_it) > 1 and before_it[-1][1] in ("=", "!=", "=~", "!~")
+        )
         if not inside:
             return Cursor("nothing", open_string[1:])
-        pattern = said[-1][1] in ("=~", "!~")
-        return Cursor("value", open_string[1:], inner.before, said[-2][1], open_string[0], pattern)
-    if inner.sign == "[" or (said and said[-1][1] == "offset"):
+        pattern = before_it[-1][1] in ("=~", "!~")
+        return Cursor(
+            "value", open_string[1:], inner.before, before_it[-2][1], open_string[0], pattern
+        )
+    if inner.sign == "[" or (before_it and before_it[-1][1] == "offset"):
         return Cursor("duration", typed)
     if inner.sign == "{":
-        if said[-1][1] in ("{", ","):
+        if before_it[-1][1] in ("{", ","):
             return Cursor("label", typed, inner.before)
         return Cursor("nothing", typed)
     if inner.sign == "(" and inner.before in GROUPING:
         return Cursor("label", typed, _metric_in(before, after))
-    if said and (said[-1][0] in ("word", "number", "string") or said[-1][1] in (")", "}", "]")):
-        free = said[-1][0] == "word" and said[-1][1] in KEYWORDS
+    if before_it and (
+        before_it[-1][0] in ("word", "number", "string") or before_it[-1][1] in (")", "}", "]")
+    ):
+        free = before_it[-1][0] == "word" and before_it[-1][1] in KEYWORDS
         return Cursor("expression" if free else "keyword", typed)
     return Cursor("expression", typed)
 

@@ -7,9 +7,8 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
-from cilium_analysis import findings
 from cilium_analysis.bundle import Bundle
-from cilium_analysis.findings import Severity
+from cilium_analysis.findings import Findings, Severity, merge, without_unknown
 from cilium_analysis.report import html, output, pdf
 from cilium_analysis.report.execute import STOPPED
 from cilium_analysis.report.verdict import UNKNOWN, first, verdict
@@ -97,13 +96,19 @@ def write(
     tuple
         What ``run.json`` and ``findings.json`` hold.
     """
-    incomplete = [executed.topic for executed in done if executed.error]
-    found = findings.merge(
-        _frame_of_reference(question),
-        [document for executed in done for document in executed.findings],
-        stories=[d for executed in done if executed.topic == _STORIES for d in executed.findings],
-        incomplete=incomplete,
+    by_topic = [
+        (executed.topic, Findings.from_json(document))
+        for executed in done
+        for document in executed.findings
+    ]
+    empty = Findings(
+        question.source.name,
+        question.window,
+        question.baseline,
+        incomplete=tuple(executed.topic for executed in done if executed.error),
     )
+    stories = [one for topic, one in by_topic if topic == _STORIES]
+    found = merge(empty, [one for _, one in by_topic], stories=stories).as_json()
     summary = _summary(question, done, found, about.asked, Bundle(directory / BUNDLE))
     summary |= {"name": about.name, "began": iso(about.began.replace(microsecond=0))}
     if other is not None:
@@ -136,10 +141,6 @@ def _drawn(directory: Path, pages: Mapping[str, str], title: str) -> dict[str, s
     return {"status": "failed", "pdf_error": error} if error else {"pdf": pdf.NAME}
 
 
-def _frame_of_reference(question: Question) -> findings.Findings:
-    return findings.Findings(question.source.name, question.window, question.baseline)
-
-
 def _summary(
     question: Question,
     done: Sequence[Executed],
@@ -167,7 +168,7 @@ def _summary(
         "verdict": word,
         "unknown": found["unknown"],
         "first": first(found, unknown=word == UNKNOWN),
-        "caveats": findings.without_unknown(
+        "caveats": without_unknown(
             (text for executed in done for text in executed.caveats), found["unknown"]
         ),
         "topics": [_topic(executed) for executed in done],
