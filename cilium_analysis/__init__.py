@@ -39,9 +39,9 @@ def __dir__() -> list[str]:
 
 def load_ipython_extension(shell: InteractiveShell) -> None:
     """Add ``%promql``, completion and displays: ``%load_ext cilium_analysis``."""
-    import_module("cilium_analysis.lab.extension").load(shell)
+    import_module("cilium_analysis.magics.extension").load(shell)
 
 
 def unload_ipython_extension(shell: InteractiveShell) -> None:
     """Take them away again."""
-    import_module("cilium_analysis.lab.extension").unload(shell)
+    import_module("cilium_analysis.magics.extension").unload(shell)

@@ -1,6 +1,6 @@
-"""When targets were scraped and their processes started: what proves a birth. Pure.
+"""When targets were scraped and their processes started, which proves births. Pure.
 
-`cilium_analysis.counters` reads counters by it.
+`cilium_analysis.counters` uses it.
 """
 
 from __future__ import annotations
@@ -23,10 +23,10 @@ if TYPE_CHECKING:
     #: Each label of all series, in their order.
     Labels = Mapping[str, list[str]]
 
-#: Labels that say which scrape target a series comes from.
+#: Labels that tell one scrape target from another.
 TARGET_LABELS = ("cluster", "instance", "job", "node", "pod")
 
-#: The start of a process is computed from the clock: so much is no other start [s].
+#: The start of a process is computed from the clock: so small a difference is no restart [s].
 SAME_START = 3.0
 
 
@@ -34,32 +34,34 @@ def scraped_at(
     frame: pd.DataFrame, labels: Labels, scraped: pd.DataFrame | None, pinned: Flags
 ) -> Flags:
     """Tell, for each series, at which times its target was scraped: shape (T, S)."""
-    seen: Flags = np.asarray(~np.isnan(frame.to_numpy(dtype="float64")), dtype=np.bool_)
+    at: Flags = np.asarray(~np.isnan(frame.to_numpy(dtype="float64")), dtype=np.bool_)
     names = [n for n in TARGET_LABELS if n in labels]
     if scraped is None:
-        for members in positions(keys_of(labels, names, seen.shape[1])).values():
-            together: Flags = seen[:, members]
-            seen[:, members] = together.any(axis=1, keepdims=True)
-        return seen
+        for members in positions(keys_of(labels, names, at.shape[1])).values():
+            together: Flags = at[:, members]
+            at[:, members] = together.any(axis=1, keepdims=True)
+        return at
     starts, targets = _starts(scraped, frame.index, names)
-    anyone: Flags = np.zeros(len(frame), dtype=np.bool_)
-    if starts.size:
-        anyone |= ~np.isnan(starts).all(axis=1)
+    any_target: Flags = np.asarray((~np.isnan(starts)).any(axis=1), dtype=np.bool_)
     own = [n for n in names if n in scraped.columns.names]
-    for column, key in enumerate(keys_of(labels, own, seen.shape[1])):
+    for column, key in enumerate(keys_of(labels, own, at.shape[1])):
         if key in targets:
-            mine = starts[:, targets[key]]
-            # A pinned map belongs to the node: it may be older than the agent.
-            known = ~np.isnan(mine) if pinned[column] else _watched(mine, anyone, frame.index)
-            seen[:, column] |= known
-    return seen
+            own_starts = starts[:, targets[key]]
+            # A pinned map belongs to the node, and may be older than the agent.
+            known = (
+                ~np.isnan(own_starts)
+                if pinned[column]
+                else _scraped(own_starts, any_target, frame.index)
+            )
+            at[:, column] |= known
+    return at
 
 
 def _starts(
     scraped: pd.DataFrame, index: pd.Index, names: Sequence[str]
 ) -> tuple[Floats, Mapping[tuple[str, ...], int]]:
-    """Lay out when targets were scraped: shape (T, N), and the column of each target."""
-    labels = {str(name): frames.values(scraped, str(name)) for name in scraped.columns.names}
+    """Give the start times of the targets, shape (T, N), and the column of each target."""
+    labels = labels_of(scraped)
     own = [n for n in names if n in labels]
     values = scraped.reindex(index).to_numpy(dtype="float64")
     groups = positions(keys_of(labels, own, values.shape[1]))
@@ -68,21 +70,21 @@ def _starts(
     return starts, {key: place for place, key in enumerate(groups)}  # type: ignore[misc]
 
 
-def _watched(starts: Floats, anyone: Flags, index: pd.Index) -> Flags:
-    """Tell when one target was scraped; before it began to exist, when the others were."""
-    seen: Flags = ~np.isnan(starts)
-    if not seen.any():
-        return seen
-    first = int(seen.argmax())
+def _scraped(starts: Floats, any_target: Flags, index: pd.Index) -> Flags:
+    """Tell when one target was scraped; before its process existed, when any other was."""
+    at: Flags = ~np.isnan(starts)
+    if not at.any():
+        return at
+    first = int(at.argmax())
     if first and starts[first] >= index[0].timestamp():
-        seen[:first] |= anyone[:first]
-    return seen
+        at[:first] |= any_target[:first]
+    return at
 
 
 def restarts_of(
     frame: pd.DataFrame, labels: Labels, scraped: pd.DataFrame | None
 ) -> Mapping[tuple[str, ...], Flags]:
-    """Tell after which rows the process of each target had started anew."""
+    """Tell in which rows the process of each target had restarted since the row before."""
     if scraped is None:
         return {}
     names = [n for n in TARGET_LABELS if n in labels and n in scraped.columns.names]
@@ -94,19 +96,24 @@ def restarts_of(
     return {key: anew[:, place] for key, place in targets.items()}
 
 
+def labels_of(frame: pd.DataFrame) -> Labels:
+    """Give each label of all series."""
+    return {str(name): frames.values(frame, str(name)) for name in frame.columns.names}
+
+
 def highest(values: Floats) -> Floats:
-    """Take the highest sample of the columns of one chain at each time."""
+    """Give the highest sample of the columns of one chain at each time."""
     merged: Floats = np.fmax.reduce(values, axis=1)
     return merged
 
 
 def keys_of(labels: Labels, names: Sequence[str], series: int) -> list[tuple[str, ...]]:
-    """Give some labels of each series; without names, all are alike."""
+    """Give some labels of each series; without names, an empty key."""
     return list(zip(*(labels[name] for name in names), strict=True)) if names else [()] * series
 
 
 def positions(keys: Sequence[Hashable]) -> Mapping[Hashable, list[int]]:
-    """Give the places of everything that is equal."""
+    """Give the positions of equal keys."""
     found: dict[Hashable, list[int]] = defaultdict(list)
     for position, key in enumerate(keys):
         found[key].append(position)

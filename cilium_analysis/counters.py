@@ -1,20 +1,20 @@
-"""Counters: from the values of counters to what was really counted. Pure.
+"""Counters: from the values of counters to their increases. Pure.
 
 PromQL's ``increase`` loses the first value of a new series and extrapolates to the edges of its
 range (promql/functions.go, ``extrapolatedRate``), which is wrong by a whole burst for Cilium's
-drop counters: such a series is born at its first drop. Here the growth is read from the values
+drop counters: such a series is born at its first drop. Here the increase is read from the values
 themselves, one series at a time, before any sum:
 
-- a series born while its target was already being scraped began at 0, unless it takes over from
-  one that ended: a reason that an upgrade spells in another way goes on with its whole past;
+- a series born while its target was already being scraped began at 0, unless it continues one
+  that ended: a reason that an upgrade spells in another way keeps its whole past;
 - a series of a target that was not scraped before has an unknown past: only the start of its
   process proves that a counter of the process began then;
 - a value that falls was reset and began at 0 again;
-- except for the counters that live in a pinned BPF map (``cilium_drop_*``, ``cilium_forward_*``,
+- except for pinned counters, which live in a BPF map (``cilium_drop_*``, ``cilium_forward_*``,
   pkg/maps/metricsmap/metricsmap.go): they survive a restart of the agent. Up to Cilium 1.14 the
-  agent copied them, so that they fell to 0 and jumped back; that is no growth. When one series
+  agent copied them, so that they fell to 0 and jumped back; that is no increase. If one series
   of a node's map was really reset (the node rebooted), all of them were;
-- growth over a gap in the scrapes is spread evenly over the gap.
+- the increase over a scrape gap is spread evenly over the gap.
 """
 
 from __future__ import annotations
@@ -33,6 +33,7 @@ from cilium_analysis.births import (
     TARGET_LABELS,
     highest,
     keys_of,
+    labels_of,
     positions,
     restarts_of,
     scraped_at,
@@ -45,12 +46,12 @@ if TYPE_CHECKING:
 
     from cilium_analysis.births import Flags, Floats, Labels
 
-    #: Row, kind, amount, and the series that it is told of.
+    #: Row, kind, amount, and the position of the series.
     _Event = tuple[int, str, float, int]
 
 PINNED = re.compile(r"cilium_(drop|forward)_(count|bytes)_total")
 
-#: Labels that change when a pod is replaced, although the series goes on.
+#: Labels that change when a pod is replaced, although the series continues.
 CHURN_LABELS = frozenset(
     {"controller_revision_hash", "helm_sh_chart", "pod", "pod_template_generation"}
 )
@@ -58,26 +59,26 @@ CHURN_LABELS = frozenset(
 #: How long after an agent's restart its copy of a pinned counter may be missing or 0.
 RETURN_WITHIN = timedelta(minutes=5)
 
-#: A pinned counter that falls by less than this share and returns came from another replica.
+#: A pinned counter that falls by less than this share and returns was scraped from a replica.
 REPLICA_SHARE = 0.1
 
 
 @dataclass(frozen=True)
 class Reading:
-    """What a counter frame says.
+    """The increases of counters, and the decisions behind them.
 
     Parameters
     ----------
     increase
-        Label frame with the index and columns of the counters: what was counted between the
-        time before and this one; NaN where nothing is known.
+        Label frame with the index and columns of the counters: the increase since the time
+        before; NaN where it is unknown.
     events
         One row per decision that the numbers depend on: ``time``, ``event`` (``birth``,
         ``renamed``, ``reset``, ``fall``, ``artefact``, ``gap``, ``unknown_start``), ``amount``
-        (what was counted, or left out for a fall, an artefact and an unknown start), and the
-        labels of the series.
+        (the increase; or what was left out, for a fall, an artefact and an unknown start), and
+        the labels of the series.
     renamed
-        Positions of columns: a series of a pinned map, and the one whose past it goes on with.
+        Positions of columns: a series of a pinned map, and the one that it continues.
     """
 
     increase: pd.DataFrame
@@ -90,7 +91,7 @@ class _Track:
     """One series while it is being read."""
 
     levels: Floats
-    seen: Flags
+    scraped: Flags
     horizon: int
     pinned: bool
     summed: bool = False
@@ -104,13 +105,13 @@ class _Track:
 def increase(
     frame: pd.DataFrame, *, scraped: pd.DataFrame | None = None, pinned: bool | None = None
 ) -> pd.DataFrame:
-    """Give what was counted in each step.
+    """Give the increase of counters in each step.
 
     Parameters
     ----------
     frame
-        Label frame of counter values. With ``max_over_time(x[step])`` not even what was counted
-        just before a reset, or by a series that ended, is lost between two steps.
+        Label frame of counter values. With ``max_over_time(x[step])`` the increase between two
+        steps is kept even before a reset, and of a series that ended.
     scraped
         Label frame with a value wherever a target was scraped: best the start time of its
         process [s since 1970], which tells a node that has just joined (it counts from 0) from
@@ -124,8 +125,8 @@ def increase(
     Returns
     -------
     pandas.DataFrame
-        Label frame as `Reading.increase`. The first row is NaN: it is what the second is
-        compared with. Sums over time and series are exact totals of what the scrapes saw.
+        Label frame as `Reading.increase`. The first row is NaN: the second is compared with it.
+        Sums over time and series are exact totals of what the scrapes show.
     """
     return _count(frame, scraped, pinned)[0]
 
@@ -133,7 +134,7 @@ def increase(
 def read(
     frame: pd.DataFrame, *, scraped: pd.DataFrame | None = None, pinned: bool | None = None
 ) -> Reading:
-    """Give what was counted in each step, and the decisions behind it.
+    """Give the increase of counters in each step, and the decisions behind it.
 
     Parameters
     ----------
@@ -148,26 +149,26 @@ def _count(
     frame: pd.DataFrame, scraped: pd.DataFrame | None, pinned: bool | None
 ) -> tuple[pd.DataFrame, list[_Event], tuple[tuple[int, int], ...]]:
     values = frame.to_numpy(dtype="float64")
-    labels = _labels(frame)
+    labels = labels_of(frame)
     chains = _chains(labels, values.shape[1])
-    flags = _pinned(labels, values.shape[1], told=pinned)
-    seen = scraped_at(frame, labels, scraped, flags)
+    flags = _pinned(labels, values.shape[1], known=pinned)
+    at = scraped_at(frame, labels, scraped, flags)
     horizon = _horizon(frame.index)
-    # Of all nodes together: a fall may be a node that left.
+    # In a sum over all nodes, a fall may be a node that left.
     summed = [node == "" for node in labels.get("node", ["?"] * values.shape[1])]
     result = np.full(values.shape, np.nan)
     tracks: dict[Hashable, _Track] = {}
     for identity, members in chains.items():
         merged = values[:, members[0]] if len(members) == 1 else highest(values[:, members])
         first = members[0]
-        track = _Track(merged, seen[:, first], horizon, bool(flags[first]), summed[first])
+        track = _Track(merged, at[:, first], horizon, bool(flags[first]), summed[first])
         tracks[identity] = track
     _share_resets(tracks, labels, chains)
     _take_over(tracks, labels, chains, restarts_of(frame, labels, scraped))
     rows: list[_Event] = []
     for identity, members in chains.items():
-        growth = _grow(tracks[identity])
-        _attribute(result, growth, values, members)
+        gain = _grow(tracks[identity])
+        _attribute(result, gain, values, members)
         rows += [(*event, members[0]) for event in tracks[identity].events]
     column = {id(tracks[identity]): members[0] for identity, members in chains.items()}
     renamed = tuple(
@@ -178,12 +179,8 @@ def _count(
     return pd.DataFrame(result, index=frame.index, columns=frame.columns), rows, renamed
 
 
-def _labels(frame: pd.DataFrame) -> Labels:
-    return {str(name): frames.values(frame, str(name)) for name in frame.columns.names}
-
-
 def _horizon(index: pd.Index) -> int:
-    """Count the steps within which a pinned counter must be back after a restart."""
+    """Give the number of steps within which a pinned counter returns after a restart."""
     if len(index) < 2:
         return 1
     step = pd.Timedelta(int(np.diff(frames.milliseconds(index)).min()), "ms")
@@ -191,28 +188,28 @@ def _horizon(index: pd.Index) -> int:
 
 
 def _chains(labels: Labels, series: int) -> Mapping[Hashable, list[int]]:
-    """Put the columns that are one series under a changing pod name together."""
+    """Group the columns that are one series under a changing pod name."""
     anchored = any("" not in labels.get(name, [""]) for name in ("instance", "node"))
     names = [n for n in labels if not (anchored and n in CHURN_LABELS)]
     return positions(keys_of(labels, names, series))
 
 
-def _attribute(result: Floats, growth: Floats, values: Floats, members: Sequence[int]) -> None:
-    """Write the growth of a chain to the column that had the sample (the last one in a gap)."""
+def _attribute(result: Floats, gain: Floats, values: Floats, members: Sequence[int]) -> None:
+    """Write the increase of a chain to the column that has the sample (in a gap, the next one)."""
     if len(members) == 1:
-        result[:, members[0]] = growth
+        result[:, members[0]] = gain
         return
     present = ~np.isnan(values[:, members])
     owner = np.where(present.any(axis=1), present.argmax(axis=1), -1)
     owner = pd.Series(owner).replace(-1, np.nan).bfill().ffill().fillna(0).to_numpy(dtype=int)
     for which, column in enumerate(members):
-        result[:, column] = np.where(owner == which, growth, np.nan)
+        result[:, column] = np.where(owner == which, gain, np.nan)
 
 
-def _pinned(labels: Labels, series: int, *, told: bool | None) -> Flags:
-    """Tell which series live in a pinned map, by name or else by labels."""
-    if told is not None:
-        return np.full(series, told)
+def _pinned(labels: Labels, series: int, *, known: bool | None) -> Flags:
+    """Tell which series are pinned, by name or else by labels."""
+    if known is not None:
+        return np.full(series, known)
     by_labels = {"reason", "direction"} <= set(labels)
     names = labels.get("__name__", [""] * series)
     flags = [bool(PINNED.fullmatch(name)) or (not name and by_labels) for name in names]
@@ -225,11 +222,11 @@ def _take_over(
     chains: Mapping[Hashable, Sequence[int]],
     restarts: Mapping[tuple[str, ...], Flags],
 ) -> None:
-    """Find series that go on with the past of others, which ended when they were born.
+    """Find series that continue others, which ended when they were born.
 
-    A series of a pinned map never ends, unless its labels are written in another way from then
-    on. The series of a process do, with what they count; they were only renamed where all of
-    them ended at once, and the process went on.
+    A series of a pinned map ends only if its labels are spelled in another way from then on. The
+    series of a process end with it; they were only renamed if all of them ended at once, and the
+    process continued.
     """
     names = [n for n in TARGET_LABELS if n in labels and n not in CHURN_LABELS]
     keys = keys_of(labels, names, sum(map(len, chains.values())))
@@ -248,12 +245,12 @@ def _take_over(
 def _pass_on(
     group: Sequence[_Track], spans: Sequence[NDArray[np.intp]], born: int, anew: Flags | None
 ) -> None:
-    """Give the series born in a row the last values of those that ended just before."""
+    """Let the series born in a row continue those that ended just before."""
     horizon = group[0].horizon
     new = [
         g
         for g, (first, _) in zip(group, spans, strict=True)
-        if first == born and g.seen[:born].any()
+        if first == born and g.scraped[:born].any()
     ]
     old = [
         (float(g.levels[last]), g)
@@ -283,9 +280,9 @@ def _share_resets(
     labels: Labels,
     chains: Mapping[Hashable, Sequence[int]],
 ) -> None:
-    """Where one series of a node's pinned map was really reset, all of that map were.
+    """Apply a real reset of one series of a node's pinned map to all series of that map.
 
-    ``cilium_forward_*`` only follow: in Cilium 1.15.0 to 1.15.3 they show whichever forward
+    ``cilium_forward_*`` do not decide: in Cilium 1.15.0 to 1.15.3 they show whichever forward
     reason comes last, so that they fall without any reset.
     """
     names = [n for n in TARGET_LABELS if n in labels and n not in CHURN_LABELS]
@@ -302,7 +299,7 @@ def _share_resets(
         for identity in identities:
             if not (forward and forward[chains[identity][0]]):
                 track = tracks[identity]
-                probe = _Track(track.levels, track.seen, track.horizon, track.pinned)
+                probe = _Track(track.levels, track.scraped, track.horizon, track.pinned)
                 _grow(probe)
                 resets.update(probe.resets)
         for identity in identities if resets else ():
@@ -310,7 +307,7 @@ def _share_resets(
 
 
 def _grow(track: _Track) -> Floats:
-    """Read one series: growth per step, NaN where nothing is known."""
+    """Give the increase of one series in each step, NaN where it is unknown."""
     result = np.full(len(track.levels), np.nan)
     rows = np.flatnonzero(~np.isnan(track.levels))
     if not len(rows):
@@ -336,9 +333,9 @@ def _grow(track: _Track) -> Floats:
 
 
 def _without_artefacts(track: _Track, rows: NDArray[np.intp]) -> NDArray[np.intp]:
-    """Leave out the samples of a pinned counter that a restarting agent showed as 0.
+    """Leave out the samples of a pinned counter that a restarting agent exported as 0.
 
-    Also those a little too low that a lagging replica of the same target left behind.
+    Also those that are a little too low, from a replica that lags behind.
     """
     samples = track.levels[rows]
     if not track.pinned or not (np.diff(samples) < 0).any():
@@ -357,10 +354,10 @@ def _without_artefacts(track: _Track, rows: NDArray[np.intp]) -> NDArray[np.intp
 
 
 def _begin(track: _Track, first: int, result: Floats) -> None:
-    """Count a series born under observation from 0; leave one of unknown history out."""
+    """Count a series from 0 if its target was scraped before; else its past is unknown."""
     if first == 0:
         return
-    before = np.flatnonzero(track.seen[:first])
+    before = np.flatnonzero(track.scraped[:first])
     amount = float(track.levels[first])
     if track.before is not None:
         result[first] = amount - track.before
@@ -377,34 +374,34 @@ def _begin(track: _Track, first: int, result: Floats) -> None:
 def _restarted(track: _Track, rows: NDArray[np.intp], samples: Floats) -> Flags:
     """Tell which samples, after the first, count from 0 again."""
     again: Flags = np.diff(samples) < 0
-    # Gone for long while its target was scraped: what comes back is a new count.
-    unseen = np.cumsum(track.seen)
-    watched: NDArray[np.int64] = unseen[rows[1:] - 1] - unseen[rows[:-1]]
-    again |= watched > track.horizon
+    # A series that was missing for long while its target was scraped counts from 0 again.
+    scrapes = np.cumsum(track.scraped)
+    without: NDArray[np.int64] = scrapes[rows[1:] - 1] - scrapes[rows[:-1]]
+    again |= without > track.horizon
     for before, after in track.resets_at:
         again |= (rows[:-1] <= before) & (rows[1:] >= after)
     return again
 
 
 def _spread_gaps(track: _Track, rows: NDArray[np.intp], steps: Floats, result: Floats) -> None:
-    """Spread growth evenly over the steps without a sample before it."""
+    """Spread an increase evenly over the steps without a sample before it."""
     lengths = np.diff(rows)
     usual = np.median(lengths) if len(lengths) else 1
     for place in np.flatnonzero(lengths > 1):
-        before, after, growth = int(rows[place]), int(rows[place + 1]), float(steps[place])
-        watched: NDArray[np.intp] = np.flatnonzero(track.seen[before + 1 : after])
+        before, after, gain = int(rows[place]), int(rows[place + 1]), float(steps[place])
+        scrapes: NDArray[np.intp] = np.flatnonzero(track.scraped[before + 1 : after])
         begin = before + 1
-        if len(watched) and (before, after) in track.resets:
-            # Seen without a value: nothing of the new count was there by then.
-            begin += int(watched[-1]) + 1
+        if len(scrapes) and (before, after) in track.resets:
+            # Scraped without a value: the new count had not begun by then.
+            begin += int(scrapes[-1]) + 1
         result[before + 1 : begin] = 0.0
-        result[begin : after + 1] = growth / (after + 1 - begin)
-        if lengths[place] >= 3 * usual and not len(watched):
-            track.events.append((after, "gap", growth))
+        result[begin : after + 1] = gain / (after + 1 - begin)
+        if lengths[place] >= 3 * usual and not len(scrapes):
+            track.events.append((after, "gap", gain))
 
 
 def _event_table(rows: Sequence[_Event], frame: pd.DataFrame) -> pd.DataFrame:
-    """Lay the events out as a table in order of time."""
+    """Make a table of the events in order of time."""
     ordered = sorted(rows, key=lambda row: (row[0], row[3]))
     head = pd.DataFrame(
         {

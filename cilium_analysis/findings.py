@@ -1,4 +1,4 @@
-"""Findings: what a topic concludes, ranked, as JSON for machines and as a table for people."""
+"""Findings: what a topic concludes, ranked, as JSON for programs and as a table for people."""
 
 from __future__ import annotations
 
@@ -8,17 +8,16 @@ import math
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from datetime import datetime
 from enum import IntEnum
 from typing import TYPE_CHECKING, Any, overload
 
 from cilium_analysis.source import iso, window_as_json
 from cilium_analysis.texts import escaped, line
+from cilium_analysis.window import Window
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
-    from datetime import datetime
-
-    from cilium_analysis.window import Window
 
 SCHEMA = "cilium-analysis/findings/1"
 #: JupyterLab sets all cells to the right.
@@ -26,7 +25,7 @@ _LEFT = ' style="text-align: left"'
 MIME = "application/vnd.cilium-analysis.findings.v1+json"
 
 
-#: Of what the share of a finding is, by its kind.
+#: The whole that the share of a finding refers to, by kind.
 SHARE_OF: Mapping[str, str] = {
     "drop_spike": "of all packets dropped in the window",
     "http_errors": "of the requests there meanwhile",
@@ -50,7 +49,7 @@ class Severity(IntEnum):
 
 @dataclass(frozen=True, kw_only=True)
 class Finding:
-    """One thing worth acting on.
+    """A statement about the cluster that someone may act on.
 
     Parameters
     ----------
@@ -61,9 +60,9 @@ class Finding:
     title
         One sentence that a person can act on.
     start, end
-        When it began and ended, or the window's end while it lasts.
+        When it began and ended; the end of the window if it lasts beyond it.
     labels
-        Where: only labels that single it out.
+        Where: only the labels that tell it from the rest.
     value, baseline_value
         Level during the finding, and the level to compare it with [`unit`].
     unit
@@ -71,15 +70,15 @@ class Finding:
     total
         Amount between start and end; None where a sum makes no sense.
     share
-        Of the whole that this finding explains, 0 to 1; None where there is no whole.
+        Part of the whole that this finding explains, 0 to 1; None where there is no whole.
     trust_reasons
-        What makes the numbers doubtful; none if they are good.
+        Caveats: reasons not to trust the numbers fully; none if they are good.
     query
         PromQL that shows it.
     next_step
         What to look at.
     evidence
-        Findings that tell of the same thing, if this one leads a story.
+        Findings of the same event, if this one leads a story.
     """
 
     kind: str
@@ -100,18 +99,66 @@ class Finding:
 
     @property
     def trust(self) -> str:
-        """``good``, or ``doubtful`` if anything speaks against the numbers."""
+        """``good``, or ``doubtful`` if there is any caveat."""
         return "doubtful" if self.trust_reasons else "good"
 
     def key(self) -> str:
-        """Name what and where, without when: equal in two runs that saw the same thing."""
+        """Give a hash of what and where, without when: equal in two runs that find the same."""
         where = json.dumps([self.kind, sorted(self.labels.items())], ensure_ascii=False)
         return hashlib.sha256(where.encode()).hexdigest()[:12]
+
+    def as_json(self, seen: Counter[str]) -> dict[str, Any]:
+        """Give a row of ``findings.json``, without its evidence and rank.
+
+        Parameters
+        ----------
+        seen
+            Counts the keys so far: of several findings with the same key the later are numbered.
+        """
+        key = self.key()
+        seen[key] += 1
+        return {
+            "id": f"{key}-{seen[key]}" if seen[key] > 1 else key,
+            "kind": self.kind,
+            "severity": str(self.severity),
+            "title": self.title,
+            "start": iso(self.start),
+            "end": iso(self.end),
+            "labels": dict(self.labels),
+            "value": _number(self.value),
+            "baseline_value": _number(self.baseline_value),
+            "unit": self.unit,
+            "total": _number(self.total),
+            "share": _number(self.share),
+            "trust": self.trust,
+            "trust_reasons": list(self.trust_reasons),
+            "query": self.query,
+            "next_step": self.next_step,
+        }
+
+    @classmethod
+    def from_json(cls, row: Mapping[str, Any]) -> Finding:
+        """Read a row of ``findings.json``, with its evidence; a value that is unknown is NaN."""
+        same = ("kind", "title", "unit", "query", "next_step", "labels", "total", "share")
+        value, before = (
+            math.nan if row[name] is None else float(row[name])
+            for name in ("value", "baseline_value")
+        )
+        return cls(
+            **{name: row[name] for name in same},
+            start=datetime.fromisoformat(row["start"]),
+            end=datetime.fromisoformat(row["end"]),
+            value=value,
+            baseline_value=before,
+            severity=Severity[row["severity"].upper()],
+            trust_reasons=tuple(row["trust_reasons"]),
+            evidence=tuple(cls.from_json(each) for each in row.get("evidence", ())),
+        )
 
 
 @dataclass(frozen=True)
 class Unknown:
-    """A question that cannot be answered in a window: that is neither good news nor bad.
+    """A question that cannot be answered in a window, which is neither good nor bad.
 
     Parameters
     ----------
@@ -130,7 +177,7 @@ class Unknown:
 
 
 def spoken(topic: str) -> str:
-    """Write the name of a topic's notebook as people do."""
+    """Write the name of a topic's notebook in words."""
     return topic.replace("_", " ").replace("http", "HTTP").replace("dns", "DNS")
 
 
@@ -144,14 +191,14 @@ def unknown_lines(rows: Iterable[Mapping[str, Any]]) -> list[str]:
     """
     topics: dict[tuple[str, ...], list[str]] = {}
     every = list(rows)
-    # The question that puts the others together says no more than they do.
+    # The incident, which puts the other topics together, adds no reason of its own.
     for row in [row for row in every if row["topic"] != "incident"] or every:
         topics.setdefault(tuple(row["reasons"]), []).append(spoken(row["topic"]))
     return [f"{', '.join(names)}: {'; '.join(reasons)}" for reasons, names in topics.items()]
 
 
 def without_unknown(notes: Iterable[str], rows: Iterable[Mapping[str, Any]]) -> list[str]:
-    """Leave out of notes what is said by what is unknown, and what is there twice.
+    """Leave out the notes that repeat a reason why something is unknown, and repeated ones.
 
     Parameters
     ----------
@@ -173,15 +220,17 @@ class Findings(Sequence[Finding]):
     source
         Name of the source, without credentials.
     window, baseline
-        What was looked at, and what it was compared with.
+        Under analysis, and to compare it with.
     items
-        In any order; kept by severity, then by how far the value is above its baseline's.
+        In any order; kept by severity, then by their amount.
     ranked
         Whether the items come in order, and stay so.
     topic
         Name of the notebook whose question they answer.
     unknown
         Questions that cannot be answered: `topic` itself, or some of those that it puts together.
+    incomplete
+        Topics that stopped with an error, so that their findings are missing.
     """
 
     source: str
@@ -191,10 +240,26 @@ class Findings(Sequence[Finding]):
     ranked: bool = False
     topic: str = ""
     unknown: tuple[Unknown, ...] = ()
+    incomplete: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         if not self.ranked:
             object.__setattr__(self, "items", tuple(sorted(self.items, key=_order)))
+
+    @classmethod
+    def from_json(cls, document: Mapping[str, Any]) -> Findings:
+        """Read the document of ``findings.json``; it keeps its order, and names no topic."""
+        return cls(
+            document["source"],
+            Window.from_json(document["window"]),
+            Window.from_json(document["baseline"]) if document["baseline"] else None,
+            tuple(Finding.from_json(row) for row in document["findings"]),
+            ranked=True,
+            unknown=tuple(
+                Unknown(row["topic"], tuple(row["reasons"])) for row in document.get("unknown", ())
+            ),
+            incomplete=tuple(document.get("incomplete", ())),
+        )
 
     @overload
     def __getitem__(self, index: int) -> Finding: ...
@@ -220,31 +285,27 @@ class Findings(Sequence[Finding]):
 
     @property
     def verdict(self) -> str:
-        """What it amounts to, in a sentence or two, where nothing was found or not all is known."""
+        """One or two sentences, if nothing was found or not everything is known."""
         if self.is_unknown:
             reasons = [r for each in self.unknown if each.topic == self.topic for r in each.reasons]
             return f"Unknown: {'; '.join(reasons)}."
-        said = [] if self.items else ["Nothing unusual."]
-        if self.unknown:
-            said = [] if self.items else ["Nothing unusual in what can be judged."]
-            lines = unknown_lines(each.as_json() for each in self.unknown)
-            said.insert(0, f"Unknown: {'. '.join(lines)}.")
-        return " ".join(said)
-
-    def with_items(self, items: Iterable[Finding]) -> Findings:
-        """Give the same frame of reference with other findings."""
-        return replace(self, items=tuple(items))
+        if not self.unknown:
+            return "" if self.items else "Nothing unusual."
+        lines = ". ".join(unknown_lines(each.as_json() for each in self.unknown))
+        return f"Unknown: {lines}." + (
+            "" if self.items else " Nothing unusual in what can be judged."
+        )
 
     def as_json(self) -> dict[str, Any]:
         """Give the document that ``findings.json`` holds."""
         seen: Counter[str] = Counter()
         rows = []
         for rank, finding in enumerate(self.items, start=1):
-            row = _as_json(finding, seen) | {"rank": rank}
+            row = finding.as_json(seen) | {"rank": rank}
             if finding.evidence:
-                row["evidence"] = [_as_json(each, seen) for each in finding.evidence]
+                row["evidence"] = [each.as_json(seen) for each in finding.evidence]
             rows.append(row)
-        return {
+        document = {
             "schema": SCHEMA,
             "source": self.source,
             "window": window_as_json(self.window),
@@ -252,9 +313,10 @@ class Findings(Sequence[Finding]):
             "unknown": [each.as_json() for each in self.unknown],
             "findings": rows,
         }
+        return document | ({"incomplete": list(self.incomplete)} if self.incomplete else {})
 
     def _repr_mimebundle_(self, include: object = None, exclude: object = None) -> dict[str, Any]:
-        """Show a table in a notebook, and hand the findings to whoever reads the notebook."""
+        """Show a table in a notebook, with the findings as JSON for programs that read it."""
         return {"text/plain": repr(self), "text/html": self.to_html(), MIME: self.as_json()}
 
     def __repr__(self) -> str:
@@ -268,130 +330,82 @@ class Findings(Sequence[Finding]):
         """Give a table for people; every text in it is escaped."""
         look = "ca-unknown" if self.unknown else "ca-quiet"
         verdict = escaped(self.verdict)
-        told = f'<p class="{look}">{verdict}</p>' if verdict else ""
+        before = f'<p class="{look}">{verdict}</p>' if verdict else ""
         if not self.items:
-            return told
+            return before
         body = "".join(_row(rank, finding) for rank, finding in enumerate(self.items, start=1))
         head = "".join(
             f"<th{_LEFT}>{name}</th>" for name in ("#", "Severity", "What", "Next", "Trust")
         )
         return (
-            f'{told}<table class="ca-findings"><thead><tr>'
+            f'{before}<table class="ca-findings"><thead><tr>'
             f"{head}</tr></thead><tbody>{body}</tbody></table>"
         )
 
 
 def merge(
-    empty: Findings,
-    documents: Iterable[Mapping[str, Any]],
-    *,
-    stories: Iterable[Mapping[str, Any]] = (),
-    incomplete: Sequence[str] = (),
-) -> dict[str, Any]:
-    """Make the documents of several topics into the one of a run, ranked anew.
+    empty: Findings, found: Iterable[Findings], *, stories: Iterable[Findings] = ()
+) -> Findings:
+    """Put the findings of several topics together to those of a run, ranked anew.
 
-    A document that tells stories comes first, in its own order; what the others say about the
-    same things is not said twice. What any of them cannot tell is listed once, by topic.
+    The findings of stories come first, in their own order; the other findings do not
+    repeat them. Of each topic that is unknown the first reasons are kept.
 
     Parameters
     ----------
     empty
-        Source, window and baseline of the run.
-    documents
-        As `Findings.as_json` gives them.
+        Source, window and baseline of the run, and its topics that are incomplete.
+    found
+        Of each topic.
     stories
-        Those of the question about incidents, likewise.
-    incomplete
-        Topics that stopped with an error, so that their findings are missing; named in the
-        document, because their absence is no good news.
+        Of the incident.
     """
-    documents, stories = list(documents), list(stories)
-    told = [row for document in stories for row in document["findings"]]
-    known = {_what(each) for row in told for each in (row, *row.get("evidence", ()))}
-    rows = [
-        row
-        for document in documents
-        for row in document["findings"]
-        # That a topic has no metrics is said by what is unknown, and by the stories.
-        if not (stories and document.get("unknown") and row["kind"] == "missing_metrics")
+    found, stories = list(found), list(stories)
+    first = [finding for each in stories for finding in each]
+    known = {_what(each) for finding in first for each in (finding, *finding.evidence)}
+    others = [
+        finding
+        for each in found
+        for finding in each
+        # The stories and `unknown` already say that a topic has no metrics.
+        if _what(finding) not in known
+        and not (stories and each.unknown and finding.kind == "missing_metrics")
     ]
-    others = sorted((row for row in rows if _what(row) not in known), key=_order_of_row)
-    merged = empty.as_json()
-    ranked = enumerate([*told, *others], start=1)
-    merged["findings"] = [row | {"rank": rank} for rank, row in ranked]
-    merged["unknown"] = _unknown([*documents, *stories])
-    if incomplete:
-        merged["incomplete"] = list(incomplete)
-    return merged
+    unknown: dict[str, Unknown] = {}
+    for each in [*found, *stories]:
+        for one in each.unknown:
+            unknown.setdefault(one.topic, one)
+    return replace(
+        empty,
+        items=(*first, *sorted(others, key=_order)),
+        ranked=True,
+        unknown=tuple(unknown.values()),
+    )
 
 
-def _unknown(documents: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """Put together what is unknown, one row per topic; of two the first."""
-    rows: dict[str, dict[str, Any]] = {}
-    for document in documents:
-        for row in document.get("unknown", ()):
-            rows.setdefault(row["topic"], row)
-    return list(rows.values())
-
-
-def _what(row: Mapping[str, Any]) -> tuple[str, str, str]:
-    """Tell what a stored finding is about, and when."""
-    labels = json.dumps(row["labels"], sort_keys=True)
-    return (f"{row['kind']}{labels}", row["start"], row["end"])
-
-
-def _order_of_row(row: Mapping[str, Any]) -> tuple[float, float, str]:
-    """Rank stored findings as `_order` ranks those in memory."""
-    amount = row["value"] if row["total"] is None else row["total"]
-    return (-Severity[row["severity"].upper()], -(amount or 0.0), row["title"])
+def _what(finding: Finding) -> tuple[str, datetime, datetime]:
+    """Give what a finding is about, and when: equal if two say the same thing."""
+    return finding.key(), finding.start, finding.end
 
 
 def _order(finding: Finding) -> tuple[float, float, str]:
-    """Most severe first, then the largest amount; the title breaks ties for good."""
+    """Most severe first, then the largest amount; the title breaks ties."""
     amount = finding.total if finding.total is not None else finding.value
     return (-finding.severity, -amount if math.isfinite(amount) else 0.0, finding.title)
 
 
-def _as_json(finding: Finding, seen: Counter[str]) -> dict[str, Any]:
-    """Give one finding; of several with the same key the later ones are numbered."""
-    key = finding.key()
-    seen[key] += 1
-    return {
-        "id": f"{key}-{seen[key]}" if seen[key] > 1 else key,
-        "kind": finding.kind,
-        "severity": str(finding.severity),
-        "title": finding.title,
-        "start": iso(finding.start),
-        "end": iso(finding.end),
-        "labels": dict(finding.labels),
-        "value": _number(finding.value),
-        "baseline_value": _number(finding.baseline_value),
-        "unit": finding.unit,
-        "total": _number(finding.total),
-        "share": _number(finding.share),
-        "trust": finding.trust,
-        "trust_reasons": list(finding.trust_reasons),
-        "query": finding.query,
-        "next_step": finding.next_step,
-    }
-
-
 def _number(value: float | None) -> float | None:
-    """JSON knows no NaN and no infinity."""
+    """Replace NaN and infinity, which JSON does not have."""
     return float(value) if value is not None and math.isfinite(value) else None
 
 
 def _row(rank: int, finding: Finding) -> str:
-    doubts = "; ".join(finding.trust_reasons)
-    trust = f"{finding.trust}: {doubts}" if doubts else finding.trust
-    what = escaped(finding.title) + _evidence(finding)
-    texts = (str(rank), str(finding.severity), None, finding.next_step, trust)
-    cells = (what if text is None else escaped(text) for text in texts)
+    reasons = "; ".join(finding.trust_reasons)
+    trust = f"{finding.trust}: {reasons}" if reasons else finding.trust
+    items = "".join(f"<li>{escaped(each.title)}</li>" for each in finding.evidence)
+    evidence = f'<ul class="ca-evidence">{items}</ul>' if items else ""
+    texts = (str(rank), str(finding.severity), finding.title, finding.next_step, trust)
+    cells = [escaped(text) for text in texts]
+    cells[2] += evidence
     inner = "".join(f"<td{_LEFT}>{cell}</td>" for cell in cells)
     return f'<tr class="ca-{finding.severity}">{inner}</tr>'
-
-
-def _evidence(finding: Finding) -> str:
-    """List what else tells of the same thing."""
-    items = "".join(f"<li>{escaped(each.title)}</li>" for each in finding.evidence)
-    return f'<ul class="ca-evidence">{items}</ul>' if items else ""

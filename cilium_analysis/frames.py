@@ -1,4 +1,4 @@
-"""The label frame: what a range query returns, and what is done with it. Pure.
+"""The label frame, which a range query returns, and its operations. Pure.
 
 A label frame is a plain `pandas.DataFrame`:
 
@@ -92,7 +92,7 @@ def empty(names: Sequence[str] = ()) -> pd.DataFrame:
 
 
 def tidy(frame: pd.DataFrame) -> pd.DataFrame:
-    """Lay a label frame out with one row per sample.
+    """Give a label frame with one row per sample.
 
     Parameters
     ----------
@@ -113,7 +113,7 @@ def tidy(frame: pd.DataFrame) -> pd.DataFrame:
 
 
 def astray(frame: pd.DataFrame, window: Window) -> str:
-    """Name a sample that is more than a step outside of a window; empty if none is.
+    """Describe a sample that is more than a step outside of a window; empty if none is.
 
     Parameters
     ----------
@@ -122,7 +122,7 @@ def astray(frame: pd.DataFrame, window: Window) -> str:
     window
         That was asked for.
     """
-    # As numbers: a step before the window there may be no calendar any more.
+    # As numbers: a step before the window may be out of the range of dates.
     step = window.step // timedelta(milliseconds=1)
     first, last = (round(moment.timestamp() * 1000) for moment in (window.start, window.end))
     times = milliseconds(frame.index)
@@ -137,13 +137,13 @@ def astray(frame: pd.DataFrame, window: Window) -> str:
 
 
 def selector(key: Iterable[tuple[str, str]]) -> str:
-    """Write labels as PromQL does, without those that are empty."""
+    """Write labels as PromQL does, without the empty ones."""
     shown = (f"{name}={json.dumps(value, ensure_ascii=False)}" for name, value in key if value)
     return "{" + ", ".join(shown) + "}"
 
 
 def written(moment: int) -> str:
-    """Write a time [ms since 1970 UTC]; those that no calendar has, as a number."""
+    """Write a time [ms since 1970 UTC]; as a number if it is out of the range of dates."""
     try:
         return iso(pd.Timestamp(moment, unit="ms", tz="UTC"))
     except (pd.errors.OutOfBoundsDatetime, OverflowError):
@@ -169,7 +169,7 @@ def with_levels(frame: pd.DataFrame, names: Sequence[str]) -> pd.DataFrame:
 
 
 def relabel(frame: pd.DataFrame, name: str, values: Sequence[str]) -> pd.DataFrame:
-    """Give the frame with one label set anew (or added), one value per series."""
+    """Give the frame with one label set (or added), one value per series."""
     held = _levels(frame) | {name: _level(values)}
     return _with_columns(frame, {name: held[name] for name in sorted(held)})
 
@@ -184,7 +184,7 @@ def values(frame: pd.DataFrame, name: str) -> list[str]:
     return [texts[code] for code in codes]
 
 
-#: Labels that occur, and which of them each series has.
+#: The values of a label that occur, and for each series the position of its own.
 _Level = tuple[Any, Any]
 
 
@@ -201,7 +201,7 @@ def _level(values: Sequence[str]) -> _Level:
 
 
 def _levels(frame: pd.DataFrame) -> dict[str, _Level]:
-    """Give what the columns are made of: making them of that again takes no look at a label."""
+    """Give the levels of the columns, from which columns are made without comparing labels."""
     columns = frame.columns
     if not isinstance(columns, pd.MultiIndex):
         columns = pd.MultiIndex.from_arrays([columns], names=[columns.name])
@@ -228,7 +228,7 @@ def _columns(levels: Mapping[str, _Level]) -> pd.MultiIndex:
 
 
 def _numbered(levels: Iterable[_Level], series: int) -> NDArray[np.intp]:
-    """Give each series the number of its combination of labels, counted in their order."""
+    """Give each series the number of its combination of labels, in their order."""
     number = np.zeros(series, dtype=np.intp)
     for level, codes in levels:
         rank = np.empty(len(level), dtype=np.intp)
@@ -267,7 +267,7 @@ def group(frame: pd.DataFrame, by: Sequence[str], *, how: How = "sum") -> pd.Dat
 
 
 def totals(counts: pd.DataFrame, by: Sequence[str]) -> pd.Series:
-    """Sum what was counted over time, per combination of some labels.
+    """Sum increases over time, per combination of some labels.
 
     Parameters
     ----------
@@ -279,7 +279,7 @@ def totals(counts: pd.DataFrame, by: Sequence[str]) -> pd.Series:
     Returns
     -------
     pandas.Series
-        float64, sorted; empty, with these levels, if nothing was counted.
+        float64, sorted; empty, with these levels, if there are no series.
     """
     sums = group(counts, by).sum(axis=0).groupby(level=list(by)).sum()
     return sums.astype("float64")
@@ -288,7 +288,7 @@ def totals(counts: pd.DataFrame, by: Sequence[str]) -> pd.Series:
 def _merge(
     values: NDArray[np.float64], codes: NDArray[np.intp], groups: int, how: How
 ) -> NDArray[np.float64]:
-    """Reduce columns (T, S) to groups (T, G), ignoring absent samples."""
+    """Reduce columns (T, S) to groups (T, G), ignoring missing samples."""
     order = np.argsort(codes, kind="stable")
     starts = np.searchsorted(codes[order], np.arange(groups))
     sorted_values = values[:, order]
@@ -303,7 +303,7 @@ def _merge(
 
 
 def last(frame: pd.DataFrame) -> pd.Series:
-    """Give the last value there is of each column; empty for a frame without rows.
+    """Give the last known value of each column; empty for a frame without rows.
 
     Parameters
     ----------
@@ -314,5 +314,5 @@ def last(frame: pd.DataFrame) -> pd.Series:
 
 
 def between(frame: pd.DataFrame, start: object, end: object) -> pd.DataFrame:
-    """Give the rows with ``start < time <= end``: the bins that fill this stretch of time."""
+    """Give the rows with ``start < time <= end``: a row's step ends at its time."""
     return frame.loc[(frame.index > start) & (frame.index <= end)]

@@ -1,4 +1,4 @@
-"""Tables and lists for people to read; every text in them is escaped, and can be seen."""
+"""Tables and lists for people; every text in them is escaped and visible."""
 
 from __future__ import annotations
 
@@ -18,36 +18,19 @@ if TYPE_CHECKING:
 
 #: How numbers are written, by the name of their column.
 FORMATS: Mapping[str, str | Callable[[float], str]] = {
-    "packets": "{:,.0f}",
-    "expected": "{:,.0f}",
+    **dict.fromkeys(("packets", "forwarded", "expected", "events", "requests"), "{:,.0f}"),
+    **dict.fromkeys(("errors", "denied", "by policy", "by application"), "{:,.0f}"),
+    **dict.fromkeys(("bytes", "expected bytes", "bytes/packet"), "{:,.0f}"),
+    **dict.fromkeys(("p50", "p95", "p99", "usual p50", "usual p95", "usual p99"), "{:.3g}"),
+    **dict.fromkeys(("error ratio", "usual ratio"), "{:.2%}"),
+    **dict.fromkeys(("share", "scraped"), percent),
+    **dict.fromkeys(("samples", "series"), "{:,}"),
     "change": "{:+,.0f}",
-    "requests": "{:,.0f}",
-    "errors": "{:,.0f}",
-    "denied": "{:,.0f}",
-    "by policy": "{:,.0f}",
-    "by application": "{:,.0f}",
-    "error ratio": "{:.2%}",
-    "usual ratio": "{:.2%}",
-    "p50": "{:.3g}",
-    "p95": "{:.3g}",
-    "p99": "{:.3g}",
-    "usual p50": "{:.3g}",
-    "usual p95": "{:.3g}",
-    "usual p99": "{:.3g}",
-    "share": percent,
-    "forwarded": "{:,.0f}",
     "of traffic": "{:.3%}",
-    "events": "{:,.0f}",
-    "scraped": percent,
     "seconds": "{:.3f}",
-    "samples": "{:,}",
-    "series": "{:,}",
-    "bytes": "{:,.0f}",
-    "expected bytes": "{:,.0f}",
-    "bytes/packet": "{:,.0f}",
 }
 MISSING = "–"
-#: As what notes are kept in a notebook, beside the text.
+#: MIME type of notes in a notebook, beside the text.
 NOTES = "application/vnd.cilium-analysis.notes.v1+json"
 
 
@@ -60,9 +43,9 @@ class Table:
     frame
         Rows to show; its index is shown if it has a name.
     empty
-        What to say when there are no rows.
+        Text if there are no rows.
     folded
-        Line below which a long table that few will read is folded away; none: it is open.
+        Line below which a long table is folded away; if empty, the table is open.
     """
 
     frame: pd.DataFrame
@@ -78,7 +61,7 @@ class Table:
         flat = self._flat()
         numeric = [pd.api.types.is_numeric_dtype(dtype) for dtype in flat.dtypes]
         head = "".join(
-            f'<th scope="col"{_right(right)}>{_heading_html(name)}</th>'
+            f'<th scope="col"{_right(right)}>{_heading(name)}</th>'
             for name, right in zip(flat.columns, numeric, strict=True)
         )
         cells = self._cells().itertuples(index=False, name=None)
@@ -120,31 +103,24 @@ def _text(value: object, pattern: str | Callable[[float], str] | None) -> str:
 
 
 def _heading(name: object) -> str:
-    text = line(str(name)).replace("_", " ")
-    return text[:1].upper() + text[1:]
-
-
-def _heading_html(name: object) -> str:
-    """Keep what is in parentheses, such as a zone, on one line."""
-    text, bracket, rest = escaped(_heading(name)).partition(" (")
+    """Write a column's name, with what is in parentheses, such as a zone, on one line."""
+    words = line(str(name)).replace("_", " ")
+    text, bracket, rest = escaped(words[:1].upper() + words[1:]).partition(" (")
     return f'{text} <span style="white-space: nowrap">({rest}</span>' if bracket else text
 
 
 def _right(right: bool) -> str:
-    # JupyterLab sets all cells to the right.
+    # JupyterLab aligns all cells to the right.
     return ' class="ca-number"' if right else ' style="text-align: left"'
 
 
 def _row(row: Sequence[str], values: Sequence[Any], numeric: Sequence[bool]) -> str:
-    return "".join(
-        f"<td{_right(right)}{_sorted_by(value) if right else ''}>{escaped(cell)}</td>"
-        for cell, value, right in zip(row, values, numeric, strict=True)
-    )
-
-
-def _sorted_by(value: Any) -> str:
-    """Keep a number whole for sorting: what is shown of it is rounded and grouped."""
-    return "" if pd.isna(value) else f' data-value="{float(value)!r}"'
+    cells = ""
+    for cell, value, right in zip(row, values, numeric, strict=True):
+        # The exact number, for sorting: the text is rounded and grouped.
+        exact = f' data-value="{float(value)!r}"' if right and not pd.isna(value) else ""
+        cells += f"<td{_right(right)}{exact}>{escaped(cell)}</td>"
+    return cells
 
 
 @dataclass(frozen=True)
@@ -155,7 +131,7 @@ class Notes:
     empty: str = "Nothing to add."
 
     def _repr_mimebundle_(self, include: object = None, exclude: object = None) -> dict[str, Any]:
-        """Show a list in a notebook, and hand it to whoever reads the notebook."""
+        """Show a list in a notebook, with the sentences for programs that read it."""
         html = self._repr_html_()
         return {"text/plain": repr(self), "text/html": html, NOTES: list(self.sentences)}
 
@@ -178,7 +154,7 @@ def definition_list(rows: Mapping[str, str]) -> str:
 
 
 def span(window: Window) -> str:
-    """Write a window as the reader's clock shows it."""
+    """Write a window in the reader's zone."""
     tz = zone(window.timezone)
     start, end = window.start.astimezone(tz), window.end.astimezone(tz)
     last = f"{end:%H:%M:%S}" if start.date() == end.date() else f"{end:%Y-%m-%d %H:%M:%S}"
@@ -187,14 +163,14 @@ def span(window: Window) -> str:
 
 
 def local(table: pd.DataFrame, timezone: str) -> pd.DataFrame:
-    """Write a table's times as the reader's clock shows them; the headings name the zone.
+    """Write a table's times in the reader's zone; the headings name it.
 
-    Where all are of one day, the headings name it too.
+    If all times are on one day, the headings name the day too.
 
     Parameters
     ----------
     table
-        Its columns of times are in UTC.
+        With times in UTC.
     timezone
         IANA name.
     """
@@ -208,7 +184,7 @@ def local(table: pd.DataFrame, timezone: str) -> pd.DataFrame:
 
 
 def journal(records: Sequence[Record]) -> Table:
-    """Give the answers of a source as a table, folded: what was asked, and what it cost."""
+    """Give the queries of a source and their cost as a table, folded."""
     rows = [
         {
             "query": record.promql,

@@ -1,4 +1,4 @@
-"""Texts that people read: on a terminal, in a message, on a page. Names come from the cluster."""
+"""Texts for people, on a terminal, in a message, on a page; names in them are not trusted."""
 
 from __future__ import annotations
 
@@ -7,37 +7,33 @@ import re
 
 
 def line(text: str) -> str:
-    """Give a text as one line that can be seen as it is, as `visible` does."""
+    """Give a text as one line, with `visible` characters only."""
     return visible(" ".join(text.split()))
 
 
 def visible(text: str) -> str:
-    """Give a text without characters that nobody sees, such as those that a terminal obeys.
+    """Give a text without invisible characters, such as those that a terminal obeys.
 
-    Control characters, and those that turn the direction of a text or have no width, become "�";
-    spaces of any kind a plain one. Line ends stay.
+    Control characters, and those that change the direction of a text or have no width, become
+    "�"; any kind of space becomes a plain one. Line ends stay.
     """
     if text.isprintable():
         return text
-    return "".join(c if c.isprintable() or c == "\n" else _in_place_of(c) for c in text)
-
-
-def _in_place_of(char: str) -> str:
-    return " " if char.isspace() else "�"
+    return "".join(c if c.isprintable() or c == "\n" else " " if c.isspace() else "�" for c in text)
 
 
 def escaped(text: str) -> str:
-    """Give a text for a page: what is in it can be seen, and is no HTML."""
+    """Give a text for a page: visible, and free of HTML."""
     return html.escape(visible(text))
 
 
 def clipped(text: str, length: int) -> str:
-    """Shorten a text to so many characters; what is cut off shows as an ellipsis."""
+    """Shorten a text to so many characters, with an ellipsis where it was cut."""
     return text if len(text) <= length else text[: length - 1].rstrip() + "…"
 
 
 def percent(share: float) -> str:
-    """Write a share; what is not whole is never 100 %, and what is not nothing never 0 %.
+    """Write a share; only 1 is written as 100 %, and only 0 as 0 %.
 
     Parameters
     ----------
@@ -51,12 +47,12 @@ def percent(share: float) -> str:
 
 
 def bare_address(address: str) -> str:
-    """Leave out what may be a user and a password in one address, whatever they are made of."""
+    """Remove a possible user and password from one address, whatever their characters."""
     return re.sub(r"//.*@", "//…@", address, flags=re.DOTALL)
 
 
 def bare(text: str) -> str:
-    """Leave out what may be a user and a password in addresses, also in those nobody can read."""
+    """Remove possible users and passwords from all addresses in a text, also from invalid ones."""
     return re.sub(r"//[^\s'\"]*@", "//…@", text)
 
 

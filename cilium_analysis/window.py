@@ -1,4 +1,4 @@
-"""Windows of time: parsed from what people write, aligned to the step, UTC inside."""
+"""Windows: parsed from what people write, aligned to the step, kept in UTC."""
 
 from __future__ import annotations
 
@@ -7,13 +7,13 @@ import re
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from cilium_analysis.errors import WindowError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
 
 # https://prometheus.io/docs/prometheus/latest/querying/basics/#float-literals-and-time-durations
 _UNITS = {
@@ -101,7 +101,7 @@ def parse_time(text: str, *, timezone: str = "UTC", now: datetime | None = None)
         ISO 8601 with or without an offset, ``now``, or a time before now such as ``-2h``
         (or ``now-2h``).
     timezone
-        IANA name of the zone that a time without an offset is meant in.
+        IANA name of the zone of a time without an offset.
     now
         What ``now`` means; the clock if not given.
 
@@ -135,7 +135,7 @@ def parse_time(text: str, *, timezone: str = "UTC", now: datetime | None = None)
 
 
 def _localize(moment: datetime, tz: ZoneInfo) -> datetime:
-    """Put a wall-clock time into its zone; refuse what a clock change makes ambiguous."""
+    """Put a wall-clock time into its zone; refuse one that a clock change makes ambiguous."""
     first, second = moment.replace(tzinfo=tz, fold=0), moment.replace(tzinfo=tz, fold=1)
     if first.utcoffset() != second.utcoffset():
         exists = first.astimezone(UTC).astimezone(tz).replace(tzinfo=None) == moment
@@ -159,7 +159,7 @@ def _ceil(moment: datetime, step: timedelta) -> datetime:
 
 @contextmanager
 def _in_the_calendar() -> Iterator[None]:
-    """Refuse what would lie before the year 1 or after 9999, which Python's times end at."""
+    """Refuse times before the year 1 or after 9999, which Python does not have."""
     try:
         yield
     except OverflowError:
@@ -184,7 +184,7 @@ def sensible_step(length: timedelta) -> timedelta:
 
 @dataclass(frozen=True)
 class Window:
-    """A stretch of time seen in steps; both ends are points of it.
+    """A time range in steps, from start to end; both are points of it.
 
     Parameters
     ----------
@@ -194,7 +194,7 @@ class Window:
     step
         Distance between two points, in whole milliseconds.
     timezone
-        IANA name of the zone in which people read the times. Not part of a window's identity.
+        IANA name of the reader's zone. Windows that differ only in it are equal.
 
     Raises
     ------
@@ -267,6 +267,12 @@ class Window:
             raise WindowError(f"the step ({step or length}) is longer than the window")
         whole = cls(first, last, length, timezone=timezone)
         return whole._aligned(present)
+
+    @classmethod
+    def from_json(cls, row: Mapping[str, Any], *, timezone: str = "UTC") -> Window:
+        """Read a window as `cilium_analysis.source.window_as_json` stores it."""
+        start, end = (datetime.fromisoformat(row[name]) for name in ("start", "end"))
+        return cls(start, end, timedelta(seconds=row["step_seconds"]), timezone=timezone)
 
     def _aligned(self, present: datetime) -> Window:
         """Widen to multiples of the step, though never beyond the present."""
@@ -342,9 +348,10 @@ class Window:
         return base
 
     def _explicit(self, text: str) -> Window:
-        """Read a baseline; one that ends where the window was meant to begin ends where it does.
+        """Read a baseline from two times.
 
-        This window was widened to its step, and the baseline is too: neither makes them overlap.
+        This window and the baseline were both widened to the step: if they overlap only because
+        of that, the baseline ends at the start of the window.
         """
         first, _, last = text.partition("/")
         base = Window.parse(

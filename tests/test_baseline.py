@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cilium_analysis.statistics import baseline
+from cilium_analysis.statistics import deviations
 from cilium_analysis.statistics.baseline import Rises, join
 
 RISES = Rises()
@@ -171,8 +171,8 @@ def test_scores_do_not_depend_on_the_unit() -> None:
     rng = np.random.default_rng(1)
     usual, now = rng.normal(10.0, 1.0, (240, 1)), rng.normal(10.0, 1.0, (240, 1))
     now[100:140] += 6.0
-    score, place = baseline.extremes(usual, now, counts=False)
-    milli, again = baseline.extremes(1000 * usual, 1000 * now, counts=False)
+    score, place = deviations.extremes(usual, now, counts=False)
+    milli, again = deviations.extremes(1000 * usual, 1000 * now, counts=False)
     assert score == pytest.approx(milli)
     assert place == again
     assert 100 <= place[0] < 140
@@ -184,18 +184,18 @@ def test_what_is_as_before_scores_low(seed: int) -> None:
     rng = np.random.default_rng(seed)
     rates = rng.uniform(0.01, 50.0, 200)
     usual, now = rng.poisson(rates, (240, 200)), rng.poisson(rates, (240, 200))
-    scores, _ = baseline.extremes(usual.astype(float), now.astype(float), counts=True)
+    scores, _ = deviations.extremes(usual.astype(float), now.astype(float), counts=True)
     assert np.mean(np.abs(scores) > 3.0) < 0.02
 
 
 def test_a_series_that_is_born_in_the_window_counts_from_nothing() -> None:
     usual = columns(np.full(100, np.nan))
     now = columns(np.r_[np.full(50, np.nan), np.full(50, 20.0)])
-    found = baseline.expect(usual, now, counts=True)
+    found = deviations.expect(usual, now, counts=True)
     assert found.level[0] == 0.0
-    scores, _ = baseline.extremes(usual, now, counts=True)
+    scores, _ = deviations.extremes(usual, now, counts=True)
     assert scores[0] > 10
-    fallen, _ = baseline.extremes(now[50:], usual, counts=True)
+    fallen, _ = deviations.extremes(now[50:], usual, counts=True)
     assert fallen[0] < -3
 
 
@@ -205,24 +205,24 @@ def test_a_burst_in_the_baseline_does_not_hide_one_in_the_window() -> None:
     usual[500] = 5000.0
     now = rng.poisson(5.0, (200, 1)).astype(float)
     now[50:80] = 60.0
-    scores, _ = baseline.extremes(usual, now, counts=True)
+    scores, _ = deviations.extremes(usual, now, counts=True)
     assert scores[0] > 5
-    assert baseline.expect(usual, now, counts=True).level[0] == pytest.approx(5.0, abs=0.6)
+    assert deviations.expect(usual, now, counts=True).level[0] == pytest.approx(5.0, abs=0.6)
 
 
 def test_a_constant_that_moves_is_seen_and_one_that_stays_is_not() -> None:
     still = np.full(100, 7.0)
     moved = np.r_[np.full(50, 7.0), np.full(50, 9.0)]
-    scores, _ = baseline.extremes(columns(still, still), columns(still, moved), counts=False)
+    scores, _ = deviations.extremes(columns(still, still), columns(still, moved), counts=False)
     assert scores[0] == 0.0
     assert scores[1] > 3
     nothing = np.zeros((100, 1))
-    assert baseline.extremes(nothing, nothing, counts=True)[0][0] == 0.0
+    assert deviations.extremes(nothing, nothing, counts=True)[0][0] == 0.0
 
 
 def test_smoothing_is_the_mean_of_what_is_known() -> None:
     values = columns(np.array([1.0, np.nan, 3.0, 4.0, np.nan, 6.0]))
-    smooth = baseline.smoothed(values, width=3)[:, 0]
+    smooth = deviations.smoothed(values, width=3)[:, 0]
     for place in range(2, 6):
         run = values[place - 2 : place + 1, 0]
         expected = np.nanmean(run) if (~np.isnan(run)).sum() > 1.5 else np.nan

@@ -9,8 +9,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cilium_analysis.statistics.changepoints import detect, regimes
-from cilium_analysis.statistics.cycles import without_cycle
-from cilium_analysis.statistics.noise import estimate, median_of_five, without_outliers
+from cilium_analysis.statistics.noise import (
+    estimate,
+    median_of_five,
+    without_cycle,
+    without_outliers,
+)
 from tests.benchmarks import regimes as known
 from tests.benchmarks.segmentation import covering, f1
 

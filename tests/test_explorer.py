@@ -17,10 +17,10 @@ import pytest
 
 from cilium_analysis import connect, frames
 from cilium_analysis.errors import ParameterError, UsageError, WindowError
-from cilium_analysis.lab.explorer import asking, making, panels, pictures, place
-from cilium_analysis.lab.explorer.job import Job, Runner
-from cilium_analysis.lab.explorer.session import Session
-from cilium_analysis.lab.explorer.state import (
+from cilium_analysis.explorer import asking, panels, pictures, reporting, scope
+from cilium_analysis.explorer.background import Job, Runner
+from cilium_analysis.explorer.session import Session
+from cilium_analysis.explorer.state import (
     TOPICS,
     State,
     asked,
@@ -37,8 +37,8 @@ from cilium_analysis.window import Window
 from tests.faults import Reply, Stub, forward
 
 if TYPE_CHECKING:
-    from cilium_analysis.lab.explorer.asking import Loaded, Progress
-    from cilium_analysis.lab.explorer.place import Place
+    from cilium_analysis.explorer.asking import Loaded, Progress
+    from cilium_analysis.explorer.scope import Scope
     from tests.faults import Request
     from tests.servers.served import ClusterServer
 
@@ -92,9 +92,9 @@ class Screen:
 
 
 @pytest.fixture(scope="module")
-def sample() -> Place:
+def sample() -> Scope:
     question = ask(source="sample")
-    return place.of(question.source, "sample", question.window)
+    return scope.of(question.source, "sample", question.window)
 
 
 @pytest.fixture(scope="module")
@@ -103,7 +103,7 @@ def state() -> State:
 
 
 @pytest.fixture(scope="module")
-def incident(sample: Place, state: State) -> dict[str, Loaded]:
+def incident(sample: Scope, state: State) -> dict[str, Loaded]:
     """All topics of the incident, as they are loaded."""
     chosen = replace(
         state, window=window_from(*INCIDENT, sample, step="", timezone=state.window.timezone)
@@ -124,7 +124,7 @@ def on_server(url: str, window: tuple[str, str] = INCIDENT) -> tuple[Screen, Win
     chosen = Window.parse(*window, step="30s")
     made = Screen(State(chosen))
     made.session.open(Prometheus(url), window=chosen)
-    while made.session.place is None:
+    while made.session.scope is None:
         made.step()
     return made, chosen
 
@@ -201,7 +201,7 @@ def test_many_groups_are_drawn_as_few_that_add_up() -> None:
     assert drawn.index[-1] == frame.index[-1]
 
 
-def test_a_window_is_read_as_people_write_it(sample: Place) -> None:
+def test_a_window_is_read_as_people_write_it(sample: Scope) -> None:
     window = window_from("08:30", "9:00:20", sample, step="", timezone="UTC")
     assert (window.start.hour, window.start.minute) == (8, 30)
     assert window.end.isoformat() == "2026-03-21T09:00:30+00:00"  # on the recording's grid
@@ -219,7 +219,7 @@ def test_a_window_is_read_as_people_write_it(sample: Place) -> None:
     )
 
 
-def test_what_is_dragged_lies_on_the_grid(sample: Place) -> None:
+def test_what_is_dragged_lies_on_the_grid(sample: Scope) -> None:
     start = sample.extent.start + timedelta(minutes=30, seconds=7)
     window = dragged(start, start + timedelta(seconds=3), sample, step="", timezone="UTC")
     assert window.points == 3
@@ -231,7 +231,7 @@ def test_what_is_dragged_lies_on_the_grid(sample: Place) -> None:
     assert seen.length >= timedelta(minutes=10)
 
 
-def test_a_recording_says_what_it_compares_with(sample: Place, state: State) -> None:
+def test_a_recording_says_what_it_compares_with(sample: Scope, state: State) -> None:
     whole = asked(state, sample)
     assert (whole.compared, whole.note) == ("previous", "")
     early = replace(
@@ -245,12 +245,12 @@ def test_a_recording_says_what_it_compares_with(sample: Place, state: State) -> 
     )
     other = asked(early, sample)
     assert other.baseline == sample.baseline
-    assert "does not hold previous" in other.note
+    assert "does not hold the baseline previous" in other.note
     assert other.compared == "2026-03-21T06:00:00Z/2026-03-21T08:00:00Z"
 
 
 def test_filters_become_matchers_only_where_every_series_has_the_label(
-    sample: Place, state: State
+    sample: Scope, state: State
 ) -> None:
     everywhere = replace(sample, held=(), labels=frozenset({"node"}))
     chosen = state.filtered("node", ['a"b', "w.1"]).filtered("reason", ["Policy denied"])
@@ -265,37 +265,37 @@ def test_filters_become_matchers_only_where_every_series_has_the_label(
 
 
 def test_a_report_from_the_screen_finds_what_the_screen_says(
-    incident: dict[str, Loaded], sample: Place, state: State, tmp_path: Path
+    incident: dict[str, Loaded], sample: Scope, state: State, tmp_path: Path
 ) -> None:
     question = incident["drop_reasons"].asked
     shown = replace(state, window=question.window).filtered("reason", ["Policy denied"])
     out = tmp_path / "my reports"
-    made = making.recipe(shown, question, sample, incident, output=str(out))
+    made = reporting.recipe(shown, question, sample, incident, output=str(out))
     assert shlex.split(made.command) == ["cilium-analysis", *made.arguments]
     assert "node_connectivity" not in made.arguments
     assert [text.split(":")[0] for text in made.unsaid] == [
         "Connectivity",
-        "The filters on reason only choose what is drawn and added up here",
+        "The filters on reason only select what is drawn and added up here",
     ]
-    pieces = list(making.make(made, Job()))
+    pieces = list(reporting.make(made, Job()))
     report = pieces[-1]
-    assert isinstance(report, making.Made)
+    assert isinstance(report, reporting.Made)
     found = json.loads((report.page.parent / "findings.json").read_text())
-    assert found["findings"] == making.findings(incident)["findings"]
+    assert found["findings"] == reporting.findings(incident)["findings"]
     assert {"drop_spike", "http_denied"} <= {row["kind"] for row in found["findings"]}
     page = (report.page.parent / "drop_reasons.html").read_text()
     assert f"{panels.panel(incident['drop_reasons'], shown).total:,.0f}" in page
 
 
 def test_a_report_that_fails_says_why_in_a_line(tmp_path: Path) -> None:
-    wrong = making.Recipe(("report", "drop_reasons", "--source", str(tmp_path / "nowhere")))
-    with pytest.raises(making.NotMade, match="no source"):
-        list(making.make(wrong, Job()))
+    wrong = reporting.Recipe(("report", "drop_reasons", "--source", str(tmp_path / "nowhere")))
+    with pytest.raises(reporting.NotMade, match="no source"):
+        list(reporting.make(wrong, Job()))
 
 
-def test_arguments_cannot_become_options(sample: Place, state: State, incident: Any) -> None:
+def test_arguments_cannot_become_options(sample: Scope, state: State, incident: Any) -> None:
     odd = replace(sample, address="-x")
-    made = making.recipe(state, asked(state, sample), odd, incident, output="reports")
+    made = reporting.recipe(state, asked(state, sample), odd, incident, output="reports")
     assert "--source=-x" in made.arguments
 
 
@@ -335,7 +335,7 @@ def test_an_error_ends_a_job_and_is_told() -> None:
     assert [str(one) for one in ended] == ["no such time"]
 
 
-def test_what_was_loaded_is_shown_again_at_once(screen: Screen, sample: Place) -> None:
+def test_what_was_loaded_is_shown_again_at_once(screen: Screen, sample: Scope) -> None:
     session = screen.session
     session.open(connect("sample"))
     screen.finish()
@@ -368,8 +368,8 @@ def test_on_a_server_a_filter_that_is_a_label_narrows_the_queries(cluster_server
     while not session.fresh("drop_reasons"):
         screen.step()
     assert screen.problems == []
-    assert session.place is not None
-    assert session.place.labels == {"node"}
+    assert session.scope is not None
+    assert session.scope.labels == {"node"}
     everything = session.loaded["drop_reasons"]
     session.choose(session.state.filtered("node", ["worker-2"]))
     assert not session.fresh("drop_reasons")
@@ -473,11 +473,11 @@ def test_a_server_that_has_gone_is_one_line_and_the_old_stays(cluster_server: Se
 
 def test_credentials_do_not_stay_in_an_address() -> None:
     with pytest.raises(ParameterError, match="credentials do not belong"):
-        place.opened("http://me:secret@prometheus:9090")
+        scope.opened("http://me:secret@prometheus:9090")
     with pytest.raises(ParameterError, match="credentials do not belong"):
-        place.opened("http://prometheus:9090?namespace=shop&token=secret")
+        scope.opened("http://prometheus:9090?namespace=shop&token=secret")
     with pytest.raises(UsageError) as told:
-        place.opened("http://me:sec@ret@[prometheus:9090")
+        scope.opened("http://me:sec@ret@[prometheus:9090")
     assert "sec" not in str(told.value)
 
 
@@ -506,7 +506,7 @@ def test_a_job_asks_as_its_source_does() -> None:
     deadline = Deadline.after(60)
     url = "http://user:secret@127.0.0.1:9/prom?namespace=shop&token=open-sesame"
     with Prometheus(url, timeout=7, deadline=deadline, max_bytes=5) as source:
-        client = place.again(source)
+        client = scope.again(source)
         assert isinstance(client, Prometheus)
         assert client.name == source.name
         assert client.transport == source.transport

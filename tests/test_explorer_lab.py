@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 Serve = Callable[..., "ClusterServer"]
 EXPLORER = ".ca-explorer"
 _ASK = """\
-from cilium_analysis.lab.explorer import Explorer
+from cilium_analysis.explorer import Explorer
 from cilium_analysis.question import ask
 explorer = Explorer(ask(source={source!r}, {times}))
 explorer"""

@@ -14,10 +14,10 @@ import pytest
 
 from cilium_analysis import connect
 from cilium_analysis.connection import sample_directory
-from cilium_analysis.lab.explorer import Explorer, place
-from cilium_analysis.lab.explorer.panels import panel
-from cilium_analysis.lab.explorer.quiet import Quiet
-from cilium_analysis.lab.explorer.state import TOPICS
+from cilium_analysis.explorer import Explorer, scope
+from cilium_analysis.explorer.background import Quiet
+from cilium_analysis.explorer.panels import panel
+from cilium_analysis.explorer.state import TOPICS
 from cilium_analysis.question import ask
 from tests.test_explorer import INCIDENT, PATIENCE, on_server
 
@@ -53,8 +53,8 @@ class Shown:
 
     @property
     def place(self) -> str:
-        assert self.explorer.session.place is not None
-        return self.explorer.session.place.address
+        assert self.explorer.session.scope is not None
+        return self.explorer.session.scope.address
 
 
 @pytest.fixture(scope="module")
@@ -92,7 +92,7 @@ def test_what_one_place_answered_is_not_shown_of_another(cluster_server: Serve) 
     assert panel(first["drop_reasons"], session.state).total > 50_000
     quiet = cluster_server("quiet")
     session.open(connect(quiet.url), window=window)
-    while session.place is None or session.place.address != quiet.url:
+    while session.scope is None or session.scope.address != quiet.url:
         screen.step()
     assert not any(session.fresh(topic) for topic in first)
     screen.finish()
@@ -111,7 +111,7 @@ def test_what_the_first_place_still_answers_is_not_kept_for_the_second(
     session.choose(replace(session.state, baseline="2026-03-21T08:10Z/2026-03-21T08:50Z"))
     assert session.busy
     session.open(connect("sample"))
-    while session.place is None or not session.place.held:
+    while session.scope is None or not session.scope.held:
         screen.step()
     seen = len(screen.shown)
     assert len(screen.problems) == 1
@@ -150,13 +150,13 @@ def test_the_button_opens_what_was_typed(shown: Shown, copied: str, clicked: str
 def test_a_place_that_is_being_opened_is_opened_once(
     shown: Shown, copied: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    opened, real = [], place.opened
+    opened, real = [], scope.opened
 
     def counted(address: str) -> Source:
         opened.append(address)
         return real(address)
 
-    monkeypatch.setattr(place, "opened", counted)
+    monkeypatch.setattr(scope, "opened", counted)
     session = shown.explorer.session
     for address in ("sample", copied, copied):
         session.open(address)

@@ -11,8 +11,8 @@ import pytest
 from matplotlib.backend_bases import MouseButton, MouseEvent
 from matplotlib.patches import Rectangle
 
-from cilium_analysis.lab.explorer.overview import Overview
-from cilium_analysis.lab.explorer.surroundings import DROPPED, FAILED
+from cilium_analysis.explorer.asking import DROPPED, FAILED
+from cilium_analysis.explorer.overview import Overview
 from cilium_analysis.window import Window
 
 #: ipympl's own toolbar.
@@ -131,7 +131,7 @@ def test_plots_of_ones_own_stay_what_they_were() -> None:
     """In a process of its own: the first import of ipympl makes it the backend."""
     code = (
         "import matplotlib.pyplot as plt\n"
-        "from cilium_analysis.lab.explorer.overview import Overview\n"
+        "from cilium_analysis.explorer.overview import Overview\n"
         "plt.switch_backend('svg')\n"
         "Overview(print)\n"
         "print(plt.get_backend(), type(plt.figure().canvas).__name__)"

@@ -4,7 +4,7 @@ import json
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
-from cilium_analysis.findings import MIME, SCHEMA, Finding, Findings, Severity
+from cilium_analysis.findings import MIME, SCHEMA, Finding, Findings, Severity, Unknown
 from cilium_analysis.window import Window
 
 START = datetime(2026, 3, 21, 8, tzinfo=UTC)
@@ -78,3 +78,16 @@ def test_text_is_escaped_and_quiet_is_said() -> None:
     assert findings().worst is None
     assert "Nothing unusual" in findings()._repr_mimebundle_()["text/html"]
     assert findings().as_json()["findings"] == []
+
+
+def test_a_document_is_read_as_it_was_written() -> None:
+    lead = replace(FINDING, evidence=(replace(FINDING, kind="http_errors", total=None),))
+    whole = replace(
+        findings(
+            lead, replace(FINDING, trust_reasons=("gap",), start=START + timedelta(minutes=1))
+        ),
+        unknown=(Unknown("dns", ("no metrics",)),),
+        incomplete=("flows",),
+    )
+    document = json.loads(json.dumps(whole.as_json(), allow_nan=False))
+    assert Findings.from_json(document).as_json() == document

@@ -130,13 +130,13 @@ def test_a_run_says_nothing_twice() -> None:
     alone = finding("map_pressure", 5, 6, map_name="ct4_global")
     empty = Findings("s", WINDOW, None)
     lead = replace(first, evidence=(second,))
-    document = Findings("s", WINDOW, None, (lead,), ranked=True).as_json()
-    single = [Findings("s", WINDOW, None, (each,)).as_json() for each in (first, second, alone)]
-    merged = merge(empty, [document, *single], stories=[document])
+    story = Findings("s", WINDOW, None, (lead,), ranked=True)
+    single = [Findings("s", WINDOW, None, (each,)) for each in (first, second, alone)]
+    merged = merge(empty, [story, *single], stories=[story]).as_json()
     assert [row["kind"] for row in merged["findings"]] == ["drop_spike", "map_pressure"]
     assert [row["rank"] for row in merged["findings"]] == [1, 2]
     assert [row["kind"] for row in merged["findings"][0]["evidence"]] == ["http_errors"]
-    assert len(merge(empty, single)["findings"]) == 3
+    assert len(merge(empty, single)) == 3
 
 
 def test_evidence_is_escaped() -> None:

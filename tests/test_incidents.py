@@ -224,7 +224,7 @@ def test_the_judge_compares_with_the_truth() -> None:
     right = at_onset("drop_spike", made.truth, total=true * 0.9, late=3.0 * coarse)
     wrong = at_onset("endpoint_growth", made.truth, total=true * 2)
     after = at_onset("http_errors", made.truth, total=1.0)
-    answers = [empty.with_items([right, wrong, after]), empty.with_items([right]), empty]
+    answers = [replace(empty, items=(right, wrong, after)), replace(empty, items=(right,)), empty]
     verdict = judge(case, made.truth, answers)
     assert verdict.rank == 2
     assert verdict.onset == pytest.approx(3.0)
@@ -245,7 +245,7 @@ def test_the_judge_knows_that_some_metrics_name_no_node() -> None:
         empty = Findings("", window_of(case), window_of(case).baseline())
         for node in ("worker-2", "10.10.0.12"):
             found = replace(at_onset("node_unreachable", truth), labels={"node": node})
-            ranks[version[1], node] = judge(case, truth, [empty.with_items([found])]).rank
+            ranks[version[1], node] = judge(case, truth, [replace(empty, items=(found,))]).rank
     assert ranks == {
         (18, "worker-2"): 1,
         (18, "10.10.0.12"): None,

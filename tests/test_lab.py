@@ -18,8 +18,7 @@ from cilium_analysis.bundle import Bundle
 from cilium_analysis.cli import main
 from cilium_analysis.config import FILE, Config, read_config
 from cilium_analysis.connection import sample_directory
-from cilium_analysis.lab import server
-from cilium_analysis.lab.place import START
+from cilium_analysis.lab import START, environment
 from cilium_analysis.report.notebooks import notebook_directory
 from tests.jupyterlab import SCREENSHOTS, LabCommand, open_notebook
 from tests.servers.process import free_port
@@ -193,6 +192,6 @@ def test_the_file_rules_in_jupyterlab_and_credentials_stay_in_its_environment() 
         "CILIUM_ANALYSIS_BEARER_TOKEN_FILE": "/token",
         "JUPYTER_PREFER_ENV_PATH": "0",
     }
-    given = server.environment(found)
+    given = environment(found)
     kept = ("CILIUM_ANALYSIS_BEARER_TOKEN_FILE", "JUPYTER_PREFER_ENV_PATH")
     assert given == {name: found[name] for name in kept}

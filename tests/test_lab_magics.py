@@ -24,11 +24,10 @@ from cilium_analysis import Prometheus, Window, connect, counters
 from cilium_analysis.bundle import Bundle
 from cilium_analysis.connection import sample_directory
 from cilium_analysis.errors import Interrupted
-from cilium_analysis.lab.arguments import ALONE, WITH_VALUE
-from cilium_analysis.lab.figures import zooming
-from cilium_analysis.lab.memory import Remembering
-from cilium_analysis.lab.session import Session
-from cilium_analysis.lab.vocabulary import Vocabulary
+from cilium_analysis.magics.commands import ALONE, WITH_VALUE
+from cilium_analysis.magics.extension import zooming
+from cilium_analysis.magics.session import Session, Vocabulary
+from cilium_analysis.memory import Remembering
 from tests.faults import Reply, Request, Stub, matrix, refusal, success, vector
 from tests.servers.served import ClusterServer
 
@@ -342,7 +341,7 @@ run("%promql --source " + sys.argv[1])
 query = run("from cilium_analysis import connect; bundle = connect(" + repr(sys.argv[1]) + ")"
             "; next(q for q in bundle.queries if 'process_start_time_seconds{}[30s]' in q)")
 before = run("%promql " + query)
-for name in ("frames", "lab/displays", "lab/magics", "lab/tables", "window", "bundle/replay"):
+for name in ("frames", "magics/displays", "magics/commands", "window", "bundle/replay"):
     file = package / (name + ".py")
     file.write_text(file.read_text() + "EDITED = True" + os.linesep)
     os.utime(file, (2e9, 2e9))

@@ -11,7 +11,7 @@ import pytest
 
 from cilium_analysis import frames
 from cilium_analysis.errors import QueryRejected
-from cilium_analysis.lab.memory import SETTLING, Remembering
+from cilium_analysis.memory import SETTLING, Remembering
 from cilium_analysis.window import Window
 from tests.sources import MemorySource, grid
 

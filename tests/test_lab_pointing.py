@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from cilium_analysis.errors import QueryRejected, SourceError
-from cilium_analysis.lab.pointing import place, pointed, told
+from cilium_analysis.magics.pointing import message, place, pointed
 from cilium_analysis.prometheus import Prometheus
 from cilium_analysis.window import Window
 from tests.servers.process import ServerProcess
@@ -88,5 +88,5 @@ def test_hostile_text_stays_on_its_line() -> None:
 
 
 def test_other_errors_are_their_message() -> None:
-    assert told(SourceError("no \x1bsource")) == "no �source"
-    assert told(QueryRejected("refused")) == "refused"
+    assert message(SourceError("no \x1bsource")) == "no �source"
+    assert message(QueryRejected("refused")) == "refused"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from cilium_analysis.lab.syntax import Place, place, written
+from cilium_analysis.magics.syntax import Cursor, cursor, written
 from cilium_analysis.queries import parse_matchers
 
 DROPS = "cilium_drop_count_total"
@@ -35,47 +35,47 @@ DROPS = "cilium_drop_count_total"
     ],
 )
 def test_what_may_stand_there(before: str, kind: str, typed: str) -> None:
-    found = place(before)
+    found = cursor(before)
     assert (found.kind, found.typed) == (kind, typed)
 
 
 def test_labels_are_those_of_the_metric_that_is_meant() -> None:
-    assert place("sum by (", f") (rate({DROPS}[5m]))").metric == DROPS
-    assert place(f"sum(rate({DROPS}[5m])) by (").metric == DROPS
-    assert place(f"{DROPS}{{").metric == DROPS
-    assert place(f'sum(rate({DROPS}{{node="a", ').metric == DROPS
+    assert cursor("sum by (", f") (rate({DROPS}[5m]))").metric == DROPS
+    assert cursor(f"sum(rate({DROPS}[5m])) by (").metric == DROPS
+    assert cursor(f"{DROPS}{{").metric == DROPS
+    assert cursor(f'sum(rate({DROPS}{{node="a", ').metric == DROPS
 
 
 @pytest.mark.parametrize("sign", ['"', "'", "`"])
 def test_a_value_knows_its_label_metric_and_quotes(sign: str) -> None:
-    found = place(f"{DROPS}{{a='x', reason={sign}Pol")
-    assert found == Place("value", "Pol", DROPS, "reason", sign)
-    assert place(f"{DROPS}{{reason=~{sign}a|b").pattern
+    found = cursor(f"{DROPS}{{a='x', reason={sign}Pol")
+    assert found == Cursor("value", "Pol", DROPS, "reason", sign)
+    assert cursor(f"{DROPS}{{reason=~{sign}a|b").pattern
 
 
 @pytest.mark.parametrize(
     "value", ['"} or up{a="', "a\\", "a\nb", "\x1b[31m", "\u202eabc", "a'b`c", "日本", "a.b|c(d)"]
 )
 def test_no_value_leaves_its_quotes(value: str) -> None:
-    text = written(value, Place("value", "", "x", "a", '"'))
+    text = written(value, Cursor("value", "", "x", "a", '"'))
     assert text is not None
     assert text.isprintable()
     if value.isprintable() or value == "a\nb":
         assert [matcher.value for matcher in parse_matchers(f'a="{text}"')] == [value]
-    single = written(value, Place("value", "", "x", "a", "'"))
+    single = written(value, Cursor("value", "", "x", "a", "'"))
     assert single is not None
-    assert place(f"x{{a='{single}'").kind == "nothing"
-    assert place(f"x{{a='{single}', ").kind == "label"
+    assert cursor(f"x{{a='{single}'").kind == "nothing"
+    assert cursor(f"x{{a='{single}', ").kind == "label"
 
 
 def test_a_value_in_a_pattern_means_itself_only() -> None:
-    where = Place("value", "", "x", "a", '"', pattern=True)
+    where = Cursor("value", "", "x", "a", '"', pattern=True)
     assert written("a.b|c", where) == "a\\\\.b\\\\|c"
     assert written("worker-1", where) == "worker-1"
 
 
 def test_what_backticks_cannot_hold_is_not_offered() -> None:
-    where = Place("value", "", "x", "a", "`")
+    where = Cursor("value", "", "x", "a", "`")
     assert written("a`b", where) is None
     assert written("a\nb", where) is None
     assert written('a"b', where) == 'a"b'

@@ -14,7 +14,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -552,7 +552,7 @@ def run_of(
     *found: Finding, timezone: str = "UTC", match: str = "", source: str = "prod"
 ) -> Run[Path]:
     whole = Findings(source, WINDOW, None, found, ranked=True)
-    document = merge(whole.with_items(()), [], stories=[whole.as_json()])
+    document = merge(replace(whole, items=()), [], stories=[whole]).as_json()
     counts = {str(s): sum(each.severity is s for each in found) for s in Severity}
     summary = {
         "source": source,

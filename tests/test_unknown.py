@@ -16,13 +16,13 @@ import pytest
 from cilium_analysis import incident
 from cilium_analysis.cli import main
 from cilium_analysis.cli.reports import verdict as exit_code
+from cilium_analysis.explorer.asking import Loaded
+from cilium_analysis.explorer.overview import _legend
+from cilium_analysis.explorer.panels import panel
+from cilium_analysis.explorer.pictures import picture
+from cilium_analysis.explorer.state import State
 from cilium_analysis.findings import Findings, Severity, merge, spoken, unknown_lines
 from cilium_analysis.incident.data import TOPICS
-from cilium_analysis.lab.explorer.asking import Loaded
-from cilium_analysis.lab.explorer.overview import _legend
-from cilium_analysis.lab.explorer.panels import panel
-from cilium_analysis.lab.explorer.pictures import picture
-from cilium_analysis.lab.explorer.state import State
 from cilium_analysis.question import Question, ask
 from cilium_analysis.report import Run
 from cilium_analysis.report.html import runs_page
@@ -234,10 +234,10 @@ def test_unknown_is_a_level_of_its_own() -> None:
 
 def test_a_run_lists_what_is_unknown_once(asked: Asked) -> None:
     _, data = asked("hubble")
-    told = incident.findings(data).as_json()
-    alone = [TOPICS[name].findings(loaded).as_json() for name, loaded in data.topics.items()]
+    told = incident.findings(data)
+    alone = [TOPICS[name].findings(loaded) for name, loaded in data.topics.items()]
     empty = Findings("s", data.window, data.baseline)
-    merged = merge(empty, [told, *alone], stories=[told])
+    merged = merge(empty, [told, *alone], stories=[told]).as_json()
     assert [row["topic"] for row in merged["unknown"]] == list(AGENTS)
     lines = unknown_lines(merged["unknown"])
     assert lines[0] == (

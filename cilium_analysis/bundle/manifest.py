@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from platform import python_version
 from typing import TYPE_CHECKING, Any
@@ -152,8 +152,7 @@ def _check_kubernetes(row: object) -> None:
 
 def window(stored: Mapping[str, Any], *, timezone: str = "UTC") -> Window:
     """Read a window as `cilium_analysis.source.window_as_json` stores it."""
-    start, end = (datetime.fromisoformat(stored[key]) for key in ("start", "end"))
-    return Window(start, end, timedelta(seconds=stored["step_seconds"]), timezone=timezone)
+    return Window.from_json(stored, timezone=timezone)
 
 
 def refusal(stored: Mapping[str, Any]) -> PrometheusError:

@@ -16,7 +16,7 @@ from cilium_analysis.texts import counted
 
 if TYPE_CHECKING:
     from cilium_analysis.config import Config
-    from cilium_analysis.lab.place import Placed
+    from cilium_analysis.lab import Placed
     from cilium_analysis.question import Question
 
 DIRECTORY = "cilium-analysis-lab"
@@ -47,26 +47,23 @@ def _port(text: str) -> int:
 
 def lab(options: argparse.Namespace) -> int:
     """Write the notebooks, and start JupyterLab."""
-    from cilium_analysis.lab import place, server
+    from cilium_analysis import lab as notebooks
 
     if not options.no_start:
-        server.check_installed()
-        server.check_allowed(allow_root=options.allow_root)
-        if options.port is not None:
-            server.check_port(options.ip or "localhost", options.port)
+        notebooks.check_start(allow_root=options.allow_root, ip=options.ip, port=options.port)
     directory = Path(options.directory)
     config, asked = _asked(options, directory)
-    place.write_config(directory, config)
-    placed = place.place(directory)
+    notebooks.write_config(directory, config)
+    placed = notebooks.put_notebooks(directory)
     _tell(placed, directory)
     say(f"The notebooks ask {asked.reading}, as {directory / 'cilium-analysis.toml'} says")
     _try(asked)
     if options.no_start:
         return 0
-    return server.run(
-        server.command(
+    return notebooks.run(
+        notebooks.command(
             directory,
-            start=place.START,
+            start=notebooks.START,
             ip=options.ip,
             port=options.port,
             browser=not options.no_browser,

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 
 from cilium_analysis import frames
-from cilium_analysis.statistics.shifts import shifts
+from cilium_analysis.statistics.deviations import deviations
 from cilium_analysis.topics.health.catalogue import QUERIES as HEALTH
 
 if TYPE_CHECKING:
@@ -164,7 +164,7 @@ def _far(stream: Stream, *, most: int) -> Iterator[tuple[object, ...]]:
         return
     event = EVENT.get(stream.unit, 1.0) if stream.counts else 1.0
     scale = (frames.step_seconds(now) or 1.0) / event if stream.counts else 1.0
-    found_in = shifts(stream.usual / event, now / event, counts=stream.counts, most=most)
+    found_in = deviations(stream.usual / event, now / event, counts=stream.counts, most=most)
     for found in found_in.to_dict("records"):
         yield (
             stream.what,

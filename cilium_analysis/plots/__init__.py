@@ -5,10 +5,17 @@ and Ito (Color Universal Design, 2008), which stay apart for colour-blind eyes; 
 differ in lightness and are labelled, so that a print in grey can be read.
 """
 
-from cilium_analysis.plots.stories import stories
 from cilium_analysis.plots.style import PALETTE, plain, short, time_axis
 from cilium_analysis.plots.tables import comparison, heatmap, matrix
-from cilium_analysis.plots.times import OTHERS, largest, lines, outages, shade, stacked
+from cilium_analysis.plots.times import (
+    OTHERS,
+    largest,
+    lines,
+    outages,
+    shade,
+    stacked,
+    stories,
+)
 
 __all__ = [
     "OTHERS",

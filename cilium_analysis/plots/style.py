@@ -1,12 +1,13 @@
-"""What all plots share: colours, axes without needless ink, times, numbers, names as text."""
+"""What all plots share: colours, axes, legends, times, numbers, names as text."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import matplotlib.dates as mdates
 import matplotlib.pyplot as plt
 from matplotlib.figure import Figure
+from matplotlib.ticker import FuncFormatter
 
 from cilium_analysis.window import zone
 
@@ -16,6 +17,8 @@ if TYPE_CHECKING:
 PALETTE = ("#0072B2", "#E69F00", "#009E73", "#D55E00", "#56B4E9", "#CC79A7", "#F0E442")
 REST = "#999999"
 INK = "#222222"
+#: Colour map of shares from 0 to 1: white if nothing fails, dark if everything does.
+SHARES = "Oranges"
 #: Characters of a legend that fit above a plot, and those that the mark of a name takes.
 _LINE, _HANDLE = 130, 6
 
@@ -23,7 +26,7 @@ _LINE, _HANDLE = 130, 6
 def plain(text: object) -> str:
     """Make any text safe to draw: a dollar sign would start a formula.
 
-    The labels of a series, a tuple, become one text of those that it has.
+    The labels of a series, a tuple, become one text without the empty ones.
     """
     if isinstance(text, tuple):
         text = ", ".join(str(part) for part in text if part != "")
@@ -39,7 +42,7 @@ def axes(ax: Axes | None, size: tuple[float, float]) -> Axes:
 
 
 def tidy(ax: Axes, *, grid: str = "y") -> None:
-    """Take the ink away that says nothing."""
+    """Hide the lines that show no data, and draw a light grid."""
     for side in ("top", "right"):
         ax.spines[side].set_visible(False)
     ax.grid(visible=True, axis=grid, color="#dddddd", linewidth=0.6)  # type: ignore[arg-type]
@@ -47,7 +50,7 @@ def tidy(ax: Axes, *, grid: str = "y") -> None:
 
 
 def legend(ax: Axes, *, reverse: bool = False, title: str | None = None) -> None:
-    """Put the legend above the plot, where it hides nothing; long names get fewer columns."""
+    """Put the legend above the plot, where it covers nothing; long names get fewer columns."""
     widest = max((len(name) for name in ax.get_legend_handles_labels()[1]), default=0)
     ax.legend(
         loc="lower left",
@@ -80,7 +83,7 @@ def time_axis(ax: Axes, *, timezone: str) -> Axes:
 
 
 def short_tick(value: float, _: object = None) -> str:
-    """Write a tick as `short` does; the position is not needed."""
+    """Write a tick as `short` does; matplotlib gives its position too."""
     return short(value)
 
 
@@ -103,9 +106,17 @@ def wrap(text: str, width: int = 16) -> str:
 
 
 def nothing(ax: Axes, text: str) -> Axes:
-    """Say that there is nothing, rather than leave empty axes."""
+    """Write that there is nothing, instead of empty axes."""
     ax.set_axis_off()
     if len(ax.figure.axes) == 1 and isinstance(ax.figure, Figure):
         ax.figure.set_figheight(0.9)
     ax.text(0.5, 0.5, plain(text), ha="center", va="center", color="#666666", style="italic")
     return ax
+
+
+def share_bar(ax: Axes, image: Any) -> None:
+    """Add the scale of the colours beside a plot of shares."""
+    percent = FuncFormatter(lambda value, _: f"{value:.0%}")
+    bar = ax.figure.colorbar(image, ax=ax, format=percent, ticks=[0, 0.5, 1], pad=0.02)
+    bar.set_label("Share failing")
+    bar.outline.set_visible(False)

@@ -8,14 +8,15 @@ import numpy as np
 from matplotlib.colors import LogNorm
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
-from cilium_analysis.plots.shares import SHARES, share_bar
 from cilium_analysis.plots.style import (
     INK,
     PALETTE,
     REST,
+    SHARES,
     axes,
     nothing,
     plain,
+    share_bar,
     short,
     short_tick,
     tidy,

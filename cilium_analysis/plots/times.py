@@ -1,4 +1,4 @@
-"""Plots over time."""
+"""Plots over time: quantities, shares per node, and what happened when."""
 
 from __future__ import annotations
 
@@ -6,27 +6,32 @@ from typing import TYPE_CHECKING
 
 import matplotlib.dates as mdates
 import numpy as np
+from matplotlib.lines import Line2D
 
-from cilium_analysis.plots.shares import SHARES, share_bar
 from cilium_analysis.plots.style import (
+    INK,
     PALETTE,
     REST,
+    SHARES,
     axes,
     legend,
     nothing,
     plain,
+    share_bar,
     tidy,
     time_axis,
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
     from datetime import datetime
 
     import pandas as pd
     from matplotlib.axes import Axes
 
 OTHERS = "all others"
+COLOURS = {"critical": "#B2182B", "warning": "#E69F00", "info": "#56B4E9"}
+_MARKERS = {"policies": "D", "policy_change": "D", "agent": "^", "rollout": "o", "node": "s"}
 
 
 def stacked(
@@ -146,22 +151,22 @@ def lines(
 
 
 def shade(
-    ax: Axes, stretches: Sequence[tuple[datetime, datetime]], *, colour: str = "#D55E00"
+    ax: Axes, intervals: Sequence[tuple[datetime, datetime]], *, colour: str = "#D55E00"
 ) -> Axes:
-    """Mark stretches of time, such as those of findings, at the top of a plot over time.
+    """Mark intervals, such as those of findings, at the top of a plot over time.
 
     Parameters
     ----------
     ax
         Axes whose x values are times.
-    stretches
+    intervals
         Start and end of each.
     colour
         Of the marks.
     """
     if not ax.axison:  # nothing is drawn there
         return ax
-    for start, end in stretches:
+    for start, end in intervals:
         first, last = mdates.date2num([start, end])
         ax.axvspan(first, last, ymin=0.985, ymax=1.0, color=colour, linewidth=0)
     return ax
@@ -208,3 +213,95 @@ def outages(
         side.set_visible(False)
     share_bar(ax, image)
     return time_axis(ax, timezone=timezone)
+
+
+def stories(
+    table: pd.DataFrame,
+    severities: Mapping[int, object],
+    *,
+    span: tuple[datetime, datetime],
+    timezone: str = "UTC",
+    most: int = 14,
+    ax: Axes | None = None,
+) -> Axes:
+    """Draw what happened when: findings of stories as bars, everything else as marks.
+
+    Parameters
+    ----------
+    table
+        As from `cilium_analysis.incident.timeline`.
+    severities
+        Severity of each story (``critical``, ``warning``, ``info``), by its rank.
+    span
+        Start and end of the window.
+    timezone
+        In which the reader reads times.
+    most
+        Rows to draw, those of the first stories; what belongs to no story is marked below them.
+    ax
+        Where to draw.
+    """
+    drawn = table[table["story"].notna()].sort_values(["story", "time"], kind="stable")
+    drawn = drawn.drop_duplicates(["story", "kind", "where", "time"]).head(most)
+    others = table[table["story"].isna()]
+    rows = len(drawn) + (1 if len(others) else 0)
+    ax = axes(ax, (10, max(1.6, 1.0 + 0.34 * rows)))
+    if not rows:
+        return nothing(ax, "No findings in this window")
+    for place, (_, row) in enumerate(drawn.iterrows()):
+        _bar(ax, place, row, COLOURS[str(severities[int(row["story"])])])
+    _marks(ax, others, place=len(drawn))
+    names = [f"{row['story']}  {str(row['kind']).replace('_', ' ')}" for _, row in drawn.iterrows()]
+    names += ["other events"] if len(others) else []
+    ax.set_yticks(range(rows), [plain(name) for name in names], fontsize=9)
+    ax.set_ylim(rows - 0.4, -0.6)
+    ax.set_xlim(*mdates.date2num(list(span)))
+    ax.tick_params(axis="y", length=0)
+    tidy(ax, grid="x")
+    return time_axis(ax, timezone=timezone)
+
+
+def _bar(ax: Axes, place: int, row: pd.Series, colour: str) -> None:
+    first, last = mdates.date2num([row["time"], row["end"]])
+    if row["kind"] in _MARKERS:
+        ax.plot([first], [place], marker=_MARKERS[row["kind"]], color=INK, markersize=6)
+        return
+    ax.barh(place, max(last - first, 1e-4), left=first, height=0.55, color=colour)
+    if row["where"]:
+        ax.annotate(
+            plain(row["where"]),
+            (last, place),
+            xytext=(4, 0),
+            textcoords="offset points",
+            va="center",
+            fontsize=8,
+            color=INK,
+            annotation_clip=True,
+        )
+
+
+def _marks(ax: Axes, others: pd.DataFrame, *, place: int) -> None:
+    handles = []
+    for kind, group in others.groupby("kind"):
+        marker = _MARKERS.get(str(kind), "v")
+        times = mdates.date2num(group["time"].to_numpy())
+        ax.plot(times, [place] * len(group), marker, color=REST, markeredgecolor=INK, markersize=6)
+        handles.append(
+            Line2D(
+                [],
+                [],
+                linestyle="",
+                marker=marker,
+                color=REST,
+                label=plain(str(kind).replace("_", " ")),
+            )
+        )
+    if handles:
+        ax.legend(
+            handles=handles,
+            loc="lower left",
+            bbox_to_anchor=(0.0, 1.0),
+            ncols=5,
+            frameon=False,
+            fontsize="small",
+        )

@@ -7,9 +7,8 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
-from cilium_analysis import findings
 from cilium_analysis.bundle import Bundle
-from cilium_analysis.findings import Severity
+from cilium_analysis.findings import Findings, Severity, merge, without_unknown
 from cilium_analysis.report import html, pdf
 from cilium_analysis.report.execute import STOPPED
 from cilium_analysis.report.verdict import UNKNOWN, first, verdict
@@ -98,13 +97,19 @@ def write(
     tuple
         The content of ``run.json`` and of ``findings.json``.
     """
-    incomplete = [executed.topic for executed in done if executed.error]
-    found = findings.merge(
-        findings.Findings(question.source.name, question.window, question.baseline),
-        [document for executed in done for document in executed.findings],
-        stories=[d for executed in done if executed.topic == _STORIES for d in executed.findings],
-        incomplete=incomplete,
+    by_topic = [
+        (executed.topic, Findings.from_json(document))
+        for executed in done
+        for document in executed.findings
+    ]
+    empty = Findings(
+        question.source.name,
+        question.window,
+        question.baseline,
+        incomplete=tuple(executed.topic for executed in done if executed.error),
     )
+    stories = [one for topic, one in by_topic if topic == _STORIES]
+    found = merge(empty, [one for _, one in by_topic], stories=stories).as_json()
     summary = _summary(question, done, found, about.asked, Bundle(directory / BUNDLE))
     summary |= {"name": about.name, "began": iso(about.began.replace(microsecond=0))}
     if other is not None:
@@ -166,7 +171,7 @@ def _summary(
         "verdict": word,
         "unknown": found["unknown"],
         "first": first(found, unknown=word == UNKNOWN),
-        "caveats": findings.without_unknown(
+        "caveats": without_unknown(
             (text for executed in done for text in executed.caveats), found["unknown"]
         ),
         "topics": [_topic(executed) for executed in done],

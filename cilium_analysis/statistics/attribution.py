@@ -10,22 +10,21 @@ import numpy as np
 import pandas as pd
 
 from cilium_analysis.errors import ParameterError
-from cilium_analysis.statistics.cuboids import Lattice, distinct, total
-from cilium_analysis.statistics.ripple import Cause, Search
+from cilium_analysis.statistics.combinations import Cause, Lattice, Search, distinct, total
 
 if TYPE_CHECKING:
     from collections.abc import Hashable, Sequence
 
-    from cilium_analysis.statistics.cuboids import Floats, Integers
+    from cilium_analysis.statistics.combinations import Floats, Integers
 
 #: Stands for a dimension that is left open.
 ANY = "*"
-#: How often `explain` looks for combinations in what others leave over.
+#: How often `explain` searches what is still unexplained.
 PASSES = 3
-#: Leaves that have this share of what is left give it its labels.
+#: The rest is named by the labels of the leaves that have this share of it.
 MOST = 0.95
 SUMS = Search()
-#: Of ratios the leaves of one cause differ more, and what they leave over is no second cause.
+#: The leaves of one cause differ more in ratios; their differences are no second cause.
 RATIOS = Search(relative=0.3)
 
 
@@ -40,21 +39,21 @@ def attribute(
     Parameters
     ----------
     before, after
-        Amounts of the leaves, not negative: a level of the index for each dimension. Leaves may be
-        missing on either side; what occurs twice is added up, and NaN counts as missing. For a
+        Amounts of the leaves, not negative: a level of the index for each dimension. A leaf may be
+        missing on either side; one that occurs twice is added up, and NaN counts as missing. For a
         ratio these are the numerators.
     exposure
-        The denominators before and after: requests below errors, or below seconds of latency.
+        The denominators before and after, such as requests for errors or for seconds of latency.
 
     Returns
     -------
     pandas.DataFrame
-        A row per combination, largest change first, then one of all ``"*"`` for what is left.
-        Index: the dimensions of `before`, with ``"*"`` where one is left open. Columns, float64:
+        A row per combination, largest change first, then one of all ``"*"`` for the rest. Index:
+        the dimensions of `before`, with ``"*"`` where one is left open. Columns, float64:
         ``change``, which adds up to the change of the total or ratio [unit of it], and ``share``
-        of the whole change, NaN where that is 0. A leaf below several rows counts for the most
-        specific one. Of a ratio, a row's change is what its leaves lie above or below the old
-        ratio of everything, weighted by their part of the exposure, after less before.
+        of the whole change, NaN where that is 0. A leaf of several rows counts for the most
+        specific one. For a ratio, a row's change is how far its leaves are above the old overall
+        ratio, weighted by their part of the exposure, after minus before.
 
     Raises
     ------
@@ -64,7 +63,7 @@ def attribute(
 
     Notes
     -----
-    A change of everything alike is nobody's: it stays in the last row.
+    A change of all leaves alike has no cause among the labels: it stays in the last row.
     """
     sides = [before, after, *(exposure or ())]
     names = _names(sides)
@@ -84,10 +83,10 @@ def attribute(
 def explain(
     before: pd.Series, after: pd.Series, *, worth: float
 ) -> list[tuple[dict[str, str], float]]:
-    """Name what has most of the change of a total, with words for what is left over too.
+    """Name the combinations that have most of the change of a total, and describe the rest.
 
-    `attribute` names causes that changed alike: where one hit a method harder than others, it
-    gives the method. Here what is left over is looked at again, so that the rest has a name.
+    `attribute` names leaves that changed alike: where a cause changed one method more than the
+    others, it names that method. Here the rest is searched again, so that it has a name too.
 
     Parameters
     ----------
@@ -100,7 +99,7 @@ def explain(
     -------
     list
         Labels and change of each combination [unit of the amounts], the most specific first; each
-        without the leaves of those before it. The last one is what is left: its labels are those
+        without the leaves of those before it. The last entry is the rest: its labels are those
         that nearly all of it shares. The changes add up to that of the total.
 
     Raises
@@ -110,7 +109,7 @@ def explain(
     """
     leaves = before.index.union(after.index)
     before, after = (side.reindex(leaves).fillna(0.0) for side in (before, after))
-    least, told = worth * abs(float(after.sum() - before.sum())), []
+    least, found = worth * abs(float(after.sum() - before.sum())), []
     for _ in range(PASSES):
         named = attribute(before, after)["change"].iloc[:-1]
         keys = named.index[named.abs() >= least]
@@ -118,10 +117,10 @@ def explain(
             break
         for key in sorted(keys, key=lambda key: int(_below(before.index, key).sum())):
             held = _below(before.index, key)
-            told.append((_chosen(leaves.names, key), float((after - before)[held].sum())))
+            found.append((_chosen(leaves.names, key), float((after - before)[held].sum())))
             before, after = before[~held], after[~held]
     rest = after - before
-    return [*told, (_shared(rest), float(rest.sum()))]
+    return [*found, (_shared(rest), float(rest.sum()))]
 
 
 def _chosen(names: Sequence[Hashable], key: object) -> dict[str, str]:
@@ -130,7 +129,7 @@ def _chosen(names: Sequence[Hashable], key: object) -> dict[str, str]:
 
 
 def _below(leaves: pd.Index, key: object) -> np.ndarray:
-    """Tell which leaves a combination holds."""
+    """Tell which leaves belong to a combination."""
     held = np.ones(len(leaves), dtype=bool)
     for name, value in zip(leaves.names, key if isinstance(key, tuple) else (key,), strict=True):
         if value != ANY:
@@ -139,7 +138,7 @@ def _below(leaves: pd.Index, key: object) -> np.ndarray:
 
 
 def _shared(changes: pd.Series) -> dict[str, str]:
-    """Give the labels of the few leaves that have most of a change, where these share any."""
+    """Give the labels that are shared by the few leaves with most of a change."""
     along = changes * np.sign(changes.sum())
     ordered = along[along > 0].sort_values(ascending=False, kind="stable")
     held = ordered[ordered.cumsum().shift(fill_value=0.0) < MOST * ordered.sum()]
@@ -151,7 +150,7 @@ def _shared(changes: pd.Series) -> dict[str, str]:
 
 @dataclass(frozen=True)
 class _Leaves:
-    """Leaves in one order, whatever that of the rows and of the dimensions was.
+    """Leaves in one order, which does not depend on that of the rows or dimensions.
 
     Parameters
     ----------
@@ -169,12 +168,12 @@ class _Leaves:
 
 
 def _named(sides: Sequence[pd.Series]) -> pd.Index:
-    """Give the first index that holds something."""
+    """Give the first index that is not empty."""
     return next((side.index for side in sides if len(side)), sides[0].index)
 
 
 def _names(sides: Sequence[pd.Series]) -> list[Hashable]:
-    """Give the dimensions; for a side that holds nothing, any index will do."""
+    """Give the dimensions; an empty side may have any index."""
     for side in sides:
         if not isinstance(side, pd.Series):
             raise ParameterError(f"attribution needs Series, not {type(side).__name__}")
@@ -187,12 +186,12 @@ def _names(sides: Sequence[pd.Series]) -> list[Hashable]:
 
 
 def _order(names: list[Hashable]) -> list[Hashable] | None:
-    """Give the dimensions in an order of their own; None where names do not tell them apart."""
+    """Give the dimensions in a fixed order; None where several have the same name."""
     return sorted(names, key=repr) if len(set(names)) == len(names) else None
 
 
 def _checked(side: pd.Series) -> pd.Series:
-    """Refuse what cannot be an amount, and leave out what is missing."""
+    """Refuse values that are no amounts, and leave out missing ones."""
     values = pd.to_numeric(side, errors="coerce").astype("float64")
     if (values.isna() & side.notna()).any():
         raise ParameterError("an amount is no number: attribution needs numbers")
@@ -217,7 +216,7 @@ def _align(sides: Sequence[pd.Series], order: list[Hashable] | None) -> _Leaves:
 
 
 def _summed(own: Integers, values: Floats, count: int) -> Floats:
-    """Add up what a leaf has; in order of size, as a sum of floats depends on the order."""
+    """Add up the amounts of each leaf, in order of size: a sum of floats depends on the order."""
     if np.bincount(own).max(initial=0) > 1:
         order = np.lexsort((values, own))
         own, values = own[order], values[order]
@@ -234,7 +233,7 @@ def _level(index: pd.Index, at: int, order: list[Hashable] | None) -> tuple[Inte
 
 
 def _number(levels: list[tuple[Integers, list[object]]]) -> tuple[Integers, list[object]]:
-    """Give numbers to the labels of all sides alike, in the order of their text."""
+    """Give the labels of all sides the same numbers, in the order of their text."""
     used: set[object] = set()
     for codes, labels in levels:
         if (codes < 0).any():
@@ -252,9 +251,9 @@ def _number(levels: list[tuple[Integers, list[object]]]) -> tuple[Integers, list
 
 
 def _expected(numerators: Floats, below: Floats, now: Floats) -> Floats:
-    """Give the numerators that the exposure of now has at the old ratios.
+    """Give the numerators that the new exposure has at the old ratios.
 
-    A ratio over little exposure is drawn towards that of everything.
+    A ratio with little exposure is moved towards the overall ratio.
     """
     if not below.sum():
         return np.zeros_like(now)
@@ -279,7 +278,7 @@ def _ratio_changes(above: Floats, above_now: Floats, below: Floats, now: Floats)
 def _table(
     lattice: Lattice, causes: list[Cause], labels: list[list[object]], changes: Floats
 ) -> list[tuple[tuple[object, ...], float]]:
-    """Give each combination its labels and its change; the most specific one takes a leaf."""
+    """Give the labels and change of each combination; a leaf counts for the most specific one."""
     rows = []
     open_ = np.ones(len(changes), dtype=bool)
     for cause in sorted(causes, key=lambda one: int(one.leaves.sum())):
@@ -290,7 +289,7 @@ def _table(
 
 
 def _combination(lattice: Lattice, cause: Cause, labels: list[list[object]]) -> tuple[object, ...]:
-    """Name the labels of a combination; where it holds one leaf, all of that leaf's."""
+    """Give the labels of a combination; if it has only one leaf, all labels of that leaf."""
     only = np.flatnonzero(cause.leaves)
     if len(only) == 1:
         return tuple(
@@ -304,7 +303,7 @@ def _combination(lattice: Lattice, cause: Cause, labels: list[list[object]]) -> 
 def _frame(
     table: list[tuple[tuple[object, ...], float]], whole: float, like: pd.Index
 ) -> pd.DataFrame:
-    """Add the row of what is left, and bring the dimensions into the caller's order."""
+    """Add the row of the rest, and bring the dimensions into the caller's order."""
     names = list(like.names)
     order = _order(names) or names
     place = [order.index(name) for name in names] if _order(names) else list(range(len(names)))

@@ -4,9 +4,9 @@ Candidates come from the optimal segmentation into constant levels (PELT: R. Kil
 P. Fearnhead and I. A. Eckley, "Optimal detection of changepoints with a linear computational
 cost", Journal of the American Statistical Association 107, 2012; computed by ruptures:
 C. Truong, L. Oudre and N. Vayatis, "Selective review of offline change point detection methods",
-Signal Processing 167, 2020). Before it, single outliers and a repeating pattern are taken away;
-after it, candidates are dropped, weakest first, until each is beyond what noise of that
-scatter and memory does, is as large as an eye would see, and is a step, not a piece of a drift.
+Signal Processing 167, 2020). Before it, single outliers and a repeating pattern are subtracted;
+after it, candidates are dropped, weakest first, until each one left is larger than noise of that
+scatter and memory explains, large enough to be visible, and a step, not a part of a drift.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
-from cilium_analysis.statistics import cycles, noise
+from cilium_analysis.statistics import noise
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
@@ -28,21 +28,21 @@ if TYPE_CHECKING:
     Ints = NDArray[np.int64]
     Flags = NDArray[np.bool_]
 
-#: Shortest regime [samples]; less is an outlier.
+#: Shortest regime [samples]; a shorter one is an outlier.
 SHORTEST = 3
 #: Cost of a change in the segmentation, times log n and the long-run variance.
 _PENALTY = 3.0
-#: Highest memory of noise to believe in; beyond it the level itself is what moves.
+#: Highest memory of noise to accept; beyond it the level itself moves.
 MEMORY = 0.7
 #: Least step [standard deviations within the regimes].
 _EFFECT = 1.2
-#: A regime's own variance counts beside so many samples' worth of that of all regimes.
+#: Weight of the variance of all regimes beside that of one regime [samples].
 _SHARED = 6.0
-#: A step must explain so much more than a line does [twice the log-likelihood].
+#: A step must explain more than a line does, by so much [twice the log-likelihood].
 _BENT = 6.0
-#: What is asked of a step on top of a drift, beside a step without one.
+#: A step on top of a drift needs so much more evidence than one without.
 _DRIFTING = 1.3
-#: Evidence asked for beyond that of the largest of n normal variables [standard errors].
+#: Evidence required beyond that of the largest of n normal variables [standard errors].
 _BEYOND = 2.0
 #: Quantile of 95 % of the likelihood ratio of a change's position (B. E. Hansen, "Sample
 #: splitting and threshold estimation", Econometrica 68(3), 2000, table 1).
@@ -54,11 +54,10 @@ _PATTERN_FROM = 24
 def detect(series: ArrayLike | pd.Series[float]) -> Ints:
     """Give the positions where a new regime starts.
 
-    Meant for the metrics of an incident as they are: gauges, rates, ratios and latencies;
-    mostly zero, noisy or whole numbers; with a slow drift or a daily pattern. Of series that are
-    nothing but noise one in a hundred gives a change, of the worst kinds (strongly clustered
-    counts, a daily pattern, few samples with a long memory) up to five. For drifts that bend
-    there is `forecast.Trends`.
+    Works on the metrics of an incident as they are: gauges, rates, ratios and latencies; mostly
+    zero, noisy or whole numbers; with a slow drift or a daily pattern. One in a hundred series of
+    pure noise gives a change; up to five of the worst kinds (strongly clustered counts, a daily
+    pattern, few samples with a long memory). `forecast.Trends` finds where a drift bends.
 
     Parameters
     ----------
@@ -67,8 +66,8 @@ def detect(series: ArrayLike | pd.Series[float]) -> Ints:
 
     Returns
     -------
-    Positions into the series, increasing; never 0, never its length. A change that a gap hides
-    is at the first sample after it. Empty where there are fewer than six samples.
+    Positions in the series, increasing; never 0, never its length. A change within a gap is at
+    the first sample after it. Empty for fewer than six samples.
 
     Raises
     ------
@@ -88,11 +87,10 @@ def regimes(series: ArrayLike | pd.Series[float]) -> pd.DataFrame:
 
     Returns
     -------
-    One row per regime, the first one included: positions `start` and `end` (the one after the
-    last); `earliest` and `latest`, between which the start lies with a confidence of about 95 %,
-    and where no other position is likelier within the regimes on both sides; `before` and
-    `level`, the mean levels of the regime before (NaN for the first) and of this one, outliers
-    left out [unit of the series]. No row for a series without samples.
+    One row per regime, the first one included: positions `start` and `end` (excluded);
+    `earliest` and `latest`, between which the start lies with a confidence of about 95 %;
+    `before` and `level`, the mean levels of the regime before (NaN for the first) and of this
+    one, outliers left out [unit of the series]. No row for a series without samples.
 
     Raises
     ------
@@ -101,32 +99,25 @@ def regimes(series: ArrayLike | pd.Series[float]) -> pd.DataFrame:
     """
     values = _read(series)
     found = _segment(values)
-    if not len(found.observed):
-        return _table([], [], [], [], [])
-    starts = [0, *found.positions.tolist()]
+    starts = [0, *found.positions.tolist()] if len(found.observed) else []
     ranges = [(0, 0), *(found.plausible(at) for at in range(1, len(found.bounds) - 1))]
-    levels = [float(found.cleaned[first:last].mean()) for first, last in pairwise(found.bounds)]
-    earliest, latest = zip(*ranges, strict=True)
-    return _table(starts, [*starts[1:], len(values)], list(earliest), list(latest), levels)
+    pairs = pairwise(found.bounds) if starts else ()
+    levels = [float(found.cleaned[first:last].mean()) for first, last in pairs]
+    table = {
+        "start": starts,
+        "end": [*starts[1:], len(values)],
+        "earliest": [earliest for earliest, _ in ranges],
+        "latest": [latest for _, latest in ranges],
+        "before": [math.nan, *levels[:-1]],
+        "level": levels,
+    }
+    kinds = {name: np.float64 if name in ("before", "level") else np.int64 for name in table}
+    return pd.DataFrame({n: c[: len(starts)] for n, c in table.items()}).astype(kinds)
 
 
-def asked(n: int) -> float:
-    """Give the evidence asked for a change in a series of so many samples [standard errors]."""
+def required(n: int) -> float:
+    """Give the evidence that a change needs in a series of so many samples [standard errors]."""
     return math.sqrt(2 * math.log(n)) + _BEYOND
-
-
-def _table(
-    start: list[int], end: list[int], earliest: list[int], latest: list[int], level: list[float]
-) -> pd.DataFrame:
-    positions = {"start": start, "end": end, "earliest": earliest, "latest": latest}
-    before = [math.nan, *level[:-1]] if level else []
-    return pd.DataFrame(
-        {name: np.array(column, dtype=np.int64) for name, column in positions.items()}
-        | {
-            name: np.array(c, dtype=np.float64)
-            for name, c in (("before", before), ("level", level))
-        }
-    )
 
 
 def _read(series: ArrayLike | pd.Series[float]) -> Floats:
@@ -149,11 +140,11 @@ class _Segmented:
     cleaned
         The samples without outliers.
     flat
-        The same without a repeating pattern, in units that fit.
+        The same without a repeating pattern, scaled to [-1, 1].
     bounds
         Indices of samples: 0, where regimes start, and the number of samples.
-    noise
-        Of the samples.
+    inflation
+        Factor by which memory raises the variance of means.
     """
 
     observed: Ints
@@ -175,7 +166,7 @@ class _Segmented:
         spread = max(costs[middle], 0.0) / max(last - first - 2, 1)
         likely = np.flatnonzero(costs - costs[middle] <= _PLAUSIBLE * self.inflation * spread)
         low, high = (first + 1 + int(likely[end]) for end in (0, -1))
-        # What a gap hides may have happened anywhere in it.
+        # A change within a gap may be anywhere in it.
         return int(self.observed[min(low, at) - 1]) + 1, int(self.observed[max(high, at)])
 
 
@@ -198,7 +189,7 @@ def _segment(values: Floats) -> _Segmented:
     cleaned = noise.without_outliers(samples[None, :])[0]
     flat = _standardised(cleaned)
     if n >= _PATTERN_FROM and flat.any():
-        flat = cycles.without_cycle(flat)
+        flat = noise.without_cycle(flat)
     found = noise.estimate(flat[None, :], most=MEMORY)
     inflation, variance = float(found.inflation[0]), float(found.variance[0])
     bounds = _candidates(flat, long_run=inflation * variance)
@@ -207,7 +198,7 @@ def _segment(values: Floats) -> _Segmented:
 
 
 def _standardised(values: Floats) -> Floats:
-    """Bring values into [-1, 1]: sums of squares neither overflow nor lose digits."""
+    """Scale values to [-1, 1], so that sums of squares neither overflow nor lose digits."""
     middle = values / 2 - np.median(values) / 2
     size = np.abs(middle).max()
     # Differences of the last digit of large values are rounding.
@@ -218,13 +209,13 @@ def _standardised(values: Floats) -> Floats:
 
 
 def _candidates(values: Floats, *, long_run: float) -> list[int]:
-    """Segment with a penalty that noise does not pay."""
+    """Segment with a penalty that is too high for noise."""
     n = len(values)
     if not values.any():
         return [0, n]
     from ruptures.detection import KernelCPD  # it takes longer to load than pandas
 
-    # Without noise a thousandth of the variance still parts steps from rounding.
+    # Without noise, a thousandth of the variance still tells steps from rounding.
     floor = 1e-3 * float(values.var())
     search = KernelCPD(kernel="linear", min_size=SHORTEST).fit(values[:, None])
     ends = search.predict(pen=_PENALTY * math.log(n) * max(long_run, floor))
@@ -250,9 +241,9 @@ class _Judge:
     variance: float
 
     def prune(self, bounds: list[int]) -> list[int]:
-        """Drop candidates, the weakest first, until all are beyond noise."""
+        """Drop candidates, the weakest first, until noise explains none of the others."""
         bounds = list(bounds)
-        least = asked(len(self.values))
+        least = required(len(self.values))
         while len(bounds) > 2:
             spread = max(self._within(bounds), self.variance)
             evidence = [
@@ -276,7 +267,7 @@ class _Judge:
         step = abs(float(right.mean() - left.mean()))
         squares = (_squares(left), _squares(right))
         rest, n = sum(squares), last - first
-        # What is quiet on one side shows a step, however noisy the other side is.
+        # If one side is quiet, a step shows, however noisy the other side is.
         quieter = min(
             (_SHARED * rest / max(n - 2, 1) + s) / (_SHARED + len(side) - 1)
             for s, side in zip(squares, (left, right), strict=True)
@@ -297,7 +288,7 @@ class _Judge:
         return _ratio(abs(drift.step), error) / _DRIFTING
 
     def _bends(self, rest: float, line: float, n: int) -> bool:
-        """Whether two levels explain a stretch clearly better than a line."""
+        """Tell whether two levels explain the samples clearly better than a line."""
         if rest >= line:
             return False
         return rest <= 0 or n * math.log(line / rest) / self.inflation > _BENT
@@ -305,14 +296,14 @@ class _Judge:
 
 @dataclass(frozen=True)
 class _Drift:
-    """A stretch as a line, and as a line with a step.
+    """Samples fitted by a line, and by a line with a step.
 
     Parameters
     ----------
     line, rest
-        Sums of squares that the line leaves, and the line with the step.
+        Sums of squares that are left by the line, and by the line with the step.
     step
-        Of the latter.
+        Size of the step.
     weight
         Its variance is that of a sample divided by this.
     """

@@ -1,7 +1,7 @@
 """How fast a level rises, how sure that is, and when it reaches a limit. Pure.
 
 The slope is that of Theil and Sen, the median of the slopes between all pairs of points, which a
-restart or a burst hardly moves. Its interval is Sen's, from the variance of Kendall's S (P. K.
+restart or a burst hardly changes. Its interval is Sen's, from the variance of Kendall's S (P. K.
 Sen, "Estimates of the regression coefficient based on Kendall's tau", Journal of the American
 Statistical Association 63, 1968). Neighbouring samples of a gauge are alike, so that there are
 fewer independent ones than samples: the variance is enlarged by (1 + r) / (1 - r) for a lag-one
@@ -9,11 +9,11 @@ autocorrelation r (S. Yue and C. Y. Wang, "The Mann-Kendall test modified by eff
 size", Water Resources Management 18, 2004), with r corrected for the bias that fitting a line
 brings, and Student's t instead of the normal distribution for so few (B. D. Santer et al.,
 Journal of Geophysical Research 105(D6), 2000). Where hardly any independent ones are left, as in
-a random walk, the rises over a few equal stretches of time are taken for independent instead.
+a random walk, the rises over a few equal parts of the time are taken as independent instead.
 
-Where a level changed its course is found by fitting one to four lines (R. Bellman and R. Roth,
-"Curve fitting by segmented straight lines", Journal of the American Statistical Association 64,
-1969).
+The point where a level changed its course is found by fitting one to four lines (R. Bellman and
+R. Roth, "Curve fitting by segmented straight lines", Journal of the American Statistical
+Association 64, 1969).
 """
 
 from __future__ import annotations
@@ -33,26 +33,26 @@ if TYPE_CHECKING:
     Floats = NDArray[np.float64]
 
 DAY = 86_400.0
-#: Nothing is foretold beyond this time.
+#: Nothing is predicted beyond this time.
 FAR = timedelta(days=3650)
 ROUNDING = 1e-10
-#: A level whose neighbouring samples are as alike as this may be a random walk.
+#: A level with this autocorrelation or more may be a random walk.
 WANDERS_FROM = 0.8
 
 
 @dataclass(frozen=True)
 class Trend:
-    """A straight line through a stretch of a level.
+    """A straight line through a part of a level.
 
     Parameters
     ----------
     start, end
-        Of the stretch: its first and last sample.
+        Its first and last sample.
     level
         Of the line at the end.
     slope, low, high
-        Rise of the line [1/day], and its confidence interval; infinite where the samples say too
-        little.
+        Rise of the line [1/day], and its confidence interval; infinite where there are too few
+        samples.
     """
 
     start: datetime
@@ -69,7 +69,7 @@ class Trend:
 
     @property
     def rise(self) -> float:
-        """What the line rises from start to end."""
+        """Rise of the line from start to end."""
         return self.slope * self.length.total_seconds() / DAY
 
     @property
@@ -85,8 +85,8 @@ class RunsOut:
     Parameters
     ----------
     earliest, expected, latest
-        By the upper end of the slope's interval, the slope itself, and the lower end; None where
-        that never happens, or not within `FAR`.
+        By the upper end of the slope's interval, the slope itself, and the lower end; None for
+        never, and for later than `FAR`.
     """
 
     earliest: datetime | None
@@ -103,18 +103,18 @@ class Trends:
     confidence
         Of the interval.
     blocks
-        Samples are first merged to the medians of so many equal stretches of time.
+        Samples are first merged into the medians of so many equal parts of the time.
     fewest
         Samples that a line needs.
     shortest
-        Part of the series that each of several lines needs to cover.
+        Part of the series that each of several lines has to cover.
     lines
         How many lines to try.
     gain
-        Part of the squared error that one line more may leave, for the level to count as having
-        changed its course.
-    stretches
-        Into how many a random walk is cut.
+        The level changed its course if one more line leaves less than this part of the squared
+        error.
+    parts
+        Number of parts that a random walk is cut into.
     """
 
     confidence: float = 0.95
@@ -123,7 +123,7 @@ class Trends:
     shortest: float = 1 / 12
     lines: int = 4
     gain: float = 0.15
-    stretches: int = 8
+    parts: int = 8
 
     def fit(self, levels: pd.Series) -> Trend | None:
         """Fit one line to the whole of a series.
@@ -147,7 +147,7 @@ class Trends:
         rest = values - slope * days
         last = _days(known)[-1]
         scatter = rest - float(np.median(rest))
-        # What rounding leaves of an exact line would look like a pattern.
+        # The rounding errors of an exact line would look like a pattern.
         scatter[np.abs(scatter) <= ROUNDING * float(np.abs(values).max())] = 0.0
         low, high = self._interval(days, values, slopes, scatter)
         return Trend(
@@ -170,7 +170,7 @@ class Trends:
         Returns
         -------
         Trend or None
-            None for too few samples, also when the course changed too lately to tell.
+            None for too few samples, also since the level last changed its course.
         """
         known = levels.dropna()
         while len(known) >= 2 * self.fewest:
@@ -182,7 +182,7 @@ class Trends:
         return self.fit(known)
 
     def _blocks(self, known: pd.Series) -> tuple[Floats, Floats]:
-        """Merge samples into the medians of equal stretches of time [days]."""
+        """Merge samples into the medians of equal parts of the time [days]."""
         days, values = _days(known), known.to_numpy(dtype="float64")
         if len(days) <= self.blocks:
             return days, values
@@ -194,10 +194,10 @@ class Trends:
     def _interval(
         self, days: Floats, values: Floats, slopes: Floats, rest: Floats
     ) -> tuple[float, float]:
-        """Take the interval from the ordered slopes; a wider one for what is all alike."""
-        alike = _autocorrelation(rest)
-        low, high = self._ranked(np.sort(slopes), len(rest), alike)
-        if alike < WANDERS_FROM:
+        """Take the interval from the ordered slopes; a wider one for a random walk."""
+        memory = _autocorrelation(rest)
+        low, high = self._ranked(np.sort(slopes), len(rest), memory)
+        if memory < WANDERS_FROM:
             return low, high
         ends = self._wandering(days, values)
         middle = float(np.median(slopes))
@@ -206,9 +206,9 @@ class Trends:
             max(ends[1], middle, high if math.isfinite(high) else middle),
         )
 
-    def _ranked(self, ordered: Floats, size: int, alike: float) -> tuple[float, float]:
+    def _ranked(self, ordered: Floats, size: int, memory: float) -> tuple[float, float]:
         """Take the interval of Sen; infinite where there are too few independent samples."""
-        effective = size * (1.0 - alike) / (1.0 + alike)
+        effective = size * (1.0 - memory) / (1.0 + memory)
         wide = _student((1.0 + self.confidence) / 2.0, effective - 2.0)
         deviation = math.sqrt(size * (size - 1) * (2 * size + 5) / 18.0 * size / effective)
         half = wide * deviation / 2.0
@@ -219,8 +219,8 @@ class Trends:
         )
 
     def _wandering(self, days: Floats, values: Floats) -> tuple[float, float]:
-        """Take the interval of the mean rise over stretches of a random walk."""
-        count = min(self.stretches, len(days) // 3)
+        """Take the interval of the mean rise over the parts of a random walk."""
+        count = min(self.parts, len(days) // 3)
         if count < 2:
             return -math.inf, math.inf
         edges = np.interp(np.linspace(days[0], days[-1], count + 1), days, values)
@@ -230,7 +230,7 @@ class Trends:
         return float(rises.mean()) - half, float(rises.mean()) + half
 
     def _turn(self, days: Floats, values: Floats) -> int:
-        """Give the position where the newest course began; 0 if there is but one."""
+        """Give the position where the newest course began; 0 if there is only one."""
         size = len(days)
         least = max(math.ceil(self.shortest * size), 4)
         costs = _errors(days, values)
@@ -279,12 +279,12 @@ def _errors(days: Floats, values: Floats) -> Floats:
 
 
 def _autocorrelation(rest: Floats) -> float:
-    """Give the lag-one autocorrelation of what a line leaves, at least 0, below 1."""
+    """Give the lag-one autocorrelation of the residuals of a line, at least 0, below 1."""
     size, power = len(rest), float((rest**2).sum())
     if not power:
         return 0.0
     raw = float((rest[1:] * rest[:-1]).sum()) / power
-    # What fitting a line takes from it: (2 + 4 r) / n (M. G. Kendall, Biometrika 41, 1954).
+    # Fitting a line lowers it by (2 + 4 r) / n (M. G. Kendall, Biometrika 41, 1954).
     return min(max((size * raw + 2.0) / (size - 4.0), 0.0), 0.999)
 
 
@@ -304,7 +304,7 @@ def _student(probability: float, freedom: float) -> float:
 def runs_out(
     level: float, slope: float, interval: tuple[float, float], limit: float, now: datetime
 ) -> RunsOut:
-    """Say when a level reaches its limit, if it goes on as it does.
+    """Give the time when a level reaches its limit, if it goes on at this slope.
 
     Parameters
     ----------

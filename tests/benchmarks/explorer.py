@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from cilium_analysis import frames
-from cilium_analysis.lab.explorer import Explorer
-from cilium_analysis.lab.explorer.state import TOPICS
+from cilium_analysis.explorer import Explorer
+from cilium_analysis.explorer.state import TOPICS
 from cilium_analysis.question import ask
 from tests.benchmarks.cases import Figure
 from tests.servers.served import ClusterServers
@@ -107,10 +107,10 @@ def asking(url: str) -> Iterator[Figure]:
     explorer, calls = _opened(url)
     _settle(explorer, calls)
     session = explorer.session
-    assert session.place is not None
+    assert session.scope is not None
     first, whole = [], []
     for minutes in range(5):
-        extent = session.place.extent
+        extent = session.scope.extent
         start = extent.start + (0.4 + minutes / 100) * extent.length
         began = time.perf_counter()
         explorer._dragged(start, start + 0.3 * extent.length)

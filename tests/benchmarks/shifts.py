@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
-from cilium_analysis.statistics.shifts import shifts
+from cilium_analysis.statistics.deviations import deviations
 from tests.benchmarks.cases import Figure
 
 if TYPE_CHECKING:
@@ -51,10 +51,10 @@ def measure() -> str:
     """Run in a process of its own: seconds, peak [bytes], and how many are found, and dated."""
     frame, steps = large()
     baseline, window = frame.iloc[:STEPS], frame.iloc[STEPS:]
-    shifts(baseline.iloc[:, :KIND], window.iloc[:, :KIND], counts=True)  # loads ruptures
+    deviations(baseline.iloc[:, :KIND], window.iloc[:, :KIND], counts=True)  # loads ruptures
     Path("/proc/self/clear_refs").write_text("5", encoding="ascii")
     began = time.perf_counter()
-    table = shifts(baseline, window, counts=True).set_index("series")
+    table = deviations(baseline, window, counts=True).set_index("series")
     taken = time.perf_counter() - began
     hit = table.loc[table.index.isin(list(steps))]
     # The step of a row begins one before it.

@@ -1,1 +1,0 @@
-"""At home in JupyterLab: where notebooks lie, magics, displays, the explorer."""

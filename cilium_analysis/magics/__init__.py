@@ -1,0 +1,1 @@
+"""``%load_ext cilium_analysis``: ``%promql`` and ``%metric``, completion, displays."""
