@@ -17,7 +17,8 @@ from cilium_analysis.targets import Targets, asking
 from cilium_analysis.targets.model import COLUMNS
 from cilium_analysis.topics import health
 from cilium_analysis.topics.health.catalogue import SECTIONS
-from cilium_analysis.topics.health.starts import gaps, together
+from cilium_analysis.topics.health.gaps import gaps
+from cilium_analysis.topics.health.restarts import together
 from cilium_analysis.topics.loading import STARTS
 from cilium_analysis.window import Window
 from tests.cluster import incidents, vitals, watching
@@ -804,8 +805,8 @@ def test_gaps_need_a_sample_before_and_scrapes_that_fail_after() -> None:
     agents.loc[index[30:], "c"] = np.nan
     up = pd.DataFrame({"c": 1.0}, index=index)
     found = gaps(agents, up, least=timedelta(minutes=2))
-    assert [(g.node, g.answered, g.over, g.length) for g in found] == [
-        ("b", None, True, timedelta(minutes=5))
+    assert [(g.node, g.failed, g.over, g.length) for g in found] == [
+        ("b", False, True, timedelta(minutes=5))
     ]
     up.loc[index[30:], "c"] = 0.0
     assert [g.node for g in gaps(agents, up, least=timedelta(minutes=2))] == ["b", "c"]

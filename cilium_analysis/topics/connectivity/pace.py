@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import TYPE_CHECKING, Literal
 
-from cilium_analysis.topics.connectivity.promql import PROBE, QUERIES
+from cilium_analysis.topics.connectivity.asking import PROBE, QUERIES
 
 if TYPE_CHECKING:
     from cilium_analysis.topics.connectivity.asking import Asker

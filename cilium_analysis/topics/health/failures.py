@@ -1,4 +1,4 @@
-"""What goes wrong in agents and operators, as counts. Pure."""
+"""What agents and operators fail to do and log, as counts in window and baseline. Pure."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import pandas as pd
 
 from cilium_analysis import frames
 from cilium_analysis.queries import Matcher
+from cilium_analysis.topics.health.common import pick
 from cilium_analysis.topics.health.data import plain
 
 if TYPE_CHECKING:
@@ -17,13 +18,13 @@ if TYPE_CHECKING:
 
     from cilium_analysis.topics.health.data import Health
 
-#: Answers of the Kubernetes API that belong to ordinary life: not found, conflict, gone.
+#: Answers of the Kubernetes API that are no failures: not found, conflict, gone.
 ORDINARY_CODES = frozenset({"404", "409", "410"})
 
 
 @dataclass(frozen=True)
-class Stream:
-    """Counts of one kind of trouble, one column per node.
+class Counts:
+    """Counts of one kind of error, one column per node.
 
     Parameters
     ----------
@@ -44,7 +45,7 @@ class Stream:
     failing, usual_failing
         Of controllers and modules: how many fail; else empty.
     attempts, usual_attempts
-        How often it was tried, with failures, in steps that may be longer; empty if not known.
+        How often it was tried, failures included, in steps that may be longer; empty if unknown.
     map_name
         Of failed updates of a map.
     """
@@ -67,16 +68,16 @@ class Stream:
 
 @dataclass(frozen=True)
 class Failures:
-    """A counter of failures: where it is, and how it is told.
+    """A counter of failures, as it is declared.
 
     Parameters
     ----------
     kind, subsystem, what, metric, map_name
-        As for `Stream`.
+        As for `Counts`.
     name
         Of the query.
     label, bad
-        Which of its series are failures: those whose label has such a value.
+        Which of its series are failures: those whose label has this value, or such a one.
     attempts
         Name of the query that counts how often it was tried; empty if none does.
     failing
@@ -89,14 +90,14 @@ class Failures:
     what: str
     metric: str
     label: str = "node"
-    bad: Callable[[str], bool] = lambda _: True
+    bad: str | Callable[[str], bool] = lambda _: True
     attempts: str = ""
     failing: str = ""
     map_name: str = ""
 
 
-def streams(data: Health) -> Iterator[Stream]:
-    """Give everything that is counted when it goes wrong.
+def counted(data: Health) -> Iterator[Counts]:
+    """Give the counts of everything that can go wrong.
 
     Parameters
     ----------
@@ -111,13 +112,11 @@ def streams(data: Health) -> Iterator[Stream]:
         yield from _one(data, failures)
 
 
-def _logs(data: Health, kind: str, name: str, metric: str) -> Iterator[Stream]:
+def _logs(data: Health, kind: str, name: str, metric: str) -> Iterator[Counts]:
     for subsystem in _values(data.now[name], "subsystem"):
-        now, usual = (
-            of_value(span[name], "subsystem", subsystem) for span in (data.now, data.usual)
-        )
+        now, usual = (pick(span[name], "subsystem", subsystem) for span in (data.now, data.usual))
         severe = tuple(pick(part, "level", "warning".__ne__) for part in (now, usual))
-        yield Stream(
+        yield Counts(
             kind,
             subsystem,
             "errors and warnings in the log",
@@ -151,7 +150,7 @@ def _of_maps(data: Health) -> Iterator[Failures]:
             f"failed updates of the BPF map {name}",
             "cilium_bpf_map_ops_total",
             label="map_name",
-            bad=name.__eq__,
+            bad=name,
             map_name=name,
         )
 
@@ -188,7 +187,7 @@ FAILURES = (
         "failed runs of controllers",
         "cilium_controllers_runs_total",
         label="status",
-        bad="failure".__eq__,
+        bad="failure",
         attempts="controller_runs",
         failing="controllers_failing",
     ),
@@ -251,14 +250,14 @@ FAILURES = (
         bad=_failed,
     ),
 )
-#: Matchers of the failures that are told apart by the server.
+#: Matchers of the failures that the server tells apart.
 _OF_SERVER = {
     "policy_failures": str(Matcher("outcome", "!=", "success")),
     "requests_rejected": str(Matcher("outcome", "=~", "fail-.+|request-cancelled")),
 }
 
 
-def _one(data: Health, one: Failures) -> Iterator[Stream]:
+def _one(data: Health, one: Failures) -> Iterator[Counts]:
     now, usual = (pick(span[one.name], one.label, one.bad) for span in (data.now, data.usual))
     failing, usual_failing = (
         span.per_node(one.failing, how="max") if one.failing else pd.DataFrame()
@@ -273,7 +272,7 @@ def _one(data: Health, one: Failures) -> Iterator[Stream]:
     values = "|".join(re.escape(value) for value in _values(now, one.label))
     matchers = str(Matcher(one.label, "=~", values)) if one.label != "node" and values else ""
     counts, before = _both(data, one.kind, now, usual, nodes=failing.columns)
-    yield Stream(
+    yield Counts(
         one.kind,
         one.subsystem,
         one.what,
@@ -304,27 +303,6 @@ def _both(
         seen = pd.DataFrame(dict.fromkeys(counts.columns, anyone), index=seen.index)
     seen = seen.reindex(index=before.index, columns=counts.columns, fill_value=False)
     return counts, before.mask(before.isna() & seen.astype(bool), 0.0)
-
-
-def pick(frame: pd.DataFrame, label: str, chosen: Callable[[str], bool]) -> pd.DataFrame:
-    """Give the series whose label is chosen.
-
-    Parameters
-    ----------
-    frame
-        Label frame with the label.
-    label
-        Its name.
-    chosen
-        Whether a value is.
-    """
-    values = frame.columns.get_level_values(label)
-    return frame.loc[:, [chosen(str(value)) for value in values]]
-
-
-def of_value(frame: pd.DataFrame, label: str, value: str) -> pd.DataFrame:
-    """Give the series whose label has a value."""
-    return pick(frame, label, lambda text: text == value)
 
 
 def _values(frame: pd.DataFrame, label: str) -> list[str]:
