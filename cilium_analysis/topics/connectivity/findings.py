@@ -34,11 +34,6 @@ _PORTS = "ICMP and TCP 4240, for tunnels UDP 8472 (VXLAN) or 6081 (Geneve)"
 def findings(data: Connectivity) -> Findings:
     """Say what about connectivity is worth acting on.
 
-    Parameters
-    ----------
-    data
-        As from `load`.
-
     Returns
     -------
     Findings
@@ -271,13 +266,7 @@ def _no_metrics(data: Connectivity) -> Finding:
 
 
 def unknown(data: Connectivity) -> tuple[str, ...]:
-    """Give the reasons why it is unknown whether nodes reach each other; none if it is known.
-
-    Parameters
-    ----------
-    data
-        As from `load`.
-    """
+    """Give the reasons why it is unknown whether nodes reach each other; none if it is known."""
     if refused := verdict.refused(data.remarks):
         return refused
     if _blind(data):

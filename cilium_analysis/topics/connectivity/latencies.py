@@ -158,13 +158,7 @@ class Slow:
 
 
 def rises(data: Connectivity) -> list[Slow]:
-    """Give the nodes that became slow, the slowest first.
-
-    Parameters
-    ----------
-    data
-        As from `load`.
-    """
+    """Give the nodes that became slow, the slowest first."""
     found: list[Slow] = []
     for key in keys(data.slow):
         node, protocol, kind = key

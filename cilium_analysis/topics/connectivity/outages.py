@@ -44,13 +44,7 @@ SAME_SOURCE = 3
 
 
 def detect(data: Connectivity) -> list[Outage]:
-    """Give all outages, those of most observers first.
-
-    Parameters
-    ----------
-    data
-        As from `load`.
-    """
+    """Give all outages, those of most observers first."""
     found = _by_pairs(data) if data.targets_named else []
     # Observers that name no target, beside others that do, are not told apart from them.
     others = [o for o in by_paths(data) if not any(overlap(o, other, data.pace) for other in found)]

@@ -26,11 +26,6 @@ UNKNOWN = "Unknown: no metrics of Cilium agents in this window"
 def findings(data: Endpoints) -> Findings:
     """Say what about the endpoints is worth acting on.
 
-    Parameters
-    ----------
-    data
-        As from `load`.
-
     Returns
     -------
     Findings

@@ -87,11 +87,6 @@ def _moments(starts: pd.Series) -> list[pd.Timestamp]:
 def lives(data: Endpoints) -> pd.DataFrame:
     """Tell which nodes came and went.
 
-    Parameters
-    ----------
-    data
-        As from `load`.
-
     Returns
     -------
     pandas.DataFrame

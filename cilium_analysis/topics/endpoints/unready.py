@@ -136,11 +136,6 @@ def _state(data: Endpoints, nodes: Sequence[str], run: tuple[int, int]) -> tuple
 def restorations(data: Endpoints) -> pd.DataFrame:
     """Tell what each agent restored that started in the window.
 
-    Parameters
-    ----------
-    data
-        As from `load`.
-
     Returns
     -------
     pandas.DataFrame

@@ -233,11 +233,6 @@ def _are_one(one: Burst, other: Burst, within: int) -> bool:
 def errors(data: Health) -> Iterator[Finding]:
     """Say which errors rose above the baseline.
 
-    Parameters
-    ----------
-    data
-        As from `load`.
-
     Yields
     ------
     Finding

@@ -72,7 +72,7 @@ class Failures:
 
     Parameters
     ----------
-    kind, subsystem, what, metric, map_name
+    subsystem, what, metric, map_name
         As for `Counts`.
     name
         Of the query.
@@ -82,9 +82,10 @@ class Failures:
         Name of the query that counts how often it was tried; empty if none does.
     failing
         Name of the query that says how many fail at once; empty if none does.
+    matchers
+        Label matchers that select the failures, where the server tells them apart.
     """
 
-    kind: str
     subsystem: str
     name: str
     what: str
@@ -93,38 +94,8 @@ class Failures:
     bad: str | Callable[[str], bool] = lambda _: True
     attempts: str = ""
     failing: str = ""
+    matchers: str = ""
     map_name: str = ""
-
-
-def counted(data: Health) -> Iterator[Counts]:
-    """Give the counts of everything that can go wrong.
-
-    Parameters
-    ----------
-    data
-        As from `cilium_analysis.topics.health.load`.
-    """
-    yield from _logs(data, "agent_errors", "errors", "cilium_errors_warnings_total")
-    yield from _logs(
-        data, "operator_errors", "operator_errors", "cilium_operator_errors_warnings_total"
-    )
-    for failures in (*FAILURES, *_of_maps(data)):
-        yield from _one(data, failures)
-
-
-def _logs(data: Health, kind: str, name: str, metric: str) -> Iterator[Counts]:
-    for subsystem in _values(data.now[name], "subsystem"):
-        now, usual = (pick(span[name], "subsystem", subsystem) for span in (data.now, data.usual))
-        severe = tuple(pick(part, "level", "warning".__ne__) for part in (now, usual))
-        yield Counts(
-            kind,
-            subsystem,
-            "errors and warnings in the log",
-            metric,
-            str(Matcher("subsystem", "=", subsystem)),
-            *_both(data, kind, now, usual),
-            *_both(data, kind, *severe),
-        )
 
 
 def _failed(outcome: str) -> bool:
@@ -141,58 +112,40 @@ def _bad_cloud_code(code: str) -> bool:
     return code not in ("", "OK", "Success") and not code.startswith("2")
 
 
-def _of_maps(data: Health) -> Iterator[Failures]:
-    for name in _values(data.now["map_failures"], "map_name"):
-        yield Failures(
-            "agent_errors",
-            "bpf",
-            "map_failures",
-            f"failed updates of the BPF map {name}",
-            "cilium_bpf_map_ops_total",
-            label="map_name",
-            bad=name,
-            map_name=name,
-        )
-
-
 #: What agents and operators fail to do, and what others refuse them.
 FAILURES = (
     Failures(
-        "agent_errors",
         "k8s-client",
         "kubernetes_failures",
         "failed calls to the Kubernetes API",
         "cilium_k8s_client_api_calls_total",
-        label="return_code",
-        bad=_bad_code,
+        "return_code",
+        _bad_code,
         attempts="kubernetes_codes",
     ),
     *(
         Failures(
-            "operator_errors",
             f"{cloud}-api",
             f"{cloud}_count",
             f"failed calls to the API of {cloud}",
             f"cilium_operator_{cloud}_api_duration_seconds_count",
-            label="response_code",
-            bad=_bad_cloud_code,
+            "response_code",
+            _bad_cloud_code,
             attempts=f"{cloud}_count",
         )
         for cloud in ("ec2", "azure", "alibabacloud")
     ),
     Failures(
-        "agent_errors",
         "controllers",
         "controller_failures",
         "failed runs of controllers",
         "cilium_controllers_runs_total",
-        label="status",
-        bad="failure",
+        "status",
+        "failure",
         attempts="controller_runs",
         failing="controllers_failing",
     ),
     Failures(
-        "agent_errors",
         "modules",
         "job_failures",
         "failed runs of modules' jobs",
@@ -201,63 +154,88 @@ FAILURES = (
         failing="modules_degraded",
     ),
     Failures(
-        "agent_errors",
         "policy",
         "policy_failures",
         "changes of policies that could not be taken over",
         "cilium_policy_change_total",
         attempts="policy_changes",
+        matchers='outcome!="success"',
     ),
     Failures(
-        "agent_errors",
         "rate-limiter",
         "requests_rejected",
         "requests rejected by the rate limits of the agent's API",
         "cilium_api_limiter_processed_requests_total",
         attempts="requests_limited",
+        matchers='outcome=~"fail-.+|request-cancelled"',
     ),
     Failures(
-        "agent_errors",
         "kvstore",
         "kvstore_count",
         "failed operations on the key-value store",
         "cilium_kvstore_operations_duration_seconds_count",
-        label="outcome",
-        bad=_failed,
+        "outcome",
+        _failed,
         attempts="kvstore_count",
     ),
     Failures(
-        "agent_errors",
         "kvstore",
         "kvstore_quorum",
         "quorum errors of the key-value store",
         "cilium_kvstore_quorum_errors_total",
     ),
     Failures(
-        "agent_errors",
         "kvstore",
         "kvstore_sync",
         "failed writes of the key-value store",
         "cilium_kvstore_sync_errors_total",
     ),
     Failures(
-        "operator_errors",
         "identity-gc",
         "identity_runs",
         "failed garbage collections of identities",
         "cilium_operator_identity_gc_runs",
-        label="outcome",
-        bad=_failed,
+        "outcome",
+        _failed,
     ),
 )
-#: Matchers of the failures that the server tells apart.
-_OF_SERVER = {
-    "policy_failures": str(Matcher("outcome", "!=", "success")),
-    "requests_rejected": str(Matcher("outcome", "=~", "fail-.+|request-cancelled")),
-}
 
 
-def _one(data: Health, one: Failures) -> Iterator[Counts]:
+def counted(data: Health) -> Iterator[Counts]:
+    """Give the counts of everything that can go wrong."""
+    yield from _logs(data, "errors", "cilium_errors_warnings_total")
+    yield from _logs(data, "operator_errors", "cilium_operator_errors_warnings_total")
+    for failures in FAILURES:
+        yield from _counts(data, failures)
+    # Which maps there are, only the data tells.
+    for name in _values(data.now["map_failures"], "map_name"):
+        what, metric = f"failed updates of the BPF map {name}", "cilium_bpf_map_ops_total"
+        of_map = Failures("bpf", "map_failures", what, metric, "map_name", name, map_name=name)
+        yield from _counts(data, of_map)
+
+
+def _kind(metric: str) -> str:
+    return "operator_errors" if metric.startswith("cilium_operator_") else "agent_errors"
+
+
+def _logs(data: Health, name: str, metric: str) -> Iterator[Counts]:
+    """Give the counts of errors and warnings in logs, for each subsystem."""
+    kind = _kind(metric)
+    for subsystem in _values(data.now[name], "subsystem"):
+        both = [pick(span[name], "subsystem", subsystem) for span in (data.now, data.usual)]
+        yield Counts(
+            kind,
+            subsystem,
+            "errors and warnings in the log",
+            metric,
+            str(Matcher("subsystem", "=", subsystem)),
+            *_both(data, kind, *both),
+            *_both(data, kind, *(pick(each, "level", "warning".__ne__) for each in both)),
+        )
+
+
+def _counts(data: Health, one: Failures) -> Iterator[Counts]:
+    """Give the counts of failures, if there is anything to count."""
     now, usual = (pick(span[one.name], one.label, one.bad) for span in (data.now, data.usual))
     failing, usual_failing = (
         span.per_node(one.failing, how="max") if one.failing else pd.DataFrame()
@@ -271,13 +249,14 @@ def _one(data: Health, one: Failures) -> Iterator[Counts]:
     )
     values = "|".join(re.escape(value) for value in _values(now, one.label))
     matchers = str(Matcher(one.label, "=~", values)) if one.label != "node" and values else ""
-    counts, before = _both(data, one.kind, now, usual, nodes=failing.columns)
+    kind = _kind(one.metric)
+    counts, before = _both(data, kind, now, usual, nodes=failing.columns)
     yield Counts(
-        one.kind,
+        kind,
         one.subsystem,
         one.what,
         one.metric,
-        matchers or _OF_SERVER.get(one.name, ""),
+        matchers or one.matchers,
         *(counts, before, counts, before),
         failing,
         usual_failing,

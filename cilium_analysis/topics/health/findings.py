@@ -44,11 +44,6 @@ NOTHING = "No metrics of Cilium agents in this window: nothing can be said about
 def findings(data: Health) -> Findings:
     """Say what about agents and operators is worth acting on.
 
-    Parameters
-    ----------
-    data
-        As from `load`.
-
     Returns
     -------
     Findings
@@ -96,13 +91,7 @@ def _blind(data: Health) -> Finding:
 
 
 def unknown(data: Health) -> tuple[str, ...]:
-    """Give the reasons why the health of the agents is unknown; none if it is known.
-
-    Parameters
-    ----------
-    data
-        As from `load`.
-    """
+    """Give the reasons why the health of the agents is unknown; none if it is known."""
     if refused := verdict.refused(data.remarks):
         return refused
     if data.blind:

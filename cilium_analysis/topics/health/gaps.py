@@ -238,13 +238,7 @@ def gap_finding(data: Health, found: Gaps) -> Finding:
 
 
 def without_operator(data: Health) -> Iterator[Finding]:
-    """Say when no operator was scraped, although there was one before, and agents were.
-
-    Parameters
-    ----------
-    data
-        As from `load`.
-    """
+    """Say when no operator was scraped, although there was one before, and agents were."""
     # One column, with a value where any operator was scraped.
     spans = (data.usual, data.now)
     whole = pd.concat([span["operators"].max(axis=1).to_frame("operator") for span in spans])

@@ -223,13 +223,7 @@ class Restarts:
 
 
 def restarts(data: Health) -> list[Restarts]:
-    """List the restarts in the window; the first start of a node that joins is none.
-
-    Parameters
-    ----------
-    data
-        As from `load`.
-    """
+    """List the restarts in the window; the first start of a node that joins is none."""
     known = [start for each in data.now.starts if (start := _restart(data, each)) is not None]
     # The starts of one node that follow each other.
     episodes = [

@@ -69,11 +69,6 @@ def _bare(name: str) -> str:
 def full_maps(data: Health) -> Iterator[Finding]:
     """Say which BPF maps were nearly full.
 
-    Parameters
-    ----------
-    data
-        As from `load`.
-
     Yields
     ------
     Finding
@@ -147,11 +142,6 @@ def _map_advice(name: str) -> str:
 def lost_clusters(data: Health) -> Iterator[Finding]:
     """Say which remote clusters were not ready.
 
-    Parameters
-    ----------
-    data
-        As from `load`.
-
     Yields
     ------
     Finding
@@ -199,11 +189,6 @@ def _lost(data: Health, name: str, cluster: str) -> Iterator[Finding]:
 
 def without_addresses(data: Health) -> Iterator[Finding]:
     """Say when more nodes than before lacked addresses for pods.
-
-    Parameters
-    ----------
-    data
-        As from `load`.
 
     Yields
     ------
