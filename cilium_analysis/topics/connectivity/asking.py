@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from cilium_analysis.window import Window
 
 #: How often cilium-health probes up to Cilium 1.17 (pkg/health/server/server.go,
-#: ``ProbeInterval``), and what later versions stretch (pkg/health/server/prober.go).
+#: ``ProbeInterval``), and what later versions lengthen (pkg/health/server/prober.go).
 PROBE = timedelta(minutes=1)
 #: Points that one series may have, if it is about one of few nodes or of all nodes; outages are
 #: looked at in steps of a minute at most where that is possible.
@@ -37,7 +37,7 @@ MOST_POINTS, MOST_POINTS_OF_ALL = 10_800, 3_000
 FAILED = 10.0
 #: Rounds of probes over which the mean of a histogram is taken.
 ROUNDS = 3
-#: Series to ask for at most: troubled nodes of each type, failing pairs, slow nodes.
+#: Series to ask for at most: nodes of each type with failures, failing pairs, slow nodes.
 MOST_NODES = 30
 MOST_PAIRS = 600
 MOST_SLOW = 20

@@ -69,7 +69,7 @@ def _outage(data: Connectivity, outage: Outage) -> Finding:
 
 
 def _usual(data: Connectivity, outage: Outage) -> float:
-    """Give the share of the same probes that failed in the baseline; NaN if nothing tells."""
+    """Give the share of the same probes that failed in the baseline; NaN if it is unknown."""
     if outage.likely or outage.role in ("unknown", "observer"):
         # Which paths failed then is not known, but that none did is.
         none = len(data.usual_paths) and not data.usual_paths.any()
@@ -87,7 +87,7 @@ def _severity(outage: Outage, usual: float) -> Severity:
     lasting = outage.longest >= CRITICAL_LENGTH
     certain = outage.role in ("target", "unknown", "split") and outage.own != "reaches"
     new = not usual >= AS_BEFORE * outage.value
-    # That a node reaches the others does not help those who cannot reach it.
+    # That a node reaches the others does not help the others.
     whole = outage.role == "target" and outage.most
     whole |= outage.role == "split"
     serious = (outage.most or outage.role == "split") and lasting and new and (certain or whole)
@@ -206,7 +206,7 @@ def _caveats(data: Connectivity, outage: Outage) -> tuple[str, ...]:
     if data.crowded:
         said.append("more nodes were concerned than are looked at one by one")
     named = not outage.likely and outage.role not in ("unknown", "observer")
-    if (data.fine if named else data.every).step > data.pace.sight:
+    if (data.fine if named else data.every).step > data.pace.shown:
         said.append("it is seen in steps longer than a round of probes")
     return (*said, *(f"server: {text}" for text in data.warnings))
 
@@ -292,7 +292,7 @@ def notes(data: Connectivity) -> list[str]:
     if data.crowded:
         said.append("More nodes were concerned than are looked at one by one: the worst are shown.")
     looked = data.fine if data.targets_named else data.every
-    if looked.step > data.pace.sight:
+    if looked.step > data.pace.shown:
         step = short(looked.step)
         said.append(f"Seen in steps of {step}: shorter outages look weaker than they were.")
     if not data.agents:
@@ -306,7 +306,7 @@ def _blind(data: Connectivity) -> bool:
 
 
 def _why(data: Connectivity) -> str:
-    """Say why there are no connectivity metrics, as far as the data tells."""
+    """Say why there are no connectivity metrics, as far as it is known."""
     if data.agents:
         return (
             f"{data.agents} agents do say how many nodes they could not reach, so that health"
@@ -388,7 +388,7 @@ def _gaps(data: Connectivity) -> list[str]:
         for node, minutes in zip(nodes[:10], long[:10], strict=True)
     ]
     if len(long) > 10:
-        said.append(f"So it is for {len(long) - 10} more nodes.")
+        said.append(f"The same holds for {len(long) - 10} more nodes.")
     return said
 
 

@@ -38,8 +38,8 @@ if TYPE_CHECKING:
 RATIO, LEAST = 3.0, 0.005
 #: … beyond the busiest moments of the baseline, in at least so much time and so many results.
 QUANTILE = 0.99
-LASTING, LASTING_SIGHTS = timedelta(minutes=3), 3
-BRIDGE, BRIDGE_SIGHTS = timedelta(minutes=5), 2
+LASTING, LASTING_RESULTS = timedelta(minutes=3), 3
+BRIDGE, BRIDGE_RESULTS = timedelta(minutes=5), 2
 #: One slow node slows the others' means down by a part of its own rise.
 SPILL = 0.5
 FEW = 3
@@ -78,7 +78,7 @@ def _means(asker: Asker, window: Window, those: Matcher, pace: Pace) -> pd.DataF
         grown = counters.increase(
             frames.group(raw.loc[:, chosen], _LEVELS, how="max"), pinned=False
         )
-        parts[name] = grown.rolling(ROUNDS * pace.sight, min_periods=1).sum()
+        parts[name] = grown.rolling(ROUNDS * pace.shown, min_periods=1).sum()
     reached = parts["bucket"].where(parts["bucket"] > 0.5)
     failed = (parts["count"] - reached).clip(lower=0.0)
     return (parts["sum"] - FAILED * failed) / reached
@@ -174,8 +174,8 @@ def _intervals(data: Connectivity, level: pd.Series, usual: pd.Series) -> list[S
     base = float(known.median()) if compared else float(level.quantile(0.25))
     busy = float(known.quantile(QUANTILE)) if compared else base
     limit = max(RATIO * base, base + LEAST, 1.5 * busy)
-    step, index, sight = data.fine.step, level.index, data.pace.sight
-    lasting, bridge = max(LASTING, LASTING_SIGHTS * sight), max(BRIDGE, BRIDGE_SIGHTS * sight)
+    step, index, shown = data.fine.step, level.index, data.pace.shown
+    lasting, bridge = max(LASTING, LASTING_RESULTS * shown), max(BRIDGE, BRIDGE_RESULTS * shown)
     found = []
     for first, stop in runs(level > limit, bridge=int(bridge / step)):
         inside = level.iloc[first:stop]
@@ -184,7 +184,7 @@ def _intervals(data: Connectivity, level: pd.Series, usual: pd.Series) -> list[S
         if len(high) * step < lasting or index[stop - 1] <= data.window.start:
             continue
         # A mean over several rounds stays high for as long after the last slow one.
-        late = timedelta() if data.targets_named else (ROUNDS - 1) * sight
+        late = timedelta() if data.targets_named else (ROUNDS - 1) * shown
         end = max(index[stop - 1] - late, index[first])
         found.append(Slow("", (), (), start, end, float(high.median()), base, compared))
     return found

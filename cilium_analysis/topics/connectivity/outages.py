@@ -154,7 +154,7 @@ def _address_types(data: Connectivity) -> set[str]:
 
 
 def _failed_addresses(data: Connectivity) -> set[str]:
-    """Give the kinds of addresses of which any probe of the window failed, as a histogram tells."""
+    """Give the kinds of addresses that had failed probes in the window, by a histogram."""
     if not len(data.quantiles) or "failed" not in data.quantiles:
         return set()
     failed = data.quantiles["failed"].groupby(level="address_type").max()

@@ -72,7 +72,7 @@ class _Views:
 
     @property
     def missing(self) -> Flags:
-        """Those of the rest that miss anybody."""
+        """Those of the rest that miss any other."""
         flags: Flags = self.rest & (np.nan_to_num(self.failing) > 0.01)
         return flags
 
@@ -97,7 +97,7 @@ def _views(data: Connectivity, kind: str) -> _Views:
 
 
 def _one_address(missed: Floats, others: Floats, per_node: int) -> Flags:
-    """Tell who misses just as many paths as there are other nodes: one address of each."""
+    """Tell which observers miss as many paths as there are other nodes: one address of each."""
     nodes = others / per_node
     same: Flags = (per_node > 1) & (nodes > 1) & (np.abs(missed - nodes) < 0.25)
     return same

@@ -231,7 +231,7 @@ def instead(
         during = lost.loc[:, lost.columns.get_level_values("type") == kind].any(axis=1)
         width = 2 * around + 1
         near = during.astype(float).rolling(width, center=True, min_periods=1).max() > 0
-        # Where all observers were cut off themselves, nobody is left who could say anything.
+        # Where all observers were cut off themselves, nothing is left to judge by.
         left = rest.iloc[:, place].fillna(0.0).where(whole.iloc[:, place].notna())
         result.isetitem(place, whole.iloc[:, place].mask(near, left).to_numpy())
     return result
@@ -270,7 +270,7 @@ def read(
         Whether there is other evidence too, so that a minority that sees it once is enough.
     """
     # The steps between two failures that are one outage.
-    bridge = max(int(max(BRIDGE, BRIDGE_RESULTS * pace.sight) / window.step), 1)
+    bridge = max(int(max(BRIDGE, BRIDGE_RESULTS * pace.shown) / window.step), 1)
     # Where nothing is known, the failure is taken to last from one result to the next.
     filled = failing.ffill(limit=bridge).where(failing.bfill().gt(0), failing)
     hit = filled.gt(1e-6).to_numpy()
@@ -283,7 +283,7 @@ def read(
             continue
         if outage.most and numbers:
             outage = _outage(*numbers, hit, run, window, pace) or outage
-        twice = outage.longest >= 2 * pace.sight - ALMOST
+        twice = outage.longest >= 2 * pace.shown - ALMOST
         if sure or outage.most or twice or outage.times >= FLAPPING:
             found.append(replace(outage, node=node, types=(kind,), role=role))
     return found

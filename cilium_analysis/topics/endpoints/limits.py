@@ -150,7 +150,7 @@ def _last(agents: pd.DataFrame, node: object) -> pd.Timestamp:
 
 
 def foreseeable(trend: Trend, now: datetime) -> bool:
-    """Tell whether a fill is full before the trend would be stretched too far.
+    """Tell whether a fill is full before its trend is carried on for too long.
 
     Parameters
     ----------

@@ -1,7 +1,6 @@
 """Agents and operators: restarts, errors, resources, BPF maps, and the APIs they depend on.
 
-Whether the machinery itself was well: what restarted, what complained, what filled up, and
-what answered slowly, against the baseline.
+What restarted, logged errors, filled up or answered slowly, against the baseline.
 """
 
 from cilium_analysis.topics.health.activity import (

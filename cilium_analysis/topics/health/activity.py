@@ -14,9 +14,9 @@ from cilium_analysis.topics.health.data import plain
 from cilium_analysis.topics.health.tables import compare
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Hashable, Iterator, Mapping
 
-    from cilium_analysis.topics.health.data import Health, Span
+    from cilium_analysis.topics.health.data import Health
 
 MB = 1e6
 #: What `latency` compares, by the name of the queries: in words, and the label to tell apart.
@@ -136,13 +136,9 @@ def activity(data: Health) -> pd.DataFrame:
         for a window of this length), ``change``.
     """
     rows = [
-        {"what": what, "kind": _kind(key) if labels else "", **row}
+        {"what": what, "kind": _joined(key) if labels else "", **row}
         for name, (what, labels) in ACTIVITIES.items()
-        for key, row in compare(data, name, list(labels) or ["node"])
-        .groupby(level=list(labels) or "node")
-        .sum()
-        .to_dict("index")
-        .items()
+        for key, row in _rows(compare(data, name, labels or ("node",)).sort_index())
     ]
     table = pd.DataFrame(rows, columns=["what", "kind", "count", "expected", "change"])
     shown = (table[["count", "expected"]] >= 0.5).any(axis=1)
@@ -150,12 +146,18 @@ def activity(data: Health) -> pd.DataFrame:
     return table[shown].groupby(by, sort=False, as_index=False).sum() if shown.any() else table[:0]
 
 
-def _kind(key: object) -> str:
+def _rows(table: pd.DataFrame) -> Iterator[tuple[Hashable, dict[str, float]]]:
+    """Give each row as its label, or labels, and its numbers by column."""
+    for key, row in table.to_dict("index").items():
+        yield key, {str(name): float(value) for name, value in row.items()}
+
+
+def _joined(key: Hashable) -> str:
     return " ".join(str(part) for part in key) if isinstance(key, tuple) else str(key)
 
 
 def events(data: Health, *, most: int = 30) -> pd.DataFrame:
-    """Give the events that all agents together were told of.
+    """Give the events that all agents together received or handled.
 
     Parameters
     ----------
@@ -167,75 +169,52 @@ def events(data: Health, *, most: int = 30) -> pd.DataFrame:
     pandas.DataFrame
         ``about`` (a kind of Kubernetes object, or nodes and services as agents keep them),
         ``action``, ``received``, ``unchanged`` and ``invalid`` (of those: the object was as
-        before, or not valid), ``handled``, ``failed``, ``expected`` (what the baseline makes one
-        expect of those received, or handled), ``change``; most first. NaN where the metric does
-        not tell.
+        before, or not valid), ``handled``, ``failed``, ``expected`` (those received in the
+        baseline, or handled, for a window of this length), ``change``; most first. NaN where the
+        metric does not count it.
     """
-    rows = [*_objects(data), *_others(data)]
-    columns = ["about", "action", *_COUNTS, "expected", "change"]
-    table = pd.DataFrame(rows, columns=columns)
+    nodes = compare(data, "node_events", ["source", "event_type"])
+    services = compare(data, "service_events", ["action"])
+    parts = (
+        (_objects(data), "{0}", "{1}"),
+        (nodes.rename(columns={"count": "received"}), "nodes ({0})", "{1}"),
+        (services.rename(columns={"count": "handled"}), "services", "{0}"),
+    )
+    rows = [
+        {"about": about.format(*labels), "action": action.format(*labels), **row}
+        for part, about, action in parts
+        for key, row in _rows(part)
+        for labels in [key if isinstance(key, tuple) else (key,)]
+    ]
+    counts = ["received", "unchanged", "invalid", "handled", "failed"]
+    table = pd.DataFrame(rows, columns=["about", "action", *counts, "expected", "change"])
     table = table[(table[["received", "handled", "expected"]] >= 0.5).any(axis=1)]
     order = table[["received", "handled"]].max(axis=1).sort_values(ascending=False, kind="stable")
     return table.loc[order.index[:most]].reset_index(drop=True)
 
 
-_COUNTS = ("received", "unchanged", "invalid", "handled", "failed")
-
-
-def _objects(data: Health) -> list[dict[str, object]]:
-    """Give one row per kind of Kubernetes object and action."""
+def _objects(data: Health) -> pd.DataFrame:
+    """Give the events of Kubernetes objects by scope and action."""
     by = ["scope", "action"]
     received, handled = compare(data, "events_received", by), compare(data, "events", by)
     table = pd.DataFrame(
         {
             "received": received["count"],
-            "unchanged": _part(data.now, "events_received", "equal", "true".__eq__),
-            "invalid": _part(data.now, "events_received", "valid", "false".__eq__),
+            "unchanged": frames.totals(pick(data.now["events_received"], "equal", "true"), by),
+            "invalid": frames.totals(pick(data.now["events_received"], "valid", "false"), by),
             "handled": handled["count"],
-            "failed": _part(data.now, "events", "status", "success".__ne__),
+            "failed": frames.totals(pick(data.now["events"], "status", "success".__ne__), by),
             # Agents that only count what they handle have nothing to compare but that.
             "expected": received["expected"].combine_first(handled["expected"]),
         },
         dtype="float64",
     ).fillna(0.0)
     table["change"] = table[["received", "handled"]].max(axis=1) - table["expected"]
-    return [{"about": key[0], "action": key[1], **row} for key, row in _rows(table)]
-
-
-def _part(span: Span, name: str, label: str, chosen: Callable[[str], bool]) -> pd.Series:
-    return frames.totals(pick(span[name], label, chosen), ["scope", "action"])
-
-
-def _others(data: Health) -> list[dict[str, object]]:
-    """Give nodes by source and event, and services by action."""
-    nodes = compare(data, "node_events", ["source", "event_type"])
-    services = compare(data, "service_events", ["action"])
-    return [
-        *(
-            {"about": f"nodes ({key[0]})", "action": key[1], **_row("received", row)}
-            for key, row in _rows(nodes)
-        ),
-        *(
-            {"about": "services", "action": key[0], **_row("handled", row)}
-            for key, row in _rows(services)
-        ),
-    ]
-
-
-def _rows(table: pd.DataFrame) -> Iterator[tuple[tuple[str, ...], dict[str, float]]]:
-    """Give each row as its labels and its numbers by column."""
-    for place, key in enumerate(table.index):
-        labels = key if isinstance(key, tuple) else (key,)
-        numbers = {str(name): float(table[name].iloc[place]) for name in table.columns}
-        yield tuple(str(label) for label in labels), numbers
-
-
-def _row(name: str, row: dict[str, float]) -> dict[str, float]:
-    return {name: row["count"], "expected": row["expected"], "change": row["change"]}
+    return table
 
 
 def told(data: Health) -> pd.DataFrame:
-    """Give what each agent knows and was told.
+    """Give how many nodes each agent knows, and how many events it received or handled.
 
     Returns
     -------
@@ -327,7 +306,7 @@ def calls(data: Health, *, most: int = 20) -> pd.DataFrame:
             dtype="float64",
         )
         for key, row in _rows(table[table["calls"] >= 0.5]):
-            rows.append({"what": what, "kind": " ".join(key), **row})
+            rows.append({"what": what, "kind": _joined(key), **row})
     columns = ["what", "kind", "calls", "mean", "usual mean", "spent"]
     table = pd.DataFrame(rows, columns=columns).sort_values("spent", ascending=False, kind="stable")
     table["calls"] = table["calls"].astype("float64").round()

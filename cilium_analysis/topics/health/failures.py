@@ -207,7 +207,7 @@ def counted(data: Health) -> Iterator[Counts]:
     yield from _logs(data, "operator_errors", "cilium_operator_errors_warnings_total")
     for failures in FAILURES:
         yield from _counts(data, failures)
-    # Which maps there are, only the data tells.
+    # The names of the maps are only in the data.
     for name in _values(data.now["map_failures"], "map_name"):
         what, metric = f"failed updates of the BPF map {name}", "cilium_bpf_map_ops_total"
         of_map = Failures("bpf", "map_failures", what, metric, "map_name", name, map_name=name)

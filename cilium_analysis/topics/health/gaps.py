@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 LEAST, LONG = timedelta(minutes=2), timedelta(minutes=5)
 #: Shortest time without any operator: one that is replaced is back earlier.
 LEAST_OF_OPERATORS = timedelta(minutes=5)
-#: If agents were scraped in less than this share of the steps, a gap tells nothing of operators.
+#: If agents were scraped in less than this share of the steps, a gap says nothing about operators.
 AGENTS_SCRAPED = 0.5
 _OPERATOR = "cilium_operator_process_start_time_seconds"
 

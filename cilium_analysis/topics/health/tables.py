@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from cilium_analysis.topics.health.data import Health
 
 MIB = 2.0**20
+_MESH_COLUMNS = ("ready", "usual ready", "failures", "usual failures")
 #: what, unit, window, baseline
 _Row = tuple[object, ...]
 
@@ -82,8 +83,7 @@ def cpu(data: Health, *, baseline: bool = False) -> pd.DataFrame:
     span = data.usual if baseline else data.now
     taken = span.per_node("cpu")
     # Of many nodes it is asked for in longer steps.
-    step = taken.index[1] - taken.index[0] if len(taken) > 1 else span.window.step
-    return taken / step.total_seconds()
+    return taken / (frames.step_seconds(taken) or span.window.step.total_seconds())
 
 
 def memory(data: Health) -> pd.DataFrame:
@@ -105,14 +105,12 @@ def errors(data: Health, *, most: int = 20) -> pd.DataFrame:
         ``subsystem``, ``level``, ``node``, ``count``, ``expected`` (of the baseline, for a
         window of this length), ``change``; what grew most first.
     """
-    by = ["subsystem", "level", "node"]
-    table = compare(data, "errors", by)
-    table = table[(table[["count", "expected"]] >= 0.5).any(axis=1)]
-    return table.reset_index().head(most)
+    table = compare(data, "errors", ["subsystem", "level", "node"])
+    return table[(table[["count", "expected"]] >= 0.5).any(axis=1)].reset_index().head(most)
 
 
 def compare(data: Health, name: str, by: Sequence[str]) -> pd.DataFrame:
-    """Set what was counted in the window beside what the baseline makes one expect.
+    """Compare what was counted in the window with the baseline.
 
     Parameters
     ----------
@@ -131,24 +129,13 @@ def compare(data: Health, name: str, by: Sequence[str]) -> pd.DataFrame:
     scale = data.window.length / data.baseline.length
     table = pd.DataFrame(
         {
-            "count": _sums(data.now[name], by),
-            "expected": _sums(data.usual[name], by) * scale,
+            "count": frames.totals(data.now[name], by),
+            "expected": frames.totals(data.usual[name], by) * scale,
         },
         dtype="float64",
     ).fillna(0.0)
     table["change"] = table["count"] - table["expected"]
     return table.sort_values(["change", "count"], ascending=False, kind="stable")
-
-
-def _sums(frame: pd.DataFrame, by: Sequence[str]) -> pd.Series:
-    if not frame.shape[1]:
-        index = pd.MultiIndex.from_arrays([[] for _ in by], names=list(by))
-        return pd.Series([], index=index, dtype="float64")
-    found = frame.sum().groupby(level=list(by)).sum()
-    if len(by) > 1:
-        return found
-    found.index = pd.MultiIndex.from_arrays([found.index], names=list(by))
-    return found
 
 
 def errors_over_time(data: Health, by: str = "subsystem") -> pd.DataFrame:
@@ -184,8 +171,7 @@ def restarts(data: Health) -> pd.DataFrame:
         for each in _restarted(data)
         for start in each.starts
     ]
-    columns = ["time", "node", "how", "last seen", "version"]
-    table = pd.DataFrame(rows, columns=columns)
+    table = pd.DataFrame(rows, columns=["time", "node", "how", "last seen", "version"])
     return table.sort_values(["time", "node"], ignore_index=True)
 
 
@@ -285,8 +271,7 @@ def _operator_counts(data: Health) -> list[_Row]:
             sums = table.sum()
             rows.append((what, "count", sums["count"], sums["expected"]))
             continue
-        for key, row in table.sort_index().iterrows():
-            kind = str(key[0]) if isinstance(key, tuple) else str(key)
+        for kind, row in table.sort_index().iterrows():
             rows.append((f"{what}: {kind}", "count", row["count"], row["expected"]))
     return rows
 
@@ -305,9 +290,8 @@ def _operator_levels(data: Health) -> list[_Row]:
             for span in (data.now, data.usual)
         ]
         for key in sorted({*both[0].index, *both[1].index}, key=str):
-            kind = str(key[0]) if isinstance(key, tuple) else str(key)
-            values = [float(part.get(key, np.nan)) for part in both]
-            rows.append((f"{what}: {kind}" if label else what, unit, *values))
+            kind = f"{what}: {key[0] if isinstance(key, tuple) else key}" if label else what
+            rows.append((kind, unit, *(float(part.get(key, np.nan)) for part in both)))
     return rows
 
 
@@ -345,13 +329,5 @@ def clustermesh(data: Health) -> pd.DataFrame:
                     "not ready on": ", ".join(str(n) for n in latest.index[latest == 0]),
                 }
             )
-    columns = [
-        "seen by",
-        "cluster",
-        "ready",
-        "usual ready",
-        "failures",
-        "usual failures",
-        "not ready on",
-    ]
+    columns = ["seen by", "cluster", *_MESH_COLUMNS, "not ready on"]
     return pd.DataFrame(rows, columns=columns)
