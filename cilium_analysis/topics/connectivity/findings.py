@@ -279,7 +279,8 @@ def notes(data: Connectivity) -> list[str]:
     """Say in words what the data cannot show, and how far to trust it."""
     if _blind(data):
         said = [f"{UNKNOWN}: nothing can be said about connectivity.", _why(data)]
-        return [*([f"{REFUSED}."] if data.remarks.refused else said), *_warnings(data)]
+        said = [f"{REFUSED}."] if data.remarks.refused else said
+        return verdict.with_source_notes(said, data)
     said = []
     if data.paths.shape[1]:
         said.append(
@@ -297,7 +298,7 @@ def notes(data: Connectivity) -> list[str]:
         said.append(f"Seen in steps of {step}: shorter outages look weaker than they were.")
     if not data.agents:
         said.append("Unknown: what each agent itself missed (cilium_unreachable_nodes is missing).")
-    return said + _gaps(data) + _warnings(data)
+    return verdict.with_source_notes(said + _gaps(data), data)
 
 
 def _blind(data: Connectivity) -> bool:
@@ -390,7 +391,3 @@ def _gaps(data: Connectivity) -> list[str]:
     if len(long) > 10:
         said.append(f"The same holds for {len(long) - 10} more nodes.")
     return said
-
-
-def _warnings(data: Connectivity) -> list[str]:
-    return [*data.remarks.all, *(f"Server: {text}" for text in data.warnings)]

@@ -6,10 +6,9 @@ import re
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
-from cilium_analysis import frames
 from cilium_analysis.queries import Matcher
 from cilium_analysis.targets.stored import is_address
-from cilium_analysis.texts import percent
+from cilium_analysis.topics import caveats as of_topics
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -22,10 +21,6 @@ if TYPE_CHECKING:
 STUCK = timedelta(minutes=5)
 CRITICAL_STUCK = 5.0
 CRITICAL_SHARE = 0.25
-#: A node that was scraped in less than this share of a finding's steps makes it doubtful.
-ENOUGH_SCRAPED = 0.98
-#: A restart so long before a finding may still explain it.
-RESTART_BEFORE = timedelta(minutes=5)
 
 
 def steps_of(data: Endpoints, length: timedelta) -> int:
@@ -49,15 +44,11 @@ def caveats(
     """
     named = sorted({node for node in nodes if node})
     seen = data.now.agents if data.now.agents.shape[1] else data.now.counts
-    scraped = frames.between(seen, start, end).notna().mean()
-    found = [
-        f"{node} was scraped in only {percent(scraped[node])} of the steps"
-        for node in named
-        if node in scraped and scraped[node] < ENOUGH_SCRAPED
-    ]
-    near = data.restarts[data.restarts["time"].between(start - RESTART_BEFORE, end)]
-    found += [f"the agent on {node} restarted" for node in sorted(set(near["node"]) & set(named))]
-    return (*found, *(f"server: {text}" for text in data.warnings))
+    return (
+        *of_topics.not_scraped(seen.notna(), named, start, end),
+        *of_topics.restarted(data.restarts, named, start, end),
+        *(f"server: {text}" for text in data.warnings),
+    )
 
 
 def query_for(promql: str, labels: Mapping[str, str]) -> str:

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from cilium_analysis import frames
-from cilium_analysis.findings import Finding, Findings, Severity
 from cilium_analysis.topics import held, loading, verdict
 from cilium_analysis.topics.buckets import untold
 from cilium_analysis.topics.endpoints.data import QUERIES, REGENERATION_TIMES
@@ -17,6 +16,7 @@ from cilium_analysis.topics.endpoints.tables import regeneration_times
 from cilium_analysis.topics.endpoints.unready import failed, restorations, unready, unrestored
 
 if TYPE_CHECKING:
+    from cilium_analysis.findings import Findings
     from cilium_analysis.topics.endpoints.data import Endpoints
 
 UNKNOWN = "Unknown: no metrics of Cilium agents in this window"
@@ -39,26 +39,12 @@ def findings(data: Endpoints) -> Findings:
         *unrestored(data),
         *limits(data),
         *failed(data),
-        *([_blind(data)] if data.blind else []),
     ]
+    if data.blind:
+        title = f"{UNKNOWN}: nothing can be said about endpoints"
+        before = max(data.usual.agents.shape[1], data.usual.counts.shape[1])
+        found.append(verdict.missing_metrics(data.window, title, "cilium_endpoint", before=before))
     return verdict.told(data, found, topic="endpoint_growth", unknown=unknown(data))
-
-
-def _blind(data: Endpoints) -> Finding:
-    return Finding(
-        kind="missing_metrics",
-        severity=Severity.WARNING,
-        title=f"{UNKNOWN}: nothing can be said about endpoints",
-        start=data.window.start,
-        end=data.window.end,
-        labels={"metric": "cilium_endpoint"},
-        value=0.0,
-        baseline_value=float(max(data.usual.agents.shape[1], data.usual.counts.shape[1])),
-        unit="agents",
-        query="count(cilium_endpoint)",
-        next_step="Check that the agents are scraped (Helm: prometheus.enabled=true), that the"
-        " window is within the server's retention, and the label matchers.",
-    )
 
 
 def unknown(data: Endpoints) -> tuple[str, ...]:
@@ -84,7 +70,7 @@ def notes(data: Endpoints) -> list[str]:
     if not data.blind:
         parts = (_missing, _joined_or_left, _gaps, _starts, _other_policies, _untimed)
         said = [text for part in parts for text in part(data)]
-    return [*said, *data.remarks.all, *(f"Server: {text}" for text in data.warnings)]
+    return verdict.with_source_notes(said, data)
 
 
 def _untimed(data: Endpoints) -> list[str]:

@@ -8,9 +8,8 @@ import numpy as np
 import pandas as pd
 
 from cilium_analysis import frames
-from cilium_analysis.frames import totals
 from cilium_analysis.statistics.forecast import Trend, Trends
-from cilium_analysis.topics.buckets import quantile
+from cilium_analysis.topics.buckets import by_bound, quantile
 from cilium_analysis.topics.endpoints.data import not_ready as waiting
 from cilium_analysis.topics.endpoints.data import pick
 from cilium_analysis.topics.endpoints.growth import lives, settled, stable, together
@@ -246,29 +245,20 @@ def regeneration_times(data: Endpoints) -> pd.DataFrame:
         ``usual p90`` and ``usual p99``; NaN where agents have different buckets, as in an upgrade
         that changed them. The longest first.
     """
-    now, usual = (_buckets(span) for span in (data.now, data.usual))
+    now, usual = (by_bound(span.regeneration_times, ["scope"]) for span in (data.now, data.usual))
     rows = [
         {
             "step": step,
             "done": max(buckets.values()),
             **{f"p{100 * q:.0f}": quantile(q, buckets) for q in (0.5, 0.9, 0.99)},
-            **{f"usual p{100 * q:.0f}": quantile(q, usual.get(step, {})) for q in (0.9, 0.99)},
+            **{f"usual p{100 * q:.0f}": quantile(q, usual.get((step,), {})) for q in (0.9, 0.99)},
         }
-        for step, buckets in now.items()
+        for (step,), buckets in now.items()
         if any(buckets.values())
     ]
     names = ["step", "done", "p50", "p90", "p99", "usual p90", "usual p99"]
     table = pd.DataFrame(rows, columns=names).set_index("step")
     return table.sort_values("p90", ascending=False, kind="stable")
-
-
-def _buckets(span: Span) -> dict[str, dict[str, float]]:
-    """Give each step's regenerations by the bound of their duration."""
-    found: dict[str, dict[str, float]] = {}
-    sums = totals(span.regeneration_times, ["scope", "le"]).rename("done").reset_index()
-    for step, le, count in sums.itertuples(index=False):
-        found.setdefault(str(step), {})[str(le)] = float(count)
-    return found
 
 
 def failures(span: Span) -> pd.DataFrame:

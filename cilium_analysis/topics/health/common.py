@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from cilium_analysis.queries import Matcher
-from cilium_analysis.texts import percent
+from cilium_analysis.topics import caveats
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -14,9 +14,6 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from cilium_analysis.topics.health.data import Health
-
-#: An agent that was scraped in less than this share of the steps makes a number doubtful.
-ENOUGH_SCRAPED = 0.98
 
 
 def pick(frame: pd.DataFrame, label: str, chosen: str | Callable[[str], bool]) -> pd.DataFrame:
@@ -103,12 +100,9 @@ def not_scraped(data: Health, nodes: Iterable[str], first: int, stop: int) -> li
     first, stop
         As for `interval`.
     """
-    shares = data.now.seen.iloc[first:stop].mean()
-    return [
-        f"{node} was scraped in only {percent(shares[node])} of the time"
-        for node in nodes
-        if node in shares and shares[node] < ENOUGH_SCRAPED
-    ]
+    return caveats.not_scraped(
+        data.now.seen, nodes, *interval(data, data.now.seen.index, first, stop)
+    )
 
 
 def from_server(data: Health) -> tuple[str, ...]:

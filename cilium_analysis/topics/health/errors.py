@@ -15,6 +15,7 @@ from cilium_analysis.findings import Finding, Severity
 from cilium_analysis.queries import Matcher
 from cilium_analysis.statistics.baseline import Rises, join
 from cilium_analysis.texts import percent
+from cilium_analysis.topics import caveats
 from cilium_analysis.topics.health.common import (
     duration,
     from_server,
@@ -349,7 +350,7 @@ def _caveats(data: Health, group: Sequence[Burst], started: pd.Timestamp | None)
             if started is None and s.node in main.nodes and start <= s.time <= end
         ]
     if math.isnan(main.expected):
-        said.append("no data in the baseline: compared with the quieter half of the window")
+        said.append(caveats.NO_BASELINE)
     return (*dict.fromkeys(said), *from_server(data))
 
 

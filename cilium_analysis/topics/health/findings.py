@@ -7,7 +7,6 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from cilium_analysis import frames
-from cilium_analysis.findings import Finding, Findings, Severity
 from cilium_analysis.metrics import defects
 from cilium_analysis.topics import held, loading, verdict
 from cilium_analysis.topics.buckets import untold
@@ -22,6 +21,7 @@ from cilium_analysis.topics.health.tables import resources
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from cilium_analysis.findings import Finding, Findings
     from cilium_analysis.topics.health.data import Health
 
 #: Histograms whose quantiles are shown.
@@ -60,8 +60,11 @@ def findings(data: Health) -> Findings:
         *without_addresses(data),
         *(gap_finding(data, each) for each in unexplained(data, restarted)),
         *without_operator(data),
-        *([_blind(data)] if data.blind else []),
     ]
+    if data.blind:
+        before = data.usual.seen.shape[1]
+        metric = "cilium_process_start_time_seconds"
+        found.append(verdict.missing_metrics(data.window, NOTHING, metric, before=before))
     told = verdict.told(data, found, topic="agent_health", unknown=unknown(data))
     return replace(told, items=tuple(sorted(told, key=_order)), ranked=True)
 
@@ -71,23 +74,6 @@ def _order(finding: Finding) -> tuple[float, bool, float, str]:
     total = finding.value if finding.total is None else finding.total
     known = -total if math.isfinite(total) else 0.0
     return (-finding.severity, finding.kind != "agent_restart", known, finding.title)
-
-
-def _blind(data: Health) -> Finding:
-    return Finding(
-        kind="missing_metrics",
-        severity=Severity.WARNING,
-        title=NOTHING,
-        start=data.window.start,
-        end=data.window.end,
-        labels={"metric": "cilium_process_start_time_seconds"},
-        value=0.0,
-        baseline_value=float(data.usual.seen.shape[1]),
-        unit="agents",
-        query="count(cilium_process_start_time_seconds)",
-        next_step="Check that the agents are scraped (Helm: prometheus.enabled=true), that the"
-        " window is within the server's retention, and the label matchers.",
-    )
 
 
 def unknown(data: Health) -> tuple[str, ...]:
@@ -101,16 +87,15 @@ def unknown(data: Health) -> tuple[str, ...]:
 
 def notes(data: Health) -> list[str]:
     """Say in words what the data cannot show, and how far to trust it."""
-    return [
+    said = [
         *_missing(data),
         *_starts(data),
         *verdict.gaps(data.now.seen, data.window),
         *_files(data),
         *_defects(data),
         *_untimed(data),
-        *data.remarks.all,
-        *(f"Server: {text}" for text in data.warnings),
     ]
+    return verdict.with_source_notes(said, data)
 
 
 def _missing(data: Health) -> Iterator[str]:

@@ -13,6 +13,7 @@ from cilium_analysis.topics.health.common import pick
 from cilium_analysis.topics.health.data import plain
 from cilium_analysis.topics.health.errors import operator_starts
 from cilium_analysis.topics.health.restarts import restarts as _restarted
+from cilium_analysis.topics.tables import rates
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -146,9 +147,7 @@ def errors_over_time(data: Health, by: str = "subsystem") -> pd.DataFrame:
     by
         The label to tell apart.
     """
-    summed = data.now.whole("errors", [by]) / (data.window.step.total_seconds() / 60)
-    summed.columns = pd.Index(summed.columns.get_level_values(by), name=by)
-    return summed
+    return rates(data.now["errors"], by, seconds=data.window.step.total_seconds() / 60)
 
 
 def restarts(data: Health) -> pd.DataFrame:
