@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from datetime import datetime, timedelta
+from functools import cache
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -29,6 +30,7 @@ from tests.servers.served import ClusterServer
 from tests.sources import MemorySource
 
 Serve = Callable[..., ClusterServer]
+Base = Callable[..., connectivity.Connectivity]
 
 #: The last version whose probes name their targets, and the first ones whose probes do not.
 NAMED, BOTH, COUNTED, NEWEST = (1, 15, 2), (1, 17, 3), (1, 18, 3), (1, 20, 0)
@@ -59,6 +61,19 @@ def read(served: ClusterServer, window: Window | None = None) -> connectivity.Co
     return connectivity.load(connect(served.url), chosen, chosen.baseline())
 
 
+@pytest.fixture(scope="module")
+def base(cluster_server: Serve) -> Base:
+    """Give what was loaded of the outage of one node, once for each version and kind of server."""
+
+    @cache
+    def give(
+        version: tuple[int, int, int] = BASE.version, kind: str = "prometheus-2"
+    ) -> connectivity.Connectivity:
+        return read(cluster_server(BASE.with_(version=version), kind))
+
+    return give
+
+
 def found(served: ClusterServer, window: Window | None = None) -> list[Finding]:
     return list(connectivity.findings(read(served, window)))
 
@@ -87,10 +102,9 @@ def name_of(node: str, scenario: Scenario) -> str:
 
 @pytest.mark.parametrize("version", [NAMED, NEWEST])
 def test_an_outage_is_found_on_every_server(
-    version: tuple[int, int, int], server_kind: str, cluster_server: Serve
+    version: tuple[int, int, int], server_kind: str, base: Base
 ) -> None:
-    served = cluster_server(BASE.with_(version=version), server_kind)
-    (finding,) = found(served)
+    (finding,) = connectivity.findings(base(version, server_kind))
     assert finding.kind == "node_unreachable"
     assert finding.severity is Severity.CRITICAL
     assert finding.labels == {"node": "worker-5", "type": "node"}
@@ -136,8 +150,9 @@ def test_what_is_no_outage_is_no_finding(
     served = cluster_server(chosen.with_(version=version) if version else chosen)
     begin = chosen.start + timedelta(minutes=10)
     window = Window.parse(begin.isoformat(), chosen.end.isoformat(), step="30s")
-    assert found(served, window) == []
-    assert connectivity.timeline(read(served, window)).shape[1] == 0
+    data = read(served, window)
+    assert list(connectivity.findings(data)) == []
+    assert connectivity.timeline(data).shape[1] == 0
 
 
 @pytest.mark.parametrize("version", [NAMED, NEWEST])
@@ -255,10 +270,10 @@ def test_a_broken_link_is_one_finding(cluster_server: Serve) -> None:
         event("unreachable", "worker-2", 70, 85, source="worker-1"),
         event("unreachable", "worker-1", 70, 85, source="worker-2"),
     ]
-    served = cluster_server(changed("link", *events))
-    (finding,) = found(served)
+    data = read(cluster_server(changed("link", *events)))
+    (finding,) = connectivity.findings(data)
     assert "worker-1 and worker-2 could not reach each other" in finding.title
-    assert set(connectivity.pairs(read(served))["asymmetric"]) == {"no"}
+    assert set(connectivity.pairs(data)["asymmetric"]) == {"no"}
 
 
 @pytest.mark.parametrize("version", [NAMED, NEWEST])
@@ -343,9 +358,9 @@ def test_an_outage_is_found_in_a_week(version: tuple[int, int, int], cluster_ser
     assert abs(finding.end - at(85)) <= timedelta(minutes=4)
 
 
-def test_quantiles_of_latency_leave_failures_out(cluster_server: Serve) -> None:
+def test_quantiles_of_latency_leave_failures_out(base: Base) -> None:
     for version in (NAMED, NEWEST):
-        table = connectivity.latency(read(cluster_server(BASE.with_(version=version))))
+        table = connectivity.latency(base(version))
         assert len(table) == 4
         assert (table[["p50", "p90", "p99"]] < 0.006).all(axis=None)
         assert (table["p50"] <= table["p99"]).all()
@@ -353,8 +368,8 @@ def test_quantiles_of_latency_leave_failures_out(cluster_server: Serve) -> None:
     assert table["failed"].tolist() == pytest.approx([14 / 64 / 4] * 4, rel=0.1)
 
 
-def test_the_matrix_shows_row_and_column_of_a_node(cluster_server: Serve) -> None:
-    table = connectivity.matrix(read(cluster_server(BASE)))
+def test_the_matrix_shows_row_and_column_of_a_node(base: Base) -> None:
+    table = connectivity.matrix(base())
     assert table.index[0] == table.columns[0] == "worker-5"
     assert table.isna().to_numpy()[0, 0]
     alone = table.drop(index="worker-5").drop(columns="worker-5")
@@ -362,8 +377,8 @@ def test_the_matrix_shows_row_and_column_of_a_node(cluster_server: Serve) -> Non
     assert table["worker-5"].drop("worker-5").tolist() == pytest.approx([0.25] * 7, abs=0.02)
 
 
-def test_a_metric_without_targets_is_not_counted_beside_the_other(cluster_server: Serve) -> None:
-    data = read(cluster_server(BASE.with_(version=BOTH)))
+def test_a_metric_without_targets_is_not_counted_beside_the_other(base: Base) -> None:
+    data = base(BOTH)
     assert data.targets_named
     assert data.paths.shape[1] == 0
     assert len(connectivity.outages(data)) == 1
@@ -594,8 +609,8 @@ def test_a_thousand_observers_stay_within_bounds(own_server: ServerProcess) -> N
     assert sum(record.series for record in source.journal) <= 5_000
 
 
-def test_outages_are_drawn_as_strips_and_pairs_as_a_matrix(cluster_server: Serve) -> None:
-    data = read(cluster_server(BASE))
+def test_outages_are_drawn_as_strips_and_pairs_as_a_matrix(base: Base) -> None:
+    data = base()
     strips = plots.outages(connectivity.timeline(data), timezone="Europe/Berlin")
     assert [label.get_text() for label in strips.get_yticklabels()] == ["worker-5"]
     (mesh,) = strips.collections
@@ -637,13 +652,13 @@ DUAL = (event("unreachable", "worker-5", 70, 85, address="secondary"),)
 def test_an_outage_of_secondary_addresses_is_told_as_such(
     version: tuple[int, int, int], cluster_server: Serve
 ) -> None:
-    served = cluster_server(changed("secondary", *DUAL, secondary=1, version=version))
-    (finding,) = found(served)
+    data = read(cluster_server(changed("secondary", *DUAL, secondary=1, version=version)))
+    (finding,) = connectivity.findings(data)
     assert finding.labels == {"node": "worker-5", "type": "node"}
     assert near(finding, 70, 85, version)
     assert "unreachable from all 7 other nodes" in finding.title
     assert "only secondary addresses" in finding.title
-    table = connectivity.latency(read(served))
+    table = connectivity.latency(data)
     assert set(table["address_type"]) == {"primary", "secondary"}
 
 

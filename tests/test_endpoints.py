@@ -17,7 +17,7 @@ from cilium_analysis.findings import Finding, Severity
 from cilium_analysis.queries import parse_matchers
 from cilium_analysis.topics import endpoints
 from cilium_analysis.topics.endpoints.data import QUERIES
-from cilium_analysis.topics.endpoints.levels import lives
+from cilium_analysis.topics.endpoints.growth import lives
 from cilium_analysis.window import Window
 from tests.cluster.scenario import Event, Scenario, load
 from tests.cluster.simulation import Cluster

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+from collections import ChainMap
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from functools import cache
+from unittest import mock
 
 import numpy as np
 import pandas as pd
@@ -16,8 +20,10 @@ from cilium_analysis.queries import Query
 from cilium_analysis.targets import Targets, asking
 from cilium_analysis.targets.model import COLUMNS
 from cilium_analysis.topics import health
+from cilium_analysis.topics.health import data as health_data
 from cilium_analysis.topics.health.catalogue import SECTIONS
-from cilium_analysis.topics.health.starts import gaps, together
+from cilium_analysis.topics.health.gaps import gaps
+from cilium_analysis.topics.health.restarts import together
 from cilium_analysis.topics.loading import STARTS
 from cilium_analysis.window import Window
 from tests.cluster import incidents, vitals, watching
@@ -28,6 +34,7 @@ from tests.servers.served import ClusterServer
 from tests.sources import MemorySource, grid
 
 Serve = Callable[..., ClusterServer]
+Loaded = Callable[..., tuple[ClusterServer, health.Health]]
 
 QUIET = scenario("quiet")
 HALF = QUIET.seconds // 2
@@ -45,6 +52,20 @@ def second_half(served: ClusterServer, step: str = "30s") -> Window:
 def load(served: ClusterServer, window: Window | None = None) -> health.Health:
     window = window or second_half(served)
     return health.load(connect(served.url), window, window.baseline())
+
+
+@pytest.fixture(scope="module")
+def loaded(cluster_server: Serve) -> Loaded:
+    """Give what was loaded of a scenario by its name, once for each kind of server and step."""
+
+    @cache
+    def give(
+        name: str, kind: str = "prometheus-2", step: str = "30s"
+    ) -> tuple[ClusterServer, health.Health]:
+        served = cluster_server(name, kind)
+        return served, load(served, second_half(served, step))
+
+    return give
 
 
 def event(kind: str, at: int, seconds: int, *nodes: str, **more: object) -> Event:
@@ -74,10 +95,9 @@ def assert_near(finding: Finding, incident: object, seconds: float = 61) -> None
 
 @pytest.mark.parametrize("name", ["restart_1_14", "restart_1_15"])
 def test_a_restart_and_a_replaced_pod_are_told_apart(
-    name: str, cluster_server: Serve, server_kind: str
+    name: str, loaded: Loaded, server_kind: str
 ) -> None:
-    served = cluster_server(name, server_kind)
-    data = load(served)
+    served, data = loaded(name, server_kind)
     found = {f.labels["node"]: f for f in health.findings(data)}
     assert {(f.kind, f.severity, f.value) for f in found.values()} == {
         ("agent_restart", Severity.INFO, 1.0)
@@ -152,9 +172,8 @@ def test_a_node_that_comes_or_goes_is_no_finding(kind: str, cluster_server: Serv
 # Errors and maps
 
 
-def test_errors_and_a_full_map_are_two_findings(cluster_server: Serve, server_kind: str) -> None:
-    served = cluster_server("endpoints", server_kind)
-    data = load(served)
+def test_errors_and_a_full_map_are_two_findings(loaded: Loaded, server_kind: str) -> None:
+    served, data = loaded("endpoints", server_kind)
     found = {f.kind: f for f in health.findings(data)}
     assert set(found) == {"agent_errors", "map_pressure"}
     errors, pressure = found["agent_errors"], found["map_pressure"]
@@ -171,12 +190,13 @@ def test_errors_and_a_full_map_are_two_findings(cluster_server: Serve, server_ki
     assert (row["map"], row["node"], row["peak"]) == ("ct4_global", "worker-2", pressure.value)
 
 
-def test_errors_are_counted_as_the_server_counts_them(cluster_server: Serve) -> None:
-    served = cluster_server("endpoints")
-    window = second_half(served)
+def test_errors_are_counted_as_the_server_counts_them(
+    loaded: Loaded, cluster_server: Serve
+) -> None:
+    data = loaded("endpoints")[1]
     promql = 'sum(cilium_errors_warnings_total{subsystem="endpoint"})'
-    theirs = connect(served.url).instant(promql, window.end).to_numpy().item()
-    assert only_errors(load(served)).total == theirs
+    source = connect(cluster_server("endpoints").url)
+    assert only_errors(data).total == source.instant(promql, data.window.end).to_numpy().item()
 
 
 def only_errors(data: health.Health) -> Finding:
@@ -310,10 +330,9 @@ def second_half_start() -> datetime:
 
 @pytest.mark.parametrize("step", ["30s", "5m"])
 def test_resources_and_durations_are_those_of_the_processes(
-    step: str, cluster_server: Serve, server_kind: str
+    step: str, loaded: Loaded, cluster_server: Serve, server_kind: str
 ) -> None:
-    served = cluster_server("quiet", server_kind)
-    data = load(served, second_half(served, step))
+    served, data = loaded("quiet", server_kind, step)
     table = health.resources(data)
     assert set(table.index) == set(served.scenario.nodes)
     for column in ("CPU", "peak CPU", "usual CPU"):
@@ -322,7 +341,8 @@ def test_resources_and_durations_are_those_of_the_processes(
     assert table["scraped"].min() > 0.99
     assert (table["memory"] <= table["peak memory"]).all()
     promql = "max by (node) (cilium_process_resident_memory_bytes)"
-    theirs = connect(served.url).instant(promql, data.window.end)
+    source = connect(cluster_server("quiet", server_kind).url)
+    theirs = source.instant(promql, data.window.end)
     for node, value in zip(frames.labels(theirs)["node"], theirs.to_numpy()[0], strict=True):
         # The highest of the last step; it wanders by a fifth of a MiB in a minute.
         assert table.loc[node, "memory"] == pytest.approx(value / 2**20, rel=1e-2)
@@ -349,8 +369,8 @@ def test_resources_and_durations_are_those_of_the_processes(
 
 
 @pytest.mark.parametrize("name", ["quiet", "annotations_style"])
-def test_ordinary_life_is_no_finding(name: str, cluster_server: Serve, server_kind: str) -> None:
-    assert kinds(load(cluster_server(name, server_kind))) == []
+def test_ordinary_life_is_no_finding(name: str, loaded: Loaded, server_kind: str) -> None:
+    assert kinds(loaded(name, server_kind)[1]) == []
 
 
 # From memory: what the simulated cluster does not do
@@ -393,12 +413,43 @@ def known_targets(node: str, interval: float) -> Targets:
     return Targets(pd.DataFrame([row]), presence={"agent": PRESENCE})
 
 
+#: What is read when the starts of agents are looked for.
+OF_STARTS = ("starts", "first_starts", "forwarded", "versions")
+
+
 def from_memory(
     now: Mapping[str, pd.DataFrame],
     usual: Mapping[str, pd.DataFrame] | None = None,
     *,
     node: str = "a",
     interval: float = 30.0,
+) -> health.Health:
+    """Load some answers; of all other queries there is nothing, which is loaded once."""
+    given = {*now, *(usual or {})}
+    nothing = _nothing()
+    asked = {name: query for name, query in health.QUERIES.items() if name in {*OF_STARTS, *given}}
+    with mock.patch.object(health_data, "QUERIES", asked):
+        loaded = _from_memory(now, usual, node=node, interval=interval)
+        # Frames are read when they are first looked at: here.
+        own = [{name: span[name] for name in asked} for span in (loaded.now, loaded.usual)]
+    return replace(
+        loaded,
+        now=replace(loaded.now, frames=ChainMap(own[0], dict(nothing.now.frames))),
+        usual=replace(loaded.usual, frames=ChainMap(own[1], dict(nothing.usual.frames))),
+    )
+
+
+@cache
+def _nothing() -> health.Health:
+    return _from_memory({}, {}, node="a", interval=30.0)
+
+
+def _from_memory(
+    now: Mapping[str, pd.DataFrame],
+    usual: Mapping[str, pd.DataFrame] | None,
+    *,
+    node: str,
+    interval: float,
 ) -> health.Health:
     both = []
     for window, given in ((WIDE, now), (BEFORE, usual or {})):
@@ -659,9 +710,9 @@ def test_what_agents_are_told_is_what_came(
     assert set(health.resources(data)["virtual memory"]) == {1900.0}
 
 
-def test_the_servers_sum_is_that_of_the_counters(cluster_server: Serve) -> None:
-    """A second way: each counter's growth, through a restart and a replaced pod."""
-    data = load(cluster_server("restart_1_15"))
+def test_the_servers_sum_is_that_of_the_counters(loaded: Loaded) -> None:
+    """A second way: each counter's increase, through a restart and a replaced pod."""
+    data = loaded("restart_1_15")[1]
     for summed, each in (
         ("events_received", "events_received_each"),
         ("service_events", "service_events_each"),
@@ -674,8 +725,8 @@ def test_the_servers_sum_is_that_of_the_counters(cluster_server: Serve) -> None:
         assert float(data.now[summed].sum().sum()) == pytest.approx(exact, rel=0.01, abs=3)
 
 
-def test_forwarded_packets_have_their_size(cluster_server: Serve, server_kind: str) -> None:
-    data = load(cluster_server("quiet", server_kind))
+def test_forwarded_packets_have_their_size(loaded: Loaded, server_kind: str) -> None:
+    data = loaded("quiet", server_kind)[1]
     table = health.forwarded(data)
     assert len(table) == 2 * len(QUIET.nodes)
     assert (table["MB"] * 1e6 / table["packets"]).to_numpy() == pytest.approx(640, rel=0.01)
@@ -759,8 +810,8 @@ def test_nothing_is_said_plainly() -> None:
         assert plot(data).shape[1] == 0
 
 
-def test_what_is_not_exported_is_said_by_section(cluster_server: Serve) -> None:
-    said = "\n".join(health.notes(load(cluster_server("quiet"))))
+def test_what_is_not_exported_is_said_by_section(loaded: Loaded) -> None:
+    said = "\n".join(health.notes(loaded("quiet")[1]))
     for section in ("kvstore", "ipam", "cloud", "clustermesh", "syscalls"):
         assert SECTIONS[section] in said
     for section in ("agent", "errors", "maps", "operator", "controllers"):
@@ -804,8 +855,8 @@ def test_gaps_need_a_sample_before_and_scrapes_that_fail_after() -> None:
     agents.loc[index[30:], "c"] = np.nan
     up = pd.DataFrame({"c": 1.0}, index=index)
     found = gaps(agents, up, least=timedelta(minutes=2))
-    assert [(g.node, g.answered, g.over, g.length) for g in found] == [
-        ("b", None, True, timedelta(minutes=5))
+    assert [(g.node, g.failed, g.over, g.length) for g in found] == [
+        ("b", False, True, timedelta(minutes=5))
     ]
     up.loc[index[30:], "c"] = 0.0
     assert [g.node for g in gaps(agents, up, least=timedelta(minutes=2))] == ["b", "c"]

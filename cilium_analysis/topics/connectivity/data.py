@@ -9,24 +9,20 @@ import numpy as np
 import pandas as pd
 
 from cilium_analysis import frames, targets
-from cilium_analysis.queries import Matcher
+from cilium_analysis.queries import Matcher, any_of
 from cilium_analysis.topics import loading
 from cilium_analysis.topics.connectivity import latencies, pace, reading
 from cilium_analysis.topics.connectivity.asking import (
-    Asker,
-    Names,
-    among,
-    by_observer,
-    either,
-    ends_of,
-)
-from cilium_analysis.topics.connectivity.promql import (
     MOST_NODES,
     MOST_PAIRS,
     MOST_POINTS,
     MOST_POINTS_OF_ALL,
     PROBE,
     QUERIES,
+    Asker,
+    Names,
+    by_observer,
+    ends_of,
 )
 from cilium_analysis.topics.connectivity.reading import column, cut_off, no_frame
 from cilium_analysis.topics.remarks import Remarks, told
@@ -240,7 +236,7 @@ def _pairs(asker: Asker, fine: Window, every: Window, baseline: Window, tempo: p
         return _quiet(named, names)
     # Whoever misses all others has to be known as a target too, and the other way round.
     both = sorted(targets | sources)
-    to, of = among("target_node_name", both), among("source_node_name", both)
+    to, of = any_of("target_node_name", both), any_of("source_node_name", both)
 
     def ask(name: str, role: str, *matchers: Matcher, also: Sequence[str] = ()) -> pd.DataFrame:
         found = asker.over(name, fine, *matchers)
@@ -278,7 +274,7 @@ def _pairs(asker: Asker, fine: Window, every: Window, baseline: Window, tempo: p
 def _others(lost: pd.DataFrame, names: Names) -> list[Matcher]:
     """Match what others saw than those that were cut off at any time; nothing if nobody was."""
     guilty = sorted({key[0] for key in reading.keys(lost.loc[:, lost.any()])})
-    bare = either(names.bare[node] for node in guilty)
+    bare = any_of("", (names.bare[node] for node in guilty)).value
     return [Matcher("source_node_name", "!~", bare)] if guilty else []
 
 
@@ -354,7 +350,7 @@ def _failing_pairs(
     chosen = ordered.index[ordered.cumsum() <= MOST_PAIRS / 2]
     if not len(chosen):
         return no_frame(failing.index, ["source", "target", "type"])
-    to = among("target_node_name", sorted({names.bare[str(node)] for node in chosen}))
+    to = any_of("target_node_name", sorted({names.bare[str(node)] for node in chosen}))
     found = asker.over("pairs", fine, to, *(but if many else []))
     found = frames.relabel(
         found, "target", [names.name(*e) for e in ends_of(found.columns, "target")]
@@ -391,7 +387,7 @@ def _paths(asker: Asker, every: Window, baseline: Window, known: pd.DataFrame) -
     if not total.shape[1]:
         return Paths(total, no_frame(total.index, ["node", "type"]), pd.Series(dtype="float64"))
     failing = by_observer(asker, "paths_failing", every, ["node", "type"])
-    ends = [reading.names(total, "node"), reading.kinds(failing)]
+    ends = [reading.names(total, "node"), reading.names(failing, "type")]
     both = pd.MultiIndex.from_product(ends, names=["node", "type"])
     there = pd.DataFrame(
         {key: column(total, node=key[0]).notna() for key in both}, index=total.index, columns=both

@@ -1,33 +1,31 @@
-"""Findings about connectivity: which nodes a person should look at."""
+"""What a person should act on about connectivity, and what limits the answer."""
 
 from __future__ import annotations
 
 from datetime import timedelta
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
+from cilium_analysis import frames
 from cilium_analysis.findings import Finding, Findings, Severity
 from cilium_analysis.queries import Matcher
 from cilium_analysis.topics import held, verdict
-from cilium_analysis.topics.connectivity.blame import tell
-from cilium_analysis.topics.connectivity.notes import UNKNOWN, blind, why
+from cilium_analysis.topics.connectivity.latencies import rises, slow_finding
+from cilium_analysis.topics.connectivity.outages import detect
 from cilium_analysis.topics.connectivity.pace import short
 from cilium_analysis.topics.connectivity.reading import column
-from cilium_analysis.topics.connectivity.slowness import rises
-from cilium_analysis.topics.connectivity.unknown import unknown
 from cilium_analysis.window import zone
 
 if TYPE_CHECKING:
-    import pandas as pd
-
     from cilium_analysis.topics.connectivity.data import Connectivity
     from cilium_analysis.topics.connectivity.reading import Outage
-    from cilium_analysis.topics.connectivity.slowness import Slow
 
-#: What most observers see for so long is critical.
+UNKNOWN = "Unknown: no connectivity metrics in this window"
+REFUSED = "Unknown: the server refused to tell of connectivity"
+#: An outage that most observers see for so long is critical.
 CRITICAL_LENGTH = timedelta(minutes=2)
-#: Outages that only few observers see are told up to this number; all are in the table.
+#: Of outages that only few observers see so many are findings; all are in the table.
 MOST_PARTIAL = 5
-#: An outage of this share in the baseline too is nothing new.
+#: An outage is nothing new if the baseline has this share of it too.
 AS_BEFORE = 0.9
 _PORTS = "ICMP and TCP 4240, for tunnels UDP 8472 (VXLAN) or 6081 (Geneve)"
 
@@ -36,23 +34,18 @@ _PORTS = "ICMP and TCP 4240, for tunnels UDP 8472 (VXLAN) or 6081 (Geneve)"
 def findings(data: Connectivity) -> Findings:
     """Say what about connectivity is worth acting on.
 
-    Parameters
-    ----------
-    data
-        As from `load`.
-
     Returns
     -------
     Findings
         ``node_unreachable`` for every outage, ``node_latency`` for every node that became slow,
         ``missing_metrics`` if there is nothing to look at. Empty when nothing is unusual.
     """
-    outages = tell(data)
+    outages = detect(data)
     partial = [o for o in outages if not o.most][:MOST_PARTIAL]
     found = [_outage(data, o) for o in outages if o.most or o in partial]
-    found += [_slow(data, slow) for slow in rises(data)]
-    if blind(data):
-        found.append(_blind(data))
+    found += [slow_finding(data, slow) for slow in rises(data)]
+    if _blind(data):
+        found.append(_no_metrics(data))
     return verdict.told(data, found, topic="node_connectivity", unknown=unknown(data))
 
 
@@ -69,14 +62,14 @@ def _outage(data: Connectivity, outage: Outage) -> Finding:
         value=outage.value,
         baseline_value=usual,
         unit="share of probes",
-        trust_reasons=_doubts(data, outage),
+        trust_reasons=_caveats(data, outage),
         query=_query(outage),
         next_step=_next_step(outage),
     )
 
 
 def _usual(data: Connectivity, outage: Outage) -> float:
-    """Give the share of the same probes that failed in the baseline; NaN if nothing tells."""
+    """Give the share of the same probes that failed in the baseline; NaN if it is unknown."""
     if outage.likely or outage.role in ("unknown", "observer"):
         # Which paths failed then is not known, but that none did is.
         none = len(data.usual_paths) and not data.usual_paths.any()
@@ -94,7 +87,7 @@ def _severity(outage: Outage, usual: float) -> Severity:
     lasting = outage.longest >= CRITICAL_LENGTH
     certain = outage.role in ("target", "unknown", "split") and outage.own != "reaches"
     new = not usual >= AS_BEFORE * outage.value
-    # That a node reaches the others does not help those who cannot reach it.
+    # That a node reaches the others does not help the others.
     whole = outage.role == "target" and outage.most
     whole |= outage.role == "split"
     serious = (outage.most or outage.role == "split") and lasting and new and (certain or whole)
@@ -115,7 +108,7 @@ def _title(data: Connectivity, outage: Outage, usual: float) -> str:
 
 def _what(data: Connectivity, outage: Outage) -> str:
     if outage.role == "split":
-        return _torn(outage)
+        return _split(outage)
     if outage.role == "unknown":
         one_of = f", perhaps {_list(outage.peers)}," if outage.peers else ""
         number = f"{outage.failing:.0f} of {outage.among:.0f} nodes"
@@ -132,7 +125,7 @@ def _what(data: Connectivity, outage: Outage) -> str:
     return f"{outage.node}{likely} unreachable from {number}{whom}"
 
 
-def _torn(outage: Outage) -> str:
+def _split(outage: Outage) -> str:
     if len(outage.peers) == 2:
         return f"{outage.peers[0]} and {outage.peers[1]} could not reach each other"
     if 1 < len(outage.parts) <= 3:
@@ -195,7 +188,7 @@ def _aside(outage: Outage) -> str:
     return said[outage.own]
 
 
-def _doubts(data: Connectivity, outage: Outage) -> tuple[str, ...]:
+def _caveats(data: Connectivity, outage: Outage) -> tuple[str, ...]:
     said = []
     if outage.likely:
         said.append(
@@ -213,7 +206,7 @@ def _doubts(data: Connectivity, outage: Outage) -> tuple[str, ...]:
     if data.crowded:
         said.append("more nodes were concerned than are looked at one by one")
     named = not outage.likely and outage.role not in ("unknown", "observer")
-    if (data.fine if named else data.every).step > data.pace.sight:
+    if (data.fine if named else data.every).step > data.pace.shown:
         said.append("it is seen in steps longer than a round of probes")
     return (*said, *(f"server: {text}" for text in data.warnings))
 
@@ -251,60 +244,7 @@ def _next_step(outage: Outage) -> str:
     )
 
 
-def _slow(data: Connectivity, slow: Slow) -> Finding:
-    where = slow.node or f"{slow.nodes} nodes"
-    whose = "to" if data.targets_named else "from"
-    protocols = " and ".join(protocol.upper() for protocol in slow.protocols)
-    how = ", ".join(filter(None, (protocols, " and ".join(filter(None, slow.types)))))
-    kind = "node" if "node" in slow.types else slow.types[0]
-    reasons = [f"server: {text}" for text in data.warnings]
-    if not slow.compared:
-        reasons.insert(0, "no baseline: compared with the quieter part of the window")
-    if not data.targets_named:
-        reasons.insert(0, "a mean over all targets of an observer, itself included")
-    return Finding(
-        kind="node_latency",
-        severity=Severity.WARNING,
-        title=f"Latency {whose} {where} rose to {_short(slow.value)} instead of"
-        f" {_short(slow.usual)} {_lasting(data, slow.start, slow.end)}"
-        + (f" ({how})" if how else ""),
-        start=slow.start.to_pydatetime(),
-        end=slow.end.to_pydatetime(),
-        labels=({"node": slow.node} if slow.node else {}) | {"type": kind},
-        value=slow.value,
-        baseline_value=slow.usual if slow.compared else float("nan"),
-        unit="s",
-        trust_reasons=tuple(reasons),
-        query=_latency_query(data, slow),
-        next_step=f"Check load, network interface and links of {slow.node or 'what they share'}"
-        " (its errors and queues); cilium-health status --probe shows each path.",
-    )
-
-
-def _lasting(data: Connectivity, start: pd.Timestamp, end: pd.Timestamp) -> str:
-    local = start.tz_convert(zone(data.window.timezone))
-    days = data.window.length > timedelta(days=1)
-    clock = f"{local:%Y-%m-%d %H:%M}" if days else f"{local:%H:%M}"
-    minutes = (end - start).total_seconds() / 60
-    return f"from {clock} {data.window.timezone} for {minutes:.0f} min"
-
-
-def _short(seconds: float) -> str:
-    return f"{seconds:.2g} s" if seconds >= 1 else f"{1000 * seconds:.3g} ms"
-
-
-def _latency_query(data: Connectivity, slow: Slow) -> str:
-    if not data.targets_named:
-        name = "cilium_node_health_connectivity_latency_seconds_bucket"
-        return f"histogram_quantile(0.9, sum by (le, protocol, type) (rate({name}[5m])))"
-    name = "cilium_node_connectivity_latency_seconds"
-    if not slow.node:
-        return f"quantile by (protocol, type) (0.5, {name} > 0)"
-    matcher = Matcher("target_node_name", "=", slow.node.rpartition("/")[2])
-    return f"quantile by (protocol, type) (0.5, {name}{{{matcher}}} > 0)"
-
-
-def _blind(data: Connectivity) -> Finding:
+def _no_metrics(data: Connectivity) -> Finding:
     return Finding(
         kind="missing_metrics",
         severity=Severity.WARNING,
@@ -317,9 +257,137 @@ def _blind(data: Connectivity) -> Finding:
         unit="agents",
         query="count(cilium_node_connectivity_status) or"
         " count(cilium_node_health_connectivity_status)",
-        trust_reasons=(why(data),),
+        trust_reasons=(_why(data),),
         next_step="Check that the agents are scraped (Helm: prometheus.enabled=true), that health"
         " checking is on (healthChecking=true), that neither metric is switched off in"
         " prometheus.metrics (cilium_node_connectivity_status up to 1.17,"
         " cilium_node_health_connectivity_status from 1.17 on), and the label matchers.",
     )
+
+
+def unknown(data: Connectivity) -> tuple[str, ...]:
+    """Give the reasons why it is unknown whether nodes reach each other; none if it is known."""
+    if refused := verdict.refused(data.remarks):
+        return refused
+    if _blind(data):
+        return ("no connectivity metrics in this window",)
+    inside = frames.between(data.observers, data.window.start, data.window.end)
+    return verdict.rarely_scraped(inside.notna(), "observers")
+
+
+def notes(data: Connectivity) -> list[str]:
+    """Say in words what the data cannot show, and how far to trust it."""
+    if _blind(data):
+        said = [f"{UNKNOWN}: nothing can be said about connectivity.", _why(data)]
+        said = [f"{REFUSED}."] if data.remarks.refused else said
+        return verdict.with_source_notes(said, data)
+    said = []
+    if data.paths.shape[1]:
+        said.append(
+            "These versions of Cilium count failing paths without naming their targets: nodes that"
+            " were likely the target are concluded from what all observers saw together."
+        )
+    if data.paths.shape[1] and data.targets_named:
+        said.append("Some observers name the targets of their probes, others do not.")
+    said += [_pace(data), *_latency(data)]
+    if data.crowded:
+        said.append("More nodes were concerned than are looked at one by one: the worst are shown.")
+    looked = data.fine if data.targets_named else data.every
+    if looked.step > data.pace.shown:
+        step = short(looked.step)
+        said.append(f"Seen in steps of {step}: shorter outages look weaker than they were.")
+    if not data.agents:
+        said.append("Unknown: what each agent itself missed (cilium_unreachable_nodes is missing).")
+    return verdict.with_source_notes(said + _gaps(data), data)
+
+
+def _blind(data: Connectivity) -> bool:
+    """Tell whether there is nothing to look at."""
+    return not data.observers.shape[1] and not data.targets_named
+
+
+def _why(data: Connectivity) -> str:
+    """Say why there are no connectivity metrics, as far as it is known."""
+    if data.agents:
+        return (
+            f"{data.agents} agents do say how many nodes they could not reach, so that health"
+            " checking is on: cilium_node_connectivity_status (gone from Cilium 1.18 on) and"
+            " cilium_node_health_connectivity_status (from 1.17 on) are switched off or dropped."
+        )
+    return (
+        "No metric of health checking is there: agents are not scraped, health checking is off, or"
+        " the label matchers choose none."
+    )
+
+
+def empty(data: Connectivity, table: Literal["outages", "pairs", "missed", "latency"]) -> str:
+    """Say why a table has no rows: nothing failed, or nothing is known.
+
+    Parameters
+    ----------
+    data
+        As from `load`.
+    table
+        Its name.
+    """
+    if table == "missed":
+        known = "No agent missed another."
+        return known if data.agents else "Unknown: no agent says how many nodes it missed."
+    if table == "latency":
+        return "Unknown: no latency of probes in this window."
+    if _blind(data):
+        return f"{REFUSED if data.remarks.refused else UNKNOWN}."
+    if table == "outages":
+        return "Every probe that is in the data succeeded."
+    if data.targets_named:
+        return "No pair of nodes is known to have failed."
+    return "Unknown: the data names no targets of probes (Cilium 1.18 and later)."
+
+
+def _pace(data: Connectivity) -> str:
+    pace = data.pace
+    how = {
+        "measured": "measured by the number of latency samples",
+        "fixed": "fixed in these versions of Cilium",
+        "at most": "at most: it depends on the number of addresses, and there are no samples",
+    }
+    within = pace.told(pace.within)
+    return (
+        f"A path is probed every {short(pace.probe)} ({how[pace.known]}), and agents are scraped"
+        f" at least every {short(pace.scrape)}: starts and ends are known {within}, and"
+        " what is shorter may not be seen."
+    )
+
+
+def _latency(data: Connectivity) -> list[str]:
+    if not len(data.quantiles):
+        return ["Unknown: no latency of probes in this window."]
+    if data.targets_named:
+        said = [
+            "Latency is the median of each pair of nodes over the window, and quantiles are over"
+            " all pairs; pairs that mostly failed are left out."
+        ]
+    else:
+        said = [
+            "Latency is that of successful probes: a failed one is recorded as 10 s, so that what"
+            " took longer than the last bound below is left out. Quantiles are as coarse as the"
+            " histogram's buckets."
+        ]
+    if not len(data.usual_quantiles):
+        said.append("No baseline: no latency there, so that nothing is compared.")
+    return said
+
+
+def _gaps(data: Connectivity) -> list[str]:
+    inside = frames.between(data.observers, data.window.start, data.window.end)
+    step = data.every.step.total_seconds()
+    missing = inside.isna().sum() * step / 60
+    long = missing[missing > max(0.02 * len(inside) * step / 60, 1.0)].sort_values(ascending=False)
+    nodes = long.index.get_level_values("node")
+    said = [
+        f"What {node} itself saw is not in the data for {minutes:.0f} of the window's minutes."
+        for node, minutes in zip(nodes[:10], long[:10], strict=True)
+    ]
+    if len(long) > 10:
+        said.append(f"The same holds for {len(long) - 10} more nodes.")
+    return said

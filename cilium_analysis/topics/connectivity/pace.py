@@ -1,7 +1,7 @@
 """How often paths are probed and scraped, and so how well the times of an outage are known.
 
-Up to Cilium 1.17 cilium-health probes every 60 s. Later versions stretch that by the number of
-addresses, and by a setting (``connectivityProbeFrequencyRatio``), so that it is measured.
+Up to Cilium 1.17 cilium-health probes every 60 s. Later versions probe more rarely, by the number
+of addresses and a setting (``connectivityProbeFrequencyRatio``), so that it is measured.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import TYPE_CHECKING, Literal
 
-from cilium_analysis.topics.connectivity.promql import PROBE, QUERIES
+from cilium_analysis.topics.connectivity.asking import PROBE, QUERIES
 
 if TYPE_CHECKING:
     from cilium_analysis.topics.connectivity.asking import Asker
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 #: The pace is measured over at least, and at most, so much time up to the end of the window.
 LEAST, MOST = timedelta(hours=1), timedelta(days=1)
-#: Scrapes that are so much more frequent than probes add nothing worth saying.
+#: Scrapes that are so much more frequent than probes are not mentioned.
 OFTEN = 4
 
 
@@ -43,14 +43,14 @@ class Pace:
     known: Literal["measured", "fixed", "at most"] = "fixed"
 
     @property
-    def sight(self) -> timedelta:
-        """How long one result of a probe is shown at least."""
+    def shown(self) -> timedelta:
+        """How long the metrics show one result of a probe at least."""
         return max(self.probe, self.scrape)
 
     @property
     def round(self) -> timedelta:
         """Time within which all observers have probed once more, and shown it."""
-        return self.probe + self.sight
+        return self.probe + self.shown
 
     @property
     def rare(self) -> bool:

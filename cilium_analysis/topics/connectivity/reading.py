@@ -1,4 +1,7 @@
-"""Read outages out of probes: stretches of time, and whom to blame for them. Pure."""
+"""Outages of single nodes, read from how many paths failed over time. Pure.
+
+``outages.py`` and ``paths.py`` decide which nodes they are about.
+"""
 
 from __future__ import annotations
 
@@ -11,6 +14,7 @@ import numpy as np
 import pandas as pd
 
 from cilium_analysis import frames
+from cilium_analysis.topics.intervals import runs
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -18,25 +22,25 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from cilium_analysis.topics.connectivity.pace import Pace
+    from cilium_analysis.topics.intervals import Interval
     from cilium_analysis.window import Window
 
     Floats = NDArray[np.float64]
     Flags = NDArray[np.bool_]
-    Span = tuple[int, int]
 
 Rows = TypeVar("Rows", pd.DataFrame, pd.Series)
 
-#: Failures with at most so much time between them, or so many sights, are one outage that flapped.
-BRIDGE, BRIDGE_SIGHTS = timedelta(minutes=10), 4
+#: Failures with at most so much time between them, or so many results, are one outage that flaps.
+BRIDGE, BRIDGE_RESULTS = timedelta(minutes=10), 4
 #: More than this share of the probes fails: the fault is with the node, not with an observer.
 MAJORITY = 0.5
 #: A node's own view is missing for at least so long: its agent was gone too.
 SILENT = timedelta(seconds=60)
-#: What a minority sees is worth telling when it is seen twice, but for this much time, or comes
-#: back so often.
+#: What a minority of the observers sees is an outage if they see it for two rounds, less this much
+#: time, or if it comes back so often.
 ALMOST = timedelta(seconds=10)
 FLAPPING = 3
-#: A node that misses so many others is to blame itself, even if it reaches most.
+#: The fault is with a node that misses so many others, even if it reaches most.
 MANY_TARGETS, MANY_SHARE = 3, 0.25
 
 Role = Literal["target", "source", "observer", "unknown", "split"]
@@ -45,12 +49,12 @@ Own = Literal["cut off", "reaches", "silent", "unknown"]
 
 @dataclass(frozen=True)
 class Outage:
-    """One stretch of time in which a node could not be reached, or could not reach others.
+    """An interval in which a node could not be reached, or could not reach others.
 
     Parameters
     ----------
     node
-        Who is concerned; empty if the data does not tell.
+        Its name; empty if it is not known.
     types
         ``node``, ``endpoint`` or both.
     role
@@ -74,9 +78,9 @@ class Outage:
         Other ends of the failing paths, where they are few.
     parts
         Of a split cluster: groups of nodes that still reached each other; one group of all nodes
-        if counts tell how large the groups are, and not who is in which.
+        if only the size of the groups is known, and not which node is in which.
     protocols
-        Of the probes that failed, where the data tells.
+        Of the probes that failed, where it is known.
     address
         The type of address (primary, secondary) that failed, if those of another did not.
     paths
@@ -194,17 +198,16 @@ def cut_off(
 
 
 def _mostly(flags: pd.Series, failing: pd.Series) -> pd.Series:
-    """Keep flags in those stretches of failure at whose height they are mostly up.
+    """Keep flags in those intervals of failure at whose height they are mostly up.
 
     Where a cluster falls into parts, one observer after another notices: the first of them look
-    as if they alone missed everybody.
+    as if they alone missed all others.
     """
     kept = flags.copy()
-    for first, last in spans(failing.gt(0.5).to_numpy(), bridge=2):
-        inside = failing.iloc[first : last + 1]
-        high = inside >= 0.5 * inside[flags.iloc[first : last + 1]].max()
-        if flags.iloc[first : last + 1][high].mean() < 0.5:
-            kept.iloc[first : last + 1] = False
+    for first, stop in runs(failing.gt(0.5), bridge=2):
+        inside, up = failing.iloc[first:stop], flags.iloc[first:stop]
+        if up[inside >= 0.5 * inside[up].max()].mean() < 0.5:
+            kept.iloc[first:stop] = False
     return kept
 
 
@@ -228,20 +231,10 @@ def instead(
         during = lost.loc[:, lost.columns.get_level_values("type") == kind].any(axis=1)
         width = 2 * around + 1
         near = during.astype(float).rolling(width, center=True, min_periods=1).max() > 0
-        # Where all observers were cut off themselves, nobody is left who could say anything.
+        # Where all observers were cut off themselves, nothing is left to judge by.
         left = rest.iloc[:, place].fillna(0.0).where(whole.iloc[:, place].notna())
         result.isetitem(place, whole.iloc[:, place].mask(near, left).to_numpy())
     return result
-
-
-def spans(hit: Flags, *, bridge: int = 0) -> list[Span]:
-    """Give first and last positions of runs; holes of at most `bridge` positions are bridged."""
-    places = np.flatnonzero(hit)
-    if not len(places):
-        return []
-    cuts = np.flatnonzero(np.diff(places) > bridge + 1)
-    firsts, lasts = places[np.r_[0, cuts + 1]], places[np.r_[cuts, len(places) - 1]]
-    return [(int(a), int(b)) for a, b in zip(firsts, lasts, strict=True)]
 
 
 def read(
@@ -256,12 +249,12 @@ def read(
     numbers: tuple[pd.Series, pd.Series] | None = None,
     sure: bool = False,
 ) -> list[Outage]:
-    """Read the outages out of how many paths failed over time.
+    """Give the outages, as how many paths failed over time shows them.
 
     Parameters
     ----------
     failing
-        Paths that failed and nobody else is to blame for; NaN where nothing is known.
+        Paths that failed and that nothing else explains; NaN where nothing is known.
     among
         Paths that there were.
     window
@@ -271,57 +264,51 @@ def read(
     node, kind, role
         As in `Outage`.
     numbers
-        All paths that failed, whoever is to blame, and all that there were: the numbers of an
-        outage for which the node itself is to blame.
+        All paths that failed, and all that there were: the numbers of an outage whose fault is
+        with the node itself.
     sure
-        Whether more than these paths speaks for it, so that a minority that sees it once is enough.
+        Whether there is other evidence too, so that a minority that sees it once is enough.
     """
-    levels, bridge = failing.to_numpy(dtype="float64"), _bridge(window, pace)
-    # Where nobody looked, the failure is taken to last from one sight of it to the next.
+    # The steps between two failures that are one outage.
+    bridge = max(int(max(BRIDGE, BRIDGE_RESULTS * pace.shown) / window.step), 1)
+    # Where nothing is known, the failure is taken to last from one result to the next.
     filled = failing.ffill(limit=bridge).where(failing.bfill().gt(0), failing)
-    hit = filled.gt(1e-6).to_numpy() & (filled.notna()).to_numpy()
+    hit = filled.gt(1e-6).to_numpy()
     found: list[Outage] = []
-    for first, last in spans(hit, bridge=bridge):
-        outage = _outage(failing, among, hit, (first, last), window, pace)
-        if outage is None or (_newborn(levels, first) and outage.longest <= pace.round):
+    for run in runs(hit, bridge=bridge):
+        outage = _outage(failing, among, hit, run, window, pace)
+        # A node that joins has not been probed yet.
+        joins = run[0] > 0 and bool(failing.iloc[: run[0]].isna().all())
+        if outage is None or (joins and outage.longest <= pace.round):
             continue
         if outage.most and numbers:
-            outage = _outage(*numbers, hit, (first, last), window, pace) or outage
-        twice = outage.longest >= 2 * pace.sight - ALMOST
+            outage = _outage(*numbers, hit, run, window, pace) or outage
+        twice = outage.longest >= 2 * pace.shown - ALMOST
         if sure or outage.most or twice or outage.times >= FLAPPING:
             found.append(replace(outage, node=node, types=(kind,), role=role))
     return found
 
 
-def _bridge(window: Window, pace: Pace) -> int:
-    """Give the steps between two failures that are one outage."""
-    return max(int(max(BRIDGE, BRIDGE_SIGHTS * pace.sight) / window.step), 1)
-
-
-def _newborn(levels: Floats, first: int) -> bool:
-    """Tell whether nothing is known before: a node that joins has not been probed yet."""
-    return first > 0 and bool(np.isnan(levels[:first]).all())
-
-
 def _outage(
-    failing: pd.Series, among: pd.Series, hit: Flags, span: Span, window: Window, pace: Pace
+    failing: pd.Series, among: pd.Series, hit: Flags, run: Interval, window: Window, pace: Pace
 ) -> Outage | None:
-    first, last = span
+    """Give the outage of one run of failures; None if it is none, or begins after the window."""
+    first, stop = run
     index, step = failing.index, window.step
-    inside = failing.iloc[first : last + 1].where(hit[first : last + 1], 0.0)
+    inside = failing.iloc[first:stop].where(hit[first:stop], 0.0)
     peak = float(inside.max())
     strong = inside[inside >= 0.5 * peak]
     if not peak or not len(strong):
         return None
     weight = (inside / peak).fillna(1.0).clip(upper=1.0)
-    runs = spans((inside >= 0.5 * peak).to_numpy() | inside.isna().to_numpy())
-    longest = max(float(weight.iloc[a : b + 1].sum()) for a, b in runs) * step
+    failures = runs((inside >= 0.5 * peak) | inside.isna())
+    longest = max(float(weight.iloc[a:b].sum()) for a, b in failures) * step
     # Before all observers have noticed a short outage, it is over for the first of them.
     typical = strong[strong == peak] if longest <= pace.round else strong
-    present = among.iloc[first : last + 1].loc[typical.index]
+    present = among.iloc[first:stop].loc[typical.index]
     number = float(present.quantile(0.5, interpolation="higher"))
     start = index[first] - step if first else index[0]
-    end = _end(failing, span, hit, window, pace)
+    end = _end(failing, run, hit, window, pace)
     if start >= window.end:
         return None
     return Outage(
@@ -331,25 +318,25 @@ def _outage(
         start=start,
         end=end,
         before=bool(start < window.start or not first),
-        after=last == len(index) - 1,
+        after=stop == len(index),
         share=(failing / among.where(among > 0)).clip(0.0, 1.0),
         failing=float((typical / present).median()) * number,
         among=number,
         longest=longest,
-        times=len(runs),
+        times=len(failures),
         unseen=float(inside.isna().sum()) * step / timedelta(minutes=1),
         within=max(pace.within, step),
     )
 
 
-def _end(failing: pd.Series, span: Span, hit: Flags, window: Window, pace: Pace) -> pd.Timestamp:
+def _end(failing: pd.Series, run: Interval, hit: Flags, window: Window, pace: Pace) -> pd.Timestamp:
     """Give the end: when the first observers recovered, if the others did within a round."""
-    index, last = failing.index, span[1]
+    index, last = failing.index, run[1] - 1
     if last == len(index) - 1:
         return pd.Timestamp(index[last])
-    first = spans(hit[: last + 1])[-1][0]
-    run = failing.iloc[max(first, span[0]) : last + 1].to_numpy(dtype="float64")
-    full = last - int(np.argmax(np.nan_to_num(run[::-1]) >= 0.9 * np.nanmax(run)))
+    first = runs(hit[: run[1]])[-1][0]
+    levels = failing.iloc[max(first, run[0]) : run[1]].to_numpy(dtype="float64")
+    full = last - int(np.argmax(np.nan_to_num(levels[::-1]) >= 0.9 * np.nanmax(levels)))
     return pd.Timestamp(index[full if (last - full) * window.step <= pace.round else last])
 
 
@@ -386,7 +373,7 @@ def overlap(one: Outage, other: Outage, pace: Pace) -> bool:
 def _both(one: Outage, other: Outage, pace: Pace) -> Outage:
     """Join two outages of a node; the numbers are those of the worse one.
 
-    Ends that are within one round of each other are one: that of who was probed first.
+    Of ends within one round of each other the earlier one counts, which was probed first.
     """
     first, last = sorted((one.end, other.end))
     after = one.after or other.after
@@ -410,25 +397,20 @@ def _both(one: Outage, other: Outage, pace: Pace) -> Outage:
 
 
 def rows(frame: Rows, outage: Outage) -> Rows:
-    """Give what of a frame or series falls into an outage."""
+    """Give the rows of a frame or series that are within an outage."""
     return frame.loc[(frame.index > outage.start) & (frame.index <= outage.end)]
 
 
-def kinds(frame: pd.DataFrame) -> Sequence[str]:
-    """Give the types of probes: node, endpoint."""
-    return names(frame, "type")
-
-
-def seen(observers: pd.DataFrame, outage: Outage) -> float:
-    """Tell in which share of an outage the node's own view is in the data."""
+def known(observers: pd.DataFrame, outage: Outage) -> float:
+    """Give the share of an outage in which the node's own view is in the data."""
     if outage.node not in names(observers, "node"):
         return 0.0
     mine = rows(column(observers, node=outage.node), outage)
     return float(mine.notna().mean()) if len(mine) else 1.0
 
 
-def alone_unseen(observers: pd.DataFrame, outage: Outage) -> float:
-    """Tell in which share of an outage the node's own view is missing, and not that of all.
+def silent(observers: pd.DataFrame, outage: Outage) -> float:
+    """Give the share of an outage in which the node's own view is missing, and not that of all.
 
     Where nothing at all was scraped, the server stopped, and no agent.
     """

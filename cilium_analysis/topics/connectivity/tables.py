@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 from cilium_analysis import frames
-from cilium_analysis.topics.connectivity.blame import tell
+from cilium_analysis.topics.connectivity.outages import detect
 from cilium_analysis.topics.connectivity.reading import column, keys, names
 
 if TYPE_CHECKING:
@@ -37,7 +37,7 @@ _ABOUT = {
     "target": "others did not reach it",
     "source": "it did not reach others",
     "observer": "it did not reach others, targets unknown",
-    "unknown": "most observers missed somebody",
+    "unknown": "most observers missed a node",
     "split": "the nodes did not reach each other",
 }
 
@@ -67,13 +67,13 @@ def outages(data: Connectivity) -> pd.DataFrame:
             outage.times - 1,
             ("likely: " if outage.likely else "") + _ABOUT[outage.role],
         )
-        for outage in tell(data)
+        for outage in detect(data)
     ]
     return pd.DataFrame(rows, columns=list(OUTAGE_COLUMNS))
 
 
 def missed(data: Connectivity) -> pd.DataFrame:
-    """Give what each agent said itself that it could not reach.
+    """Give how many others each agent itself said that it could not reach.
 
     Returns
     -------
@@ -133,8 +133,7 @@ def _asymmetric(data: Connectivity, source: str, target: str, when: pd.Index) ->
     named = names(data.source_targets, "node")
     if target not in names(data.observers, "node") or target not in named:
         return "unknown"
-    watched = column(data.observers, node=target).reindex(when).notna()
-    if watched.mean() < 0.5:
+    if column(data.observers, node=target).reindex(when).notna().mean() < 0.5:
         return "unknown"
     labels = data.pairs.columns
     back = (labels.get_level_values("source") == target) & (
@@ -192,7 +191,7 @@ def timeline(data: Connectivity, *, most: int = 30) -> pd.DataFrame:
         0 to 1; NaN where nothing is known. The time of a row is the end of its step.
     """
     found: dict[str, pd.Series] = {}
-    for outage in tell(data):
+    for outage in detect(data):
         for name, share in _shares(data, outage).items():
             found[name] = (
                 pd.concat([found[name], share], axis=1).max(axis=1) if (name in found) else share

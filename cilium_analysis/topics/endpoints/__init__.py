@@ -1,9 +1,7 @@
 """Endpoints: how many, where, how fast they grow, whether they are ready, and what runs out."""
 
 from cilium_analysis.topics.endpoints.data import QUERIES, Endpoints, load
-from cilium_analysis.topics.endpoints.findings import findings
-from cilium_analysis.topics.endpoints.notes import notes, ready
-from cilium_analysis.topics.endpoints.restored import restorations
+from cilium_analysis.topics.endpoints.findings import findings, notes, ready, unknown
 from cilium_analysis.topics.endpoints.tables import (
     by_node,
     counts,
@@ -15,7 +13,7 @@ from cilium_analysis.topics.endpoints.tables import (
     regenerations,
     states,
 )
-from cilium_analysis.topics.endpoints.unknown import unknown
+from cilium_analysis.topics.endpoints.unready import restorations
 
 __all__ = [
     "QUERIES",

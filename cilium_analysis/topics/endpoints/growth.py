@@ -1,4 +1,8 @@
-"""Endpoints that became more and stayed."""
+"""How many endpoints there are, and whether they became more and stayed; findings about it.
+
+An agent that restarts shows no endpoints at first, and then ever more of them while it restores
+them; a node that joins fills up with pods. Neither is growth.
+"""
 
 from __future__ import annotations
 
@@ -7,40 +11,176 @@ from datetime import timedelta
 from typing import TYPE_CHECKING
 
 import numpy as np
+import pandas as pd
 
 from cilium_analysis.findings import Finding, Severity
 from cilium_analysis.statistics.forecast import Trend, Trends
-from cilium_analysis.topics.endpoints import levels as of
-from cilium_analysis.topics.endpoints.telling import (
-    STUCK,
-    doubts_about,
-    query_for,
-    steps_of,
-    stretches,
-)
+from cilium_analysis.topics import verdict
+from cilium_analysis.topics.endpoints.common import STUCK, caveats, query_for, steps_of
+from cilium_analysis.topics.intervals import runs
 from cilium_analysis.topics.telling import place
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    import pandas as pd
+    from cilium_analysis.topics.endpoints.data import Endpoints, Span
 
-    from cilium_analysis.topics.endpoints.data import Endpoints
-
-
+#: A restarted agent or node has its endpoints back within this time.
+RESTORED = timedelta(minutes=15)
+#: It has them back when it shows this share of what it had.
+BACK = 0.9
+#: A node that was missing for no longer than this neither joined nor left.
+TOLERANCE = timedelta(minutes=5)
+#: A node whose agent started so shortly before the window is still filling up.
+YOUNG = timedelta(hours=1)
+#: A node is compared if it was scraped in this share of the steps.
+ENOUGH_SCRAPED = 0.5
+#: Samples that a baseline needs.
+ENOUGH_USUAL = 5
+#: Levels are smoothed over this time: shorter peaks do not count.
+LATELY = timedelta(minutes=5)
 #: Growth worth reporting: so many endpoints, and this share of what there was.
 LEAST = 10.0
 SHARE = 0.2
 #: Growth stays for so long, or until the window ends.
 LASTING = timedelta(minutes=15)
-#: A node that began to grow within this time of another's rise grew for the same reason.
+#: A node that began to grow within this time after another grew for the same reason.
 SAME = timedelta(minutes=15)
 _TRENDS = Trends()
 
 
+def settled(levels: pd.DataFrame, agents: pd.DataFrame) -> pd.DataFrame:
+    """Mask the levels that agents show while they restore their endpoints.
+
+    Parameters
+    ----------
+    levels
+        One column per node.
+    agents
+        When each node's agent started [s since 1970], one column per node.
+    """
+    kept = levels.copy()
+    for position, node in enumerate(levels.columns):
+        if node in agents:
+            column = levels.iloc[:, position]
+            kept.isetitem(position, column.mask(_restoring(column, agents[node])).to_numpy())
+    return kept
+
+
+def _restoring(level: pd.Series, starts: pd.Series) -> pd.Series:
+    """Tell when an agent had started but was not back at the level from before."""
+    restoring = pd.Series(data=False, index=level.index)
+    for moment in _moments(starts):
+        after = (level.index >= moment) & (level.index < moment + RESTORED)
+        before = level[level.index < moment].dropna()
+        if after.any() and len(before):
+            back = level.index[after & (level >= BACK * before.iloc[-1]).to_numpy()]
+            after &= level.index < back[0] if len(back) else True
+        restoring |= after
+    return restoring
+
+
+def _moments(starts: pd.Series) -> list[pd.Timestamp]:
+    return list(pd.to_datetime(starts.dropna().round().unique(), unit="s", utc=True))
+
+
+def lives(data: Endpoints) -> pd.DataFrame:
+    """Tell which nodes came and went.
+
+    Returns
+    -------
+    pandas.DataFrame
+        One row per node: ``scraped`` (share of the steps), ``joined`` and ``left`` (NaT if it
+        did not).
+    """
+    now, usual = scraped(data.now), scraped(data.usual)
+    rows = [_life(data, now, usual, str(node)) for node in now.columns]
+    names = ["node", "scraped", "joined", "left"]
+    table = pd.DataFrame(rows, columns=names).set_index("node")
+    table["scraped"] = table["scraped"].astype("float64")
+    for name in ("joined", "left"):
+        table[name] = pd.to_datetime(table[name], utc=True)
+    return table
+
+
+def scraped(span: Span) -> pd.DataFrame:
+    """Tell when each node was scraped, by either metric."""
+    agents, counts = span.agents.notna(), span.counts.notna()
+    names = agents.columns.union(counts.columns)
+    return agents.reindex(columns=names, fill_value=False) | counts.reindex(
+        columns=names, fill_value=False
+    )
+
+
+def _life(data: Endpoints, now: pd.DataFrame, usual: pd.DataFrame, node: str) -> dict[str, object]:
+    mine = now.index[now[node]]
+    anyone = now.index[now.any(axis=1)]
+    tolerance = max(TOLERANCE, 3 * data.window.step)
+    left = len(mine) > 0 and anyone[-1] - mine[-1] > tolerance
+    return {
+        "node": node,
+        "scraped": float(verdict.scraped(now[[node]]).iloc[0]),
+        "joined": _joined(data, usual, node, mine, anyone) if len(mine) else pd.NaT,
+        "left": mine[-1] if left else pd.NaT,
+    }
+
+
+def _joined(
+    data: Endpoints, usual: pd.DataFrame, node: str, mine: pd.Index, anyone: pd.Index
+) -> object:
+    """Say when a node joined, or was first scraped; NaT if it was in the data before."""
+    known = usual.index[usual[node]] if node in usual else usual.index[:0]
+    starts = _moments(data.now.agents[node]) if node in data.now.agents else []
+    first = min(starts, default=mine[0])
+    late = mine[0] - anyone[0] > max(TOLERANCE, 3 * data.window.step)
+    young = usual.to_numpy().any() and bool(starts) and first > data.window.start - YOUNG
+    # A node whose agent started before the baseline was there all along.
+    unknown = not len(known) or bool(starts and known[0] >= first >= data.baseline.start)
+    if not unknown or not (late or young):
+        return pd.NaT
+    # An agent that had been running for long was only not scraped.
+    return min(first, mine[0]) if first > data.window.start - YOUNG else mine[0]
+
+
+def stable(data: Endpoints) -> list[str]:
+    """Name the nodes that neither joined nor left, as far as they were scraped."""
+    table = lives(data)
+    there = table["joined"].isna() & table["left"].isna() & (table["scraped"] >= ENOUGH_SCRAPED)
+    return [str(node) for node in table.index[there] if node in data.now.counts]
+
+
+def together(levels: pd.DataFrame) -> pd.Series:
+    """Add nodes up; a straight line stands for one that was not scraped.
+
+    Parameters
+    ----------
+    levels
+        One column per node; where none of them is known, nothing is.
+    """
+    bridged = levels.interpolate(method="time", limit_area="inside").ffill().bfill()
+    return bridged.sum(axis=1).where(levels.notna().any(axis=1))
+
+
+def smooth(level: pd.Series, over: timedelta, step: timedelta) -> pd.Series:
+    """Give the running median of a level, without short peaks.
+
+    Parameters
+    ----------
+    level
+        NaN where nothing is known.
+    over
+        Length of time that the median is taken over; at least three steps.
+    step
+        Between two rows.
+    """
+    width = max(round(over / step), 3) // 2 * 2 + 1
+    middle: pd.Series = level.rolling(width, center=True, min_periods=1).median()
+    return middle.where(level.notna())
+
+
 @dataclass(frozen=True)
-class _Grown:
-    """Endpoints that became more and stayed so, on one node or several."""
+class _Growth:
+    """Endpoints that became more and stayed, on one node or several."""
 
     nodes: tuple[str, ...]
     start: pd.Timestamp
@@ -54,53 +194,51 @@ class _Grown:
 
 def growths(data: Endpoints) -> Iterator[Finding]:
     """Look for growth on each node, and on all others together."""
-    nodes = of.stable(data)
-    now = of.settled(data.now.counts[nodes], data.now.agents)
-    usual = of.settled(data.usual.counts, data.usual.agents).reindex(columns=nodes)
-    single = [_grown(data, (node,), now[node], usual[node]) for node in nodes]
-    grown = [each for each in single if each]
-    rest = [node for node in nodes if node not in {name for each in grown for name in each.nodes}]
-    grown += _everywhere(data, now[rest], usual[rest])
-    for group in _groups(grown, SAME):
+    nodes = stable(data)
+    now = settled(data.now.counts[nodes], data.now.agents)
+    usual = settled(data.usual.counts, data.usual.agents).reindex(columns=nodes)
+    single = {node: _grown(data, (node,), now[node], usual[node]) for node in nodes}
+    grown = [each for each in single.values() if each]
+    # A little on each of the other nodes may be much together.
+    compared = usual.notna().any() if len(usual) else pd.Series(data=True, index=nodes)
+    rest = [node for node in nodes if not single[node] and compared[node]]
+    if len(rest) > 1:
+        whole = _grown(data, tuple(rest), together(now[rest]), together(usual[rest]))
+        grown += [whole] if whole else []
+    for group in _groups(grown):
         if not _moved(data, group):
-            yield _grown_finding(data, group, now)
-
-
-def _everywhere(data: Endpoints, now: pd.DataFrame, usual: pd.DataFrame) -> list[_Grown]:
-    """Look at all other nodes together: a little on each may be much."""
-    nodes = [str(node) for node in now if usual[node].notna().any() or not usual.size]
-    if len(nodes) < 2:
-        return []
-    found = _grown(data, tuple(nodes), of.together(now[nodes]), of.together(usual[nodes]))
-    return [found] if found else []
+            yield _finding(data, group, now)
 
 
 def _grown(
     data: Endpoints, nodes: tuple[str, ...], level: pd.Series, usual: pd.Series
-) -> _Grown | None:
+) -> _Growth | None:
     """Tell whether a level rose above its baseline, and stayed there."""
-    compared = int(usual.notna().sum()) >= of.ENOUGH_USUAL
+    compared = int(usual.notna().sum()) >= ENOUGH_USUAL
     before = (usual if compared else level.iloc[: max(len(level) // 4, 1)]).dropna()
     if not len(before) or not level.notna().any():
         return None
     base, busiest = float(before.median()), float(before.quantile(0.99))
     aim = max(base + max(LEAST, SHARE * base), busiest + max(LEAST, SHARE * base) / 2)
-    even = of.smooth(level, of.LATELY, data.window.step).ffill()
-    long_runs = [
+    even = smooth(level, LATELY, data.window.step).ffill()
+    lasting = steps_of(data, LASTING)
+    # A rise that lasts until the window ends need not have lasted for so long yet.
+    least = {True: max(lasting, 2), False: max(steps_of(data, STUCK), 2)}
+    found = [
         run
-        for run in stretches((even >= aim).to_numpy(), bridge=steps_of(data, LASTING))
-        if _lasts(data, run, len(even))
+        for run in runs(even >= aim, bridge=lasting)
+        if run[1] - run[0] >= least[run[1] < len(even)]
     ]
-    if not long_runs:
+    if not found:
         return None
-    first, stop = max(long_runs, key=lambda run: (run[1] == len(even), run[1] - run[0]))
+    first, stop = max(found, key=lambda run: (run[1] == len(even), run[1] - run[0]))
     calm = level.iloc[:first] <= max(base, float(before.quantile(0.9)))
     onset = np.flatnonzero(calm.to_numpy())
     known = level.dropna()
     still = stop == len(even)
-    return _Grown(
+    return _Growth(
         nodes=nodes,
-        start=level.index[_began(even, int(onset[-1]), first, steps_of(data, LASTING))]
+        start=level.index[_began(even, int(onset[-1]), first, lasting)]
         if len(onset)
         else level.index[0] - data.window.step,
         crossed=level.index[first],
@@ -123,42 +261,44 @@ def _began(even: pd.Series, calm: int, first: int, most: int) -> int:
     return max(calm - round(rise / slope), begin) if slope > 0 and rise > 0 else calm
 
 
-def _lasts(data: Endpoints, run: tuple[int, int], size: int) -> bool:
-    least = LASTING if run[1] < size else STUCK
-    return run[1] - run[0] >= max(steps_of(data, least), 2)
-
-
-def _groups(grown: list[_Grown], within: timedelta) -> list[list[_Grown]]:
+def _groups(grown: list[_Growth]) -> list[list[_Growth]]:
     """Put together what rose at about the same time."""
-    groups: list[list[_Grown]] = []
+    groups: list[list[_Growth]] = []
     for each in sorted(grown, key=lambda one: one.start):
-        if groups and each.start <= max(one.crossed for one in groups[-1]) + within:
+        if groups and each.start <= max(one.crossed for one in groups[-1]) + SAME:
             groups[-1].append(each)
         else:
             groups.append([each])
     return groups
 
 
-def _moved(data: Endpoints, group: Sequence[_Grown]) -> bool:
+def _moved(data: Endpoints, group: Sequence[_Growth]) -> bool:
     """Tell whether nodes that left explain it: their pods went to other nodes."""
-    table = of.lives(data)
+    table = lives(data)
     gone = [str(node) for node in table.index[table["left"].notna()]]
     lost = data.usual.counts.reindex(columns=gone).median().fillna(0.0).sum()
     return bool(lost >= 0.5 * sum(each.value - each.usual for each in group))
 
 
-def _grown_finding(data: Endpoints, group: Sequence[_Grown], now: pd.DataFrame) -> Finding:
+def _finding(data: Endpoints, group: Sequence[_Growth], now: pd.DataFrame) -> Finding:
     value, usual = sum(each.value for each in group), sum(each.usual for each in group)
-    start, end = _main(group).start, max(each.end for each in group)
-    nodes = _largest(group)
+    # When the part that grew most began counts.
+    main = max(group, key=lambda each: each.value - each.usual)
+    start, end = main.start, max(each.end for each in group)
+    ordered = sorted(group, key=lambda each: each.usual - each.value)
+    nodes = tuple(node for each in ordered for node in each.nodes)
     labels = {"node": nodes[0]} if len(nodes) == 1 and len(group) == 1 else {}
     compared = all(each.compared for each in group)
-    trend = _TRENDS.latest(of.together(now[list(nodes)]))
+    ended = bool(end < data.now.counts.index[-1])
+    since = "before the window" if main.started_before else f"{start:%H:%M}Z"
+    how = f"since {since}" + (f", and fell again at {end:%H:%M}Z" if ended else "")
+    pace = "" if ended else _pace(_TRENDS.latest(together(now[list(nodes)])))
+    where = place(nodes, len(data.now.counts.columns), ranked=False)
     return Finding(
         kind="endpoint_growth",
         # What fell again by itself was no leak.
-        severity=Severity.INFO if _ended(data, end) else Severity.WARNING,
-        title=_grown_title(data, group, nodes, trend),
+        severity=Severity.INFO if ended else Severity.WARNING,
+        title=f"Endpoints {where} grew from {usual:.0f} to {value:.0f} {how}{pace}",
         start=start.to_pydatetime(),
         end=end.to_pydatetime(),
         labels=labels,
@@ -166,7 +306,7 @@ def _grown_finding(data: Endpoints, group: Sequence[_Grown], now: pd.DataFrame) 
         baseline_value=usual if compared else float("nan"),
         unit="endpoints",
         trust_reasons=(
-            *doubts_about(data, nodes, start, end),
+            *caveats(data, nodes, start, end),
             *(() if compared else ("no baseline: compared with the beginning of the window",)),
         ),
         query=query_for("sum by (node) (cilium_endpoint{})", labels),
@@ -176,39 +316,12 @@ def _grown_finding(data: Endpoints, group: Sequence[_Grown], now: pd.DataFrame) 
     )
 
 
-def _ended(data: Endpoints, end: pd.Timestamp) -> bool:
-    return bool(end < data.now.counts.index[-1])
-
-
-def _main(group: Sequence[_Grown]) -> _Grown:
-    """Give the part that grew most: when that began counts."""
-    return max(group, key=lambda each: each.value - each.usual)
-
-
-def _largest(group: Sequence[_Grown]) -> tuple[str, ...]:
-    """Name the nodes, those with the largest growth first."""
-    ordered = sorted(group, key=lambda each: each.usual - each.value)
-    return tuple(node for each in ordered for node in each.nodes)
-
-
-def _grown_title(
-    data: Endpoints, group: Sequence[_Grown], nodes: Sequence[str], trend: Trend | None
-) -> str:
-    value, usual = sum(each.value for each in group), sum(each.usual for each in group)
-    start, end = _main(group).start, max(each.end for each in group)
-    ended = _ended(data, end)
-    since = "before the window" if _main(group).started_before else f"{start:%H:%M}Z"
-    how = f"since {since}" + (f", and fell again at {end:%H:%M}Z" if ended else "")
-    pace = ""
-    if not ended and trend is not None:
-        flat = f", and are no more since {trend.start:%H:%M}Z"
-        pace = _pace(trend) if trend.rising else flat if trend.slope == 0 else ""
-    where = place(nodes, len(data.now.counts.columns), ranked=False)
-    return f"Endpoints {where} grew from {usual:.0f} to {value:.0f} {how}{pace}"
-
-
-def _pace(trend: Trend) -> str:
-    """Write the rate in the unit that fits the length of what was seen."""
+def _pace(trend: Trend | None) -> str:
+    """Write how fast a level goes on growing, in the unit that fits the length of its trend."""
+    if trend is None or (not trend.rising and trend.slope != 0):
+        return ""
+    if not trend.rising:
+        return f", and are no more since {trend.start:%H:%M}Z"
     short = trend.length < timedelta(days=1)
     scale, unit = (24.0, "hour") if short else (1.0, "day")
     high = "more" if np.isinf(trend.high) else f"{trend.high / scale:.3g}"

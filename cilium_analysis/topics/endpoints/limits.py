@@ -1,4 +1,4 @@
-"""Limits that are reached, or will be."""
+"""Limits that endpoints reach, or will: IP pools, BPF maps, identities; findings about them."""
 
 from __future__ import annotations
 
@@ -10,17 +10,23 @@ import numpy as np
 import pandas as pd
 
 from cilium_analysis.findings import Finding, Severity
-from cilium_analysis.topics.endpoints import levels as of
-from cilium_analysis.topics.endpoints.tables import dates, foreseeable
-from cilium_analysis.topics.endpoints.telling import doubts_about, query_for, steps_of, stretches
+from cilium_analysis.statistics.forecast import RunsOut, Trend, Trends, runs_out
+from cilium_analysis.topics.endpoints.common import caveats, query_for, steps_of
+from cilium_analysis.topics.endpoints.data import pick
+from cilium_analysis.topics.endpoints.growth import LATELY, TOLERANCE, settled, smooth
+from cilium_analysis.topics.intervals import runs
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
-    from cilium_analysis.statistics.forecast import Trend
     from cilium_analysis.topics.endpoints.data import Endpoints
 
-
+#: Identities that a cluster has for its pods: 256 to 65535 (pkg/identity/numericidentity.go).
+IDENTITIES = 65_280.0
+#: A trend is not carried on for longer than so many times what was seen of it.
+FORESIGHT = 10.0
+#: A line that ends so far from the fill does not describe it.
+MISFIT = 0.05
 #: Fill from which on a limit is critical, or worth a warning; and so when it is full before.
 FULL, NEARLY = 0.95, 0.9
 CRITICAL_WITHIN, WARNING_WITHIN = timedelta(days=1), timedelta(days=7)
@@ -31,13 +37,153 @@ RISE = 0.05
 POOL_FROM = 0.5
 #: A trend carried on for longer than so many times its length is doubtful.
 DOUBTFUL_FROM = 4.0
+NEVER = "not at this rate"
+_TRENDS = Trends()
+
+
+@dataclass(frozen=True)
+class Fill:
+    """How full one thing on one node is.
+
+    Parameters
+    ----------
+    name
+        Such as ``BPF map ct4_global``.
+    labels
+        That single it out.
+    node
+        Empty for the whole cluster.
+    levels, usual
+        Fill over time, in the window and in the baseline; 1 is full.
+    elastic
+        Whether the limit grows by itself, so that being nearly full means nothing.
+    """
+
+    name: str
+    labels: dict[str, str]
+    node: str
+    levels: pd.Series
+    usual: pd.Series
+    elastic: bool = False
+
+    def now(self) -> float:
+        """Give the fill at the end; NaN if it is not known by then."""
+        known = self.levels.dropna()
+        return float(known.iloc[-1]) if len(known) else float("nan")
+
+    def trend(self) -> Trend | None:
+        """Fit the newest course of the fill; None if that is no straight line to its end."""
+        trend = None if self.elastic else _TRENDS.latest(self.levels)
+        lately = self.levels.dropna().iloc[-5:].median()
+        return trend if trend and abs(trend.level - lately) <= MISFIT else None
+
+
+def foretell(trend: Trend, now: datetime) -> RunsOut:
+    """Say when a fill that goes on like this is full.
+
+    Parameters
+    ----------
+    trend
+        Of a fill.
+    now
+        The end of the window: no date lies before it.
+    """
+    ahead = (now - trend.end).total_seconds() / 86_400.0
+    level = trend.level + max(ahead, 0.0) * trend.slope
+    return runs_out(level, trend.slope, (trend.low, trend.high), 1.0, now)
+
+
+def fills(data: Endpoints) -> Iterator[Fill]:
+    """Give the fill of every limit that is in the data."""
+    yield from _pools(data)
+    yield from _maps(data)
+    yield from _identities(data)
+
+
+def _pools(data: Endpoints) -> Iterator[Fill]:
+    for family in sorted(set(data.now.pools.columns.get_level_values("family"))):
+        pools = pick(data.now.pools, "family", family)
+        before = pick(data.usual.pools, "family", family)
+        used = settled(pick(data.now.addresses, "family", family), data.now.agents)
+        usual = settled(pick(data.usual.addresses, "family", family), data.usual.agents)
+        for node in used.columns.intersection(pools.columns):
+            sizes = pools[node].where(pools[node] > 0)
+            earlier = _column(before, node)
+            yield Fill(
+                f"IP pool ({family})",
+                {"family": family},
+                str(node),
+                used[node] / sizes,
+                _column(usual, node) / earlier.where(earlier > 0),
+                elastic=len({*sizes.dropna(), *earlier.dropna()}) > 1,
+            )
+
+
+def _maps(data: Endpoints) -> Iterator[Fill]:
+    for name in sorted(set(data.now.pressure.columns.get_level_values("map_name"))):
+        levels = pick(data.now.pressure, "map_name", name)
+        usual = pick(data.usual.pressure, "map_name", name)
+        for node in levels.columns:
+            known = levels[node].dropna()
+            # A series that is gone at the end although its agent answered is empty by then.
+            if len(known) and known.index[-1] >= _last(data.now.agents, node):
+                labels = {"map_name": name}
+                yield Fill(f"BPF map {name}", labels, str(node), levels[node], _column(usual, node))
+
+
+def _identities(data: Endpoints) -> Iterator[Fill]:
+    levels = pick(data.now.identities, "type", "cluster_local").max(axis=1)
+    usual = pick(data.usual.identities, "type", "cluster_local").max(axis=1)
+    if levels.notna().any():
+        labels = {"type": "cluster_local"}
+        yield Fill("identities", labels, "", levels / IDENTITIES, usual / IDENTITIES)
+
+
+def _column(frame: pd.DataFrame, node: object) -> pd.Series:
+    return frame[node] if node in frame else pd.Series(np.nan, index=frame.index, dtype="float64")
+
+
+def _last(agents: pd.DataFrame, node: object) -> pd.Timestamp:
+    """Give a time after which a level that is there at the end must have a sample."""
+    scraped = _column(agents, node).last_valid_index()
+    return scraped - TOLERANCE if isinstance(scraped, pd.Timestamp) else pd.Timestamp(0, tz="UTC")
+
+
+def foreseeable(trend: Trend, now: datetime) -> bool:
+    """Tell whether a fill is full before its trend is carried on for too long.
+
+    Parameters
+    ----------
+    trend
+        Of a fill.
+    now
+        The end of the window.
+    """
+    expected = foretell(trend, now).expected
+    return expected is not None and expected - now <= FORESIGHT * trend.length
+
+
+def dates(when: RunsOut) -> str:
+    """Write a date and its interval: 2026-03-21 08:12Z (08:05Z to 08:31Z)."""
+    if when.expected is None:
+        return NEVER
+    day = when.expected.date()
+    first, last = (_date(end, day) for end in (when.earliest, when.latest))
+    interval = f"{first} to {last}" if when.latest else f"{first} or later"
+    return f"{when.expected:%Y-%m-%d %H:%M}Z ({interval})"
+
+
+def _date(moment: datetime | None, day: object) -> str:
+    if moment is None:
+        return "never"
+    return f"{moment:%H:%M}Z" if moment.date() == day else f"{moment:%Y-%m-%d %H:%M}Z"
 
 
 @dataclass(frozen=True)
 class _Limit:
     """A limit that is reached, or will be."""
 
-    fill: of.Fill
+    fill: Fill
     value: float
     severity: Severity
     start: datetime
@@ -49,43 +195,44 @@ class _Limit:
 def limits(data: Endpoints) -> Iterator[Finding]:
     """Judge every limit; the same one on several nodes is one finding."""
     found: dict[str, list[_Limit]] = {}
-    for fill in of.fills(data):
+    for fill in fills(data):
         limit = _limit(data, fill)
         if limit:
             found.setdefault(fill.name, []).append(limit)
-    for limits in found.values():
-        yield _limit_finding(data, limits)
+    for same in found.values():
+        yield _finding(data, same)
 
 
-def _limit(data: Endpoints, fill: of.Fill) -> _Limit | None:
+def _limit(data: Endpoints, fill: Fill) -> _Limit | None:
     """Judge one limit by how full it was, and when it will be."""
     known = fill.levels.to_numpy(dtype="float64")
     known = known[~np.isnan(known)]
-    # Cheap to tell: most limits are far away, and hardly move.
+    # Most limits are far away and hardly move, which is cheap to see.
     if not len(known) or (known.max() < NEARLY and np.ptp(known) < RISE):
         return None
-    level = of.smooth(fill.levels, of.LATELY, data.window.step)
+    level = smooth(fill.levels, LATELY, data.window.step)
     reached = _reached(data, fill, level)
     trend = _carried(data, fill, level)
     if trend is None:
         return reached
-    expected = of.foretell(trend, data.window.end).expected
-    ahead = expected - data.window.end if expected else of.YOUNG * 1_000_000
-    if ahead > WARNING_WITHIN:
+    expected = foretell(trend, data.window.end).expected
+    if not expected or expected - data.window.end > WARNING_WITHIN:
         return reached
+    ahead = expected - data.window.end
     severity = Severity.CRITICAL if ahead <= CRITICAL_WITHIN else Severity.WARNING
     severity = max(severity, reached.severity) if reached else severity
     return _Limit(fill, fill.now(), severity, trend.start, data.window.end, trend, foretold=True)
 
 
-def _reached(data: Endpoints, fill: of.Fill, level: pd.Series) -> _Limit | None:
+def _reached(data: Endpoints, fill: Fill, level: pd.Series) -> _Limit | None:
     """Tell whether a limit was full, or nearly."""
     nearly, full = (1.0, 1.0) if fill.elastic else (NEARLY, FULL)
-    runs = stretches((level.ffill() >= nearly).to_numpy(), bridge=steps_of(data, of.LATELY))
-    runs = [run for run in runs if run[1] - run[0] >= steps_of(data, of.LATELY)]
-    if not runs:
+    least = steps_of(data, LATELY)
+    found = runs(level.ffill() >= nearly, bridge=least)
+    found = [run for run in found if run[1] - run[0] >= least]
+    if not found:
         return None
-    first, stop = max(runs, key=lambda run: float(level.iloc[run[0] : run[1]].max()))
+    first, stop = max(found, key=lambda run: float(level.iloc[run[0] : run[1]].max()))
     most = float(level.iloc[first:stop].max())
     now = stop == len(level)
     return _Limit(
@@ -99,7 +246,7 @@ def _reached(data: Endpoints, fill: of.Fill, level: pd.Series) -> _Limit | None:
     )
 
 
-def _carried(data: Endpoints, fill: of.Fill, level: pd.Series) -> Trend | None:
+def _carried(data: Endpoints, fill: Fill, level: pd.Series) -> Trend | None:
     """Give the trend of a fill if it is worth carrying on into the future."""
     if float(level.max() - level.min()) < RISE or fill.now() >= 1.0:
         return None
@@ -113,37 +260,37 @@ def _carried(data: Endpoints, fill: of.Fill, level: pd.Series) -> Trend | None:
     return trend
 
 
-def _limit_finding(data: Endpoints, limits: Sequence[_Limit]) -> Finding:
+def _finding(data: Endpoints, limits: Sequence[_Limit]) -> Finding:
     worst = max(limits, key=lambda one: (one.severity, one.value, one.fill.node))
     nodes = [one.fill.node for one in limits if one.fill.node]
     labels = dict(worst.fill.labels) | ({"node": nodes[0]} if len(nodes) == 1 else {})
     start, end = min(one.start for one in limits), max(one.end for one in limits)
     usual = worst.fill.usual
-    doubts = doubts_about(data, nodes, pd.Timestamp(start), pd.Timestamp(end))
+    known = caveats(data, nodes, pd.Timestamp(start), pd.Timestamp(end))
     return Finding(
         kind="endpoint_limit",
         severity=worst.severity,
-        title=_limit_title(data, worst, len(nodes)),
+        title=_title(data, worst, len(nodes)),
         start=start,
         end=end,
         labels=labels,
         value=100.0 * worst.value,
         baseline_value=100.0 * float(usual.median()),
         unit="% of the limit",
-        trust_reasons=(*_far(data, worst), *doubts),
-        query=_limit_query(worst.fill, labels),
-        next_step=_limit_step(worst.fill),
+        trust_reasons=(*_far(data, worst), *known),
+        query=_query(worst.fill, labels),
+        next_step=_next_step(worst.fill),
     )
 
 
-def _limit_title(data: Endpoints, worst: _Limit, nodes: int) -> str:
+def _title(data: Endpoints, worst: _Limit, nodes: int) -> str:
     fill = worst.fill
     where = f" on {fill.node}" if fill.node else ""
     more = f" (worst of {nodes} nodes)" if nodes > 1 else ""
     head = f"{fill.name[:1].upper()}{fill.name[1:]}{where}{more}"
     trend = worst.trend
     if worst.foretold and trend is not None:
-        when = dates(of.foretell(trend, data.window.end))
+        when = dates(foretell(trend, data.window.end))
         return f"{head}: {worst.value:.0%} full, and full by {when} at this rate"
     if worst.end < data.now.agents.index[-1].to_pydatetime():
         span = f"between {worst.start:%H:%M}Z and {worst.end:%H:%M}Z"
@@ -152,29 +299,29 @@ def _limit_title(data: Endpoints, worst: _Limit, nodes: int) -> str:
 
 
 def _far(data: Endpoints, worst: _Limit) -> tuple[str, ...]:
-    """Say when the date rests on little."""
+    """Give a caveat where the date rests on little."""
     if worst.trend is None:
         return ()
-    expected = of.foretell(worst.trend, data.window.end).expected
+    expected = foretell(worst.trend, data.window.end).expected
     times = (expected - data.window.end) / worst.trend.length if expected else 0.0
     if times <= DOUBTFUL_FROM:
         return ()
     return (f"the date lies {times:.0f} times as far ahead as the rise was seen",)
 
 
-def _limit_query(fill: of.Fill, labels: Mapping[str, str]) -> str:
+def _query(fill: Fill, labels: Mapping[str, str]) -> str:
     if "family" in labels:
         used = query_for("sum by (family, node) (cilium_ip_addresses{})", labels)
         return used + " / " + query_for("sum by (family, node) (cilium_ipam_capacity{})", labels)
     if "type" in labels:
-        return f"max({query_for('cilium_identity{}', labels)}) / {of.IDENTITIES:.0f}"
+        return f"max({query_for('cilium_identity{}', labels)}) / {IDENTITIES:.0f}"
     if labels.get("map_name") == "policy_*":
         mine = {k: v for k, v in labels.items() if k == "node"}
         return query_for('cilium_bpf_map_pressure{map_name=~"policy_[0-9]+"}', mine)
     return query_for("cilium_bpf_map_pressure{}", labels)
 
 
-def _limit_step(fill: of.Fill) -> str:
+def _next_step(fill: Fill) -> str:
     if "family" in fill.labels:
         return (
             "New pods on a node without free addresses stay ContainerCreating: move pods away, or"

@@ -8,21 +8,18 @@ import numpy as np
 import pandas as pd
 
 from cilium_analysis import frames
-from cilium_analysis.frames import totals
-from cilium_analysis.statistics.forecast import RunsOut, Trend, Trends
-from cilium_analysis.topics.buckets import quantile
-from cilium_analysis.topics.endpoints import levels as of
+from cilium_analysis.statistics.forecast import Trend, Trends
+from cilium_analysis.topics.buckets import by_bound, quantile
 from cilium_analysis.topics.endpoints.data import not_ready as waiting
 from cilium_analysis.topics.endpoints.data import pick
+from cilium_analysis.topics.endpoints.growth import lives, settled, stable, together
+from cilium_analysis.topics.endpoints.limits import NEVER, Fill, dates, fills, foreseeable, foretell
 
 if TYPE_CHECKING:
-    from datetime import datetime
-
     from cilium_analysis.topics.endpoints.data import Endpoints, Span
 
 #: What the sum of all nodes is called.
 CLUSTER = "nodes there all along"
-NEVER = "not at this rate"
 _TRENDS = Trends()
 
 
@@ -56,14 +53,14 @@ def by_node(data: Endpoints) -> pd.DataFrame:
         ``restarts``, ``scraped`` (share of the steps), ``joined``, ``left``; most endpoints
         first.
     """
-    table = of.lives(data)
+    table = lives(data)
     ready = waiting(data.now.states)
     ends = {
         "endpoints": frames.last(data.now.counts),
         "usual": data.usual.counts.median(),
         "not ready": frames.last(ready),
         "policies": frames.last(data.now.policies),
-        "identities": frames.last(_known_identities(data.now)),
+        "identities": frames.last(_sum_by_node(data.now.identities)),
         "restarts": data.restarts["node"].value_counts(),
     }
     table = table.assign(
@@ -74,16 +71,6 @@ def by_node(data: Endpoints) -> pd.DataFrame:
     names = ["endpoints", "usual", "change", "not ready", "policies", "identities", "restarts"]
     table = table[[*names, "scraped", "joined", "left"]]
     return table.sort_values(["endpoints"], ascending=False, kind="stable")
-
-
-def _known_identities(span: Span) -> pd.DataFrame:
-    """Add the types of identities up, per node."""
-    nodes = span.identities.columns.get_level_values("node")
-    columns = {
-        node: span.identities.loc[:, nodes == node].sum(axis=1, min_count=1)
-        for node in sorted(set(nodes))
-    }
-    return pd.DataFrame(columns, index=span.identities.index, dtype="float64")
 
 
 def states(data: Endpoints) -> pd.DataFrame:
@@ -147,14 +134,14 @@ def growth(data: Endpoints, *, most: int = 30) -> pd.DataFrame:
         (against the baseline's median), ``per day`` with its 95 % interval ``low`` to ``high``
         (NaN where the window says too little), and ``since`` when it goes like this.
     """
-    nodes = of.stable(data)
-    now = of.settled(data.now.counts[nodes], data.now.agents)
+    nodes = stable(data)
+    now = settled(data.now.counts[nodes], data.now.agents)
     usual = data.usual.counts.reindex(columns=nodes).median()
     change = frames.last(now) - usual
     order = change.abs().sort_values(ascending=False, kind="stable").index[:most]
     rows = [_growth(str(n), now[n], float(usual[n])) for n in order if now[n].notna().any()]
     if rows:
-        rows.insert(0, _growth(CLUSTER, of.together(now), float(usual.sum(min_count=len(usual)))))
+        rows.insert(0, _growth(CLUSTER, together(now), float(usual.sum(min_count=len(usual)))))
     names = ["node", "now", "change", "per day", "low", "high", "since"]
     return pd.DataFrame(rows, columns=names).set_index("node")
 
@@ -188,13 +175,13 @@ def limits(data: Endpoints, *, most: int = 15) -> pd.DataFrame:
         interval ``low`` to ``high``, and ``runs out``: the date and its interval in words, or
         why there is none.
     """
-    found = [fill for fill in of.fills(data) if not np.isnan(fill.now())]
+    found = [fill for fill in fills(data) if not np.isnan(fill.now())]
     found.sort(key=lambda fill: (-fill.now(), fill.name, fill.node))
     names = ["limit", "node", "fill", "usual", "per day", "low", "high", "runs out"]
     return pd.DataFrame([_limit(data, fill) for fill in found[:most]], columns=names)
 
 
-def _limit(data: Endpoints, fill: of.Fill) -> dict[str, object]:
+def _limit(data: Endpoints, fill: Fill) -> dict[str, object]:
     trend = fill.trend()
     slope = _slope(trend)
     del slope["since"]
@@ -203,7 +190,7 @@ def _limit(data: Endpoints, fill: of.Fill) -> dict[str, object]:
     return head | slope | {"runs out": _when(data, fill, trend)}
 
 
-def _when(data: Endpoints, fill: of.Fill, trend: Trend | None) -> str:
+def _when(data: Endpoints, fill: Fill, trend: Trend | None) -> str:
     if fill.elastic:
         return "the pool's size changes by itself"
     if trend is None:
@@ -212,40 +199,9 @@ def _when(data: Endpoints, fill: of.Fill, trend: Trend | None) -> str:
         return "it is full"
     if not trend.rising:
         return NEVER
-    expected = of.foretell(trend, data.window.end)
     if not foreseeable(trend, data.window.end):
         return "later than this window can tell"
-    return dates(expected)
-
-
-def foreseeable(trend: Trend, now: datetime) -> bool:
-    """Tell whether a fill is full before the trend would be stretched too far.
-
-    Parameters
-    ----------
-    trend
-        Of a fill.
-    now
-        The end of the window.
-    """
-    expected = of.foretell(trend, now).expected
-    return expected is not None and expected - now <= of.FORESIGHT * trend.length
-
-
-def dates(when: RunsOut) -> str:
-    """Write a date and its interval: 2026-03-21 08:12Z (08:05Z to 08:31Z)."""
-    if when.expected is None:
-        return NEVER
-    day = when.expected.date()
-    first, last = (_date(end, day) for end in (when.earliest, when.latest))
-    interval = f"{first} to {last}" if when.latest else f"{first} or later"
-    return f"{when.expected:%Y-%m-%d %H:%M}Z ({interval})"
-
-
-def _date(moment: datetime | None, day: object) -> str:
-    if moment is None:
-        return "never"
-    return f"{moment:%H:%M}Z" if moment.date() == day else f"{moment:%Y-%m-%d %H:%M}Z"
+    return dates(foretell(trend, data.window.end))
 
 
 def regenerations(data: Endpoints) -> pd.DataFrame:
@@ -258,7 +214,7 @@ def regenerations(data: Endpoints) -> pd.DataFrame:
         expect), ``mean s`` and ``usual mean s`` [s]; most failures first.
     """
     scale = data.window.length / data.baseline.length
-    done = _done(data.now)
+    done = _sum_by_node(data.now.regenerations).sum()
     failed = failures(data.now).sum().reindex(done.index, fill_value=0.0)
     table = pd.DataFrame(
         {
@@ -289,29 +245,20 @@ def regeneration_times(data: Endpoints) -> pd.DataFrame:
         ``usual p90`` and ``usual p99``; NaN where agents have different buckets, as in an upgrade
         that changed them. The longest first.
     """
-    now, usual = (_buckets(span) for span in (data.now, data.usual))
+    now, usual = (by_bound(span.regeneration_times, ["scope"]) for span in (data.now, data.usual))
     rows = [
         {
             "step": step,
             "done": max(buckets.values()),
             **{f"p{100 * q:.0f}": quantile(q, buckets) for q in (0.5, 0.9, 0.99)},
-            **{f"usual p{100 * q:.0f}": quantile(q, usual.get(step, {})) for q in (0.9, 0.99)},
+            **{f"usual p{100 * q:.0f}": quantile(q, usual.get((step,), {})) for q in (0.9, 0.99)},
         }
-        for step, buckets in now.items()
+        for (step,), buckets in now.items()
         if any(buckets.values())
     ]
     names = ["step", "done", "p50", "p90", "p99", "usual p90", "usual p99"]
     table = pd.DataFrame(rows, columns=names).set_index("step")
     return table.sort_values("p90", ascending=False, kind="stable")
-
-
-def _buckets(span: Span) -> dict[str, dict[str, float]]:
-    """Give each step's regenerations by the bound of their duration."""
-    found: dict[str, dict[str, float]] = {}
-    sums = totals(span.regeneration_times, ["scope", "le"]).rename("done").reset_index()
-    for step, le, count in sums.itertuples(index=False):
-        found.setdefault(str(step), {})[str(le)] = float(count)
-    return found
 
 
 def failures(span: Span) -> pd.DataFrame:
@@ -324,10 +271,6 @@ def failures(span: Span) -> pd.DataFrame:
     """
     outcomes = span.regenerations.columns.get_level_values("outcome")
     return _sum_by_node(span.regenerations.loc[:, outcomes != "success"])
-
-
-def _done(span: Span) -> pd.Series:
-    return _sum_by_node(span.regenerations).sum()
 
 
 def _sum_by_node(increases: pd.DataFrame) -> pd.DataFrame:

@@ -1,25 +1,28 @@
-"""Endpoints that stay not ready."""
+"""Endpoints that stay not ready, are not restored, or fail to regenerate; findings about them."""
 
 from __future__ import annotations
 
+from datetime import timedelta
 from typing import TYPE_CHECKING
 
 import pandas as pd
 
+from cilium_analysis import frames
 from cilium_analysis.findings import Finding, Severity
-from cilium_analysis.statistics.baseline import join
+from cilium_analysis.statistics.baseline import Rises, join
 from cilium_analysis.topics import rises
-from cilium_analysis.topics.endpoints import levels as of
-from cilium_analysis.topics.endpoints.data import not_ready
-from cilium_analysis.topics.endpoints.telling import (
+from cilium_analysis.topics.endpoints.common import (
     CRITICAL_SHARE,
     CRITICAL_STUCK,
     STUCK,
-    doubts_about,
+    caveats,
     query_for,
     steps_of,
-    stretches,
 )
+from cilium_analysis.topics.endpoints.data import not_ready
+from cilium_analysis.topics.endpoints.growth import ENOUGH_USUAL, settled
+from cilium_analysis.topics.endpoints.tables import failures
+from cilium_analysis.topics.intervals import runs
 from cilium_analysis.topics.telling import beyond, largest, place
 
 if TYPE_CHECKING:
@@ -27,30 +30,37 @@ if TYPE_CHECKING:
 
     from cilium_analysis.topics.endpoints.data import Endpoints
 
+#: The phases that endpoints go through when an agent restores them (Cilium 1.19 and later).
+PHASES = ("read_from_disk", "restoration", "regeneration")
+_COLUMNS = ("time", "node", "total", "restored", "failed", "skipped", "open", "phase", "seconds")
+_FAILURES = Rises(least=5.0, evidence=12.0)
+#: Failures of a smaller share of all regenerations are no warning.
+LEAST_SHARE = 0.01
+
 
 def unready(data: Endpoints) -> Iterator[Finding]:
     """Look for endpoints that stay not ready, per node; what overlaps is one finding."""
-    levels = of.settled(not_ready(data.now.states), data.now.agents)
+    levels = settled(not_ready(data.now.states), data.now.agents)
     usual = not_ready(data.usual.states)
     found = {str(node): _stuck_runs(data, levels[node], _usual(usual, node)) for node in levels}
-    for first, stop in join([run for runs in found.values() for run in runs]):
-        nodes = [n for n, runs in found.items() if any(a < stop and b > first for a, b in runs)]
+    for first, stop in join([run for each in found.values() for run in each]):
+        nodes = [n for n, each in found.items() if any(a < stop and b > first for a, b in each)]
         yield _stuck_finding(data, levels, usual, nodes, (first, stop))
 
 
 def _usual(usual: pd.DataFrame, node: object) -> float:
-    """Give what is not ready all the time anyhow."""
+    """Give how many are not ready in the baseline."""
     known = usual[node].dropna() if node in usual else pd.Series(dtype="float64")
-    return float(known.quantile(0.95)) if len(known) >= of.ENOUGH_USUAL else 0.0
+    return float(known.quantile(0.95)) if len(known) >= ENOUGH_USUAL else 0.0
 
 
 def _stuck_runs(data: Endpoints, level: pd.Series, usual: float) -> list[tuple[int, int]]:
     # A mean over the step: a little less than one endpoint all the time.
     waiting = (level >= usual + 0.9).where(level.notna()).ffill(limit=steps_of(data, STUCK))
-    runs = stretches(waiting.fillna(value=False).to_numpy(dtype=bool), bridge=1)
-    # The first and the last step may hold it but in part.
+    found = runs(waiting.fillna(value=False), bridge=1)
+    # The first and the last step may hold only a part of it.
     least = max(steps_of(data, STUCK) + 1, 2)
-    return [run for run in runs if run[1] - run[0] > least]
+    return [run for run in found if run[1] - run[0] > least]
 
 
 def _stuck_finding(
@@ -75,13 +85,14 @@ def _stuck_finding(
     start, end = index[run[0]] - data.window.step, index[run[1] - 1]
     where = {"node": one[0]} if one else {}
     until = "" if run[1] == len(index) else f" to {end:%H:%M}Z"
-    others = not one and beyond(excess, named)
+    at = place(named, levels.shape[1], elsewhere=not one and beyond(excess, named))
     how = f"({'mostly ' if partly else ''}{state}) " if state else ""
     when = f"{'from' if until else 'since'} {start:%H:%M}Z{until}"
     return Finding(
         kind="endpoint_not_ready",
         severity=Severity.CRITICAL if critical else Severity.WARNING,
-        title=_title(value, whole, place(named, levels.shape[1], elsewhere=others), how, when),
+        title=f"{value:.0f} of {whole:.0f} endpoints {at}"
+        f" {'is' if f'{value:.0f}' == '1' else 'are'} not ready {how}{when}",
         start=start.to_pydatetime(),
         end=end.to_pydatetime(),
         labels=where | ({"state": state} if state else {}),
@@ -89,20 +100,13 @@ def _stuck_finding(
         baseline_value=float(before[chosen].sum()),
         unit="endpoints",
         share=share,
-        trust_reasons=doubts_about(data, named, start, end),
+        trust_reasons=caveats(data, named, start, end),
         query=query_for(_QUERY, where),
         next_step=_NEXT.get(state, _NEXT[""]),
     )
 
 
 _QUERY = 'sum by (node, endpoint_state) (cilium_endpoint_state{endpoint_state!="ready"})'
-
-
-def _title(value: float, whole: float, where: str, how: str, when: str) -> str:
-    verb = "is" if f"{value:.0f}" == "1" else "are"
-    return f"{value:.0f} of {whole:.0f} endpoints {where} {verb} not ready {how}{when}"
-
-
 _NEXT: Mapping[str, str] = {
     "waiting-for-identity": "The agent cannot get identities for new pods: look at the API server"
     " or kvstore as this node sees it, at cilium_identity against its limit, and at `cilium-dbg"
@@ -127,3 +131,171 @@ def _state(data: Endpoints, nodes: Sequence[str], run: tuple[int, int]) -> tuple
     mine = states.columns.get_level_values("node").isin(list(nodes))
     sums = states.loc[:, mine].sum().groupby(level="endpoint_state").sum()
     return largest(sums.drop("ready", errors="ignore"))
+
+
+def restorations(data: Endpoints) -> pd.DataFrame:
+    """Tell what each agent restored that started in the window.
+
+    Returns
+    -------
+    pandas.DataFrame
+        ``time`` and ``node`` of the start; endpoints in ``total``, ``restored``, ``failed`` in any
+        phase, ``skipped`` (whose pods are gone, or that are made anew) and still ``open`` when
+        last seen; the ``phase`` in which most failed; ``seconds`` that all phases took [s]. Only
+        starts of which the data tell that.
+    """
+    rows: list[dict[str, object]] = []
+    shown = data.now.restoration
+    times, nodes = data.restarts["time"], data.restarts["node"].astype(str)
+    for moment, node in zip(times, nodes, strict=True):
+        later = times[(nodes == node) & (times > moment)]
+        inside = (shown.index >= moment) & ~(shown.index >= later.min())
+        known = shown.loc[inside, shown.columns.get_level_values("node") == node].dropna(how="all")
+        if len(known):
+            took = data.now.restoration_seconds.get(node, pd.Series(dtype="float64"))
+            seconds = float(took[took.index.isin(known.index)].max())
+            rows.append({"time": moment, "node": node, "seconds": seconds} | _counts(known))
+    return pd.DataFrame(rows, columns=list(_COLUMNS))
+
+
+def _counts(known: pd.DataFrame) -> dict[str, object]:
+    """Give what became of the endpoints of one agent, as its last samples say."""
+    table, values = frames.labels(known), known.ffill().iloc[-1].fillna(0.0)
+    last = dict(zip(zip(table["outcome"], table["phase"], strict=True), values, strict=True))
+    failed = {phase: last.get(("failed", phase), 0.0) for phase in PHASES}
+    total = max(last.get(("total", phase), 0.0) for phase in PHASES)
+    restored, lost = last.get(("successful", "regeneration"), 0.0), sum(failed.values())
+    begun = last.get(("total", "regeneration"), 0.0)
+    # What was skipped in an earlier phase is not regenerated: it is not open.
+    left = (begun - restored - failed["regeneration"]) if begun else total - lost
+    return {
+        "total": total,
+        "restored": restored,
+        "failed": lost,
+        "skipped": max(total - restored - lost - max(left, 0.0), 0.0),
+        "open": max(left, 0.0),
+        "phase": max(PHASES, key=lambda phase: failed[phase]) if lost else "",
+    }
+
+
+def unrestored(data: Endpoints) -> Iterator[Finding]:
+    """Look for endpoints that agents failed to restore when they started."""
+    table = restorations(data)
+    lost = table[table["failed"] > 0]
+    if not len(lost):
+        return
+    parts = lost.groupby("node")["failed"].sum().sort_values(ascending=False, kind="stable")
+    nodes = [str(node) for node in parts.index]
+    value, total = float(lost["failed"].sum()), float(lost["total"].sum())
+    share = value / total if total else None
+    start, worst = lost["time"].min(), lost.sort_values("failed", kind="stable").iloc[-1]
+    critical = value >= CRITICAL_STUCK or (share or 0.0) >= CRITICAL_SHARE
+    labels = {"node": nodes[0]} if len(nodes) == 1 else {}
+    agents = "its agent" if len(nodes) == 1 else "their agents"
+    yield Finding(
+        kind="endpoint_not_ready",
+        severity=Severity.CRITICAL if critical else Severity.WARNING,
+        title=f"{value:.0f} of {total:.0f} endpoints {place(nodes, data.now.counts.shape[1])} were"
+        f" not restored after {agents} started at {start:%H:%M}Z ({worst['phase']} failed)",
+        start=start.to_pydatetime(),
+        end=data.window.end,
+        labels=labels,
+        value=value,
+        baseline_value=float("nan"),
+        unit="endpoints",
+        share=share,
+        trust_reasons=caveats(data, [], start, start),
+        query=query_for('cilium_endpoint_restoration_endpoints{outcome="failed"}', labels),
+        next_step="The agent's log on the node names the endpoints and the error (“Unable to"
+        " restore endpoint”); pods behind them have to be deleted if `cilium-dbg endpoint list`"
+        " does not show them.",
+    )
+
+
+def failed(data: Endpoints) -> Iterator[Finding]:
+    """Look for rises of regenerations that failed."""
+    counts = failures(data.now)
+    usual = _usual_failures(data, list(counts.columns))
+    those = _FAILURES.at(data.window.step)
+    found = []
+    for nodes in ([*counts.columns], *([node] for node in counts.columns)):
+        now, before = (each[nodes].sum(axis=1, min_count=1) for each in (counts, usual))
+        found += those.find(now.to_numpy("float64"), before.to_numpy("float64")) if nodes else []
+    for run in join(found, bridge=those.bridge):
+        yield _failed_finding(data, counts, usual, run)
+
+
+def _usual_failures(data: Endpoints, nodes: list[str]) -> pd.DataFrame:
+    """Give the baseline: 0 where an agent was scraped and no regeneration had failed yet."""
+    usual = failures(data.usual).reindex(columns=nodes)
+    seen = data.usual.agents.notna().reindex(index=usual.index, columns=nodes, fill_value=False)
+    if not data.usual.agents.shape[1]:
+        seen = seen.mask(data.usual.regenerations.notna().any(axis=1), other=True)
+    return usual.mask(usual.isna() & seen.astype(bool), 0.0)
+
+
+def _failed_finding(
+    data: Endpoints, counts: pd.DataFrame, usual: pd.DataFrame, run: tuple[int, int]
+) -> Finding:
+    inside = counts.iloc[run[0] : run[1]].sum()
+    before = usual.mean().fillna(0.0) * (run[1] - run[0])
+    excess = (inside - before).clip(lower=0.0).sort_values(ascending=False, kind="stable")
+    named = list(rises.fewest(excess))
+    one = named[0] if len(named) == 1 else None
+    start, end = counts.index[run[0]] - data.window.step, counts.index[run[1] - 1]
+    value = float(inside[one] if one else inside.sum())
+    done = _done(data, [one] if one else list(counts.columns), run)
+    share = value / done
+    found = _why(data, named, run)
+    labels = ({"node": one} if one else {}) | {name: text for name, (text, _) in found.items()}
+    why = "".join(
+        f", {'mostly ' if partly else ''}{name} “{text}”" for name, (text, partly) in found.items()
+    )
+    where = place(named, counts.shape[1], elsewhere=not one and beyond(excess, named))
+    minutes = (end - start) / timedelta(minutes=1)
+    return Finding(
+        kind="regeneration_failures",
+        severity=Severity.WARNING if share >= LEAST_SHARE else Severity.INFO,
+        title=f"{value:,.0f} of {done:,.0f} endpoint regenerations ({_percent(share)}) failed"
+        f" {where} within {minutes:.0f} minutes{why}: new policies may not"
+        " be in force there",
+        start=start.to_pydatetime(),
+        end=end.to_pydatetime(),
+        labels=labels,
+        value=value,
+        baseline_value=float(before[one] if one else before.sum()),
+        unit="endpoints",
+        total=value,
+        share=share,
+        trust_reasons=caveats(data, named, start, end),
+        query=query_for(
+            "sum by (node, outcome) (increase(cilium_endpoint_regenerations_total"
+            '{outcome!="success"}[5m]))',
+            {k: v for k, v in labels.items() if k in ("node", "reason", "error")},
+        ),
+        next_step="The agent's log on the node names the endpoints and the error (subsys=endpoint,"
+        " “Regeneration of endpoint failed”); `cilium-dbg endpoint list` shows their state.",
+    )
+
+
+def _percent(share: float) -> str:
+    return f"{100 * share:.2g} %" if share < 0.995 else "all"
+
+
+def _done(data: Endpoints, nodes: Sequence[str], run: tuple[int, int]) -> float:
+    """Count the regenerations on some nodes, whatever came of them."""
+    rows = data.now.regenerations.iloc[slice(*run)]
+    mine = rows.columns.get_level_values("node").isin(list(nodes))
+    return float(rows.loc[:, mine].sum().sum())
+
+
+def _why(
+    data: Endpoints, nodes: Sequence[str], run: tuple[int, int]
+) -> dict[str, tuple[str, bool]]:
+    """Name reason and error (since Cilium 1.20) where most failures share them."""
+    rows = data.now.regenerations.iloc[run[0] : run[1]]
+    columns = rows.columns
+    mine = columns.get_level_values("node").isin(list(nodes))
+    sums = rows.loc[:, mine & (columns.get_level_values("outcome") != "success")].sum()
+    found = {name: largest(sums.groupby(level=name).sum()) for name in ("reason", "error")}
+    return {name: most for name, most in found.items() if most[0]}

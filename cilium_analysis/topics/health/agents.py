@@ -1,4 +1,4 @@
-"""The metrics of the agents, as data."""
+"""The metrics of each agent, by the section of what they are about."""
 
 from __future__ import annotations
 
@@ -6,67 +6,58 @@ from typing import TYPE_CHECKING
 
 from cilium_analysis.topics.health.metrics import (
     Metric,
-    asked,
     by,
     counter,
     durations,
     gauge,
     metric,
+    reduced,
 )
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
 
-#: What the label is called that tells where in the process something was logged.
+#: Names of the label that tells where in the process something was logged.
 SUBSYSTEM = ("subsystem", "subsys", "module")
-#: What the policy maps of all endpoints are called here, as later versions do.
+#: Name of the policy maps of all endpoints in old versions, as later versions give it.
 OLD_POLICY_MAPS = "policy_*"
+_PROCESS = "cilium_process_"
 
 
 def _pressure() -> Metric:
-    """Ask how full maps are; up to Cilium 1.14 every endpoint's policy map has a series."""
+    """Declare the fill of maps; up to Cilium 1.14 every endpoint's policy map has a series."""
     policy = 'cilium_bpf_map_pressure{{map_name{}"policy_[0-9]+",<match>}}'
-    fullest = asked(policy.format("=~"), ())
     return Metric(
-        f"{asked(policy.format('!~'), ('map_name',))}"
-        f' or label_replace({fullest}, "map_name", "{OLD_POLICY_MAPS}", "", "")',
+        f"{reduced(policy.format('!~'), 'map_name')}"
+        f' or label_replace({reduced(policy.format("=~"))}, "map_name", "{OLD_POLICY_MAPS}", "",'
+        ' "")',
         "ratio",
         "how full BPF maps are; absent at 0, and policy maps below 0.1",
-        section="maps",
         labels=("map_name",),
     )
 
 
-_PROCESS = "cilium_process_"
-
-
 def _policy_failures() -> Metric:
-    """Ask for changes of policies that failed, by their name of any version."""
-    new = asked('cilium_policy_change_total{outcome!="success",<match>}', (), _POLICY)
-    old = asked("cilium_policy_import_errors_total{<match>}", ())
-    return Metric(
-        f"{new} or {old}",
-        "1",
-        "changes of policies that agents could not take over",
-        kind="counter",
-        section="policy",
+    """Declare the changes of policies that failed, by their name of any version."""
+    new = reduced(
+        'cilium_policy_change_total{outcome!="success",<match>}', inside="operation outcome source"
     )
+    old = reduced("cilium_policy_import_errors_total{<match>}")
+    about = "changes of policies that agents could not take over"
+    return Metric(f"{new} or {old}", "1", about, kind="counter")
 
 
-def _hive() -> Metric:
-    """Ask for degraded modules; the operator's, which have the same name, are left out."""
-    degraded = asked('cilium_hive_status{status="degraded",<match>}', ())
+def _degraded() -> Metric:
+    """Declare degraded modules; the operator's, which have the same name, are left out."""
+    degraded = reduced('cilium_hive_status{status="degraded",<match>}')
     operators = "cilium_operator_process_start_time_seconds{<match>}"
     return Metric(
         f"{degraded} unless on (<target>) max by (<target>) ({operators})",
         "modules",
         "modules of each agent that are degraded (Cilium 1.15 and later)",
-        section="modules",
     )
 
-
-_POLICY = ("operation", "outcome", "source")
 
 #: The metrics of each agent that findings are looked for in; all others are only shown.
 SEARCHED = frozenset(
@@ -91,304 +82,277 @@ SEARCHED = frozenset(
 #: Those among them that are levels and move slowly.
 SLOW = frozenset({"pressure", "controllers_failing", "modules_degraded"})
 
-AGENTS: Mapping[str, Metric] = {
-    "starts": gauge(
-        "agent",
-        f"{_PROCESS}start_time_seconds",
-        "s since 1970",
-        "when each agent started; no value while it was not scraped",
-        "pod",
-    ),
-    "first_starts": Metric(
-        f"min by ({by(('pod',))})"
-        f" (min_over_time({_PROCESS}start_time_seconds{{<match>}}[<range>]))"
-        f" < max by ({by(('pod',))})"
-        f" (max_over_time({_PROCESS}start_time_seconds{{<match>}}[<range>]))",
-        "s since 1970",
-        "when each agent started that was scraped first, in a step that saw two starts",
-        labels=("pod",),
-    ),
-    "versions": gauge("agent", "cilium_version", "1", "which Cilium each agent is", "version"),
-    "forwarded": metric(
-        "pinned",
-        "agent",
-        "cilium_forward_count_total",
-        "packets",
-        "packets forwarded since each node booted",
-        "direction",
-    ),
-    "forwarded_bytes": metric(
-        "pinned",
-        "agent",
-        "cilium_forward_bytes_total",
-        "bytes",
-        "bytes forwarded since each node booted",
-        "direction",
-    ),
-    "cpu": counter("agent", f"{_PROCESS}cpu_seconds_total", "CPU time of the agents"),
-    "memory": gauge(
-        "agent", f"{_PROCESS}resident_memory_bytes", "bytes", "memory that the agents hold"
-    ),
-    "virtual": gauge(
-        "agent", f"{_PROCESS}virtual_memory_bytes", "bytes", "virtual memory of the agents"
-    ),
-    "files": gauge("agent", f"{_PROCESS}open_fds", "files", "files that the agents have open"),
-    "files_limit": gauge(
-        "agent", f"{_PROCESS}max_fds", "files", "files that the agents may have open"
-    ),
-    "errors": counter(
-        "errors",
-        "cilium_errors_warnings_total",
-        "errors and warnings in the agents' logs",
-        "level",
-        *SUBSYSTEM,
-    ),
-    "pressure": _pressure(),
-    "map_operations": counter(
-        "map operations",
-        "cilium_bpf_map_ops_total",
-        "operations on BPF maps",
-        "operation",
-        "outcome",
-        inside=("map_name",),
-    ),
-    "map_failures": counter(
-        "map operations",
-        'cilium_bpf_map_ops_total{outcome="fail",operation="update",<match>}',
-        "updates of BPF maps that failed",
-        "map_name",
-    ),
-    "map_memory": gauge(
-        "agent",
-        "cilium_bpf_maps_virtual_memory_max_bytes",
-        "bytes",
-        "memory that the host's BPF maps may take",
-    ),
-    "program_memory": gauge(
-        "agent",
-        "cilium_bpf_progs_virtual_memory_max_bytes",
-        "bytes",
-        "memory that the host's BPF programs may take",
-    ),
-    **durations(
-        "syscall",
-        "syscalls",
-        "cilium_bpf_syscall_duration_seconds",
-        "BPF system calls",
-        "operation",
-        inside=("outcome",),
-    ),
-    **durations(
-        "conntrack_gc",
-        "conntrack",
-        "cilium_datapath_conntrack_gc_duration_seconds",
-        "garbage collections of the connection tracking maps",
-        "family",
-        "protocol",
-        "status",
-    ),
-    "conntrack_runs": counter(
-        "conntrack",
-        "cilium_datapath_conntrack_gc_runs_total",
-        "garbage collections of the connection tracking maps, by how they ended",
-        "status",
-        inside=("family", "protocol"),
-    ),
-    "conntrack_resets": counter(
-        "conntrack",
-        "cilium_datapath_conntrack_dump_resets_total",
-        "dumps of the connection tracking maps that began anew",
-        "family",
-        inside=("area", "name"),
-    ),
-    "conntrack_entries": metric(
-        "gauge",
-        "conntrack",
-        "cilium_datapath_conntrack_gc_entries",
-        "entries",
-        "entries of the connection tracking maps after a garbage collection",
-        "family",
-        "protocol",
-        "status",
-        over="last",
-    ),
-    **durations(
-        "api",
-        "api",
-        "cilium_agent_api_process_time_seconds",
-        "calls to the agents' API",
-        "method",
-        inside=("path", "return_code"),
-    ),
-    "api_codes": counter(
-        "api",
-        "cilium_agent_api_process_time_seconds_count",
-        "calls to the agents' API, by return code",
-        "return_code",
-        inside=("method", "path"),
-    ),
-    **durations(
-        "kubernetes",
-        "kubernetes",
-        "cilium_k8s_client_api_latency_time_seconds",
-        "calls to the Kubernetes API",
-        "method",
-        inside=("path",),
-    ),
-    "kubernetes_codes": counter(
-        "kubernetes",
-        "cilium_k8s_client_api_calls_total",
-        "calls to the Kubernetes API, by return code",
-        "return_code",
-        inside=("host", "method"),
-    ),
-    "kubernetes_failures": counter(
-        "kubernetes",
-        'cilium_k8s_client_api_calls_total{return_code!~"2..",<match>}',
-        "calls to the Kubernetes API that were refused or failed, by return code",
-        "return_code",
-        inside=("host", "method"),
-    ),
-    **durations(
-        "kubernetes_wait",
-        "kubernetes",
-        "cilium_k8s_client_rate_limiter_duration_seconds",
-        "waits before calls to the Kubernetes API, imposed by the client itself",
-        inside=("method", "path"),
-    ),
-    "controllers_failing": gauge(
-        "controllers", "cilium_controllers_failing", "controllers", "controllers that fail"
-    ),
-    "controller_runs": counter(
-        "controllers", "cilium_controllers_runs_total", "runs of controllers", "status"
-    ),
-    "controller_failures": counter(
-        "controllers",
-        'cilium_controllers_runs_total{status="failure",<match>}',
-        "runs of controllers that failed",
-        "status",
-    ),
-    **durations(
-        "controller",
-        "controllers",
-        "cilium_controllers_runs_duration_seconds",
-        "runs of controllers",
-        "status",
-    ),
-    "modules_degraded": _hive(),
-    "job_runs": counter(
-        "modules",
-        "cilium_hive_jobs_runs_total",
-        "runs of the modules' jobs (Cilium 1.19 and later)",
-        inside=("job_name", "module_id"),
-    ),
-    "job_failures": counter(
-        "modules",
-        "cilium_hive_jobs_runs_failed",
-        "runs of the modules' jobs that failed (Cilium 1.19 and later)",
-        inside=("job_name", "module_id"),
-    ),
-    "requests_limited": counter(
-        "api",
-        "cilium_api_limiter_processed_requests_total",
-        "requests that passed the rate limits of the agents' API, by outcome",
-        "outcome",
-        inside=("api_call", "return_code"),
-    ),
-    # pkg/rate/api_limiter.go; a request that fails for another reason has the outcome "fail".
-    "requests_rejected": counter(
-        "api",
-        'cilium_api_limiter_processed_requests_total{outcome=~"fail-.+|request-cancelled",<match>}',
-        "requests that the rate limits of the agents' API rejected",
-        inside=("api_call", "outcome", "return_code"),
-    ),
-    **durations(
-        "kvstore",
-        "kvstore",
-        "cilium_kvstore_operations_duration_seconds",
-        "operations on the key-value store",
-        "action",
-        "outcome",
-        inside=("kind", "scope"),
-    ),
-    "kvstore_quorum": counter(
-        "kvstore",
-        "cilium_kvstore_quorum_errors_total",
-        "quorum errors of the key-value store",
-        inside=("error",),
-    ),
-    "kvstore_sync": counter(
-        "kvstore",
-        "cilium_kvstore_sync_errors_total",
-        "failed writes to the key-value store",
-        inside=("scope", "source_cluster"),
-    ),
-    **durations(
-        "kvstore_wait",
-        "kvstore",
-        "cilium_kvstore_events_queue_seconds",
-        "events of the key-value store waiting for their queue",
-        inside=("action", "scope"),
-    ),
-    "policy_changes": counter(
-        "policy",
-        "cilium_policy_change_total",
-        "changes of policies that agents took over, by outcome (Cilium 1.14 and later)",
-        "outcome",
-        inside=("operation", "source"),
-    ),
-    "policy_failures": _policy_failures(),
-    **durations(
-        "policy",
-        "policy",
-        "cilium_policy_implementation_delay",
-        "policies becoming effective in the datapath",
-        "source",
-    ),
-    "policy_buckets": counter(
-        "policy",
-        "cilium_policy_implementation_delay_bucket",
-        "policies that became effective within so many seconds",
-        "le",
-        inside=("source",),
-    ),
-    **durations(
-        "policy_identity",
-        "policy",
-        "cilium_policy_incremental_update_duration",
-        "new identities reaching all policies (Cilium 1.18 and later)",
-        "scope",
-    ),
-    "nodes_known": metric(
-        "gauge",
-        "watched",
-        "cilium_nodes_all_num",
-        "nodes",
-        "nodes that each agent knows",
-        over="last",
-    ),
-    "events_received_each": counter(
-        "watched",
-        "cilium_kubernetes_events_received_total",
-        "events of Kubernetes objects that each agent received",
-        inside=("action", "equal", "scope", "valid"),
-    ),
-    "events_each": counter(
-        "watched",
-        "cilium_kubernetes_events_total",
-        "events of Kubernetes objects that each agent handled",
-        inside=("action", "scope", "status"),
-    ),
-    "node_events_each": counter(
-        "watched",
-        "cilium_nodes_all_events_received_total",
-        "events of nodes that each agent received",
-        inside=("event_type", "source"),
-    ),
-    "service_events_each": counter(
-        "watched",
-        "cilium_services_events_total",
-        "events of services that each agent handled",
-        inside=("action",),
-    ),
+AGENTS: Mapping[str, Mapping[str, Metric]] = {
+    "agent": {
+        "starts": gauge(
+            f"{_PROCESS}start_time_seconds",
+            "s since 1970",
+            "when each agent started; no value while it was not scraped",
+            "pod",
+        ),
+        "first_starts": Metric(
+            f"min by ({by('pod')})"
+            f" (min_over_time({_PROCESS}start_time_seconds{{<match>}}[<range>]))"
+            f" < max by ({by('pod')})"
+            f" (max_over_time({_PROCESS}start_time_seconds{{<match>}}[<range>]))",
+            "s since 1970",
+            "when each agent started that was scraped first, in a step that saw two starts",
+            labels=("pod",),
+        ),
+        "versions": gauge("cilium_version", "1", "which Cilium each agent is", "version"),
+        "forwarded": metric(
+            "pinned",
+            "cilium_forward_count_total",
+            "packets",
+            "packets forwarded since each node booted",
+            "direction",
+        ),
+        "forwarded_bytes": metric(
+            "pinned",
+            "cilium_forward_bytes_total",
+            "bytes",
+            "bytes forwarded since each node booted",
+            "direction",
+        ),
+        "cpu": counter(f"{_PROCESS}cpu_seconds_total", "CPU time of the agents"),
+        "memory": gauge(f"{_PROCESS}resident_memory_bytes", "bytes", "memory that the agents hold"),
+        "virtual": gauge(
+            f"{_PROCESS}virtual_memory_bytes", "bytes", "virtual memory of the agents"
+        ),
+        "files": gauge(f"{_PROCESS}open_fds", "files", "files that the agents have open"),
+        "files_limit": gauge(f"{_PROCESS}max_fds", "files", "files that the agents may have open"),
+        "map_memory": gauge(
+            "cilium_bpf_maps_virtual_memory_max_bytes",
+            "bytes",
+            "memory that the host's BPF maps may take",
+        ),
+        "program_memory": gauge(
+            "cilium_bpf_progs_virtual_memory_max_bytes",
+            "bytes",
+            "memory that the host's BPF programs may take",
+        ),
+    },
+    "errors": {
+        "errors": counter(
+            "cilium_errors_warnings_total",
+            "errors and warnings in the agents' logs",
+            "level subsystem subsys module",
+        ),
+    },
+    "maps": {
+        "pressure": _pressure(),
+    },
+    "map operations": {
+        "map_operations": counter(
+            "cilium_bpf_map_ops_total",
+            "operations on BPF maps",
+            "operation outcome",
+            inside="map_name",
+        ),
+        "map_failures": counter(
+            'cilium_bpf_map_ops_total{outcome="fail",operation="update",<match>}',
+            "updates of BPF maps that failed",
+            "map_name",
+        ),
+    },
+    "syscalls": {
+        **durations(
+            "syscall",
+            "cilium_bpf_syscall_duration_seconds",
+            "BPF system calls",
+            "operation",
+            inside="outcome",
+        ),
+    },
+    "conntrack": {
+        **durations(
+            "conntrack_gc",
+            "cilium_datapath_conntrack_gc_duration_seconds",
+            "garbage collections of the connection tracking maps",
+            "family protocol status",
+        ),
+        "conntrack_runs": counter(
+            "cilium_datapath_conntrack_gc_runs_total",
+            "garbage collections of the connection tracking maps, by how they ended",
+            "status",
+            inside="family protocol",
+        ),
+        "conntrack_resets": counter(
+            "cilium_datapath_conntrack_dump_resets_total",
+            "dumps of the connection tracking maps that began anew",
+            "family",
+            inside="area name",
+        ),
+        "conntrack_entries": metric(
+            "gauge",
+            "cilium_datapath_conntrack_gc_entries",
+            "entries",
+            "entries of the connection tracking maps after a garbage collection",
+            "family protocol status",
+            over="last",
+        ),
+    },
+    "api": {
+        **durations(
+            "api",
+            "cilium_agent_api_process_time_seconds",
+            "calls to the agents' API",
+            "method",
+            inside="path return_code",
+        ),
+        "api_codes": counter(
+            "cilium_agent_api_process_time_seconds_count",
+            "calls to the agents' API, by return code",
+            "return_code",
+            inside="method path",
+        ),
+        "requests_limited": counter(
+            "cilium_api_limiter_processed_requests_total",
+            "requests that passed the rate limits of the agents' API, by outcome",
+            "outcome",
+            inside="api_call return_code",
+        ),
+        # pkg/rate/api_limiter.go; a request that fails for another reason has the outcome "fail".
+        "requests_rejected": counter(
+            'cilium_api_limiter_processed_requests_total{outcome=~"fail-.+|request-cancelled",<match>}',
+            "requests that the rate limits of the agents' API rejected",
+            inside="api_call outcome return_code",
+        ),
+    },
+    "kubernetes": {
+        **durations(
+            "kubernetes",
+            "cilium_k8s_client_api_latency_time_seconds",
+            "calls to the Kubernetes API",
+            "method",
+            inside="path",
+        ),
+        "kubernetes_codes": counter(
+            "cilium_k8s_client_api_calls_total",
+            "calls to the Kubernetes API, by return code",
+            "return_code",
+            inside="host method",
+        ),
+        "kubernetes_failures": counter(
+            'cilium_k8s_client_api_calls_total{return_code!~"2..",<match>}',
+            "calls to the Kubernetes API that were refused or failed, by return code",
+            "return_code",
+            inside="host method",
+        ),
+        **durations(
+            "kubernetes_wait",
+            "cilium_k8s_client_rate_limiter_duration_seconds",
+            "waits before calls to the Kubernetes API, imposed by the client itself",
+            inside="method path",
+        ),
+    },
+    "controllers": {
+        "controllers_failing": gauge(
+            "cilium_controllers_failing", "controllers", "controllers that fail"
+        ),
+        "controller_runs": counter(
+            "cilium_controllers_runs_total", "runs of controllers", "status"
+        ),
+        "controller_failures": counter(
+            'cilium_controllers_runs_total{status="failure",<match>}',
+            "runs of controllers that failed",
+            "status",
+        ),
+        **durations(
+            "controller",
+            "cilium_controllers_runs_duration_seconds",
+            "runs of controllers",
+            "status",
+        ),
+    },
+    "modules": {
+        "modules_degraded": _degraded(),
+        "job_runs": counter(
+            "cilium_hive_jobs_runs_total",
+            "runs of the modules' jobs (Cilium 1.19 and later)",
+            inside="job_name module_id",
+        ),
+        "job_failures": counter(
+            "cilium_hive_jobs_runs_failed",
+            "runs of the modules' jobs that failed (Cilium 1.19 and later)",
+            inside="job_name module_id",
+        ),
+    },
+    "kvstore": {
+        **durations(
+            "kvstore",
+            "cilium_kvstore_operations_duration_seconds",
+            "operations on the key-value store",
+            "action outcome",
+            inside="kind scope",
+        ),
+        "kvstore_quorum": counter(
+            "cilium_kvstore_quorum_errors_total",
+            "quorum errors of the key-value store",
+            inside="error",
+        ),
+        "kvstore_sync": counter(
+            "cilium_kvstore_sync_errors_total",
+            "failed writes to the key-value store",
+            inside="scope source_cluster",
+        ),
+        **durations(
+            "kvstore_wait",
+            "cilium_kvstore_events_queue_seconds",
+            "events of the key-value store waiting for their queue",
+            inside="action scope",
+        ),
+    },
+    "policy": {
+        "policy_changes": counter(
+            "cilium_policy_change_total",
+            "changes of policies that agents took over, by outcome (Cilium 1.14 and later)",
+            "outcome",
+            inside="operation source",
+        ),
+        "policy_failures": _policy_failures(),
+        **durations(
+            "policy",
+            "cilium_policy_implementation_delay",
+            "policies becoming effective in the datapath",
+            "source",
+        ),
+        "policy_buckets": counter(
+            "cilium_policy_implementation_delay_bucket",
+            "policies that became effective within so many seconds",
+            "le",
+            inside="source",
+        ),
+        **durations(
+            "policy_identity",
+            "cilium_policy_incremental_update_duration",
+            "new identities reaching all policies (Cilium 1.18 and later)",
+            "scope",
+        ),
+    },
+    "watched": {
+        "nodes_known": metric(
+            "gauge", "cilium_nodes_all_num", "nodes", "nodes that each agent knows", over="last"
+        ),
+        "events_received_each": counter(
+            "cilium_kubernetes_events_received_total",
+            "events of Kubernetes objects that each agent received",
+            inside="action equal scope valid",
+        ),
+        "events_each": counter(
+            "cilium_kubernetes_events_total",
+            "events of Kubernetes objects that each agent handled",
+            inside="action scope status",
+        ),
+        "node_events_each": counter(
+            "cilium_nodes_all_events_received_total",
+            "events of nodes that each agent received",
+            inside="event_type source",
+        ),
+        "service_events_each": counter(
+            "cilium_services_events_total",
+            "events of services that each agent handled",
+            inside="action",
+        ),
+    },
 }

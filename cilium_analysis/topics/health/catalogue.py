@@ -1,24 +1,24 @@
-"""The metrics of agents, operators and meshed clusters; one loop asks for all of them."""
+"""The metrics of all agents together, of operators and meshed clusters; and all as `QUERIES`."""
 
 from __future__ import annotations
 
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from cilium_analysis.topics.health.agents import AGENTS, SEARCHED, SUBSYSTEM
+from cilium_analysis.topics.health.agents import AGENTS, SEARCHED
 from cilium_analysis.topics.health.metrics import (
     Metric,
-    asked,
     by,
     counter,
     durations,
+    gained,
     gauge,
     metric,
+    reduced,
 )
-from cilium_analysis.topics.health.totals import TOTALS
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
 
 #: What is missing where a section has no metrics at all.
 SECTIONS: Mapping[str, str] = {
@@ -45,159 +45,247 @@ SECTIONS: Mapping[str, str] = {
     "clustermesh": "a cluster mesh",
 }
 
+_EVENTS = "cilium_kubernetes_events"
+_API = "cilium_agent_api_process_time_seconds"
+_KUBERNETES = "cilium_k8s_client_api_latency_time_seconds"
+_KVSTORE = "cilium_kvstore_operations_duration_seconds"
+
+#: Counters of all agents together: labels with many values, added up by the server.
+TOTALS: Mapping[str, Mapping[str, Metric]] = {
+    "watched": {
+        "events": gained(
+            f"{_EVENTS}_total",
+            "events of Kubernetes objects that agents handled",
+            "action scope status",
+        ),
+        "events_received": gained(
+            f"{_EVENTS}_received_total",
+            "events of Kubernetes objects that agents received",
+            "action equal scope valid",
+        ),
+        "node_events": gained(
+            "cilium_nodes_all_events_received_total",
+            "events of nodes that agents received",
+            "event_type source",
+        ),
+        "service_events": gained(
+            "cilium_services_events_total", "events of services that agents handled", "action"
+        ),
+    },
+    "api": {
+        "api_paths_count": gained(
+            f"{_API}_count", "calls to the agents' API, by path", "method path return_code"
+        ),
+        "api_paths_seconds": gained(
+            f"{_API}_sum",
+            "time taken by calls to the agents' API, by path",
+            "method path return_code",
+            unit="s",
+        ),
+    },
+    "kubernetes": {
+        "kubernetes_paths_count": gained(
+            f"{_KUBERNETES}_count", "calls to the Kubernetes API, by path", "method path"
+        ),
+        "kubernetes_paths_seconds": gained(
+            f"{_KUBERNETES}_sum",
+            "time taken by calls to the Kubernetes API, by path",
+            "method path",
+            unit="s",
+        ),
+        "kubernetes_methods": gained(
+            "cilium_k8s_client_api_calls_total",
+            "calls to the Kubernetes API, by method and return code",
+            "method return_code",
+        ),
+    },
+    "kvstore": {
+        "kvstore_scopes_count": gained(
+            f"{_KVSTORE}_count", "operations on the key-value store, by scope", "action scope"
+        ),
+        "kvstore_scopes_seconds": gained(
+            f"{_KVSTORE}_sum",
+            "time taken by operations on the key-value store, by scope",
+            "action scope",
+            unit="s",
+        ),
+        "kvstore_events": gained(
+            "cilium_kvstore_events_queue_seconds_count",
+            "events received from the key-value store",
+            "action scope",
+        ),
+    },
+    "modules": {
+        "jobs_failed": gained(
+            "cilium_hive_jobs_runs_failed",
+            "runs of the modules' jobs that failed, by job (Cilium 1.19 and later)",
+            "job_name module_id",
+        ),
+    },
+    "policy": {
+        "policy_sources": gained(
+            "cilium_policy_change_total",
+            "changes of policies, by what changed and where it came from (Cilium 1.14 and later)",
+            "operation outcome source",
+        ),
+        "policy_identity_buckets": gained(
+            "cilium_policy_incremental_update_duration_bucket",
+            "new identities that reached all policies within so many seconds (Cilium 1.18 and"
+            " later)",
+            "le scope",
+        ),
+    },
+    "map operations": {
+        "map_names": gained(
+            "cilium_bpf_map_ops_total",
+            "operations on BPF maps, by map",
+            "map_name operation outcome",
+        ),
+    },
+    "conntrack": {
+        "conntrack_dumps": gained(
+            "cilium_datapath_conntrack_dump_resets_total",
+            "dumps of the connection tracking maps that began anew, by area",
+            "area family name",
+        ),
+    },
+}
+
 
 def _addresses() -> Metric:
-    """Ask for the addresses by type: of each node since Cilium 1.14, in all until 1.19."""
-    kinds = ("available", "used", "needed")
-    each = {
-        kind: asked(
-            f"cilium_operator_ipam_{kind}_ips{{<match>}}", (), ("target_node",), over="last"
-        )
-        for kind in kinds
+    """Declare the addresses by type: of each node since Cilium 1.14, in all until 1.19."""
+    selector = "cilium_operator_ipam_{}ips{{<match>}}"
+    news = [
+        f"label_replace({reduced(selector.format(f'{kind}_'), inside='target_node', over='last')},"
+        f' "type", "{kind}", "", "")'
+        for kind in ("available", "used", "needed")
+    ]
+    old = reduced(selector.format(""), "type", over="last")
+    about = "addresses in the whole cluster, by type"
+    return Metric(" or ".join((*news, old)), "addresses", about, labels=("type",))
+
+
+def _of_cloud(name: str) -> dict[str, Metric]:
+    """Declare the calls to a cloud's API, and the waits before them."""
+    prefix, calls = f"cilium_operator_{name}_api", f"calls to the API of {name}"
+    waits = f"waits before {calls}, imposed by the client itself"
+    return {
+        **durations(name, f"{prefix}_duration_seconds", calls, "response_code", inside="operation"),
+        **durations(
+            f"{name}_wait", f"{prefix}_rate_limit_duration_seconds", waits, inside="operation"
+        ),
     }
-    news = [f'label_replace({each[kind]}, "type", "{kind}", "", "")' for kind in kinds]
-    old = asked("cilium_operator_ipam_ips{<match>}", ("type",), over="last")
-    return Metric(
-        " or ".join((*news, old)),
-        "addresses",
-        "addresses in the whole cluster, by type",
-        section="ipam",
-        labels=("type",),
-    )
 
 
 _OPERATOR = "cilium_operator_process_"
 _MESH = "cilium_clustermesh_remote_cluster"
 _KVSTOREMESH = "cilium_kvstoremesh_remote_cluster"
 
-QUERIES: Mapping[str, Metric] = {
-    **{name: replace(metric, shown_only=name not in SEARCHED) for name, metric in AGENTS.items()},
-    **{name: replace(metric, shown_only=True) for name, metric in TOTALS.items()},
-    "operators": gauge(
-        "operator",
-        f"{_OPERATOR}start_time_seconds",
-        "s since 1970",
-        "when each operator started",
-    ),
-    "operator_cpu": counter(
-        "operator", f"{_OPERATOR}cpu_seconds_total", "CPU time of the operators"
-    ),
-    "operator_memory": gauge(
-        "operator", f"{_OPERATOR}resident_memory_bytes", "bytes", "memory that the operators hold"
-    ),
-    "operator_errors": counter(
-        "operator errors",
-        "cilium_operator_errors_warnings_total",
-        "errors and warnings in the operators' logs",
-        "level",
-        *SUBSYSTEM,
-    ),
-    "unmanaged_pods": gauge(
-        "operator",
-        "cilium_operator_unmanaged_pods",
-        "pods",
-        "pods that Cilium does not manage",
-    ),
-    # Gauges that only grow; identity_type since Cilium 1.17.
-    "identity_runs": counter(
-        "identities",
-        "cilium_operator_identity_gc_runs",
-        "garbage collections of identities",
-        "outcome",
-        inside=("identity_type",),
-    ),
-    "identity_entries": metric(
-        "gauge",
-        "identities",
-        "cilium_operator_identity_gc_entries",
-        "identities",
-        "identities after a garbage collection",
-        "status",
-        inside=("identity_type",),
-        over="last",
-    ),
-    "addresses": _addresses(),
-    "ipam_nodes": metric(
-        "gauge",
-        "ipam",
-        "cilium_operator_ipam_nodes",
-        "nodes",
-        "nodes by how their addresses suffice",
-        "category",
-        over="last",
-    ),
-    # interface_candidates counts what available_interfaces did until Cilium 1.19.
-    "ipam_interfaces": Metric(
-        f"{asked('cilium_operator_ipam_interface_candidates{<match>}', (), over='last')}"
-        f" or {asked('cilium_operator_ipam_available_interfaces{<match>}', (), over='last')}",
-        "interfaces",
-        "interfaces with addresses to spare",
-        section="ipam",
-    ),
-    "ipam_resyncs": counter(
-        "ipam", "cilium_operator_ipam_resync_total", "resyncs with the cloud's API"
-    ),
-    "ipam_creations": counter(
-        "ipam",
-        "cilium_operator_ipam_interface_creation_ops",
-        "interfaces created",
-        "status",
-        "subnet_id",
-    ),
-    **{
-        name: metric
-        for cloud in ("ec2", "azure", "alibabacloud")
-        for name, metric in (
-            durations(
-                cloud,
-                "cloud",
-                f"cilium_operator_{cloud}_api_duration_seconds",
-                f"calls to the API of {cloud}",
-                "response_code",
-                inside=("operation",),
-            )
-            | durations(
-                f"{cloud}_wait",
-                "cloud",
-                f"cilium_operator_{cloud}_api_rate_limit_duration_seconds",
-                f"waits before calls to the API of {cloud}, imposed by the client itself",
-                inside=("operation",),
-            )
-        ).items()
+OPERATORS: Mapping[str, Mapping[str, Metric]] = {
+    "cloud": {**_of_cloud("ec2"), **_of_cloud("azure"), **_of_cloud("alibabacloud")},
+    "operator": {
+        "operators": gauge(
+            f"{_OPERATOR}start_time_seconds", "s since 1970", "when each operator started"
+        ),
+        "operator_cpu": counter(f"{_OPERATOR}cpu_seconds_total", "CPU time of the operators"),
+        "operator_memory": gauge(
+            f"{_OPERATOR}resident_memory_bytes", "bytes", "memory that the operators hold"
+        ),
+        "unmanaged_pods": gauge(
+            "cilium_operator_unmanaged_pods", "pods", "pods that Cilium does not manage"
+        ),
     },
-    "mesh_clusters": gauge(
-        "clustermesh",
-        "cilium_clustermesh_remote_clusters",
-        "clusters",
-        "clusters that each agent is meshed with",
-    ),
-    "mesh_ready": Metric(
-        f"min by ({by(('target_cluster',))})"
-        f" (min_over_time({_MESH}_readiness_status{{<match>}}[<range>]))",
-        "1",
-        "whether each remote cluster was ready, as each agent saw it",
-        section="clustermesh",
-        labels=("target_cluster",),
-    ),
-    # Gauges that only grow.
-    "mesh_failures": counter(
-        "clustermesh",
-        f"{_MESH}_failures",
-        "failures with remote clusters, as the agents saw them",
-        "target_cluster",
-    ),
-    "kvstoremesh_ready": Metric(
-        f"min by ({by(('target_cluster',))})"
-        f" (min_over_time({_KVSTOREMESH}_readiness_status{{<match>}}[<range>]))",
-        "1",
-        "whether each remote cluster was ready, as kvstoremesh saw it",
-        section="clustermesh",
-        labels=("target_cluster",),
-    ),
-    "kvstoremesh_failures": counter(
-        "clustermesh",
-        f"{_KVSTOREMESH}_failures",
-        "failures with remote clusters, as kvstoremesh saw them",
-        "target_cluster",
-    ),
+    "operator errors": {
+        "operator_errors": counter(
+            "cilium_operator_errors_warnings_total",
+            "errors and warnings in the operators' logs",
+            "level subsystem subsys module",
+        ),
+    },
+    "identities": {
+        # Gauges that only grow; identity_type since Cilium 1.17.
+        "identity_runs": counter(
+            "cilium_operator_identity_gc_runs",
+            "garbage collections of identities",
+            "outcome",
+            inside="identity_type",
+        ),
+        "identity_entries": metric(
+            "gauge",
+            "cilium_operator_identity_gc_entries",
+            "identities",
+            "identities after a garbage collection",
+            "status",
+            inside="identity_type",
+            over="last",
+        ),
+    },
+    "ipam": {
+        "addresses": _addresses(),
+        "ipam_nodes": metric(
+            "gauge",
+            "cilium_operator_ipam_nodes",
+            "nodes",
+            "nodes by how their addresses suffice",
+            "category",
+            over="last",
+        ),
+        # interface_candidates counts what available_interfaces did until Cilium 1.19.
+        "ipam_interfaces": Metric(
+            f"{reduced('cilium_operator_ipam_interface_candidates{<match>}', over='last')}"
+            f" or {reduced('cilium_operator_ipam_available_interfaces{<match>}', over='last')}",
+            "interfaces",
+            "interfaces with addresses to spare",
+        ),
+        "ipam_resyncs": counter(
+            "cilium_operator_ipam_resync_total", "resyncs with the cloud's API"
+        ),
+        "ipam_creations": counter(
+            "cilium_operator_ipam_interface_creation_ops", "interfaces created", "status subnet_id"
+        ),
+    },
+    "clustermesh": {
+        "mesh_clusters": gauge(
+            "cilium_clustermesh_remote_clusters",
+            "clusters",
+            "clusters that each agent is meshed with",
+        ),
+        "mesh_ready": Metric(
+            f"min by ({by('target_cluster')})"
+            f" (min_over_time({_MESH}_readiness_status{{<match>}}[<range>]))",
+            "1",
+            "whether each remote cluster was ready, as each agent saw it",
+            labels=("target_cluster",),
+        ),
+        # Gauges that only grow.
+        "mesh_failures": counter(
+            f"{_MESH}_failures",
+            "failures with remote clusters, as the agents saw them",
+            "target_cluster",
+        ),
+        "kvstoremesh_ready": Metric(
+            f"min by ({by('target_cluster')})"
+            f" (min_over_time({_KVSTOREMESH}_readiness_status{{<match>}}[<range>]))",
+            "1",
+            "whether each remote cluster was ready, as kvstoremesh saw it",
+            labels=("target_cluster",),
+        ),
+        "kvstoremesh_failures": counter(
+            f"{_KVSTOREMESH}_failures",
+            "failures with remote clusters, as kvstoremesh saw them",
+            "target_cluster",
+        ),
+    },
 }
+
+
+def _queries() -> Iterator[tuple[str, Metric]]:
+    for declared in (AGENTS, TOTALS, OPERATORS):
+        for section, metrics in declared.items():
+            for name, each in metrics.items():
+                shown = declared is TOTALS or (declared is AGENTS and name not in SEARCHED)
+                yield name, replace(each, section=section, shown_only=shown)
+
+
+#: Every query of this topic by its name; ``starts`` first, which tells how many nodes there are.
+QUERIES: Mapping[str, Metric] = dict(_queries())

@@ -13,7 +13,7 @@ from cilium_analysis import counters, frames, targets
 from cilium_analysis.topics import loading
 from cilium_analysis.topics.health.agents import SLOW, SUBSYSTEM
 from cilium_analysis.topics.health.catalogue import QUERIES
-from cilium_analysis.topics.health.starts import Start, starts
+from cilium_analysis.topics.health.restarts import Start, starts
 from cilium_analysis.topics.remarks import Remarks, told
 
 if TYPE_CHECKING:

@@ -1,21 +1,18 @@
-"""How the queries of this topic are made, as data: what is asked, and how the answer is read.
+"""How the metrics of this topic are declared: what is asked, and how the answer is read.
 
-Every answer is bounded: what one process exposes under many labels (paths, hosts, subnets) is
-added up by the server, per process. That is safe, because all counters of a process begin anew
-together, and one that is born counts from 0. Counters of different processes are never added up
-before their growth is read.
+``agents.py`` and ``catalogue.py`` declare them. Every answer is bounded: the server adds up what
+one process exposes under many labels (paths, hosts, subnets), per process. That is safe, because
+all counters of a process restart together, and one that is born counts from 0. Counters of
+different processes are never added up before their increase is read.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
 from cilium_analysis.queries import Query
 from cilium_analysis.topics import loading
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
 
 #: What every agent exposes from its start on.
 _AGENT = "cilium_process_start_time_seconds{<match>}"
@@ -30,10 +27,10 @@ class Metric(Query):
     Parameters
     ----------
     kind
-        ``gauge``, ``counter`` (of a process), or ``pinned`` (a counter that outlives it), or
-        ``gained`` (what a counter gained, added up over all processes by the server).
+        ``gauge``, ``counter`` (of a process), ``pinned`` (a counter that outlives it), or
+        ``gained`` (the increase of a counter, added up over all processes by the server).
     section
-        One of `SECTIONS`.
+        One of `cilium_analysis.topics.health.catalogue.SECTIONS`.
     labels
         Labels of the answer beside those of the node.
     shown_only
@@ -47,173 +44,97 @@ class Metric(Query):
     shown_only: bool = False
 
 
-def by(labels: Sequence[str]) -> str:
-    """List labels and those of the node, as PromQL's ``by`` wants them.
-
-    Parameters
-    ----------
-    labels
-        Beside those of the node.
-    """
-    return ", ".join(("<target>", *sorted(set(labels))))
+def by(labels: str) -> str:
+    """Give labels (with blanks between them) and those of the node as PromQL's ``by`` does."""
+    return ", ".join(("<target>", *sorted(set(labels.split()))))
 
 
-def asked(
-    selector: str, labels: Sequence[str], inside: Sequence[str] = (), *, over: str = "max"
-) -> str:
-    """Reduce a metric per process: the greatest per step, added up over the labels inside.
+def reduced(selector: str, labels: str = "", *, inside: str = "", over: str = "max") -> str:
+    """Write PromQL for one value per process and step, added up over the labels inside.
 
     Parameters
     ----------
     selector
         With its braces.
     labels
-        To keep.
+        To keep, with blanks between them.
     inside
         Labels of the same process to add up over.
     over
         How to reduce a step: ``max`` or ``last``.
     """
-    each = f"max by ({by((*labels, *inside))}) ({over}_over_time({selector}[<range>]))"
+    each = f"max by ({by(f'{labels} {inside}')}) ({over}_over_time({selector}[<range>]))"
     return f"sum by ({by(labels)}) ({each})" if inside else each
 
 
 def metric(
     kind: Kind,
-    section: str,
     selector: str,
     unit: str,
     about: str,
-    *labels: str,
-    inside: Sequence[str] = (),
+    labels: str = "",
+    *,
+    inside: str = "",
     over: str = "max",
 ) -> Metric:
-    """Ask for a metric per process.
+    """Declare a metric that is asked for per process.
 
     Parameters
     ----------
     kind
         As `Metric.kind`.
-    section
-        As `Metric.section`.
     selector
         Name of the metric, with braces where it has matchers.
     unit
         Of the values.
     about
         What the answer says, in words.
-    labels
-        To keep.
-    inside
-        Labels of the same process to add up over.
-    over
-        How to reduce a step: ``max`` or ``last``.
+    labels, inside, over
+        As for `reduced`.
     """
     selector = selector if "{" in selector else selector + "{<match>}"
-    promql = asked(selector, labels, inside, over=over)
-    return Metric(promql, unit, about, kind=kind, section=section, labels=labels)
+    promql = reduced(selector, labels, inside=inside, over=over)
+    return Metric(promql, unit, about, kind=kind, labels=tuple(labels.split()))
 
 
-def gauge(section: str, selector: str, unit: str, about: str, *labels: str) -> Metric:
-    """Ask for the highest level in each step.
+def gauge(selector: str, unit: str, about: str, labels: str = "") -> Metric:
+    """Declare a gauge: the answer is its highest level in each step; parameters as for `metric`."""
+    return metric("gauge", selector, unit, about, labels)
 
-    Parameters
-    ----------
-    section
-        As `Metric.section`.
-    selector
-        Name of the metric, with braces where it has matchers.
-    unit
-        Of the values.
-    about
-        What the answer says, in words.
-    labels
-        To keep.
+
+def counter(selector: str, about: str, labels: str = "", *, inside: str = "") -> Metric:
+    """Declare a counter of a process; parameters as for `metric`."""
+    return metric("counter", selector, "1", about, labels, inside=inside)
+
+
+def gained(selector: str, about: str, labels: str, *, unit: str = "1") -> Metric:
+    """Declare the increase of a counter in all agents together, by labels with many values.
+
+    Its series do not become more with the nodes. Parameters as for `metric`.
     """
-    return metric("gauge", section, selector, unit, about, *labels)
-
-
-def counter(
-    section: str, selector: str, about: str, *labels: str, inside: Sequence[str] = ()
-) -> Metric:
-    """Ask for a counter of a process.
-
-    Parameters
-    ----------
-    section
-        As `Metric.section`.
-    selector
-        Name of the metric, with braces where it has matchers.
-    about
-        What the answer says, in words.
-    labels
-        To keep.
-    inside
-        Labels of the same process to add up over.
-    """
-    return metric("counter", section, selector, "1", about, *labels, inside=inside)
-
-
-def gained(section: str, selector: str, about: str, *labels: str, unit: str = "1") -> Metric:
-    """Ask for what a counter gained in all agents together, by labels with many values.
-
-    Its series do not become more with the nodes.
-
-    Parameters
-    ----------
-    section
-        As `Metric.section`.
-    selector
-        Name of the metric.
-    about
-        What the answer says, in words.
-    labels
-        To keep.
-    unit
-        Of the values.
-    """
-    grown = loading.gained(f"{selector}{{<match>}}", there=_AGENT)
-    names = ", ".join(("<cluster>", *sorted(labels)))
     # An agent that is scraped twice counts once.
-    once = f"max by ({by(labels)}) ({grown})"
-    promql = f"sum by ({names}) ({once})"
-    return Metric(promql, unit, about + ", per step", kind="gained", section=section, labels=labels)
+    once = f"max by ({by(labels)}) ({loading.gained(f'{selector}{{<match>}}', there=_AGENT)})"
+    kept = labels.split()
+    promql = f"sum by ({', '.join(('<cluster>', *sorted(kept)))}) ({once})"
+    return Metric(promql, unit, about + ", per step", kind="gained", labels=tuple(kept))
 
 
 def durations(
-    name: str,
-    section: str,
-    histogram: str,
-    about: str,
-    *labels: str,
-    inside: Sequence[str] = (),
+    name: str, histogram: str, about: str, labels: str = "", *, inside: str = ""
 ) -> dict[str, Metric]:
-    """Ask for the sum and the count of a histogram: enough for means.
+    """Declare sum and count of a histogram: enough for means.
 
     Parameters
     ----------
     name
         Of the two queries, before ``_seconds`` and ``_count``.
-    section
-        As `Metric.section`.
     histogram
         Name of the metric.
-    about
-        What the answer says, in words.
-    labels
-        To keep.
-    inside
-        Labels of the same process to add up over.
+    about, labels, inside
+        As for `metric`.
     """
+    taken = f"time taken by {about}"
     return {
-        f"{name}_seconds": metric(
-            "counter",
-            section,
-            f"{histogram}_sum",
-            "s",
-            f"time taken by {about}",
-            *labels,
-            inside=inside,
-        ),
-        f"{name}_count": counter(section, f"{histogram}_count", about, *labels, inside=inside),
+        f"{name}_seconds": metric("counter", f"{histogram}_sum", "s", taken, labels, inside=inside),
+        f"{name}_count": counter(f"{histogram}_count", about, labels, inside=inside),
     }

@@ -1,31 +1,172 @@
-"""Which starts are restarts, which of them belong together, and which gaps they explain. Pure."""
+"""Starts of agents: in place, replaced, or with their node; which are restarts; their findings.
+
+A start is what one process shows. Restarts of one node that follow each other, and those of
+several nodes at about the same time, are one finding.
+"""
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, replace
 from datetime import timedelta
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal, TypeVar
 
 import pandas as pd
 
-from cilium_analysis.topics.health.starts import Gap, How, Start, gaps, together
+from cilium_analysis import frames
+from cilium_analysis.findings import Finding, Severity
+from cilium_analysis.topics.health.common import braces, duration, from_server, where
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from cilium_analysis.topics.health.data import Health
+    from cilium_analysis.window import Window
 
-#: Starts on one node that follow each other within this time are one trouble.
+How = Literal["in place", "replaced", "reboot", "unknown"]
+T = TypeVar("T")
+
+#: The start time is computed from the clock, which may be set: so much later is no new start [s].
+SAME_START = 3.0
+#: A counter of a pinned map that comes back within this time was only copied late (up to 1.14).
+RETURN_WITHIN = timedelta(minutes=5)
+#: After a reboot a node has forwarded less than this share of what it had before.
+FORGOTTEN = 0.5
+#: Starts on one node that follow each other within this time are a crash loop.
 LOOP_WITHIN = timedelta(hours=2)
-#: Agents that restart so soon after each other do so for the same reason; a rollout takes longer.
+#: Agents that restart within this time of each other do so for the same reason; a rollout takes
+#: longer.
 TOGETHER_WITHIN = timedelta(minutes=5)
 ROLLOUT_WITHIN = timedelta(minutes=15)
 #: From this share of all agents on, most of them restarted.
 MOST = 0.5
-#: What begins so soon after an agent's start follows from it.
+#: Errors that begin within this time after an agent's start follow from it.
 FOLLOWS_WITHIN = timedelta(minutes=5)
-#: Shortest gap in the scrapes worth a word.
-GAP = timedelta(minutes=2)
+#: A title says for how long an agent was not scraped from this length on.
+LONG_AWAY = timedelta(minutes=2)
+
+
+@dataclass(frozen=True)
+class Start:
+    """One start of an agent.
+
+    Parameters
+    ----------
+    node
+        Where.
+    time
+        When the process started.
+    last_seen
+        When the process before it was scraped last; None if none was.
+    how
+        ``in place`` (the same pod), ``replaced`` (another pod), ``reboot`` (the node's BPF maps
+        are gone), or ``unknown``.
+    versions
+        Of Cilium before and after; empty where not known.
+    """
+
+    node: str
+    time: pd.Timestamp
+    last_seen: pd.Timestamp | None
+    how: How
+    versions: tuple[str, str] = ("", "")
+
+
+@dataclass
+class _Process:
+    """One process of an agent, and when it was scraped first and last."""
+
+    start: float
+    pod: str
+    first: pd.Timestamp
+    last: pd.Timestamp
+
+
+def starts(raw: Mapping[str, pd.DataFrame], window: Window) -> tuple[Start, ...]:
+    """List the starts of agents in a window.
+
+    Parameters
+    ----------
+    raw
+        The answers ``starts``, ``first_starts``, ``forwarded`` and ``versions``.
+    window
+        To list starts of; the answers begin somewhat before it.
+    """
+    rows = pd.concat([frames.tidy(raw["starts"]), frames.tidy(raw["first_starts"])])
+    found = []
+    for node, mine in rows.groupby("node", sort=True):
+        before: _Process | None = None
+        for process in _processes(mine, window.step):
+            moment = pd.Timestamp(process.start, unit="s", tz="UTC").round("ms")
+            if window.start < moment <= window.end:
+                found.append(_start(str(node), moment, before, process, raw))
+            before = process
+    return tuple(sorted(found, key=lambda start: (start.time, start.node)))
+
+
+def _processes(rows: pd.DataFrame, step: timedelta) -> list[_Process]:
+    """List the processes of one node by their start; a clock that was set makes no new one."""
+    found: list[_Process] = []
+    ordered = rows.sort_values(["value", "time"], kind="stable")
+    for value, mine in ordered.groupby("value", sort=True):
+        start, first, last = float(str(value)), mine["time"].min(), mine["time"].max()
+        pod = str(mine["pod"].iloc[-1])
+        before = found[-1] if found else None
+        # The process before was still scraped after this start: its clock was set.
+        if before and (
+            start - before.start <= SAME_START
+            or (before.last - step).timestamp() > start + SAME_START
+        ):
+            before.first, before.last = min(before.first, first), max(before.last, last)
+            before.pod = pod
+        else:
+            found.append(_Process(start, pod, first, last))
+    return found
+
+
+def _start(
+    node: str,
+    moment: pd.Timestamp,
+    before: _Process | None,
+    process: _Process,
+    raw: Mapping[str, pd.DataFrame],
+) -> Start:
+    if before is None:
+        return Start(node, moment, None, "unknown")
+    forwarded, versions = (
+        raw[name].loc[:, raw[name].columns.get_level_values("node") == node]
+        for name in ("forwarded", "versions")
+    )
+    how: How = "in place" if before.pod == process.pod else "replaced"
+    if _rebooted(forwarded, before.last, process.first):
+        how = "reboot"
+    elif not before.pod or not process.pod:
+        how = "unknown"
+    old = _first_version(versions.loc[versions.index <= before.last].iloc[::-1])
+    new = _first_version(versions.loc[versions.index > process.first])
+    return Start(node, moment, min(before.last, moment), how, (old, new))
+
+
+def _rebooted(forwarded: pd.DataFrame, last: pd.Timestamp, first: pd.Timestamp) -> bool:
+    """Tell whether the pinned counters of forwarded packets began anew.
+
+    They outlive an agent. The step in which the new one was first scraped may still show the old
+    value, so that only later ones count.
+    """
+    old = forwarded.loc[forwarded.index <= last].max()
+    after = forwarded.loc[forwarded.index > first]
+    steps = timedelta(seconds=2 * frames.step_seconds(forwarded))
+    new = after.loc[after.index <= first + max(RETURN_WITHIN, steps)].max()
+    known = old.notna() & new.notna() & (old > 0)
+    return bool(known.any() and (new[known] < FORGOTTEN * old[known]).all())
+
+
+def _first_version(rows: pd.DataFrame) -> str:
+    """Give the version in the first row that has one; nothing if none has."""
+    known = rows.dropna(how="all")
+    if not known.size:
+        return ""
+    return str(rows.columns.get_level_values("version")[int(known.iloc[0].notna().argmax())])
 
 
 @dataclass(frozen=True)
@@ -60,7 +201,7 @@ class Restarts:
 
     @property
     def begin(self) -> pd.Timestamp:
-        """When the first process that ended was seen last."""
+        """When the first process that ended was scraped last."""
         return min(start.last_seen or start.time for start in self.starts)
 
     @property
@@ -70,7 +211,7 @@ class Restarts:
 
     @property
     def serious(self) -> bool:
-        """Whether it is more than a planned restart: a loop, or most agents at once."""
+        """Whether it is more than a planned restart: a crash loop, or most agents at once."""
         return self.looping or (self.most and self.how in ("in place", "unknown"))
 
     @property
@@ -82,15 +223,18 @@ class Restarts:
 
 
 def restarts(data: Health) -> list[Restarts]:
-    """List the restarts in the window; the first start of a node that joins is none.
-
-    Parameters
-    ----------
-    data
-        As from `load`.
-    """
-    known = [_known(data, start) for start in data.now.starts]
-    episodes = _episodes([start for start in known if start is not None])
+    """List the restarts in the window; the first start of a node that joins is none."""
+    known = [start for each in data.now.starts if (start := _restart(data, each)) is not None]
+    # The starts of one node that follow each other.
+    episodes = [
+        episode
+        for node in sorted({start.node for start in known})
+        for episode in together(
+            [start for start in known if start.node == node],
+            when=lambda start: start.time,
+            within=LOOP_WITHIN,
+        )
+    ]
     found = []
     for how in ("in place", "replaced", "reboot", "unknown"):
         within = ROLLOUT_WITHIN if how == "replaced" else TOGETHER_WITHIN
@@ -102,8 +246,8 @@ def restarts(data: Health) -> list[Restarts]:
     return sorted(found, key=lambda each: each.begin)
 
 
-def _known(data: Health, start: Start) -> Start | None:
-    """Give the start if there was a process before, be it in the baseline."""
+def _restart(data: Health, start: Start) -> Start | None:
+    """Give the start if there was a process before it, in the window or in the baseline."""
     if start.last_seen is not None:
         return start
     earlier = data.usual.agents.get(start.node)
@@ -113,15 +257,6 @@ def _known(data: Health, start: Start) -> Start | None:
     if not len(rows) or rows.iloc[-1] >= start.time.timestamp() - 3:
         return None
     return replace(start, last_seen=min(rows.index[-1], start.time))
-
-
-def _episodes(starts: Sequence[Start]) -> list[list[Start]]:
-    """Put the starts of one node together, in order; a planned one ends what was before."""
-    found = []
-    for node in sorted({start.node for start in starts}):
-        mine = [start for start in starts if start.node == node]
-        found += together(mine, when=lambda start: start.time, within=LOOP_WITHIN)
-    return found
 
 
 def _restarts(data: Health, starts: list[Start]) -> Restarts:
@@ -176,108 +311,93 @@ def restarted_before(
     return max(start.time for start in near)
 
 
-@dataclass(frozen=True)
-class Blackout:
-    """Agents that were not scraped at the same time."""
-
-    gaps: tuple[Gap, ...]
-
-    @property
-    def nodes(self) -> tuple[str, ...]:
-        """Where."""
-        return tuple(sorted(gap.node for gap in self.gaps))
-
-    @property
-    def start(self) -> pd.Timestamp:
-        """When the first of them was scraped last."""
-        return min(gap.start for gap in self.gaps)
-
-    @property
-    def end(self) -> pd.Timestamp:
-        """When the last of them was scraped again."""
-        return max(gap.end for gap in self.gaps)
-
-    @property
-    def length(self) -> timedelta:
-        """The longest of them."""
-        return max(gap.length for gap in self.gaps)
-
-    @property
-    def failed(self) -> bool:
-        """Whether scrapes were tried and failed."""
-        return any(gap.answered is False for gap in self.gaps)
-
-    @property
-    def over(self) -> bool:
-        """Whether all of them were scraped again."""
-        return all(gap.over for gap in self.gaps)
-
-
-def unexplained(data: Health, restarted: Sequence[Restarts]) -> list[Blackout]:
-    """List the gaps in the scrapes of agents that no restart explains.
+def together(
+    things: Sequence[T], *, when: Callable[[T], pd.Timestamp], within: timedelta
+) -> list[list[T]]:
+    """Put things together that follow each other closely.
 
     Parameters
     ----------
-    data
-        As from `load`.
-    restarted
-        As from `restarts`.
+    things
+        In any order.
+    when
+        The moment of each.
+    within
+        Longest time between two neighbours.
     """
-    found = [
-        gap
-        for gap in gaps(*_with_baseline(data), least=GAP, intervals=data.now.intervals)
-        if gap.end > pd.Timestamp(data.window.start)
-    ]
-    starts = [start for each in restarted for start in each.starts]
-    found = [gap for gap in found if not _given_up(gap, restarted)]
-    groups = _alike(found, within=2 * data.window.step)
-    # Without any scrape of most agents it was Prometheus that was away.
-    blind = [g for g in groups if not g.failed and len(g.gaps) > MOST * data.now.agents.shape[1]]
-    rest = [g for g in groups if g not in blind for g in _without(g, starts)]
-    return sorted((*blind, *rest), key=lambda group: group.start)
+    found: list[list[T]] = []
+    latest: pd.Timestamp | None = None
+    for thing in sorted(things, key=when):
+        if latest is not None and when(thing) - latest <= within:
+            found[-1].append(thing)
+        else:
+            found.append([thing])
+        latest = when(thing)
+    return found
 
 
-def _with_baseline(data: Health) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Put a baseline that ends where the window begins before it: a gap may begin there."""
-    now, usual = data.now, data.usual
-    apart = now.agents.index[:1].append(usual.agents.index[:1])
-    aligned = len(apart) == 2 and not (apart[0] - apart[1]) % data.window.step
-    if data.baseline.end != data.window.start or not aligned:
-        return now.agents, now.up
-    return now.agents.combine_first(usual.agents), now.up.combine_first(usual.up)
-
-
-def _given_up(gap: Gap, restarted: Sequence[Restarts]) -> bool:
-    """Tell whether the agent did not come back from a crash loop: that is one trouble."""
-    return not gap.over and any(
-        each.looping and start.node == gap.node and gap.start - start.time <= TOGETHER_WITHIN * 2
-        for each in restarted
-        for start in each.starts
+def restart_finding(data: Health, found: Restarts) -> Finding:
+    """Give the finding about some restarts."""
+    nodes, one = found.nodes, len(found.nodes) == 1
+    before = sum(s.node in nodes and s.last_seen is not None for s in data.usual.starts)
+    return Finding(
+        kind="agent_restart",
+        severity=Severity.WARNING if found.serious else Severity.INFO,
+        title=_title(found, of=data.now.seen.shape[1]),
+        start=found.begin.to_pydatetime(),
+        end=found.end.to_pydatetime(),
+        labels={"node": nodes[0]} if one else {},
+        value=float(len(found.starts)),
+        baseline_value=float(before) if data.usual.seen.shape[1] else math.nan,
+        unit="count",
+        trust_reasons=_caveats(data, found),
+        query=f"cilium_process_start_time_seconds{braces({'node': nodes[0]} if one else {})}",
+        next_step=_NEXT_STEPS[found.how if not found.looping else "loop"],
     )
 
 
-def _alike(found: Sequence[Gap], *, within: timedelta) -> list[Blackout]:
-    """Put gaps together that begin and end together."""
-    groups: list[list[Gap]] = []
-    for gap in sorted(found, key=lambda each: (each.start, each.end)):
-        for group in groups:
-            first = group[0]
-            same = first.over == gap.over and first.answered == gap.answered
-            near = abs(first.start - gap.start) <= within and abs(first.end - gap.end) <= within
-            if same and near:
-                group.append(gap)
-                break
-        else:
-            groups.append([gap])
-    return [Blackout(tuple(group)) for group in groups]
+_NEXT_STEPS = {
+    "in place": "Ask why the container ended: kubectl -n kube-system describe pod -l"
+    " k8s-app=cilium (last state, exit code, OOMKilled, liveness), and kubectl logs --previous.",
+    "loop": "Read the log of the run before: kubectl -n kube-system logs -l k8s-app=cilium -c"
+    " cilium-agent --previous; look at memory and the events of the pod.",
+    "replaced": "Compare with the rollouts of the DaemonSet: kubectl -n kube-system rollout"
+    " history ds/cilium.",
+    "reboot": "Look at the node's events and its kernel log from before the reboot.",
+    "unknown": "Look at the restarts and the age of the agent's pod: kubectl -n kube-system get"
+    " pods -l k8s-app=cilium -o wide.",
+}
 
 
-def _without(group: Blackout, starts: Sequence[Start]) -> list[Blackout]:
-    """Leave out the gaps that a restart explains."""
-    rest = tuple(gap for gap in group.gaps if not _explained(gap, starts))
-    return [Blackout(rest)] if rest else []
+def _title(found: Restarts, *, of: int) -> str:
+    place = where(found.nodes, of, foremost="first")
+    times = f"{len(found.starts)} times" if found.looping else ""
+    away = f", not scraped for {duration(found.away)}" if found.away >= LONG_AWAY else ""
+    moment = f"{found.starts[0].time:%H:%M:%S}Z"
+    many = len(found.nodes) > 1
+    agents = "Agents" if many else "The agent"
+    span = f"from {moment} to {found.end:%H:%M:%S}Z" if len(found.starts) > 1 else f"at {moment}"
+    change = f", Cilium {found.versions[0]} became {found.versions[1]}" if found.versions else ""
+    if found.looping:
+        started = f"{agents} {place} started {times} {span}"
+        return f"{started}: a crash loop, if nobody restarted {'them' if many else 'it'}{away}"
+    if found.how == "reboot":
+        who = "Nodes rebooted" if many else "The node rebooted"
+        return f"{who} ({place}): {agents.lower()} started {span}{away}"
+    if found.how == "replaced":
+        what = "Rollout: new pods replaced the agents" if many else "A new pod replaced the agent"
+        return f"{what} {place} {span}{change}{away}"
+    why = " in place (crash, kill, or failed liveness probe)" if found.how == "in place" else ""
+    return f"{agents} {place} restarted{why} {span}{change}{away}"
 
 
-def _explained(gap: Gap, starts: Sequence[Start]) -> bool:
-    """Tell whether the agent was away for a restart: it started before it was scraped again."""
-    return any(start.node == gap.node and gap.start <= start.time <= gap.end for start in starts)
+def _caveats(data: Health, found: Restarts) -> tuple[str, ...]:
+    said: list[str] = []
+    step = data.window.step
+    if found.looping and step > timedelta(minutes=1):
+        said.append(f"more than two starts within one step ({duration(step)}) count as two")
+    if found.how == "unknown":
+        said.append("whether pods were replaced is not in the data")
+    if any(start.last_seen is None for start in found.starts):
+        said.append("the process before was only scraped in the baseline")
+    return (*said, *from_server(data))

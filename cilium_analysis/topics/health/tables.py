@@ -1,16 +1,19 @@
-"""Tables about agents and operators: frames in, frames out."""
+"""Tables about agents, operators and the clusters of a mesh; see `activity` for what they do."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import numpy as np
 import pandas as pd
 
 from cilium_analysis import frames
 from cilium_analysis.topics import verdict
+from cilium_analysis.topics.health.common import pick
 from cilium_analysis.topics.health.data import plain
+from cilium_analysis.topics.health.errors import operator_starts
 from cilium_analysis.topics.health.restarts import restarts as _restarted
-from cilium_analysis.topics.health.streams import of_value
+from cilium_analysis.topics.tables import rates
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -18,6 +21,9 @@ if TYPE_CHECKING:
     from cilium_analysis.topics.health.data import Health
 
 MIB = 2.0**20
+_MESH_COLUMNS = ("ready", "usual ready", "failures", "usual failures")
+#: what, unit, window, baseline
+_Row = tuple[object, ...]
 
 
 def resources(data: Health) -> pd.DataFrame:
@@ -34,6 +40,7 @@ def resources(data: Health) -> pd.DataFrame:
         ``BPF maps`` and ``BPF programs`` [MiB], the memory that all of the host may take.
     """
     cores = cpu(data), cpu(data, baseline=True)
+    alive = plain(frames.group(pick(data.now["conntrack_entries"], "status", "alive"), ["node"]))
     table = pd.DataFrame(
         {
             "CPU": cores[0].mean(),
@@ -43,7 +50,7 @@ def resources(data: Health) -> pd.DataFrame:
             "virtual memory": frames.last(data.now.per_node("virtual", how="max")) / MIB,
             **_levels(data, "files", "files", 1.0),
             "files limit": frames.last(data.now.per_node("files_limit", how="max")),
-            "connections": frames.last(_alive(data)),
+            "connections": frames.last(alive),
             "degraded modules": data.now.per_node("modules_degraded", how="max").max(),
             "BPF maps": frames.last(data.now.per_node("map_memory", how="max")) / MIB,
             "BPF programs": frames.last(data.now.per_node("program_memory", how="max")) / MIB,
@@ -58,11 +65,6 @@ def resources(data: Health) -> pd.DataFrame:
     if table["files limit"].notna().all():
         table["files limit"] = table["files limit"].astype("int64")
     return table.sort_values(["peak CPU", "peak memory"], ascending=False, kind="stable")
-
-
-def _alive(data: Health) -> pd.DataFrame:
-    alive = of_value(data.now["conntrack_entries"], "status", "alive")
-    return plain(frames.group(alive, ["node"]))
 
 
 def _levels(data: Health, name: str, word: str, unit: float) -> dict[str, pd.Series]:
@@ -82,8 +84,7 @@ def cpu(data: Health, *, baseline: bool = False) -> pd.DataFrame:
     span = data.usual if baseline else data.now
     taken = span.per_node("cpu")
     # Of many nodes it is asked for in longer steps.
-    step = taken.index[1] - taken.index[0] if len(taken) > 1 else span.window.step
-    return taken / step.total_seconds()
+    return taken / (frames.step_seconds(taken) or span.window.step.total_seconds())
 
 
 def memory(data: Health) -> pd.DataFrame:
@@ -105,14 +106,12 @@ def errors(data: Health, *, most: int = 20) -> pd.DataFrame:
         ``subsystem``, ``level``, ``node``, ``count``, ``expected`` (of the baseline, for a
         window of this length), ``change``; what grew most first.
     """
-    by = ["subsystem", "level", "node"]
-    table = compare(data, "errors", by)
-    table = table[(table[["count", "expected"]] >= 0.5).any(axis=1)]
-    return table.reset_index().head(most)
+    table = compare(data, "errors", ["subsystem", "level", "node"])
+    return table[(table[["count", "expected"]] >= 0.5).any(axis=1)].reset_index().head(most)
 
 
 def compare(data: Health, name: str, by: Sequence[str]) -> pd.DataFrame:
-    """Set what was counted in the window beside what the baseline makes one expect.
+    """Compare what was counted in the window with the baseline.
 
     Parameters
     ----------
@@ -131,24 +130,13 @@ def compare(data: Health, name: str, by: Sequence[str]) -> pd.DataFrame:
     scale = data.window.length / data.baseline.length
     table = pd.DataFrame(
         {
-            "count": _sums(data.now[name], by),
-            "expected": _sums(data.usual[name], by) * scale,
+            "count": frames.totals(data.now[name], by),
+            "expected": frames.totals(data.usual[name], by) * scale,
         },
         dtype="float64",
     ).fillna(0.0)
     table["change"] = table["count"] - table["expected"]
     return table.sort_values(["change", "count"], ascending=False, kind="stable")
-
-
-def _sums(frame: pd.DataFrame, by: Sequence[str]) -> pd.Series:
-    if not frame.shape[1]:
-        index = pd.MultiIndex.from_arrays([[] for _ in by], names=list(by))
-        return pd.Series([], index=index, dtype="float64")
-    found = frame.sum().groupby(level=list(by)).sum()
-    if len(by) > 1:
-        return found
-    found.index = pd.MultiIndex.from_arrays([found.index], names=list(by))
-    return found
 
 
 def errors_over_time(data: Health, by: str = "subsystem") -> pd.DataFrame:
@@ -159,9 +147,7 @@ def errors_over_time(data: Health, by: str = "subsystem") -> pd.DataFrame:
     by
         The label to tell apart.
     """
-    summed = data.now.whole("errors", [by]) / (data.window.step.total_seconds() / 60)
-    summed.columns = pd.Index(summed.columns.get_level_values(by), name=by)
-    return summed
+    return rates(data.now["errors"], by, seconds=data.window.step.total_seconds() / 60)
 
 
 def restarts(data: Health) -> pd.DataFrame:
@@ -184,8 +170,7 @@ def restarts(data: Health) -> pd.DataFrame:
         for each in _restarted(data)
         for start in each.starts
     ]
-    columns = ["time", "node", "how", "last seen", "version"]
-    table = pd.DataFrame(rows, columns=columns)
+    table = pd.DataFrame(rows, columns=["time", "node", "how", "last seen", "version"])
     return table.sort_values(["time", "node"], ignore_index=True)
 
 
@@ -216,13 +201,11 @@ def pressure(data: Health, *, most: int = 20) -> pd.DataFrame:
     )
     if data.now["map_operations"].shape[1]:
         table["failed updates"] = table["failed updates"].fillna(0.0)
-    table.index = table.index.set_names(["map", "node"]) if len(table) else _no_maps()
+    if not len(table):
+        table.index = pd.MultiIndex.from_arrays([[], []])
+    table.index = table.index.set_names(["map", "node"])
     table = table[table["peak"].notna() | (table["failed updates"] > 0)]
     return table.sort_values("peak", ascending=False, kind="stable").reset_index().head(most)
-
-
-def _no_maps() -> pd.MultiIndex:
-    return pd.MultiIndex.from_arrays([[], []], names=["map", "node"])
 
 
 def pressure_over_time(data: Health) -> pd.DataFrame:
@@ -234,3 +217,116 @@ def pressure_over_time(data: Health) -> pd.DataFrame:
     ]
     levels.columns = pd.Index(names, dtype="object")
     return levels
+
+
+def operator(data: Health) -> pd.DataFrame:
+    """Give what is known about the operator, beside the baseline.
+
+    Returns
+    -------
+    pandas.DataFrame
+        ``what``, ``unit``, ``window``, ``baseline``: of levels the last value, of counts the sum
+        (the baseline's for a window of this length).
+    """
+    rows = [*_operator_process(data), *_operator_counts(data), *_operator_levels(data)]
+    table = pd.DataFrame(rows, columns=["what", "unit", "window", "baseline"])
+    return table[table[["window", "baseline"]].notna().any(axis=1)].reset_index(drop=True)
+
+
+def _operator_process(data: Health) -> list[_Row]:
+    rows: list[_Row] = []
+    for name, what, unit, scale in (
+        ("operator_cpu", "CPU, mean of all operators together", "cores", None),
+        ("operator_memory", "memory, all operators together, peak", "MiB", MIB),
+    ):
+        values = []
+        for span in (data.now, data.usual):
+            frame = span[name]
+            whole = frame.sum(axis=1, min_count=1)
+            step = span.window.step.total_seconds()
+            values.append(float(whole.mean() / step if scale is None else whole.max() / scale))
+        rows.append((what, unit, *values))
+    if data.now["operators"].shape[1] or data.usual["operators"].shape[1]:
+        starts = [float(len(operator_starts(span))) for span in (data.now, data.usual)]
+        rows.append(("starts of an operator", "count", *starts))
+    return rows
+
+
+def _operator_counts(data: Health) -> list[_Row]:
+    rows: list[_Row] = []
+    for name, label, what in (
+        ("operator_errors", "level", "log lines"),
+        ("identity_runs", "outcome", "identity garbage collections"),
+        ("ipam_resyncs", "", "resyncs with the cloud's API"),
+        ("ipam_creations", "status", "interfaces created"),
+        ("ec2_count", "response_code", "calls to the EC2 API"),
+        ("azure_count", "response_code", "calls to the Azure API"),
+        ("alibabacloud_count", "response_code", "calls to the AlibabaCloud API"),
+    ):
+        if not data.now[name].shape[1] and not data.usual[name].shape[1]:
+            continue
+        table = compare(data, name, [label or "node"])
+        if not label:
+            sums = table.sum()
+            rows.append((what, "count", sums["count"], sums["expected"]))
+            continue
+        for kind, row in table.sort_index().iterrows():
+            rows.append((f"{what}: {kind}", "count", row["count"], row["expected"]))
+    return rows
+
+
+def _operator_levels(data: Health) -> list[_Row]:
+    rows: list[_Row] = []
+    for name, label, what, unit in (
+        ("identity_entries", "status", "identities", "identities"),
+        ("unmanaged_pods", "", "pods that Cilium does not manage", "pods"),
+        ("addresses", "type", "addresses", "addresses"),
+        ("ipam_nodes", "category", "nodes by address supply", "nodes"),
+        ("ipam_interfaces", "", "interfaces with addresses to spare", "interfaces"),
+    ):
+        both = [
+            frames.last(span.whole(name, [label] if label else [], how="max"))
+            for span in (data.now, data.usual)
+        ]
+        for key in sorted({*both[0].index, *both[1].index}, key=str):
+            kind = f"{what}: {key[0] if isinstance(key, tuple) else key}" if label else what
+            rows.append((kind, unit, *(float(part.get(key, np.nan)) for part in both)))
+    return rows
+
+
+def clustermesh(data: Health) -> pd.DataFrame:
+    """Give how the remote clusters of a mesh fare, as agents and kvstoremesh see them.
+
+    Returns
+    -------
+    pandas.DataFrame
+        ``seen by``, ``cluster``, ``ready`` (share of agents and steps), ``usual ready``,
+        ``failures``, ``usual failures``, ``not ready on`` (nodes, at the end of the window).
+    """
+    rows = []
+    for who, prefix in (("agents", "mesh"), ("kvstoremesh", "kvstoremesh")):
+        names = {
+            str(name)
+            for part in ("ready", "failures")
+            for name in data.now[f"{prefix}_{part}"].columns.get_level_values("target_cluster")
+        }
+        for cluster in sorted(names):
+            ready, usual, failures, before = (
+                plain(pick(span[f"{prefix}_{part}"], "target_cluster", cluster))
+                for part in ("ready", "failures")
+                for span in (data.now, data.usual)
+            )
+            latest = frames.last(ready)
+            rows.append(
+                {
+                    "seen by": who,
+                    "cluster": cluster,
+                    "ready": ready.melt()["value"].mean(),
+                    "usual ready": usual.melt()["value"].mean(),
+                    "failures": float(failures.sum().sum()),
+                    "usual failures": float(before.sum().sum()),
+                    "not ready on": ", ".join(str(n) for n in latest.index[latest == 0]),
+                }
+            )
+    columns = ["seen by", "cluster", *_MESH_COLUMNS, "not ready on"]
+    return pd.DataFrame(rows, columns=columns)

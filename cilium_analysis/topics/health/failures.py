@@ -1,4 +1,4 @@
-"""What goes wrong in agents and operators, as counts. Pure."""
+"""What agents and operators fail to do and log, as counts in window and baseline. Pure."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import pandas as pd
 
 from cilium_analysis import frames
 from cilium_analysis.queries import Matcher
+from cilium_analysis.topics.health.common import pick
 from cilium_analysis.topics.health.data import plain
 
 if TYPE_CHECKING:
@@ -17,13 +18,13 @@ if TYPE_CHECKING:
 
     from cilium_analysis.topics.health.data import Health
 
-#: Answers of the Kubernetes API that belong to ordinary life: not found, conflict, gone.
+#: Answers of the Kubernetes API that are no failures: not found, conflict, gone.
 ORDINARY_CODES = frozenset({"404", "409", "410"})
 
 
 @dataclass(frozen=True)
-class Stream:
-    """Counts of one kind of trouble, one column per node.
+class Counts:
+    """Counts of one kind of error, one column per node.
 
     Parameters
     ----------
@@ -44,7 +45,7 @@ class Stream:
     failing, usual_failing
         Of controllers and modules: how many fail; else empty.
     attempts, usual_attempts
-        How often it was tried, with failures, in steps that may be longer; empty if not known.
+        How often it was tried, failures included, in steps that may be longer; empty if unknown.
     map_name
         Of failed updates of a map.
     """
@@ -67,65 +68,34 @@ class Stream:
 
 @dataclass(frozen=True)
 class Failures:
-    """A counter of failures: where it is, and how it is told.
+    """A counter of failures, as it is declared.
 
     Parameters
     ----------
-    kind, subsystem, what, metric, map_name
-        As for `Stream`.
+    subsystem, what, metric, map_name
+        As for `Counts`.
     name
         Of the query.
     label, bad
-        Which of its series are failures: those whose label has such a value.
+        Which of its series are failures: those whose label has this value, or such a one.
     attempts
         Name of the query that counts how often it was tried; empty if none does.
     failing
         Name of the query that says how many fail at once; empty if none does.
+    matchers
+        Label matchers that select the failures, where the server tells them apart.
     """
 
-    kind: str
     subsystem: str
     name: str
     what: str
     metric: str
     label: str = "node"
-    bad: Callable[[str], bool] = lambda _: True
+    bad: str | Callable[[str], bool] = lambda _: True
     attempts: str = ""
     failing: str = ""
+    matchers: str = ""
     map_name: str = ""
-
-
-def streams(data: Health) -> Iterator[Stream]:
-    """Give everything that is counted when it goes wrong.
-
-    Parameters
-    ----------
-    data
-        As from `cilium_analysis.topics.health.load`.
-    """
-    yield from _logs(data, "agent_errors", "errors", "cilium_errors_warnings_total")
-    yield from _logs(
-        data, "operator_errors", "operator_errors", "cilium_operator_errors_warnings_total"
-    )
-    for failures in (*FAILURES, *_of_maps(data)):
-        yield from _one(data, failures)
-
-
-def _logs(data: Health, kind: str, name: str, metric: str) -> Iterator[Stream]:
-    for subsystem in _values(data.now[name], "subsystem"):
-        now, usual = (
-            of_value(span[name], "subsystem", subsystem) for span in (data.now, data.usual)
-        )
-        severe = tuple(pick(part, "level", "warning".__ne__) for part in (now, usual))
-        yield Stream(
-            kind,
-            subsystem,
-            "errors and warnings in the log",
-            metric,
-            str(Matcher("subsystem", "=", subsystem)),
-            *_both(data, kind, now, usual),
-            *_both(data, kind, *severe),
-        )
 
 
 def _failed(outcome: str) -> bool:
@@ -142,58 +112,40 @@ def _bad_cloud_code(code: str) -> bool:
     return code not in ("", "OK", "Success") and not code.startswith("2")
 
 
-def _of_maps(data: Health) -> Iterator[Failures]:
-    for name in _values(data.now["map_failures"], "map_name"):
-        yield Failures(
-            "agent_errors",
-            "bpf",
-            "map_failures",
-            f"failed updates of the BPF map {name}",
-            "cilium_bpf_map_ops_total",
-            label="map_name",
-            bad=name.__eq__,
-            map_name=name,
-        )
-
-
 #: What agents and operators fail to do, and what others refuse them.
 FAILURES = (
     Failures(
-        "agent_errors",
         "k8s-client",
         "kubernetes_failures",
         "failed calls to the Kubernetes API",
         "cilium_k8s_client_api_calls_total",
-        label="return_code",
-        bad=_bad_code,
+        "return_code",
+        _bad_code,
         attempts="kubernetes_codes",
     ),
     *(
         Failures(
-            "operator_errors",
             f"{cloud}-api",
             f"{cloud}_count",
             f"failed calls to the API of {cloud}",
             f"cilium_operator_{cloud}_api_duration_seconds_count",
-            label="response_code",
-            bad=_bad_cloud_code,
+            "response_code",
+            _bad_cloud_code,
             attempts=f"{cloud}_count",
         )
         for cloud in ("ec2", "azure", "alibabacloud")
     ),
     Failures(
-        "agent_errors",
         "controllers",
         "controller_failures",
         "failed runs of controllers",
         "cilium_controllers_runs_total",
-        label="status",
-        bad="failure".__eq__,
+        "status",
+        "failure",
         attempts="controller_runs",
         failing="controllers_failing",
     ),
     Failures(
-        "agent_errors",
         "modules",
         "job_failures",
         "failed runs of modules' jobs",
@@ -202,63 +154,88 @@ FAILURES = (
         failing="modules_degraded",
     ),
     Failures(
-        "agent_errors",
         "policy",
         "policy_failures",
         "changes of policies that could not be taken over",
         "cilium_policy_change_total",
         attempts="policy_changes",
+        matchers='outcome!="success"',
     ),
     Failures(
-        "agent_errors",
         "rate-limiter",
         "requests_rejected",
         "requests rejected by the rate limits of the agent's API",
         "cilium_api_limiter_processed_requests_total",
         attempts="requests_limited",
+        matchers='outcome=~"fail-.+|request-cancelled"',
     ),
     Failures(
-        "agent_errors",
         "kvstore",
         "kvstore_count",
         "failed operations on the key-value store",
         "cilium_kvstore_operations_duration_seconds_count",
-        label="outcome",
-        bad=_failed,
+        "outcome",
+        _failed,
         attempts="kvstore_count",
     ),
     Failures(
-        "agent_errors",
         "kvstore",
         "kvstore_quorum",
         "quorum errors of the key-value store",
         "cilium_kvstore_quorum_errors_total",
     ),
     Failures(
-        "agent_errors",
         "kvstore",
         "kvstore_sync",
         "failed writes of the key-value store",
         "cilium_kvstore_sync_errors_total",
     ),
     Failures(
-        "operator_errors",
         "identity-gc",
         "identity_runs",
         "failed garbage collections of identities",
         "cilium_operator_identity_gc_runs",
-        label="outcome",
-        bad=_failed,
+        "outcome",
+        _failed,
     ),
 )
-#: Matchers of the failures that are told apart by the server.
-_OF_SERVER = {
-    "policy_failures": str(Matcher("outcome", "!=", "success")),
-    "requests_rejected": str(Matcher("outcome", "=~", "fail-.+|request-cancelled")),
-}
 
 
-def _one(data: Health, one: Failures) -> Iterator[Stream]:
+def counted(data: Health) -> Iterator[Counts]:
+    """Give the counts of everything that can go wrong."""
+    yield from _logs(data, "errors", "cilium_errors_warnings_total")
+    yield from _logs(data, "operator_errors", "cilium_operator_errors_warnings_total")
+    for failures in FAILURES:
+        yield from _counts(data, failures)
+    # The names of the maps are only in the data.
+    for name in _values(data.now["map_failures"], "map_name"):
+        what, metric = f"failed updates of the BPF map {name}", "cilium_bpf_map_ops_total"
+        of_map = Failures("bpf", "map_failures", what, metric, "map_name", name, map_name=name)
+        yield from _counts(data, of_map)
+
+
+def _kind(metric: str) -> str:
+    return "operator_errors" if metric.startswith("cilium_operator_") else "agent_errors"
+
+
+def _logs(data: Health, name: str, metric: str) -> Iterator[Counts]:
+    """Give the counts of errors and warnings in logs, for each subsystem."""
+    kind = _kind(metric)
+    for subsystem in _values(data.now[name], "subsystem"):
+        both = [pick(span[name], "subsystem", subsystem) for span in (data.now, data.usual)]
+        yield Counts(
+            kind,
+            subsystem,
+            "errors and warnings in the log",
+            metric,
+            str(Matcher("subsystem", "=", subsystem)),
+            *_both(data, kind, *both),
+            *_both(data, kind, *(pick(each, "level", "warning".__ne__) for each in both)),
+        )
+
+
+def _counts(data: Health, one: Failures) -> Iterator[Counts]:
+    """Give the counts of failures, if there is anything to count."""
     now, usual = (pick(span[one.name], one.label, one.bad) for span in (data.now, data.usual))
     failing, usual_failing = (
         span.per_node(one.failing, how="max") if one.failing else pd.DataFrame()
@@ -272,13 +249,14 @@ def _one(data: Health, one: Failures) -> Iterator[Stream]:
     )
     values = "|".join(re.escape(value) for value in _values(now, one.label))
     matchers = str(Matcher(one.label, "=~", values)) if one.label != "node" and values else ""
-    counts, before = _both(data, one.kind, now, usual, nodes=failing.columns)
-    yield Stream(
-        one.kind,
+    kind = _kind(one.metric)
+    counts, before = _both(data, kind, now, usual, nodes=failing.columns)
+    yield Counts(
+        kind,
         one.subsystem,
         one.what,
         one.metric,
-        matchers or _OF_SERVER.get(one.name, ""),
+        matchers or one.matchers,
         *(counts, before, counts, before),
         failing,
         usual_failing,
@@ -304,27 +282,6 @@ def _both(
         seen = pd.DataFrame(dict.fromkeys(counts.columns, anyone), index=seen.index)
     seen = seen.reindex(index=before.index, columns=counts.columns, fill_value=False)
     return counts, before.mask(before.isna() & seen.astype(bool), 0.0)
-
-
-def pick(frame: pd.DataFrame, label: str, chosen: Callable[[str], bool]) -> pd.DataFrame:
-    """Give the series whose label is chosen.
-
-    Parameters
-    ----------
-    frame
-        Label frame with the label.
-    label
-        Its name.
-    chosen
-        Whether a value is.
-    """
-    values = frame.columns.get_level_values(label)
-    return frame.loc[:, [chosen(str(value)) for value in values]]
-
-
-def of_value(frame: pd.DataFrame, label: str, value: str) -> pd.DataFrame:
-    """Give the series whose label has a value."""
-    return pick(frame, label, lambda text: text == value)
 
 
 def _values(frame: pd.DataFrame, label: str) -> list[str]:

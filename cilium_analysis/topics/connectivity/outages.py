@@ -1,4 +1,7 @@
-"""Whom to blame: from probes that failed to the nodes that did not answer. Pure."""
+"""All outages; where the data names the targets of probes, which nodes they are about. Pure.
+
+``paths.py`` does that where only counts of failing paths are known.
+"""
 
 from __future__ import annotations
 
@@ -6,22 +9,22 @@ from dataclasses import replace
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
-from cilium_analysis.topics.connectivity.counted import by_paths
+from cilium_analysis.topics.connectivity.paths import by_paths
 from cilium_analysis.topics.connectivity.reading import (
     MAJORITY,
     SILENT,
     Outage,
-    alone_unseen,
     clipped,
     column,
     cut_off,
     join,
     keys,
+    known,
     names,
     overlap,
     read,
     rows,
-    seen,
+    silent,
 )
 
 if TYPE_CHECKING:
@@ -34,46 +37,35 @@ if TYPE_CHECKING:
     from cilium_analysis.topics.connectivity.reading import Own
 
 
-#: Kinds of addresses of which so much fewer probes failed than of another did not fail.
+#: A kind of addresses did not fail if so much fewer of its probes failed than of another.
 NONE_FAILED = 0.02
-#: So many targets that one node alone misses are that node's trouble.
+#: The fault is with a node that alone misses so many targets.
 SAME_SOURCE = 3
 
 
-def tell(data: Connectivity) -> list[Outage]:
-    """Give all outages, those of most observers first.
-
-    Parameters
-    ----------
-    data
-        As from `load`.
-    """
+def detect(data: Connectivity) -> list[Outage]:
+    """Give all outages, those of most observers first."""
     found = _by_pairs(data) if data.targets_named else []
     # Observers that name no target, beside others that do, are not told apart from them.
-    told = [o for o in by_paths(data) if not any(overlap(o, other, data.pace) for other in found)]
-    address = _only(_failed_addresses(data), address_types(data))
-    told = [replace(outage, address=address) for outage in told]
-    return sorted(
-        clipped([*found, *told], data.window), key=lambda o: (-o.value, o.start, o.node, o.types)
-    )
+    others = [o for o in by_paths(data) if not any(overlap(o, other, data.pace) for other in found)]
+    address = _only(_failed_addresses(data), _address_types(data))
+    found += [replace(outage, address=address) for outage in others]
+    return sorted(clipped(found, data.window), key=lambda o: (-o.value, o.start, o.node, o.types))
 
 
 def _by_pairs(data: Connectivity) -> list[Outage]:
-    lost = _lost(data)
+    """Give the outages where the data names the targets."""
+    lost = cut_off(
+        data.target_failing, data.target_observers, data.source_failing, data.source_targets
+    )
     targets = join(_targets(data), data.pace)
     most = [_with_own_view(data, o, lost) for o in targets if o.most]
     sources = [o for o in join(_sources(data, lost), data.pace) if not _covered(o, most, data.pace)]
     partial = [_with_peers(data, o) for o in targets if not o.most]
     partial = _each_other(partial, data.pace)
     partial = [o for o in partial if not _from_one_of(o, sources, data.pace)]
-    told = [*_split(data, most), *sources, *_one_source(partial, data.pace)]
-    return [_with_probes(data, outage) for outage in told]
-
-
-def _lost(data: Connectivity) -> pd.DataFrame:
-    return cut_off(
-        data.target_failing, data.target_observers, data.source_failing, data.source_targets
-    )
+    found = [*_split(data, most), *sources, *_one_source(partial, data.pace)]
+    return [_with_probes(data, outage) for outage in found]
 
 
 def _targets(data: Connectivity) -> list[Outage]:
@@ -123,7 +115,7 @@ def _with_own_view(data: Connectivity, outage: Outage, lost: pd.DataFrame) -> Ou
     if outage.node not in names(data.observers, "node"):
         # Its agent may go by another name, or the matchers may not choose it.
         return outage
-    missing = alone_unseen(data.observers, outage) * length
+    missing = silent(data.observers, outage) * length
     if missing >= min(SILENT, length / 2):
         return replace(outage, own="silent")
     if outage.node not in names(data.source_targets, "node"):
@@ -150,11 +142,11 @@ def _with_probes(data: Connectivity, outage: Outage) -> Outage:
     return replace(
         outage,
         protocols=tuple(sorted(protocols)),
-        address=_only(addresses, address_types(data)),
+        address=_only(addresses, _address_types(data)),
     )
 
 
-def address_types(data: Connectivity) -> set[str]:
+def _address_types(data: Connectivity) -> set[str]:
     """Give the kinds of addresses that nodes have: primary, and perhaps secondary."""
     if not len(data.quantiles):
         return set()
@@ -162,7 +154,7 @@ def address_types(data: Connectivity) -> set[str]:
 
 
 def _failed_addresses(data: Connectivity) -> set[str]:
-    """Give the kinds of addresses of which any probe of the window failed, as a histogram tells."""
+    """Give the kinds of addresses that had failed probes in the window, by a histogram."""
     if not len(data.quantiles) or "failed" not in data.quantiles:
         return set()
     failed = data.quantiles["failed"].groupby(level="address_type").max()
@@ -179,14 +171,14 @@ def _with_peers(data: Connectivity, outage: Outage) -> Outage:
     peers = _ends(data, outage, "target", "source")
     back = _ends(data, outage, "source", "target")
     own: Own = "cut off" if peers and set(peers) <= set(back) else "reaches"
-    told = outage.node in names(data.source_targets, "node")
-    if not peers or not told or seen(data.observers, outage) < 0.5:
+    probes = outage.node in names(data.source_targets, "node")
+    if not peers or not probes or known(data.observers, outage) < 0.5:
         own = "unknown"
     return replace(outage, peers=peers, own=own)
 
 
 def _with_targets(data: Connectivity, outage: Outage) -> Outage:
-    """Add whom a node could not reach, unless it is everybody."""
+    """Add the nodes that a node could not reach, unless these are all."""
     peers = _ends(data, outage, "source", "target") if outage.value < 0.99 else ()
     return replace(outage, peers=peers, own="reaches")
 
@@ -218,7 +210,7 @@ def _each_other(partial: Sequence[Outage], pace: Pace) -> list[Outage]:
 
 
 def _from_one_of(outage: Outage, sources: Sequence[Outage], pace: Pace) -> bool:
-    """Tell whether those who miss a node are all known to miss many."""
+    """Tell whether the observers that miss a node are all known to miss many."""
     known = {o.node for o in sources if overlap(o, outage, pace)}
     return bool(outage.peers) and set(outage.peers) <= known
 
@@ -231,39 +223,40 @@ def _one_source(partial: Sequence[Outage], pace: Pace) -> list[Outage]:
         together = [o for o in mine if overlap(o, mine[0], pace)]
         if len(together) < SAME_SOURCE:
             continue
-        kept = [o for o in kept if o not in together]
-        first = together[0]
-        kept.append(
-            replace(
-                first,
-                node=peer[0],
-                role="source",
-                start=min(o.start for o in together),
-                end=max(o.end for o in together),
-                failing=float(len(together)),
-                peers=tuple(sorted(o.node for o in together)),
-                own="reaches",
-            )
+        whole = replace(
+            _whole(together[0], together),
+            node=peer[0],
+            role="source",
+            failing=float(len(together)),
+            own="reaches",
         )
+        kept = [*(o for o in kept if o not in together), whole]
     return kept
+
+
+def _whole(first: Outage, together: Sequence[Outage]) -> Outage:
+    """Make one outage of several nodes, which are its peers; the numbers are those of the first."""
+    return replace(
+        first,
+        start=min(o.start for o in together),
+        end=max(o.end for o in together),
+        peers=tuple(sorted(o.node for o in together)),
+    )
 
 
 def _split(data: Connectivity, most: Sequence[Outage]) -> list[Outage]:
     """Make one outage of more than half of the nodes that are up and miss each other."""
     alive = [o for o in most if o.own != "silent"]
-    known = max(data.observers.shape[1], 2)
+    number = max(data.observers.shape[1], 2)
     for first in alive:
         together = [o for o in alive if overlap(o, first, data.pace)]
-        if 2 * len(together) > known:
-            kinds_ = {kind for o in together for kind in o.types}
+        if 2 * len(together) > number:
+            kinds = {kind for o in together for kind in o.types}
             whole = replace(
-                first,
+                _whole(first, together),
                 node="",
                 role="split",
-                types=tuple(kind for kind in ("node", "endpoint") if kind in kinds_),
-                start=min(o.start for o in together),
-                end=max(o.end for o in together),
-                peers=tuple(sorted(o.node for o in together)),
+                types=tuple(kind for kind in ("node", "endpoint") if kind in kinds),
                 parts=_parts(data, together),
                 own="unknown",
             )

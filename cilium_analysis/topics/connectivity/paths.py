@@ -1,4 +1,7 @@
-"""Whom to blame where only counts of failing paths are known. Pure."""
+"""Which nodes outages are about where only counts of failing paths are known. Pure.
+
+That is so from Cilium 1.18 on: the likely target is narrowed down from what all observers saw.
+"""
 
 from __future__ import annotations
 
@@ -16,12 +19,11 @@ from cilium_analysis.topics.connectivity.reading import (
     Outage,
     column,
     join,
-    kinds,
     names,
     read,
-    spans,
 )
 from cilium_analysis.topics.connectivity.spread import briefs, sides
+from cilium_analysis.topics.intervals import runs
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -36,7 +38,7 @@ if TYPE_CHECKING:
     Floats = NDArray[np.float64]
     Flags = NDArray[np.bool_]
 
-#: From so many nodes on, the only one that misses nobody is told by that.
+#: From so many nodes on, the only one that misses no other is the likely target.
 ODD_ONE_OUT = 4
 #: So many likely targets at once, if they are half of all nodes, are rather parts of the cluster.
 CROWD = 3
@@ -46,12 +48,12 @@ FEW = 4
 
 @dataclass(frozen=True)
 class _Views:
-    """What observers see who name no target, as arrays of times by observers."""
+    """The view of observers that name no target, as arrays of times by observers."""
 
     nodes: list[str]
     failing: Floats
     per_node: int
-    #: observers that are known but say nothing
+    #: observers that are known, but without samples
     silent: Flags
     #: observers that miss most others
     cut: Flags
@@ -70,7 +72,7 @@ class _Views:
 
     @property
     def missing(self) -> Flags:
-        """Those of the rest that miss anybody."""
+        """Those of the rest that miss any other."""
         flags: Flags = self.rest & (np.nan_to_num(self.failing) > 0.01)
         return flags
 
@@ -95,7 +97,7 @@ def _views(data: Connectivity, kind: str) -> _Views:
 
 
 def _one_address(missed: Floats, others: Floats, per_node: int) -> Flags:
-    """Tell who misses just as many paths as there are other nodes: one address of each."""
+    """Tell which observers miss as many paths as there are other nodes: one address of each."""
     nodes = others / per_node
     same: Flags = (per_node > 1) & (nodes > 1) & (np.abs(missed - nodes) < 0.25)
     return same
@@ -105,12 +107,14 @@ def by_paths(data: Connectivity) -> list[Outage]:
     """Narrow the targets down where only counts of failing paths are known."""
     if not data.paths.shape[1] or not data.paths_failing.shape[1]:
         return []
-    found = join((o for kind in kinds(data.paths_failing) for o in _of_kind(data, kind)), data.pace)
+    found = join(
+        (o for kind in names(data.paths_failing, "type") for o in _of_kind(data, kind)), data.pace
+    )
     named = [o for o in found if o.role in ("target", "split")]
-    # A moment that does not tell the target, of an outage that else does, is no other outage.
+    # An outage with a likely target may have moments without one.
     unknown = [o for o in found if o.role == "unknown" and not _within_any(o, named, data.pace)]
     most = [*named, *unknown]
-    # What one observer misses meanwhile is not told apart from what most of them miss.
+    # What one observer misses meanwhile is not different from what most of them miss.
     alone = [o for o in found if o.role == "observer" and not _within_any(o, most, data.pace)]
     return [*most, *alone]
 
@@ -122,7 +126,7 @@ def _within_any(outage: Outage, others: Sequence[Outage], pace: Pace) -> bool:
 
 @dataclass(frozen=True)
 class _Reader:
-    """Reads outages of one kind out of flags that say when a node is to blame."""
+    """Reads outages of one kind from flags that say when a node is the target."""
 
     data: Connectivity
     kind: str
@@ -131,7 +135,7 @@ class _Reader:
     def __call__(
         self, hit: Flags, failing: Floats, of: Floats, node: str, role: Role, *, sure: bool = False
     ) -> list[Outage]:
-        """Read how many paths failed, of how many, while a flag is up."""
+        """Give the outages, from how many paths failed, of how many, while a flag is up."""
         index = self.data.paths_failing.index
         values = np.where(hit, failing, np.where(self.known, 0.0, np.nan))
         failed, there = pd.Series(values, index=index), pd.Series(of, index=index)
@@ -143,7 +147,7 @@ def _of_kind(data: Connectivity, kind: str) -> list[Outage]:
     views = _views(data, kind)
     among = views.rest.sum(axis=1).astype("float64")
     missing = views.missing.sum(axis=1).astype("float64")
-    told = _Reader(data, kind, among + views.cut.sum(axis=1) > 0)
+    reader = _Reader(data, kind, among + views.cut.sum(axis=1) > 0)
     split, parts = _split(views)
     apart = _near(split, views.reach)
     with np.errstate(invalid="ignore"):
@@ -160,15 +164,15 @@ def _of_kind(data: Connectivity, kind: str) -> list[Outage]:
     least = -(-max(SILENT, 2 * data.pace.scrape) // data.every.step)
     short = briefs(nodes, views.away, ~clear, reach=views.reach, least=least)
     for brief in short:
-        common[brief.first : brief.last + 1] = False
-    found = _targets(views, suspects, short, (missing, among), told)
+        common[brief.first : brief.stop] = False
+    found = _targets(views, suspects, short, (missing, among), reader)
     unknown = _widened(common & ~suspects.any(axis=1), missing > 0, views.reach) & ~clear
-    found += _unknown(views, unknown, short, (missing, among), told)
+    found += _unknown(views, unknown, short, (missing, among), reader)
     if split.any():
-        found += _torn(views, split, parts, told)
+        found += _in_parts(views, split, parts, reader)
     for brief in short:
-        apart[brief.first : brief.last + 1] = True
-    return found + _single(views, common, apart, told)
+        apart[brief.first : brief.stop] = True
+    return found + _single(views, common, apart, reader)
 
 
 def _targets(
@@ -176,9 +180,9 @@ def _targets(
     suspects: Flags,
     short: Sequence[Brief],
     seen: tuple[Floats, Floats],
-    told: _Reader,
+    reader: _Reader,
 ) -> list[Outage]:
-    """Read the outages of nodes that are likely the target of what the others miss."""
+    """Give the outages of nodes that are likely what the others miss."""
     missing, among = seen
     allowed = (missing > 0) & ~suspects.any(axis=1)
     found: list[Outage] = []
@@ -190,17 +194,17 @@ def _targets(
             _put(brief, hit, failing, of)
         if not hit.any():
             continue
-        late = told.data.pace.alone if len(views.nodes) <= FEW and not mine else timedelta()
+        late = reader.data.pace.alone if len(views.nodes) <= FEW and not mine else timedelta()
         found += [
             replace(o, likely=True, own=_own(views, hit, place, mine), within=max(o.within, late))
-            for o in told(hit, failing, of, node, "target", sure=bool(mine))
+            for o in reader(hit, failing, of, node, "target", sure=bool(mine))
         ]
     return found
 
 
 def _put(brief: Brief, hit: Flags, failing: Floats, of: Floats) -> None:
-    """Enter a short outage with all that noticed it, whenever they did."""
-    inside = slice(brief.begin, brief.end + 1)
+    """Put in a short outage with all that noticed it, whenever they did."""
+    inside = slice(brief.begin, brief.end)
     hit[inside], failing[inside], of[inside] = True, brief.noticed, brief.observers
 
 
@@ -209,48 +213,50 @@ def _unknown(
     hit: Flags,
     short: Sequence[Brief],
     seen: tuple[Floats, Floats],
-    told: _Reader,
+    reader: _Reader,
 ) -> list[Outage]:
-    """Read what most observers miss without a likely target."""
+    """Give the outages that most observers see and that have no likely target."""
     failing, of = seen[0].copy(), seen[1].copy()
     gone = views.silent.copy()
     for brief in short:
         if not brief.places:
             _put(brief, hit, failing, of)
-            gone[brief.begin : brief.end + 1, list(brief.perhaps)] = True
-    index = told.data.paths_failing.index
+            gone[brief.begin : brief.end, list(brief.perhaps)] = True
+    index = reader.data.paths_failing.index
     return [
         replace(outage, peers=_named(views, gone, outage, index))
-        for outage in told(hit, failing, of, "", "unknown")
+        for outage in reader(hit, failing, of, "", "unknown")
     ]
 
 
 def _split(views: _Views) -> tuple[Flags, dict[int, Sides]]:
-    """Tell when the cluster was in parts, and in which at each such moment that tells them."""
+    """Tell when the cluster was in parts, and in which ones at each moment where that is known."""
     nodes = views.failing / views.per_node
     found = [sides(row) for row in nodes]
-    told: Flags = np.array([groups is not None for groups in found])
+    grouped: Flags = np.array([groups is not None for groups in found])
     torn = np.asarray(views.cut.sum(axis=1) > np.maximum(views.rest.sum(axis=1), 1))
-    for first, last in spans(told):
-        # What holds for less than a round may be other outages that observers notice by and by.
-        if last - first < views.reach // 2:
-            told[first : last + 1] = torn[first : last + 1]
-    parts = {row: groups for row, groups in enumerate(found) if groups and told[row]}
-    return told | torn, parts
+    for first, stop in runs(grouped):
+        # What holds for less than a round may be other outages that observers notice in turn.
+        if stop - 1 - first < views.reach // 2:
+            grouped[first:stop] = torn[first:stop]
+    parts = {row: groups for row, groups in enumerate(found) if groups and grouped[row]}
+    return grouped | torn, parts
 
 
 def _crowd(views: _Views, suspects: Flags) -> Flags:
-    """Tell when so many nodes would be to blame at once that the cluster rather fell into parts."""
+    """Tell when so many nodes are likely targets that the cluster rather fell into parts."""
     crowd = np.zeros(len(suspects), dtype=bool)
-    for first, last in spans(np.asarray(suspects.any(axis=1)), bridge=views.reach):
-        inside = suspects[first : last + 1] & ~views.silent[first : last + 1]
+    for first, stop in runs(suspects.any(axis=1), bridge=views.reach):
+        inside = suspects[first:stop] & ~views.silent[first:stop]
         number = int(inside.any(axis=0).sum())
-        crowd[first : last + 1] = number >= CROWD and 2 * number >= len(views.nodes)
+        crowd[first:stop] = number >= CROWD and 2 * number >= len(views.nodes)
     return crowd & np.isfinite(views.failing).any(axis=1)
 
 
-def _torn(views: _Views, split: Flags, parts: dict[int, Sides], told: _Reader) -> list[Outage]:
-    """Read when the cluster fell into parts: from who noticed first to who first saw it over."""
+def _in_parts(
+    views: _Views, split: Flags, parts: dict[int, Sides], reader: _Reader
+) -> list[Outage]:
+    """Give the outages of a cluster in parts: from the first that noticed to the first recovery."""
     nodes = views.failing / views.per_node
     cut = np.where(views.cut.any(axis=1, keepdims=True) & ~views.cut, np.nan, nodes)
     level = np.zeros(len(split))
@@ -261,10 +267,10 @@ def _torn(views: _Views, split: Flags, parts: dict[int, Sides], told: _Reader) -
     # A step less than a round: what follows for longer is read as an end of its own.
     wide = _widened(split, np.asarray((nodes > 0.01).any(axis=1)), views.reach - 1)
     level[wide & ~split] = 0.4 * level.max()
-    paths = told.data.paths
+    paths = reader.data.paths
     others = paths.median(axis=1).to_numpy() / views.per_node - 1
     found = []
-    for outage in told(wide, level, others, "", "split"):
+    for outage in reader(wide, level, others, "", "split"):
         inside = (paths.index > outage.start) & (paths.index <= outage.end)
         known = Counter(parts[int(row)] for row in np.flatnonzero(inside) if int(row) in parts)
         groups = known.most_common(1)[0][0] if known else ()
@@ -278,9 +284,9 @@ def _torn(views: _Views, split: Flags, parts: dict[int, Sides], told: _Reader) -
 
 
 def _own(views: _Views, hit: Flags, place: int, short: Sequence[Brief]) -> Own:
-    """Tell what a likely target sees itself."""
+    """Give what a likely target's own probes say."""
     if short:
-        near = [views.away[max(b.first - views.reach, 0) : b.last + 1, place] for b in short]
+        near = [views.away[max(b.first - views.reach, 0) : b.stop, place] for b in short]
         return "silent" if max(part.max() for part in near) > 1 else "cut off"
     silent = int(views.silent[hit, place].sum())
     if silent >= min(views.silence, hit.sum() / 2):
@@ -292,7 +298,7 @@ def _suspects(views: _Views, common: Flags) -> Flags:
     """Tell when which node is the likely target of what most observers miss."""
     suspects = views.cut & common[:, None]
     level = _typical(views)
-    # Whoever was cut off a moment ago is still missed by those who have not probed since.
+    # A node that was cut off a moment ago is still missed by those that have not probed since.
     explained = np.stack([_near(one, views.reach) for one in suspects.T], axis=1)
     # Of a node with several addresses perhaps only one is missed.
     missed = np.maximum(np.round(level / views.per_node), np.round(level) > 0)
@@ -301,7 +307,7 @@ def _suspects(views: _Views, common: Flags) -> Flags:
     # Nodes that say nothing themselves, if there are not more of them than are missed.
     clear = common & (gone > 0) & (gone <= unexplained)
     suspects = _throughout(suspects | (views.silent & clear[:, None]), views, common)
-    # Else the only one that misses nobody: it reaches all others, which do not reach it.
+    # Else the only one that misses no other: it reaches all others, which do not reach it.
     spared = views.rest & ~views.missing
     alone = (spared.sum(axis=1) == 1) & (views.rest.sum(axis=1) >= ODD_ONE_OUT)
     odd = common & ~suspects.any(axis=1) & (gone == 0) & alone & (unexplained == 1)
@@ -311,17 +317,17 @@ def _suspects(views: _Views, common: Flags) -> Flags:
 
 
 def _throughout(suspects: Flags, views: _Views, common: Flags) -> Flags:
-    """Hold on to who is clear at some moment of a stretch while more than they say nothing."""
+    """Keep a likely target of some moment while more nodes than it have no samples."""
     held = suspects.copy()
-    for first, last in spans(common, bridge=views.reach):
-        known = suspects[first : last + 1].any(axis=0)
-        doubt = common[first : last + 1] & ~suspects[first : last + 1].any(axis=1)
-        held[first : last + 1] |= doubt[:, None] & known & views.silent[first : last + 1]
+    for first, stop in runs(common, bridge=views.reach):
+        inside = suspects[first:stop]
+        unclear = common[first:stop] & ~inside.any(axis=1)
+        held[first:stop] |= unclear[:, None] & inside.any(axis=0) & views.silent[first:stop]
     return held
 
 
 def _typical(views: _Views) -> Floats:
-    """Give how many paths those who miss anybody miss typically."""
+    """Give how many paths the observers that miss any miss typically."""
     values = np.where(views.missing, views.failing, np.nan)
     level = np.zeros(len(values))
     some = views.missing.any(axis=1)
@@ -330,7 +336,7 @@ def _typical(views: _Views) -> Floats:
 
 
 def _widened(hit: Flags, allowed: Flags, reach: int) -> Flags:
-    """Take in the neighbouring moments in which others still, or already, miss somebody."""
+    """Add the neighbouring moments in which other observers still, or already, miss a node."""
     wide = hit.copy()
     for _ in range(reach):
         grown = wide.copy()
@@ -356,19 +362,19 @@ def _single(
     views: _Views,
     common: Flags,
     explained: Flags,
-    told: _Reader,
+    reader: _Reader,
 ) -> list[Outage]:
-    """Read what single observers miss beyond what most of them miss."""
+    """Give what single observers miss beyond what most of them miss."""
     base = np.where(common, _typical(views), 0.0)
     found: list[Outage] = []
     for place, node in enumerate(views.nodes):
         mine = np.nan_to_num(views.failing[:, place])
         beyond = np.where(views.cut[:, place] & ~common, mine, np.maximum(mine - base, 0.0))
         beyond = np.where(views.cut[:, place] & common | explained, 0.0, beyond)
-        total = column(told.data.paths, node=node).to_numpy(dtype="float64") - views.per_node
+        total = column(reader.data.paths, node=node).to_numpy(dtype="float64") - views.per_node
         if not (beyond > 0.5).any():
             continue
-        outages = told(beyond > 0.5, beyond, total, node, "observer")
-        alone = told.data.pace.alone
+        outages = reader(beyond > 0.5, beyond, total, node, "observer")
+        alone = reader.data.pace.alone
         found += [replace(o, paths=views.per_node, within=max(o.within, alone)) for o in outages]
     return found
