@@ -24,6 +24,8 @@ from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from cilium_analysis.source import share
+
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
@@ -211,8 +213,7 @@ def serve() -> None:
             except Exception:  # kernels that are started instead say what is wrong
                 return
         gc.collect()
-        held = import_module("cilium_analysis.topics.held")
-        held.hold()
+        share()
         kernels: set[int] = set()
         while asked := asking.recv(_MOST):
             what, directory, *rest = json.loads(asked)

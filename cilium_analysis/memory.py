@@ -115,7 +115,7 @@ class Remembering(Relay):
             own.set_exception(problem)
             raise
         samples = int(frame.notna().to_numpy().sum())
-        records = said.records or [Record(key[0], window, frame.shape[1], samples, 0, 0.0)]
+        records = [*said.records] or [Record(key[0], window, frame.shape[1], samples, 0, 0.0)]
         answer = _Answer(frame, records[-1], _size(frame), at)
         self._keep(key, answer)
         own.set_result(answer)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import asdict, dataclass, field
+from pathlib import Path
 from threading import Lock, RLock
 from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
 from weakref import WeakKeyDictionary
@@ -67,13 +68,13 @@ class Said:
     Parameters
     ----------
     records
-        Of its answers, in the order in which they came.
+        Of its answers, each once, in the order in which they came.
     refusals
-        What it refused, as `cilium_analysis.topics.answers.Refusal`.
+        What it refused, as `cilium_analysis.topics.answers.Refusal`; likewise.
     """
 
-    records: list[Record] = field(default_factory=list)
-    refusals: list[Any] = field(default_factory=list)
+    records: dict[Record, None] = field(default_factory=dict)
+    refusals: dict[Any, None] = field(default_factory=dict)
 
     @property
     def warnings(self) -> tuple[str, ...]:
@@ -99,8 +100,8 @@ def followed() -> Iterator[Said]:
 def tell(*, records: Iterable[Record] = (), refusals: Iterable[Any] = ()) -> None:
     """Tell those who follow in this thread what a source said, now or when it was first asked."""
     for said in _FOLLOWERS.get():
-        said.records += records
-        said.refusals += refusals
+        said.records |= dict.fromkeys(records)
+        said.refusals |= dict.fromkeys(refusals)
 
 
 def note(source: Source, record: Record) -> None:
@@ -181,17 +182,41 @@ def weighed(source: Source, promql: str = "") -> Iterator[None]:
         raise refused from None
 
 
+_is_shared = False
+
+
+def share() -> None:
+    """Share from now on what is found out about a recording among all who read it.
+
+    For a process that others are forked from, whose recordings do not change.
+    """
+    global _is_shared
+    _is_shared = True
+
+
+def _recording(source: Source) -> Path | None:
+    while isinstance(source, Relay):
+        source = source.source
+    directory = getattr(source, "directory", None)
+    return directory.resolve() if _is_shared and isinstance(directory, Path) else None
+
+
 class Once(Generic[Key, Found]):
     """Finds out once per source what several topics need, whichever thread comes first.
 
     Those who follow are told of the answers that it rests on each time.
+
+    Parameters
+    ----------
+    only_shared
+        Whether it is found out each time unless it is shared, see `share`.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, *, only_shared: bool = False) -> None:
+        self._only_shared = only_shared
         self._lock = Lock()
-        self._held: WeakKeyDictionary[Source, tuple[RLock, dict[Key, tuple[Found, Said]]]] = (
-            WeakKeyDictionary()
-        )
+        self._of_sources: WeakKeyDictionary[Source, _Held[Key, Found]] = WeakKeyDictionary()
+        self._of_recordings: dict[Path, _Held[Key, Found]] = {}
 
     def __call__(
         self,
@@ -214,18 +239,40 @@ class Once(Generic[Key, Found]):
         fits
             Tells whether what was found out about another key will do.
         """
+        recording = _recording(source)
+        if recording is None and self._only_shared:
+            return ask()
         with self._lock:
-            lock, held = self._held.setdefault(source, (RLock(), {}))
-        with lock:
-            for known in reversed(held):
+            held = (
+                self._of_sources.setdefault(source, _Held())
+                if recording is None
+                else self._of_recordings.setdefault(recording, _Held())
+            )
+        with held.lock:
+            for known in reversed(held.found):
                 if fits(known) if fits else known == key:
-                    found, said = held[known]
+                    found, said = held.found[known]
+                    there = set(source.journal) if recording else {}
+                    for record in said.records if recording else ():
+                        if record not in there:
+                            source.journal.append(record)
                     tell(records=said.records, refusals=said.refusals)
                     return found
             with followed() as said:
                 found = ask()
-            held[key] = found, said
+            held.found[key] = found, said
             return found
+
+    def holds(self, found: object) -> bool:
+        """Tell whether something was found out about a recording, and is shared."""
+        each = (one for held in self._of_recordings.values() for one, _ in held.found.values())
+        return any(one is found for one in each)
+
+
+@dataclass
+class _Held(Generic[Key, Found]):
+    lock: RLock = field(default_factory=RLock)
+    found: dict[Key, tuple[Found, Said]] = field(default_factory=dict)
 
 
 class Relay:

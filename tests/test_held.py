@@ -12,8 +12,8 @@ from cilium_analysis.bundle import Bundle
 from cilium_analysis.connection import sample_directory
 from cilium_analysis.errors import BundleError
 from cilium_analysis.progress import watched
-from cilium_analysis.source import followed
-from cilium_analysis.topics import dns, drops, held
+from cilium_analysis.source import followed, share
+from cilium_analysis.topics import dns, drops
 
 def bundle():
     return Bundle(sample_directory("sample"))
@@ -25,13 +25,14 @@ first, plain = bundle(), bundle()
 window, baseline = first.window, first.baseline
 not_held = drops.load(plain, window, baseline)
 assert drops.load(plain, window, baseline) is not not_held
-held.hold()
+share()
 with followed() as said:
     data = drops.load(first, window, baseline)
 second = bundle()
 with watched(second) as relay, followed() as again:
     assert drops.load(relay, window, baseline) is data
 assert promql(second.journal) == promql(said.records) == promql(again.records) != []
+assert len(second.journal) == len(set(second.journal))
 assert drops.findings(data) is drops.findings(data)
 assert drops.findings(data).as_json() == drops.findings(not_held).as_json()
 later = replace(window, start=window.start + timedelta(minutes=30))

@@ -212,7 +212,8 @@ class Recorder(Relay):
                 error["reason"] = problem.reason
                 self._keep(key, {"promql": promql, "window": None, **when, "error": error})
                 raise
-            self._keep_answer(key, {"promql": promql, "window": None, **when}, frame, said.records)
+            row = {"promql": promql, "window": None, **when}
+            self._keep_answer(key, row, frame, [*said.records][-1])
             return frame
 
     def _check_open(self) -> None:
@@ -242,7 +243,7 @@ class Recorder(Relay):
         key: tuple[str, str],
         row: Mapping[str, Any],
         frame: pd.DataFrame,
-        records: Sequence[Record],
+        record: Record,
     ) -> None:
         write = write_table if "exemplars" in row else write_frame
         with self._lock:
@@ -252,8 +253,8 @@ class Recorder(Relay):
             path = self._place / file
             path.parent.mkdir(exist_ok=True)
             rows = write(frame, path)
-            record = records[-1].as_json()
-            cost = {k: record[k] for k in ("series", "samples", "bytes", "seconds", "warnings")}
+            told = record.as_json()
+            cost = {k: told[k] for k in ("series", "samples", "bytes", "seconds", "warnings")}
             digest = hashlib.sha256(path.read_bytes()).hexdigest()
             self._keep(key, {**row, "file": file, "rows": rows, "sha256": digest, **cost})
             if self._kept and time.monotonic() - self._written > EVERY:

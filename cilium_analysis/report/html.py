@@ -178,15 +178,20 @@ def number(value: float | None) -> str:
 
 def _body(notebook: NotebookNode, *, show_code: bool) -> str:
     """Convert the cells to HTML."""
-    body, _ = _exporter(show_code=show_code).from_notebook_node(notebook)
+    from nbconvert import TemplateExporter
+
+    # HTMLExporter's own method parses the page once more, which takes seconds: to describe figures,
+    # which are described, and for what scrolls in a page of JupyterLab, which this is not.
+    body, _ = TemplateExporter.from_notebook_node(_exporter(show_code=show_code), notebook)
     return visible(str(body))
 
 
 @cache
 def _exporter(*, show_code: bool) -> HTMLExporter:
     from nbconvert import HTMLExporter
+    from nbconvert.filters import Highlight2HTML
 
-    return HTMLExporter(
+    exporter = HTMLExporter(
         template_name="basic",
         exclude_input=not show_code,
         exclude_input_prompt=True,
@@ -195,6 +200,9 @@ def _exporter(*, show_code: bool) -> HTMLExporter:
         # Once, after all its preprocessors, and not after each of them.
         optimistic_validation=True,
     )
+    highlight = Highlight2HTML(pygments_lexer="ipython3", parent=exporter)
+    exporter.register_filter("highlight_code", highlight)
+    return exporter
 
 
 def _linked(body: str) -> tuple[str, list[tuple[str, str]]]:

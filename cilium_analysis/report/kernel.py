@@ -155,4 +155,5 @@ def environment(found: Mapping[str, str], *, home: Path | None = None) -> dict[s
     }
     # Nobody watches bars there.
     profile = {"IPYTHONDIR": str(home)} if home else {}
-    return kept | profile | {"MPLBACKEND": _INLINE, "TQDM_DISABLE": "1"}
+    quiet = {"TQDM_DISABLE": "1", "PYDEVD_DISABLE_FILE_VALIDATION": "1"}
+    return kept | profile | quiet | {"MPLBACKEND": _INLINE}

@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Any, ClassVar, Concatenate, ParamSpec, Protoco
 from cilium_analysis import targets
 from cilium_analysis.queries import Matcher
 from cilium_analysis.source import followed
-from cilium_analysis.topics import freshness, held, loading
+from cilium_analysis.topics import freshness, loading
 from cilium_analysis.topics.buckets import for_people
+from cilium_analysis.topics.held import LOADED
 from cilium_analysis.window import format_duration
 
 if TYPE_CHECKING:
@@ -118,17 +119,16 @@ def told(load: Load[P, Loaded]) -> Load[P, Loaded]:
         source: Source, window: Window, baseline: Window, /, *more: P.args, **named: P.kwargs
     ) -> Loaded:
         match = str(named.get("match", ""))
-        key = held.key(load.__module__, source, window, baseline, match=match)
-        known: Loaded | None = held.loaded(key, source)
-        if known is not None:
-            return known
-        with followed() as said:
-            targets.of(source, window, baseline, match=match)
-            data = load(source, window, baseline, *more, **named)
-            remarks = _remarks(source, window, baseline, match=match, said=said)
-        data = replace(data, warnings=said.warnings, remarks=remarks)
-        held.keep(key, data, said)
-        return data
+
+        def ask() -> Loaded:
+            with followed() as said:
+                targets.of(source, window, baseline, match=match)
+                data = load(source, window, baseline, *more, **named)
+                remarks = _remarks(source, window, baseline, match=match, said=said)
+            return replace(data, warnings=said.warnings, remarks=remarks)
+
+        loaded: Loaded = LOADED(source, (load.__module__, window, baseline, match), ask)
+        return loaded
 
     return whole
 
@@ -138,7 +138,7 @@ def _remarks(
 ) -> Remarks:
     """Give what there is to say about the targets, and about what the server refused."""
     if said.refusals and not source.journal:  # everything so far
-        raise said.refusals[0].problem
+        raise next(iter(said.refusals)).problem
     known = targets.of(source, window, match=match)
     notes = list(known.notes)
     now, usual = (
@@ -152,4 +152,4 @@ def _remarks(
             f" {format_duration(window.step)}: what was counted between two scrapes is spread"
             " evenly, and times are known to within one scrape."
         )
-    return Remarks(tuple(notes), known.caveats, known, tuple(dict.fromkeys(said.refusals)))
+    return Remarks(tuple(notes), known.caveats, known, tuple(said.refusals))
