@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import nbformat
 import papermill
 from jupyter_core.utils import ensure_event_loop
+from papermill.engines import NBClientEngine, papermill_engines
 
 from cilium_analysis.findings import MIME
 from cilium_analysis.scratch import scratch
@@ -21,6 +22,35 @@ if TYPE_CHECKING:
 
     from cilium_analysis.report.kernel import Kernels
 
+#: A notebook is saved at most so often while it runs [s]: to write it takes longer than most cells.
+_BETWEEN_SAVES = 1.0
+
+
+class _Engine(NBClientEngine):  # type: ignore[misc]
+    """Papermill's own, but that it does not save a notebook before and after each cell."""
+
+    name = "cilium-analysis"
+
+    @classmethod
+    def execute_managed_notebook(cls, nb_man: Any, kernel_name: str, **options: Any) -> None:
+        """Run the cells; papermill saves the notebook when they are done, however they end."""
+        save, saved = nb_man.save, time.monotonic()
+
+        def rarely(**given: Any) -> None:
+            nonlocal saved
+            if time.monotonic() - saved >= _BETWEEN_SAVES:
+                save(**given)
+                saved = time.monotonic()
+
+        nb_man.save = rarely
+        try:
+            super().execute_managed_notebook(nb_man, kernel_name, **options)
+        finally:
+            nb_man.save = save
+            save()
+
+
+papermill_engines.register(_Engine.name, _Engine)
 #: Why a notebook is not whole when somebody stopped the run.
 STOPPED = "stopped before it was done"
 #: A cell that takes longer than this is taken for hung [s].
@@ -110,6 +140,7 @@ def execute(
             notebook,
             target,
             parameters=dict(parameters),
+            engine_name=_Engine.name,
             kernel_manager_class=kernels.manager_class(home),
             resources={"metadata": {"path": str(directory)}},
             execution_timeout=CELL_TIMEOUT,
