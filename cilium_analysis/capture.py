@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 from contextlib import nullcontext, suppress
-from functools import partial
-from importlib import import_module
 from queue import Empty, SimpleQueue
 from threading import Thread
 from typing import TYPE_CHECKING, Any
@@ -13,6 +11,7 @@ from cilium_analysis.bundle import Bundle, Recorder
 from cilium_analysis.bundle.manifest import MANIFEST
 from cilium_analysis.errors import ParameterError, suggest
 from cilium_analysis.storage import Address, publication
+from cilium_analysis.topics import TOPICS as SINGLE
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -23,22 +22,10 @@ if TYPE_CHECKING:
     from cilium_analysis.source import Source
     from cilium_analysis.window import Window
 
-#: The topic that puts the answers of all others together.
+#: The notebook that puts the answers of all topics together.
 INCIDENT = "incident"
-MODULES = {
-    INCIDENT: "cilium_analysis.incident",
-    "drop_reasons": "cilium_analysis.topics.drops",
-    "node_connectivity": "cilium_analysis.topics.connectivity",
-    "endpoint_growth": "cilium_analysis.topics.endpoints",
-    "http_status": "cilium_analysis.topics.http",
-    "dns": "cilium_analysis.topics.dns",
-    "flows": "cilium_analysis.topics.flows",
-    "agent_health": "cilium_analysis.topics.health",
-    "setup_check": "cilium_analysis.topics.setup",
-}
-
-#: Topics by the names of their notebooks.
-TOPICS = tuple(MODULES)
+#: What can be recorded and reported, by the names of the notebooks.
+TOPICS = (INCIDENT, *SINGLE)
 
 
 def check_topics(topics: Sequence[str]) -> tuple[str, ...]:
@@ -69,16 +56,12 @@ def choose_topics(topics: Sequence[str], source: Source) -> tuple[str, ...]:
 
 
 def load(topic: str, source: Source, window: Window, baseline: Window, *, match: str = "") -> Any:
-    """Fetch what one topic needs.
+    """Fetch what one of `TOPICS` needs, as the function of this name in its package does."""
+    if topic == INCIDENT:
+        from cilium_analysis import incident  # it imports all topics
 
-    Parameters
-    ----------
-    topic
-        One of `TOPICS`.
-    source, window, baseline, match
-        As for the function of this name in the topic's module.
-    """
-    return import_module(MODULES[topic]).load(source, window, baseline, match=match)
+        return incident.load(source, window, baseline, match=match)
+    return SINGLE[topic].load(source, window, baseline, match=match)
 
 
 def capture(
@@ -142,7 +125,7 @@ def capture(
         if cluster is not None:
             recorder.keep_kubernetes(cluster.as_json())
         number = getattr(source, "concurrency", 1)  # of a recording one: that is only computing
-        for topic in _asked(recorder, window, baseline, topics=chosen, match=match, number=number):
+        for topic in _asked(recorder, window, baseline, names=chosen, match=match, number=number):
             if recorded is not None:
                 recorder.show()
                 recorded(topic)
@@ -153,20 +136,23 @@ def _asked(
     window: Window,
     baseline: Window,
     *,
-    topics: Sequence[str],
+    names: Sequence[str],
     match: str,
     number: int,
 ) -> Iterator[str]:
     """Ask what each topic needs, so many topics at a time; give each when its answers are there."""
+
+    def ask(name: str) -> Any:
+        return load(name, source, window, baseline, match=match)
+
     loaded: dict[str, Any] = {}
-    single = [topic for topic in topics if topic != INCIDENT]
-    ask = partial(load, source=source, window=window, baseline=baseline, match=match)
-    for topic, data in _side_by_side(single, ask, number=number):
-        loaded[topic] = data
-        yield topic
-    if INCIDENT in topics:
-        # It asks what all others ask; a second time would only cost time.
-        incident = import_module(MODULES[INCIDENT])
+    for name, data in _side_by_side([n for n in names if n != INCIDENT], ask, number=number):
+        loaded[name] = data
+        yield name
+    if INCIDENT in names:
+        from cilium_analysis import incident
+
+        # It asks what all topics ask; a second time would only cost time.
         incident.load(source, window, baseline, match=match, loaded=loaded)
         yield INCIDENT
 

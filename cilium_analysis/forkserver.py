@@ -21,10 +21,12 @@ import weakref
 from contextlib import suppress
 from functools import lru_cache
 from importlib import import_module
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from cilium_analysis.source import share
+from cilium_analysis.topics import TOPICS
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -156,7 +158,7 @@ class Forkserver:
         Parameters
         ----------
         topic
-            One of `cilium_analysis.capture.TOPICS`.
+            One of `cilium_analysis.topics.TOPICS`.
         parameters
             Those of its notebook.
         directory
@@ -204,7 +206,8 @@ def serve() -> None:
     """Be the process: import, then fork for as long as somebody is there who may ask."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     with socket.socket(fileno=int(sys.argv[1])) as asking:
-        for module in (*_MODULES, *_ALSO):
+        topics = [f"cilium_analysis.topics.{topic.package}" for topic in TOPICS.values()]
+        for module in chain(_MODULES, topics, _ALSO):
             waits = select.select([asking], [], [], 0)[0]
             if waits and (module in _ALSO or not asking.recv(1, socket.MSG_PEEK)):
                 break  # somebody asks, or is gone
@@ -235,7 +238,6 @@ def serve() -> None:
 def _load(directory: str, topic: str, parameters: dict[str, str]) -> None:
     """Load a topic of a recording, and find what it finds; what fails, its notebook tells."""
     from cilium_analysis.bundle import Bundle
-    from cilium_analysis.capture import MODULES, load
 
     with suppress(Exception):
         os.chdir(directory)
@@ -244,8 +246,8 @@ def _load(directory: str, topic: str, parameters: dict[str, str]) -> None:
         question = _question(stamp, tuple(parameters.items()))
         if isinstance(question.source, Bundle):
             window, baseline = question.window, question.baseline
-            data = load(topic, question.source, window, baseline, match=question.match)
-            import_module(MODULES[topic]).findings(data)
+            known = TOPICS[topic]
+            known.findings(known.load(question.source, window, baseline, match=question.match))
 
 
 @lru_cache(maxsize=1)

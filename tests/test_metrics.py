@@ -12,10 +12,11 @@ from pathlib import Path
 import nbformat
 import pytest
 
-from cilium_analysis.capture import MODULES, TOPICS
+from cilium_analysis import incident
 from cilium_analysis.metrics.known import CONTEXT, CONTEXT_LABELS, VERSIONS, find, known
 from cilium_analysis.queries import Query
 from cilium_analysis.targets import asking as targets
+from cilium_analysis.topics import TOPICS
 
 #: What scraping adds (job, instance, and the relabelings of chart, operator and examples), and
 #: what belongs to every histogram.
@@ -34,10 +35,10 @@ _MATCHER = re.compile(r"([a-zA-Z_]\w*)\s*(?:=~|!~|!=|=)")
 
 def catalogue() -> Iterator[tuple[str, str, Query]]:
     """Every query there is: topic, name, query."""
-    for topic, module in MODULES.items():
-        found = import_module(module)
+    modules = {"incident": incident} | {name: topic.module for name, topic in TOPICS.items()}
+    for topic, found in modules.items():
         for table in ("QUERIES", "OVER_NODES", "EXEMPLARS"):
-            data = import_module(f"{module}.data")
+            data = import_module(f"{found.__name__}.data")
             for name, query in getattr(data, table, {}).items():
                 yield topic, f"{table.lower()}-{name}", query
         assert found.QUERIES
@@ -98,7 +99,7 @@ def test_a_query_names_only_metrics_and_labels_there_are(
 
 
 @pytest.mark.parametrize("version", VERSIONS, ids=lambda version: f"{version[0]}.{version[1]}")
-@pytest.mark.parametrize("topic", TOPICS)
+@pytest.mark.parametrize("topic", ["incident", *TOPICS])
 def test_every_topic_can_be_answered_in_every_version(topic: str, version: tuple[int, int]) -> None:
     names = {m for of, _, query in CATALOGUE if of == topic for m in metrics_of(query)}
     there = {name for name in names if (metric := find(name)) and metric.exists(version)}

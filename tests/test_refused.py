@@ -8,9 +8,8 @@ from typing import Any
 
 import pytest
 
-from cilium_analysis.incident.data import TOPICS
 from cilium_analysis.question import Question, ask
-from cilium_analysis.topics import setup
+from cilium_analysis.topics import TOPICS, setup
 from tests.field.asking import command, served
 from tests.field.standin import standing_before
 from tests.servers.served import ClusterServer

@@ -13,16 +13,16 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
-from cilium_analysis import counters, frames
+from cilium_analysis import counters, frames, topics
 from cilium_analysis.errors import BudgetExceeded, QueryRejected
 from cilium_analysis.explorer.state import TOPICS
 from cilium_analysis.source import Relay, followed
-from cilium_analysis.topics import connectivity, drops, endpoints, http, hubble, loading
+from cilium_analysis.topics import drops, endpoints, http, hubble, loading
 from cilium_analysis.topics.http.data import OVER_NODES
 from cilium_analysis.topics.http.statuses import BAD, status_class
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable, Iterator
 
     from cilium_analysis.explorer.background import Job
     from cilium_analysis.explorer.scope import Scope
@@ -33,12 +33,6 @@ if TYPE_CHECKING:
 
 DROPPED = "Packets dropped per second"
 FAILED = "HTTP errors per second"
-_MODULES: Mapping[str, Any] = {
-    "drop_reasons": drops,
-    "node_connectivity": connectivity,
-    "endpoint_growth": endpoints,
-    "http_status": http,
-}
 PARTIAL = (
     "The recording answers about connectivity only for its whole window: the pictures show a part"
     " of it, the findings are those of the whole."
@@ -85,7 +79,7 @@ class Loaded:
     def notes(self) -> list[str]:
         """Caveats, in the words of the report."""
         own = [note for note in (self.asked.note, "" if self.whole else PARTIAL) if note]
-        return own + list(_MODULES[self.topic].notes(self.data))
+        return own + list(topics.TOPICS[self.topic].notes(self.data))
 
     @cached_property
     def by_node(self) -> pd.DataFrame:
@@ -132,14 +126,14 @@ def answers(
 def load(topic: str, source: Source, asked: Asked, scope: Scope) -> Loaded:
     """Load one topic and its findings, as its notebook does."""
     began = time.perf_counter()
-    module, window, baseline = _MODULES[topic], asked.window, asked.baseline
+    known, window, baseline = topics.TOPICS[topic], asked.window, asked.baseline
     # A recording answers for the window that it was made for, as a whole.
     whole = not scope.held or topic != "node_connectivity" or window == scope.extent
     if not whole:
         window, baseline = scope.extent, scope.baseline or scope.extent.baseline("previous")
     with followed() as said:
-        data = module.load(source, window, baseline, match=asked.match)
-    findings = module.findings(data)
+        data = known.load(source, window, baseline, match=asked.match)
+    findings = known.findings(data)
     spent = sum(record.seconds for record in said.records)
     if not whole:
         data = replace(data, window=asked.window)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from cilium_analysis import frames
 from cilium_analysis.findings import Unknown, without_unknown
 from cilium_analysis.frames import totals
-from cilium_analysis.incident.data import TOPICS
+from cilium_analysis.topics import TOPICS
 from cilium_analysis.topics.reasons import from_hubble
 from cilium_analysis.topics.verdict import ABOUT_MONITORING
 
@@ -130,7 +130,7 @@ def unknown(data: Incident) -> tuple[Unknown, ...]:
     data
         As from `load`.
     """
-    reasons = dict.fromkeys(data.missing, ("not in this bundle",))
+    reasons: dict[str, tuple[str, ...]] = dict.fromkeys(data.missing, ("not in this bundle",))
     reasons |= {name: TOPICS[name].unknown(loaded) for name, loaded in data.topics.items()}
     found = [Unknown(name, reasons[name]) for name in TOPICS if reasons.get(name)]
     if {each.topic for each in found} >= set(TOPICS) - ABOUT_MONITORING:

@@ -11,40 +11,15 @@ from cilium_analysis import frames, targets
 from cilium_analysis.errors import BundleError
 from cilium_analysis.queries import Query
 from cilium_analysis.source import followed
-from cilium_analysis.topics import (
-    connectivity,
-    dns,
-    drops,
-    endpoints,
-    flows,
-    health,
-    http,
-    loading,
-    setup,
-)
+from cilium_analysis.topics import TOPICS, loading
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
-    from types import ModuleType
 
     import pandas as pd
 
     from cilium_analysis.source import Source
     from cilium_analysis.window import Window
-
-#: The questions whose findings make the stories, by the names of their notebooks.
-TOPICS: Mapping[str, ModuleType] = MappingProxyType(
-    {
-        "drop_reasons": drops,
-        "node_connectivity": connectivity,
-        "endpoint_growth": endpoints,
-        "http_status": http,
-        "dns": dns,
-        "flows": flows,
-        "agent_health": health,
-        "setup_check": setup,
-    }
-)
 
 QUERIES: Mapping[str, Query] = {
     "revisions": Query(
@@ -164,11 +139,9 @@ def load(
     lacking: dict[str, BundleError] = {}
     with followed() as said:
         known = targets.of(source, window, baseline, match=match)
-        for name, module in TOPICS.items():
+        for name, topic in TOPICS.items():
             try:
-                topics[name] = loaded.get(name) or module.load(
-                    source, window, baseline, match=match
-                )
+                topics[name] = loaded.get(name) or topic.load(source, window, baseline, match=match)
             except BundleError as problem:
                 lacking[name] = problem
         if not topics:

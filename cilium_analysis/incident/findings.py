@@ -13,15 +13,15 @@ import pandas as pd
 from cilium_analysis.findings import Finding, Findings, Severity
 from cilium_analysis.incident import policy
 from cilium_analysis.incident.caveats import caveats, unknown
-from cilium_analysis.incident.data import TOPICS
 from cilium_analysis.incident.stories import Story, stories
+from cilium_analysis.topics import TOPICS
 from cilium_analysis.topics.verdict import ABOUT_MONITORING
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
-    from types import ModuleType
 
     from cilium_analysis.incident.data import Incident
+    from cilium_analysis.topics import Topic
 
 #: Names of what topics counted in the window, and of the same in the baseline.
 PAIRS: Mapping[str, tuple[tuple[str, str], ...]] = {
@@ -80,8 +80,8 @@ def _with_caveats(finding: Finding, added: Iterable[str]) -> Finding:
 
 def _of(data: Incident, name: str) -> Iterator[Finding]:
     """Give the findings of one topic, compared with what is ordinary in its baseline."""
-    module = TOPICS[name]
-    usable, unusual = cleaned(name, module, data.topics[name])
+    topic = TOPICS[name]
+    usable, unusual = cleaned(topic, data.topics[name])
     said = tuple(
         f"the baseline was itself an incident from {f.start:%H:%M:%S}Z to {f.end:%H:%M:%S}Z"
         f" ({f.kind.replace('_', ' ')}): compared with the rest of it"
@@ -89,21 +89,19 @@ def _of(data: Incident, name: str) -> Iterator[Finding]:
     )
     # What is not measured is said once, by the topic about the monitoring.
     elsewhere = name not in ABOUT_MONITORING and bool(ABOUT_MONITORING & set(data.topics))
-    found = module.findings(usable)
+    found = topic.findings(usable)
     for finding in found:
         if not (finding.kind == "missing_metrics" and found.is_unknown and elsewhere):
             yield replace(finding, trust_reasons=(*finding.trust_reasons, *said))
 
 
-def cleaned(name: str, module: ModuleType, data: Any) -> tuple[Any, tuple[Finding, ...]]:
+def cleaned(topic: Topic, data: Any) -> tuple[Any, tuple[Finding, ...]]:
     """Take out of a baseline what would be a finding if it were the window.
 
     Parameters
     ----------
-    name
-        Of the topic.
-    module
-        Of the topic; its ``findings`` is called with window and baseline exchanged.
+    topic
+        Its ``findings`` is called with window and baseline exchanged.
     data
         What the topic loaded.
 
@@ -113,19 +111,19 @@ def cleaned(name: str, module: ModuleType, data: Any) -> tuple[Any, tuple[Findin
         The data with what is left of its baseline, and what was found in it. The data as they
         are if nothing was, or if too little would be left.
     """
-    if name not in PAIRS or data.baseline.end > data.window.start:
+    if topic.name not in PAIRS or data.baseline.end > data.window.start:
         return data, ()
-    exchanged = {a: getattr(data, b) for pair in PAIRS[name] for a, b in (pair, pair[::-1])}
+    exchanged = {a: getattr(data, b) for pair in PAIRS[topic.name] for a, b in (pair, pair[::-1])}
     reverse = replace(data, window=data.baseline, baseline=data.window, **exchanged)
     found = [
         finding
-        for finding in module.findings(reverse)
+        for finding in topic.findings(reverse)
         if finding.severity >= Severity.WARNING and finding.kind != "missing_metrics"
     ]
     if not found:
         return data, ()
-    changes = {usual: _without(getattr(data, usual), found) for _, usual in PAIRS[name]}
-    first = PAIRS[name][0][1]
+    changes = {usual: _without(getattr(data, usual), found) for _, usual in PAIRS[topic.name]}
+    first = PAIRS[topic.name][0][1]
     if len(changes[first]) < ENOUGH * len(getattr(data, first)):
         return data, tuple(found)
     return replace(data, **changes), tuple(found)

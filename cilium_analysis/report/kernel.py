@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 from jupyter_client.manager import AsyncKernelManager
 
-from cilium_analysis.capture import INCIDENT, TOPICS
+from cilium_analysis.capture import INCIDENT
 from cilium_analysis.forkserver import SUPPORTED, Forkserver
+from cilium_analysis.topics import TOPICS
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -70,7 +71,7 @@ class Kernels:
         parameters, directory
             With which it runs, and where.
         """
-        needed = [each for each in TOPICS if each != INCIDENT and topic in (each, INCIDENT)]
+        needed = [each for each in TOPICS if topic in (each, INCIDENT)]
         for each in needed:
             if self._server and each not in self._loaded:
                 self._loaded.add(each)

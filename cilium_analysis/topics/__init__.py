@@ -1,1 +1,75 @@
-"""One question each: its PromQL as data, and from frames to findings."""
+"""The topics: one question each, its PromQL as data, and from frames to findings.
+
+`TOPICS` is the only list of them. A topic is a package here and a notebook of the same question;
+what is made of all topics together is `cilium_analysis.incident`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from importlib import import_module
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from cilium_analysis.findings import Findings
+    from cilium_analysis.source import Source
+    from cilium_analysis.window import Window
+
+
+@dataclass(frozen=True)
+class Topic:
+    """One question. Its package is imported when it is first used: that takes a while.
+
+    Parameters
+    ----------
+    name
+        Of its notebook.
+    package
+        Here, with ``QUERIES``, ``load``, ``findings``, ``notes`` and ``unknown``.
+    """
+
+    name: str
+    package: str
+
+    @property
+    def module(self) -> Any:
+        """Its package, imported."""
+        return import_module(f"{__name__}.{self.package}")
+
+    def load(self, source: Source, window: Window, baseline: Window, *, match: str = "") -> Any:
+        """Fetch what the question needs; of a type of the package."""
+        return self.module.load(source, window, baseline, match=match)
+
+    def findings(self, data: Any) -> Findings:
+        """Find what is unusual in what was loaded."""
+        found: Findings = self.module.findings(data)
+        return found
+
+    def notes(self, data: Any) -> list[str]:
+        """Say in sentences how far to trust what was loaded."""
+        return list(self.module.notes(data))
+
+    def unknown(self, data: Any) -> tuple[str, ...]:
+        """Say why the question cannot be answered; nothing if it can."""
+        return tuple(self.module.unknown(data))
+
+
+#: By the names of their notebooks, in the order of a report.
+TOPICS: Mapping[str, Topic] = MappingProxyType(
+    {
+        topic.name: topic
+        for topic in (
+            Topic("drop_reasons", "drops"),
+            Topic("node_connectivity", "connectivity"),
+            Topic("endpoint_growth", "endpoints"),
+            Topic("http_status", "http"),
+            Topic("dns", "dns"),
+            Topic("flows", "flows"),
+            Topic("agent_health", "health"),
+            Topic("setup_check", "setup"),
+        )
+    }
+)

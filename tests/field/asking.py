@@ -16,17 +16,17 @@ import sys
 from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from importlib import import_module
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 import nbformat
 
-from cilium_analysis.capture import MODULES
+from cilium_analysis import incident
 from cilium_analysis.cli import main
 from cilium_analysis.findings import Findings
 from cilium_analysis.question import Question, ask
+from cilium_analysis.topics import TOPICS
 from tests.field import cases, cases_answers, siblings, siblings_changes, siblings_counts
 from tests.field.make import END, START, Metrics, build, iso
 from tests.field.standin import standing_before
@@ -216,7 +216,7 @@ def topic(
 
 def of_question(asked: Question, name: str) -> Told:
     """Ask one topic of a question; several topics of one ask for its targets once."""
-    module = import_module(MODULES[name])
+    module: Any = TOPICS.get(name, incident)
     data = module.load(asked.source, asked.window, asked.baseline, match=asked.match)
     found: Findings = module.findings(data)
     notes = {name: list(module.notes(data))}
