@@ -125,10 +125,15 @@ def capture(
         if cluster is not None:
             recorder.keep_kubernetes(cluster.as_json())
         number = getattr(source, "concurrency", 1)  # of a recording one: that is only computing
-        for topic in _asked(recorder, window, baseline, names=chosen, match=match, number=number):
-            if recorded is not None:
-                recorder.show()
-                recorded(topic)
+        asked = _asked(recorder, window, baseline, names=chosen, match=match, number=number)
+        try:
+            for topic in asked:
+                if recorded is not None:
+                    recorder.show()
+                    recorded(topic)
+        except KeyboardInterrupt:
+            getattr(source, "let_go", bool)()  # of threads that still wait for their answers
+            raise
 
 
 def _asked(

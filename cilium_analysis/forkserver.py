@@ -222,13 +222,15 @@ def serve() -> None:
             what, directory, *rest = json.loads(asked)
             if what == "load":
                 _load(directory, *rest)
-                asking.sendall(b"1")
+                with suppress(OSError):  # whoever asked is gone: nobody asks any more
+                    asking.sendall(b"1")
                 continue
             gc.freeze()  # what is never looked through stays shared
             try:
                 kernels.add(_fork(asking, directory, *rest))
             except OSError:  # too many processes, or too little memory
-                asking.sendall(b"0")
+                with suppress(OSError):
+                    asking.sendall(b"0")
             kernels -= {pid for pid in kernels if os.waitpid(pid, os.WNOHANG)[0]}
         for pid in kernels:
             os.kill(pid, signal.SIGKILL)

@@ -417,7 +417,8 @@ def test_an_extra_that_is_not_installed_is_named(
 
 def test_kernels_get_no_secret_of_a_store(tmp_path: Path) -> None:
     found = environment(dict.fromkeys([*SECRETS, "AWS_REGION", "PATH"], "x"), home=tmp_path)
-    assert set(found) == {"PATH", "IPYTHONDIR", "MPLBACKEND", "TQDM_DISABLE"}
+    ours = {"IPYTHONDIR", "MPLBACKEND", "PYDEVD_DISABLE_FILE_VALIDATION", "TQDM_DISABLE"}
+    assert set(found) == {"PATH", *ours}
 
 
 # Bundles alone

@@ -17,6 +17,7 @@ from cilium_analysis.prometheus.credentials import Credentials, parameters_of, s
 from cilium_analysis.prometheus.failures import smaller, warnings
 from cilium_analysis.prometheus.limits import NEVER, Deadline
 from cilium_analysis.prometheus.planning import Plan, number, seconds
+from cilium_analysis.prometheus.slots import Slots
 from cilium_analysis.prometheus.transport import Compression, Transport
 from cilium_analysis.prometheus.upstream import as_upstream, as_upstream_writes, timeout_of
 from cilium_analysis.source import Record, note
@@ -195,6 +196,10 @@ class Prometheus(Catalogue):
         )
         return frame
 
+    def let_go(self) -> None:
+        """Let new requests pass those under way, which nobody waits for any more."""
+        self.transport.slots = Slots(self.transport.slots.most)
+
     def is_alive(self) -> bool:
         """Tell whether the server answers the smallest of all queries, at once."""
         return self.transport.is_alive()
@@ -255,6 +260,9 @@ class Prometheus(Catalogue):
                 future.result()
                 self.progress(done, len(pieces))
             return [answer for future in futures for answer in future.result()]
+        except KeyboardInterrupt:
+            self.let_go()
+            raise
         finally:
             # After an error, or Ctrl-C, nothing more is begun, and nobody waits.
             pool.shutdown(wait=False, cancel_futures=True)
