@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
-from threading import Event
+from threading import Event, Lock
 
 import pytest
 
@@ -16,7 +16,7 @@ from cilium_analysis.errors import AccessDenied, OutputError, ParameterError, Se
 from cilium_analysis.question import ask
 from cilium_analysis.topics import drops
 from cilium_analysis.window import Window
-from tests.faults import Reply, Request, Stub, forward, matrix, refusal, vector
+from tests.faults import Answerer, Reply, Request, Stub, forward, matrix, refusal, text, vector
 from tests.servers.served import ClusterServer
 from tests.sources import MemorySource
 
@@ -80,8 +80,26 @@ def test_together_they_record_what_each_does_alone(tmp_path: Path) -> None:
     assert recorded(["dns", "incident"]) == everything
 
 
+def one_at_a_time(answer: Answerer) -> Answerer:
+    """Refuse what comes while another request is answered, as nginx with limit_conn does."""
+    busy = Lock()
+
+    def ask(request: Request) -> Reply:
+        if not busy.acquire(blocking=False):
+            return text(503, "limiting connections by zone")
+        try:
+            return answer(request)
+        finally:
+            busy.release()
+
+    return ask
+
+
+@pytest.mark.parametrize("proxy", [lambda answer: answer, one_at_a_time], ids=["open", "one"])
 def test_topics_are_asked_side_by_side_and_bounded(
-    cluster_server: Callable[..., ClusterServer], tmp_path: Path
+    proxy: Callable[[Answerer], Answerer],
+    cluster_server: Callable[..., ClusterServer],
+    tmp_path: Path,
 ) -> None:
     served = cluster_server("quiet")
     end = served.scenario.end
@@ -90,13 +108,16 @@ def test_topics_are_asked_side_by_side_and_bounded(
     asked: dict[int, set[tuple[str, str]]] = {}
     for number in (1, 3):
         with (
-            Stub(forward(served.url)) as stub,
-            Prometheus(stub.url, concurrency=number) as source,
+            Stub(proxy(forward(served.url))) as stub,
+            Prometheus(stub.url, concurrency=number, retries=0) as source,
         ):
             target = tmp_path / str(number)
             capture(source, window, window.baseline(), topics=[], match="", directory=target)
-            assert stub.most == number
+            assert stub.most <= number
+            # With one connection only, there is one at a time as soon as that shows.
+            assert source.transport.slots.most == (number if proxy is not one_at_a_time else 1)
         rows = Bundle(target).manifest["answers"]
+        assert not [row for row in rows if "error" in row]
         asked[number] = {(row["promql"], str(row.get("window") or row.get("time"))) for row in rows}
         assert len(rows) == len(asked[number])
         assert len({row["file"] for row in rows}) == len(rows)

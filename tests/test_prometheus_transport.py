@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import threading
+import time
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
@@ -303,6 +304,40 @@ def test_too_many_requests_become_fewer(stub: Stub) -> None:
             assert_whole(each.result(PATIENCE))
         assert client.transport.slots.most == 2
     assert len(stub.requests) == 10
+
+
+@pytest.mark.parametrize("crowded", ["refused", "broken off", "silent"])
+def test_what_fails_beside_others_is_tried_alone(crowded: str, stub: Stub) -> None:
+    """As a proxy does that lets one connection through, and a server that has one thread."""
+    together, busy = threading.Barrier(3), threading.Lock()
+
+    def ask(request: Request) -> Reply:
+        if len(stub.requests) <= 3:
+            together.wait(PATIENCE)
+        if not busy.acquire(blocking=False):
+            if crowded == "refused":
+                return text(503, "limiting connections by zone")
+            time.sleep(2.5 if crowded == "silent" else 0)
+            return Reply(UP.body, ends="cut", at=20)
+        time.sleep(0.3)
+        busy.release()
+        return UP
+
+    stub.play(ask)
+    with (
+        Prometheus(stub.url, retries=0, timeout=2, pause=lambda _: None) as client,
+        ThreadPoolExecutor(3) as pool,
+    ):
+        for each in [pool.submit(client.query, QUERY) for _ in range(3)]:
+            assert_whole(each.result(PATIENCE))
+        assert client.transport.slots.most == 1
+
+
+def test_what_fails_alone_is_not_tried_once_more(stub: Stub) -> None:
+    stub.play(text(503, "busy"))
+    with Prometheus(stub.url, retries=0) as client:
+        failing(client)
+    assert len(stub.requests) == 1
 
 
 @pytest.mark.parametrize("most", [1, 3])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from contextlib import contextmanager
+from dataclasses import dataclass
 from threading import Condition
 from typing import TYPE_CHECKING
 
@@ -11,6 +12,13 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from cilium_analysis.prometheus.limits import Deadline
+
+
+@dataclass(eq=False)
+class Slot:
+    """One request's slot: whether others were under way at any time while it was held."""
+
+    crowded: bool = False
 
 
 class Slots:
@@ -24,11 +32,11 @@ class Slots:
 
     def __init__(self, most: int) -> None:
         self.most = max(1, most)
-        self._used = 0
+        self._used: set[Slot] = set()
         self._changed = Condition()
 
     @contextmanager
-    def taken(self, deadline: Deadline) -> Iterator[None]:
+    def taken(self, deadline: Deadline) -> Iterator[Slot]:
         """Wait for a slot, and hold it while the block runs.
 
         Parameters
@@ -37,17 +45,21 @@ class Slots:
             After it the block runs without a slot: it fails at once.
         """
         wait = None if math.isinf(deadline.at) else max(deadline.left, 0.0)
+        slot = Slot()
         with self._changed:
-            self._changed.wait_for(lambda: self._used < self.most, wait)
-            self._used += 1
+            self._changed.wait_for(lambda: len(self._used) < self.most, wait)
+            self._used.add(slot)
+            if len(self._used) > 1:
+                for each in self._used:
+                    each.crowded = True
         try:
-            yield
+            yield slot
         finally:
             with self._changed:
-                self._used -= 1
+                self._used.remove(slot)
                 self._changed.notify()
 
-    def halve(self) -> None:
-        """Send half as many from now on: the server has answered 429, too many requests."""
+    def reduce(self, most: int) -> None:
+        """Send no more than so many from now on; at least 1."""
         with self._changed:
-            self.most = max(1, self.most // 2)
+            self.most = max(1, min(self.most, most))

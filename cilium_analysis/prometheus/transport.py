@@ -17,6 +17,7 @@ import requests
 
 from cilium_analysis.errors import (
     AccessDenied,
+    AnswerIncomplete,
     DeadlinePassed,
     NotPrometheus,
     ParameterError,
@@ -122,7 +123,8 @@ class Transport:
     max_bytes
         Of one answer, unpacked; by the memory that is there if None.
     concurrency
-        Requests at the same time; half as many whenever the server says that it is too many.
+        Requests at the same time; half as many whenever the server says that it is too many, and
+        one at a time once a request has failed beside others, which is then tried once more alone.
     """
 
     base: str
@@ -194,6 +196,14 @@ class Transport:
         PrometheusError
             If the server does not give the answer.
         """
+        with self.slots.taken(self.deadline) as slot:
+            try:
+                return self._ask(path, params, query=query, form=form)
+            except (ServerUnavailable, AnswerIncomplete):
+                if not slot.crowded or self.deadline.passed:
+                    raise
+        # Some servers, and proxies before them, take one request at a time; others are only slow.
+        self.slots.reduce(1)
         with self.slots.taken(self.deadline):
             return self._ask(path, params, query=query, form=form)
 
@@ -208,7 +218,7 @@ class Transport:
             if self.deadline.passed:
                 raise self._over(asked)
             if tried.status == HTTPStatus.TOO_MANY_REQUESTS:
-                self.slots.halve()
+                self.slots.reduce(self.slots.most // 2)
             wait = math.inf if tried.wait is None else max(tried.wait, backoff(attempt))
             # A server that has answered before may only be starting anew.
             patient = self.retries is None and self._has_answered
