@@ -113,7 +113,7 @@ def test_topics_are_asked_side_by_side_and_bounded(
         ):
             target = tmp_path / str(number)
             capture(source, window, window.baseline(), topics=[], match="", directory=target)
-            assert stub.most <= number
+            assert stub.most == number or proxy is one_at_a_time
             # With one connection only, there is one at a time as soon as that shows.
             assert source.transport.slots.most == (number if proxy is not one_at_a_time else 1)
         rows = Bundle(target).manifest["answers"]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from jupyter_client.manager import AsyncKernelManager
 
@@ -85,52 +85,7 @@ class Kernels:
         home
             Empty directory with a short path, for what the kernel writes for itself.
         """
-        kernels = self
-
-        class ReportKernel(AsyncKernelManager):
-            """Runs the Python that runs the report, without the user's profile and history."""
-
-            def __init__(self, **settings: Any) -> None:  # traitlets' own signature
-                super().__init__(**settings)
-                self.connection_file = str(home / "kernel.json")
-                if sys.platform != "win32":
-                    self.transport = "ipc"
-                    self.ip = str(home / "kernel")
-                kernels._managers.append(self)
-
-            def format_kernel_cmd(self, extra_arguments: list[str] | None = None) -> list[str]:
-                launch = [sys.executable, "-m", "ipykernel_launcher"]
-                if sys.platform != "win32":
-                    launch = [sys.executable, "-c", _LAUNCH, str(os.getpid())]
-                return [
-                    *launch,
-                    "-f",
-                    self.connection_file,
-                    "--HistoryManager.enabled=False",
-                    *(extra_arguments or []),
-                ]
-
-            async def _async_launch_kernel(self, kernel_cmd: list[str], **options: Any) -> None:
-                arguments = kernel_cmd[kernel_cmd.index("-f") :]
-                forked = kernels._server and kernels._server.fork(
-                    arguments, environment=options["env"], directory=options["cwd"]
-                )
-                if not forked:
-                    await super()._async_launch_kernel(kernel_cmd, **options)
-                    return
-                local: Any = self.provisioner
-                local.process, local.pid, local.pgid = forked, forked.pid, forked.pid
-                self._reconcile_connection_info(local.connection_info)
-
-            async def start_kernel(self, **options: Any) -> None:  # type: ignore[override]
-                options["env"] = environment(os.environ, home=home)
-                if not kernels._stopped:
-                    await super().start_kernel(**options)
-                if kernels._stopped:  # also while it was being started
-                    kernels.stop()
-                    raise RuntimeError("the run is stopped")
-
-        return ReportKernel
+        return type("ReportKernel", (_ReportKernel,), {"home": home, "kernels": self})
 
     def stop(self) -> None:
         """Kill every kernel that still runs; none can be started from now on."""
@@ -141,6 +96,49 @@ class Kernels:
                 process.kill()
         if self._server:
             self._server.stop()
+
+
+class _ReportKernel(AsyncKernelManager):
+    """Runs the Python that runs the report, without the user's profile and history."""
+
+    home: ClassVar[Path]
+    kernels: ClassVar[Kernels]
+
+    def __init__(self, **settings: Any) -> None:  # traitlets' own signature
+        super().__init__(**settings)
+        self.connection_file = str(self.home / "kernel.json")
+        if sys.platform != "win32":
+            self.transport = "ipc"
+            self.ip = str(self.home / "kernel")
+        self.kernels._managers.append(self)
+
+    def format_kernel_cmd(self, extra_arguments: list[str] | None = None) -> list[str]:
+        launch = [sys.executable, "-m", "ipykernel_launcher"]
+        if sys.platform != "win32":
+            launch = [sys.executable, "-c", _LAUNCH, str(os.getpid())]
+        quiet = "--HistoryManager.enabled=False"
+        return [*launch, "-f", self.connection_file, quiet, *(extra_arguments or [])]
+
+    async def _async_launch_kernel(self, kernel_cmd: list[str], **options: Any) -> None:
+        server = self.kernels._server
+        arguments = kernel_cmd[kernel_cmd.index("-f") :]
+        forked = server and server.fork(
+            arguments, environment=options["env"], directory=options["cwd"]
+        )
+        if not forked:
+            await super()._async_launch_kernel(kernel_cmd, **options)
+            return
+        local: Any = self.provisioner
+        local.process, local.pid, local.pgid = forked, forked.pid, forked.pid
+        self._reconcile_connection_info(local.connection_info)
+
+    async def start_kernel(self, **options: Any) -> None:  # type: ignore[override]
+        options["env"] = environment(os.environ, home=self.home)
+        if not self.kernels._stopped:
+            await super().start_kernel(**options)
+        if self.kernels._stopped:  # also while it was being started
+            self.kernels.stop()
+            raise RuntimeError("the run is stopped")
 
 
 def environment(found: Mapping[str, str], *, home: Path | None = None) -> dict[str, str]:

@@ -97,19 +97,7 @@ def write(
     tuple
         The content of ``run.json`` and of ``findings.json``.
     """
-    by_topic = [
-        (executed.topic, Findings.from_json(document))
-        for executed in done
-        for document in executed.findings
-    ]
-    empty = Findings(
-        question.source.name,
-        question.window,
-        question.baseline,
-        incomplete=tuple(executed.topic for executed in done if executed.error),
-    )
-    stories = [one for topic, one in by_topic if topic == _STORIES]
-    found = merge(empty, [one for _, one in by_topic], stories=stories).as_json()
+    found = _merged(question, done).as_json()
     summary = _summary(question, done, found, about.asked, Bundle(directory / BUNDLE))
     summary |= {"name": about.name, "began": iso(about.began.replace(microsecond=0))}
     if other is not None:
@@ -135,6 +123,23 @@ def write(
         (directory / f"{pdf.SUMMARY}.html").write_text(first, encoding="utf-8")
         runs.write_json(directory / "run.json", summary)
     return summary, found
+
+
+def _merged(question: Question, done: Sequence[Executed]) -> Findings:
+    """Give the findings of all notebooks: stories first, and what is in none of them."""
+    by_topic = [
+        (executed.topic, Findings.from_json(document))
+        for executed in done
+        for document in executed.findings
+    ]
+    empty = Findings(
+        question.source.name,
+        question.window,
+        question.baseline,
+        incomplete=tuple(executed.topic for executed in done if executed.error),
+    )
+    stories = [one for topic, one in by_topic if topic == _STORIES]
+    return merge(empty, [one for _, one in by_topic], stories=stories)
 
 
 def _summary(
