@@ -15,7 +15,6 @@ from cilium_analysis.topics import TOPICS as SINGLE
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
-    from contextlib import AbstractContextManager
     from pathlib import Path
 
     from cilium_analysis.kube import Cluster
@@ -111,7 +110,9 @@ def capture(
     """
     chosen = choose_topics(topics, source)
     with (
-        _on_this_machine(directory) as local,
+        publication(directory, last=MANIFEST)
+        if isinstance(directory, Address)
+        else nullcontext(directory) as local,
         Recorder(
             source,
             local,
@@ -200,9 +201,3 @@ def _side_by_side(
         if problem is not None:
             raise problem
         yield name, found
-
-
-def _on_this_machine(directory: Path | Address) -> AbstractContextManager[Path]:
-    if isinstance(directory, Address):
-        return publication(directory, last=MANIFEST)
-    return nullcontext(directory)

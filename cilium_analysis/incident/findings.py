@@ -18,7 +18,7 @@ from cilium_analysis.topics import TOPICS
 from cilium_analysis.topics.verdict import ABOUT_MONITORING
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
     from cilium_analysis.incident.data import Incident
     from cilium_analysis.topics import Topic
@@ -71,11 +71,10 @@ def every(data: Incident) -> list[Finding]:
     for name in data.topics:
         for finding in _of(data, name):
             found.setdefault((finding.key(), finding.start, finding.end), finding)
-    return [_with_caveats(finding, caveats(data, finding)) for finding in found.values()]
-
-
-def _with_caveats(finding: Finding, added: Iterable[str]) -> Finding:
-    return replace(finding, trust_reasons=tuple(dict.fromkeys((*finding.trust_reasons, *added))))
+    return [
+        replace(f, trust_reasons=tuple(dict.fromkeys((*f.trust_reasons, *caveats(data, f)))))
+        for f in found.values()
+    ]
 
 
 def _of(data: Incident, name: str) -> Iterator[Finding]:

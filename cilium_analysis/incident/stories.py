@@ -99,7 +99,7 @@ def stories(found: Iterable[Finding], *, step: timedelta) -> list[Story]:
         reasons = [p for p in others if known[p].shows(one) and not known[p].follows(one)]
         best = [min(reasons, key=lambda p: one.distance(known[p]))] if reasons else []
         for other in (*alike, *best):
-            _join(parents, place, other)
+            parents[_root(parents, place)] = _root(parents, other)
     groups: dict[int, list[_Known]] = {}
     for place, one in enumerate(known):
         groups.setdefault(_root(parents, place), []).append(one)
@@ -110,10 +110,6 @@ def _root(parents: list[int], place: int) -> int:
     while parents[place] != place:
         place = parents[place]
     return place
-
-
-def _join(parents: list[int], one: int, other: int) -> None:
-    parents[_root(parents, one)] = _root(parents, other)
 
 
 @dataclass(frozen=True)

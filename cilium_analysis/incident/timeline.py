@@ -125,12 +125,9 @@ def _events(data: Incident, events: pd.DataFrame) -> Iterator[_Row]:
     warned = events[(events["type"] == "Warning") & (events["last"] > data.window.start)]
     warned = warned[warned["first"] <= data.window.end].assign(begun=begun)
     for (reason, kind), group in warned.groupby(["reason", "kind"]):
-        names = list(dict.fromkeys(f"{n}/{m}".strip("/") for n, m in _names(group)))
+        named = zip(group["namespace"], group["name"], strict=True)
+        names = list(dict.fromkeys(f"{n}/{m}".strip("/") for n, m in named))
         more = f" and {len(names) - _FEW} more" if len(names) > _FEW else ""
         what = f"{kind} {reason}: {group['message'].iloc[0]}"
         where = ", ".join(names[:_FEW]) + more
         yield _row(group["begun"].min(), group["last"].max(), "event", what, where)
-
-
-def _names(group: pd.DataFrame) -> Iterator[tuple[str, str]]:
-    return zip(group["namespace"], group["name"], strict=True)

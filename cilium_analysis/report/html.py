@@ -136,7 +136,8 @@ def _environment() -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    style, script = (_template(name) for name in ("style.css", "site.js"))
+    folder = files("cilium_analysis.report").joinpath("templates")
+    style, script = (folder.joinpath(n).read_text("utf-8") for n in ("style.css", "site.js"))
     environment.globals["style"] = Markup(style)  # noqa: S704  our own file
     environment.globals["script"] = Markup(script)  # noqa: S704  our own file
     environment.globals["script_hash"] = _hash(script)
@@ -157,10 +158,6 @@ def _shown(value: object) -> object:
     """Give a value as a template writes it: no text of others has invisible characters."""
     plain = isinstance(value, str) and not isinstance(value, Markup)
     return visible(str(value)) if plain else value
-
-
-def _template(name: str) -> str:
-    return files("cilium_analysis.report").joinpath(f"templates/{name}").read_text("utf-8")
 
 
 def _hash(script: str) -> str:

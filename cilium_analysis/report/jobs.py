@@ -103,8 +103,9 @@ class Jobs:
                 raise
 
     def _start(self, topic: str) -> None:
+        urgency = _LONGEST.index(topic) if topic in _LONGEST else len(_LONGEST)
         with self._lock:
-            heapq.heappush(self._ready, (_urgency(topic), topic))
+            heapq.heappush(self._ready, (urgency, topic))
         self._jobs.append(self._pool.submit(self._next))
 
     def _next(self) -> Executed:
@@ -130,7 +131,3 @@ class Jobs:
         self._pool.shutdown(cancel_futures=True)
         # IPython leaves its checkpoints where notebooks run.
         shutil.rmtree(self._directory / ".ipynb_checkpoints", ignore_errors=True)
-
-
-def _urgency(topic: str) -> int:
-    return _LONGEST.index(topic) if topic in _LONGEST else len(_LONGEST)

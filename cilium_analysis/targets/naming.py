@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from cilium_analysis.targets.stored import differing, is_address
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
     from cilium_analysis.targets.replicas import Pair, Verdict
     from cilium_analysis.targets.stored import Row
@@ -205,6 +205,7 @@ def name_nodes(rows: Sequence[Row], valid: Mapping[Sign, object], known: Names) 
     """
     votes: dict[int, list[Counter[str]]] = defaultdict(lambda: [Counter() for _ in range(6)])
     for number, row in enumerate(rows):
+        addresses = sorted(sorted(row.addresses), key=is_address, reverse=True)
         told = (
             [n for n in row.nodes if ("node", n) in valid][:1],
             [known.of_rows.get(number, "")],
@@ -214,7 +215,7 @@ def name_nodes(rows: Sequence[Row], valid: Mapping[Sign, object], known: Names) 
                 for address in row.addresses
                 if ("address", address) in valid
             ],
-            [a for a in _addresses_first(row.addresses) if ("address", a) in valid][:1],
+            [a for a in addresses if ("address", a) in valid][:1],
             [_bare(row.pod) if ("pod", row.pod) in valid else ""],
         )
         for votes_of_kind, names in zip(votes[row.node_id], told, strict=True):
@@ -225,10 +226,6 @@ def name_nodes(rows: Sequence[Row], valid: Mapping[Sign, object], known: Names) 
     }
     for row in rows:
         row.node = chosen[row.node_id]
-
-
-def _addresses_first(hosts: Iterable[str]) -> list[str]:
-    return sorted(sorted(hosts), key=is_address, reverse=True)
 
 
 def _bare(pod: str) -> str:

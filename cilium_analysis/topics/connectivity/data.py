@@ -230,7 +230,9 @@ def _pairs(asker: Asker, fine: Window, every: Window, baseline: Window, tempo: p
     observers = asker.over("observers", every)
     troubled = _troubled(asker, loading.led(fine))
     names = Names(several=len(_clusters(observers, troubled)) > 1)
-    targets, sources = (_nodes(troubled, role) for role in ("target", "source"))
+    targets, sources = (
+        {node for _, node in ends_of(troubled[role].index, role)} for role in ("target", "source")
+    )
     named = names.give(observers, "source", "node", [])
     if not targets:
         return _quiet(named, names)
@@ -281,10 +283,6 @@ def _others(lost: pd.DataFrame, names: Names) -> list[Matcher]:
 def _troubled(asker: Asker, whole: Window) -> dict[str, pd.Series]:
     """Ask which nodes missed others, or were missed, at any time; by their role."""
     return {role: asker.at_end(QUERIES[f"failing_{role}s"], whole) for role in ("target", "source")}
-
-
-def _nodes(troubled: Mapping[str, pd.Series], role: str) -> set[str]:
-    return {node for _, node in ends_of(troubled[role].index, role)}
 
 
 def _clusters(observers: pd.DataFrame, troubled: Mapping[str, pd.Series]) -> set[str]:

@@ -246,6 +246,7 @@ def _failed_finding(
     value = float(inside[one] if one else inside.sum())
     done = _done(data, [one] if one else list(counts.columns), run)
     share = value / done
+    part = f"{100 * share:.2g} %" if share < 0.995 else "all"
     found = _why(data, named, run)
     labels = ({"node": one} if one else {}) | {name: text for name, (text, _) in found.items()}
     why = "".join(
@@ -256,7 +257,7 @@ def _failed_finding(
     return Finding(
         kind="regeneration_failures",
         severity=Severity.WARNING if share >= LEAST_SHARE else Severity.INFO,
-        title=f"{value:,.0f} of {done:,.0f} endpoint regenerations ({_percent(share)}) failed"
+        title=f"{value:,.0f} of {done:,.0f} endpoint regenerations ({part}) failed"
         f" {where} within {minutes:.0f} minutes{why}: new policies may not"
         " be in force there",
         start=start.to_pydatetime(),
@@ -276,10 +277,6 @@ def _failed_finding(
         next_step="The agent's log on the node names the endpoints and the error (subsys=endpoint,"
         " “Regeneration of endpoint failed”); `cilium-dbg endpoint list` shows their state.",
     )
-
-
-def _percent(share: float) -> str:
-    return f"{100 * share:.2g} %" if share < 0.995 else "all"
 
 
 def _done(data: Endpoints, nodes: Sequence[str], run: tuple[int, int]) -> float:

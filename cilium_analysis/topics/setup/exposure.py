@@ -190,12 +190,9 @@ def remedy(data: Setup, objects: Objects, one: Component) -> str:
         return f"cilium-config lacks it: a restart of the pods may end it (Helm: {one.helm})."
     if found != "not scraped":
         return ""
-    served = f"It is switched on (cilium-config: {one.key}={_value(objects, one)}), but not scraped"
+    value = str(objects.cilium_config[one.key]).strip()
+    served = f"It is switched on (cilium-config: {one.key}={value}), but not scraped"
     return f"{served}: {_search(objects, one)}"
-
-
-def _value(objects: Objects, one: Component) -> str:
-    return str(objects.cilium_config[one.key]).strip()
 
 
 def _search(objects: Objects, one: Component) -> str:
