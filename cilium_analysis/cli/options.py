@@ -51,11 +51,11 @@ def add_text(
     parser.add_argument(name, default=default, metavar=metavar, help=text)
 
 
-def add_question(parser: argparse.ArgumentParser, *, topics: bool = True) -> None:
-    """Add where to look, and when."""
+def add_question(parser: argparse.ArgumentParser, *, topics: str = "") -> None:
+    """Add where to look, and when; with `topics`, what is made of them."""
     add, text = parser.add_argument, partial(add_text, parser)
     if topics:
-        add("topics", nargs="*", metavar="TOPIC", help="notebooks to run (default: all)")
+        add("topics", nargs="*", metavar="TOPIC", help=f"{topics} (default: all)")
     add_source(parser)
     text("--start", "T", "start of the window: ISO time, or -2h (default: -2h, or a bundle's)")
     text("--end", "T", "end of the window: ISO time, or now (default: now, or a bundle's)")

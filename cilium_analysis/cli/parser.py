@@ -150,7 +150,7 @@ def _parser() -> _Parser:
 def _add_reports(commands: Any) -> None:
     """Add the commands that make reports."""
     report = _command(commands, "report", reports.report, "run notebooks on a window, write HTML")
-    add_question(report)
+    add_question(report, topics="notebooks to run")
     add_report(report)
     report.add_argument(
         "--resume",
@@ -171,7 +171,7 @@ def _add_others(commands: Any) -> None:
     """Add the commands beside them."""
     text = "record a bundle: all answers that a report needs"
     capture = _command(commands, "capture", others.capture, text)
-    add_question(capture)
+    add_question(capture, topics="topics to record")
     capture.add_argument(
         "--output", metavar="DIR", help="directory of the new bundle, or its address as s3://…"
     )
@@ -182,7 +182,7 @@ def _add_others(commands: Any) -> None:
     )
     text = "check whether the monitoring itself is set up right"
     check = _command(commands, "check", others.check, text)
-    add_question(check, topics=False)
+    add_question(check)
     check.add_argument(
         "--cluster-role",
         action="store_true",
