@@ -149,7 +149,7 @@ def _asked(
     """Ask what each topic needs, so many topics at a time; give each when its answers are there."""
 
     def ask(name: str) -> Any:
-        return load(name, source, window, baseline, match=match)
+        return SINGLE[name].record(source, window, baseline, match=match)
 
     loaded: dict[str, Any] = {}
     for name, data in _side_by_side([n for n in names if n != INCIDENT], ask, number=number):

@@ -55,7 +55,7 @@ def test_captured_drops_are_the_drops(tmp_path: Path) -> None:
     target = tmp_path / "bundle"
     capture(question.source, window, baseline, topics=[], match="", directory=target)
     there, here = (drops.load(s, window, baseline) for s in (question.source, Bundle(target)))
-    assert here.counts.equals(there.counts)
+    assert here.now.counts.equals(there.now.counts)
 
 
 def test_together_they_record_what_each_does_alone(tmp_path: Path) -> None:

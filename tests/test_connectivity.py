@@ -379,8 +379,8 @@ def test_the_matrix_shows_row_and_column_of_a_node(base: Base) -> None:
 
 def test_a_metric_without_targets_is_not_counted_beside_the_other(base: Base) -> None:
     data = base(BOTH)
-    assert data.targets_named
-    assert data.paths.shape[1] == 0
+    assert data.now.targets_named
+    assert data.now.paths.shape[1] == 0
     assert len(connectivity.outages(data)) == 1
 
 

@@ -59,9 +59,11 @@ def test_the_time_between_probes_is_measured(
 ) -> None:
     served = cluster_server(BASE.with_(version=version, **changes))
     data = read(served)
-    assert data.pace.probe.total_seconds() == pytest.approx(probe_seconds(served.scenario), rel=0.1)
-    assert data.pace.scrape.total_seconds() == pytest.approx(served.scenario.interval, rel=0.1)
-    assert data.pace.known == ("fixed" if version == NAMED else "measured")
+    assert data.now.pace.probe.total_seconds() == pytest.approx(
+        probe_seconds(served.scenario), rel=0.1
+    )
+    assert data.now.pace.scrape.total_seconds() == pytest.approx(served.scenario.interval, rel=0.1)
+    assert data.now.pace.known == ("fixed" if version == NAMED else "measured")
 
 
 def test_it_is_measured_where_the_recording_is_young_and_agents_restart(
@@ -70,7 +72,7 @@ def test_it_is_measured_where_the_recording_is_young_and_agents_restart(
     served = cluster_server(load("restart_1_15").with_(version=NEWEST))
     begin = served.scenario.start - timedelta(hours=3)
     window = Window.parse(begin.isoformat(), served.scenario.end.isoformat(), step="1m")
-    probe = read(served, window).pace.probe.total_seconds()
+    probe = read(served, window).now.pace.probe.total_seconds()
     assert probe == pytest.approx(probe_seconds(served.scenario), rel=0.1)
 
 
@@ -78,8 +80,8 @@ def test_without_samples_the_number_of_addresses_is_a_bound(own_server: ServerPr
     fill(own_server, list(paths(20, 3)))
     window = over_the_end()
     data = connectivity.load(connect(own_server.url), window, window.baseline("1d"))
-    assert data.pace.known == "at most"
-    assert data.pace.probe.total_seconds() == pytest.approx(60 * np.log1p(40), abs=1)
+    assert data.now.pace.known == "at most"
+    assert data.now.pace.probe.total_seconds() == pytest.approx(60 * np.log1p(40), abs=1)
     (finding,) = connectivity.findings(data)
     assert "to within one probe and one scrape (at most " in finding.title
     assert any(

@@ -81,8 +81,8 @@ def test_totals_and_the_failure_on_every_server(server_kind: str, cluster_server
     window = whole(served, settle=60)
     data = load(served, window)
     really = served.truth.lookups(window.start, window.end)
-    assert_within(totals(data.counts, ["rcode"]), really, edge=60)
-    assert float(totals(data.counts, ["rcode"]).sum()) == pytest.approx(really.sum(), rel=0.01)
+    assert_within(totals(data.now.counts, ["rcode"]), really, edge=60)
+    assert float(totals(data.now.counts, ["rcode"]).sum()) == pytest.approx(really.sum(), rel=0.01)
     finding = the_failure(served, data)
     assert finding.labels == {
         "rcode": "Server Failure",
@@ -143,7 +143,7 @@ def test_the_failure_is_found_whatever_is_configured(
     window = whole(served)
     data = load(served, window)
     assert_within(
-        totals(data.counts, ["rcode"]),
+        totals(data.now.counts, ["rcode"]),
         served.truth.lookups(window.start, window.end),
         edge=60,
     )
@@ -170,7 +170,7 @@ def test_codes_under_the_name_of_another_label(
     window = whole(served, settle=60 if name == "quiet" else 10)
     data = load(served, window)
     really = served.truth.lookups(window.start, window.end)
-    assert_within(totals(data.counts, ["rcode"]), really, edge=60)
+    assert_within(totals(data.now.counts, ["rcode"]), really, edge=60)
     finding = the_failure(served, data)
     assert finding.labels["rcode"] == (DENIED if name == "quiet" else "Server Failure")
     assert f'type="{finding.labels["rcode"]}"' in finding.query
@@ -190,7 +190,7 @@ def test_sums_have_the_codes_wherever_they_are(cluster_server: Serve) -> None:
     data = dns.load(Refusing(served.url), window, window.baseline("previous"))
     assert data.summed
     really = served.truth.lookups(window.start, window.end)
-    counted = totals(data.counts, ["rcode"])
+    counted = totals(data.now.counts, ["rcode"])
     assert set(counted.index) == set(really.index)
     assert counted["Server Failure"] == pytest.approx(really["Server Failure"], rel=0.02)
 
@@ -222,7 +222,7 @@ def test_nothing_is_found_where_nothing_fails(name: str, cluster_server: Serve) 
     data = load(served, window)
     assert list(dns.findings(data)) == []
     really = served.truth.lookups(window.start, window.end)
-    counted = totals(data.counts, ["rcode"])
+    counted = totals(data.now.counts, ["rcode"])
     assert float(counted.sum()) == pytest.approx(float(really.sum()), rel=0.01)
     assert dns.missing(data).sum().sum() < 0.001 * really.sum()
 
@@ -395,7 +395,7 @@ def test_sums_by_the_server_when_the_series_are_too_many(
     window = whole(served)
     data = dns.load(Refusing(served.url), window, window.baseline("previous"))
     really = served.truth.lookups(window.start, window.end)
-    counted = totals(data.counts, ["rcode"])
+    counted = totals(data.now.counts, ["rcode"])
     assert float(counted.sum()) == pytest.approx(float(really.sum()), rel=0.01)
     assert any("too many" in note for note in dns.notes(data))
     if name == "dns_failures":
@@ -432,10 +432,10 @@ def test_matchers_narrow_every_query(cluster_server: Serve) -> None:
     served = cluster_server("dns_failures")
     window = whole(served, settle=60)
     data = load(served, window, match='node="worker-1"')
-    assert set(data.counts.columns.get_level_values("node")) == {"worker-1"}
-    assert list(data.seen.columns) == ["worker-1"]
+    assert set(data.now.counts.columns.get_level_values("node")) == {"worker-1"}
+    assert list(data.now.scraped.columns) == ["worker-1"]
     narrow = load(served, window, match='rcode="Server Failure"')
-    assert set(narrow.counts.columns.get_level_values("rcode")) == {"Server Failure"}
+    assert set(narrow.now.counts.columns.get_level_values("rcode")) == {"Server Failure"}
     with pytest.raises(ParameterError):
         load(served, window, match="rcode")
 
@@ -520,6 +520,6 @@ def test_real_flows_counted_as_hubble_does() -> None:
     assert all(name.startswith("kube-system/node-local-dns-") for name in clients.index)
     assert list(servers.index) == ["kube-system/kube-dns"]
     assert clients["missing"].sum() == 0
-    assert not data.both_ends
+    assert not data.now.both_ends
     really = Counter(codes[f["rcode"]] for f in flows if f["is_reply"] == "true")
     assert dns.by_rcode(data)["responses"].to_dict() == really

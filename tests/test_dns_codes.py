@@ -65,7 +65,7 @@ def test_codes_are_known_by_their_words(other: str) -> None:
         [frames.with_levels(f, NAMES) for f in (grid(WIDE, series, labels), own)], axis=1
     )
     data = dns.load(answers(responses=both), WINDOW, WINDOW.baseline())
-    sums = totals(data.counts, ["rcode"])
+    sums = totals(data.now.counts, ["rcode"])
     assert set(sums.index) == {"No Error", "Server Failure", "Query Refused"}
     assert {f.labels["rcode"] for f in dns.findings(data)} == {"Server Failure"}
 
@@ -75,7 +75,7 @@ def test_the_type_of_a_record_is_no_code() -> None:
     frame = grid(WIDE, series, LABELS.replace("rcode", "rcode type"))
     data = dns.load(answers(responses=frame), WINDOW, WINDOW.baseline())
     assert data.code_label == "rcode"
-    assert set(totals(data.counts, ["rcode"]).index) == {"No Error"}
+    assert set(totals(data.now.counts, ["rcode"]).index) == {"No Error"}
 
 
 def test_failures_and_lookups_without_an_answer_add_up_by_server() -> None:
@@ -94,7 +94,7 @@ def test_failures_and_lookups_without_an_answer_add_up_by_server() -> None:
     assert found[NO_RESPONSE].labels["destination"] == "8.8.8.8"
     assert all(f.labels["source"] == "shop/web" for f in found.values())
     codes = dns.by_rcode(data)["responses"]
-    assert codes.sum() == round(data.asked.sum().sum())
+    assert codes.sum() == round(data.now.asked.sum().sum())
     servers = dns.by_server(data)
     assert servers["missing"].to_dict() == {"dns/one": 0, "8.8.8.8": codes[NO_RESPONSE]}
     assert found[NO_RESPONSE].share == pytest.approx(1 / 12, rel=0.01)

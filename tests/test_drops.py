@@ -68,7 +68,7 @@ def test_the_total_is_within_one_percent(
     window = whole(served)
     really = float(true(served.truth, window).sum())
     assert really > 0
-    counted = float(totals(load(served, window).counts, KEYS).sum())
+    counted = float(totals(load(served, window).now.counts, KEYS).sum())
     assert counted == pytest.approx(really, rel=0.01)
 
 
@@ -80,7 +80,7 @@ def test_every_part_is_right_but_for_one_scrape_at_each_edge(
     window = whole(served)
     by = ("reason", "direction", "node") if scenario != "annotations_style" else KEYS
     really = true(served.truth, window, by)
-    counted = totals(load(served, window).counts, by)
+    counted = totals(load(served, window).now.counts, by)
     both = pd.DataFrame({"true": really, "counted": counted}).fillna(0.0)
     lost = np.array([_at_risk(served, window, key) for key in both.index])
     assert ((both["counted"] - both["true"]).abs() <= 0.01 * both["true"] + lost).all()
@@ -94,7 +94,7 @@ def test_bytes_are_packets_times_their_size(
     window = whole(served)
     data = load(served, window)
     really = served.truth.bytes_dropped(window.start, window.end, by=KEYS)
-    assert float(totals(data.volumes, KEYS).sum()) == pytest.approx(really.sum(), rel=0.01)
+    assert float(totals(data.now.volumes, KEYS).sum()) == pytest.approx(really.sum(), rel=0.01)
     table = drops.volumes(data).set_index(list(KEYS))
     sizes = really / true(served.truth, window)
     many = table.index[table["packets"] > 100]
@@ -136,7 +136,7 @@ def test_a_quiet_cluster_gives_no_finding(server_kind: str, cluster_server: Serv
     served = cluster_server("quiet", server_kind)
     data = load(served, second_half(served))
     assert list(drops.findings(data)) == []
-    assert totals(data.counts, KEYS).sum() > 100
+    assert totals(data.now.counts, KEYS).sum() > 100
 
 
 @pytest.mark.parametrize("scenario", ["restart_1_14", "restart_1_15"])
@@ -145,7 +145,7 @@ def test_a_restart_is_no_spike_but_is_told(scenario: str, cluster_server: Serve)
     data = load(served, whole(served))
     assert list(drops.findings(data)) == []
     restarted = {r["node"] for r in served.truth.restarts if r["why"] != "first"}
-    assert set(data.restarts["node"]) == restarted
+    assert set(data.now.restarts["node"]) == restarted
     for node in restarted:
         assert any(node in note for note in drops.notes(data))
 
@@ -188,7 +188,7 @@ def test_the_samples_numbers_are_the_true_ones(cluster: Callable[..., object]) -
     pd.testing.assert_series_equal(
         counted.sort_index(), really.sort_index().astype(float), rtol=0.01, check_names=False
     )
-    before = truth.dropped(data.baseline.start, data.baseline.end, by=("reason",))
+    before = truth.dropped(data.baseline.window.start, data.baseline.window.end, by=("reason",))
     expected = drops.by_reason(data)["expected"]
     pd.testing.assert_series_equal(
         expected.sort_index(), before.sort_index().astype(float), rtol=0.05, check_names=False
@@ -223,8 +223,8 @@ def test_matchers_narrow_every_query(cluster_server: Serve) -> None:
     source = connect(served.url)
     node = served.scenario.nodes[1]
     data = drops.load(source, window, window.baseline(), match=f'node="{node}"')
-    assert set(data.counts.columns.get_level_values("node")) == {node}
-    assert list(data.seen.columns) == [node]
+    assert set(data.now.counts.columns.get_level_values("node")) == {node}
+    assert list(data.now.scraped.columns) == [node]
     with pytest.raises(ParameterError):
         drops.load(source, window, window.baseline(), match="node")
 
@@ -242,13 +242,15 @@ def answers(**values: pd.DataFrame) -> MemorySource:
 def scraped() -> drops.Drops:
     """Agents that were scraped and show nothing."""
     data = drops.load(answers(), WINDOW, WINDOW.baseline())
-    return replace(data, seen=pd.DataFrame({"a": True}, index=data.counts.index))
+    return replace(
+        data, now=replace(data.now, scraped=pd.DataFrame({"a": True}, index=data.now.counts.index))
+    )
 
 
 def test_agents_without_any_drop_are_quiet_not_blind() -> None:
     data = scraped()
     forwarded = grid(WINDOW, {("INGRESS", "a"): 1e5}, "direction node")
-    data = replace(data, forwarded=forwarded)
+    data = replace(data, now=replace(data.now, forwarded=forwarded))
     found = drops.findings(data)
     assert data.state == "zero"
     assert list(found) == []
@@ -310,7 +312,7 @@ def test_a_series_with_two_names_for_one_node_is_counted_once() -> None:
     }
     source = answers(drops=grid(WIDE, twice, "reason direction node instance"))
     data = drops.load(source, WINDOW, WINDOW.baseline())
-    assert totals(data.counts, KEYS).sum() == 10.0 * (WINDOW.points - 1)
+    assert totals(data.now.counts, KEYS).sum() == 10.0 * (WINDOW.points - 1)
 
 
 def test_the_same_total_by_the_raw_counter(cluster_server: Serve) -> None:

@@ -11,6 +11,7 @@ import pytest
 
 from cilium_analysis import counters, frames
 from cilium_analysis.topics import drops
+from cilium_analysis.topics.drops.data import Counts
 from cilium_analysis.window import Window
 from tests.sources import grid
 
@@ -46,25 +47,27 @@ def load(
     def inside(frame: pd.DataFrame, window: Window) -> pd.DataFrame:
         return frames.between(frame, window.start, window.end)
 
-    return drops.Drops(
-        source="memory",
-        window=WINDOW,
-        baseline=before,
-        counts=inside(counts, WINDOW) if agents else none,
-        usual=inside(counts, before) if agents else none,
-        volumes=none,
-        usual_volumes=none,
-        seen=inside(seen, WINDOW) if agents else pd.DataFrame(),
-        usual_seen=inside(seen, before) if agents else pd.DataFrame(),
-        events=pd.DataFrame({"time": [], "event": [], "amount": [], "node": []}),
-        restarts=pd.DataFrame({"time": pd.to_datetime([], utc=True), "node": []}),
-        hubble=inside(of_hubble, WINDOW),
-        usual_hubble=inside(of_hubble, before),
-        verdicts=inside(denied, WINDOW),
-        usual_verdicts=inside(denied, before),
-        hubble_seen=inside(seen, WINDOW),
-        usual_hubble_seen=inside(seen, before),
-    )
+    def counted(window: Window) -> Counts:
+        return Counts(
+            window=window,
+            counts=inside(counts, window) if agents else none,
+            volumes=none,
+            forwarded=frames.empty(["direction", "node"]),
+            scraped=inside(seen, window) if agents else pd.DataFrame(),
+            events=pd.DataFrame({"time": [], "event": [], "amount": [], "node": []}),
+            restarts=pd.DataFrame({"time": pd.to_datetime([], utc=True), "node": []}),
+            hubble=inside(of_hubble, window),
+            verdicts=inside(denied, window),
+            hubble_scraped=inside(seen, window),
+        )
+
+    return drops.Drops(source="memory", now=counted(WINDOW), baseline=counted(before))
+
+
+def without_baseline(data: drops.Drops) -> drops.Drops:
+    nothing = frames.empty(["direction", "node", "reason"])
+    before = replace(data.baseline, counts=nothing, scraped=pd.DataFrame())
+    return replace(data, baseline=before)
 
 
 def events(
@@ -175,16 +178,18 @@ def test_only_a_namespace_is_told_as_one(ends: tuple[str, str], workload: dict[s
 
 def test_a_node_that_no_label_names_is_said_to_be_unknown() -> None:
     data = load(drops_=packets(counter(10.0)), agents=True)
-    frame = frames.relabel(data.counts, "node", [""])
-    (finding,) = drops.findings(replace(data, counts=frame, usual=frame.iloc[:0]))
+    frame = frames.relabel(data.now.counts, "node", [""])
+    now, before = (
+        replace(part, counts=each)
+        for part, each in ((data.now, frame), (data.baseline, frame.iloc[:0]))
+    )
+    (finding,) = drops.findings(replace(data, now=now, baseline=before))
     assert "on an unknown node:" in finding.title
     assert "node" not in finding.labels
 
 
 def test_without_a_baseline_nothing_is_compared_with_it() -> None:
-    data = load(drops_=packets(counter(10.0)), agents=True)
-    nothing = frames.empty(["direction", "node", "reason"])
-    alone = replace(data, usual=nothing, usual_seen=pd.DataFrame())
+    alone = without_baseline(load(drops_=packets(counter(10.0)), agents=True))
     (finding,) = drops.findings(alone)
     assert "(no baseline)" in finding.title
     assert "instead of" not in finding.title
@@ -196,8 +201,7 @@ def test_without_a_baseline_nothing_is_compared_with_it() -> None:
 
 def test_drops_all_along_a_window_without_baseline_are_told() -> None:
     data = load(drops_=packets(counter(10.0, first=-100, last=100)), agents=True)
-    nothing = frames.empty(["direction", "node", "reason"])
-    (finding,) = drops.findings(replace(data, usual=nothing, usual_seen=pd.DataFrame()))
+    (finding,) = drops.findings(without_baseline(data))
     assert "(no baseline)" in finding.title
     assert finding.total == drops.by_reason(data)["packets"].sum()
 
@@ -208,6 +212,7 @@ def test_how_a_counter_was_read_is_a_caveat(event: str) -> None:
     read = pd.DataFrame(
         {"time": [WINDOW.start], "event": [event], "amount": [500.0], "node": ["a"]}
     )
-    (finding,) = drops.findings(replace(data, events=read))
+    data = replace(data, now=replace(data.now, events=read))
+    (finding,) = drops.findings(data)
     assert finding.trust == "doubtful"
-    assert any(note.startswith("a: ") for note in drops.notes(replace(data, events=read)))
+    assert any(note.startswith("a: ") for note in drops.notes(data))

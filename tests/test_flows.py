@@ -16,7 +16,7 @@ from cilium_analysis.errors import BudgetExceeded, ParameterError
 from cilium_analysis.findings import Severity
 from cilium_analysis.frames import totals
 from cilium_analysis.topics import flows
-from cilium_analysis.topics.flows.data import METRICS
+from cilium_analysis.topics.flows.data import COUNTERS
 from cilium_analysis.topics.flows.findings import NO_ANSWER
 from cilium_analysis.window import Window
 from tests.cluster import scenario as scenarios
@@ -196,7 +196,7 @@ def test_amounts_are_those_of_the_counters(server_kind: str, cluster_server: Ser
     served = cluster_server("quiet", server_kind)
     window = whole(served, settle=120)
     data = load(served, window)
-    for name, metric in METRICS.items():
+    for name, metric in COUNTERS.items():
         frame = connect(served.url).range(metric.name, window)
         stable = frame.loc[:, frame.notna().all()]
         direct = float((stable.iloc[-1] - stable.iloc[0]).sum())
@@ -250,7 +250,7 @@ class Refusing:
         self.instant, self.exemplars = self.source.instant, self.source.exemplars
 
     def range(self, promql: str, window: Window) -> pd.DataFrame:
-        about = any(metric.name in promql for metric in METRICS.values())
+        about = any(metric.name in promql for metric in COUNTERS.values())
         if about and promql.startswith(self.starts):
             raise BudgetExceeded("too many")
         return self.source.range(promql, window)
@@ -266,10 +266,10 @@ def test_sums_by_the_server_when_the_series_are_too_many(
     data = flows.load(Refusing(served.url, "max"), window, baseline)
     usual = load(served, window)
     for metric in ("flows", "flags", "ports"):
-        own = list(METRICS[metric].labels)
+        own = list(COUNTERS[metric].labels)
         few, many = (totals(getattr(d.now, metric), own) for d in (data, usual))
         np.testing.assert_allclose(few.sum(), many.sum(), rtol=0.01)
-    assert sum("too many series" in note for note in flows.notes(data)) == len(METRICS)
+    assert sum("too many series" in note for note in flows.notes(data)) == len(COUNTERS)
     found = [(f.kind, dict(f.labels)) for f in flows.findings(data)]
     reset = ("tcp_failures", {"protocol": "TCP", "flag": "RST"})
     assert found == ([reset] if name == "dns_failures" else [])
@@ -281,7 +281,7 @@ def test_what_is_too_much_in_any_form_is_left_out(cluster_server: Serve) -> None
     source = Refusing(served.url, "max", "sum")
     data = flows.load(source, window, window.baseline("previous"))
     assert list(flows.findings(data)) == []
-    assert set(data.refused) == {metric.name for metric in METRICS.values()}
+    assert set(data.refused) == {metric.name for metric in COUNTERS.values()}
     assert any("refused to tell" in note for note in flows.notes(data))
     assert_empty(data)
 
@@ -304,6 +304,6 @@ def test_matchers_narrow_every_query(cluster_server: Serve) -> None:
     window = whole(served)
     data = load(served, window, match='node="worker-1"')
     assert set(data.now.flows.columns.get_level_values("node")) == {"worker-1"}
-    assert list(data.now.seen.columns) == ["worker-1"]
+    assert list(data.now.scraped.columns) == ["worker-1"]
     with pytest.raises(ParameterError):
         load(served, window, match="node")

@@ -431,11 +431,11 @@ def from_memory(
     with mock.patch.object(health_data, "QUERIES", asked):
         loaded = _from_memory(now, usual, node=node, interval=interval)
         # Frames are read when they are first looked at: here.
-        own = [{name: span[name] for name in asked} for span in (loaded.now, loaded.usual)]
+        own = [{name: span[name] for name in asked} for span in (loaded.now, loaded.baseline)]
     return replace(
         loaded,
         now=replace(loaded.now, frames=ChainMap(own[0], dict(nothing.now.frames))),
-        usual=replace(loaded.usual, frames=ChainMap(own[1], dict(nothing.usual.frames))),
+        baseline=replace(loaded.baseline, frames=ChainMap(own[1], dict(nothing.baseline.frames))),
     )
 
 

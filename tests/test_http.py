@@ -71,7 +71,7 @@ def test_requests_are_those_that_were_made(
     window = second_half(served)
     data = load(served, window)
     true = served.truth.requests(window.start, window.end, by=PAIRS)
-    assert_close(totals(data.counts, PAIRS), true)
+    assert_close(totals(data.now.counts, PAIRS), true)
 
 
 def test_denied_requests_are_those_of_the_policy(cluster_server: Serve, server_kind: str) -> None:
@@ -120,7 +120,9 @@ def test_every_version_context_and_style_counts_the_same(
     window = second_half(served)
     data = load(served, window)
     by = ("status",) if variant.context == "pod" else PAIRS
-    assert_close(totals(data.counts, by), served.truth.requests(window.start, window.end, by=by))
+    assert_close(
+        totals(data.now.counts, by), served.truth.requests(window.start, window.end, by=by)
+    )
     kinds = {(f.kind, f.labels.get("status")) for f in http.findings(data)}
     assert {("http_errors", "503"), ("http_errors", "403"), ("http_latency", None)} <= kinds
 
@@ -130,13 +132,13 @@ def test_without_context_statuses_are_still_right(cluster_server: Serve) -> None
     window = second_half(served)
     data = load(served, window)
     true = served.truth.requests(window.start, window.end, by=("status",))
-    assert_close(totals(data.counts, ["status"]), true)
+    assert_close(totals(data.now.counts, ["status"]), true)
     assert any("Sources and destinations are not in the data" in note for note in http.notes(data))
 
 
 def test_what_both_ends_reported_is_counted_once_and_said(cluster_server: Serve) -> None:
     data = load(served := cluster_server(VARIANTS["both ends"]), second_half(served))
-    assert data.twice == (("default/frontend", "default/web"),)
+    assert data.now.twice == (("default/frontend", "default/web"),)
     assert any("one of both was counted" in note for note in http.notes(data))
 
 

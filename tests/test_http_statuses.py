@@ -69,7 +69,7 @@ def test_requests_without_a_response_have_failed(statuses: tuple[str, ...]) -> N
         "Requests from shop/front to shop/cart without a response: 0.4/s (23.1% of all requests to"
         " shop/cart meanwhile)"
     )
-    gone = totals(data.counts, ["status"])["0"]
+    gone = totals(data.now.counts, ["status"])["0"]
     assert finding.total == pytest.approx(gone)
     (row,) = http.by_destination(data).to_dict("records")
     assert row["errors"] == gone
@@ -81,7 +81,7 @@ def test_requests_without_a_response_have_failed(statuses: tuple[str, ...]) -> N
 def test_requests_of_which_no_status_is_known_are_unknown() -> None:
     data = load(answers(requests=requests(s=40.0)))
     assert list(http.findings(data)) == []
-    assert data.counts.shape[1] == 0
+    assert data.now.counts.shape[1] == 0
     assert any("whether they failed is unknown" in note for note in http.notes(data))
     assert not any("not visible" in note for note in http.notes(data))
     assert "no label tells how 2,600 requests ended" in http.unknown(data)
@@ -92,8 +92,8 @@ def test_requests_of_http_v1_have_their_statuses_elsewhere() -> None:
     asked = grid(WIDE, {("GET", "n", "i", "a/b", "c/d"): many}, LABELS.replace("status ", ""))
     answered = grid(WIDE, {("GET", "200", "n", "i", "c/d", "a/b"): many}, LABELS)
     data = load(answers(requests=asked, responses=answered))
-    assert set(totals(data.counts, ["source", "status"]).index) == {("a/b", "200")}
-    assert data.statusless == 0
+    assert set(totals(data.now.counts, ["source", "status"]).index) == {("a/b", "200")}
+    assert data.now.statusless == 0
 
 
 # Shares, and who
@@ -152,7 +152,7 @@ def buckets(names: tuple[str, str], turn: int) -> pd.DataFrame:
 def test_a_bound_is_a_number_however_it_is_spelled(turn: int) -> None:
     source = answers(requests=requests(s200=40.0), durations=buckets(("1", "1.0"), turn))
     data = load(source)
-    assert set(data.durations.columns.get_level_values("le")) == {"0.5", "1", "+Inf"}
+    assert set(data.now.durations.columns.get_level_values("le")) == {"0.5", "1", "+Inf"}
     (row,) = http.latency(data).to_dict("records")
     assert row["p50"] == row["usual p50"] == pytest.approx(0.5)
     assert row["p95"] == row["usual p95"] == pytest.approx(1.0)
@@ -230,7 +230,7 @@ def test_native_histograms_give_the_same_quantiles() -> None:
                 known = data.remarks.targets
                 assert known is not None
                 assert (NAME in known.native) is bool(more)
-                assert totals(data.durations, ["le"])["+Inf"] > 0
+                assert totals(data.now.durations, ["le"])["+Inf"] > 0
     pd.testing.assert_frame_equal(found[""], found[CONVERTED])
     assert found[""]["p50"].iloc[0] > 0.1
 

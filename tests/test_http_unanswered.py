@@ -41,7 +41,7 @@ def data_of(
 
 def gone(data: http.Http) -> dict[object, float]:
     """Give the requests without a response by source and destination."""
-    mine = data.counts.loc[:, data.counts.columns.get_level_values("status") == "0"]
+    mine = data.now.counts.loc[:, data.now.counts.columns.get_level_values("status") == "0"]
     sums = totals(mine, ["source", "destination"])
     return dict(sums[sums > 0])
 
@@ -82,7 +82,7 @@ def test_a_destination_that_answers_nobody_any_more_is_found() -> None:
     # Whoever never answered in the window has no series of responses.
     never = data_of({OURS: MANY, other: MANY}, {other[::-1]: MANY})
     assert gone(never) == {OURS: pytest.approx(40.0 * 120)}
-    assert never.unpaired == 0
+    assert never.now.unpaired == 0
 
 
 def test_a_response_may_come_later() -> None:
@@ -109,7 +109,7 @@ def test_what_cannot_be_paired_is_said_and_not_counted(
     data = data_of({asked: MANY}, {answered: SOME})
     assert gone(data) == {}
     assert list(http.findings(data)) == []
-    assert data.unpaired == pytest.approx(40.0 * 120)
+    assert data.now.unpaired == pytest.approx(40.0 * 120)
     assert any("4,800 requests got a response is unknown" in note for note in http.notes(data))
 
 
@@ -117,7 +117,7 @@ def test_without_any_parties_the_sums_tell() -> None:
     data = data_of({("", ""): MANY}, {("", ""): SOME})
     (finding,) = http.findings(data)
     assert finding.total == pytest.approx(float((MANY - SOME).sum()))
-    assert data.unpaired == 0
+    assert data.now.unpaired == 0
 
 
 @pytest.mark.parametrize("rate", [0.5, 20.0, 2000.0])
@@ -130,7 +130,7 @@ def test_what_is_in_flight_or_lost_by_hubble_is_no_finding(rate: float) -> None:
         came = sent - late + np.concatenate([[0], late[:-1]])
         data = data_of({OURS: rng.binomial(sent, 0.995)}, {BACK: rng.binomial(came, 0.995)})
         assert not [f for f in http.findings(data) if f.severity >= Severity.WARNING]
-        counted = totals(data.counts, ["status"])
+        counted = totals(data.now.counts, ["status"])
         assert counted.get("0", 0.0) <= 0.01 * counted["200"] + 20
 
 
@@ -154,7 +154,7 @@ def test_on_a_live_server_they_are_counted(fails: float) -> None:
         installed_or_skip(error)
     found = list(http.findings(data))
     assert len(found) == bool(fails)
-    assert totals(data.counts, ["status"]).sum() == pytest.approx(30 * 7200, rel=0.01)
+    assert totals(data.now.counts, ["status"]).sum() == pytest.approx(30 * 7200, rel=0.01)
     for finding in found:
         assert finding.severity is Severity.CRITICAL
         assert finding.total == pytest.approx(fails * 1200, rel=0.01)

@@ -50,7 +50,7 @@ def test_what_there_is_is_found(cluster_server: Serve, server_kind: str) -> None
     assert targets["targets"].to_dict() == {"Hubble": 4, "agent": 4, "operator": 1}
     assert targets["interval"].to_numpy() == pytest.approx(served.scenario.interval, rel=0.02)
     assert setup.versions(data)["agents"].to_dict() == {"1.16.5": 4}
-    assert "hubble_http_requests_total" in data.labelled
+    assert "hubble_http_requests_total" in data.now.labelled
     assert list(setup.findings(data)) == []
     assert setup.configurations(data).empty
     assert setup.judge(data) == "ok"
@@ -60,7 +60,7 @@ def test_what_there_is_is_found(cluster_server: Serve, server_kind: str) -> None
 def test_targets_are_named_by_their_nodes_in_every_style(style: str, cluster_server: Serve) -> None:
     served = cluster_server(scenario("http_errors").with_(style=style))
     data = load(served)
-    agents = data.targets[data.targets["component"] == "agent"]
+    agents = data.now.targets[data.now.targets["component"] == "agent"]
     assert set(agents["node"]) == set(served.scenario.nodes)
 
 
@@ -78,8 +78,8 @@ def test_labels_that_are_not_configured_are_said(cluster_server: Serve) -> None:
     assert any("do not name workloads" in note for note in setup.notes(load(cluster_server(plain))))
     by_context = scenario("http_errors").with_(context="pod")
     data = load(cluster_server(by_context))
-    assert not data.labelled
-    assert data.contextual
+    assert not data.now.labelled
+    assert data.now.contextual
     assert not any("do not name workloads" in note for note in setup.notes(data))
 
 
@@ -166,7 +166,7 @@ def test_a_server_without_exemplars_is_no_failure() -> None:
         def exemplars(self, promql: str, window: Window) -> pd.DataFrame:
             raise QueryRejected("404 page not found")
 
-    assert setup.load(Older(), WINDOW, WINDOW.baseline()).exemplars == 0
+    assert setup.load(Older(), WINDOW, WINDOW.baseline()).now.exemplars == 0
 
 
 @pytest.mark.parametrize("check", CHECKS, ids=lambda check: check.name)

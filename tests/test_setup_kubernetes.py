@@ -52,7 +52,7 @@ def shown(tmp_path: Path) -> Callable[..., Cluster]:
 
 def check(source: Source, cluster: Cluster, told: Scenario = TOLD) -> setup.Setup:
     window = Window.parse(told.start.isoformat(), told.end.isoformat(), step="30s")
-    return setup.load(source, window, window.baseline(), cluster=cluster)
+    return setup.load(source, window, window.baseline()).with_cluster(cluster)
 
 
 def rows(data: setup.Setup) -> dict[str, str]:

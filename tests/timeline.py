@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
-from cilium_analysis.topics.flows.data import METRICS
+from cilium_analysis.topics.flows.data import COUNTERS
 from cilium_analysis.window import Window
 from tests.sources import MemorySource
 
@@ -36,5 +36,5 @@ def timeline(**values: pd.DataFrame) -> Timeline:
         "agents": "cilium_process_start_time_seconds",
     }
     return Timeline(
-        {asked.get(n) or f"max_over_time({METRICS[n].name}": f for n, f in values.items()}
+        {asked.get(n) or f"max_over_time({COUNTERS[n].name}": f for n, f in values.items()}
     )

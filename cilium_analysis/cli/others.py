@@ -101,13 +101,8 @@ def check(options: argparse.Namespace) -> int:
         put_file(cluster_role())
         return 0
     asked = question(options)
-    data = setup.load(
-        asked.source,
-        asked.window,
-        asked.baseline,
-        match=asked.match,
-        cluster=asked.cluster,
-    )
+    data = setup.load(asked.source, asked.window, asked.baseline, match=asked.match)
+    data = data.with_cluster(asked.cluster)
     put(f"Verdict: {setup.judge(data)}")
     for row in setup.checks(data).to_dict("records"):
         hint = f" – Helm: {row['how to switch it on']}" if row["how to switch it on"] else ""

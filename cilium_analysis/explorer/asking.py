@@ -13,13 +13,15 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
-from cilium_analysis import counters, frames, topics
+from cilium_analysis import frames, topics
 from cilium_analysis.errors import BudgetExceeded, QueryRejected
 from cilium_analysis.explorer.state import TOPICS
 from cilium_analysis.source import Relay, followed
-from cilium_analysis.topics import drops, endpoints, http, hubble, loading
-from cilium_analysis.topics.http.data import OVER_NODES
+from cilium_analysis.topics import endpoints, hubble
+from cilium_analysis.topics.drops import data as drops
+from cilium_analysis.topics.http.data import REQUESTS, RESPONSES
 from cilium_analysis.topics.http.statuses import BAD, status_class
+from cilium_analysis.topics.reader import Reader
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -136,7 +138,7 @@ def load(topic: str, source: Source, asked: Asked, scope: Scope) -> Loaded:
     findings = known.findings(data)
     spent = sum(record.seconds for record in said.records)
     if not whole:
-        data = replace(data, window=asked.window)
+        data = replace(data, now=replace(data.now, window=asked.window))
     return Loaded(topic, data, findings, asked, whole, (time.perf_counter() - began, spent))
 
 
@@ -152,8 +154,9 @@ def overview(source: Source, extent: Window, *, match: str = "") -> pd.DataFrame
         Columns `DROPPED` and `FAILED` [1/s], one row per step of the extent. Where both ends of a
         request report it, the higher one counts. A column that is unknown is missing.
     """
-    reader = hubble.reader(source, extent, match=match)
-    found = {DROPPED: _dropped(source, extent, reader.agents.starts, match=match)}
+    reader = Reader(source, extent, match)
+    dropped = reader.read(drops.DROPPED)
+    found = {DROPPED: _sum(dropped) if dropped.shape[1] else None}
     # The overview does without what the budget does not allow.
     with suppress(BudgetExceeded, QueryRejected):
         found[FAILED] = _failed(reader)
@@ -161,19 +164,10 @@ def overview(source: Source, extent: Window, *, match: str = "") -> pd.DataFrame
     return pd.DataFrame(known) / extent.step.total_seconds()
 
 
-def _dropped(
-    source: Source, extent: Window, agents: pd.DataFrame, *, match: str
-) -> pd.Series | None:
-    values = loading.fetch(source, drops.QUERIES["drops"], extent, match=match)
-    values = frames.with_levels(values, ["direction", "node", "reason"])
-    grown = counters.increase(values, scraped=agents if agents.shape[1] else None)
-    return _sum(loading.inside(grown, extent)) if grown.shape[1] else None
-
-
-def _failed(reader: hubble.Reader) -> pd.Series | None:
+def _failed(reader: Reader) -> pd.Series | None:
     found = []
-    for name in ("requests", "responses"):
-        grown = reader.gained(http.QUERIES[name], OVER_NODES[name])
+    for counter in (REQUESTS, RESPONSES):
+        grown = hubble.read(reader, counter)
         if grown.shape[1] and "status" in grown.columns.names:
             statuses = grown.columns.get_level_values("status")
             bad = [status_class(str(status)) in BAD for status in statuses]

@@ -109,9 +109,11 @@ def values(loaded: Loaded) -> dict[str, tuple[str, ...]]:
     if loaded.topic == "endpoint_growth":
         return {"node": tuple(sorted(map(str, data.now.counts.columns)))}
     if loaded.topic == "node_connectivity":
-        names = set(frames.labels(data.observers)["node"]) if data.observers.shape[1] else set()
+        names = (
+            set(frames.labels(data.now.observers)["node"]) if data.now.observers.shape[1] else set()
+        )
         return {"node": tuple(sorted(map(str, names)))}
-    counts = _classed(data.counts) if loaded.topic == "http_status" else data.counts
+    counts = _classed(data.now.counts) if loaded.topic == "http_status" else data.now.counts
     table = frames.labels(counts)
     return {
         name: tuple(sorted({str(value) for value in table[name]}))
@@ -132,7 +134,7 @@ def kept(frame: pd.DataFrame, state: State) -> pd.DataFrame:
 def _drops(loaded: Loaded, state: State) -> Panel:
     data: Drops = loaded.data
     by = state.group("drop_reasons")
-    now, usual = kept(data.counts, state), kept(data.usual, state)
+    now, usual = kept(data.now.counts, state), kept(data.baseline.counts, state)
     table = compared(now, usual, by, data.window.length / data.baseline.length, "packets")
     total, expected = table["packets"].sum(), table["expected"].sum()
     return Panel(
@@ -151,7 +153,7 @@ def _drops(loaded: Loaded, state: State) -> Panel:
 def _http(loaded: Loaded, state: State) -> Panel:
     data: Http = loaded.data
     by = state.group("http_status")
-    now, usual = (kept(_classed(frame), state) for frame in (data.counts, data.usual))
+    now, usual = (kept(_classed(frame), state) for frame in (data.now.counts, data.baseline.counts))
     scale = data.window.length / data.baseline.length
     table = compared(now, usual, by, scale, "requests")
     total, expected = table["requests"].sum(), table["expected"].sum()
@@ -210,7 +212,7 @@ def _connectivity(loaded: Loaded, state: State) -> Panel:
         frame = frame[[name for name in frame.columns if str(name) in nodes]]
     if len(frame):
         frame = frame.loc[:, frame.gt(0).any()]
-    total, seen = float(frame.shape[1]), data.observers.shape[1]
+    total, seen = float(frame.shape[1]), data.now.observers.shape[1]
     step = frames.step_seconds(frame) / 60 if len(frame) else 0.0
     table = pd.DataFrame(
         {"minutes": frame.gt(0).sum() * step, "worst": frame.max()}, dtype="float64"
@@ -232,13 +234,13 @@ def _connectivity(loaded: Loaded, state: State) -> Panel:
 
 def _no_failures(data: Connectivity, nodes: Sequence[str]) -> pd.DataFrame:
     """Give zeros where a node's own probes are in the data: none of them failed."""
-    inside = frames.between(data.observers, data.window.start, data.window.end)
+    inside = frames.between(data.now.observers, data.window.start, data.window.end)
     seen = _plain(frames.group(inside, ["node"], how="max")) * 0.0
     return seen[[name for name in seen.columns if not nodes or name in nodes]]
 
 
 def _pairs(data: Connectivity, nodes: Sequence[str]) -> pd.DataFrame:
-    inside = frames.between(data.pairs, data.window.start, data.window.end)
+    inside = frames.between(data.now.pairs, data.window.start, data.window.end)
     if not inside.shape[1]:
         return pd.DataFrame(index=inside.index)
     worst = frames.group(inside, ["source", "target"], how="max")

@@ -26,7 +26,7 @@ FEW = 20.0
 #: Hubble, where it sees all drops, counts each about twice; below this share it misses most.
 SEES = 0.25
 #: By topic, what shows that agents were scraped.
-_SCRAPED = {"drop_reasons": ("seen",), "endpoint_growth": ("now.counts",)}
+_SCRAPED = {"drop_reasons": ("now.scraped",), "endpoint_growth": ("now.counts",)}
 #: Findings of these kinds are about the monitoring, and not doubtful because of it.
 _OF_MONITORING = frozenset({"scrape_gap", "missing_metrics", "counter_artefact"})
 
@@ -71,7 +71,7 @@ def newest_sample(data: Incident) -> pd.Timestamp | None:
 def _disagreement(data: Incident, finding: Finding) -> Iterator[str]:
     """Compare the datapath's count of a reason with Hubble's events."""
     drops = data.topics.get("drop_reasons")
-    if drops is None or not drops.hubble.shape[1] or finding.total is None:
+    if drops is None or not drops.now.hubble.shape[1] or finding.total is None:
         return
     events = _hubble(drops, finding.start, finding.end)
     seen = float(events.get(finding.labels.get("reason", ""), 0.0))
@@ -84,7 +84,7 @@ def _disagreement(data: Incident, finding: Finding) -> Iterator[str]:
 
 def _hubble(drops: Drops, start: object, end: object) -> pd.Series:
     """Count Hubble's drop events by the datapath's name for their reason."""
-    sums = totals(frames.between(drops.hubble, start, end), ["reason"])
+    sums = totals(frames.between(drops.now.hubble, start, end), ["reason"])
     sums.index = [from_hubble(str(reason)) for reason in sums.index]
     return sums.groupby(level=0).sum()
 
@@ -110,10 +110,10 @@ def notes(data: Incident) -> list[str]:
 def _uncounted(data: Incident) -> Iterator[str]:
     """Say which reasons Hubble counts, but the datapath's counter does not."""
     drops = data.topics.get("drop_reasons")
-    if drops is None or not drops.hubble.shape[1]:
+    if drops is None or not drops.now.hubble.shape[1]:
         return
     events = _hubble(drops, data.window.start, data.window.end)
-    counted = totals(drops.counts, ["reason"])
+    counted = totals(drops.now.counts, ["reason"])
     for reason, seen in events.items():
         if seen >= 2 * FEW and not counted.get(reason, 0.0) and reason in counted.index:
             yield (

@@ -114,29 +114,31 @@ def _grouped(
 
 
 def _drops(data: Drops) -> Iterator[Stream]:
-    yield _grouped("Drops", "packets/s", data.counts, data.usual, ["reason", "direction"])
-    yield _grouped("Drops of a node", "packets/s", data.counts, data.usual, ["node"])
+    yield _grouped(
+        "Drops", "packets/s", data.now.counts, data.baseline.counts, ["reason", "direction"]
+    )
+    yield _grouped("Drops of a node", "packets/s", data.now.counts, data.baseline.counts, ["node"])
 
 
 def _http(data: Http) -> Iterator[Stream]:
     by = ["destination", "status"]
-    yield _grouped("HTTP responses", "requests/s", data.counts, data.usual, by)
+    yield _grouped("HTTP responses", "requests/s", data.now.counts, data.baseline.counts, by)
 
 
 def _dns(data: Dns) -> Iterator[Stream]:
-    yield _grouped("DNS responses", "responses/s", data.counts, data.usual, ["rcode"])
-    yield _grouped("DNS queries", "queries/s", data.asked, data.usual_asked, ["source"])
+    yield _grouped("DNS responses", "responses/s", data.now.counts, data.baseline.counts, ["rcode"])
+    yield _grouped("DNS queries", "queries/s", data.now.asked, data.baseline.asked, ["source"])
 
 
 def _flows(data: Flows) -> Iterator[Stream]:
-    now, usual = data.now, data.usual
+    now, usual = data.now, data.baseline
     yield _grouped("Flows", "flows/s", now.flows, usual.flows, ["protocol", "verdict"])
     yield _grouped("TCP flags", "flows/s", now.flags, usual.flags, ["flag"])
     yield _grouped("ICMP messages", "flows/s", now.icmp, usual.icmp, ["type"])
 
 
 def _endpoints(data: Endpoints) -> Iterator[Stream]:
-    now, usual = data.now, data.usual
+    now, usual = data.now, data.baseline
     by = ["endpoint_state"]
     states = [frames.group(span.states, by) for span in (now, usual)]
     yield Stream("Endpoints in a state", "endpoints", states[0], states[1], counts=False)
@@ -152,7 +154,9 @@ def _health(data: Health) -> Iterator[Stream]:
         if metric.unit == "s since 1970" or name == "up":
             continue
         how: How = "sum" if counts else "max"
-        now, usual = (span.whole(name, metric.labels, how=how) for span in (data.now, data.usual))
+        now, usual = (
+            span.whole(name, metric.labels, how=how) for span in (data.now, data.baseline)
+        )
         unit = f"{metric.unit}/s" if counts else metric.unit
         yield Stream(metric.about[:1].upper() + metric.about[1:], unit, now, usual, counts)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
     from cilium_analysis.findings import Finding, Findings
     from cilium_analysis.incident.data import Incident
+    from cilium_analysis.topics.model import Compared
 
 #: Fewer than this share of the change is not worth a row.
 WORTH = 0.03
@@ -89,11 +90,11 @@ def _drops(data: Incident, finding: Finding) -> Iterator[_Counts]:
     drops = data.topics["drop_reasons"]
     by = ["reason", "direction", "node"]
     yield _Counts(
-        _of("packets dropped", drops.usual),
+        _of("packets dropped", drops.baseline.counts),
         "packets",
-        *_sums(data, finding, drops.usual, drops.counts, by),
+        *_sums(drops, finding, drops.baseline.counts, drops.now.counts, by),
     )
-    seen = parties(drops.hubble) if drops.hubble.shape[1] else drops.hubble
+    seen = parties(drops.now.hubble) if drops.now.hubble.shape[1] else drops.now.hubble
     if seen.shape[1]:
         mine = only(seen, {"reason": finding.labels["reason"]})
         during = frames.between(mine, finding.start, finding.end)
@@ -105,11 +106,11 @@ def _drops(data: Incident, finding: Finding) -> Iterator[_Counts]:
 def _http(data: Incident, finding: Finding) -> Iterator[_Counts]:
     http = data.topics["http_status"]
     by = [*_ENDS, "method", "node"]
-    bad = [_failed(frame) for frame in (http.usual, http.counts)]
-    before, after = _sums(data, finding, bad[0], bad[1], by)
-    asked, now = _sums(data, finding, http.usual, http.counts, by)
+    bad = [_failed(frame) for frame in (http.baseline.counts, http.now.counts)]
+    before, after = _sums(http, finding, bad[0], bad[1], by)
+    asked, now = _sums(http, finding, http.baseline.counts, http.now.counts, by)
     yield _Counts(
-        _of("HTTP requests that failed or were denied", http.usual),
+        _of("HTTP requests that failed or were denied", http.baseline.counts),
         "requests",
         _at(before, asked, now),
         after,
@@ -132,10 +133,10 @@ def _failed(counts: pd.DataFrame) -> pd.DataFrame:
 
 def _dns(data: Incident, finding: Finding) -> Iterator[_Counts]:
     dns, rcode = data.topics["dns"], finding.labels["rcode"]
-    ends = ended(dns.usual_asked, dns.usual), ended(dns.asked, dns.counts)
+    ends = (ended(each.asked, each.counts) for each in (dns.baseline, dns.now))
     usual, now = (only(each, {"rcode": rcode}) for each in ends)
-    sums = _sums(data, finding, usual, now, ["source", "query", "node"])
-    name = _of(f"DNS lookups that ended with: {rcode}", dns.usual)
+    sums = _sums(dns, finding, usual, now, ["source", "query", "node"])
+    name = _of(f"DNS lookups that ended with: {rcode}", dns.baseline.counts)
     yield _Counts(name, "lookups", *sums)
 
 
@@ -146,7 +147,7 @@ def _of(what: str, usual: pd.DataFrame) -> str:
 
 
 def _sums(
-    data: Incident,
+    data: Compared[Any, Any],
     finding: Finding,
     usual: pd.DataFrame,
     counts: pd.DataFrame,

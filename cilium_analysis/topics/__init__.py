@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
     from cilium_analysis.findings import Findings
     from cilium_analysis.source import Source
+    from cilium_analysis.topics.model import Compared
     from cilium_analysis.window import Window
 
 
@@ -39,9 +40,21 @@ class Topic:
         """Its package, imported."""
         return import_module(f"{__name__}.{self.package}")
 
-    def load(self, source: Source, window: Window, baseline: Window, *, match: str = "") -> Any:
+    def load(
+        self, source: Source, window: Window, baseline: Window, *, match: str = ""
+    ) -> Compared[Any, Any]:
         """Fetch what the question needs; of a type of the package."""
-        return self.module.load(source, window, baseline, match=match)
+        loaded: Compared[Any, Any] = self.module.load(source, window, baseline, match=match)
+        return loaded
+
+    def record(
+        self, source: Source, window: Window, baseline: Window, *, match: str = ""
+    ) -> Compared[Any, Any]:
+        """Ask what `load` asks, without a look at the answers: for a recording."""
+        recorded: Compared[Any, Any] = self.module.load.record(
+            source, window, baseline, match=match
+        )
+        return recorded
 
     def findings(self, data: Any) -> Findings:
         """Find what is unusual in what was loaded."""

@@ -12,90 +12,108 @@ from typing import TYPE_CHECKING
 
 import pandas as pd
 
-from cilium_analysis import counters, frames
+from cilium_analysis import frames
 from cilium_analysis.errors import BudgetExceeded, QueryRejected
-from cilium_analysis.queries import Query
 from cilium_analysis.source import followed
 from cilium_analysis.topics import loading
+from cilium_analysis.topics.metric import Metric
 from cilium_analysis.topics.parties import CONTEXT, column, name_parties, swapped
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from cilium_analysis.source import Source
-    from cilium_analysis.topics.loading import Scrapes
-    from cilium_analysis.window import Window
+    from cilium_analysis.topics.metric import Kind
+    from cilium_analysis.topics.reader import Reader
 
 #: The end of a pod's name that its ReplicaSet and the API server drew (k8s.io/apimachinery
 #: pkg/util/rand: no vowels, so that no words come out).
 _POD = re.compile(r"-[bcdfghjklmnpqrstvwxz2456789]{6,10}-[bcdfghjklmnpqrstvwxz2456789]{5}(?=$| \()")
 
-LOST = Query(
-    "max by (<target>, source) (max_over_time(hubble_lost_events_total{<match>}[<range>]))",
-    "events",
-    "events that Hubble lost, by where (Cilium 1.14 and later)",
-    spare=True,
-)
-
 
 @dataclass(frozen=True)
-class Metric:
-    """A counter of Hubble.
-
-    Parameters
-    ----------
-    name
-        As exposed.
-    labels
-        Its own labels, all of them: series that differ in any are counters of their own.
-    unit, about
-        As for `Query`.
-    """
-
-    name: str
-    labels: tuple[str, ...]
-    unit: str
-    about: str
-
-    @property
-    def whole(self) -> Query:
-        """Ask for every series; its highest value in each step, so that no reset hides any."""
-        names = ", ".join(("<target>", *sorted(self.labels)))
-        promql = f"max by ({names}, {CONTEXT}) (max_over_time({self.name}{{<match>}}[<range>]))"
-        return Query(promql, self.unit, self.about)
-
-    def growth(self, *labels: str) -> Query:
-        """Ask the server to add up what its series gained in each step, by these labels.
-
-        A series without an earlier value began at 0 if others of its target had one; one that
-        fell began at 0 again. What a gap in the scrapes hides is lost.
-        """
-        names = ", ".join(("<target>", *sorted(labels)))
-        promql = growth(f"{self.name}{{<match>}}", names)
-        return Query(promql, self.unit, self.about + ", per step")
-
-    @property
-    def over_nodes(self) -> Query:
-        """Ask for `growth` by all labels and parties, but added up over the nodes."""
-        names = ", ".join(("<cluster>", *sorted(self.labels)))
-        promql = growth(f"{self.name}{{<match>}}", f"{names}, {CONTEXT}")
-        return Query(promql, self.unit, self.about + ", per step, on all nodes together")
-
-
-def growth(selector: str, by: str, *, there: str = "") -> str:
-    """Write PromQL that adds up what counters gained in each step, as `Metric.growth` explains.
+class Counter:
+    """A counter of Hubble, whose context labels name source and destination.
 
     Parameters
     ----------
     selector
-        Of the counters, with its braces.
-    by
-        Labels to keep, as in ``by (…)``.
+        Its name, with braces where it has matchers.
+    labels
+        Its own labels, all of them: series that differ in any are counters of their own.
+    unit, about, spare
+        As for `Query`.
     there
-        As for `loading.gained`; the counters themselves if it is not said.
+        Selector of what Hubble exposes all along, if some of its own series are not always there.
+    with_parties
+        Whether it has context labels.
     """
-    gained = loading.gained(selector, there=there or selector)
-    return f"sum by ({by}) ({gained})"
+
+    selector: str
+    labels: tuple[str, ...]
+    unit: str
+    about: str
+    spare: bool = False
+    there: str = ""
+    with_parties: bool = True
+
+    @property
+    def name(self) -> str:
+        """Name of the metric."""
+        return self.selector.partition("{")[0]
+
+    @property
+    def queries(self) -> tuple[Metric, Metric]:
+        """Both ways of asking for all that it tells."""
+        return self.whole, self.over_nodes
+
+    @property
+    def whole(self) -> Metric:
+        """Ask for every series; its highest value in each step, so that no reset hides any."""
+        promql = f"max by ({self._by('<target>')}) (max_over_time({self._selected}[<range>]))"
+        return self._metric("counter", promql, self.about)
+
+    @property
+    def over_nodes(self) -> Metric:
+        """Ask the server for what series gained in each step, added up over the nodes.
+
+        A series without an earlier value began at 0 if others of its target had one; one that
+        fell began at 0 again. What a gap in the scrapes hides is lost.
+        """
+        promql = f"sum by ({self._by('<cluster>')}) ({self._gained})"
+        return self._metric("gained", promql, f"{self.about}, per step, on all nodes together")
+
+    def growth(self, *labels: str) -> Metric:
+        """Ask the server for what they gained, as `over_nodes`, per node and by these labels."""
+        promql = f"sum by ({', '.join(('<target>', *sorted(labels)))}) ({self._gained})"
+        return self._metric("gained", promql, f"{self.about}, per step", labels)
+
+    @property
+    def _selected(self) -> str:
+        return self.selector if "{" in self.selector else self.selector + "{<match>}"
+
+    @property
+    def _gained(self) -> str:
+        return loading.gained(self._selected, there=self.there or self._selected)
+
+    def _by(self, of: str) -> str:
+        own = ", ".join((of, *sorted(self.labels)))
+        return f"{own}, {CONTEXT}" if self.with_parties else own
+
+    def _metric(
+        self, kind: Kind, promql: str, about: str, labels: tuple[str, ...] | None = None
+    ) -> Metric:
+        kept = self.labels if labels is None else labels
+        return Metric(promql, self.unit, about, self.spare, kind, kept, process="hubble")
+
+
+LOST = Counter(
+    "hubble_lost_events_total",
+    ("source",),
+    "events",
+    "events that Hubble lost, by where (Cilium 1.14 and later)",
+    spare=True,
+    with_parties=False,
+).whole
 
 
 @dataclass(frozen=True)
@@ -117,122 +135,48 @@ class Counted:
     refused: bool = False
 
 
-@dataclass(frozen=True)
-class Reader:
-    """Reads Hubble's counters in one window; from `reader`.
+def read(reader: Reader, counter: Counter, *, strict: bool = False) -> pd.DataFrame:
+    """Read what series gained per step; of very many nodes, only what all gained together.
 
     Parameters
     ----------
-    source, window, match
-        As for a topic's ``load``.
-    agents, servers
-        When agents, and Hubble, were scraped.
+    reader
+        Of the window.
+    counter
+        What to read.
+    strict
+        As for `loading.fetch`.
+
+    Raises
+    ------
+    BudgetExceeded, QueryRejected
+        If there are too many of them, and `strict`.
     """
+    return reader.read(counter.over_nodes if reader.crowded else counter.whole, strict=strict)
 
-    source: Source
-    window: Window
-    match: str
-    agents: Scrapes
-    servers: Scrapes
 
-    def grown(self, query: Query) -> pd.DataFrame:
-        """Read what the series of a query gained per step: label frame with ``node``."""
-        return self.increase(self.values(query))
+def read_or_summed(reader: Reader, counter: Counter, *, least: Sequence[str]) -> Counted:
+    """Read a counter; of one with too many series, the sums by some labels.
 
-    def values(self, query: Query, *, strict: bool = False) -> pd.DataFrame:
-        """Read a query from before the window on, as `loading.fetch` does: with ``node``."""
-        return loading.fetch(self.source, query, self.window, match=self.match, strict=strict)
-
-    def increase(self, values: pd.DataFrame) -> pd.DataFrame:
-        """Give what counters gained per step of the window, from their `values`."""
-        grown = counters.increase(values, scraped=self._targets, pinned=False)
-        return loading.inside(grown, self.window)
-
-    def gained(self, query: Query, over_nodes: Query, *, strict: bool = False) -> pd.DataFrame:
-        """Read what series gained per step; of a crowd of nodes, only what all gained together.
-
-        Parameters
-        ----------
-        query
-            As for `grown`.
-        over_nodes
-            Asks the server for the sums over all nodes, as `Metric.over_nodes`.
-        strict
-            As for `loading.fetch`.
-
-        Raises
-        ------
-        BudgetExceeded, QueryRejected
-            If there are too many of them, and `strict`.
-        """
-        if not self.crowded:
-            return self.increase(self.values(query, strict=strict))
-        return loading.inside(self.values(over_nodes, strict=strict), self.window)
-
-    @property
-    def crowded(self) -> bool:
-        """Whether counters are added up over the nodes by the server."""
-        return loading.crowded(self.servers.starts)
-
-    def rarely(self, query: Query) -> pd.DataFrame:
-        """Ask what is only shown, of many nodes in longer steps: label frame with ``node``."""
-        nodes = self.servers.starts.shape[1] or self.agents.starts.shape[1]
-        every = loading.every(self.window, nodes=nodes)
-        return loading.fetch(self.source, query, self.window, match=self.match, every=every)
-
-    def counted(self, metric: Metric, *, least: Sequence[str]) -> Counted:
-        """Read a counter; of one with too many series, the sums by some labels.
-
-        Parameters
-        ----------
-        metric
-            What to read.
-        least
-            Labels to be content with if the series are too many to fetch.
-        """
-        try:
-            return Counted(self.gained(metric.whole, metric.over_nodes, strict=True))
-        except (BudgetExceeded, QueryRejected):
-            return self.summed(metric, least=least)
-
-    def summed(self, metric: Metric, *, least: Sequence[str]) -> Counted:
-        """Read only the sums of a counter by some labels; arguments as for `counted`."""
+    Parameters
+    ----------
+    reader, counter
+        As for `read`.
+    least
+        Labels to be content with if the series are too many to fetch.
+    """
+    try:
+        return Counted(read(reader, counter, strict=True))
+    except (BudgetExceeded, QueryRejected):
         with followed() as said:
-            sums = loading.inside(self.values(metric.growth(*least)), self.window)
+            sums = reader.read(counter.growth(*least))
         named = frames.with_levels(sums, [*least, "node"])
         return Counted(named, summed=True, refused=bool(said.refusals))
 
-    def lost(self) -> pd.DataFrame:
-        """Read how many events Hubble lost per step: label frame with ``node``, ``source``."""
-        return frames.group(self.grown(LOST), ["node", "source"])
 
-    @property
-    def crowd_note(self) -> tuple[str, ...]:
-        """What it means for the answers that there are so many nodes; empty if there are not."""
-        return loading.crowd_note(self.servers.starts)
-
-    @property
-    def seen(self) -> pd.DataFrame:
-        """Whether each node's Hubble was scraped, as `Scrapes.seen`."""
-        return self.servers.seen(self.window)
-
-    @property
-    def _targets(self) -> pd.DataFrame | None:
-        """Tell `counters.increase` when Hubble was scraped; None if nothing does."""
-        return self.servers.starts if self.servers.starts.shape[1] else None
-
-
-def reader(source: Source, window: Window, *, match: str) -> Reader:
-    """Ask when agents and Hubble were scraped, to read counters by.
-
-    Parameters
-    ----------
-    source, window, match
-        As for a topic's ``load``.
-    """
-    agents = loading.scrapes(source, window, "agent", match=match)
-    servers = loading.scrapes(source, window, "hubble", match=match)
-    return Reader(source, window, match, agents, servers)
+def lost(reader: Reader) -> pd.DataFrame:
+    """Read how many events Hubble lost per step: label frame with ``node``, ``source``."""
+    return frames.group(reader.read(LOST), ["node", "source"])
 
 
 def parties(

@@ -121,7 +121,7 @@ class Scrapes:
     raw: pd.DataFrame
     starts: pd.DataFrame
 
-    def seen(self, window: Window) -> pd.DataFrame:
+    def scraped(self, window: Window) -> pd.DataFrame:
         """Tell for each step of the window whether nothing of a target is missing.
 
         Returns
@@ -135,8 +135,8 @@ class Scrapes:
 
     def restarts(self, window: Window) -> pd.DataFrame:
         """List ``time`` and ``node`` of the starts in the window."""
-        starts = frames.tidy(self.starts).drop_duplicates(["node", "value"])
-        times = pd.to_datetime(starts["value"].round(), unit="s", utc=True)
+        starts = frames.tidy(self.starts.round()).drop_duplicates(["node", "value"])
+        times = pd.to_datetime(starts["value"], unit="s", utc=True)
         inside = (times > window.start) & (times <= window.end)
         table = pd.DataFrame({"time": times[inside], "node": starts["node"][inside]})
         return table.sort_values(["time", "node"], ignore_index=True)
@@ -345,6 +345,13 @@ def _grid(window: Window, answered: pd.Index) -> pd.DatetimeIndex:
     if len(answered):
         begin += (round(answered[0].timestamp() * 1000) - begin) % step
     return frames.time_index(begin + step * np.arange(window.points, dtype=np.int64))
+
+
+def plain(levels: pd.DataFrame) -> pd.DataFrame:
+    """Give a label frame that has only ``node`` one plain column per node."""
+    result = levels.copy(deep=False)
+    result.columns = pd.Index(levels.columns.get_level_values("node"), name="node")
+    return result
 
 
 def inside(frame: pd.DataFrame, window: Window) -> pd.DataFrame:

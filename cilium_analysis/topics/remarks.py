@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass, replace
-from functools import wraps
-from typing import TYPE_CHECKING, Any, ClassVar, Concatenate, ParamSpec, Protocol, TypeVar
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from cilium_analysis import targets
 from cilium_analysis.queries import Matcher
-from cilium_analysis.source import followed
 from cilium_analysis.topics import freshness, loading
 from cilium_analysis.topics.buckets import for_people
-from cilium_analysis.topics.held import LOADED
 from cilium_analysis.window import format_duration
 
 if TYPE_CHECKING:
@@ -23,15 +19,6 @@ if TYPE_CHECKING:
     from cilium_analysis.targets import Targets
     from cilium_analysis.topics.answers import Refusal
     from cilium_analysis.window import Window
-
-
-class _Dataclass(Protocol):
-    __dataclass_fields__: ClassVar[dict[str, Any]]
-
-
-P = ParamSpec("P")
-Loaded = TypeVar("Loaded", bound=_Dataclass)
-Load = Callable[Concatenate["Source", "Window", "Window", P], Loaded]
 
 
 @dataclass(frozen=True)
@@ -104,39 +91,21 @@ class Remarks:
         return (*self.caveats, *dict.fromkeys(lacking), *self.notes)
 
 
-def told(load: Load[P, Loaded]) -> Load[P, Loaded]:
-    """Make a topic's ``load``: with the targets known first, and with what the server said.
+def remarks(source: Source, window: Window, baseline: Window, *, match: str, said: Said) -> Remarks:
+    """Give what there is to say about the targets, and about what the server refused.
 
     Parameters
     ----------
-    load
-        Asks what the topic needs, by windows and matchers alone. ``warnings`` and ``remarks`` of
-        what it gives are filled in.
+    source, window, baseline, match
+        As for a topic's ``load``.
+    said
+        What the source said to it.
+
+    Raises
+    ------
+    PrometheusError
+        If it refused everything.
     """
-
-    @wraps(load)
-    def whole(
-        source: Source, window: Window, baseline: Window, /, *more: P.args, **named: P.kwargs
-    ) -> Loaded:
-        match = str(named.get("match", ""))
-
-        def ask() -> Loaded:
-            with followed() as said:
-                targets.of(source, window, baseline, match=match)
-                data = load(source, window, baseline, *more, **named)
-                remarks = _remarks(source, window, baseline, match=match, said=said)
-            return replace(data, warnings=said.warnings, remarks=remarks)
-
-        loaded: Loaded = LOADED(source, (load.__module__, window, baseline, match), ask)
-        return loaded
-
-    return whole
-
-
-def _remarks(
-    source: Source, window: Window, baseline: Window, *, match: str, said: Said
-) -> Remarks:
-    """Give what there is to say about the targets, and about what the server refused."""
     if said.refusals and not source.journal:  # everything so far
         raise next(iter(said.refusals)).problem
     known = targets.of(source, window, match=match)

@@ -18,27 +18,13 @@ from cilium_analysis.topics import loading
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
-    from typing import Protocol
+    from typing import Any
 
     from numpy.typing import NDArray
 
+    from cilium_analysis.topics.model import Compared
     from cilium_analysis.topics.remarks import Remarks
     from cilium_analysis.window import Window
-
-    class _Data(Protocol):
-        """What every topic loads."""
-
-        @property
-        def source(self) -> str: ...
-        @property
-        def window(self) -> Window: ...
-        @property
-        def baseline(self) -> Window: ...
-        @property
-        def warnings(self) -> tuple[str, ...]: ...
-        @property
-        def remarks(self) -> Remarks: ...
-
 
 #: Topics that can be judged where nothing is measured: they say so.
 ABOUT_MONITORING = frozenset({"setup_check"})
@@ -51,7 +37,9 @@ AGENTS_SCRAPED = "the agents are scraped (Helm: prometheus.enabled=true)"
 HUBBLE_SCRAPED = "Hubble's metrics are scraped (Helm: hubble.metrics.enabled)"
 
 
-def told(data: _Data, found: Iterable[Finding], *, topic: str, unknown: Iterable[str]) -> Findings:
+def told(
+    data: Compared[Any, Any], found: Iterable[Finding], *, topic: str, unknown: Iterable[str]
+) -> Findings:
     """Give the findings of a topic, with the reasons why it is unknown.
 
     Parameters
@@ -72,7 +60,11 @@ def told(data: _Data, found: Iterable[Finding], *, topic: str, unknown: Iterable
     doubted = (
         replace(
             each,
-            trust_reasons=(*each.trust_reasons, *remarks.caveats),
+            trust_reasons=(
+                *each.trust_reasons,
+                *remarks.caveats,
+                *(data.incidents if each.baseline_value is not None else ()),
+            ),
             query=remarks.asked(each.query),
             labels=remarks.singled_out(each.labels),
         )
@@ -81,7 +73,7 @@ def told(data: _Data, found: Iterable[Finding], *, topic: str, unknown: Iterable
     return Findings(
         data.source,
         data.window,
-        data.baseline,
+        data.baseline.window,
         tuple(doubted),
         topic=topic,
         unknown=(Unknown(topic, reasons),) if reasons else (),
@@ -149,9 +141,11 @@ def no_hubble(window: Window, what: str, metric: str, *, before: int) -> Finding
     )
 
 
-def with_source_notes(said: Iterable[str], data: _Data) -> list[str]:
+def with_source_notes(said: Iterable[str], data: Compared[Any, Any]) -> list[str]:
     """Give the notes of a topic, followed by those about the targets and by the server's own."""
-    return [*said, *data.remarks.all, *(f"Server: {text}" for text in data.warnings)]
+    incidents = (f"{text[0].upper()}{text[1:]}." for text in data.incidents)
+    server = (f"Server: {text}" for text in data.warnings)
+    return [*said, *incidents, *data.remarks.all, *server]
 
 
 def refused(remarks: Remarks) -> tuple[str, ...]:

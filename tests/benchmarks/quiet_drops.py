@@ -13,6 +13,7 @@ import pandas as pd
 from cilium_analysis import frames
 from cilium_analysis.findings import Finding, Severity
 from cilium_analysis.topics import drops
+from cilium_analysis.topics.drops.data import Counts
 from cilium_analysis.window import Window
 
 WINDOW = Window.parse("2026-03-21T08:00Z", "2026-03-21T10:00Z", step="30s")
@@ -98,33 +99,23 @@ class Cluster:
         ]
         mean = self.load * SECONDS * np.tile(self.traffic, 2)
         traffic = self.rng.poisson(mean).astype(float) if forwarded else np.empty((2 * STEPS, 0))
-        spans = {}
+        parts = {}
         for name, window, rows in (
             ("now", WINDOW, slice(STEPS, None)),
-            ("then", baseline, slice(0, STEPS)),
+            ("baseline", baseline, slice(0, STEPS)),
         ):
             times = round(window.start.timestamp() * 1000) + 30_000 * np.arange(1, STEPS + 1)
-            seen = pd.DataFrame(True, index=frames.time_index(times), columns=self.nodes)
-            counts = frames.build(times, values[rows], keys)
-            flow = frames.build(times, traffic[rows], passed if forwarded else [])
-            spans[name] = (counts, seen, flow)
-        nothing = pd.DataFrame({"time": [], "event": [], "amount": [], "node": []})
-        return drops.Drops(
-            source="memory",
-            window=WINDOW,
-            baseline=baseline,
-            counts=spans["now"][0],
-            usual=spans["then"][0],
-            volumes=frames.empty(["direction", "node", "reason"]),
-            usual_volumes=frames.empty(["direction", "node", "reason"]),
-            seen=spans["now"][1],
-            usual_seen=spans["then"][1],
-            events=nothing,
-            restarts=pd.DataFrame({"time": pd.to_datetime([], utc=True), "node": []}),
-            hubble=frames.empty(["reason"]),
-            forwarded=spans["now"][2],
-            usual_forwarded=spans["then"][2],
-        )
+            parts[name] = Counts(
+                window=window,
+                counts=frames.build(times, values[rows], keys),
+                volumes=frames.empty(["direction", "node", "reason"]),
+                forwarded=frames.build(times, traffic[rows], passed if forwarded else []),
+                scraped=pd.DataFrame(True, index=frames.time_index(times), columns=self.nodes),
+                events=pd.DataFrame({"time": [], "event": [], "amount": [], "node": []}),
+                restarts=pd.DataFrame({"time": pd.to_datetime([], utc=True), "node": []}),
+                hubble=frames.empty(["reason"]),
+            )
+        return drops.Drops(source="memory", now=parts["now"], baseline=parts["baseline"])
 
 
 def quiet(seed: int, *, most: float = 8.0) -> Cluster:

@@ -123,5 +123,5 @@ def test_a_target_is_listed_once_whichever_label_tells_its_cluster(serve: Serve)
     url, _ = serve("s25_clusters_by_two_labels")
     question = ask(source=url, start=iso(START), end=iso(END))
     data = setup.load(question.source, question.window, question.baseline)
-    assert len(data.targets) == 12
-    assert (data.targets["up"] == 1.0).all()
+    assert len(data.now.targets) == 12
+    assert (data.now.targets["up"] == 1.0).all()

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
 
-from cilium_analysis import frames, targets
+from cilium_analysis import frames
 from cilium_analysis.queries import Matcher, any_of
 from cilium_analysis.topics import loading
 from cilium_analysis.topics.connectivity import latencies, pace, reading
@@ -25,28 +25,24 @@ from cilium_analysis.topics.connectivity.asking import (
     ends_of,
 )
 from cilium_analysis.topics.connectivity.reading import column, cut_off, no_frame
-from cilium_analysis.topics.remarks import Remarks, told
+from cilium_analysis.topics.model import Compared, Loader, Part
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from cilium_analysis.source import Source
+    from cilium_analysis.topics.reader import Reader
     from cilium_analysis.window import Window
 
 
-@dataclass(frozen=True)
-class Connectivity:
-    """Everything about connectivity between nodes in a window and its baseline.
+@dataclass(frozen=True, kw_only=True)
+class Probes(Part):
+    """What is known of the probes between nodes in the window.
 
     All frames are label frames; nodes are named by their Kubernetes names where the data tells
     them. Those about single nodes hold only nodes that were concerned.
 
     Parameters
     ----------
-    source
-        Name of the source.
-    window, baseline
-        What is looked at, and what it is compared with.
     fine
         The window in the steps of the frames about single nodes; they begin earlier.
     pace
@@ -66,21 +62,16 @@ class Connectivity:
         protocol failed on.
     pairs
         ``source``, ``target``, ``type``: share of probes that failed, where any did.
-    usual
-        ``role`` (target or source), ``node``, ``type``: share of probes that failed in the
-        baseline; one row.
-    usual_paths
-        By ``type``: paths that failed in the baseline, where the data names no target.
     paths, paths_failing
         ``node`` (and ``type``): paths that an observer knows, and that failed, where the data
         names no target.
     away
         ``node``: 2 in steps in which a node's agent was not scraped when it was due, 1 in those in
         which it started, else 0; empty where the data names targets.
-    slow, usual_slow
+    slow
         ``node``, ``protocol``, ``type``: latency [s] of nodes whose latency rose.
-    quantiles, usual_quantiles
-        Tables of latency by ``type``, ``protocol`` and ``address_type``, one column per quantile
+    quantiles
+        Table of latency by ``type``, ``protocol`` and ``address_type``, one column per quantile
         [s]; from a histogram also the share of probes that ``failed``.
     missed
         ``node``, ``type`` (node or endpoint): how many others each agent itself said that it
@@ -89,17 +80,10 @@ class Connectivity:
         How many agents say how many others they could not reach, in any version.
     targets_named
         Whether the data names the targets of probes; of all observers if nothing is in `paths`.
-    warnings
-        What the server said about the answers.
-    remarks
-        What is to be said about the targets.
     crowded
         Whether more nodes were concerned than were asked for.
     """
 
-    source: str
-    window: Window
-    baseline: Window
     fine: Window
     every: Window
     pace: pace.Pace
@@ -112,47 +96,50 @@ class Connectivity:
     source_targets: pd.DataFrame
     failed_probes: pd.DataFrame
     pairs: pd.DataFrame
-    usual: pd.DataFrame
-    usual_paths: pd.Series
     paths: pd.DataFrame
     paths_failing: pd.DataFrame
     away: pd.DataFrame
     slow: pd.DataFrame
-    usual_slow: pd.DataFrame
     quantiles: pd.DataFrame
-    usual_quantiles: pd.DataFrame
     missed: pd.DataFrame
     agents: int
     targets_named: bool
-    warnings: tuple[str, ...] = ()
-    remarks: Remarks = field(default_factory=Remarks)
-    crowded: bool = False
+    crowded: bool
 
 
-@told
-def load(source: Source, window: Window, baseline: Window, *, match: str = "") -> Connectivity:
-    """Fetch what the question needs.
+@dataclass(frozen=True, kw_only=True)
+class Ordinary(Part):
+    """What is known of the probes in the baseline, each as one number.
 
     Parameters
     ----------
-    source
-        A server or a bundle.
-    window, baseline
-        With the same step.
-    match
-        Label matchers that narrow every query, such as ``cluster="prod"``; those about nodes
-        choose the observers.
-
-    Raises
-    ------
-    ParameterError
-        If the matchers cannot be read.
-    PrometheusError, BundleError
-        If the source does not answer.
+    shares
+        Label frame (``role``: target or source, ``node``, ``type``) of the share of probes that
+        failed; one row.
+    paths
+        By ``type``: paths that failed, where the data names no target.
+    slow, quantiles
+        As of `Probes`.
     """
-    known = targets.of(source, window, baseline, match=match)
+
+    shares: pd.DataFrame
+    paths: pd.Series
+    slow: pd.DataFrame
+    quantiles: pd.DataFrame
+
+
+@dataclass(frozen=True, kw_only=True)
+class Connectivity(Compared[Probes, Ordinary]):
+    """Everything about connectivity between nodes in a window and its baseline.
+
+    Label matchers about nodes choose the observers.
+    """
+
+
+def _ask(reader: Reader, before: Reader) -> Connectivity:
+    window, baseline = reader.window, before.window
     fine, every = _finer(window, most=MOST_POINTS), _finer(window, most=MOST_POINTS_OF_ALL)
-    asker = Asker(source, match, known)
+    asker = Asker(reader.source, reader.match, reader.targets)
     tempo = pace.measure(asker, window)
     pairs = _pairs(asker, fine, every, baseline, tempo)
     paths = _paths(asker, every, baseline, pairs.observers)
@@ -160,45 +147,52 @@ def load(source: Source, window: Window, baseline: Window, *, match: str = "") -
     named = bool(pairs.observers.shape[1]) or bool(pairs.target_failing.shape[1])
     slow, usual_slow = latencies.slow(asker, fine, baseline, pairs.names, tempo, named=named)
     return Connectivity(
-        source=source.name,
-        window=window,
-        baseline=baseline,
-        fine=fine,
-        every=every,
-        pace=tempo,
-        observers=_together(pairs.observers, paths.total),
-        target_failing=pairs.target_failing,
-        target_observers=pairs.target_observers,
-        rest_failing=pairs.rest_failing,
-        rest_observers=pairs.rest_observers,
-        source_failing=pairs.source_failing,
-        source_targets=pairs.source_targets,
-        failed_probes=pairs.probes,
-        pairs=pairs.pairs,
-        usual=pairs.usual,
-        usual_paths=paths.usual,
-        paths=paths.total,
-        paths_failing=paths.failing,
-        away=_away(asker, window, paths.total),
-        slow=slow,
-        usual_slow=usual_slow,
-        quantiles=latencies.quantiles(asker, window, named=named),
-        usual_quantiles=latencies.quantiles(asker, baseline, named=named),
-        missed=_missed(source, window, match=match),
-        agents=int(agents.iloc[0]) if len(agents) else 0,
-        targets_named=named,
-        crowded=pairs.crowded,
+        source=reader.source.name,
+        now=Probes(
+            window=window,
+            fine=fine,
+            every=every,
+            pace=tempo,
+            observers=_together(pairs.observers, paths.total),
+            target_failing=pairs.target_failing,
+            target_observers=pairs.target_observers,
+            rest_failing=pairs.rest_failing,
+            rest_observers=pairs.rest_observers,
+            source_failing=pairs.source_failing,
+            source_targets=pairs.source_targets,
+            failed_probes=pairs.probes,
+            pairs=pairs.pairs,
+            paths=paths.total,
+            paths_failing=paths.failing,
+            away=_away(reader, paths.total),
+            slow=slow,
+            quantiles=latencies.quantiles(asker, window, named=named),
+            missed=_missed(reader),
+            agents=int(agents.iloc[0]) if len(agents) else 0,
+            targets_named=named,
+            crowded=pairs.crowded,
+        ),
+        baseline=Ordinary(
+            window=baseline,
+            shares=pairs.usual,
+            paths=paths.usual,
+            slow=usual_slow,
+            quantiles=latencies.quantiles(asker, baseline, named=named),
+        ),
     )
 
 
-def _missed(source: Source, window: Window, *, match: str) -> pd.DataFrame:
+load = Loader(_ask)
+
+
+def _missed(reader: Reader) -> pd.DataFrame:
     """Ask how many others each agent missed, in any version."""
     parts = []
     for kind in ("node", "endpoint"):
-        found = loading.fetch(source, QUERIES[f"missed_{kind}s"], window, match=match)
+        found = reader.values(QUERIES[f"missed_{kind}s"])
         parts.append(frames.relabel(found, "type", [kind] * found.shape[1]))
     both = pd.concat([frames.group(part, ["node", "type"], how="max") for part in parts], axis=1)
-    return loading.inside(both, window)
+    return loading.inside(both, reader.window)
 
 
 def _finer(window: Window, *, most: int) -> Window:
@@ -398,12 +392,12 @@ def _paths(asker: Asker, every: Window, baseline: Window, known: pd.DataFrame) -
     return Paths(total, failing, usual)
 
 
-def _away(asker: Asker, window: Window, paths: pd.DataFrame) -> pd.DataFrame:
+def _away(reader: Reader, paths: pd.DataFrame) -> pd.DataFrame:
     """Tell when agents were not scraped, or started, of observers that name no target."""
     if not paths.shape[1]:
         return no_frame(paths.index, ["node"])
-    agents = loading.scrapes(asker.source, window, "agent", match=asker.match)
-    started = agents.restarts(loading.led(window))
+    agents = reader.agents
+    started = agents.restarts(loading.led(reader.window))
     result = pd.DataFrame(0.0, index=paths.index, columns=paths.columns)
     for node in {*reading.names(paths, "node")} & {*reading.names(agents.starts, "node")}:
         missing = agents.starts.index[column(agents.starts, node=node).isna()]

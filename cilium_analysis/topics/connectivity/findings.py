@@ -8,11 +8,12 @@ from typing import TYPE_CHECKING, Literal
 from cilium_analysis import frames
 from cilium_analysis.findings import Finding, Findings, Severity
 from cilium_analysis.queries import Matcher
-from cilium_analysis.topics import held, verdict
+from cilium_analysis.topics import verdict
 from cilium_analysis.topics.connectivity.latencies import rises, slow_finding
 from cilium_analysis.topics.connectivity.outages import detect
 from cilium_analysis.topics.connectivity.pace import short
 from cilium_analysis.topics.connectivity.reading import column
+from cilium_analysis.topics.model import found_once
 from cilium_analysis.window import zone
 
 if TYPE_CHECKING:
@@ -30,7 +31,7 @@ AS_BEFORE = 0.9
 _PORTS = "ICMP and TCP 4240, for tunnels UDP 8472 (VXLAN) or 6081 (Geneve)"
 
 
-@held.found
+@found_once
 def findings(data: Connectivity) -> Findings:
     """Say what about connectivity is worth acting on.
 
@@ -72,13 +73,15 @@ def _usual(data: Connectivity, outage: Outage) -> float:
     """Give the share of the same probes that failed in the baseline; NaN if it is unknown."""
     if outage.likely or outage.role in ("unknown", "observer"):
         # Which paths failed then is not known, but that none did is.
-        none = len(data.usual_paths) and not data.usual_paths.any()
+        none = len(data.baseline.paths) and not data.baseline.paths.any()
         return 0.0 if none else float("nan")
     role = "source" if outage.role == "source" else "target"
     shares = [
         float(series.iloc[-1])
         for kind in outage.types
-        if len(series := column(data.usual, role=role, node=outage.node, type=kind).dropna())
+        if len(
+            series := column(data.baseline.shares, role=role, node=outage.node, type=kind).dropna()
+        )
     ]
     return max(shares, default=float("nan"))
 
@@ -113,7 +116,7 @@ def _what(data: Connectivity, outage: Outage) -> str:
         one_of = f", perhaps {_list(outage.peers)}," if outage.peers else ""
         number = f"{outage.failing:.0f} of {outage.among:.0f} nodes"
         return f"A node that the data does not name{one_of} unreachable from {number}"
-    remaining = outage.likely and round(outage.among) < data.observers.shape[1] - 1
+    remaining = outage.likely and round(outage.among) < data.now.observers.shape[1] - 1
     number = _count(outage, "remaining" if remaining else "other")
     if outage.role in ("source", "observer"):
         whom = f" ({_list(outage.peers)})" if outage.peers else ""
@@ -170,7 +173,7 @@ def _when(data: Connectivity, outage: Outage) -> str:
         lasts += " until the end of the window"
     if outage.times > 1:
         lasts += f", failing {outage.times} times"
-    known = "" if outage.before and outage.after else f", {data.pace.told(outage.within)}"
+    known = "" if outage.before and outage.after else f", {data.now.pace.told(outage.within)}"
     return f"{begin} {lasts}{known}"
 
 
@@ -203,10 +206,10 @@ def _caveats(data: Connectivity, outage: Outage) -> tuple[str, ...]:
         said.append("it began before the window")
     if outage.unseen >= 1.0:
         said.append(f"nothing was scraped for {outage.unseen:.0f} min of it")
-    if data.crowded:
+    if data.now.crowded:
         said.append("more nodes were concerned than are looked at one by one")
     named = not outage.likely and outage.role not in ("unknown", "observer")
-    if (data.fine if named else data.every).step > data.pace.shown:
+    if (data.now.fine if named else data.now.every).step > data.now.pace.shown:
         said.append("it is seen in steps longer than a round of probes")
     return (*said, *(f"server: {text}" for text in data.warnings))
 
@@ -271,7 +274,7 @@ def unknown(data: Connectivity) -> tuple[str, ...]:
         return refused
     if _blind(data):
         return ("no connectivity metrics in this window",)
-    inside = frames.between(data.observers, data.window.start, data.window.end)
+    inside = frames.between(data.now.observers, data.window.start, data.window.end)
     return verdict.rarely_scraped(inside.notna(), "observers")
 
 
@@ -282,35 +285,35 @@ def notes(data: Connectivity) -> list[str]:
         said = [f"{REFUSED}."] if data.remarks.refused else said
         return verdict.with_source_notes(said, data)
     said = []
-    if data.paths.shape[1]:
+    if data.now.paths.shape[1]:
         said.append(
             "These versions of Cilium count failing paths without naming their targets: nodes that"
             " were likely the target are concluded from what all observers saw together."
         )
-    if data.paths.shape[1] and data.targets_named:
+    if data.now.paths.shape[1] and data.now.targets_named:
         said.append("Some observers name the targets of their probes, others do not.")
     said += [_pace(data), *_latency(data)]
-    if data.crowded:
+    if data.now.crowded:
         said.append("More nodes were concerned than are looked at one by one: the worst are shown.")
-    looked = data.fine if data.targets_named else data.every
-    if looked.step > data.pace.shown:
+    looked = data.now.fine if data.now.targets_named else data.now.every
+    if looked.step > data.now.pace.shown:
         step = short(looked.step)
         said.append(f"Seen in steps of {step}: shorter outages look weaker than they were.")
-    if not data.agents:
+    if not data.now.agents:
         said.append("Unknown: what each agent itself missed (cilium_unreachable_nodes is missing).")
     return verdict.with_source_notes(said + _gaps(data), data)
 
 
 def _blind(data: Connectivity) -> bool:
     """Tell whether there is nothing to look at."""
-    return not data.observers.shape[1] and not data.targets_named
+    return not data.now.observers.shape[1] and not data.now.targets_named
 
 
 def _why(data: Connectivity) -> str:
     """Say why there are no connectivity metrics, as far as it is known."""
-    if data.agents:
+    if data.now.agents:
         return (
-            f"{data.agents} agents do say how many nodes they could not reach, so that health"
+            f"{data.now.agents} agents do say how many nodes they could not reach, so that health"
             " checking is on: cilium_node_connectivity_status (gone from Cilium 1.18 on) and"
             " cilium_node_health_connectivity_status (from 1.17 on) are switched off or dropped."
         )
@@ -332,20 +335,20 @@ def empty(data: Connectivity, table: Literal["outages", "pairs", "missed", "late
     """
     if table == "missed":
         known = "No agent missed another."
-        return known if data.agents else "Unknown: no agent says how many nodes it missed."
+        return known if data.now.agents else "Unknown: no agent says how many nodes it missed."
     if table == "latency":
         return "Unknown: no latency of probes in this window."
     if _blind(data):
         return f"{REFUSED if data.remarks.refused else UNKNOWN}."
     if table == "outages":
         return "Every probe that is in the data succeeded."
-    if data.targets_named:
+    if data.now.targets_named:
         return "No pair of nodes is known to have failed."
     return "Unknown: the data names no targets of probes (Cilium 1.18 and later)."
 
 
 def _pace(data: Connectivity) -> str:
-    pace = data.pace
+    pace = data.now.pace
     how = {
         "measured": "measured by the number of latency samples",
         "fixed": "fixed in these versions of Cilium",
@@ -360,9 +363,9 @@ def _pace(data: Connectivity) -> str:
 
 
 def _latency(data: Connectivity) -> list[str]:
-    if not len(data.quantiles):
+    if not len(data.now.quantiles):
         return ["Unknown: no latency of probes in this window."]
-    if data.targets_named:
+    if data.now.targets_named:
         said = [
             "Latency is the median of each pair of nodes over the window, and quantiles are over"
             " all pairs; pairs that mostly failed are left out."
@@ -373,14 +376,14 @@ def _latency(data: Connectivity) -> list[str]:
             " took longer than the last bound below is left out. Quantiles are as coarse as the"
             " histogram's buckets."
         ]
-    if not len(data.usual_quantiles):
+    if not len(data.baseline.quantiles):
         said.append("No baseline: no latency there, so that nothing is compared.")
     return said
 
 
 def _gaps(data: Connectivity) -> list[str]:
-    inside = frames.between(data.observers, data.window.start, data.window.end)
-    step = data.every.step.total_seconds()
+    inside = frames.between(data.now.observers, data.window.start, data.window.end)
+    step = data.now.every.step.total_seconds()
     missing = inside.isna().sum() * step / 60
     long = missing[missing > max(0.02 * len(inside) * step / 60, 1.0)].sort_values(ascending=False)
     nodes = long.index.get_level_values("node")

@@ -160,10 +160,12 @@ class Slow:
 def rises(data: Connectivity) -> list[Slow]:
     """Give the nodes that became slow, the slowest first."""
     found: list[Slow] = []
-    for key in keys(data.slow):
+    for key in keys(data.now.slow):
         node, protocol, kind = key
-        usual = data.usual_slow[key] if key in data.usual_slow.columns else pd.Series(dtype=float)
-        for each in _intervals(data, data.slow[key], usual):
+        usual = (
+            data.baseline.slow[key] if key in data.baseline.slow.columns else pd.Series(dtype=float)
+        )
+        for each in _intervals(data, data.now.slow[key], usual):
             found = _added(found, replace(each, node=node, types=(kind,), protocols=(protocol,)))
     return sorted(_worth_reporting(data, found), key=lambda s: (-s.rise, s.node, s.start))
 
@@ -174,7 +176,7 @@ def _intervals(data: Connectivity, level: pd.Series, usual: pd.Series) -> list[S
     base = float(known.median()) if compared else float(level.quantile(0.25))
     busy = float(known.quantile(QUANTILE)) if compared else base
     limit = max(RATIO * base, base + LEAST, 1.5 * busy)
-    step, index, shown = data.fine.step, level.index, data.pace.shown
+    step, index, shown = data.now.fine.step, level.index, data.now.pace.shown
     lasting, bridge = max(LASTING, LASTING_RESULTS * shown), max(BRIDGE, BRIDGE_RESULTS * shown)
     found = []
     for first, stop in runs(level > limit, bridge=int(bridge / step)):
@@ -184,7 +186,7 @@ def _intervals(data: Connectivity, level: pd.Series, usual: pd.Series) -> list[S
         if len(high) * step < lasting or index[stop - 1] <= data.window.start:
             continue
         # A mean over several rounds stays high for as long after the last slow one.
-        late = timedelta() if data.targets_named else (ROUNDS - 1) * shown
+        late = timedelta() if data.now.targets_named else (ROUNDS - 1) * shown
         end = max(index[stop - 1] - late, index[first])
         found.append(Slow("", (), (), start, end, float(high.median()), base, compared))
     return found
@@ -212,11 +214,11 @@ def _overlap(one: Slow, other: Slow) -> bool:
 
 def _worth_reporting(data: Connectivity, found: list[Slow]) -> list[Slow]:
     """Leave out what the slowest node explains, and join what most nodes have in common."""
-    known = data.observers.shape[1]
+    known = data.now.observers.shape[1]
     kept: list[Slow] = []
     for slow in sorted(found, key=lambda s: (-s.rise, s.node)):
         worse = [other for other in kept if _overlap(other, slow)]
-        spilt = bool(worse) and (known <= FEW or not data.targets_named)
+        spilt = bool(worse) and (known <= FEW or not data.now.targets_named)
         if spilt and (known <= FEW or slow.rise < SPILL * worse[0].rise):
             continue
         kept.append(slow)
@@ -233,14 +235,14 @@ def _worth_reporting(data: Connectivity, found: list[Slow]) -> list[Slow]:
 def slow_finding(data: Connectivity, slow: Slow) -> Finding:
     """Give the finding about a node that became slow."""
     where = slow.node or f"{slow.nodes} nodes"
-    whose = "to" if data.targets_named else "from"
+    whose = "to" if data.now.targets_named else "from"
     protocols = " and ".join(protocol.upper() for protocol in slow.protocols)
     how = ", ".join(filter(None, (protocols, " and ".join(filter(None, slow.types)))))
     kind = "node" if "node" in slow.types else slow.types[0]
     reasons = [f"server: {text}" for text in data.warnings]
     if not slow.compared:
         reasons.insert(0, "no baseline: compared with the quieter part of the window")
-    if not data.targets_named:
+    if not data.now.targets_named:
         reasons.insert(0, "a mean over all targets of an observer, itself included")
     return Finding(
         kind="node_latency",
@@ -274,7 +276,7 @@ def _short(seconds: float) -> str:
 
 
 def _latency_query(data: Connectivity, slow: Slow) -> str:
-    if not data.targets_named:
+    if not data.now.targets_named:
         name = "cilium_node_health_connectivity_latency_seconds_bucket"
         return f"histogram_quantile(0.9, sum by (le, protocol, type) (rate({name}[5m])))"
     name = "cilium_node_connectivity_latency_seconds"

@@ -45,9 +45,11 @@ SAME_SOURCE = 3
 
 def detect(data: Connectivity) -> list[Outage]:
     """Give all outages, those of most observers first."""
-    found = _by_pairs(data) if data.targets_named else []
+    found = _by_pairs(data) if data.now.targets_named else []
     # Observers that name no target, beside others that do, are not told apart from them.
-    others = [o for o in by_paths(data) if not any(overlap(o, other, data.pace) for other in found)]
+    others = [
+        o for o in by_paths(data) if not any(overlap(o, other, data.now.pace) for other in found)
+    ]
     address = _only(_failed_addresses(data), _address_types(data))
     found += [replace(outage, address=address) for outage in others]
     return sorted(clipped(found, data.window), key=lambda o: (-o.value, o.start, o.node, o.types))
@@ -56,31 +58,39 @@ def detect(data: Connectivity) -> list[Outage]:
 def _by_pairs(data: Connectivity) -> list[Outage]:
     """Give the outages where the data names the targets."""
     lost = cut_off(
-        data.target_failing, data.target_observers, data.source_failing, data.source_targets
+        data.now.target_failing,
+        data.now.target_observers,
+        data.now.source_failing,
+        data.now.source_targets,
     )
-    targets = join(_targets(data), data.pace)
+    targets = join(_targets(data), data.now.pace)
     most = [_with_own_view(data, o, lost) for o in targets if o.most]
-    sources = [o for o in join(_sources(data, lost), data.pace) if not _covered(o, most, data.pace)]
+    sources = [
+        o for o in join(_sources(data, lost), data.now.pace) if not _covered(o, most, data.now.pace)
+    ]
     partial = [_with_peers(data, o) for o in targets if not o.most]
-    partial = _each_other(partial, data.pace)
-    partial = [o for o in partial if not _from_one_of(o, sources, data.pace)]
-    found = [*_split(data, most), *sources, *_one_source(partial, data.pace)]
+    partial = _each_other(partial, data.now.pace)
+    partial = [o for o in partial if not _from_one_of(o, sources, data.now.pace)]
+    found = [*_split(data, most), *sources, *_one_source(partial, data.now.pace)]
     return [_with_probes(data, outage) for outage in found]
 
 
 def _targets(data: Connectivity) -> list[Outage]:
     found = []
-    for node, kind in keys(data.rest_failing):
+    for node, kind in keys(data.now.rest_failing):
         which = {"node": node, "type": kind}
         found += read(
-            column(data.rest_failing, **which),
-            column(data.rest_observers, **which),
-            data.fine,
-            data.pace,
+            column(data.now.rest_failing, **which),
+            column(data.now.rest_observers, **which),
+            data.now.fine,
+            data.now.pace,
             node=node,
             kind=kind,
             role="target",
-            numbers=(column(data.target_failing, **which), column(data.target_observers, **which)),
+            numbers=(
+                column(data.now.target_failing, **which),
+                column(data.now.target_observers, **which),
+            ),
         )
     return found
 
@@ -88,15 +98,15 @@ def _targets(data: Connectivity) -> list[Outage]:
 def _sources(data: Connectivity, lost: pd.DataFrame) -> list[Outage]:
     found = []
     for node, kind in keys(lost.loc[:, lost.any()]):
-        missed = column(data.source_failing, node=node, type=kind)
+        missed = column(data.now.source_failing, node=node, type=kind)
         mine = column(lost, node=node, type=kind).astype(bool)
         found += [
             _with_targets(data, outage)
             for outage in read(
                 missed.where(mine | missed.isna(), 0.0),
-                column(data.source_targets, node=node, type=kind),
-                data.fine,
-                data.pace,
+                column(data.now.source_targets, node=node, type=kind),
+                data.now.fine,
+                data.now.pace,
                 node=node,
                 kind=kind,
                 role="source",
@@ -112,13 +122,13 @@ def _covered(outage: Outage, others: Sequence[Outage], pace: Pace) -> bool:
 def _with_own_view(data: Connectivity, outage: Outage, lost: pd.DataFrame) -> Outage:
     """Add what the node's own probes say while others cannot reach it."""
     length = outage.end - outage.start
-    if outage.node not in names(data.observers, "node"):
+    if outage.node not in names(data.now.observers, "node"):
         # Its agent may go by another name, or the matchers may not choose it.
         return outage
-    missing = silent(data.observers, outage) * length
+    missing = silent(data.now.observers, outage) * length
     if missing >= min(SILENT, length / 2):
         return replace(outage, own="silent")
-    if outage.node not in names(data.source_targets, "node"):
+    if outage.node not in names(data.now.source_targets, "node"):
         return outage
     flags = [rows(column(lost, node=outage.node, type=k), outage).eq(1) for k in outage.types]
     cut = max((float(flag.mean()) for flag in flags if len(flag)), default=0.0)
@@ -131,11 +141,11 @@ def _with_probes(data: Connectivity, outage: Outage) -> Outage:
     if outage.role != "target" or not outage.failing:
         return outage
     protocols, addresses = set(), set()
-    for address, node, protocol, kind in keys(data.failed_probes):
+    for address, node, protocol, kind in keys(data.now.failed_probes):
         if node != outage.node or kind not in outage.types:
             continue
         which = {"address_type": address, "node": node, "protocol": protocol, "type": kind}
-        failed = rows(column(data.failed_probes, **which), outage)
+        failed = rows(column(data.now.failed_probes, **which), outage)
         if failed.fillna(0.0).median() > MAJORITY * outage.failing:
             protocols.add(protocol)
             addresses.add(address)
@@ -148,16 +158,16 @@ def _with_probes(data: Connectivity, outage: Outage) -> Outage:
 
 def _address_types(data: Connectivity) -> set[str]:
     """Give the kinds of addresses that nodes have: primary, and perhaps secondary."""
-    if not len(data.quantiles):
+    if not len(data.now.quantiles):
         return set()
-    return set(data.quantiles.index.get_level_values("address_type"))
+    return set(data.now.quantiles.index.get_level_values("address_type"))
 
 
 def _failed_addresses(data: Connectivity) -> set[str]:
     """Give the kinds of addresses that had failed probes in the window, by a histogram."""
-    if not len(data.quantiles) or "failed" not in data.quantiles:
+    if not len(data.now.quantiles) or "failed" not in data.now.quantiles:
         return set()
-    failed = data.quantiles["failed"].groupby(level="address_type").max()
+    failed = data.now.quantiles["failed"].groupby(level="address_type").max()
     return {str(address) for address in failed.index[failed > NONE_FAILED * failed.max()]}
 
 
@@ -171,8 +181,8 @@ def _with_peers(data: Connectivity, outage: Outage) -> Outage:
     peers = _ends(data, outage, "target", "source")
     back = _ends(data, outage, "source", "target")
     own: Own = "cut off" if peers and set(peers) <= set(back) else "reaches"
-    probes = outage.node in names(data.source_targets, "node")
-    if not peers or not probes or known(data.observers, outage) < 0.5:
+    probes = outage.node in names(data.now.source_targets, "node")
+    if not peers or not probes or known(data.now.observers, outage) < 0.5:
         own = "unknown"
     return replace(outage, peers=peers, own=own)
 
@@ -185,12 +195,12 @@ def _with_targets(data: Connectivity, outage: Outage) -> Outage:
 
 def _ends(data: Connectivity, outage: Outage, mine: str, other: str) -> tuple[str, ...]:
     """Give the other ends of the failing paths of a node during an outage."""
-    labels = data.pairs.columns
+    labels = data.now.pairs.columns
     chosen = (labels.get_level_values(mine) == outage.node) & labels.get_level_values("type").isin(
         outage.types
     )
-    inside = rows(data.pairs.loc[:, chosen], outage)
-    failed = inside.columns[inside.gt(0).sum() * data.fine.step >= timedelta(minutes=1)]
+    inside = rows(data.now.pairs.loc[:, chosen], outage)
+    failed = inside.columns[inside.gt(0).sum() * data.now.fine.step >= timedelta(minutes=1)]
     return tuple(sorted({str(node) for node in failed.get_level_values(other)}))
 
 
@@ -247,9 +257,9 @@ def _whole(first: Outage, together: Sequence[Outage]) -> Outage:
 def _split(data: Connectivity, most: Sequence[Outage]) -> list[Outage]:
     """Make one outage of more than half of the nodes that are up and miss each other."""
     alive = [o for o in most if o.own != "silent"]
-    number = max(data.observers.shape[1], 2)
+    number = max(data.now.observers.shape[1], 2)
     for first in alive:
-        together = [o for o in alive if overlap(o, first, data.pace)]
+        together = [o for o in alive if overlap(o, first, data.now.pace)]
         if 2 * len(together) > number:
             kinds = {kind for o in together for kind in o.types}
             whole = replace(
@@ -266,8 +276,8 @@ def _split(data: Connectivity, most: Sequence[Outage]) -> list[Outage]:
 
 def _parts(data: Connectivity, together: Sequence[Outage]) -> tuple[tuple[str, ...], ...]:
     """Give the groups of nodes that still reached each other."""
-    nodes = names(data.observers, "node")
-    inside = rows(data.pairs, together[0])
+    nodes = names(data.now.observers, "node")
+    inside = rows(data.now.pairs, together[0])
     failed = {
         (source, target)
         for (source, target, _), share in zip(keys(inside), inside.gt(0).mean(), strict=True)

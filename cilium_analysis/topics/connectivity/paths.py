@@ -78,10 +78,10 @@ class _Views:
 
 
 def _views(data: Connectivity, kind: str) -> _Views:
-    nodes = names(data.paths, "node")
-    total = data.paths.to_numpy(dtype="float64")
-    chosen = data.paths_failing.columns.get_level_values("type") == kind
-    mine = data.paths_failing.loc[:, chosen].droplevel("type", axis=1)
+    nodes = names(data.now.paths, "node")
+    total = data.now.paths.to_numpy(dtype="float64")
+    chosen = data.now.paths_failing.columns.get_level_values("type") == kind
+    mine = data.now.paths_failing.loc[:, chosen].droplevel("type", axis=1)
     failing = mine.reindex(columns=nodes).to_numpy(dtype="float64")
     per_node = max(round(float(np.nanmedian(total)) / len(nodes)), 1)
     silent = np.isnan(total)
@@ -90,9 +90,9 @@ def _views(data: Connectivity, kind: str) -> _Views:
     others = total - per_node - gone
     missed = np.nan_to_num(failing - gone)
     cut = (others > 0) & (missed > MAJORITY * others) | _one_address(missed, others, per_node)
-    reach = -(-data.pace.round // data.every.step)
-    silence = -(-SILENT // data.every.step)
-    away = np.stack([column(data.away, node=node).to_numpy() for node in nodes], axis=1)
+    reach = -(-data.now.pace.round // data.now.every.step)
+    silence = -(-SILENT // data.now.every.step)
+    away = np.stack([column(data.now.away, node=node).to_numpy() for node in nodes], axis=1)
     return _Views(nodes, failing, per_node, silent, cut, away, reach, silence)
 
 
@@ -105,17 +105,18 @@ def _one_address(missed: Floats, others: Floats, per_node: int) -> Flags:
 
 def by_paths(data: Connectivity) -> list[Outage]:
     """Narrow the targets down where only counts of failing paths are known."""
-    if not data.paths.shape[1] or not data.paths_failing.shape[1]:
+    if not data.now.paths.shape[1] or not data.now.paths_failing.shape[1]:
         return []
     found = join(
-        (o for kind in names(data.paths_failing, "type") for o in _of_kind(data, kind)), data.pace
+        (o for kind in names(data.now.paths_failing, "type") for o in _of_kind(data, kind)),
+        data.now.pace,
     )
     named = [o for o in found if o.role in ("target", "split")]
     # An outage with a likely target may have moments without one.
-    unknown = [o for o in found if o.role == "unknown" and not _within_any(o, named, data.pace)]
+    unknown = [o for o in found if o.role == "unknown" and not _within_any(o, named, data.now.pace)]
     most = [*named, *unknown]
     # What one observer misses meanwhile is not different from what most of them miss.
-    alone = [o for o in found if o.role == "observer" and not _within_any(o, most, data.pace)]
+    alone = [o for o in found if o.role == "observer" and not _within_any(o, most, data.now.pace)]
     return [*most, *alone]
 
 
@@ -136,10 +137,10 @@ class _Reader:
         self, hit: Flags, failing: Floats, of: Floats, node: str, role: Role, *, sure: bool = False
     ) -> list[Outage]:
         """Give the outages, from how many paths failed, of how many, while a flag is up."""
-        index = self.data.paths_failing.index
+        index = self.data.now.paths_failing.index
         values = np.where(hit, failing, np.where(self.known, 0.0, np.nan))
         failed, there = pd.Series(values, index=index), pd.Series(of, index=index)
-        every, pace = self.data.every, self.data.pace
+        every, pace = self.data.now.every, self.data.now.pace
         return read(failed, there, every, pace, node=node, kind=self.kind, role=role, sure=sure)
 
 
@@ -161,7 +162,7 @@ def _of_kind(data: Connectivity, kind: str) -> list[Outage]:
     clear = _near(np.asarray(suspects.any(axis=1)), views.reach) | apart
     nodes = np.ceil(views.failing / views.per_node - 0.1)
     # One scrape alone is missed by an agent that restarts within seconds, too.
-    least = -(-max(SILENT, 2 * data.pace.scrape) // data.every.step)
+    least = -(-max(SILENT, 2 * data.now.pace.scrape) // data.now.every.step)
     short = briefs(nodes, views.away, ~clear, reach=views.reach, least=least)
     for brief in short:
         common[brief.first : brief.stop] = False
@@ -194,7 +195,7 @@ def _targets(
             _put(brief, hit, failing, of)
         if not hit.any():
             continue
-        late = reader.data.pace.alone if len(views.nodes) <= FEW and not mine else timedelta()
+        late = reader.data.now.pace.alone if len(views.nodes) <= FEW and not mine else timedelta()
         found += [
             replace(o, likely=True, own=_own(views, hit, place, mine), within=max(o.within, late))
             for o in reader(hit, failing, of, node, "target", sure=bool(mine))
@@ -222,7 +223,7 @@ def _unknown(
         if not brief.places:
             _put(brief, hit, failing, of)
             gone[brief.begin : brief.end, list(brief.perhaps)] = True
-    index = reader.data.paths_failing.index
+    index = reader.data.now.paths_failing.index
     return [
         replace(outage, peers=_named(views, gone, outage, index))
         for outage in reader(hit, failing, of, "", "unknown")
@@ -267,7 +268,7 @@ def _in_parts(
     # A step less than a round: what follows for longer is read as an end of its own.
     wide = _widened(split, np.asarray((nodes > 0.01).any(axis=1)), views.reach - 1)
     level[wide & ~split] = 0.4 * level.max()
-    paths = reader.data.paths
+    paths = reader.data.now.paths
     others = paths.median(axis=1).to_numpy() / views.per_node - 1
     found = []
     for outage in reader(wide, level, others, "", "split"):
@@ -371,10 +372,10 @@ def _single(
         mine = np.nan_to_num(views.failing[:, place])
         beyond = np.where(views.cut[:, place] & ~common, mine, np.maximum(mine - base, 0.0))
         beyond = np.where(views.cut[:, place] & common | explained, 0.0, beyond)
-        total = column(reader.data.paths, node=node).to_numpy(dtype="float64") - views.per_node
+        total = column(reader.data.now.paths, node=node).to_numpy(dtype="float64") - views.per_node
         if not (beyond > 0.5).any():
             continue
         outages = reader(beyond > 0.5, beyond, total, node, "observer")
-        alone = reader.data.pace.alone
+        alone = reader.data.now.pace.alone
         found += [replace(o, paths=views.per_node, within=max(o.within, alone)) for o in outages]
     return found

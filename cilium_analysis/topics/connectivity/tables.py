@@ -83,10 +83,10 @@ def missed(data: Connectivity) -> pd.DataFrame:
         the worst first.
     """
     step = data.window.step.total_seconds() / 60
-    table = frames.labels(data.missed)[["node", "type"]].assign(
-        most=data.missed.max().to_numpy(),
-        minutes=(data.missed > 0).sum().to_numpy() * step,
-        now=data.missed.iloc[-1].fillna(0.0).to_numpy() if len(data.missed) else np.nan,
+    table = frames.labels(data.now.missed)[["node", "type"]].assign(
+        most=data.now.missed.max().to_numpy(),
+        minutes=(data.now.missed > 0).sum().to_numpy() * step,
+        now=data.now.missed.iloc[-1].fillna(0.0).to_numpy() if len(data.now.missed) else np.nan,
     )
     table = table[table["most"] > 0]
     order = ["minutes", "most"]
@@ -108,8 +108,8 @@ def pairs(data: Connectivity, *, most: int = 20) -> pd.DataFrame:
         the failures, and whether they are ``asymmetric`` (``yes``, ``no`` or ``unknown``): the
         target reached the source meanwhile. Empty where the data names no targets.
     """
-    inside = frames.between(data.pairs, data.window.start, data.window.end)
-    step = data.fine.step
+    inside = frames.between(data.now.pairs, data.window.start, data.window.end)
+    step = data.now.fine.step
     rows = []
     for source, target in sorted({key[:2] for key in keys(inside)}):
         levels = inside.columns.get_level_values
@@ -130,23 +130,23 @@ def pairs(data: Connectivity, *, most: int = 20) -> pd.DataFrame:
 
 def _asymmetric(data: Connectivity, source: str, target: str, when: pd.Index) -> str:
     """Tell whether the target reached the source while the source did not reach it."""
-    named = names(data.source_targets, "node")
-    if target not in names(data.observers, "node") or target not in named:
+    named = names(data.now.source_targets, "node")
+    if target not in names(data.now.observers, "node") or target not in named:
         return "unknown"
-    if column(data.observers, node=target).reindex(when).notna().mean() < 0.5:
+    if column(data.now.observers, node=target).reindex(when).notna().mean() < 0.5:
         return "unknown"
-    labels = data.pairs.columns
+    labels = data.now.pairs.columns
     back = (labels.get_level_values("source") == target) & (
         labels.get_level_values("target") == source
     )
     if back.any():
-        return "no" if data.pairs.loc[when, back].gt(0).any(axis=1).mean() > 0.5 else "yes"
+        return "no" if data.now.pairs.loc[when, back].gt(0).any(axis=1).mean() > 0.5 else "yes"
     # Without a failing pair the target reached it, if its failing pairs would have been found.
-    missed = data.target_failing.loc[
-        when, data.target_failing.columns.get_level_values(0) == source
+    missed = data.now.target_failing.loc[
+        when, data.now.target_failing.columns.get_level_values(0) == source
     ]
-    asked = source in names(data.pairs, "target") or not missed.gt(0).to_numpy().any()
-    return "yes" if asked and not data.crowded else "unknown"
+    asked = source in names(data.now.pairs, "target") or not missed.gt(0).to_numpy().any()
+    return "yes" if asked and not data.now.crowded else "unknown"
 
 
 def matrix(data: Connectivity, *, most: int = 25) -> pd.DataFrame:
@@ -163,7 +163,7 @@ def matrix(data: Connectivity, *, most: int = 25) -> pd.DataFrame:
         0 to 1; NaN where a node would probe itself. The worse of node and endpoint. Empty where
         the data names no targets, or nothing failed.
     """
-    inside = frames.between(data.pairs, data.window.start, data.window.end)
+    inside = frames.between(data.now.pairs, data.window.start, data.window.end)
     if not inside.shape[1]:
         return pd.DataFrame(dtype="float64")
     shares = inside.fillna(0.0).mean()
@@ -210,8 +210,8 @@ def _shares(data: Connectivity, outage: Outage) -> dict[str, pd.Series]:
     return {
         node: pd.concat(
             [
-                column(data.target_failing, node=node, type=kind)
-                / column(data.target_observers, node=node, type=kind)
+                column(data.now.target_failing, node=node, type=kind)
+                / column(data.now.target_observers, node=node, type=kind)
                 for kind in outage.types
             ],
             axis=1,
@@ -231,11 +231,11 @@ def latency(data: Connectivity) -> pd.DataFrame:
         buckets of a histogram, which also gives the share of probes that ``failed``.
     """
     keys = ["type", "protocol", "address_type"]
-    usual = data.usual_quantiles.add_prefix("usual_")
-    if not len(data.quantiles):
-        return pd.DataFrame(columns=[*keys, *data.quantiles.columns, *usual.columns])
-    usual = usual.reindex(data.quantiles.index)
-    table = pd.concat([data.quantiles, usual], axis=1).reset_index()
-    return table[[*keys, *data.quantiles.columns, *usual.columns]].sort_values(
+    usual = data.baseline.quantiles.add_prefix("usual_")
+    if not len(data.now.quantiles):
+        return pd.DataFrame(columns=[*keys, *data.now.quantiles.columns, *usual.columns])
+    usual = usual.reindex(data.now.quantiles.index)
+    table = pd.concat([data.now.quantiles, usual], axis=1).reset_index()
+    return table[[*keys, *data.now.quantiles.columns, *usual.columns]].sort_values(
         keys, ascending=[False, True, True], ignore_index=True
     )

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from cilium_analysis import frames
 from cilium_analysis.findings import Finding, Findings, Severity
 from cilium_analysis.queries import Matcher
-from cilium_analysis.topics import caveats, held, verdict
+from cilium_analysis.topics import caveats, verdict
 from cilium_analysis.topics.dns.outcomes import (
     ABSENT,
     DENIED,
@@ -19,6 +19,7 @@ from cilium_analysis.topics.dns.outcomes import (
     UNKNOWN,
     ended,
 )
+from cilium_analysis.topics.model import found_once
 from cilium_analysis.topics.rises import Burst, Scraped, find, spilled
 from cilium_analysis.topics.telling import (
     between,
@@ -72,7 +73,7 @@ class _Lookups:
     usual: pd.DataFrame
 
 
-@held.found
+@found_once
 def findings(data: Dns) -> Findings:
     """Say what about DNS is worth acting on.
 
@@ -87,15 +88,20 @@ def findings(data: Dns) -> Findings:
         ``dns_failures`` for every burst above the baseline; ``missing_metrics`` if neither agents
         nor Hubble were scraped. Empty when nothing is unusual, or DNS is not visible.
     """
-    lookups = _Lookups(ended(data.asked, data.counts), ended(data.usual_asked, data.usual))
+    lookups = _Lookups(
+        ended(data.now.asked, data.now.counts), ended(data.baseline.asked, data.baseline.counts)
+    )
     codes = {str(code) for code in lookups.now.columns.get_level_values("rcode")} - {FINE, UNKNOWN}
     found = [
         _finding(data, lookups, burst)
         for code in sorted(codes)
         for burst in _bursts(data, lookups, code)
     ]
-    if not any(frame.shape[1] for frame in (data.counts, data.asked, data.seen, data.agents)):
-        before = data.usual_seen.shape[1]
+    if not any(
+        frame.shape[1]
+        for frame in (data.now.counts, data.now.asked, data.now.scraped, data.now.agents)
+    ):
+        before = data.baseline.scraped.shape[1]
         metric = "hubble_dns_responses_total"
         found.append(verdict.no_hubble(data.window, "DNS", metric, before=before))
     return verdict.told(data, found, topic="dns", unknown=unknown(data))
@@ -111,15 +117,14 @@ def unknown(data: Dns) -> tuple[str, ...]:
     """
     if refused := verdict.refused(data.remarks):
         return refused
-    if not (data.counts.shape[1] or data.asked.shape[1]):
-        before = data.usual.shape[1] or data.usual_asked.shape[1]
-        had = ", though some was in the baseline" if before else ""
+    if not data.now.visible:
+        had = ", though some was in the baseline" if data.baseline.visible else ""
         return (f"no DNS is visible in this window{had}",)
-    codes = set(data.counts.columns.get_level_values("rcode"))
+    codes = set(data.now.counts.columns.get_level_values("rcode"))
     return (
         *(("no label tells the code of any response",) if codes == {UNKNOWN} else ()),
-        *verdict.rarely_scraped(data.seen, "Hubble's servers"),
-        *verdict.no_baseline(data.usual, data.usual_asked, what="no DNS"),
+        *verdict.rarely_scraped(data.now.scraped, "Hubble's servers"),
+        *verdict.no_baseline(data.baseline.counts, data.baseline.asked, what="no DNS"),
     )
 
 
@@ -131,8 +136,8 @@ def _bursts(data: Dns, lookups: _Lookups, rcode: str) -> list[Burst]:
         usual,
         by="source",
         alike=("query",),
-        scraped=Scraped.of(data.seen, data.counts, data.asked),
-        usual_scraped=Scraped.of(data.usual_seen, data.usual, data.usual_asked),
+        scraped=Scraped.of(data.now.scraped, data.now.counts, data.now.asked),
+        usual_scraped=Scraped.of(data.baseline.scraped, data.baseline.counts, data.baseline.asked),
     )
     found = []
     for burst in bursts:
@@ -177,10 +182,14 @@ def _client(burst: Burst) -> dict[str, str]:
 def _missing_in_all(data: Dns, burst: Burst) -> bool:
     """Tell whether so many responses are missing in all: a client may go by two names."""
     denied = {"rcode": DENIED}
-    scale = (burst.last - burst.first) / max(len(data.usual), 1)
-    left = burst.inside(data.asked) - burst.inside(data.counts)
-    left += burst.inside(only(data.counts, denied))
-    before = total(data.usual_asked) - total(data.usual) + total(only(data.usual, denied))
+    scale = (burst.last - burst.first) / max(len(data.baseline.counts), 1)
+    left = burst.inside(data.now.asked) - burst.inside(data.now.counts)
+    left += burst.inside(only(data.now.counts, denied))
+    before = (
+        total(data.baseline.asked)
+        - total(data.baseline.counts)
+        + total(only(data.baseline.counts, denied))
+    )
     return left - before * scale >= 0.5 * (burst.inside(burst.counts) - total(burst.usual) * scale)
 
 
@@ -197,12 +206,14 @@ def _finding(data: Dns, lookups: _Lookups, burst: Burst) -> Finding:
     amount = inside + spilled(burst.counts, burst.usual, burst.first, burst.last)
     value = inside / (end - start).total_seconds()
     before = total(burst.usual) / data.baseline.length.total_seconds()
-    if not (data.usual.shape[1] or data.usual_asked.shape[1]):
+    if not data.baseline.visible:
         before = math.nan
     share = _share(lookups, burst)
     rates = f"{short(value)}/s instead of {short(before)}, {amount:,.0f} in all"
-    nodes = {node for f in (data.counts, data.asked) for node in frames.values(f, "node")} - {""}
-    where = place(burst.nodes, len(nodes) or data.seen.shape[1], elsewhere=burst.elsewhere)
+    nodes = {
+        node for f in (data.now.counts, data.now.asked) for node in frames.values(f, "node")
+    } - {""}
+    where = place(burst.nodes, len(nodes) or data.now.scraped.shape[1], elsewhere=burst.elsewhere)
     part = f"{share:.1%} of all lookups meanwhile"
     if _client(burst):
         part += f", {_share(lookups, burst, _client(burst)):.1%} of this client's"
@@ -254,16 +265,16 @@ def _caveats(
 ) -> tuple[str, ...]:
     """Give the caveats about the numbers of this burst."""
     found = caveats.of_hubble(
-        data.seen,
-        data.restarts,
-        data.lost,
+        data.now.scraped,
+        data.now.restarts,
+        data.now.lost,
         # A lost event can look like a missing response; it cannot make a response fail.
         amount=amount if burst.labels["rcode"] == NO_RESPONSE else math.inf,
         nodes=burst.nodes,
         start=start,
         end=end,
     )
-    if not (data.usual.shape[1] or data.usual_asked.shape[1]):
+    if not data.baseline.visible:
         found.append(caveats.NO_BASELINE)
     return (*found, *(f"server: {text}" for text in data.warnings))
 

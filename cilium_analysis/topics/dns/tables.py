@@ -49,7 +49,7 @@ def missing(data: Dns) -> pd.DataFrame:
         Label frame as `Dns.counts`, with ``no response`` for the rcode and the server that was
         asked. An answer that comes a step later than its query is not missing.
     """
-    return unanswered(data.asked, data.counts)
+    return unanswered(data.now.asked, data.now.counts)
 
 
 def rates(data: Dns, by: str = "rcode") -> pd.DataFrame:
@@ -66,7 +66,7 @@ def rates(data: Dns, by: str = "rcode") -> pd.DataFrame:
         [responses/s]; the time of a row is the end of its step. By rcode, queries without a
         response have a column of their own.
     """
-    counts = data.counts
+    counts = data.now.counts
     if by == "rcode" and missing(data).to_numpy(na_value=0.0).any():
         counts = pd.concat([counts, missing(data)], axis=1)
     return tables.rates(counts, by, seconds=data.window.step.total_seconds())
@@ -74,11 +74,11 @@ def rates(data: Dns, by: str = "rcode") -> pd.DataFrame:
 
 def flow(data: Dns) -> pd.DataFrame:
     """Give the rates of queries sent on and of responses over time [1/s]."""
-    answers = data.counts.loc[:, data.counts.columns.get_level_values("rcode") != DENIED]
+    answers = data.now.counts.loc[:, data.now.counts.columns.get_level_values("rcode") != DENIED]
     seconds = data.window.step.total_seconds()
     return pd.DataFrame(
         {
-            "queries": frames.group(data.asked, []).sum(axis=1, min_count=1) / seconds,
+            "queries": frames.group(data.now.asked, []).sum(axis=1, min_count=1) / seconds,
             "responses": frames.group(answers, []).sum(axis=1, min_count=1) / seconds,
         }
     )
@@ -86,7 +86,10 @@ def flow(data: Dns) -> pd.DataFrame:
 
 def _compare(data: Dns, by: Sequence[str]) -> pd.DataFrame:
     """Compare lookups, also those without a response, with what the baseline makes one expect."""
-    now, usual = ended(data.asked, data.counts), ended(data.usual_asked, data.usual)
+    now, usual = (
+        ended(data.now.asked, data.now.counts),
+        ended(data.baseline.asked, data.baseline.counts),
+    )
     scale = data.window.length / data.baseline.length
     table = tables.compare(now, usual, by, amount="responses", scale=scale)
     return table[(table[["responses", "expected"]] > 0).any(axis=1)]
@@ -132,7 +135,7 @@ def by_server(data: Dns, *, most: int = 15) -> pd.DataFrame:
 
 
 def _by_party(data: Dns, side: str, most: int) -> pd.DataFrame:
-    sums = totals(data.counts, [side, "rcode"]).rename("n").reset_index()
+    sums = totals(data.now.counts, [side, "rcode"]).rename("n").reset_index()
     codes = sums.pivot_table(index=side, columns="rcode", values="n", fill_value=0.0)
     none = pd.Series(0.0, index=codes.index)
     denied, absent, fine, unknown = (
@@ -140,7 +143,7 @@ def _by_party(data: Dns, side: str, most: int) -> pd.DataFrame:
     )
     table = pd.DataFrame(
         {
-            "queries": totals(data.asked, [side]).add(denied, fill_value=0.0),
+            "queries": totals(data.now.asked, [side]).add(denied, fill_value=0.0),
             "responses": codes.sum(axis=1).sub(denied, fill_value=0.0),
             "missing": totals(missing(data), [side]),
             "nxdomain": absent,
@@ -179,7 +182,9 @@ def by_name(data: Dns, *, most: int = 15) -> pd.DataFrame:
 
 def _named(data: Dns) -> bool:
     """Tell whether Hubble counts the names that are looked up."""
-    return any(any(frames.values(frame, "query")) for frame in (data.counts, data.usual))
+    return any(
+        any(frames.values(frame, "query")) for frame in (data.now.counts, data.baseline.counts)
+    )
 
 
 def by_type(data: Dns) -> pd.DataFrame:
@@ -190,7 +195,7 @@ def by_type(data: Dns) -> pd.DataFrame:
     pandas.DataFrame
         Index ``type``; ``records``, ``share``.
     """
-    sums = totals(data.records, ["type"])
+    sums = totals(data.now.records, ["type"])
     table = pd.DataFrame({"records": sums, "share": tables.shares(sums)})
     return tables.rounded(table.sort_values("records", ascending=False, kind="stable"))
 
@@ -225,7 +230,7 @@ def by_qtype(data: Dns) -> pd.DataFrame:
     """
     scale = data.window.length / data.baseline.length
     by = ["qtypes", "kind", "rcode"]
-    now, usual = totals(data.types, by), totals(data.usual_types, by)
+    now, usual = totals(data.now.types, by), totals(data.baseline.types, by)
     kind, rcode = (now.index.get_level_values(name) for name in ("kind", "rcode"))
     answered = kind == "responses"
     parts = {
@@ -252,7 +257,7 @@ def by_ips(data: Dns) -> pd.DataFrame:
     pandas.DataFrame
         Index ``ips returned``; ``responses``, ``share``.
     """
-    sums = totals(data.types, ["kind", "ips_returned"])
+    sums = totals(data.now.types, ["kind", "ips_returned"])
     sums = sums[sums.index.get_level_values("kind") == "responses"].droplevel("kind")
     sums = sums[sums > 0].rename_axis("ips returned").sort_values(ascending=False, kind="stable")
     return tables.rounded(pd.DataFrame({"responses": sums, "share": tables.shares(sums)}))
@@ -269,7 +274,7 @@ def proxy_latency(data: Dns) -> pd.DataFrame:
         ``usual p99`` [s], interpolated within the buckets of their histogram; longest first.
     """
     by = ["scope", "error"]
-    usual = by_bound(data.usual_proxy_times, by)
+    usual = by_bound(data.baseline.proxy_times, by)
     rows = [
         {
             "step": key[0],
@@ -278,7 +283,7 @@ def proxy_latency(data: Dns) -> pd.DataFrame:
             **{f"p{100 * q:.0f}": quantile(q, buckets) for q in (0.5, 0.95, 0.99)},
             **{f"usual p{100 * q:.0f}": quantile(q, usual.get(key, {})) for q in (0.95, 0.99)},
         }
-        for key, buckets in by_bound(data.proxy_times, by).items()
+        for key, buckets in by_bound(data.now.proxy_times, by).items()
         if max(buckets.values()) >= 0.5
     ]
     names = ["step", "outcome", "lookups", "p50", "p95", "p99", "usual p95", "usual p99"]
@@ -294,7 +299,7 @@ def waits(data: Dns) -> pd.DataFrame:
     pandas.DataFrame
         Index ``node``; ``lookups`` sent on, ``mean s`` [s]; the slowest first.
     """
-    sums = totals(data.waited, ["part", "node"]).rename("total").reset_index()
+    sums = totals(data.now.waited, ["part", "node"]).rename("total").reset_index()
     counts, seconds = (
         sums[sums["part"] == part].set_index("node")["total"] for part in ("count", "sum")
     )
@@ -308,14 +313,14 @@ def waits(data: Dns) -> pd.DataFrame:
 def notes(data: Dns) -> list[str]:
     """Say what the data cannot show, and how far to trust it."""
     said = []
-    there = data.counts.shape[1] or data.asked.shape[1]
+    there = data.now.counts.shape[1] or data.now.asked.shape[1]
     if not there and data.refused:
         said.append("DNS is unknown: the server refused to tell of it.")
-    elif not there and not data.seen.shape[1]:
+    elif not there and not data.now.scraped.shape[1]:
         said.append(
             "DNS is unknown, which is not the same as no DNS traffic: no target with Hubble's"
             " metrics was scraped in this window"
-            + ("." if data.agents.shape[1] else ", nor any agent.")
+            + ("." if data.now.agents.shape[1] else ", nor any agent.")
         )
     elif not there:
         said.append(
@@ -323,7 +328,7 @@ def notes(data: Dns) -> list[str]:
             " only where a policy with DNS rules (toFQDNs with rules: dns) selects the traffic"
             " and Hubble counts it (Helm: hubble.metrics.enabled with dns)."
         )
-    if there and not (data.usual.shape[1] or data.usual_asked.shape[1]):
+    if there and not (data.baseline.counts.shape[1] or data.baseline.asked.shape[1]):
         said.append("No DNS metrics in the baseline: nothing can be compared.")
     if data.summed and not data.refused:
         said.append(
@@ -334,20 +339,20 @@ def notes(data: Dns) -> list[str]:
     if there:
         mixed = bool(proxy_latency(data)["p99"].isna().any())
         said += untold(
-            PROXY_TIMES, "lookup", data.proxy_times, unread=data.remarks.unread, mixed=mixed
+            PROXY_TIMES, "lookup", data.now.proxy_times, unread=data.remarks.unread, mixed=mixed
         )
-    if data.both_ends:
+    if data.now.both_ends:
         said.append(
             "Policies with DNS rules select both ends, so that each lookup is counted twice:"
             " where it leaves and where it arrives."
         )
-    if data.asked.shape[1] and not data.counts.shape[1]:
+    if data.now.asked.shape[1] and not data.now.counts.shape[1]:
         said.append("Queries but not a single response: see whether Hubble counts responses.")
     said += [
         *(defects.notes(data.versions, [ASKED.name, ANSWERED.name]) if there else ()),
         *data.crowd_note,
         *caveats.hubble_notes(
-            data.seen, data.restarts, data.lost, data.window, versions=data.versions
+            data.now.scraped, data.now.restarts, data.now.lost, data.window, versions=data.versions
         ),
     ]
     return verdict.with_source_notes(said, data)
@@ -357,7 +362,7 @@ def _said_of_labels(data: Dns) -> list[str]:
     said = _said_of_codes(data)
     if not _named(data):
         said.append("Names are not counted: Hubble's option dns:query adds them (many series).")
-    if not any(data.counts.columns.get_level_values("source") != ""):
+    if not any(data.now.counts.columns.get_level_values("source") != ""):
         said.append(
             "Clients are not visible (Helm: hubble.metrics.enabled with"
             " dns:query;labelsContext=source_namespace,source_workload,"
@@ -377,7 +382,7 @@ def _said_of_codes(data: Dns) -> list[str]:
             f"Hubble exports the response code under the name {data.code_label} here, a fault of"
             " Cilium with some numbers of context labels; it was read from there."
         )
-    for counts, when in ((data.counts, "window"), (data.usual, "baseline")):
+    for counts, when in ((data.now.counts, "window"), (data.baseline.counts, "baseline")):
         sums = totals(counts, ["rcode"])
         unknown = float(sums.get(UNKNOWN, 0.0))
         if unknown > 0:

@@ -1,4 +1,4 @@
-"""What the question about drops is answered from: queries as data, and their frames."""
+"""What the question about drops is answered from: its metrics, and their frames."""
 
 from __future__ import annotations
 
@@ -8,112 +8,104 @@ from typing import TYPE_CHECKING, Literal
 import pandas as pd
 
 from cilium_analysis import counters, frames
-from cilium_analysis.queries import Query
 from cilium_analysis.topics import hubble, loading, versions
 from cilium_analysis.topics.drops import events
-from cilium_analysis.topics.remarks import Remarks, told
+from cilium_analysis.topics.drops.findings import findings
+from cilium_analysis.topics.metric import metric
+from cilium_analysis.topics.model import Compared, Loader, Part
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from cilium_analysis.source import Source
-    from cilium_analysis.window import Window
+    from cilium_analysis.queries import Query
+    from cilium_analysis.topics.metric import Metric
+    from cilium_analysis.topics.reader import Reader
 
 #: What the agents' counters of drops tell of a window.
 State = Literal["counted", "zero", "refused", "not exported", "not scraped"]
 
+# The highest value in each step: nothing is lost that was counted before a reset within it.
+DROPPED = metric(
+    "pinned",
+    "cilium_drop_count_total",
+    "packets",
+    "packets dropped by the datapath since it was loaded",
+    "direction reason",
+)
+#: No finding is looked for in bytes, and packets forwarded are only what drops are a share of.
+BYTES = metric(
+    "pinned",
+    "cilium_drop_bytes_total",
+    "bytes",
+    "bytes of the packets dropped by the datapath since it was loaded",
+    "direction reason",
+    use="shown",
+    spare=True,
+)
+FORWARDED = metric(
+    "pinned",
+    "cilium_forward_count_total",
+    "packets",
+    "packets forwarded by the datapath since it was loaded",
+    "direction",
+    use="shown",
+    spare=True,
+)
 QUERIES: Mapping[str, Query] = {
-    # The highest value in each step: nothing is lost that was counted before a reset within it.
-    "drops": Query(
-        "max by (<target>, direction, reason)"
-        " (max_over_time(cilium_drop_count_total{<match>}[<range>]))",
-        "packets",
-        "packets dropped by the datapath since it was loaded",
-    ),
-    "bytes": Query(
-        "max by (<target>, direction, reason)"
-        " (max_over_time(cilium_drop_bytes_total{<match>}[<range>]))",
-        "bytes",
-        "bytes of the packets dropped by the datapath since it was loaded",
-        spare=True,
-    ),
-    "forwarded": Query(
-        "max by (<target>, direction)"
-        " (max_over_time(cilium_forward_count_total{<match>}[<range>]))",
-        "packets",
-        "packets forwarded by the datapath since it was loaded",
-        spare=True,
-    ),
+    "drops": DROPPED,
+    "bytes": BYTES,
+    "forwarded": FORWARDED,
     "versions": versions.VERSIONS,
-    **events.QUERIES,
+    "hubble": events.DROPS.whole,
+    "hubble_over_nodes": events.DROPS.over_nodes,
+    "verdicts": events.VERDICTS.whole,
+    "verdicts_over_nodes": events.VERDICTS.over_nodes,
 }
 
 
-@dataclass(frozen=True)
-class Drops:
-    """Everything about the drops in a window and its baseline.
+@dataclass(frozen=True, kw_only=True)
+class Counts(Part):
+    """What was counted; the time of a row is the end of its step.
 
     Parameters
     ----------
-    source
-        Name of the source.
-    window, baseline
-        What is looked at, and what it is compared with.
-    counts, usual
-        Label frames (``direction``, ``node``, ``reason``) of packets dropped per step [packets],
-        in the window and in the baseline; the time of a row is the end of its step.
-    volumes, usual_volumes
+    counts
+        Label frame (``direction``, ``node``, ``reason``) of packets dropped per step [packets].
+    volumes
         The same in bytes per step [bytes].
-    forwarded, usual_forwarded
-        Label frames (``direction``, ``node``) of packets forwarded per step [packets]; NaN where
+    forwarded
+        Label frame (``direction``, ``node``) of packets forwarded per step [packets]; NaN where
         that is not known. Of many nodes each value is a mean over several steps.
-    seen, usual_seen
-        Frames of bool, one column per node: whether its agent was scraped in the step.
+    scraped
+        Frame of bool, one column per node: whether its agent was scraped in the step.
     events
-        What the counts in the window rest on, as `cilium_analysis.counters.Reading.events`.
+        What the counts rest on, as `cilium_analysis.counters.Reading.events`.
     restarts
-        ``time`` and ``node`` of every start of an agent in the window.
-    hubble, usual_hubble
-        Label frames of Hubble's drop events per step [events], in the window and in the baseline;
-        the latter only where Hubble shows drops that no agent counts.
-    verdicts, usual_verdicts
-        Label frames of the packets that policies denied, as Hubble counts verdicts; only where
+        ``time`` and ``node`` of every start of an agent.
+    hubble
+        Label frame of Hubble's drop events per step [events]; of the baseline only where Hubble
+        shows drops that no agent counts.
+    verdicts
+        Label frame of the packets that policies denied, as Hubble counts verdicts; only where
         Hubble shows drops that no agent counts.
-    hubble_seen, usual_hubble_seen
-        As `seen`, for Hubble.
-    warnings
-        What the server said about the answers.
-    remarks
-        What is to be said about the targets.
-    crowd_note
-        What it means for Hubble's events that there are very many nodes.
-    versions
-        Of Cilium, as far as the data tells them.
+    hubble_scraped
+        As `scraped`, for Hubble.
     """
 
-    source: str
-    window: Window
-    baseline: Window
     counts: pd.DataFrame
-    usual: pd.DataFrame
     volumes: pd.DataFrame
-    usual_volumes: pd.DataFrame
-    seen: pd.DataFrame
-    usual_seen: pd.DataFrame
+    forwarded: pd.DataFrame
+    scraped: pd.DataFrame
     events: pd.DataFrame
     restarts: pd.DataFrame
-    hubble: pd.DataFrame
-    forwarded: pd.DataFrame = field(default_factory=frames.empty)
-    usual_forwarded: pd.DataFrame = field(default_factory=frames.empty)
-    usual_hubble: pd.DataFrame = field(default_factory=frames.empty)
+    hubble: pd.DataFrame = field(default_factory=frames.empty)
     verdicts: pd.DataFrame = field(default_factory=frames.empty)
-    usual_verdicts: pd.DataFrame = field(default_factory=frames.empty)
-    hubble_seen: pd.DataFrame = field(default_factory=pd.DataFrame)
-    usual_hubble_seen: pd.DataFrame = field(default_factory=pd.DataFrame)
-    warnings: tuple[str, ...] = ()
-    remarks: Remarks = field(default_factory=Remarks)
-    crowd_note: tuple[str, ...] = ()
-    versions: tuple[str, ...] = ()
+    hubble_scraped: pd.DataFrame = field(default_factory=pd.DataFrame)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Drops(Compared[Counts, Counts]):
+    """Everything about the drops in a window and its baseline."""
 
     @property
     def state(self) -> State:
@@ -122,110 +114,71 @@ class Drops:
         A series of drops begins with its first drop. Where packets forwarded are counted and
         packets dropped are not, none was dropped.
         """
-        if self.counts.notna().to_numpy().any():
+        if self.now.counts.notna().to_numpy().any():
             return "counted"
-        if self.remarks.lacks(QUERIES["drops"]):
+        if self.remarks.lacks(DROPPED):
             return "refused"
-        if self.forwarded.shape[1]:
+        if self.now.forwarded.shape[1]:
             return "zero"
-        return "not exported" if self.seen.to_numpy().any() else "not scraped"
+        return "not exported" if self.now.scraped.to_numpy().any() else "not scraped"
 
     @property
     def compared(self) -> bool:
         """Whether anything is known of the agents' counts in the baseline."""
-        scraped = bool(self.usual_seen.to_numpy().any())
-        return scraped or bool(self.usual.notna().to_numpy().any())
+        scraped = bool(self.baseline.scraped.to_numpy().any())
+        return scraped or bool(self.baseline.counts.notna().to_numpy().any())
 
 
-@dataclass(frozen=True)
-class _Span:
-    """The counters of one window, read."""
-
-    counts: pd.DataFrame
-    volumes: pd.DataFrame
-    forwarded: pd.DataFrame
-    events: pd.DataFrame
-    agents: loading.Scrapes
-    renamed: Mapping[tuple[str, str], str]
-
-
-@told
-def load(source: Source, window: Window, baseline: Window, *, match: str = "") -> Drops:
-    """Fetch what the question needs.
-
-    Parameters
-    ----------
-    source
-        A server or a bundle.
-    window, baseline
-        With the same step.
-    match
-        Label matchers that narrow every query, such as ``cluster="prod"``.
-
-    Raises
-    ------
-    ParameterError
-        If the matchers cannot be read.
-    PrometheusError, BundleError
-        If the source does not answer.
-    """
-    now = _span(source, window, match=match)
-    then = _span(source, baseline, match=match)
-    renamed = {**then.renamed, **now.renamed}
-    reader = hubble.reader(source, window, match=match)
-    dropped = _hubble(reader, "hubble")
-    data = Drops(
-        source=source.name,
-        window=window,
-        baseline=baseline,
-        counts=_respelled(now.counts, renamed),
-        usual=_respelled(then.counts, renamed),
-        volumes=_respelled(now.volumes, renamed),
-        usual_volumes=_respelled(then.volumes, renamed),
-        seen=now.agents.seen(window),
-        usual_seen=then.agents.seen(baseline),
-        events=now.events,
-        restarts=now.agents.restarts(window),
-        hubble=dropped,
-        forwarded=now.forwarded,
-        usual_forwarded=then.forwarded,
-        hubble_seen=reader.seen,
-        crowd_note=reader.crowd_note,
-        versions=versions.ask(source, window, match=match),
+def _ask(reader: Reader, before: Reader) -> Drops:
+    (now, renamed), (then, renamed_before) = _counts(reader), _counts(before)
+    spelled = {**renamed_before, **renamed}
+    now, then = _respelled(now, spelled), _respelled(then, spelled)
+    now = replace(
+        now,
+        hubble=hubble.read(reader, events.DROPS),
+        hubble_scraped=reader.hubble.scraped(reader.window),
     )
-    if not events.uncounted(data, events.parties(dropped)).shape[1]:
+    data = Drops(
+        source=reader.source.name,
+        now=now,
+        baseline=then,
+        crowd_note=reader.crowd_note,
+        versions=reader.versions,
+    )
+    if not events.uncounted(data, events.parties(now.hubble)).shape[1]:
         return data
-    before = hubble.reader(source, baseline, match=match)
     return replace(
         data,
-        usual_hubble=_hubble(before, "hubble"),
-        verdicts=_hubble(reader, "verdicts"),
-        usual_verdicts=_hubble(before, "verdicts"),
-        usual_hubble_seen=before.seen,
+        now=replace(now, verdicts=hubble.read(reader, events.VERDICTS)),
+        baseline=replace(
+            then,
+            hubble=hubble.read(before, events.DROPS),
+            verdicts=hubble.read(before, events.VERDICTS),
+            hubble_scraped=before.hubble.scraped(before.window),
+        ),
     )
 
 
-def _span(source: Source, window: Window, *, match: str) -> _Span:
-    agents = loading.scrapes(source, window, "agent", match=match)
-    scraped = agents.starts if agents.starts.shape[1] else None
-    # No finding is looked for in bytes, and packets forwarded are only what drops are a share of.
-    rarely = loading.every(window, nodes=agents.starts.shape[1])
-    packets, volumes, forwarded = (
-        counters.read(
-            _of_map(source, name, window, match=match, every=every), scraped=scraped, pinned=True
-        )
-        for name, every in (("drops", 1), ("bytes", rarely), ("forwarded", rarely))
-    )
+load = Loader(_ask, findings)
+
+
+def _counts(reader: Reader) -> tuple[Counts, Mapping[tuple[str, str], str]]:
+    """Read the agents' counters, and the present spelling of reasons by node and former one."""
+    window = reader.window
+    packets, forwarded = (reader.count(m, _of_map(reader, m)) for m in (DROPPED, FORWARDED))
     told = packets.events
     inside = (told["time"] > window.start) & (told["time"] <= window.end)
-    return _Span(
-        loading.inside(packets.increase, window),
-        loading.inside(volumes.increase, window),
-        loading.inside(_whole(forwarded, packets.increase.index, every=rarely), window),
-        told[inside].reset_index(drop=True),
-        agents,
-        _renamed(packets),
+    passed = _whole(forwarded, packets.increase.index, every=reader.every(FORWARDED))
+    counted = Counts(
+        window=window,
+        counts=loading.inside(packets.increase, window),
+        volumes=reader.answer(BYTES, _of_map(reader, BYTES)),
+        forwarded=loading.inside(passed, window),
+        scraped=reader.agents.scraped(window),
+        events=told[inside].reset_index(drop=True),
+        restarts=reader.agents.restarts(window),
     )
+    return counted, _renamed(packets)
 
 
 def _renamed(reading: counters.Reading) -> Mapping[tuple[str, str], str]:
@@ -239,19 +192,22 @@ def _renamed(reading: counters.Reading) -> Mapping[tuple[str, str], str]:
     }
 
 
-def _respelled(counts: pd.DataFrame, renamed: Mapping[tuple[str, str], str]) -> pd.DataFrame:
+def _respelled(counts: Counts, renamed: Mapping[tuple[str, str], str]) -> Counts:
     """Call reasons as they are called now, so that a baseline from before an upgrade fits."""
-    if not renamed or not counts.shape[1]:
-        return counts
-    pairs = zip(frames.values(counts, "node"), frames.values(counts, "reason"), strict=True)
-    named = frames.relabel(counts, "reason", [renamed.get(pair, pair[1]) for pair in pairs])
-    return frames.group(named, ["direction", "node", "reason"])
+
+    def respelled(frame: pd.DataFrame) -> pd.DataFrame:
+        if not renamed or not frame.shape[1]:
+            return frame
+        pairs = zip(frames.values(frame, "node"), frames.values(frame, "reason"), strict=True)
+        named = frames.relabel(frame, "reason", [renamed.get(pair, pair[1]) for pair in pairs])
+        return frames.group(named, ["direction", "node", "reason"])
+
+    return replace(counts, counts=respelled(counts.counts), volumes=respelled(counts.volumes))
 
 
-def _of_map(source: Source, name: str, window: Window, *, match: str, every: int) -> pd.DataFrame:
-    """Ask for a counter of the BPF map, which its labels tell `counters.read`."""
-    values = loading.fetch(source, QUERIES[name], window, match=match, every=every)
-    return frames.with_levels(values, ["direction", "node", "reason"])
+def _of_map(reader: Reader, metric: Metric) -> pd.DataFrame:
+    """Ask for a counter of the BPF map by the labels that tell its series apart."""
+    return frames.with_levels(reader.asked(metric), ["direction", "node", "reason"])
 
 
 def _whole(forwarded: counters.Reading, index: pd.Index, *, every: int) -> pd.DataFrame:
@@ -268,8 +224,3 @@ def _whole(forwarded: counters.Reading, index: pd.Index, *, every: int) -> pd.Da
     if every == 1 or length is None:
         return kept.reindex(index)
     return kept.reindex(index, method="bfill", tolerance=length * (every - 0.5))
-
-
-def _hubble(reader: hubble.Reader, name: str) -> pd.DataFrame:
-    """Read a counter of Hubble."""
-    return reader.gained(QUERIES[name], QUERIES[f"{name}_over_nodes"])

@@ -9,48 +9,31 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from cilium_analysis import frames
-from cilium_analysis.queries import Query
 from cilium_analysis.topics import hubble
-from cilium_analysis.topics.parties import CONTEXT, name_parties
+from cilium_analysis.topics.parties import name_parties
 from cilium_analysis.topics.reasons import from_hubble
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Mapping, Sequence
+    from collections.abc import Collection, Sequence
 
     import pandas as pd
 
     from cilium_analysis.topics.drops.data import Drops
 
-_VERDICTS = 'hubble_policy_verdicts_total{action="dropped",match!~"l7/.*",<match>}'
-
-QUERIES: Mapping[str, Query] = {
-    # The highest value in each step: nothing is lost that was counted before a reset within it.
-    "hubble": Query(
-        f"max by (<target>, protocol, reason, {CONTEXT})"
-        " (max_over_time(hubble_drop_total{<match>}[<range>]))",
-        "events",
-        "drop events seen by Hubble",
-        spare=True,
-    ),
-    "hubble_over_nodes": Query(
-        hubble.growth("hubble_drop_total{<match>}", f"<cluster>, protocol, reason, {CONTEXT}"),
-        "events",
-        "drop events seen by Hubble per step, on all nodes together",
-        spare=True,
-    ),
-    "verdicts": Query(
-        f"max by (<target>, direction, match, {CONTEXT}) (max_over_time({_VERDICTS}[<range>]))",
-        "packets",
-        "packets denied by policies, as Hubble counts verdicts",
-        spare=True,
-    ),
-    "verdicts_over_nodes": Query(
-        hubble.growth(_VERDICTS, f"<cluster>, direction, match, {CONTEXT}"),
-        "packets",
-        "packets denied by policies per step, on all nodes together",
-        spare=True,
-    ),
-}
+DROPS = hubble.Counter(
+    "hubble_drop_total",
+    ("protocol", "reason"),
+    "events",
+    "drop events seen by Hubble",
+    spare=True,
+)
+VERDICTS = hubble.Counter(
+    'hubble_policy_verdicts_total{action="dropped",match!~"l7/.*",<match>}',
+    ("direction", "match"),
+    "packets",
+    "packets denied by policies, as Hubble counts verdicts",
+    spare=True,
+)
 
 #: What Hubble calls a request that the layer 7 proxy denied (api/v1/flow/flow.proto); it is
 #: answered, for example with 403, and no packet is dropped.
@@ -114,10 +97,10 @@ def uncounted(data: Drops, events: pd.DataFrame) -> pd.DataFrame:
     events
         Label frame as from `parties` or `denied`.
     """
-    counted = [each for each in (data.counts, data.usual) if each.shape[1]]
+    counted = [each.counts for each in (data.now, data.baseline) if each.counts.shape[1]]
     reasons = {reason for each in counted for reason in frames.values(each, "reason")}
-    agents = {str(node) for node, seen in data.seen.items() if seen.any()}
-    agents |= set(frames.values(data.counts, "node"))
+    agents = {str(node) for node, seen in data.now.scraped.items() if seen.any()}
+    agents |= set(frames.values(data.now.counts, "node"))
     nodes = frames.values(events, "node")
     # Names of nodes differ where the two are scraped in different ways: they tell nothing then.
     alone = set(nodes) - agents - {""} if agents & set(nodes) else set()
@@ -136,8 +119,8 @@ def exact(data: Drops) -> pd.DataFrame:
     pandas.DataFrame
         Label frame as from `denied`, of the reasons whose events agree with it.
     """
-    events = frames.totals(uncounted(data, parties(data.hubble)), ["reason"])
-    verdicts = uncounted(data, denied(data.verdicts))
+    events = frames.totals(uncounted(data, parties(data.now.hubble)), ["reason"])
+    verdicts = uncounted(data, denied(data.now.verdicts))
     packets = frames.totals(verdicts, ["reason"])
     agree = packets.index[(events.reindex(packets.index) / packets - 2.0).abs() <= 2.0 * EXACT]
     return without(set(packets.index) - set(agree), verdicts)

@@ -17,9 +17,10 @@ from cilium_analysis.findings import Finding, Findings, Severity
 from cilium_analysis.frames import totals
 from cilium_analysis.queries import Matcher
 from cilium_analysis.statistics.baseline import Rises, join
-from cilium_analysis.topics import caveats, held, rises, telling, verdict
+from cilium_analysis.topics import caveats, rises, telling, verdict
 from cilium_analysis.topics.drops import judging
 from cilium_analysis.topics.drops.events import parties
+from cilium_analysis.topics.model import found_once
 from cilium_analysis.topics.parties import namespace_of
 from cilium_analysis.topics.reasons import explain, from_hubble
 
@@ -116,7 +117,7 @@ class _Burst:
         return float(counts / self.of.step.total_seconds())
 
 
-@held.found
+@found_once
 def findings(data: Drops) -> Findings:
     """Say what about the drops is worth acting on.
 
@@ -133,9 +134,9 @@ def findings(data: Drops) -> Findings:
         is unusual.
     """
     found = [_finding(data, burst) for of in judging.counted(data) for burst in _bursts(of)]
-    if data.state == "not scraped" and not data.hubble.shape[1]:
+    if data.state == "not scraped" and not data.now.hubble.shape[1]:
         title = "No metrics of Cilium agents in this window: nothing can be said about drops"
-        agents = data.usual_seen.shape[1]
+        agents = data.baseline.scraped.shape[1]
         found.append(
             verdict.missing_metrics(
                 data.window, title, "cilium_drop_count_total", before=agents, query=_AGENTS
@@ -153,7 +154,7 @@ def unknown(data: Drops) -> tuple[str, ...]:
         As from `load`.
     """
     refused = verdict.refused(data.remarks)
-    by_hubble = bool(data.hubble.notna().to_numpy().any())
+    by_hubble = bool(data.now.hubble.notna().to_numpy().any())
     uncounted = data.state in ("not exported", "not scraped")
     if refused or data.state == "zero" or (uncounted and by_hubble):
         return refused
@@ -164,11 +165,11 @@ def unknown(data: Drops) -> tuple[str, ...]:
             "neither cilium_drop_count_total nor cilium_forward_count_total is in the data: whether"
             " packets were dropped is not known",
         )
-    rarely = verdict.rarely_scraped(data.seen, "agents")
-    if not telling.total(data.counts):
+    rarely = verdict.rarely_scraped(data.now.scraped, "agents")
+    if not telling.total(data.now.counts):
         return rarely
     what = "no metrics of Cilium agents"
-    return (*rarely, *verdict.no_baseline(data.usual, data.usual_seen, what=what))
+    return (*rarely, *verdict.no_baseline(data.baseline.counts, data.baseline.scraped, what=what))
 
 
 def _bursts(of: Counted) -> Iterator[_Burst]:
@@ -290,7 +291,7 @@ def _ends(data: Drops, burst: _Burst) -> tuple[dict[str, str], set[str]]:
 
     Ends that have most of the events, and not all, are named a second time.
     """
-    events = parties(frames.between(data.hubble, burst.start, burst.end))
+    events = parties(frames.between(data.now.hubble, burst.start, burst.end))
     ways = {burst.direction, ""} if burst.direction else {"", "INGRESS", "EGRESS"}
     known = set(burst.nodes) & set(frames.values(events, "node"))
     by = ["reason", "direction", "node", "protocol", "source", "destination"]
@@ -330,12 +331,12 @@ def _title(burst: _Burst, ends: str, value: float, part: float | None) -> str:
 def _caveats(data: Drops, burst: _Burst) -> Iterator[str]:
     """Give the caveats about the numbers of this burst."""
     yield from caveats.not_scraped(burst.of.seen, burst.nodes, burst.start, burst.end)
-    yield from caveats.restarted(data.restarts, burst.nodes, burst.start, burst.end)
+    yield from caveats.restarted(data.now.restarts, burst.nodes, burst.start, burst.end)
     if burst.of.metric in _HUBBLE:
         yield _HUBBLE[burst.of.metric][0]
     else:
         for event, text in _EVENTS.items():
-            nodes = set(data.events.loc[data.events["event"] == event, "node"])
+            nodes = set(data.now.events.loc[data.now.events["event"] == event, "node"])
             yield from (text.format(node=node) for node in sorted(nodes & set(burst.nodes)))
     if not burst.compared:
         yield caveats.NO_BASELINE
@@ -368,7 +369,7 @@ def _query(data: Drops, burst: _Burst, labels: dict[str, str]) -> str:
         return f'sum by (match) (rate({metric}{{action="dropped"}}[5m]))'
     names = ["direction", "node", "reason"]
     if metric == "hubble_drop_total":
-        spelled = {from_hubble(name): name for name in frames.values(data.hubble, "reason")}
+        spelled = {from_hubble(name): name for name in frames.values(data.now.hubble, "reason")}
         names, labels = ["reason"], {"reason": spelled[burst.reason]}
     matchers = ",".join(str(Matcher(n, "=", labels[n])) for n in names if n in labels)
     return f"sum by (node) (rate({metric}{{{matchers}}}[5m]))"

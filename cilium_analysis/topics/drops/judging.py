@@ -81,22 +81,22 @@ class Counted:
 def counted(data: Drops) -> tuple[Counted, ...]:
     """Give the agents' counts, and what Hubble counts of drops that no agent counts."""
     agents = Counted(
-        data.counts,
-        data.usual,
-        data.seen,
-        data.usual_seen,
-        data.forwarded,
-        data.usual_forwarded,
+        data.now.counts,
+        data.baseline.counts,
+        data.now.scraped,
+        data.baseline.scraped,
+        data.now.forwarded,
+        data.baseline.forwarded,
         "cilium_drop_count_total",
         data.compared,
         data.window.step,
     )
     exact = events.exact(data)
     denied = set(frames.values(exact, "reason"))
-    usual = events.uncounted(data, events.denied(data.usual_verdicts))
+    usual = events.uncounted(data, events.denied(data.baseline.verdicts))
     others, before = (
-        events.without(denied, events.uncounted(data, events.parties(each)))
-        for each in (data.hubble, data.usual_hubble)
+        events.without(denied, events.uncounted(data, events.parties(each.hubble)))
+        for each in (data.now, data.baseline)
     )
     hubble = (
         _of_hubble(data, exact, usual, "hubble_policy_verdicts_total"),
@@ -108,16 +108,16 @@ def counted(data: Drops) -> tuple[Counted, ...]:
 def _of_hubble(data: Drops, now: pd.DataFrame, usual: pd.DataFrame, metric: Metric) -> Counted:
     """Give counts of Hubble, which no traffic can be compared with."""
     by, nothing = ["direction", "node", "reason"], frames.empty(["direction", "node"])
-    seen, usual_seen = data.hubble_seen, data.usual_hubble_seen
+    before = data.baseline.hubble_scraped
     return Counted(
         frames.group(now, by),
         frames.group(usual, by),
-        seen,
-        usual_seen,
+        data.now.hubble_scraped,
+        before,
         nothing,
         nothing,
         metric,
-        bool(usual_seen.to_numpy().any()) or bool(usual.notna().to_numpy().any()),
+        bool(before.to_numpy().any()) or bool(usual.notna().to_numpy().any()),
         data.window.step,
     )
 

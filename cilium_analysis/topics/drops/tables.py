@@ -25,16 +25,18 @@ KEYS = ("reason", "direction", "node")
 
 
 def _compare(data: Drops, by: Sequence[str]) -> pd.DataFrame:
-    table = tables.compare(data.counts, data.usual, by, amount="packets", scale=_scale(data))
+    table = tables.compare(
+        data.now.counts, data.baseline.counts, by, amount="packets", scale=_scale(data)
+    )
     return table.sort_values(["change", "packets"], ascending=False)
 
 
 def _scale(data: Drops) -> float:
     """Give the length of the window in lengths of the known baseline; NaN if none is known."""
-    known = data.usual.notna().any(axis=1)
-    if data.usual_seen.shape[1]:
-        known |= data.usual_seen.any(axis=1).reindex(known.index, fill_value=False)
-    return len(data.counts) / known.sum() if data.compared and known.any() else np.nan
+    known = data.baseline.counts.notna().any(axis=1)
+    if data.baseline.scraped.shape[1]:
+        known |= data.baseline.scraped.any(axis=1).reindex(known.index, fill_value=False)
+    return len(data.now.counts) / known.sum() if data.compared and known.any() else np.nan
 
 
 def by_reason(data: Drops) -> pd.DataFrame:
@@ -66,16 +68,16 @@ def by_node(data: Drops) -> pd.DataFrame:
         share of the window's steps in which the node's agent was scraped. NaN is not known.
     """
     known = data.state in ("counted", "zero")
-    idle = [str(node) for node, seen in data.seen.items() if known and seen.any()]
+    idle = [str(node) for node, seen in data.now.scraped.items() if known and seen.any()]
     table = _compare(data, ["node"])
     table = table.reindex(table.index.union(idle), fill_value=0.0)
     if not data.compared:
         table[["expected", "change"]] = np.nan
-    table = table.reindex(table.index.union(data.seen.columns).rename("node"))
-    forwarded = totals(data.forwarded, ["node"]).reindex(table.index)
+    table = table.reindex(table.index.union(data.now.scraped.columns).rename("node"))
+    forwarded = totals(data.now.forwarded, ["node"]).reindex(table.index)
     table["forwarded"] = forwarded.where(forwarded > 0.0)
     table["of traffic"] = table["packets"] / (table["packets"] + table["forwarded"])
-    table["scraped"] = verdict.scraped(data.seen).reindex(table.index)
+    table["scraped"] = verdict.scraped(data.now.scraped).reindex(table.index)
     return table.sort_values(["change", "packets"], ascending=False)
 
 
@@ -92,7 +94,7 @@ def rates(data: Drops, by: str = "reason") -> pd.DataFrame:
     pandas.DataFrame
         [packets/s]; the time of a row is the end of its step.
     """
-    return tables.rates(data.counts, by, seconds=data.window.step.total_seconds())
+    return tables.rates(data.now.counts, by, seconds=data.window.step.total_seconds())
 
 
 def volumes(data: Drops) -> pd.DataFrame:
@@ -108,10 +110,10 @@ def volumes(data: Drops) -> pd.DataFrame:
     by = ("reason", "direction")
     table = pd.DataFrame(
         {
-            "packets": totals(data.counts, by),
-            "expected": totals(data.usual, by),
-            "bytes": totals(data.volumes, by),
-            "expected bytes": totals(data.usual_volumes, by),
+            "packets": totals(data.now.counts, by),
+            "expected": totals(data.baseline.counts, by),
+            "bytes": totals(data.now.volumes, by),
+            "expected bytes": totals(data.baseline.volumes, by),
         },
         dtype="float64",
     ).fillna(0.0)
@@ -126,8 +128,8 @@ def volumes(data: Drops) -> pd.DataFrame:
 
 def volume_rates(data: Drops, by: str = "reason") -> pd.DataFrame:
     """Give the rate of bytes dropped over time, as `rates` [bytes/s]."""
-    seconds = frames.step_seconds(data.volumes) or data.window.step.total_seconds()
-    return tables.rates(data.volumes, by, seconds=seconds)
+    seconds = frames.step_seconds(data.now.volumes) or data.window.step.total_seconds()
+    return tables.rates(data.now.volumes, by, seconds=seconds)
 
 
 def changes(data: Drops, *, most: int = 15) -> pd.DataFrame:
@@ -149,7 +151,7 @@ def changes(data: Drops, *, most: int = 15) -> pd.DataFrame:
 
 def matrix(data: Drops) -> pd.DataFrame:
     """Give packets per node (rows) and reason (columns) in the window; most first."""
-    sums = totals(data.counts, ["node", "reason"]).rename("packets").reset_index()
+    sums = totals(data.now.counts, ["node", "reason"]).rename("packets").reset_index()
     table = sums.pivot_table(index="node", columns="reason", values="packets", fill_value=0.0)
     rows = table.sum(axis=1).sort_values(ascending=False, kind="stable").index
     columns = table.sum(axis=0).sort_values(ascending=False, kind="stable").index
@@ -173,11 +175,11 @@ def who(data: Drops, *, most: int = 15) -> pd.DataFrame:
         requests denied by the proxy).
     """
     columns = ["reason", "protocol", "source", "destination"]
-    counted = totals(parties(data.hubble), columns)
+    counted = totals(parties(data.now.hubble), columns)
     table = counted[counted > 0].rename("events").reset_index()
     table["share"] = table["events"] / table.groupby("reason")["events"].transform("sum")
     denied = totals(events.exact(data), ["reason"])
-    packets = totals(data.counts, ["reason"]).add(denied, fill_value=0.0)
+    packets = totals(data.now.counts, ["reason"]).add(denied, fill_value=0.0)
     table["packets"] = table["share"] * table["reason"].map(packets).astype("float64")
     table["reason"] = table["reason"].replace(PROXY_DENIAL, "denied by the proxy, no packet drop")
     return table.sort_values(
@@ -202,7 +204,7 @@ def silence(data: Drops) -> str:
         return _SILENCE[data.state]
     rest = (
         "What Hubble counts instead is shown by source and destination."
-        if data.hubble.shape[1]
+        if data.now.hubble.shape[1]
         else "Nothing can be said about drops."
     )
     return f"{_SILENCE[data.state]} {rest}"
@@ -211,12 +213,12 @@ def silence(data: Drops) -> str:
 def notes(data: Drops) -> list[str]:
     """Say what the data cannot show, and how far to trust it."""
     said = [] if data.state == "counted" else [silence(data)]
-    if data.counts.shape[1] and not data.seen.shape[1]:
+    if data.now.counts.shape[1] and not data.now.scraped.shape[1]:
         said.append("The agents' start times are not in the data: restarts are unknown.")
     if data.state in ("counted", "zero") and not data.compared:
         said.append("No baseline: nothing is known of the agents' counts in it.")
-    lacking = not data.forwarded.shape[1] and not data.remarks.lacks(QUERIES["forwarded"])
-    if data.counts.shape[1] and lacking:
+    lacking = not data.now.forwarded.shape[1] and not data.remarks.lacks(QUERIES["forwarded"])
+    if data.now.counts.shape[1] and lacking:
         said.append(
             "cilium_forward_count_total is not there: which share of the traffic was dropped is"
             " unknown."
@@ -224,9 +226,9 @@ def notes(data: Drops) -> list[str]:
     said += _hubble_notes(data)
     if data.state in ("counted", "zero"):
         said += defects.notes(data.versions, ["cilium_drop_count_total"])
-    said += [*verdict.gaps(data.seen, data.window), *verdict.started(data.restarts)]
+    said += [*verdict.gaps(data.now.scraped, data.window), *verdict.started(data.now.restarts)]
     for event, text in _EVENTS.items():
-        amounts = data.events[data.events["event"] == event].groupby("node")["amount"].sum()
+        amounts = data.now.events[data.now.events["event"] == event].groupby("node")["amount"].sum()
         said += [
             f"{node or 'A node not known'}: {text.format(amount=amount)}"
             for node, amount in amounts.items()
@@ -247,15 +249,15 @@ _EVENTS = {
 def _hubble_notes(data: Drops) -> list[str]:
     """Say what is unknown of sources and destinations, and what only Hubble counts."""
     said = list(data.crowd_note)
-    if data.remarks.lacks(*events.QUERIES.values()):
+    if data.remarks.lacks(*events.DROPS.queries, *events.VERDICTS.queries):
         said.append("Sources and destinations of dropped packets are unknown.")
-    elif not data.hubble.shape[1]:
+    elif not data.now.hubble.shape[1]:
         said.append(
             "Sources and destinations of dropped packets are unknown: hubble_drop_total is not"
             " there (Helm: hubble.metrics.enabled with drop:labelsContext=source_namespace,"
             "source_workload,destination_namespace,destination_workload)."
         )
-    alone = events.uncounted(data, parties(data.hubble))
+    alone = events.uncounted(data, parties(data.now.hubble))
     amount = float(alone.sum().sum())
     if amount > 0:
         reasons = ", ".join(sorted(set(frames.values(alone, "reason"))))

@@ -46,7 +46,7 @@ def caveats(
     seen = data.now.agents if data.now.agents.shape[1] else data.now.counts
     return (
         *of_topics.not_scraped(seen.notna(), named, start, end),
-        *of_topics.restarted(data.restarts, named, start, end),
+        *of_topics.restarted(data.now.restarts, named, start, end),
         *(f"server: {text}" for text in data.warnings),
     )
 

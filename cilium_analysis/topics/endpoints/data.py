@@ -1,142 +1,148 @@
-"""What the question about endpoints is answered from: queries as data, and their frames."""
+"""What the question about endpoints is answered from: its metrics, and their frames."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import pandas as pd
 
-from cilium_analysis import counters, frames
-from cilium_analysis.queries import Query
+from cilium_analysis import frames
 from cilium_analysis.topics import loading
-from cilium_analysis.topics.remarks import Remarks, told
+from cilium_analysis.topics.loading import plain
+from cilium_analysis.topics.metric import Metric, metric, reduced
+from cilium_analysis.topics.model import Compared, Loader, Part
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from cilium_analysis.source import Source
-    from cilium_analysis.window import Window
+    from cilium_analysis.topics.reader import Reader
 
 REGENERATION_TIMES = "cilium_endpoint_regeneration_time_stats_seconds"
 _TIMES = REGENERATION_TIMES + '_{part}{{scope="total",<match>}}'
 _BUCKETS = f"{REGENERATION_TIMES}_bucket{{<match>}}"
 _GAINED = loading.gained(_BUCKETS, there="cilium_process_start_time_seconds{<match>}")
+_PRESSURE = 'cilium_bpf_map_pressure{{map_name{}"policy_[0-9]+",<match>}}'
 
-
-def _greatest(metric: str, *labels: str) -> str:
-    by = ", ".join(("<target>", *sorted(labels)))
-    return f"max by ({by}) (max_over_time({metric}[<range>]))"
-
-
-QUERIES: Mapping[str, Query] = {
+#: What changes slowly, or is only shown in tables, is asked for in longer steps of many nodes.
+QUERIES: Mapping[str, Metric] = {
     # As it was at the last scrape of a step: the highest would turn every replaced pod into two.
-    "endpoints": Query(
-        "max by (<target>) (last_over_time(cilium_endpoint{<match>}[<range>]))",
-        "endpoints",
-        "endpoints that each agent manages",
+    "endpoints": metric(
+        "gauge", "cilium_endpoint", "endpoints", "endpoints that each agent manages", over="last"
     ),
     # The mean over a step: what passes in seconds counts little, however long the step is.
-    "states": Query(
-        "max by (<target>, endpoint_state)"
-        " (avg_over_time(cilium_endpoint_state{<match>}[<range>]))",
+    "states": metric(
+        "gauge",
+        "cilium_endpoint_state",
         "endpoints",
         "endpoints in each state",
+        "endpoint_state",
+        over="avg",
     ),
-    "regenerations": Query(
-        _greatest("cilium_endpoint_regenerations_total{<match>}", "error", "outcome", "reason"),
+    "regenerations": metric(
+        "counter",
+        "cilium_endpoint_regenerations_total",
         "endpoints",
         "endpoints regenerated; reason and error since Cilium 1.20",
+        "error outcome reason",
     ),
-    "regeneration_counts": Query(
-        _greatest(_TIMES.format(part="count"), "status"),
+    "regeneration_counts": metric(
+        "counter",
+        _TIMES.format(part="count"),
         "endpoints",
         "endpoints regenerated, as the histogram of their times counts them",
+        "status",
+        use="shown",
     ),
-    "regeneration_seconds": Query(
-        _greatest(_TIMES.format(part="sum"), "status"),
+    "regeneration_seconds": metric(
+        "counter",
+        _TIMES.format(part="sum"),
         "s",
         "time that regenerating endpoints took in all",
+        "status",
+        use="shown",
     ),
-    "addresses": Query(
-        "max by (<target>, family) (last_over_time(cilium_ip_addresses{<match>}[<range>]))",
+    "addresses": metric(
+        "gauge",
+        "cilium_ip_addresses",
         "addresses",
         "addresses allocated on each node",
+        "family",
+        over="last",
+        use="shown",
     ),
     # Since Cilium 1.20 there is one series per CIDR.
-    "pools": Query(
-        "sum by (<target>, family) (max by (<target>, cidr, family)"
-        " (max_over_time(cilium_ipam_capacity{<match>}[<range>])))",
+    "pools": metric(
+        "gauge",
+        "cilium_ipam_capacity",
         "addresses",
         "addresses in the pool of each node (Cilium 1.15 and later)",
+        "family",
+        inside="cidr",
+        use="shown",
     ),
     # Up to Cilium 1.14 every endpoint's policy map has a series: as later, the fullest is kept.
-    "pressure": Query(
-        _greatest('cilium_bpf_map_pressure{map_name!~"policy_[0-9]+",<match>}', "map_name")
-        + " or label_replace("
-        + _greatest('cilium_bpf_map_pressure{map_name=~"policy_[0-9]+",<match>}')
-        + ', "map_name", "policy_*", "", "")',
+    "pressure": Metric(
+        f"{reduced(_PRESSURE.format('!~'), 'map_name')}"
+        f' or label_replace({reduced(_PRESSURE.format("=~"))}, "map_name", "policy_*", "", "")',
         "ratio",
         "how full BPF maps are; absent at 0, and policy maps below 0.1",
+        labels=("map_name",),
+        use="slow",
     ),
-    "policies": Query(
-        _greatest("cilium_policy{<match>}"),
-        "policies",
-        "policies loaded in each agent",
+    "policies": metric(
+        "gauge", "cilium_policy", "policies", "policies loaded in each agent", use="shown"
     ),
     # All but a few of the modes are usually empty.
-    "enforcement": Query(
-        "max by (<target>, enforcement)"
-        " (last_over_time(cilium_policy_endpoint_enforcement_status{<match>}[<range>])) > 0",
+    "enforcement": Metric(
+        reduced("cilium_policy_endpoint_enforcement_status{<match>}", "enforcement", over="last")
+        + " > 0",
         "endpoints",
         "endpoints by what policies enforce on them; none of a mode is no series",
+        labels=("enforcement",),
+        use="shown",
     ),
-    "regeneration_times": Query(
+    "regeneration_times": Metric(
         f"sum by (<cluster>, le, scope) (max by (<target>, le, scope, status) ({_GAINED}))",
         "endpoints",
         "regenerations of endpoints in the cluster whose step took up to so many seconds",
+        kind="gained",
+        labels=("le", "scope"),
+        use="shown",
     ),
-    "restoration": Query(
-        "max by (<target>, outcome, phase) (last_over_time("
+    "restoration": metric(
+        "gauge",
         'cilium_endpoint_restoration_endpoints{outcome=~"failed|successful|total",'
-        'phase=~"read_from_disk|restoration|regeneration",<match>}[<range>]))',
+        'phase=~"read_from_disk|restoration|regeneration",<match>}',
         "endpoints",
         "endpoints restored since each agent started (Cilium 1.19 and later)",
+        "outcome phase",
+        over="last",
+        use="shown",
     ),
-    "restoration_seconds": Query(
-        "sum by (<target>) (max by (<target>, phase) (last_over_time("
-        "cilium_endpoint_restoration_duration_seconds{<match>}[<range>])))",
+    "restoration_seconds": metric(
+        "gauge",
+        "cilium_endpoint_restoration_duration_seconds",
         "s",
         "time that restoring endpoints took since each agent started",
+        inside="phase",
+        over="last",
+        use="shown",
     ),
-    "identities": Query(
-        _greatest("cilium_identity{<match>}", "type"),
+    "identities": metric(
+        "gauge",
+        "cilium_identity",
         "identities",
         "security identities that each agent knows",
+        "type",
+        use="shown",
     ),
 }
 
 
-#: What changes slowly, or is only shown in tables: of many nodes asked for in longer steps.
-SHOWN_ONLY = frozenset(
-    {
-        "regeneration_counts",
-        "regeneration_seconds",
-        "addresses",
-        "pools",
-        "policies",
-        "identities",
-        "enforcement",
-        "regeneration_times",
-        "restoration",
-        "restoration_seconds",
-    }
-)
-
-
-@dataclass(frozen=True)
-class Span:
-    """What is known about the endpoints in one stretch of time; rows are its steps.
+@dataclass(frozen=True, kw_only=True)
+class Levels(Part):
+    """What is known about the endpoints in one window; rows are its steps.
 
     Parameters
     ----------
@@ -166,6 +172,8 @@ class Span:
         Time that restoring them took [s], per node.
     agents
         When each node's agent started [s since 1970], per node; NaN while it was not scraped.
+    restarts
+        ``time`` and ``node`` of every start of an agent.
     events
         What the counts of regenerations rest on, as `cilium_analysis.counters.Reading.events`.
     """
@@ -185,138 +193,56 @@ class Span:
     restoration: pd.DataFrame
     restoration_seconds: pd.DataFrame
     agents: pd.DataFrame
+    restarts: pd.DataFrame
     events: pd.DataFrame
 
 
-@dataclass(frozen=True)
-class Endpoints:
-    """Everything about the endpoints in a window and its baseline.
-
-    Parameters
-    ----------
-    source
-        Name of the source.
-    window, baseline
-        What is looked at, and what it is compared with.
-    now, usual
-        What is known about the two.
-    restarts
-        ``time`` and ``node`` of every start of an agent in the window.
-    warnings
-        What the server said about the answers.
-    remarks
-        What is to be said about the targets.
-    """
-
-    source: str
-    window: Window
-    baseline: Window
-    now: Span
-    usual: Span
-    restarts: pd.DataFrame
-    warnings: tuple[str, ...] = ()
-    remarks: Remarks = field(default_factory=Remarks)
+@dataclass(frozen=True, kw_only=True)
+class Endpoints(Compared[Levels, Levels]):
+    """Everything about the endpoints in a window and its baseline."""
 
     @property
     def blind(self) -> bool:
-        """Whether no agent was seen in the window."""
+        """Whether no agent was scraped in the window."""
         return not (self.now.agents.shape[1] or self.now.counts.shape[1])
 
 
-@told
-def load(source: Source, window: Window, baseline: Window, *, match: str = "") -> Endpoints:
-    """Fetch what the question needs.
+def _ask(reader: Reader, before: Reader) -> Endpoints:
+    return Endpoints(source=reader.source.name, now=_levels(reader), baseline=_levels(before))
 
-    Parameters
-    ----------
-    source
-        A server or a bundle.
-    window, baseline
-        With the same step.
-    match
-        Label matchers that narrow every query, such as ``cluster="prod"``.
 
-    Raises
-    ------
-    ParameterError
-        If the matchers cannot be read.
-    PrometheusError, BundleError
-        If the source does not answer.
-    """
-    now = _span(source, window, match=match)
-    usual = _span(source, baseline, match=match)
-    return Endpoints(
-        source=source.name,
+load = Loader(_ask)
+
+
+def _levels(reader: Reader) -> Levels:
+    def read(name: str) -> pd.DataFrame:
+        return reader.read(QUERIES[name])
+
+    window, done = reader.window, QUERIES["regenerations"]
+    counted = reader.count(done, reader.asked(done))
+    told = counted.events
+    return Levels(
         window=window,
-        baseline=baseline,
-        now=now,
-        usual=usual,
-        restarts=_restarts(now.agents, window),
+        counts=plain(read("endpoints")),
+        states=read("states"),
+        regenerations=loading.inside(counted.increase, window),
+        regenerated=plain(frames.group(read("regeneration_counts"), ["node"])),
+        seconds=plain(frames.group(read("regeneration_seconds"), ["node"])),
+        addresses=read("addresses"),
+        pools=read("pools"),
+        pressure=read("pressure"),
+        policies=plain(read("policies")),
+        identities=read("identities"),
+        enforcement=read("enforcement"),
+        regeneration_times=read("regeneration_times"),
+        restoration=read("restoration"),
+        restoration_seconds=plain(read("restoration_seconds")),
+        agents=plain(loading.inside(reader.agents.starts, window)),
+        restarts=reader.agents.restarts(window),
+        events=told[(told["time"] > window.start) & (told["time"] <= window.end)].reset_index(
+            drop=True
+        ),
     )
-
-
-def _span(source: Source, window: Window, *, match: str) -> Span:
-    def ask(name: str, *labels: str) -> pd.DataFrame:
-        every = _every(name, window, nodes=nodes)
-        frame = loading.fetch(source, QUERIES[name], window, match=match, every=every)
-        return frames.with_levels(frame, ["node", *labels])
-
-    def level(name: str, *labels: str) -> pd.DataFrame:
-        levels, every = ask(name, *labels), _every(name, window, nodes=nodes)
-        if every > 1:
-            levels = loading.spread(levels, window)
-        return loading.inside(loading.held(levels, scraped=scraped, every=every), window)
-
-    agents = loading.scrapes(source, window, "agent", match=match)
-    nodes = agents.starts.shape[1]
-    scraped = agents.raw if nodes else None
-    started = agents.starts if nodes else None
-
-    def count(name: str, *labels: str) -> counters.Reading:
-        return counters.read(ask(name, *labels), scraped=started, pinned=False)
-
-    done = count("regenerations", "error", "outcome", "reason")
-    return Span(
-        counts=_plain(level("endpoints")),
-        states=level("states", "endpoint_state"),
-        regenerations=loading.inside(done.increase, window),
-        regenerated=_per_node(count("regeneration_counts", "status"), window),
-        seconds=_per_node(count("regeneration_seconds", "status"), window),
-        addresses=level("addresses", "family"),
-        pools=level("pools", "family"),
-        pressure=level("pressure", "map_name"),
-        policies=_plain(level("policies")),
-        identities=level("identities", "type"),
-        enforcement=level("enforcement", "enforcement"),
-        regeneration_times=loading.inside(ask("regeneration_times", "le", "scope"), window),
-        restoration=level("restoration", "outcome", "phase"),
-        restoration_seconds=_plain(level("restoration_seconds")),
-        agents=_plain(loading.inside(agents.starts, window)),
-        events=_within(done.events, window),
-    )
-
-
-def _every(name: str, window: Window, *, nodes: int) -> int:
-    """Tell how many steps of the window one step of an answer may take."""
-    if name == "pressure":
-        return loading.every(window, nodes=nodes, most=loading.SLOW)
-    return loading.every(window, nodes=nodes) if name in SHOWN_ONLY else 1
-
-
-def _within(events: pd.DataFrame, window: Window) -> pd.DataFrame:
-    inside = (events["time"] > window.start) & (events["time"] <= window.end)
-    return events[inside].reset_index(drop=True)
-
-
-def _plain(levels: pd.DataFrame) -> pd.DataFrame:
-    """Give a label frame that has only ``node`` one plain column per node."""
-    plain = levels.copy(deep=False)
-    plain.columns = pd.Index(levels.columns.get_level_values("node"), name="node")
-    return plain
-
-
-def _per_node(reading: counters.Reading, window: Window) -> pd.DataFrame:
-    return _plain(frames.group(loading.inside(reading.increase, window), ["node"]))
 
 
 def pick(levels: pd.DataFrame, label: str, value: str) -> pd.DataFrame:
@@ -330,7 +256,7 @@ def pick(levels: pd.DataFrame, label: str, value: str) -> pd.DataFrame:
         What to choose.
     """
     chosen = levels.loc[:, levels.columns.get_level_values(label) == value]
-    return _plain(frames.group(chosen, ["node"], how="max"))
+    return plain(frames.group(chosen, ["node"], how="max"))
 
 
 def not_ready(states: pd.DataFrame, among: Sequence[str] = ()) -> pd.DataFrame:
@@ -346,19 +272,7 @@ def not_ready(states: pd.DataFrame, among: Sequence[str] = ()) -> pd.DataFrame:
     names = states.columns.get_level_values("endpoint_state")
     chosen = names.isin(list(among)) if among else names != "ready"
     nodes = pd.Index(sorted(set(states.columns.get_level_values("node"))), name="node")
-    waiting = _plain(frames.group(states.loc[:, chosen], ["node"])).reindex(columns=nodes)
+    waiting = plain(frames.group(states.loc[:, chosen], ["node"])).reindex(columns=nodes)
     # An agent that shows any state shows all that are not empty.
-    known = _plain(frames.group(states, ["node"])).notna()
+    known = plain(frames.group(states, ["node"])).notna()
     return waiting.fillna(0.0).astype("float64").where(known)
-
-
-def _restarts(agents: pd.DataFrame, window: Window) -> pd.DataFrame:
-    """List the starts of agents that fall into the window."""
-    starts = [
-        {"time": moment, "node": node}
-        for node, column in agents.items()
-        for moment in pd.to_datetime(column.dropna().round().unique(), unit="s", utc=True)
-        if window.start < moment <= window.end
-    ]
-    table = pd.DataFrame(starts, columns=["time", "node"])
-    return table.sort_values(["time", "node"], ignore_index=True)

@@ -7,13 +7,14 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from cilium_analysis import frames
-from cilium_analysis.topics import held, loading, verdict
+from cilium_analysis.topics import loading, verdict
 from cilium_analysis.topics.buckets import untold
 from cilium_analysis.topics.endpoints.data import QUERIES, REGENERATION_TIMES
 from cilium_analysis.topics.endpoints.growth import growths, lives, scraped, stable
 from cilium_analysis.topics.endpoints.limits import limits
 from cilium_analysis.topics.endpoints.tables import regeneration_times
 from cilium_analysis.topics.endpoints.unready import failed, restorations, unready, unrestored
+from cilium_analysis.topics.model import found_once
 
 if TYPE_CHECKING:
     from cilium_analysis.findings import Findings
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
 UNKNOWN = "Unknown: no metrics of Cilium agents in this window"
 
 
-@held.found
+@found_once
 def findings(data: Endpoints) -> Findings:
     """Say what about the endpoints is worth acting on.
 
@@ -42,7 +43,7 @@ def findings(data: Endpoints) -> Findings:
     ]
     if data.blind:
         title = f"{UNKNOWN}: nothing can be said about endpoints"
-        before = max(data.usual.agents.shape[1], data.usual.counts.shape[1])
+        before = max(data.baseline.agents.shape[1], data.baseline.counts.shape[1])
         found.append(verdict.missing_metrics(data.window, title, "cilium_endpoint", before=before))
     return verdict.told(data, found, topic="endpoint_growth", unknown=unknown(data))
 
@@ -130,7 +131,7 @@ def _missing(data: Endpoints) -> list[str]:
         # What the server refused to tell is not missing.
         if not frame.shape[1] and not (name and data.remarks.lacks(QUERIES[name]))
     ]
-    if data.now.counts.shape[1] and not data.usual.counts.shape[1]:
+    if data.now.counts.shape[1] and not data.baseline.counts.shape[1]:
         said.append("No baseline: the window is compared with its own beginning.")
     return said
 
@@ -157,9 +158,9 @@ def _gaps(data: Endpoints) -> list[str]:
 
 
 def _starts(data: Endpoints) -> list[str]:
-    if not len(data.restarts):
+    if not len(data.now.restarts):
         return []
-    said = verdict.started(data.restarts)
+    said = verdict.started(data.now.restarts)
     for _, row in restorations(data).iterrows():
         text = f"The agent on {row['node']} restored {row['restored']:.0f} of {row['total']:.0f}"
         text += " endpoints" + (f" in {row['seconds']:.3g} s" if row["seconds"] > 0 else "")

@@ -23,7 +23,7 @@ from cilium_analysis.topics.telling import place
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from cilium_analysis.topics.endpoints.data import Endpoints, Span
+    from cilium_analysis.topics.endpoints.data import Endpoints, Levels
 
 #: A restarted agent or node has its endpoints back within this time.
 RESTORED = timedelta(minutes=15)
@@ -93,7 +93,7 @@ def lives(data: Endpoints) -> pd.DataFrame:
         One row per node: ``scraped`` (share of the steps), ``joined`` and ``left`` (NaT if it
         did not).
     """
-    now, usual = scraped(data.now), scraped(data.usual)
+    now, usual = scraped(data.now), scraped(data.baseline)
     rows = [_life(data, now, usual, str(node)) for node in now.columns]
     names = ["node", "scraped", "joined", "left"]
     table = pd.DataFrame(rows, columns=names).set_index("node")
@@ -103,9 +103,9 @@ def lives(data: Endpoints) -> pd.DataFrame:
     return table
 
 
-def scraped(span: Span) -> pd.DataFrame:
+def scraped(levels: Levels) -> pd.DataFrame:
     """Tell when each node was scraped, by either metric."""
-    agents, counts = span.agents.notna(), span.counts.notna()
+    agents, counts = levels.agents.notna(), levels.counts.notna()
     names = agents.columns.union(counts.columns)
     return agents.reindex(columns=names, fill_value=False) | counts.reindex(
         columns=names, fill_value=False
@@ -135,7 +135,7 @@ def _joined(
     late = mine[0] - anyone[0] > max(TOLERANCE, 3 * data.window.step)
     young = usual.to_numpy().any() and bool(starts) and first > data.window.start - YOUNG
     # A node whose agent started before the baseline was there all along.
-    unknown = not len(known) or bool(starts and known[0] >= first >= data.baseline.start)
+    unknown = not len(known) or bool(starts and known[0] >= first >= data.baseline.window.start)
     if not unknown or not (late or young):
         return pd.NaT
     # An agent that had been running for long was only not scraped.
@@ -196,7 +196,7 @@ def growths(data: Endpoints) -> Iterator[Finding]:
     """Look for growth on each node, and on all others together."""
     nodes = stable(data)
     now = settled(data.now.counts[nodes], data.now.agents)
-    usual = settled(data.usual.counts, data.usual.agents).reindex(columns=nodes)
+    usual = settled(data.baseline.counts, data.baseline.agents).reindex(columns=nodes)
     single = {node: _grown(data, (node,), now[node], usual[node]) for node in nodes}
     grown = [each for each in single.values() if each]
     # A little on each of the other nodes may be much together.
@@ -276,7 +276,7 @@ def _moved(data: Endpoints, group: Sequence[_Growth]) -> bool:
     """Tell whether nodes that left explain it: their pods went to other nodes."""
     table = lives(data)
     gone = [str(node) for node in table.index[table["left"].notna()]]
-    lost = data.usual.counts.reindex(columns=gone).median().fillna(0.0).sum()
+    lost = data.baseline.counts.reindex(columns=gone).median().fillna(0.0).sum()
     return bool(lost >= 0.5 * sum(each.value - each.usual for each in group))
 
 

@@ -103,9 +103,9 @@ def fills(data: Endpoints) -> Iterator[Fill]:
 def _pools(data: Endpoints) -> Iterator[Fill]:
     for family in sorted(set(data.now.pools.columns.get_level_values("family"))):
         pools = pick(data.now.pools, "family", family)
-        before = pick(data.usual.pools, "family", family)
+        before = pick(data.baseline.pools, "family", family)
         used = settled(pick(data.now.addresses, "family", family), data.now.agents)
-        usual = settled(pick(data.usual.addresses, "family", family), data.usual.agents)
+        usual = settled(pick(data.baseline.addresses, "family", family), data.baseline.agents)
         for node in used.columns.intersection(pools.columns):
             sizes = pools[node].where(pools[node] > 0)
             earlier = _column(before, node)
@@ -122,7 +122,7 @@ def _pools(data: Endpoints) -> Iterator[Fill]:
 def _maps(data: Endpoints) -> Iterator[Fill]:
     for name in sorted(set(data.now.pressure.columns.get_level_values("map_name"))):
         levels = pick(data.now.pressure, "map_name", name)
-        usual = pick(data.usual.pressure, "map_name", name)
+        usual = pick(data.baseline.pressure, "map_name", name)
         for node in levels.columns:
             known = levels[node].dropna()
             # A series that is gone at the end although its agent answered is empty by then.
@@ -133,7 +133,7 @@ def _maps(data: Endpoints) -> Iterator[Fill]:
 
 def _identities(data: Endpoints) -> Iterator[Fill]:
     levels = pick(data.now.identities, "type", "cluster_local").max(axis=1)
-    usual = pick(data.usual.identities, "type", "cluster_local").max(axis=1)
+    usual = pick(data.baseline.identities, "type", "cluster_local").max(axis=1)
     if levels.notna().any():
         labels = {"type": "cluster_local"}
         yield Fill("identities", labels, "", levels / IDENTITIES, usual / IDENTITIES)
@@ -293,8 +293,8 @@ def _title(data: Endpoints, worst: _Limit, nodes: int) -> str:
         when = dates(foretell(trend, data.window.end))
         return f"{head}: {worst.value:.0%} full, and full by {when} at this rate"
     if worst.end < data.now.agents.index[-1].to_pydatetime():
-        span = f"between {worst.start:%H:%M}Z and {worst.end:%H:%M}Z"
-        return f"{head}: {worst.value:.0%} full {span}"
+        levels = f"between {worst.start:%H:%M}Z and {worst.end:%H:%M}Z"
+        return f"{head}: {worst.value:.0%} full {levels}"
     return f"{head}: {worst.value:.0%} full since {worst.start:%H:%M}Z"
 
 

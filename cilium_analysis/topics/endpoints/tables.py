@@ -16,7 +16,7 @@ from cilium_analysis.topics.endpoints.growth import lives, settled, stable, toge
 from cilium_analysis.topics.endpoints.limits import NEVER, Fill, dates, fills, foreseeable, foretell
 
 if TYPE_CHECKING:
-    from cilium_analysis.topics.endpoints.data import Endpoints, Span
+    from cilium_analysis.topics.endpoints.data import Endpoints, Levels
 
 #: What the sum of all nodes is called.
 CLUSTER = "nodes there all along"
@@ -57,11 +57,11 @@ def by_node(data: Endpoints) -> pd.DataFrame:
     ready = waiting(data.now.states)
     ends = {
         "endpoints": frames.last(data.now.counts),
-        "usual": data.usual.counts.median(),
+        "usual": data.baseline.counts.median(),
         "not ready": frames.last(ready),
         "policies": frames.last(data.now.policies),
         "identities": frames.last(_sum_by_node(data.now.identities)),
-        "restarts": data.restarts["node"].value_counts(),
+        "restarts": data.now.restarts["node"].value_counts(),
     }
     table = table.assign(
         **{name: series.reindex(table.index).astype("float64") for name, series in ends.items()}
@@ -82,7 +82,7 @@ def states(data: Endpoints) -> pd.DataFrame:
         By ``state``: ``endpoints`` at the end, ``mean`` and ``most`` over the window, ``usual``
         (the baseline's mean), and the ``node`` with the most of them.
     """
-    return _by_label(data.now.states, data.usual.states, "endpoint_state", "state")
+    return _by_label(data.now.states, data.baseline.states, "endpoint_state", "state")
 
 
 def enforcement(data: Endpoints) -> pd.DataFrame:
@@ -94,7 +94,7 @@ def enforcement(data: Endpoints) -> pd.DataFrame:
         By ``enforcement`` (``none``, ``ingress``, ``egress``, ``both``, and the same with
         ``audit-``); columns as `states`.
     """
-    now, usual = data.now.enforcement, data.usual.enforcement
+    now, usual = data.now.enforcement, data.baseline.enforcement
     return _by_label(now, usual, "enforcement", "enforcement")
 
 
@@ -136,7 +136,7 @@ def growth(data: Endpoints, *, most: int = 30) -> pd.DataFrame:
     """
     nodes = stable(data)
     now = settled(data.now.counts[nodes], data.now.agents)
-    usual = data.usual.counts.reindex(columns=nodes).median()
+    usual = data.baseline.counts.reindex(columns=nodes).median()
     change = frames.last(now) - usual
     order = change.abs().sort_values(ascending=False, kind="stable").index[:most]
     rows = [_growth(str(n), now[n], float(usual[n])) for n in order if now[n].notna().any()]
@@ -213,17 +213,17 @@ def regenerations(data: Endpoints) -> pd.DataFrame:
         By ``node``: ``done``, ``failed``, ``expected failed`` (what the baseline makes one
         expect), ``mean s`` and ``usual mean s`` [s]; most failures first.
     """
-    scale = data.window.length / data.baseline.length
+    scale = data.window.length / data.baseline.window.length
     done = _sum_by_node(data.now.regenerations).sum()
     failed = failures(data.now).sum().reindex(done.index, fill_value=0.0)
     table = pd.DataFrame(
         {
             "done": done - failed,
             "failed": failed,
-            "expected failed": failures(data.usual).sum() * scale,
+            "expected failed": failures(data.baseline).sum() * scale,
             "mean s": data.now.seconds.sum() / data.now.regenerated.sum().replace(0.0, np.nan),
-            "usual mean s": data.usual.seconds.sum()
-            / data.usual.regenerated.sum().replace(0.0, np.nan),
+            "usual mean s": data.baseline.seconds.sum()
+            / data.baseline.regenerated.sum().replace(0.0, np.nan),
         },
         dtype="float64",
     )
@@ -245,7 +245,9 @@ def regeneration_times(data: Endpoints) -> pd.DataFrame:
         ``usual p90`` and ``usual p99``; NaN where agents have different buckets, as in an upgrade
         that changed them. The longest first.
     """
-    now, usual = (by_bound(span.regeneration_times, ["scope"]) for span in (data.now, data.usual))
+    now, usual = (
+        by_bound(levels.regeneration_times, ["scope"]) for levels in (data.now, data.baseline)
+    )
     rows = [
         {
             "step": step,
@@ -261,16 +263,16 @@ def regeneration_times(data: Endpoints) -> pd.DataFrame:
     return table.sort_values("p90", ascending=False, kind="stable")
 
 
-def failures(span: Span) -> pd.DataFrame:
+def failures(levels: Levels) -> pd.DataFrame:
     """Give the regenerations that failed in each step, one column per node.
 
     Parameters
     ----------
-    span
+    levels
         Of the window or the baseline.
     """
-    outcomes = span.regenerations.columns.get_level_values("outcome")
-    return _sum_by_node(span.regenerations.loc[:, outcomes != "success"])
+    outcomes = levels.regenerations.columns.get_level_values("outcome")
+    return _sum_by_node(levels.regenerations.loc[:, outcomes != "success"])
 
 
 def _sum_by_node(increases: pd.DataFrame) -> pd.DataFrame:

@@ -41,7 +41,7 @@ LEAST_SHARE = 0.01
 def unready(data: Endpoints) -> Iterator[Finding]:
     """Look for endpoints that stay not ready, per node; what overlaps is one finding."""
     levels = settled(not_ready(data.now.states), data.now.agents)
-    usual = not_ready(data.usual.states)
+    usual = not_ready(data.baseline.states)
     found = {str(node): _stuck_runs(data, levels[node], _usual(usual, node)) for node in levels}
     for first, stop in join([run for each in found.values() for run in each]):
         nodes = [n for n, each in found.items() if any(a < stop and b > first for a, b in each)]
@@ -146,7 +146,7 @@ def restorations(data: Endpoints) -> pd.DataFrame:
     """
     rows: list[dict[str, object]] = []
     shown = data.now.restoration
-    times, nodes = data.restarts["time"], data.restarts["node"].astype(str)
+    times, nodes = data.now.restarts["time"], data.now.restarts["node"].astype(str)
     for moment, node in zip(times, nodes, strict=True):
         later = times[(nodes == node) & (times > moment)]
         inside = (shown.index >= moment) & ~(shown.index >= later.min())
@@ -227,10 +227,10 @@ def failed(data: Endpoints) -> Iterator[Finding]:
 
 def _usual_failures(data: Endpoints, nodes: list[str]) -> pd.DataFrame:
     """Give the baseline: 0 where an agent was scraped and no regeneration had failed yet."""
-    usual = failures(data.usual).reindex(columns=nodes)
-    seen = data.usual.agents.notna().reindex(index=usual.index, columns=nodes, fill_value=False)
-    if not data.usual.agents.shape[1]:
-        seen = seen.mask(data.usual.regenerations.notna().any(axis=1), other=True)
+    usual = failures(data.baseline).reindex(columns=nodes)
+    seen = data.baseline.agents.notna().reindex(index=usual.index, columns=nodes, fill_value=False)
+    if not data.baseline.agents.shape[1]:
+        seen = seen.mask(data.baseline.regenerations.notna().any(axis=1), other=True)
     return usual.mask(usual.isna() & seen.astype(bool), 0.0)
 
 

@@ -7,15 +7,16 @@ neither packets nor connections, and only changes and shares mean something.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from cilium_analysis import frames
 from cilium_analysis.topics import hubble, versions
 from cilium_analysis.topics.flows.exchanges import Raw, exchanges
-from cilium_analysis.topics.remarks import Remarks, told
+from cilium_analysis.topics.flows.findings import findings
+from cilium_analysis.topics.model import Compared, Loader, Part
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -23,42 +24,41 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from cilium_analysis.queries import Query
-    from cilium_analysis.source import Source
     from cilium_analysis.topics.flows.exchanges import Exchange
-    from cilium_analysis.window import Window
+    from cilium_analysis.topics.reader import Reader
 
-METRICS: Mapping[str, hubble.Metric] = {
-    "flows": hubble.Metric(
+COUNTERS: Mapping[str, hubble.Counter] = {
+    "flows": hubble.Counter(
         "hubble_flows_processed_total",
         ("protocol", "subtype", "type", "verdict"),
         "flows",
         "flow events that Hubble handled",
     ),
-    "flags": hubble.Metric(
+    "flags": hubble.Counter(
         "hubble_tcp_flags_total",
         ("family", "flag"),
         "flows",
         "forwarded flow events with SYN, SYN-ACK, FIN or RST",
     ),
-    "icmp": hubble.Metric(
+    "icmp": hubble.Counter(
         "hubble_icmp_total",
         ("family", "type"),
         "flows",
         "ICMP flow events by message type",
     ),
-    "ports": hubble.Metric(
+    "ports": hubble.Counter(
         "hubble_port_distribution_total",
         ("port", "protocol"),
         "flows",
         "forwarded flow events by destination port, without replies",
     ),
-    "policy": hubble.Metric(
+    "policy": hubble.Counter(
         "hubble_policy_verdicts_total",
         ("action", "direction", "match"),
         "verdicts",
         "policy verdicts",
     ),
-    "world": hubble.Metric(
+    "world": hubble.Counter(
         "hubble_flows_to_world_total",
         ("port", "protocol", "verdict"),
         "flows",
@@ -69,9 +69,9 @@ METRICS: Mapping[str, hubble.Metric] = {
 QUERIES: Mapping[str, Query] = {
     "versions": versions.VERSIONS,
     "lost": hubble.LOST,
-    **{name: metric.whole for name, metric in METRICS.items()},
-    **{f"{name}_summed": metric.growth(*metric.labels) for name, metric in METRICS.items()},
-    **{f"{name}_over_nodes": metric.over_nodes for name, metric in METRICS.items()},
+    **{name: counter.whole for name, counter in COUNTERS.items()},
+    **{f"{name}_summed": counter.growth(*counter.labels) for name, counter in COUNTERS.items()},
+    **{f"{name}_over_nodes": counter.over_nodes for name, counter in COUNTERS.items()},
 }
 
 #: What answers a SYN or an echo request; its source is who was asked.
@@ -83,8 +83,8 @@ _ASKED = {
 }
 
 
-@dataclass(frozen=True)
-class Counts:
+@dataclass(frozen=True, kw_only=True)
+class Counts(Part):
     """What each counter gained per step, from who asked to who was asked.
 
     Parameters
@@ -105,8 +105,13 @@ class Counts:
         Label frame (``port``, ``protocol``, ``verdict``, …) of flow events that leave the cluster.
     handshakes, echoes
         SYNs and SYN-ACKs, and echo requests and replies, as far as their ends pair up.
-    seen
-        Frame of bool, one column per node: whether its Hubble was scraped in the step.
+    scraped, agents
+        Frames of bool, one column per node: whether its Hubble, and its agent, was scraped in
+        the step.
+    restarts
+        ``time`` and ``node`` of every start of an agent.
+    lost
+        Label frame (``node``, ``source``) of events that Hubble lost per step; of the window only.
     """
 
     flows: pd.DataFrame
@@ -117,7 +122,10 @@ class Counts:
     world: pd.DataFrame
     handshakes: Exchange
     echoes: Exchange
-    seen: pd.DataFrame
+    scraped: pd.DataFrame
+    agents: pd.DataFrame
+    restarts: pd.DataFrame
+    lost: pd.DataFrame = field(default_factory=frames.empty)
 
     @property
     def there(self) -> bool:
@@ -126,110 +134,67 @@ class Counts:
         return any(frame.shape[1] for frame in every)
 
 
-@dataclass(frozen=True)
-class Flows:
+@dataclass(frozen=True, kw_only=True)
+class Flows(Compared[Counts, Counts]):
     """Everything about flows in a window and its baseline.
 
     Parameters
     ----------
-    source
-        Name of the source.
-    window, baseline
-        What is looked at, and what it is compared with.
-    now, usual
-        What was counted in the window and in the baseline.
-    agents
-        Frame of bool, one column per node: whether its agent was scraped in the step.
-    restarts
-        ``time`` and ``node`` of every start of an agent in the window.
-    lost
-        Label frame (``node``, ``source``) of events that Hubble lost per step in the window.
     summed, refused
         The counters with too many series: without parties, and left out altogether.
-    warnings
-        What the server said about the answers.
-    remarks
-        What is to be said about the targets.
-    crowd_note
-        What it means for the answers that there are very many nodes.
-    versions
-        Of Cilium, as far as the data tells them.
     """
 
-    source: str
-    window: Window
-    baseline: Window
-    now: Counts
-    usual: Counts
-    agents: pd.DataFrame
-    restarts: pd.DataFrame
-    lost: pd.DataFrame
     summed: tuple[str, ...] = ()
     refused: tuple[str, ...] = ()
-    warnings: tuple[str, ...] = ()
-    remarks: Remarks = field(default_factory=Remarks)
-    crowd_note: tuple[str, ...] = ()
-    versions: tuple[str, ...] = ()
 
     @property
     def nodes(self) -> int:
         """Count the nodes."""
         every = (self.now.flows, self.now.flags)
         named = {node for f in every for node in f.columns.get_level_values("node")} - {""}
-        return len(named | set(self.now.seen.columns))
+        return len(named | set(self.now.scraped.columns))
 
-    def span(self, first: int, last: int) -> tuple[pd.Timestamp, pd.Timestamp]:
+    def times(self, first: int, last: int) -> tuple[pd.Timestamp, pd.Timestamp]:
         """Give the times from the first step's begin to the end of the one before the last."""
         index = self.now.flows.index
         return index[first] - self.window.step, index[last - 1]
 
 
-@told
-def load(source: Source, window: Window, baseline: Window, *, match: str = "") -> Flows:
-    """Fetch what the question needs.
-
-    Parameters
-    ----------
-    source
-        A server or a bundle.
-    window, baseline
-        With the same step.
-    match
-        Label matchers that narrow every query, such as ``cluster="prod"``.
-
-    Raises
-    ------
-    ParameterError
-        If the matchers cannot be read.
-    PrometheusError, BundleError
-        If the source does not answer.
-    """
-    reader, before = (hubble.reader(source, each, match=match) for each in (window, baseline))
+def _ask(reader: Reader, before: Reader) -> Flows:
     now, then = (
-        {name: each.counted(metric, least=metric.labels) for name, metric in METRICS.items()}
+        {
+            name: hubble.read_or_summed(each, counter, least=counter.labels)
+            for name, counter in COUNTERS.items()
+        }
         for each in (reader, before)
     )
     handshakes, echoes = (exchanges([_raw(read, n) for read in (now, then)]) for n in _ASKED)
-    summed = [name for name in METRICS if now[name].summed or then[name].summed]
-    refused = [name for name in METRICS if now[name].refused or then[name].refused]
+    summed = [name for name in COUNTERS if now[name].summed or then[name].summed]
+    refused = [name for name in COUNTERS if now[name].refused or then[name].refused]
+    counts = [
+        Counts(
+            window=each.window,
+            **_named(read, summed),
+            handshakes=handshakes[place],
+            echoes=echoes[place],
+            scraped=each.hubble.scraped(each.window),
+            agents=each.agents.scraped(each.window),
+            restarts=each.agents.restarts(each.window),
+        )
+        for place, (each, read) in enumerate(((reader, now), (before, then)))
+    ]
     return Flows(
-        source=source.name,
-        window=window,
-        baseline=baseline,
-        now=Counts(
-            **_named(now, summed), handshakes=handshakes[0], echoes=echoes[0], seen=reader.seen
-        ),
-        usual=Counts(
-            **_named(then, summed), handshakes=handshakes[1], echoes=echoes[1], seen=before.seen
-        ),
-        agents=reader.agents.seen(window),
-        restarts=reader.agents.restarts(window),
-        lost=reader.lost(),
-        summed=tuple(METRICS[name].name for name in summed if name not in refused),
-        refused=tuple(METRICS[name].name for name in refused),
+        source=reader.source.name,
+        now=replace(counts[0], lost=hubble.lost(reader)),
+        baseline=counts[1],
+        summed=tuple(COUNTERS[name].name for name in summed if name not in refused),
+        refused=tuple(COUNTERS[name].name for name in refused),
         crowd_note=reader.crowd_note,
-        versions=versions.ask(source, window, match=match),
+        versions=reader.versions,
     )
+
+
+load = Loader(_ask, findings)
 
 
 def _raw(read: Mapping[str, hubble.Counted], name: str) -> Raw:
@@ -253,14 +218,14 @@ def _where(frame: pd.DataFrame, chosen: Mapping[str, tuple[str, ...]]) -> pd.Dat
     return frame.loc[:, kept]
 
 
-def _named(read: Mapping[str, hubble.Counted], summed: list[str]) -> dict[str, pd.DataFrame]:
+def _named(read: Mapping[str, hubble.Counted], summed: list[str]) -> dict[str, Any]:
     """Name the parties; where one window has none of them, the other must not have any either."""
     named = {}
-    for name, metric in METRICS.items():
+    for name, counter in COUNTERS.items():
         increase = read[name].increase
         if name in summed:
-            increase = frames.group(increase, ["node", *metric.labels])
+            increase = frames.group(increase, ["node", *counter.labels])
         if name in ANSWERS:
             increase = hubble.reversed_where(increase, *ANSWERS[name])
-        named[name] = hubble.parties(increase, ["node", *metric.labels])
+        named[name] = hubble.parties(increase, ["node", *counter.labels])
     return named

@@ -14,9 +14,10 @@ from typing import TYPE_CHECKING
 from cilium_analysis import frames
 from cilium_analysis.findings import Finding, Findings, Severity
 from cilium_analysis.frames import totals
-from cilium_analysis.topics import held, rises, verdict
+from cilium_analysis.topics import rises, verdict
 from cilium_analysis.topics.flows.exchanges import ENDS, fallen
 from cilium_analysis.topics.flows.traffic import caveats_of, scraped, shifts, usually
+from cilium_analysis.topics.model import found_once
 from cilium_analysis.topics.telling import between, only, place, short, total
 
 if TYPE_CHECKING:
@@ -63,7 +64,7 @@ _NEXT = {
 }
 
 
-@held.found
+@found_once
 def findings(data: Flows) -> Findings:
     """Say what about flows is worth acting on.
 
@@ -81,8 +82,8 @@ def findings(data: Flows) -> Findings:
     """
     bursts = [*_resets(data), *_unanswered(data)]
     found = [*(_finding(data, burst) for burst in bursts), *shifts(data)]
-    if not data.now.there and not data.now.seen.shape[1] and not data.agents.shape[1]:
-        metric, before = "hubble_flows_processed_total", data.usual.seen.shape[1]
+    if not data.now.there and not data.now.scraped.shape[1] and not data.now.agents.shape[1]:
+        metric, before = "hubble_flows_processed_total", data.baseline.scraped.shape[1]
         found.append(verdict.no_hubble(data.window, "flows", metric, before=before))
     return verdict.told(data, found, topic="flows", unknown=unknown(data))
 
@@ -98,11 +99,11 @@ def unknown(data: Flows) -> tuple[str, ...]:
     if refused := verdict.refused(data.remarks):
         return refused
     if not data.now.there:
-        had = ", though there were some in the baseline" if data.usual.there else ""
+        had = ", though there were some in the baseline" if data.baseline.there else ""
         return (f"no flow metrics of Hubble in this window{had}",)
-    usual = data.usual
+    usual = data.baseline
     return (
-        *verdict.rarely_scraped(data.now.seen, "Hubble's servers"),
+        *verdict.rarely_scraped(data.now.scraped, "Hubble's servers"),
         *verdict.no_baseline(usual.flows, usual.flags, usual.icmp, what="no flow metrics"),
     )
 
@@ -139,11 +140,11 @@ class _Burst(rises.Burst):
 
 
 def _resets(data: Flows) -> list[_Burst]:
-    now, usual = data.now.handshakes, data.usual.handshakes
+    now, usual = data.now.handshakes, data.baseline.handshakes
     reset = {"flag": "RST"}
     found = [
         _named("RST", burst, _either_way(now, burst), _either_way(usual, burst))
-        for burst in _found(data, only(data.now.flags, reset), only(data.usual.flags, reset))
+        for burst in _found(data, only(data.now.flags, reset), only(data.baseline.flags, reset))
     ]
     return [burst for burst in found if burst.commoner]
 
@@ -161,8 +162,8 @@ def _either_way(exchange: Exchange, burst: rises.Burst) -> pd.DataFrame:
 
 def _unanswered(data: Flows) -> list[_Burst]:
     """Find where fewer SYNs are answered than usual, however often one of them is counted."""
-    often = data.usual.handshakes.often()
-    now, usual = (each.handshakes.beyond(often) for each in (data.now, data.usual))
+    often = data.baseline.handshakes.often()
+    now, usual = (each.handshakes.beyond(often) for each in (data.now, data.baseline))
     known, missing = data.now.handshakes.told is not None, now.missing
     if not known:
         around = max(1, round(FALL_LENGTH / data.window.step))
@@ -184,7 +185,7 @@ def _found(data: Flows, counts: pd.DataFrame, usual: pd.DataFrame) -> list[rises
         by="source",
         alike=("destination",),
         scraped=scraped(data.now),
-        usual_scraped=scraped(data.usual),
+        usual_scraped=scraped(data.baseline),
     )
 
 
@@ -206,7 +207,7 @@ def _missing_in_all(burst: _Burst, now: Exchange, usual: Exchange) -> bool:
 
 def _as_counted(data: Flows, burst: _Burst) -> _Burst:
     """Give a burst the plain counts of its source and destination: each SYN packet once."""
-    now, usual = data.now.handshakes, data.usual.handshakes
+    now, usual = data.now.handshakes, data.baseline.handshakes
     return replace(
         burst,
         counts=only(now.missing, burst.labels),
@@ -217,7 +218,7 @@ def _as_counted(data: Flows, burst: _Burst) -> _Burst:
 
 
 def _finding(data: Flows, burst: _Burst) -> Finding:
-    start, end = data.span(burst.first, burst.last)
+    start, end = data.times(burst.first, burst.last)
     amount = burst.inside(burst.counts)
     value = amount / (end - start).total_seconds()
     before = usually(data, burst.usual)

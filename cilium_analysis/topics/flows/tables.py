@@ -10,7 +10,7 @@ import pandas as pd
 from cilium_analysis.frames import totals
 from cilium_analysis.metrics import defects
 from cilium_analysis.topics import caveats, tables, verdict
-from cilium_analysis.topics.flows.data import METRICS
+from cilium_analysis.topics.flows.data import COUNTERS
 from cilium_analysis.topics.parties import namespace_of
 from cilium_analysis.topics.telling import only, total
 
@@ -46,7 +46,7 @@ def _compare(
     Gives counts, ``expected`` and ``change`` (both NA where the baseline lacks the counter), and
     ``share``, of the series with some labels; all rows unless ``most`` says how many.
     """
-    now, usual = getattr(data.now, name), getattr(data.usual, name)
+    now, usual = getattr(data.now, name), getattr(data.baseline, name)
     known, scale = usual.shape[1] > 0, data.window.length / data.baseline.length
     now, usual = (only(frame, labels or {}) for frame in (now, usual))
     table = tables.compare(now, usual, by, amount=amount, scale=scale)
@@ -203,7 +203,7 @@ def handshakes(data: Flows, *, most: int = 15) -> pd.DataFrame:
         ``share`` missing of the SYNs that are packets. Where verdicts are not known, what is
         missing is not either.
     """
-    now, usual = data.now.handshakes, data.usual.handshakes
+    now, usual = data.now.handshakes, data.baseline.handshakes
     scale = data.window.length / data.baseline.length
     table = pd.DataFrame({"syn": totals(now.asked, _PAIR), "opened": totals(now.opened, _PAIR)})
     nothing = pd.Series(np.nan, index=table.index)
@@ -238,7 +238,7 @@ def echoes(data: Flows) -> pd.DataFrame:
         the verdicts are not known.
     """
     rows = {}
-    for when, counts in (("window", data.now), ("baseline", data.usual)):
+    for when, counts in (("window", data.now), ("baseline", data.baseline)):
         requests, replies = total(counts.echoes.opened), total(counts.echoes.answered)
         missing = max(requests - replies, 0.0) if counts.echoes.told is not None else np.nan
         # A window in which nothing was counted says nothing about echo requests.
@@ -294,7 +294,7 @@ def notes(data: Flows) -> list[str]:
         "Flows are events, not packets or connections: a packet shows up at each point that"
         " reports it and at both ends, and of a connection mostly the first and last ones do."
     ]
-    if not data.usual.there:
+    if not data.baseline.there:
         said.append("No Hubble metrics in the baseline: nothing can be compared.")
     said += [*left_out, *data.crowd_note]
     if data.now.flows.shape[1] and not data.summed and not len(talkers(data)):
@@ -307,12 +307,12 @@ def notes(data: Flows) -> list[str]:
     said += [
         f"{what} not visible: {name} is not there (Helm: hubble.metrics.enabled with {option})."
         for what, name, option in _OPTIONAL
-        if not getattr(data.now, name).shape[1] and METRICS[name].name not in data.refused
+        if not getattr(data.now, name).shape[1] and COUNTERS[name].name not in data.refused
     ]
-    shown = [metric.name for name, metric in METRICS.items() if getattr(data.now, name).shape[1]]
+    shown = [metric.name for name, metric in COUNTERS.items() if getattr(data.now, name).shape[1]]
     said += defects.notes(data.versions, shown)
     said += caveats.hubble_notes(
-        data.now.seen, data.restarts, data.lost, data.window, versions=data.versions
+        data.now.scraped, data.now.restarts, data.now.lost, data.window, versions=data.versions
     )
     return verdict.with_source_notes(said, data)
 
@@ -321,12 +321,12 @@ def _absent(data: Flows) -> list[str]:
     """Say why no flows are visible."""
     if data.refused:
         return []
-    if data.now.seen.shape[1]:
+    if data.now.scraped.shape[1]:
         return [
             "Hubble was scraped and has counted no flows (Helm: hubble.metrics.enabled with flow,"
             " tcp, icmp, port-distribution, policy)."
         ]
-    if data.agents.shape[1]:
+    if data.now.agents.shape[1]:
         return [
             "Flows are not visible: there are no metrics of Hubble, only of the agents (Helm:"
             " hubble.enabled and hubble.metrics.enabled)."

@@ -140,7 +140,7 @@ def shifts(data: Flows) -> list[Finding]:
     data
         As from `cilium_analysis.topics.flows.load`.
     """
-    now, usual = forwarded(data.now.flows), forwarded(data.usual.flows)
+    now, usual = forwarded(data.now.flows), forwarded(data.baseline.flows)
     if not now.shape[1] or not usual.shape[1]:
         return []
     accepted: list[_Change] = []
@@ -190,7 +190,7 @@ def _changes(
     mine, before = _of_party(now, party), _of_party(usual, party)
     seconds = data.window.step.total_seconds()
     width = max(1, math.ceil(SHIFT_LENGTH / data.window.step))
-    counts, levels = _one(mine, data.now, before), _one(before, data.usual, before)
+    counts, levels = _one(mine, data.now, before), _one(before, data.baseline, before)
     counts[_restarting(data, mine, before)] = np.nan
     found = Shifts(width, least=SHIFT_RATE * seconds).find(counts, levels)
     return [_change(shift, mine, before) for shift in found]
@@ -208,8 +208,8 @@ def _one(mine: pd.DataFrame, counts: Counts, usual: pd.DataFrame) -> NDArray[np.
     values = mine.sum(axis=1).to_numpy(dtype="float64", copy=True)
     hidden = ~scraped(counts).anything.to_numpy(dtype=bool)
     for node in _carriers(mine, usual):
-        if node in counts.seen:
-            hidden |= ~counts.seen[node].to_numpy(dtype=bool)
+        if node in counts.scraped:
+            hidden |= ~counts.scraped[node].to_numpy(dtype=bool)
     values[hidden] = np.nan
     return values
 
@@ -225,7 +225,7 @@ def _carriers(mine: pd.DataFrame, usual: pd.DataFrame) -> set[str]:
 def _restarting(data: Flows, mine: pd.DataFrame, usual: pd.DataFrame) -> NDArray[np.bool_]:
     """Tell the steps next to a restart of an agent that carries some of the traffic."""
     hidden = np.zeros(len(mine), dtype=bool)
-    near = data.restarts[data.restarts["node"].isin(_carriers(mine, usual))]
+    near = data.now.restarts[data.now.restarts["node"].isin(_carriers(mine, usual))]
     for time in near["time"]:
         place = int(mine.index.searchsorted(time))
         hidden[max(place - 1, 0) : place + 2] = True
@@ -274,7 +274,7 @@ def _explains(known: _Change, change: _Change) -> bool:
 
 def _shifted(data: Flows, change: _Change) -> Finding:
     shift = change.shift
-    start, end = data.span(shift.first, shift.last)
+    start, end = data.times(shift.first, shift.last)
     inside = change.counts.iloc[shift.first : shift.last]
     amount = total(inside)
     seconds = (end - start).total_seconds()
@@ -311,7 +311,7 @@ def _share(data: Flows, change: _Change) -> float:
     rows = slice(change.shift.first, change.shift.last)
     if change.shift.up:
         return total(change.counts.iloc[rows]) / total(forwarded(data.now.flows).iloc[rows])
-    return total(change.usual) / total(forwarded(data.usual.flows))
+    return total(change.usual) / total(forwarded(data.baseline.flows))
 
 
 def _shift_query(labels: dict[str, str]) -> str:
@@ -326,12 +326,12 @@ def _shift_query(labels: dict[str, str]) -> str:
 
 def scraped(counts: Counts) -> rises.Scraped:
     """Tell when Hubble was scraped."""
-    return rises.Scraped.of(counts.seen, counts.flows, counts.flags)
+    return rises.Scraped.of(counts.scraped, counts.flows, counts.flags)
 
 
 def usually(data: Flows, usual: pd.DataFrame) -> float:
     """Give the baseline's mean rate [flows/s]; NaN without a baseline."""
-    if not data.usual.there:
+    if not data.baseline.there:
         return math.nan
     return total(usual) / data.baseline.length.total_seconds()
 
@@ -352,10 +352,16 @@ def caveats_of(
     amount
         What a loss of Hubble is compared with [events].
     """
-    start, end = data.span(first, last)
+    start, end = data.times(first, last)
     found = caveats.of_hubble(
-        data.now.seen, data.restarts, data.lost, amount=amount, nodes=nodes, start=start, end=end
+        data.now.scraped,
+        data.now.restarts,
+        data.now.lost,
+        amount=amount,
+        nodes=nodes,
+        start=start,
+        end=end,
     )
-    if not data.usual.there:
+    if not data.baseline.there:
         found.append(caveats.NO_BASELINE)
     return (*found, *(f"server: {text}" for text in data.warnings))

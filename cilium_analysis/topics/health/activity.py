@@ -10,8 +10,8 @@ import pandas as pd
 from cilium_analysis import frames
 from cilium_analysis.topics.buckets import quantile
 from cilium_analysis.topics.health.common import pick
-from cilium_analysis.topics.health.data import plain
 from cilium_analysis.topics.health.tables import compare
+from cilium_analysis.topics.loading import plain
 
 if TYPE_CHECKING:
     from collections.abc import Hashable, Iterator, Mapping
@@ -88,7 +88,7 @@ def _latencies(data: Health, name: str, what: str, label: str) -> list[dict[str,
                     ["node"],
                 )
             ).sum()
-            for span in (data.now, data.usual)
+            for span in (data.now, data.baseline)
             for part in ("count", "seconds")
         )
         calls = float(counts.sum())

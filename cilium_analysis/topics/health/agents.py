@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from cilium_analysis.topics.health.metrics import (
+from cilium_analysis.topics.metric import (
     Metric,
     by,
     counter,

@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from cilium_analysis.topics.health.agents import AGENTS, SEARCHED
-from cilium_analysis.topics.health.metrics import (
+from cilium_analysis.topics.health.agents import AGENTS, SEARCHED, SLOW
+from cilium_analysis.topics.metric import (
     Metric,
     by,
     counter,
@@ -19,6 +19,8 @@ from cilium_analysis.topics.health.metrics import (
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
+
+    from cilium_analysis.topics.metric import Process, Use
 
 #: What is missing where a section has no metrics at all.
 SECTIONS: Mapping[str, str] = {
@@ -279,13 +281,27 @@ OPERATORS: Mapping[str, Mapping[str, Metric]] = {
 }
 
 
+#: Sections whose counters belong to the operator's process,
+_OF_OPERATORS = frozenset({"operator", "operator errors", "identities", "ipam", "cloud"})
+#: and to one whose start is not known.
+_OF_OTHERS = frozenset({"clustermesh"})
+
+
 def _queries() -> Iterator[tuple[str, Metric]]:
     for declared in (AGENTS, TOTALS, OPERATORS):
         for section, metrics in declared.items():
+            process: Process = (
+                "operator"
+                if section in _OF_OPERATORS
+                else "other"
+                if section in _OF_OTHERS
+                else "agent"
+            )
             for name, each in metrics.items():
                 shown = declared is TOTALS or (declared is AGENTS and name not in SEARCHED)
-                yield name, replace(each, section=section, shown_only=shown)
+                use: Use = "shown" if shown else "slow" if name in SLOW else "searched"
+                yield name, replace(each, section=section, process=process, use=use)
 
 
-#: Every query of this topic by its name; ``starts`` first, which tells how many nodes there are.
+#: Every query of this topic by its name.
 QUERIES: Mapping[str, Metric] = dict(_queries())

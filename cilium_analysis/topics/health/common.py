@@ -101,7 +101,7 @@ def not_scraped(data: Health, nodes: Iterable[str], first: int, stop: int) -> li
         As for `interval`.
     """
     return caveats.not_scraped(
-        data.now.seen, nodes, *interval(data, data.now.seen.index, first, stop)
+        data.now.scraped, nodes, *interval(data, data.now.scraped.index, first, stop)
     )
 
 

@@ -3,39 +3,33 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from functools import cache
 from typing import TYPE_CHECKING
 
 import pandas as pd
 
-from cilium_analysis import counters, frames, targets
+from cilium_analysis import frames
 from cilium_analysis.topics import loading
-from cilium_analysis.topics.health.agents import SLOW, SUBSYSTEM
+from cilium_analysis.topics.health.agents import SUBSYSTEM
 from cilium_analysis.topics.health.catalogue import QUERIES
 from cilium_analysis.topics.health.restarts import Start, starts
-from cilium_analysis.topics.remarks import Remarks, told
+from cilium_analysis.topics.loading import plain
+from cilium_analysis.topics.model import Compared, Loader, Part
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
     from cilium_analysis.frames import How
-    from cilium_analysis.source import Source
-    from cilium_analysis.topics.health.metrics import Metric
-    from cilium_analysis.window import Window
-
-#: Sections whose counters belong to the operator's process, or to one whose start is not known.
-OPERATORS = frozenset({"operator", "operator errors", "identities", "ipam", "cloud"})
+    from cilium_analysis.topics.reader import Reader
 
 
-@dataclass(frozen=True)
-class Span:
-    """What is known about one stretch of time.
+@dataclass(frozen=True, kw_only=True)
+class Levels(Part):
+    """What is known about one window; rows of frames are its steps.
 
     Parameters
     ----------
-    window
-        The stretch; rows of the frames are its steps.
     frames
         By the name of their query, label frames with ``node`` and the labels of the query: of
         gauges their levels, of counters what they gained per step.
@@ -53,7 +47,6 @@ class Span:
         The same in the minutes before it.
     """
 
-    window: Window
     frames: Mapping[str, pd.DataFrame]
     agents: pd.DataFrame
     up: pd.DataFrame
@@ -83,105 +76,50 @@ class Span:
         return plain(self.whole(name, ["node"], how=how))
 
     @property
-    def seen(self) -> pd.DataFrame:
+    def scraped(self) -> pd.DataFrame:
         """Whether each node's agent was scraped in each step of the window."""
         return loading.inside(self.agents, self.window).notna()
 
 
-@dataclass(frozen=True)
-class Health:
-    """Everything about agents and operators in a window and its baseline.
-
-    Parameters
-    ----------
-    source
-        Name of the source.
-    window, baseline
-        What is looked at, and what it is compared with.
-    now, usual
-        What is known about the two.
-    warnings
-        What the server said about the answers.
-    remarks
-        What is to be said about the targets.
-    """
-
-    source: str
-    window: Window
-    baseline: Window
-    now: Span
-    usual: Span
-    warnings: tuple[str, ...] = ()
-    remarks: Remarks = field(default_factory=Remarks)
+@dataclass(frozen=True, kw_only=True)
+class Health(Compared[Levels, Levels]):
+    """Everything about agents and operators in a window and its baseline."""
 
     @property
     def blind(self) -> bool:
-        """Whether no agent was seen in the window."""
+        """Whether no agent was scraped in the window."""
         names = ("memory", "cpu", "errors", "controllers_failing", "pressure")
-        return not self.now.seen.shape[1] and not any(self.now[n].shape[1] for n in names)
+        return not self.now.scraped.shape[1] and not any(self.now[n].shape[1] for n in names)
 
 
-@told
-def load(source: Source, window: Window, baseline: Window, *, match: str = "") -> Health:
-    """Fetch what the question needs.
-
-    Parameters
-    ----------
-    source
-        A server or a bundle.
-    window, baseline
-        With the same step.
-    match
-        Label matchers that narrow every query, such as ``cluster="prod"``.
-
-    Raises
-    ------
-    ParameterError
-        If the matchers cannot be read.
-    PrometheusError, BundleError
-        If the source does not answer.
-    """
-    now, usual = (_span(source, each, match) for each in (window, baseline))
-    return Health(
-        source=source.name,
-        window=window,
-        baseline=baseline,
-        now=now,
-        usual=usual,
-    )
+def _ask(reader: Reader, before: Reader) -> Health:
+    return Health(source=reader.source.name, now=_levels(reader), baseline=_levels(before))
 
 
-def _span(source: Source, window: Window, match: str) -> Span:
-    raw: dict[str, pd.DataFrame] = {}
-    every: dict[str, int] = {}
-    nodes = 0
-    for name, metric in QUERIES.items():
-        most = loading.AT_REST if metric.shown_only else loading.SLOW
-        fine = name not in SLOW and not metric.shown_only
-        every[name] = 1 if fine else loading.every(window, nodes=nodes, most=most)
-        raw[name] = _asked(source, metric, window, match, every=every[name])
-        if name == "starts":
-            nodes = len(set(raw[name].columns.get_level_values("node")))
-    agents = loading.scrapes(source, window, "agent", match=match)
-    operators = loading.scrapes(source, window, "operator", match=match)
-    processes = {"agent": agents, "operator": operators}
-    known = targets.of(source, window, match=match)
+load = Loader(_ask)
+
+
+def _levels(reader: Reader) -> Levels:
+    window, asked = reader.window, {name: reader.asked(m) for name, m in QUERIES.items()}
+
+    def read(name: str) -> pd.DataFrame:
+        frame = reader.answer(QUERIES[name], asked[name])
+        return _logged(frame) if "subsys" in QUERIES[name].labels else frame
+
+    known, up = reader.targets, reader.agents.raw
     presence = (known.presence or {}).get("agent")
-    # Else it is told from other metrics, which do not say that a scrape failed.
-    scraped = presence is not None and "(up{" in presence.promql
+    if presence is None or "(up{" not in presence.promql:
+        # It is told from other metrics, which do not say that a scrape failed.
+        up = frames.empty(["node"])
     mine = known.table[known.table["component"] == "agent"]
-    return Span(
+    return Levels(
         window=window,
-        frames=_Frames(
-            lambda name: loading.inside(
-                _read(QUERIES[name], raw[name], processes, every[name]), window
-            )
-        ),
-        agents=plain(agents.starts),
-        up=plain(agents.raw if scraped else frames.empty(["node"])),
+        frames=_Frames(read),
+        agents=plain(reader.agents.starts),
+        up=plain(up),
         intervals=mine.groupby("node")["interval"].max(),
-        starts=starts(raw, window),
-        before=starts(raw, replace(window, start=loading.led(window).start, end=window.start)),
+        starts=starts(asked, window),
+        before=starts(asked, replace(window, start=loading.led(window).start, end=window.start)),
     )
 
 
@@ -204,34 +142,6 @@ class _Frames(Mapping[str, pd.DataFrame]):
         return len(QUERIES)
 
 
-def _asked(
-    source: Source, metric: Metric, window: Window, match: str, *, every: int
-) -> pd.DataFrame:
-    frame = loading.fetch(source, metric, window, match=match, every=every)
-    # Counters stay as they are: what they gained in a longer step is told once.
-    if metric.kind == "gauge" and every > 1:
-        frame = loading.spread(frame, window)
-    return frames.with_levels(frame, ["node", *metric.labels])
-
-
-def _read(
-    metric: Metric, values: pd.DataFrame, processes: Mapping[str, loading.Scrapes], every: int
-) -> pd.DataFrame:
-    """Give the levels of a gauge, or what a counter gained per step."""
-    if metric.kind == "gained":
-        return values
-    if metric.section == "clustermesh":
-        scraped = None
-    else:
-        found = processes["operator" if metric.section in OPERATORS else "agent"]
-        scraped = found if found.starts.shape[1] else None
-    if metric.kind == "gauge":
-        return loading.held(values, scraped=scraped.raw if scraped else None, every=every)
-    started = scraped.starts if scraped else None
-    grown = counters.increase(values, scraped=started, pinned=metric.kind == "pinned")
-    return _logged(grown) if "subsys" in metric.labels else grown
-
-
 def _logged(lines: pd.DataFrame) -> pd.DataFrame:
     """Spell levels and subsystems of log lines alike, as versions do not: ``WARN``, ``warning``."""
     parts = zip(*(frames.values(lines, name) for name in SUBSYSTEM), strict=True)
@@ -240,10 +150,3 @@ def _logged(lines: pd.DataFrame) -> pd.DataFrame:
     levels = ["warning" if level.startswith("warn") else level for level in levels]
     spelled = frames.relabel(frames.relabel(lines, "subsystem", subsystems), "level", levels)
     return frames.group(spelled, ["level", "node", "subsystem"])
-
-
-def plain(frame: pd.DataFrame) -> pd.DataFrame:
-    """Give a label frame that has only ``node`` one plain column per node."""
-    result = frame.copy(deep=False)
-    result.columns = pd.Index(frame.columns.get_level_values("node"), name="node")
-    return result

@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from cilium_analysis.topics.health.data import Health, Span
+    from cilium_analysis.topics.health.data import Health, Levels
 
 #: What a process logs within this time after its start comes from the start.
 SETTLES_WITHIN = timedelta(minutes=3)
@@ -132,7 +132,7 @@ class Burst:
 def _bursts(data: Health, of: Counts) -> Iterator[Burst]:
     """Look for bursts on all nodes together, and on each."""
     counts, severe = (_settled(data.now, of, frame) for frame in (of.counts, of.severe))
-    usual, usual_severe = (_settled(data.usual, of, f) for f in (of.usual, of.usual_severe))
+    usual, usual_severe = (_settled(data.baseline, of, f) for f in (of.usual, of.usual_severe))
     errors, warnings = (each.at(data.window.step) for each in (ERRORS, WARNINGS))
     found = warnings.find(_all(counts), _all(usual))
     for node in counts.columns[counts.sum() >= ERRORS.least]:
@@ -153,7 +153,7 @@ def _bursts(data: Health, of: Counts) -> Iterator[Burst]:
             yield burst
 
 
-def _settled(span: Span, of: Counts, counts: pd.DataFrame) -> pd.DataFrame:
+def _settled(span: Levels, of: Counts, counts: pd.DataFrame) -> pd.DataFrame:
     """Leave out what processes count while they start."""
     known, step = counts.copy(), span.window.step
     agents = [(start.node, start.time) for start in span.starts]
@@ -165,7 +165,7 @@ def _settled(span: Span, of: Counts, counts: pd.DataFrame) -> pd.DataFrame:
     return known
 
 
-def operator_starts(span: Span) -> list[tuple[str, pd.Timestamp]]:
+def operator_starts(span: Levels) -> list[tuple[str, pd.Timestamp]]:
     """List when operators started, and where.
 
     Parameters
@@ -304,7 +304,7 @@ def _title(
 ) -> str:
     main = group[0]
     agent = main.of.kind == "agent_errors"
-    place = f" {where(main.nodes, data.now.seen.shape[1])}" if agent else ""
+    place = f" {where(main.nodes, data.now.scraped.shape[1])}" if agent else ""
     who = f"Agents{place}" if agent and len(main.nodes) > 1 else f"The agent{place}"
     number = f"{main.total:,.0f} {main.of.what}" if main.total > 0 else main.of.what
     if main.of.what.endswith("log"):

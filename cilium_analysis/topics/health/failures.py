@@ -11,7 +11,7 @@ import pandas as pd
 from cilium_analysis import frames
 from cilium_analysis.queries import Matcher
 from cilium_analysis.topics.health.common import pick
-from cilium_analysis.topics.health.data import plain
+from cilium_analysis.topics.loading import plain
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -222,7 +222,7 @@ def _logs(data: Health, name: str, metric: str) -> Iterator[Counts]:
     """Give the counts of errors and warnings in logs, for each subsystem."""
     kind = _kind(metric)
     for subsystem in _values(data.now[name], "subsystem"):
-        both = [pick(span[name], "subsystem", subsystem) for span in (data.now, data.usual)]
+        both = [pick(span[name], "subsystem", subsystem) for span in (data.now, data.baseline)]
         yield Counts(
             kind,
             subsystem,
@@ -236,16 +236,16 @@ def _logs(data: Health, name: str, metric: str) -> Iterator[Counts]:
 
 def _counts(data: Health, one: Failures) -> Iterator[Counts]:
     """Give the counts of failures, if there is anything to count."""
-    now, usual = (pick(span[one.name], one.label, one.bad) for span in (data.now, data.usual))
+    now, usual = (pick(span[one.name], one.label, one.bad) for span in (data.now, data.baseline))
     failing, usual_failing = (
         span.per_node(one.failing, how="max") if one.failing else pd.DataFrame()
-        for span in (data.now, data.usual)
+        for span in (data.now, data.baseline)
     )
     if not now.shape[1] and not failing.shape[1]:
         return
     attempts, usual_attempts = (
         span.per_node(one.attempts) if one.attempts else pd.DataFrame()
-        for span in (data.now, data.usual)
+        for span in (data.now, data.baseline)
     )
     values = "|".join(re.escape(value) for value in _values(now, one.label))
     matchers = str(Matcher(one.label, "=~", values)) if one.label != "node" and values else ""
@@ -274,9 +274,9 @@ def _both(
     counts = counts.reindex(columns=counts.columns.union(pd.Index(list(nodes))).rename("node"))
     before = plain(frames.group(usual, ["node"])).reindex(columns=counts.columns)
     if kind == "agent_errors":
-        seen = data.usual.seen
+        seen = data.baseline.scraped
     else:
-        seen = data.usual.per_node("operators", how="max").notna()
+        seen = data.baseline.per_node("operators", how="max").notna()
         # An operator may run elsewhere than it did, and there is only one that leads.
         anyone = seen.any(axis=1)
         seen = pd.DataFrame(dict.fromkeys(counts.columns, anyone), index=seen.index)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from cilium_analysis import frames
 from cilium_analysis.metrics import defects
-from cilium_analysis.topics import held, loading, verdict
+from cilium_analysis.topics import loading, verdict
 from cilium_analysis.topics.buckets import untold
 from cilium_analysis.topics.health.activity import LATENCIES, latency
 from cilium_analysis.topics.health.catalogue import QUERIES, SECTIONS
@@ -17,6 +17,7 @@ from cilium_analysis.topics.health.gaps import gap_finding, unexplained, without
 from cilium_analysis.topics.health.restarts import restart_finding, restarts
 from cilium_analysis.topics.health.states import full_maps, lost_clusters, without_addresses
 from cilium_analysis.topics.health.tables import resources
+from cilium_analysis.topics.model import found_once
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -40,7 +41,7 @@ _DEFECTIVE = {
 NOTHING = "No metrics of Cilium agents in this window: nothing can be said about their health"
 
 
-@held.found
+@found_once
 def findings(data: Health) -> Findings:
     """Say what about agents and operators is worth acting on.
 
@@ -62,7 +63,7 @@ def findings(data: Health) -> Findings:
         *without_operator(data),
     ]
     if data.blind:
-        before = data.usual.seen.shape[1]
+        before = data.baseline.scraped.shape[1]
         metric = "cilium_process_start_time_seconds"
         found.append(verdict.missing_metrics(data.window, NOTHING, metric, before=before))
     told = verdict.told(data, found, topic="agent_health", unknown=unknown(data))
@@ -82,7 +83,7 @@ def unknown(data: Health) -> tuple[str, ...]:
         return refused
     if data.blind:
         return (verdict.NO_AGENTS,)
-    return verdict.rarely_scraped(data.now.seen, "agents")
+    return verdict.rarely_scraped(data.now.scraped, "agents")
 
 
 def notes(data: Health) -> list[str]:
@@ -90,7 +91,7 @@ def notes(data: Health) -> list[str]:
     said = [
         *_missing(data),
         *_starts(data),
-        *verdict.gaps(data.now.seen, data.window),
+        *verdict.gaps(data.now.scraped, data.window),
         *_files(data),
         *_defects(data),
         *_untimed(data),
@@ -104,9 +105,9 @@ def _missing(data: Health) -> Iterator[str]:
         yield f"{NOTHING}."
     elif not (data.now.agents > loading.LONG_AGO).any(axis=None):
         yield "The agents' start times are not in the data: restarts are unknown."
-    if not data.usual.seen.shape[1] and not data.usual["errors"].shape[1]:
+    if not data.baseline.scraped.shape[1] and not data.baseline["errors"].shape[1]:
         yield "No data in the baseline: everything looks new, nothing can be compared."
-    elif data.now.seen.shape[1] and not data.now.up.shape[1]:
+    elif data.now.scraped.shape[1] and not data.now.up.shape[1]:
         yield ("No series `up` of the agents: an agent that is gone looks like one that is down.")
 
     if data.blind:

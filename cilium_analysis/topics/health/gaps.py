@@ -167,10 +167,10 @@ def unexplained(data: Health, restarted: Sequence[Restarts]) -> list[Gaps]:
 
 def _with_baseline(data: Health) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Put a baseline that ends where the window begins before it: a gap may begin there."""
-    now, usual = data.now, data.usual
+    now, usual = data.now, data.baseline
     apart = now.agents.index[:1].append(usual.agents.index[:1])
     aligned = len(apart) == 2 and not (apart[0] - apart[1]) % data.window.step
-    if data.baseline.end != data.window.start or not aligned:
+    if data.baseline.window.end != data.window.start or not aligned:
         return now.agents, now.up
     return now.agents.combine_first(usual.agents), now.up.combine_first(usual.up)
 
@@ -240,13 +240,13 @@ def gap_finding(data: Health, found: Gaps) -> Finding:
 def without_operator(data: Health) -> Iterator[Finding]:
     """Say when no operator was scraped, although there was one before, and agents were."""
     # One column, with a value where any operator was scraped.
-    spans = (data.usual, data.now)
+    spans = (data.baseline, data.now)
     whole = pd.concat([span["operators"].max(axis=1).to_frame("operator") for span in spans])
     whole = whole[~whole.index.duplicated()].sort_index()
     # A scrape is taken to be tried in every step: an operator has no fixed address.
     tried = whole.notna().astype("float64")
     for gap in gaps(whole, tried, least=LEAST_OF_OPERATORS):
-        agents = frames.between(data.now.seen, gap.start, gap.end).any(axis=1)
+        agents = frames.between(data.now.scraped, gap.start, gap.end).any(axis=1)
         if gap.end > pd.Timestamp(data.window.start) and agents.mean() >= AGENTS_SCRAPED:
             yield _operator_finding(data, gap)
 

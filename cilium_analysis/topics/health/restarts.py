@@ -250,8 +250,8 @@ def _restart(data: Health, start: Start) -> Start | None:
     """Give the start if there was a process before it, in the window or in the baseline."""
     if start.last_seen is not None:
         return start
-    earlier = data.usual.agents.get(start.node)
-    if earlier is None or data.baseline.end > data.window.start:
+    earlier = data.baseline.agents.get(start.node)
+    if earlier is None or data.baseline.window.end > data.window.start:
         return None
     rows = earlier.dropna()
     if not len(rows) or rows.iloc[-1] >= start.time.timestamp() - 3:
@@ -262,7 +262,7 @@ def _restart(data: Health, start: Start) -> Start | None:
 def _restarts(data: Health, starts: list[Start]) -> Restarts:
     ordered = tuple(sorted(starts, key=lambda start: start.time))
     nodes = {start.node for start in ordered}
-    agents = max(data.now.seen.shape[1], 1)
+    agents = max(data.now.scraped.shape[1], 1)
     away = max(
         (
             start.time - start.last_seen - scrape_interval(data, start.node)
@@ -339,16 +339,16 @@ def together(
 def restart_finding(data: Health, found: Restarts) -> Finding:
     """Give the finding about some restarts."""
     nodes, one = found.nodes, len(found.nodes) == 1
-    before = sum(s.node in nodes and s.last_seen is not None for s in data.usual.starts)
+    before = sum(s.node in nodes and s.last_seen is not None for s in data.baseline.starts)
     return Finding(
         kind="agent_restart",
         severity=Severity.WARNING if found.serious else Severity.INFO,
-        title=_title(found, of=data.now.seen.shape[1]),
+        title=_title(found, of=data.now.scraped.shape[1]),
         start=found.begin.to_pydatetime(),
         end=found.end.to_pydatetime(),
         labels={"node": nodes[0]} if one else {},
         value=float(len(found.starts)),
-        baseline_value=float(before) if data.usual.seen.shape[1] else math.nan,
+        baseline_value=float(before) if data.baseline.scraped.shape[1] else math.nan,
         unit="count",
         trust_reasons=_caveats(data, found),
         query=f"cilium_process_start_time_seconds{braces({'node': nodes[0]} if one else {})}",

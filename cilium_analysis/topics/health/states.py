@@ -21,8 +21,8 @@ from cilium_analysis.topics.health.common import (
     steps,
     where,
 )
-from cilium_analysis.topics.health.data import plain
 from cilium_analysis.topics.intervals import runs
+from cilium_analysis.topics.loading import plain
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Mapping
@@ -91,7 +91,7 @@ def _full_map(data: Health, name: str, levels: pd.DataFrame, first: int, stop: i
     start, end = interval(data, levels.index, first, stop)
     serious = value >= FULL or failed > 0
     lost = f"; {failed:,.0f} updates failed" if failed else ""
-    usual = plain(pick(data.usual["pressure"], "map_name", name))
+    usual = plain(pick(data.baseline["pressure"], "map_name", name))
     labels = {"map_name": name} | ({"node": nodes[0]} if len(nodes) == 1 else {})
     highest = float(usual.loc[:, usual.columns.isin(nodes)].max().max())
     usual_words = "" if math.isnan(highest) else f" instead of {highest:.1%}"
@@ -99,7 +99,7 @@ def _full_map(data: Health, name: str, levels: pd.DataFrame, first: int, stop: i
     return Finding(
         kind="map_pressure",
         severity=Severity.CRITICAL if serious else Severity.WARNING,
-        title=f"BPF map {name} {where(nodes, data.now.seen.shape[1])} was {value:.1%} full"
+        title=f"BPF map {name} {where(nodes, data.now.scraped.shape[1])} was {value:.1%} full"
         f"{usual_words}{lasting}{lost}",
         start=start,
         end=end,
@@ -155,7 +155,7 @@ def lost_clusters(data: Health) -> Iterator[Finding]:
 
 def _lost(data: Health, name: str, cluster: str) -> Iterator[Finding]:
     ready = plain(pick(data.now[name], "target_cluster", cluster))
-    usual = plain(pick(data.usual[name], "target_cluster", cluster))
+    usual = plain(pick(data.baseline[name], "target_cluster", cluster))
     known = usual.to_numpy(dtype="float64")
     known = known[np.isfinite(known)]
     if len(known) and known.mean() < MOSTLY:
@@ -197,7 +197,7 @@ def without_addresses(data: Health) -> Iterator[Finding]:
     """
     now, usual = (
         pick(span["ipam_nodes"], "category", "in-deficit").max(axis=1)
-        for span in (data.now, data.usual)
+        for span in (data.now, data.baseline)
     )
     limit = float(usual.quantile(0.99)) if usual.notna().any() else 0.0
     least = steps(data, DEFICIT_FOR)

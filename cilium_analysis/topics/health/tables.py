@@ -10,9 +10,9 @@ import pandas as pd
 from cilium_analysis import frames
 from cilium_analysis.topics import verdict
 from cilium_analysis.topics.health.common import pick
-from cilium_analysis.topics.health.data import plain
 from cilium_analysis.topics.health.errors import operator_starts
 from cilium_analysis.topics.health.restarts import restarts as _restarted
+from cilium_analysis.topics.loading import plain
 from cilium_analysis.topics.tables import rates
 
 if TYPE_CHECKING:
@@ -57,11 +57,11 @@ def resources(data: Health) -> pd.DataFrame:
         },
         dtype="float64",
     )
-    nodes = sorted({*table.index, *data.now.seen.columns})
+    nodes = sorted({*table.index, *data.now.scraped.columns})
     # What was only in the baseline is not there now.
-    nodes = [node for node in nodes if node in data.now.seen or table.loc[node].notna().any()]
+    nodes = [node for node in nodes if node in data.now.scraped or table.loc[node].notna().any()]
     table = table.reindex(pd.Index(nodes, name="node"))
-    table.insert(0, "scraped", verdict.scraped(data.now.seen).reindex(table.index))
+    table.insert(0, "scraped", verdict.scraped(data.now.scraped).reindex(table.index))
     if table["files limit"].notna().all():
         table["files limit"] = table["files limit"].astype("int64")
     return table.sort_values(["peak CPU", "peak memory"], ascending=False, kind="stable")
@@ -69,7 +69,7 @@ def resources(data: Health) -> pd.DataFrame:
 
 def _levels(data: Health, name: str, word: str, unit: float) -> dict[str, pd.Series]:
     now = data.now.per_node(name, how="max") / unit
-    usual = data.usual.per_node(name, how="max") / unit
+    usual = data.baseline.per_node(name, how="max") / unit
     return {word: frames.last(now), f"peak {word}": now.max(), f"usual {word}": usual.mean()}
 
 
@@ -81,7 +81,7 @@ def cpu(data: Health, *, baseline: bool = False) -> pd.DataFrame:
     baseline
         Whether to look at the baseline instead of the window.
     """
-    span = data.usual if baseline else data.now
+    span = data.baseline if baseline else data.now
     taken = span.per_node("cpu")
     # Of many nodes it is asked for in longer steps.
     return taken / (frames.step_seconds(taken) or span.window.step.total_seconds())
@@ -127,11 +127,11 @@ def compare(data: Health, name: str, by: Sequence[str]) -> pd.DataFrame:
     pandas.DataFrame
         ``count``, ``expected`` (for a window of this length), ``change``; what grew most first.
     """
-    scale = data.window.length / data.baseline.length
+    scale = data.window.length / data.baseline.window.length
     table = pd.DataFrame(
         {
             "count": frames.totals(data.now[name], by),
-            "expected": frames.totals(data.usual[name], by) * scale,
+            "expected": frames.totals(data.baseline[name], by) * scale,
         },
         dtype="float64",
     ).fillna(0.0)
@@ -189,7 +189,9 @@ def pressure(data: Health, *, most: int = 20) -> pd.DataFrame:
         fullest first.
     """
     by = ["map_name", "node"]
-    now, usual = (frames.group(span["pressure"], by, how="max") for span in (data.now, data.usual))
+    now, usual = (
+        frames.group(span["pressure"], by, how="max") for span in (data.now, data.baseline)
+    )
     table = pd.DataFrame(
         {
             "now": frames.last(now),
@@ -240,14 +242,14 @@ def _operator_process(data: Health) -> list[_Row]:
         ("operator_memory", "memory, all operators together, peak", "MiB", MIB),
     ):
         values = []
-        for span in (data.now, data.usual):
+        for span in (data.now, data.baseline):
             frame = span[name]
             whole = frame.sum(axis=1, min_count=1)
             step = span.window.step.total_seconds()
             values.append(float(whole.mean() / step if scale is None else whole.max() / scale))
         rows.append((what, unit, *values))
-    if data.now["operators"].shape[1] or data.usual["operators"].shape[1]:
-        starts = [float(len(operator_starts(span))) for span in (data.now, data.usual)]
+    if data.now["operators"].shape[1] or data.baseline["operators"].shape[1]:
+        starts = [float(len(operator_starts(span))) for span in (data.now, data.baseline)]
         rows.append(("starts of an operator", "count", *starts))
     return rows
 
@@ -263,7 +265,7 @@ def _operator_counts(data: Health) -> list[_Row]:
         ("azure_count", "response_code", "calls to the Azure API"),
         ("alibabacloud_count", "response_code", "calls to the AlibabaCloud API"),
     ):
-        if not data.now[name].shape[1] and not data.usual[name].shape[1]:
+        if not data.now[name].shape[1] and not data.baseline[name].shape[1]:
             continue
         table = compare(data, name, [label or "node"])
         if not label:
@@ -286,7 +288,7 @@ def _operator_levels(data: Health) -> list[_Row]:
     ):
         both = [
             frames.last(span.whole(name, [label] if label else [], how="max"))
-            for span in (data.now, data.usual)
+            for span in (data.now, data.baseline)
         ]
         for key in sorted({*both[0].index, *both[1].index}, key=str):
             kind = f"{what}: {key[0] if isinstance(key, tuple) else key}" if label else what
@@ -314,7 +316,7 @@ def clustermesh(data: Health) -> pd.DataFrame:
             ready, usual, failures, before = (
                 plain(pick(span[f"{prefix}_{part}"], "target_cluster", cluster))
                 for part in ("ready", "failures")
-                for span in (data.now, data.usual)
+                for span in (data.now, data.baseline)
             )
             latest = frames.last(ready)
             rows.append(

@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
 
 from cilium_analysis import frames
-from cilium_analysis.queries import Query
 from cilium_analysis.statistics.baseline import Rises
 from cilium_analysis.topics import buckets, hubble
 from cilium_analysis.topics.buckets import bound_of, quantile
-from cilium_analysis.topics.parties import CONTEXT
 
 if TYPE_CHECKING:
     from datetime import timedelta
@@ -22,17 +20,14 @@ if TYPE_CHECKING:
     from cilium_analysis.topics.http.data import Http
 
 NAME = "hubble_http_request_duration_seconds"
-EACH = Query(
-    f"max by (<target>, le, method, reporter, {CONTEXT})"
-    f" (max_over_time({NAME}_bucket{{<match>}}[<range>]))",
+_COUNTER = hubble.Counter(
+    f"{NAME}_bucket",
+    ("le", "method", "reporter"),
     "requests",
     "HTTP requests answered within so many seconds",
 )
-OVER_NODES = Query(
-    hubble.growth(f"{NAME}_bucket{{<match>}}", f"<cluster>, le, reporter, {CONTEXT}"),
-    "requests",
-    "HTTP requests answered within so many seconds, on all nodes together",
-)
+EACH = _COUNTER.whole
+OVER_NODES = replace(_COUNTER, labels=("le", "reporter")).over_nodes
 QUANTILES = (0.5, 0.95, 0.99)
 #: In the baseline this share of the requests was faster than what now counts as slow.
 USUALLY_FASTER = 0.99
@@ -52,7 +47,7 @@ def latency(data: Http) -> pd.DataFrame:
         within Hubble's buckets (of 5 ms to 10 s): good to the width of a bucket.
     """
     now, usual = (
-        buckets.by_bound(each, ["destination"]) for each in (data.durations, data.usual_durations)
+        buckets.by_bound(each.durations, ["destination"]) for each in (data.now, data.baseline)
     )
     rows = [
         {"destination": key[0]}
@@ -67,13 +62,10 @@ def untold(data: Http) -> list[str]:
     """Say why quantiles of the duration cannot be had, where they cannot."""
     return [
         text
-        for durations, counts, when in (
-            (data.durations, data.counts, "window"),
-            (data.usual_durations, data.usual, "baseline"),
-        )
-        if counts.shape[1]
+        for each, when in ((data.now, "window"), (data.baseline, "baseline"))
+        if each.counts.shape[1]
         for text in buckets.untold(
-            NAME, "request", durations, when=when, unread=data.remarks.unread
+            NAME, "request", each.durations, when=when, unread=data.remarks.unread
         )
     ]
 
@@ -113,7 +105,7 @@ def slow_requests(data: Http) -> list[Slow]:
     data
         As from `load`.
     """
-    now, usual = (_per_destination(frame) for frame in (data.durations, data.usual_durations))
+    now, usual = (_per_destination(each.durations) for each in (data.now, data.baseline))
     return [
         slow
         for destination in sorted(set(now) & set(usual))

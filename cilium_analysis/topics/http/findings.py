@@ -15,15 +15,16 @@ from cilium_analysis.findings import Finding, Findings, Severity
 from cilium_analysis.frames import totals
 from cilium_analysis.queries import Matcher
 from cilium_analysis.statistics.baseline import Rises, join
-from cilium_analysis.topics import held, verdict
+from cilium_analysis.topics import verdict
 from cilium_analysis.topics.http.durations import NAME, Slow, slow_requests
 from cilium_analysis.topics.http.statuses import (
     DENIED_STATUS,
     FAILED,
     UNANSWERED,
+    made_by_policy,
     status_class,
 )
-from cilium_analysis.topics.http.tables import made_by_policy
+from cilium_analysis.topics.model import found_once
 from cilium_analysis.topics.parties import namespace_of
 from cilium_analysis.topics.rises import spilled, summed
 from cilium_analysis.topics.telling import between, largest, only, seconds, trifling
@@ -31,7 +32,7 @@ from cilium_analysis.topics.telling import between, largest, only, seconds, trif
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from cilium_analysis.topics.http.data import Http
+    from cilium_analysis.topics.http.data import Http, Requests
 
 #: Errors are a burst only if their share of the requests rises by this factor too.
 RATIO_FACTOR = 2.0
@@ -71,7 +72,7 @@ class _Stream:
     usual_whole: pd.Series
 
 
-@held.found
+@found_once
 def findings(data: Http) -> Findings:
     """Say what about HTTP is worth acting on.
 
@@ -105,15 +106,15 @@ def unknown(data: Http) -> tuple[str, ...]:
     """
     if refused := verdict.refused(data.remarks):
         return refused
-    if not data.counts.shape[1] and data.statusless:
-        return (f"no label tells how {data.statusless:,.0f} requests ended",)
-    if not data.counts.shape[1]:
-        before = ", though there were some in the baseline" if data.usual.shape[1] else ""
+    if not data.now.counts.shape[1] and data.now.statusless:
+        return (f"no label tells how {data.now.statusless:,.0f} requests ended",)
+    if not data.now.counts.shape[1]:
+        before = ", though there were some in the baseline" if data.baseline.counts.shape[1] else ""
         return (f"no HTTP request is visible in this window{before}",)
-    sums = totals(data.counts, ["status"])
+    sums = totals(data.now.counts, ["status"])
     failed = sum(n for status, n in sums.items() if status_class(str(status)) in ("4xx", "5xx"))
     fact = f"{sums.sum():,.0f} requests were answered, {failed:,.0f} of them with 4xx or 5xx"
-    return verdict.no_baseline(data.usual, what="no HTTP request is visible", fact=fact)
+    return verdict.no_baseline(data.baseline.counts, what="no HTTP request is visible", fact=fact)
 
 
 def _streams(data: Http) -> Iterator[_Stream]:
@@ -121,7 +122,7 @@ def _streams(data: Http) -> Iterator[_Stream]:
 
     Requests without a response are apart.
     """
-    counts, usual = _apart(data, baseline=False), _apart(data, baseline=True)
+    counts, usual = _apart(data.now), _apart(data.baseline)
     for destination in sorted(set(frames.values(counts, "destination"))):
         there, before = (only(frame, {"destination": destination}) for frame in (counts, usual))
         wholes = there.sum(axis=1, min_count=1), before.sum(axis=1, min_count=1)
@@ -136,11 +137,11 @@ def _streams(data: Http) -> Iterator[_Stream]:
             yield _Stream(name, destination, bad, normal, *wholes)
 
 
-def _apart(data: Http, *, baseline: bool) -> pd.DataFrame:
+def _apart(requests: Requests) -> pd.DataFrame:
     """Tell the 403s of policies from the others: they get a status of their own."""
-    counts = data.usual if baseline else data.counts
+    counts = requests.counts
     labels = ["source", "destination", "method", "node", "status"]
-    made = made_by_policy(data, baseline=baseline)
+    made = made_by_policy(requests)
     if not made.shape[1] or not counts.shape[1]:
         return frames.group(counts, labels)
     pairs = frames.group(made, ["source", "destination"])
@@ -202,7 +203,7 @@ def _usual_share(stream: _Stream) -> float:
 
 def _finding(data: Http, stream: _Stream, first: int, last: int) -> Finding:
     bad, whole = stream.bad.iloc[first:last], float(stream.whole.iloc[first:last].sum())
-    start, end = data.counts.index[first] - data.window.step, data.counts.index[last - 1]
+    start, end = data.now.counts.index[first] - data.window.step, data.now.counts.index[last - 1]
     inside = float(bad.sum().sum())
     total = inside + spilled(stream.bad, stream.usual, first, last)
     value, before = inside / (end - start).total_seconds(), _rate(data, stream)
@@ -309,9 +310,11 @@ def _caveats(data: Http, stream: _Stream, first: int, last: int) -> tuple[str, .
         said.append(
             "no requests to it in the baseline: compared with the quieter half of the window"
         )
-    if stream.kind == "http_denied" and not data.refused.shape[1]:
+    if stream.kind == "http_denied" and not data.now.refused.shape[1]:
         said.append("the share of policies is estimated from the proxies' own counts")
-    if data.apart and _kind_of(UNANSWERED) in map(_kind_of, frames.values(stream.bad, "status")):
+    if data.now.apart and _kind_of(UNANSWERED) in map(
+        _kind_of, frames.values(stream.bad, "status")
+    ):
         said.append("responses are counted apart: one that comes late is missed until it comes")
     return (*said, *(f"server: {text}" for text in data.warnings))
 
@@ -330,8 +333,8 @@ def _query(labels: dict[str, str]) -> str:
 
 
 def _slow(data: Http, slow: Slow) -> Finding:
-    start = data.durations.index[slow.first] - data.window.step
-    end = data.durations.index[slow.last - 1]
+    start = data.now.durations.index[slow.first] - data.window.step
+    end = data.now.durations.index[slow.last - 1]
     rates = f"sum by (le) (rate({NAME}_bucket[5m]))"
     name, more = f"p{slow.quantile * 100:.0f}", "more than " if slow.beyond else ""
     to = f" to {slow.destination}" if slow.destination else ""

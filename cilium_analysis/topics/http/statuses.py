@@ -13,11 +13,14 @@ import pandas as pd
 
 from cilium_analysis import frames
 from cilium_analysis.topics.parties import name_parties, swapped
+from cilium_analysis.topics.telling import only
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
 
     from numpy.typing import NDArray
+
+    from cilium_analysis.topics.http.data import Requests
 
 #: What the proxy answers when a layer 7 policy denies a request (pkg/envoy, ``403``).
 DENIED_STATUS = "403"
@@ -145,3 +148,37 @@ def _open(left: NDArray[np.float64]) -> NDArray[np.float64]:
         taken = np.minimum(np.cumsum(before, axis=0), beyond[row])
         still[:row] -= np.diff(taken, axis=0, prepend=0.0)[::-1]
     return still
+
+
+def made_by_policy(requests: Requests) -> pd.DataFrame:
+    """Give the requests that a policy denied, per source and destination [requests per step].
+
+    Hubble's drop events say of which pair they are. Where there are none, what the proxies
+    counted is shared out over the 403s of the time around.
+
+    Parameters
+    ----------
+    requests
+        Of the window, or of the baseline.
+
+    Returns
+    -------
+    pandas.DataFrame
+        Label frame with ``destination`` and ``source``.
+    """
+    if requests.refused.shape[1]:
+        return requests.refused
+    counts, proxy = requests.counts, requests.proxy
+    answered = frames.group(only(counts, {"status": DENIED_STATUS}), ["source", "destination"])
+    # The proxies and Hubble are scraped at different moments.
+    around = [
+        part.sum(axis=1).rolling(5, center=True, min_periods=1).sum()
+        for part in (only(of_http(proxy), {"rule": "denied"}), answered)
+    ]
+    share = (around[0] / around[1].where(around[1] > 0)).clip(upper=1.0).fillna(0.0)
+    return answered.mul(share.reindex(answered.index, fill_value=0.0), axis=0)
+
+
+def of_http(proxy: pd.DataFrame) -> pd.DataFrame:
+    """Leave the DNS proxy out of what the proxies did, where the version tells it apart."""
+    return proxy.loc[:, [kind != "fqdn" for kind in frames.values(proxy, "proxy_type")]]

@@ -12,8 +12,15 @@ from cilium_analysis.frames import totals
 from cilium_analysis.topics import tables, verdict
 from cilium_analysis.topics.buckets import by_bound, quantile
 from cilium_analysis.topics.http import durations
-from cilium_analysis.topics.http.data import KEYS, OVER_NODES, QUERIES
-from cilium_analysis.topics.http.statuses import BAD, DENIED_STATUS, FAILED, status_class
+from cilium_analysis.topics.http.data import KEYS, REQUESTS, RESPONSES
+from cilium_analysis.topics.http.statuses import (
+    BAD,
+    DENIED_STATUS,
+    FAILED,
+    made_by_policy,
+    of_http,
+    status_class,
+)
 from cilium_analysis.topics.parties import column, party
 from cilium_analysis.topics.telling import only
 
@@ -30,7 +37,7 @@ def _compare(
     data: Http, by: Sequence[str], *, of: tuple[pd.DataFrame, pd.DataFrame] | None = None
 ) -> pd.DataFrame:
     """Compare requests, or the counts of window and baseline that are given."""
-    now, usual = of or (data.counts, data.usual)
+    now, usual = of or (data.now.counts, data.baseline.counts)
     scale = data.window.length / data.baseline.length
     return tables.compare(now, usual, by, amount="requests", scale=scale)
 
@@ -51,7 +58,7 @@ def by_status(data: Http) -> pd.DataFrame:
 
 def by_protocol(data: Http) -> pd.DataFrame:
     """Give requests per version of HTTP, such as ``HTTP/1.1``; columns as `by_status`."""
-    table = _compare(data, ["protocol"], of=(data.protocols, data.usual_protocols))
+    table = _compare(data, ["protocol"], of=(data.now.protocols, data.baseline.protocols))
     table["share"] = tables.shares(table["requests"])
     return table.sort_values("requests", ascending=False, kind="stable")
 
@@ -67,8 +74,10 @@ def proxies(data: Http) -> pd.DataFrame:
         window of this length), ``change``, ``most on`` (a node).
     """
     by = ["proxy_type", "rule"]
-    table = _compare(data, by, of=(data.proxy, data.usual_proxy))
-    each = totals(data.proxy, [*by, "node"]).sort_values(kind="stable").reset_index("node")["node"]
+    table = _compare(data, by, of=(data.now.proxy, data.baseline.proxy))
+    each = (
+        totals(data.now.proxy, [*by, "node"]).sort_values(kind="stable").reset_index("node")["node"]
+    )
     table["most on"] = each.groupby(level=by).last()
     table = table.sort_index().reset_index().rename(columns={"proxy_type": "proxy"})
     return table.assign(proxy=table["proxy"].replace("", "any"))
@@ -85,10 +94,10 @@ def redirects(data: Http) -> pd.DataFrame:
         node with the ``most on`` it.
     """
     rows = []
-    for protocol in sorted(set(frames.values(data.redirects, "protocol_l7"))):
+    for protocol in sorted(set(frames.values(data.now.redirects, "protocol_l7"))):
         now, usual = (
             only(levels, {"protocol_l7": protocol})
-            for levels in (data.redirects, data.usual_redirects)
+            for levels in (data.now.redirects, data.baseline.redirects)
         )
         peaks = now.max().groupby(level="node").max()
         rows.append(
@@ -107,8 +116,8 @@ def redirects(data: Http) -> pd.DataFrame:
 
 def rates(data: Http) -> pd.DataFrame:
     """Give the rate of requests over time, one column per class of status [requests/s]."""
-    classes = [status_class(status) for status in frames.values(data.counts, "status")]
-    counts = frames.relabel(data.counts, "class", classes)
+    classes = [status_class(status) for status in frames.values(data.now.counts, "status")]
+    counts = frames.relabel(data.now.counts, "class", classes)
     return tables.rates(counts, "class", seconds=data.window.step.total_seconds())
 
 
@@ -121,7 +130,7 @@ def failures(data: Http) -> pd.DataFrame:
         One column per status from 400 on, and for requests without a response, 0 to 1; NaN where
         nothing was requested.
     """
-    summed = tables.rates(data.counts, "status", seconds=1.0)
+    summed = tables.rates(data.now.counts, "status", seconds=1.0)
     whole = summed.sum(axis=1, min_count=1)
     bad = [name for name in summed.columns if status_class(str(name)) in BAD]
     return summed[bad].div(whole.where(whole > 0), axis=0)
@@ -138,14 +147,16 @@ def by_destination(data: Http) -> pd.DataFrame:
         (by policy), ``p95`` and ``usual p95`` of the duration [s].
     """
     table = _compare(data, ["destination"]).drop(columns="change")
-    table["errors"] = _errors(data.counts).reindex(table.index, fill_value=0.0)
-    before = totals(data.usual, ["destination"])
-    usual = _errors(data.usual).reindex(before.index, fill_value=0.0) / before.where(before > 0)
+    table["errors"] = _errors(data.now.counts).reindex(table.index, fill_value=0.0)
+    before = totals(data.baseline.counts, ["destination"])
+    usual = _errors(data.baseline.counts).reindex(before.index, fill_value=0.0) / before.where(
+        before > 0
+    )
     table["error ratio"] = table["errors"] / table["requests"].where(table["requests"] > 0)
     table["usual ratio"] = usual.reindex(table.index)
     denied = forbidden(data).groupby("destination")["by policy"].sum()
     table["denied"] = denied.reindex(table.index, fill_value=0.0)
-    for name, frame in (("p95", data.durations), ("usual p95", data.usual_durations)):
+    for name, frame in (("p95", data.now.durations), ("usual p95", data.baseline.durations)):
         found = by_bound(frame, ["destination"])
         table[name] = [quantile(0.95, found.get((d,), {})) for d in table.index]
     return table.sort_values(["errors", "requests"], ascending=False)
@@ -169,8 +180,8 @@ def forbidden(data: Http) -> pd.DataFrame:
         ``source``, ``destination``, ``requests`` answered with 403, ``by policy``,
         ``by application``; most first.
     """
-    made = totals(made_by_policy(data), ["source", "destination"])
-    sums = totals(data.counts, ["source", "destination", "status"])
+    made = totals(made_by_policy(data.now), ["source", "destination"])
+    sums = totals(data.now.counts, ["source", "destination", "status"])
     sums = sums[sums.index.get_level_values("status") == DENIED_STATUS].droplevel("status")
     table = pd.DataFrame({"requests": sums[sums > 0]})
     known = made.reindex(table.index, fill_value=0.0)
@@ -178,43 +189,6 @@ def forbidden(data: Http) -> pd.DataFrame:
     table["by application"] = table["requests"] - table["by policy"]
     ranked = table.sort_values("requests", ascending=False, kind="stable")
     return ranked.reset_index()
-
-
-def made_by_policy(data: Http, *, baseline: bool = False) -> pd.DataFrame:
-    """Give the requests that a policy denied, per source and destination [requests per step].
-
-    Hubble's drop events say of which pair they are. Where there are none, what the proxies
-    counted is shared out over the 403s of the time around.
-
-    Parameters
-    ----------
-    data
-        As from `load`.
-    baseline
-        Whether to look at the baseline instead of the window.
-
-    Returns
-    -------
-    pandas.DataFrame
-        Label frame with ``destination`` and ``source``.
-    """
-    events = data.usual_refused if baseline else data.refused
-    if data.refused.shape[1]:
-        return events
-    counts, proxy = (data.usual, data.usual_proxy) if baseline else (data.counts, data.proxy)
-    answered = frames.group(only(counts, {"status": DENIED_STATUS}), ["source", "destination"])
-    # The proxies and Hubble are scraped at different moments.
-    around = [
-        part.sum(axis=1).rolling(5, center=True, min_periods=1).sum()
-        for part in (only(_of_http(proxy), {"rule": "denied"}), answered)
-    ]
-    share = (around[0] / around[1].where(around[1] > 0)).clip(upper=1.0).fillna(0.0)
-    return answered.mul(share.reindex(answered.index, fill_value=0.0), axis=0)
-
-
-def _of_http(proxy: pd.DataFrame) -> pd.DataFrame:
-    """Leave the DNS proxy out of what the proxies did, where the version tells it apart."""
-    return proxy.loc[:, [kind != "fqdn" for kind in frames.values(proxy, "proxy_type")]]
 
 
 def changes(data: Http, *, most: int = 15) -> pd.DataFrame:
@@ -269,33 +243,33 @@ def traces(data: Http, *, most: int = 10) -> pd.DataFrame:
 
 def notes(data: Http) -> list[str]:
     """Say what the data cannot show, and how far to trust it."""
-    said = [] if data.counts.shape[1] or data.statusless else [_invisible(data)]
-    if data.statusless:
+    said = [] if data.now.counts.shape[1] or data.now.statusless else [_invisible(data)]
+    if data.now.statusless:
         said.append(
-            f"No label tells how {data.statusless:,.0f} requests ended: whether they failed is"
+            f"No label tells how {data.now.statusless:,.0f} requests ended: whether they failed is"
             " unknown (Helm: hubble.metrics.enabled with httpV2 counts requests by status)."
         )
-    if data.unpaired:
+    if data.now.unpaired:
         said.append(
-            f"Whether {data.unpaired:,.0f} requests got a response is unknown: Hubble counts"
+            f"Whether {data.now.unpaired:,.0f} requests got a response is unknown: Hubble counts"
             " responses apart, and names their source and destination otherwise (Helm:"
             " hubble.metrics.enabled with httpV2 counts requests by status)."
         )
-    if data.counts.shape[1] and not data.usual.shape[1]:
+    if data.now.counts.shape[1] and not data.baseline.counts.shape[1]:
         said.append("No requests in the baseline: everything looks new, nothing can be compared.")
     said += durations.untold(data)
-    if data.twice:
-        pairs = ", ".join(f"{a or 'unnamed'} → {b or 'unnamed'}" for a, b in data.twice[:3])
+    if data.now.twice:
+        pairs = ", ".join(f"{a or 'unnamed'} → {b or 'unnamed'}" for a, b in data.now.twice[:3])
         said.append(f"Both ends reported some requests ({pairs}): one of both was counted.")
-    named = any(any(frames.values(data.counts, side)) for side in ("source", "destination"))
-    if data.counts.shape[1] and not named:
+    named = any(any(frames.values(data.now.counts, side)) for side in ("source", "destination"))
+    if data.now.counts.shape[1] and not named:
         said.append(
             "Sources and destinations are not in the data (Helm: hubble.metrics.enabled with"
             " httpV2:labelsContext=source_namespace,source_workload,destination_namespace,"
             "destination_workload)."
         )
-    proxied = float(only(_of_http(data.proxy), {"rule": "denied"}).sum().sum())
-    if proxied and not data.refused.shape[1] and data.counts.shape[1]:
+    proxied = float(only(of_http(data.now.proxy), {"rule": "denied"}).sum().sum())
+    if proxied and not data.now.refused.shape[1] and data.now.counts.shape[1]:
         said.append(
             f"Of the 403s, {proxied:,.0f} were made by policies, as the proxies counted; their"
             " sources and destinations are estimated, as hubble_drop_total is not there."
@@ -305,11 +279,11 @@ def notes(data: Http) -> list[str]:
 
 def _invisible(data: Http) -> str:
     """Say why no request is visible, which does not mean that there was none."""
-    counted = [asked[name] for asked in (QUERIES, OVER_NODES) for name in ("requests", "responses")]
+    counted = (*REQUESTS.queries, *RESPONSES.queries)
     if data.remarks.lacks(*counted):
         return "Unknown: the server refused to tell of HTTP."
-    handled = totals(_of_http(data.proxy), ["rule"]).sum()
-    sent = only(data.redirects, {"protocol_l7": "http"})
+    handled = totals(of_http(data.now.proxy), ["rule"]).sum()
+    sent = only(data.now.redirects, {"protocol_l7": "http"})
     if handled > 0:
         return (
             "The proxies handled layer 7 requests, but Hubble's HTTP metrics are not there"
@@ -321,14 +295,14 @@ def _invisible(data: Http) -> str:
             " Hubble's HTTP metrics are off (Helm: hubble.metrics.enabled with httpV2). Which of"
             " the two is unknown."
         )
-    if not data.hubble_seen:
+    if not data.now.hubble_scraped:
         return (
             "HTTP is unknown: no target with Hubble's metrics was scraped in this window. That does"
             " not mean no traffic."
         )
     reason = (
         "no layer 7 CiliumNetworkPolicy selects it, or"
-        if data.agents_seen
+        if data.now.agents_scraped
         else "the agents, which know whether a layer 7 policy selects it, were not scraped;"
     )
     return (

@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
 
-from cilium_analysis import frames, targets
+from cilium_analysis import frames
 from cilium_analysis.errors import NotPrometheus, QueryRejected
 from cilium_analysis.queries import Matcher, Query, parse_matchers
 from cilium_analysis.targets.naming import cluster_of
 from cilium_analysis.targets.stored import Row, host
 from cilium_analysis.topics import answers
-from cilium_analysis.topics.remarks import Remarks, told
+from cilium_analysis.topics.model import Compared, Loader, Part
 from cilium_analysis.topics.setup.checks import CHECKS
 from cilium_analysis.topics.setup.configurations import Facts
 
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
     from cilium_analysis.source import Source
     from cilium_analysis.targets import Targets
+    from cilium_analysis.topics.reader import Reader
     from cilium_analysis.topics.setup.objects import Objects
     from cilium_analysis.window import Window
 
@@ -113,16 +114,12 @@ EXEMPLARS: Mapping[str, Query] = {
 }
 
 
-@dataclass(frozen=True)
-class Setup:
+@dataclass(frozen=True, kw_only=True)
+class There(Part):
     """What the monitoring of a cluster has.
 
     Parameters
     ----------
-    source
-        Name of the source.
-    window, baseline
-        What was looked at; the baseline is not used.
     present
         Number of series by metric, the highest at the start, middle and end of the window.
     targets
@@ -139,70 +136,43 @@ class Setup:
         What these do not tell.
     exemplars
         Number of exemplars of HTTP requests in the window.
-    warnings
-        What the server said about the answers.
-    remarks
-        What is to be said about the targets.
-    cluster
-        What the Kubernetes API showed; None if it was not read.
     """
 
-    source: str
-    window: Window
-    baseline: Window
     present: pd.Series
     targets: pd.DataFrame
     versions: pd.Series
     labelled: tuple[str, ...]
     contextual: tuple[str, ...]
-    exemplars: int
+    bare: tuple[str, ...]
     scraping: Targets
     facts: Facts
-    bare: tuple[str, ...] = ()
-    warnings: tuple[str, ...] = ()
-    remarks: Remarks = field(default_factory=Remarks)
+    exemplars: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Setup(Compared[There, Part]):
+    """What the monitoring of a cluster has; nothing is compared with the baseline.
+
+    Parameters
+    ----------
+    cluster
+        What the Kubernetes API showed; None if it was not read.
+    """
+
     cluster: Objects | None = None
+
+    def with_cluster(self, cluster: Objects | None) -> Setup:
+        """Give the same beside what the Kubernetes API showed; None if it was not read."""
+        return replace(self, cluster=cluster)
 
     def untold(self, name: str) -> bool:
         """Tell whether the server refused one of `QUERIES`: what is not told is not missing."""
         return self.remarks.lacks(QUERIES[name])
 
 
-def load(
-    source: Source,
-    window: Window,
-    baseline: Window,
-    *,
-    match: str = "",
-    cluster: Objects | None = None,
-) -> Setup:
-    """Ask what there is.
-
-    Parameters
-    ----------
-    source
-        A server or a bundle.
-    window, baseline
-        Only the window is looked at.
-    match
-        Label matchers that narrow every query, such as ``cluster="prod"``.
-    cluster
-        What the Kubernetes API showed, if it was read.
-
-    Raises
-    ------
-    ParameterError
-        If the matchers cannot be read.
-    PrometheusError, BundleError
-        If the source does not answer.
-    """
-    return replace(_load(source, window, baseline, match=match), cluster=cluster)
-
-
-@told
-def _load(source: Source, window: Window, baseline: Window, *, match: str = "") -> Setup:
-    matchers = parse_matchers(match)
-    scraping = targets.of(source, window, baseline, match=match)
+def _all(reader: Reader, before: Reader) -> Setup:
+    source, window, matchers = reader.source, reader.window, parse_matchers(reader.match)
+    scraping = reader.targets
     moments = _moments(scraping.table, window)
     present, labels, context, bare, bounds = (
         _most([_by(_ask(source, name, window, m, matchers), label) for m in moments])
@@ -226,10 +196,8 @@ def _load(source: Source, window: Window, baseline: Window, *, match: str = "") 
         starts="cilium_process_start_time_seconds" in present.index,
         classic=_classic(source, scraping, window, moments, matchers),
     )
-    return Setup(
-        source=source.name,
+    there = There(
         window=window,
-        baseline=baseline,
         present=present,
         targets=table,
         versions=next((each for each in reversed(versions) if len(each)), versions[-1]),
@@ -240,6 +208,10 @@ def _load(source: Source, window: Window, baseline: Window, *, match: str = "") 
         scraping=scraping,
         facts=facts,
     )
+    return Setup(source=source.name, now=there, baseline=Part(window=before.window))
+
+
+load = Loader(_all)
 
 
 def _moments(table: pd.DataFrame, window: Window) -> list[datetime]:

@@ -108,8 +108,8 @@ def configured(objects: Objects, one: Component) -> bool | None:
 
 def scraped(data: Setup, one: Component) -> bool:
     """Tell whether Prometheus has anything of a component."""
-    up = data.targets.loc[data.targets["component"] == one.name, "up"]
-    return bool((up > 0).any()) or any(name in data.present.index for name in one.metrics)
+    up = data.now.targets.loc[data.now.targets["component"] == one.name, "up"]
+    return bool((up > 0).any()) or any(name in data.now.present.index for name in one.metrics)
 
 
 def state(data: Setup, objects: Objects, one: Component) -> State:
@@ -141,7 +141,7 @@ def way(objects: Objects, one: Component) -> Way:
 
 def style(data: Setup, objects: Objects) -> str:
     """Name the way in which Prometheus finds Cilium, as far as it can be told."""
-    jobs = set(data.targets["job"])
+    jobs = set(data.now.targets["job"])
     if jobs & _EXAMPLE_JOBS:
         return "annotations, as in Cilium's monitoring-example.yaml"
     ways = {way(objects, one) for one in COMPONENTS}
@@ -172,7 +172,7 @@ def envoy(data: Setup, objects: Objects) -> tuple[State, str]:
         if any(each.get("name") == "envoy-metrics" for each in row["ports"])
     ]
     seen = "; ".join([f"proxy-prometheus-port={port}"] * bool(port) + [f"Service {s}" for s in led])
-    up = data.targets.loc[data.targets["component"] == "Envoy", "up"]
+    up = data.now.targets.loc[data.now.targets["component"] == "Envoy", "up"]
     if (up > 0).any():
         return "scraped", seen
     if seen:

@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING
 
 from cilium_analysis.findings import Finding, Findings, Severity
 from cilium_analysis.queries import Matcher
-from cilium_analysis.topics import held, verdict
+from cilium_analysis.topics import verdict
+from cilium_analysis.topics.model import found_once
 from cilium_analysis.topics.setup.checks import CHECKS
 from cilium_analysis.topics.setup.kubernetes import objects_of, remedy
 from cilium_analysis.topics.setup.objects import later, not_scraped, some, without_agent
@@ -25,7 +26,7 @@ _HUBBLE_DROPS = {"hubble_drop_total", "hubble_policy_verdicts_total"}
 _NEEDED = {"agent": Severity.WARNING, "Hubble": Severity.INFO}
 
 
-@held.found
+@found_once
 def findings(data: Setup) -> Findings:
     """Say what about the setup is worth acting on.
 
@@ -46,7 +47,7 @@ def findings(data: Setup) -> Findings:
         for check in CHECKS
         if check.name in _NEEDED and not there(data, check)
     ]
-    down = data.targets[data.targets["up"] == 0]
+    down = data.now.targets[data.now.targets["up"] == 0]
     never = [_down(data, row) for _, row in down.iterrows()]
     found = (*missing, *never, *_of_nodes(data))
     return verdict.told(data, found, topic="setup_check", unknown=unknown(data))
@@ -62,7 +63,7 @@ def unknown(data: Setup) -> tuple[str, ...]:
     """
     if refused := verdict.refused(data.remarks):
         return refused
-    if len(data.present) or len(data.targets) or len(data.versions):
+    if len(data.now.present) or len(data.now.targets) or len(data.now.versions):
         return ()
     return ("no metric and no scrape target of Cilium or Hubble in this window",)
 
@@ -85,8 +86,8 @@ def judge(data: Setup) -> str:
     wrong = [each.title for each in findings(data) if each.severity >= Severity.WARNING]
     if wrong:
         return f"wrong: {'; '.join(wrong)}"
-    if data.scraping.caveats:
-        return f"unknown in part: {' '.join(data.scraping.caveats)}"
+    if data.now.scraping.caveats:
+        return f"unknown in part: {' '.join(data.now.scraping.caveats)}"
     lacking = [check.name for check in CHECKS if not check.of and not there(data, check)]
     but = [f"without {name}" for name in lacking]
     but += list(configurations(data)["configuration"])
@@ -95,7 +96,7 @@ def judge(data: Setup) -> str:
 
 def _missing(data: Setup, check: Check, severity: Severity) -> Finding:
     answers = check.answers
-    if check.name == "agent" and _HUBBLE_DROPS & set(data.present.index):
+    if check.name == "agent" and _HUBBLE_DROPS & set(data.now.present.index):
         answers = f"{answers.removeprefix('drops, ')}; drops are known from Hubble alone"
     return Finding(
         kind="missing_metrics",

@@ -55,7 +55,7 @@ def is_another(data: Setup) -> bool:
     """Tell whether the objects seem to be of another cluster than the metrics."""
     if data.cluster is None:
         return False
-    return differ(names_of_targets(data.targets), data.cluster.nodes)
+    return differ(names_of_targets(data.now.targets), data.cluster.nodes)
 
 
 def kubernetes(data: Setup) -> pd.DataFrame:
@@ -88,7 +88,7 @@ def notes(data: Setup) -> list[str]:
     said = list(data.cluster.notes)
     # The notes of the cluster may say so already, with the nodes of another query.
     if not any("of different clusters" in note for note in said):
-        metrics, unread = names_of_targets(data.targets), data.cluster.unread
+        metrics, unread = names_of_targets(data.now.targets), data.cluster.unread
         said += cluster_notes(metrics, data.cluster.nodes, unread=unread)
     objects = objects_of(data)
     said += _visibility_notes(data, objects) if objects is not None else []
@@ -161,11 +161,11 @@ def _hubble_metrics(data: Setup, objects: Objects) -> Iterator[Row]:
             continue
         wanted = option.partition(":")[0].partition(",")[0]
         has = bool({wanted, wanted.removesuffix("V2")} & names)
-        there = any(metric in data.present.index for metric in check.metrics)
+        there = any(metric in data.now.present.index for metric in check.metrics)
         if has and there:
             continue
         yield _hubble_metric(check.name, check.helm, has=has, there=there)
-    if {"http", "httpV2"} & names and not data.exemplars:
+    if {"http", "httpV2"} & names and not data.now.exemplars:
         is_open = objects.cilium_config.get("enable-hubble-open-metrics") == "true"
         value = f"enable-hubble-open-metrics={str(is_open).lower()}"
         todo = "" if is_open else "Helm: hubble.metrics.enableOpenMetrics=true"
@@ -244,7 +244,7 @@ def _visibility_notes(data: Setup, objects: Objects) -> list[str]:
     """Say why a protocol is not visible, or why it is without a policy."""
     said = []
     for protocol, (name, metrics) in _PROTOCOLS.items():
-        there = any(metric in data.present.index for metric in metrics)
+        there = any(metric in data.now.present.index for metric in metrics)
         none = _visible(objects, protocol)[0] in ("not visible", "no policy")
         if none and not there:
             why = (

@@ -193,7 +193,7 @@ def without_agent(data: Setup, objects: Objects) -> list[str]:
 
 def not_scraped(data: Setup, objects: Objects) -> list[str]:
     """Give the nodes with an agent that is no target of Prometheus, where others are."""
-    targets = names_of_targets(data.targets[data.targets["component"] == "agent"])
+    targets = names_of_targets(data.now.targets[data.now.targets["component"] == "agent"])
     running = set(labelled(objects, AGENT)["node"])
     if {"pods", "nodes"} & set(objects.unread) or not targets:
         return []

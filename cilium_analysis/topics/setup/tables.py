@@ -18,9 +18,9 @@ if TYPE_CHECKING:
 
 def there(data: Setup, check: Check) -> bool:
     """Tell whether any of the metrics of a check is there, or targets of its component are."""
-    mine = data.targets.loc[data.targets["component"] == check.name, "up"]
+    mine = data.now.targets.loc[data.now.targets["component"] == check.name, "up"]
     # Of targets that never answered there is nothing.
-    return any(name in data.present.index for name in check.metrics) or bool((mine != 0).any())
+    return any(name in data.now.present.index for name in check.metrics) or bool((mine != 0).any())
 
 
 def checks(data: Setup) -> pd.DataFrame:
@@ -48,7 +48,7 @@ def _row(data: Setup, check: Check) -> dict[str, object]:
     return {
         "what": check.name,
         "state": "there" if found else absent,
-        "series": int(data.present.reindex(check.metrics).sum()),
+        "series": int(data.now.present.reindex(check.metrics).sum()),
         "answers": check.answers,
         "how to switch it on": "" if found or blind else check.helm,
     }
@@ -63,7 +63,7 @@ def targets(data: Setup) -> pd.DataFrame:
         Index ``component``; ``targets``, ``whole`` (those without gaps), ``down`` (those never
         scraped), ``interval`` between scrapes [s] (median; NaN if not known).
     """
-    groups = data.targets.groupby("component")
+    groups = data.now.targets.groupby("component")
     return pd.DataFrame(
         {
             "targets": groups.size(),
@@ -76,29 +76,31 @@ def targets(data: Setup) -> pd.DataFrame:
 
 def gaps(data: Setup) -> pd.DataFrame:
     """List the targets with gaps: ``component``, ``node``, ``instance``, ``job``, ``up``."""
-    found = data.targets[data.targets["up"] < verdict.WHOLE].drop(columns="interval")
+    found = data.now.targets[data.now.targets["up"] < verdict.WHOLE].drop(columns="interval")
     return found.sort_values("up", kind="stable", ignore_index=True)
 
 
 def configurations(data: Setup) -> pd.DataFrame:
     """List what is out of the ordinary about the scraping, as `configurations.configurations`."""
-    return how.configurations(data.scraping, data.facts, data.window)
+    return how.configurations(data.now.scraping, data.now.facts, data.window)
 
 
 def versions(data: Setup) -> pd.DataFrame:
     """Give the number of agents per version of Cilium, index ``version``."""
-    return pd.DataFrame({"agents": data.versions.astype(int)})
+    return pd.DataFrame({"agents": data.now.versions.astype(int)})
 
 
 def notes(data: Setup) -> list[str]:
     """Say in words what limits the reports about this cluster."""
     said = []
-    if len(data.versions) > 1:
-        mixed = ", ".join(f"{count:.0f} of {version}" for version, count in data.versions.items())
+    if len(data.now.versions) > 1:
+        mixed = ", ".join(
+            f"{count:.0f} of {version}" for version, count in data.now.versions.items()
+        )
         said.append(
             f"The agents are of mixed versions ({mixed}): metrics and labels differ between them."
         )
-    step, slow = data.window.step.total_seconds(), data.targets["interval"]
+    step, slow = data.window.step.total_seconds(), data.now.targets["interval"]
     slowest = float(slow.median()) if len(slow) else 0.0
     if slowest > 1.5 * step:
         said.append(
@@ -118,19 +120,20 @@ def notes(data: Setup) -> list[str]:
 
 def _hubble_notes(data: Setup) -> list[str]:
     said = []
-    seen = [name for name in data.present.index if str(name).startswith("hubble_")]
+    seen = [name for name in data.now.present.index if str(name).startswith("hubble_")]
     told = not data.untold("labels") and not data.untold("context")
-    if seen and told and not data.labelled and not data.contextual:
+    if seen and told and not data.now.labelled and not data.now.contextual:
         said.append(
             "Hubble's metrics do not name workloads: sources and destinations are unknown (Helm:"
             " hubble.metrics.enabled with labelsContext or sourceContext and destinationContext)."
         )
-    if data.bare and data.labelled:
+    if data.now.bare and data.now.labelled:
+        names = ", ".join(sorted(data.now.bare))
         said.append(
-            f"Some workloads go by their app without namespace ({', '.join(sorted(data.bare))}), as"
-            " in flows of the DNS proxy: one workload may appear under two names."
+            f"Some workloads go by their app without namespace ({names}), as in flows"
+            " of the DNS proxy: one workload may appear under two names."
         )
-    if "hubble_http_requests_total" in data.present.index and not data.exemplars:
+    if "hubble_http_requests_total" in data.now.present.index and not data.now.exemplars:
         said.append(
             "No exemplars of HTTP requests: no traces to look up (Helm:"
             " hubble.metrics.enableOpenMetrics=true, httpV2:exemplars=true; Prometheus:"

@@ -1,9 +1,9 @@
-"""How the metrics of this topic are declared: what is asked, and how the answer is read.
+"""How topics declare their metrics: what is asked, and how `Reader.read` reads the answer.
 
-``agents.py`` and ``catalogue.py`` declare them. Every answer is bounded: the server adds up what
-one process exposes under many labels (paths, hosts, subnets), per process. That is safe, because
-all counters of a process restart together, and one that is born counts from 0. Counters of
-different processes are never added up before their increase is read.
+Every answer is bounded: the server adds up what one process exposes under many labels (paths,
+hosts, subnets), per process. That is safe, because all counters of a process restart together,
+and one that is born counts from 0. Counters of different processes are never added up before
+their increase is read.
 """
 
 from __future__ import annotations
@@ -18,6 +18,8 @@ from cilium_analysis.topics import loading
 _AGENT = "cilium_process_start_time_seconds{<match>}"
 
 Kind = Literal["gauge", "counter", "pinned", "gained"]
+Process = Literal["agent", "hubble", "operator", "other"]
+Use = Literal["searched", "slow", "shown"]
 
 
 @dataclass(frozen=True)
@@ -28,20 +30,24 @@ class Metric(Query):
     ----------
     kind
         ``gauge``, ``counter`` (of a process), ``pinned`` (a counter that outlives it), or
-        ``gained`` (the increase of a counter, added up over all processes by the server).
-    section
-        One of `cilium_analysis.topics.health.catalogue.SECTIONS`.
+        ``gained`` (the increase of a counter, added up by the server).
     labels
         Labels of the answer beside those of the node.
-    shown_only
-        Whether tables and plots show it, but no finding is looked for in it: of many nodes it is
-        asked for in longer steps.
+    process
+        Whose metric it is. Of an ``other`` one it is not known when it was scraped.
+    use
+        Whether findings are looked for in each of its steps (``searched``), in a level that moves
+        slowly (``slow``), or nowhere (``shown``): of many nodes it is then asked for in longer
+        steps.
+    section
+        For `agent_health`, one of `cilium_analysis.topics.health.catalogue.SECTIONS`.
     """
 
     kind: Kind = "gauge"
-    section: str = "agent"
     labels: tuple[str, ...] = ()
-    shown_only: bool = False
+    process: Process = "agent"
+    use: Use = "searched"
+    section: str = ""
 
 
 def by(labels: str) -> str:
@@ -76,6 +82,8 @@ def metric(
     *,
     inside: str = "",
     over: str = "max",
+    use: Use = "searched",
+    spare: bool = False,
 ) -> Metric:
     """Declare a metric that is asked for per process.
 
@@ -91,10 +99,12 @@ def metric(
         What the answer says, in words.
     labels, inside, over
         As for `reduced`.
+    use, spare
+        As for `Metric`.
     """
     selector = selector if "{" in selector else selector + "{<match>}"
     promql = reduced(selector, labels, inside=inside, over=over)
-    return Metric(promql, unit, about, kind=kind, labels=tuple(labels.split()))
+    return Metric(promql, unit, about, spare, kind, tuple(labels.split()), use=use)
 
 
 def gauge(selector: str, unit: str, about: str, labels: str = "") -> Metric:

@@ -1,0 +1,289 @@
+"""What every topic loads, in one shape: a window and its baseline side by side.
+
+A topic says what it asks in the window and in the baseline; `Loader` makes its ``load`` of that.
+A run's notebooks are about one recording. The process that their kernels are forked from loads
+each topic once (`cilium_analysis.source.share`); the topic's own notebook and the incident's have
+it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, fields, is_dataclass, replace
+from datetime import timedelta
+from functools import wraps
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
+
+import numpy as np
+import pandas as pd
+
+from cilium_analysis import targets
+from cilium_analysis.findings import Findings, Severity
+from cilium_analysis.source import Once, followed
+from cilium_analysis.topics.reader import Reader
+from cilium_analysis.topics.remarks import Remarks, remarks
+from cilium_analysis.window import Window
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+    from datetime import datetime
+    from typing import Self
+
+    from numpy.typing import NDArray
+
+    from cilium_analysis.findings import Finding
+    from cilium_analysis.source import Source
+
+#: So much of a baseline must be left to compare with.
+ENOUGH = 0.25
+#: So often a baseline may have been an incident. What is more often is a habit of the cluster.
+MOST_TIMES = 2
+#: Kinds of findings that leave a baseline as it is: what goes on at another level is ordinary.
+NO_INCIDENTS = frozenset({"missing_metrics", "traffic_shift"})
+
+
+@dataclass(frozen=True, kw_only=True)
+class Part:
+    """What is known of a window, or of its baseline. Rows of frames are its steps.
+
+    Parameters
+    ----------
+    window
+        The time that it is about.
+    left_out
+        How much of it is left out: what was itself an incident.
+    """
+
+    window: Window
+    left_out: timedelta = timedelta()
+
+    @property
+    def length(self) -> timedelta:
+        """How long it is, without what is left out."""
+        return self.window.length - self.left_out
+
+    def without(self, intervals: Sequence[tuple[datetime, datetime]]) -> Self:
+        """Leave out the steps of some intervals."""
+        steps = pd.date_range(self.window.start, self.window.end, freq=self.window.step)[1:]
+        gone = len(steps) - int(_outside(steps, intervals).sum())
+
+        def rest(frame: pd.DataFrame) -> pd.DataFrame:
+            timed = isinstance(frame.index, pd.DatetimeIndex)
+            return frame.loc[_outside(frame.index, intervals)] if timed else frame
+
+        return replace(_changed(self, rest), left_out=gone * self.window.step)
+
+    def unknown(self) -> Self:
+        """Give the same as if nothing were known of it."""
+        return _changed(self, lambda frame: frame.iloc[:0, :0])
+
+
+Changed = TypeVar("Changed")
+
+
+def _changed(value: Changed, change: Callable[[pd.DataFrame], pd.DataFrame]) -> Changed:
+    """Change each frame of a dataclass, and of the dataclasses in it."""
+    if not is_dataclass(value) or isinstance(value, Window):
+        return value
+    parts = {each.name: getattr(value, each.name) for each in fields(value)}
+    changed = {
+        name: change(part) if isinstance(part, pd.DataFrame) else _changed(part, change)
+        for name, part in parts.items()
+    }
+    found: Changed = replace(value, **changed)  # type: ignore[type-var]
+    return found
+
+
+def _outside(index: pd.Index, intervals: Sequence[tuple[datetime, datetime]]) -> NDArray[np.bool_]:
+    """Tell which rows are not of these intervals; each is of the step before its time."""
+    keep = np.ones(len(index), dtype=bool)
+    for first, last in intervals:
+        keep &= ~np.asarray((index > pd.Timestamp(first)) & (index <= pd.Timestamp(last)))
+    return keep
+
+
+Now = TypeVar("Now", bound=Part)
+#: Mostly of the same type.
+Then = TypeVar("Then", bound=Part)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Compared(Generic[Now, Then]):
+    """What a topic knows of a window, and of the baseline that it is compared with.
+
+    Parameters
+    ----------
+    source
+        Name of the source.
+    now, baseline
+        What is known of the two.
+    warnings
+        What the server said about the answers.
+    remarks
+        What is to be said about the targets.
+    incidents
+        Where the baseline was itself an incident, in words; these steps are left out of it.
+    versions
+        Of Cilium, as far as the data tells them.
+    crowd_note
+        What it means for Hubble's counters that there are very many nodes.
+    """
+
+    source: str
+    now: Now
+    baseline: Then
+    warnings: tuple[str, ...] = ()
+    remarks: Remarks = field(default_factory=Remarks)
+    incidents: tuple[str, ...] = ()
+    versions: tuple[str, ...] = ()
+    crowd_note: tuple[str, ...] = ()
+
+    @property
+    def window(self) -> Window:
+        """What is looked at."""
+        return self.now.window
+
+
+Data = TypeVar("Data", bound=Compared[Any, Any])
+
+#: By topic, window, baseline and matchers.
+_LOADED: Once[tuple[str, Window, Window, str], Any] = Once(only_shared=True)
+#: By what they were found in, which stays alive with what is shared.
+_FOUND: dict[int, Findings] = {}
+
+
+@dataclass(frozen=True)
+class Loader(Generic[Data]):
+    """Fetches what a topic needs to know of a window and its baseline.
+
+    Parameters
+    ----------
+    ask
+        Asks it, with a reader of the window and one of the baseline.
+    find
+        Finds what is unusual in it: what it finds with the two exchanged is left out of the
+        baseline. None where nothing is compared step by step.
+    """
+
+    ask: Callable[[Reader, Reader], Data]
+    find: Callable[[Data], Findings] | None = None
+
+    def __call__(
+        self, source: Source, window: Window, baseline: Window, *, match: str = ""
+    ) -> Data:
+        """Fetch what the question needs.
+
+        Parameters
+        ----------
+        source
+            A server or a bundle.
+        window, baseline
+            With the same step.
+        match
+            Label matchers that narrow every query, such as ``cluster="prod"``.
+
+        Raises
+        ------
+        ParameterError
+            If the matchers cannot be read.
+        PrometheusError, BundleError
+            If the source does not answer.
+        """
+
+        def load() -> Data:
+            data = self.record(source, window, baseline, match=match)
+            return data if self.find is None else cleaned(data, self.find)
+
+        loaded: Data = _LOADED(source, (self.ask.__module__, window, baseline, match), load)
+        return loaded
+
+    def record(self, source: Source, window: Window, baseline: Window, *, match: str = "") -> Data:
+        """Ask all that is needed, without a look at the answers; arguments as for a call."""
+        with followed() as said:
+            targets.of(source, window, baseline, match=match)
+            readers = (Reader(source, each, match) for each in (window, baseline))
+            data = self.ask(*readers)
+            told = remarks(source, window, baseline, match=match, said=said)
+        return replace(data, warnings=said.warnings, remarks=told)
+
+
+def found_once(find: Callable[[Data], Findings]) -> Callable[[Data], Findings]:
+    """Make a topic's ``findings``: in what is shared they are found once.
+
+    Parameters
+    ----------
+    find
+        Finds them in what the topic loaded.
+    """
+
+    @wraps(find)
+    def once(data: Data) -> Findings:
+        known = _FOUND.get(id(data))
+        if known is None:
+            known = find(data)
+            if _LOADED.holds(data):
+                _FOUND[id(data)] = known
+        return known
+
+    return once
+
+
+def cleaned(data: Data, find: Callable[[Data], Findings]) -> Data:
+    """Leave out of a baseline what would be a finding if it were the window.
+
+    Parameters
+    ----------
+    data
+        What a topic loaded.
+    find
+        Finds what is unusual. It is called with the baseline as the window, compared with the
+        window and with nothing but its own quieter half: an incident that goes on in the window,
+        or comes back there, shows only in the latter.
+
+    Returns
+    -------
+    Compared
+        With what is left of its baseline, and what was found there as `Compared.incidents`. The
+        data as they are if nothing was, or if too little would be left.
+    """
+    before = data.baseline
+    if before.window.end > data.window.start:
+        return data
+    exchanged, alone = (
+        [
+            finding
+            for finding in find(replace(data, now=before, baseline=other))
+            if finding.severity >= Severity.WARNING and finding.kind not in NO_INCIDENTS
+        ]
+        for other in (data.now, before.unknown())
+    )
+    # What comes again and again is ordinary; so is what fills more than its quieter half.
+    rare = (
+        _times(alone) <= MOST_TIMES
+        and 2 * before.without(_intervals(alone)).length >= before.length
+    )
+    found = [*exchanged, *(alone if rare else ())]
+    if not found:
+        return data
+    what, rest = "compared with the rest of it", before.without(_intervals(found))
+    if rest.length < ENOUGH * before.length:
+        what, rest = "too much of it to leave it out", before
+    said = {
+        f"the baseline was itself an incident from {f.start:%H:%M:%S}Z to {f.end:%H:%M:%S}Z"
+        f" ({f.kind.replace('_', ' ')}): {what}": None
+        for f in sorted(found, key=lambda finding: (finding.start, finding.end))
+    }
+    return replace(data, baseline=rest, incidents=tuple(said))
+
+
+def _intervals(found: Sequence[Finding]) -> list[tuple[datetime, datetime]]:
+    return [(finding.start, finding.end) for finding in found]
+
+
+def _times(found: Sequence[Finding]) -> int:
+    """Count the intervals that findings add up to."""
+    number, end = 0, None
+    for finding in sorted(found, key=lambda each: each.start):
+        if end is None or finding.start > end:
+            number += 1
+        end = finding.end if end is None else max(end, finding.end)
+    return number

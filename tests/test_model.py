@@ -1,0 +1,128 @@
+"""A baseline that was itself an incident: what was unusual in it is no measure for the window."""
+
+from __future__ import annotations
+
+import itertools
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+import pandas as pd
+import pytest
+
+from cilium_analysis import connect, incident
+from cilium_analysis.incident.findings import every
+from cilium_analysis.topics import TOPICS
+from cilium_analysis.topics.model import ENOUGH
+from cilium_analysis.window import Window
+from tests.cluster.scenario import load
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from tests.servers.served import ClusterServer
+
+MINUTE = 60
+SHIFT = 80 * MINUTE
+SWEEP = load("sweep")
+KINDS = ("drops", "http", "dns", "tcp")
+EVENTS = tuple(event for event in SWEEP.events if event.kind in KINDS)
+BEFORE = tuple(replace(e, start=e.start - SHIFT, end=e.end - SHIFT) for e in EVENTS)
+ONCE = SWEEP.with_(events=EVENTS, name="once")
+TWICE = SWEEP.with_(events=(*BEFORE, *EVENTS), name="twice")
+FOUND = {
+    "drop_reasons": "drop_spike",
+    "http_status": "http_errors",
+    "dns": "dns_failures",
+    "flows": "tcp_failures",
+}
+
+
+def windows() -> tuple[Window, Window]:
+    start = pd.Timestamp(SWEEP.start)
+    times = [start + pd.Timedelta(minutes=minutes) for minutes in (10, 90, 170)]
+    baseline, window = (
+        Window.parse(first.isoformat(), last.isoformat(), step="30s")
+        for first, last in itertools.pairwise(times)
+    )
+    return window, baseline
+
+
+@pytest.mark.parametrize("topic", FOUND)
+def test_the_same_incident_in_the_baseline_hides_none_in_the_window(
+    cluster_server: Callable[..., ClusterServer], topic: str
+) -> None:
+    known, (window, baseline) = TOPICS[topic], windows()
+    once, twice = (
+        known.load(connect(cluster_server(each).url), window, baseline) for each in (ONCE, TWICE)
+    )
+    assert once.incidents == ()
+    assert twice.incidents
+    for text in twice.incidents:
+        assert text.endswith("compared with the rest of it")
+    own, (found, *_) = (
+        [f for f in known.findings(d) if f.kind == FOUND[topic]] for d in (once, twice)
+    )
+    (expected, *_) = own
+    assert found.total == pytest.approx(expected.total, rel=0.1)
+    assert found.baseline_value == pytest.approx(expected.baseline_value, abs=0.2)
+    assert set(twice.incidents) <= set(found.trust_reasons)
+    assert any("The baseline was itself an incident" in note for note in known.notes(twice))
+    assert baseline.length > twice.baseline.length >= ENOUGH * baseline.length
+
+
+def test_the_page_of_a_topic_and_the_incident_say_the_same(
+    cluster_server: Callable[..., ClusterServer],
+) -> None:
+    source = connect(cluster_server(TWICE).url)
+    data = incident.load(source, *windows())
+    whole = {(f.kind, f.start, f.end): (f.value, f.baseline_value, f.total) for f in every(data)}
+    for topic in FOUND:
+        for f in TOPICS[topic].findings(data.topics[topic]):
+            assert same(whole[f.kind, f.start, f.end], (f.value, f.baseline_value, f.total))
+
+
+def same(one: tuple[Any, ...], other: tuple[Any, ...]) -> bool:
+    return pd.Series(one, dtype=object).equals(pd.Series(other, dtype=object))
+
+
+def test_a_baseline_that_was_an_incident_all_along_is_used_and_said(
+    cluster_server: Callable[..., ClusterServer],
+) -> None:
+    drops = next(event for event in EVENTS if event.kind == "drops")
+    long = replace(drops, start=12 * MINUTE, end=88 * MINUTE)
+    source = connect(cluster_server(SWEEP.with_(events=(long, drops), name="long")).url)
+    window, baseline = windows()
+    data = TOPICS["drop_reasons"].load(source, window, baseline)
+    assert data.baseline.length == baseline.length
+    assert [text.rpartition(": ")[2] for text in data.incidents] == [
+        "too much of it to leave it out"
+    ]
+
+
+def test_an_incident_that_began_in_the_baseline_is_found_from_the_start_of_the_window(
+    cluster_server: Callable[..., ClusterServer],
+) -> None:
+    drops = next(event for event in EVENTS if event.kind == "drops")
+    ongoing = replace(drops, start=60 * MINUTE, end=110 * MINUTE)
+    source = connect(cluster_server(SWEEP.with_(events=(ongoing,), name="ongoing")).url)
+    window, baseline = windows()
+    data = TOPICS["drop_reasons"].load(source, window, baseline)
+    (found,) = TOPICS["drop_reasons"].findings(data)
+    assert found.start == window.start
+    assert abs(found.end - window.start - pd.Timedelta(minutes=20)) <= window.step
+    assert found.baseline_value < 0.1 * found.value
+    assert "from 09:00:00Z to 09:30:00Z" in data.incidents[0]
+
+
+def test_what_comes_again_and_again_is_a_habit(
+    cluster_server: Callable[..., ClusterServer],
+) -> None:
+    drops = next(event for event in EVENTS if event.kind == "drops")
+    often = tuple(
+        replace(drops, start=minute * MINUTE, end=(minute + 3) * MINUTE)
+        for minute in range(12, 170, 16)
+    )
+    source = connect(cluster_server(SWEEP.with_(events=often, name="often")).url)
+    data = TOPICS["drop_reasons"].load(source, *windows())
+    assert data.incidents == ()
+    assert list(TOPICS["drop_reasons"].findings(data)) == []
