@@ -179,8 +179,9 @@ def test_a_picture_reads_itself_out_and_takes_nothing_for_markup(
 ) -> None:
     loaded = incident["drop_reasons"]
     hostile = "<img src=x onerror=alert(1)>$x$\"'"
-    counts = frames.relabel(loaded.data.counts, "reason", [hostile] * loaded.data.counts.shape[1])
-    loaded = replace(loaded, data=replace(loaded.data, counts=counts))
+    now = loaded.data.now
+    counts = frames.relabel(now.counts, "reason", [hostile] * now.counts.shape[1])
+    loaded = replace(loaded, data=replace(loaded.data, now=replace(now, counts=counts)))
     seen = panels.panel(loaded, state)
     drawn = pictures.picture(seen, timezone="UTC", title=hostile) + pictures.legend(seen)
     assert "<img" not in drawn

@@ -206,7 +206,11 @@ def test_where_names_what_the_policy_hit_and_adds_up(sample: incident.Incident) 
 def test_what_cannot_be_seen_is_named(sample: incident.Incident) -> None:
     assert not any("HTTP metrics are not there" in note for note in incident.notes(sample))
     http = sample.topics["http_status"]
-    blind = replace(http, counts=http.counts.iloc[:, :0], usual=http.usual.iloc[:, :0])
+    blind = replace(
+        http,
+        now=replace(http.now, counts=http.now.counts.iloc[:, :0]),
+        baseline=replace(http.baseline, counts=http.baseline.counts.iloc[:, :0]),
+    )
     without = replace(sample, topics={**sample.topics, "http_status": blind})
     (note,) = (note for note in incident.notes(without) if "HTTP metrics are not there" in note)
     assert note.startswith("The proxies handled layer 7 requests")
@@ -241,7 +245,8 @@ def test_scores_are_bounded_and_need_a_baseline(sample: incident.Incident) -> No
     health = sample.topics["agent_health"]
     assert incident.other_changes(sample)["score"].abs().max() <= MOST_SCORE
     drops = sample.topics["drop_reasons"]
-    unknown = replace(drops, usual=drops.usual * float("nan"))
+    before = replace(drops.baseline, counts=drops.baseline.counts * float("nan"))
+    unknown = replace(drops, baseline=before)
     topics = {"drop_reasons": unknown, "agent_health": health}
     table = incident.other_changes(replace(sample, topics=topics))
     assert not table["what"].str.startswith("Drops").any()

@@ -184,7 +184,8 @@ def test_without_a_baseline_nothing_is_scored_and_what_is_usual_is_unknown(asked
 
 def test_a_counter_that_is_not_exported_is_no_zero(asked: Asked) -> None:
     data = asked("agents")[1].topics["drop_reasons"]
-    bare = replace(data, counts=data.counts.iloc[:, :0], volumes=data.volumes.iloc[:, :0])
+    none = {name: getattr(data.now, name).iloc[:, :0] for name in ("counts", "volumes")}
+    bare = replace(data, now=replace(data.now, **none))
     (why,) = TOPICS["drop_reasons"].unknown(bare)
     assert "cilium_drop_count_total" in why
     assert "not known" in why
@@ -192,8 +193,9 @@ def test_a_counter_that_is_not_exported_is_no_zero(asked: Asked) -> None:
 
 def test_most_of_a_window_without_scrapes_is_unknown(asked: Asked) -> None:
     data = asked("agents")[1].topics["drop_reasons"]
-    late = np.arange(len(data.seen)) >= 0.8 * len(data.seen)
-    rare = replace(data, seen=data.seen & late[:, None])
+    scraped = data.now.scraped
+    late = np.arange(len(scraped)) >= 0.8 * len(scraped)
+    rare = replace(data, now=replace(data.now, scraped=scraped & late[:, None]))
     (why,) = TOPICS["drop_reasons"].unknown(rare)
     assert re.fullmatch(r"agents were scraped in only (19|20)\.\d% of the window", why)
 

@@ -60,7 +60,7 @@ def test_a_rollout_under_new_instances_drops_nothing(reported: Reported) -> None
 
 def test_a_rollout_under_new_instances_is_counted_once(asked: Asked) -> None:
     told = asked("c02_pod_instance", "drop_reasons")
-    assert told.data.counts.sum().sum() == near(576)
+    assert told.data.now.counts.sum().sum() == near(576)
 
 
 @pytest.mark.parametrize("variant", ["node", "plain"])
@@ -69,7 +69,7 @@ def test_metrics_switched_on_are_unknown_before(asked: Asked, variant: str) -> N
     told = asked(name, "drop_reasons")
     assert not told.of("drop_spike")
     truth = counted_in(build(name)[0], "cilium_drop_count_total", after=START, until=END)
-    assert told.data.counts.sum().sum() == near(truth, 0.02)
+    assert told.data.now.counts.sum().sum() == near(truth, 0.02)
     assert said_any(told, ["baseline"])
 
 
@@ -100,7 +100,7 @@ def test_what_may_be_read_by_get_only_is_read(asked: Asked, variant: str) -> Non
     told = asked(f"c25_get_only.{variant}", "drop_reasons")
     found = one_spike(told, 24_060)
     assert found["labels"]["node"] == "worker-1"
-    assert told.data.counts.sum().sum() == near(24_360)
+    assert told.data.now.counts.sum().sum() == near(24_360)
 
 
 def test_what_may_be_read_by_get_only_is_reported(reported: Reported) -> None:
@@ -125,7 +125,7 @@ def test_two_jobs_of_the_same_agents_are_three_nodes(asked: Asked) -> None:
         until=END,
         job="cilium-agent",
     )
-    assert told.data.counts.sum().sum() == near(truth, 0.001)
+    assert told.data.now.counts.sum().sum() == near(truth, 0.001)
 
 
 def test_requests_stored_twice_count_once(reported: Reported) -> None:

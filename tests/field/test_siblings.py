@@ -60,7 +60,7 @@ def test_a_sum_over_nodes_has_no_place_and_a_fall_is_no_reset(asked: Asked, vari
     nowhere(told)
     assert said_any(told, ["aggregated"])
     # After the fall the sum goes on; what it fell by is not counted again.
-    assert told.data.counts.sum().sum() == near(24_000 + 0.15 * 7200, 0.02)
+    assert told.data.now.counts.sum().sum() == near(24_000 + 0.15 * 7200, 0.02)
 
 
 @pytest.mark.parametrize("variant", ["port", "job", "pod"])
@@ -68,10 +68,10 @@ def test_targets_under_other_labels_go_on_counting(serve: Serve, variant: str) -
     url, _ = serve(f"s03_renamed_targets.{variant}")
     told = topic(url, "drop_reasons")
     assert not told.of("drop_spike")
-    assert told.data.counts.sum().sum() == near(1440)
+    assert told.data.now.counts.sum().sum() == near(1440)
     told = topic(url, "http_status")
     assert not told.warnings()
-    assert told.data.counts.sum().sum() == near(80 * 7200)
+    assert told.data.now.counts.sum().sum() == near(80 * 7200)
 
 
 @pytest.mark.parametrize("label", ["location", "k8s_cluster", "env"])
@@ -109,7 +109,7 @@ def test_what_is_stored_twice_counts_once_in_every_topic(serve: Serve, variant: 
     told = topic(url, "http_status")
     found = told.one("http_errors")
     assert found["total"] == near(6000)
-    assert told.data.counts.sum().sum() == near(3 * 20 * 7200 + 6000)
+    assert told.data.now.counts.sum().sum() == near(3 * 20 * 7200 + 6000)
 
 
 @pytest.mark.parametrize("variant", ["two_names", "two_addresses"])
@@ -125,7 +125,7 @@ def test_hubble_without_a_node_label_is_of_the_same_nodes(asked: Asked) -> None:
     assert found["labels"]["node"] == "worker-2"
     assert "shop/cart" in found["title"]
     assert "10.0.0.2" not in told.said()
-    assert set(told.data.hubble.columns.get_level_values("node")) == {
+    assert set(told.data.now.hubble.columns.get_level_values("node")) == {
         "worker-1",
         "worker-2",
         "worker-3",
@@ -154,7 +154,7 @@ def test_sums_over_many_nodes_count_once(asked: Asked) -> None:
 def test_a_reason_that_is_spelled_otherwise_goes_on_counting(asked: Asked) -> None:
     told = asked("s10_renamed_reason", "drop_reasons")
     assert not told.of("drop_spike")
-    assert told.data.counts.sum().sum() == near(1440, 0.02)
+    assert told.data.now.counts.sum().sum() == near(1440, 0.02)
 
 
 def test_first_failed_requests_count_without_start_times(asked: Asked) -> None:
