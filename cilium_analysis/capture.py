@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from contextlib import nullcontext, suppress
-from queue import Empty, SimpleQueue
-from threading import Thread
+from contextlib import nullcontext
 from typing import TYPE_CHECKING, Any
 
 from cilium_analysis.bundle import Bundle, Recorder
 from cilium_analysis.bundle.manifest import MANIFEST
 from cilium_analysis.errors import ParameterError, suggest
+from cilium_analysis.source import at_once
 from cilium_analysis.storage import Address, publication
+from cilium_analysis.together import together
 from cilium_analysis.topics import TOPICS as SINGLE
 
 if TYPE_CHECKING:
@@ -125,8 +125,7 @@ def capture(
     ):
         if cluster is not None:
             recorder.keep_kubernetes(cluster.as_json())
-        number = getattr(source, "concurrency", 1)  # of a recording one: that is only computing
-        asked = _asked(recorder, window, baseline, names=chosen, match=match, number=number)
+        asked = _asked(recorder, window, baseline, names=chosen, match=match)
         try:
             for topic in asked:
                 if recorded is not None:
@@ -144,15 +143,14 @@ def _asked(
     *,
     names: Sequence[str],
     match: str,
-    number: int,
 ) -> Iterator[str]:
-    """Ask what each topic needs, so many topics at a time; give each when its answers are there."""
+    """Ask what each topic needs, several topics at a time; give each when its answers are there."""
 
     def ask(name: str) -> Any:
         return SINGLE[name].record(source, window, baseline, match=match)
 
     loaded: dict[str, Any] = {}
-    for name, data in _side_by_side([n for n in names if n != INCIDENT], ask, number=number):
+    for name, data in together([n for n in names if n != INCIDENT], ask, number=at_once(source)):
         loaded[name] = data
         yield name
     if INCIDENT in names:
@@ -161,43 +159,3 @@ def _asked(
         # It asks what all topics ask; a second time would only cost time.
         incident.load(source, window, baseline, match=match, loaded=loaded)
         yield INCIDENT
-
-
-def _side_by_side(
-    names: Sequence[str], load: Callable[[str], Any], *, number: int
-) -> Iterator[tuple[str, Any]]:
-    """Load so many things at a time; give each when it is there.
-
-    The first error is raised at once: nobody waits then, nor after Ctrl-C, for threads that wait
-    for a server. They end when they ask for more.
-    """
-    waiting: SimpleQueue[str] = SimpleQueue()
-    done: SimpleQueue[tuple[str, Any, BaseException | None]] = SimpleQueue()
-    for name in names:
-        waiting.put(name)
-
-    def work() -> None:
-        with suppress(Empty):
-            while True:
-                name = waiting.get_nowait()
-                try:
-                    done.put((name, load(name), None))
-                except BaseException as problem:
-                    done.put((name, None, problem))
-                    return
-
-    threads = [Thread(target=work, daemon=True) for _ in names[:number]] if number > 1 else []
-    try:
-        for thread in threads:
-            thread.start()
-    except RuntimeError:  # too little memory for another one
-        threads = [thread for thread in threads if thread.ident]
-    for _ in names:
-        if not threads:
-            name = waiting.get_nowait()
-            yield name, load(name)
-            continue
-        name, found, problem = done.get()
-        if problem is not None:
-            raise problem
-        yield name, found

@@ -182,6 +182,13 @@ def weighed(source: Source, promql: str = "") -> Iterator[None]:
         raise refused from None
 
 
+def at_once(source: Source) -> int:
+    """Give how many questions a source takes at the same time: one of a recording."""
+    while isinstance(source, Relay):
+        source = source.source
+    return int(getattr(source, "concurrency", 1))
+
+
 _is_shared = False
 
 

@@ -7,9 +7,13 @@ from functools import cached_property
 from typing import TYPE_CHECKING
 
 from cilium_analysis import counters, frames, targets
+from cilium_analysis.source import at_once
+from cilium_analysis.together import together
 from cilium_analysis.topics import loading, versions
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     import pandas as pd
 
     from cilium_analysis.queries import Query
@@ -114,6 +118,14 @@ class Reader:
         """Ask for what `answer` reads a metric from; arguments as for `read`."""
         values = self.values(metric, every=self.every(metric), strict=strict)
         return frames.with_levels(values, ["node", *metric.labels, *map(str, values.columns.names)])
+
+    def asked_together(self, metrics: Mapping[str, Metric]) -> dict[str, pd.DataFrame]:
+        """Ask for several metrics, as `asked`, at the same time; by their names."""
+        self.nodes  # noqa: B018 - all would ask for it first
+        found = dict(
+            together(metrics, lambda name: self.asked(metrics[name]), number=at_once(self.source))
+        )
+        return {name: found[name] for name in metrics}
 
     def answer(self, metric: Metric, values: pd.DataFrame) -> pd.DataFrame:
         """Read a metric from what was `asked`."""

@@ -215,11 +215,12 @@ load = Loader(_ask)
 
 
 def _levels(reader: Reader) -> Levels:
-    def read(name: str) -> pd.DataFrame:
-        return reader.read(QUERIES[name])
+    window, asked = reader.window, reader.asked_together(QUERIES)
 
-    window, done = reader.window, QUERIES["regenerations"]
-    counted = reader.count(done, reader.asked(done))
+    def read(name: str) -> pd.DataFrame:
+        return reader.answer(QUERIES[name], asked[name])
+
+    counted = reader.count(QUERIES["regenerations"], asked["regenerations"])
     told = counted.events
     return Levels(
         window=window,

@@ -100,7 +100,7 @@ load = Loader(_ask)
 
 
 def _levels(reader: Reader) -> Levels:
-    window, asked = reader.window, {name: reader.asked(m) for name, m in QUERIES.items()}
+    window, asked = reader.window, reader.asked_together(QUERIES)
 
     def read(name: str) -> pd.DataFrame:
         frame = reader.answer(QUERIES[name], asked[name])
