@@ -9,11 +9,12 @@ from threading import Event, Lock
 
 import pytest
 
-from cilium_analysis import Prometheus
+from cilium_analysis import Prometheus, incident
 from cilium_analysis.bundle import Bundle
-from cilium_analysis.capture import TOPICS, capture, check_topics, load
+from cilium_analysis.capture import INCIDENT, TOPICS, capture, check_topics, load
 from cilium_analysis.errors import AccessDenied, OutputError, ParameterError, ServerUnavailable
 from cilium_analysis.question import ask
+from cilium_analysis.topics import TOPICS as BY_NAME
 from cilium_analysis.topics import drops
 from cilium_analysis.window import Window
 from tests.faults import Answerer, Reply, Request, Stub, forward, matrix, refusal, text, vector
@@ -46,7 +47,17 @@ def test_every_topic_loads_from_what_was_captured(topic: str, tmp_path: Path) ->
     bundle = Bundle(target)
     assert bundle.name == question.source.name
     assert (bundle.window, bundle.baseline) == (window, baseline)
-    load(topic, bundle, window, baseline)
+    data = load(topic, bundle, window, baseline)
+    if topic == INCIDENT:
+        assert incident.findings(data)
+        return
+    known = BY_NAME[topic]
+    assert known.findings(data).as_json()["source"] == question.source.name
+    assert isinstance(known.notes(data), list)
+    assert known.unknown(data) == ()
+    if topic == "agent_health":  # its frames are read when they are first looked at
+        for part in (data.now, data.baseline):
+            assert set(part.frames) == {name for name, frame in part.frames.items() if len(frame)}
 
 
 def test_captured_drops_are_the_drops(tmp_path: Path) -> None:

@@ -115,7 +115,8 @@ class Reader:
         return self.answer(metric, self.asked(metric, strict=strict))
 
     def asked(self, metric: Metric, *, strict: bool = False) -> pd.DataFrame:
-        """Ask for what `answer` reads a metric from; arguments as for `read`."""
+        """Ask for all that `answer` reads a metric from; arguments as for `read`."""
+        self._of(metric)
         values = self.values(metric, every=self.every(metric), strict=strict)
         return frames.with_levels(values, ["node", *metric.labels, *map(str, values.columns.names)])
 
