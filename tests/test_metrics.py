@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import csv
 import re
+import sys
 from collections.abc import Iterator
 from datetime import timedelta
-from importlib import import_module
 from pathlib import Path
 
 import nbformat
@@ -38,7 +38,7 @@ def catalogue() -> Iterator[tuple[str, str, Query]]:
     modules = {"incident": incident} | {name: topic.module for name, topic in TOPICS.items()}
     for topic, found in modules.items():
         for table in ("QUERIES", "OVER_NODES", "EXEMPLARS"):
-            data = import_module(f"{found.__name__}.data")
+            data = sys.modules.get(f"{found.__name__}.data", found)
             for name, query in getattr(data, table, {}).items():
                 yield topic, f"{table.lower()}-{name}", query
         assert found.QUERIES
