@@ -129,6 +129,37 @@ class Gated(MemorySource):
         return super().range(promql, window)
 
 
+@pytest.mark.parametrize("kept", [False, True])
+def test_it_is_shown_while_other_threads_go_on_recording(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *, kept: bool
+) -> None:
+    monkeypatch.setattr("cilium_analysis.bundle.recorder.EVERY", 0.0)
+    directory, ended = tmp_path / "bundle", Event()
+    with Recorder(MemorySource(), directory, window=WINDOW, kept=kept) as recorder:
+
+        def record(part: int) -> None:
+            for number in range(60):
+                recorder.range(f"q{part}_{number}", WINDOW)
+                recorder.range(f"q{part}_{number // 2}", WINDOW)
+
+        def show() -> None:
+            while not ended.is_set():
+                recorder.show()
+
+        with ThreadPoolExecutor(5) as pool:
+            showing = pool.submit(show)
+            try:
+                for done in [pool.submit(record, part) for part in range(4)]:
+                    done.result()
+            finally:
+                ended.set()
+            showing.result()
+    bundle = Bundle(directory)
+    for part in range(4):
+        for number in range(60):
+            bundle.range(f"q{part}_{number}", WINDOW)
+
+
 def test_what_two_threads_ask_at_the_same_time_is_asked_once(tmp_path: Path) -> None:
     source = Gated()
     with (

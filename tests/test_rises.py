@@ -49,5 +49,5 @@ def test_each_part_is_an_incident_with_edges_of_its_own() -> None:
     labels = "node source destination"
     now, usual = (grid(window, {("n", "a", "b"): v}, labels) for v in (counts, 0.0))
     seen = Scraped.of(pd.DataFrame({"n": True}, index=now.index))
-    found = find(now, usual, by="source", alike=(), scraped=seen, usual_scraped=seen)
+    found = find(now, usual, by="source", alike=(), scraped=seen, baseline_scraped=seen)
     assert [(each.first, each.last) for each in found] == [(0, 20), (60, 80)]

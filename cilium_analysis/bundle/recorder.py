@@ -152,13 +152,15 @@ class Recorder(Relay):
         OutputError
             If it cannot be written.
         """
+        self._told = dict(self.server)
         try:
-            self._write_manifest()
-            if self._place != self._directory:
-                self._place.rename(self._directory)
+            with self._lock:
+                self._write_manifest(known=True)
+                if self._place != self._directory:
+                    self._place.rename(self._directory)
+                self._place = self._directory
         except OSError as problem:
             raise OutputError(f"cannot write the bundle {self._directory}: {problem}") from None
-        self._place = self._directory
 
     def range(self, promql: str, window: Window) -> pd.DataFrame:
         """Pass a range query on, and keep its answer, or its refusal."""
@@ -235,8 +237,10 @@ class Recorder(Relay):
         )
         note(self, record)
         read = read_table if "exemplars" in row else read_frame
-        path = self._place / str(row["file"])
-        return read(path.read_bytes(), file=str(path))
+        with self._lock:  # the directory may get its name meanwhile
+            path = self._place / str(row["file"])
+            content = path.read_bytes()
+        return read(content, file=str(path))
 
     def _keep_answer(
         self,
@@ -269,29 +273,28 @@ class Recorder(Relay):
         """Say what is in the recording; what is not known of the server is not asked then."""
         if not known:
             self._told = dict(self.server)
-        with self._lock:
-            answers = list(self._answers.values())
-        manifest = {
-            "schema": SCHEMA,
-            "source": self.name,
-            "server": self._told,
-            "recorded": iso(datetime.now(UTC).replace(microsecond=0)),
-            "window": window_as_json(self._window),
-            "timezone": self._window.timezone,
-            "baseline": window_as_json(self._baseline) if self._baseline else None,
-            # A recording of part of a recording: what is known of its targets is the whole's.
-            "targets_of": [window_as_json(window) for window in self.recorded],
-            "topics": self._topics,
-            "match": self._match,
-            "versions": versions(),
-            "kubernetes": self._kubernetes,
-            "whole": self._whole,
-            "answers": answers,
-        }
-        text = json.dumps(manifest, indent=1, ensure_ascii=False)
-        unfinished = self._place / f".{MANIFEST}"
-        unfinished.write_text(text + "\n", encoding="utf-8")
-        unfinished.replace(self._place / MANIFEST)
+        with self._lock:  # two threads would take each other's file
+            manifest = {
+                "schema": SCHEMA,
+                "source": self.name,
+                "server": self._told,
+                "recorded": iso(datetime.now(UTC).replace(microsecond=0)),
+                "window": window_as_json(self._window),
+                "timezone": self._window.timezone,
+                "baseline": window_as_json(self._baseline) if self._baseline else None,
+                # A recording of part of a recording: what is known of its targets is the whole's.
+                "targets_of": [window_as_json(window) for window in self.recorded],
+                "topics": self._topics,
+                "match": self._match,
+                "versions": versions(),
+                "kubernetes": self._kubernetes,
+                "whole": self._whole,
+                "answers": list(self._answers.values()),
+            }
+            text = json.dumps(manifest, indent=1, ensure_ascii=False)
+            unfinished = self._place / f".{MANIFEST}"
+            unfinished.write_text(text + "\n", encoding="utf-8")
+            unfinished.replace(self._place / MANIFEST)
 
 
 def _temporary_beside(directory: Path) -> Path:

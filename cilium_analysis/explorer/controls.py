@@ -197,8 +197,8 @@ class Filters:
             if list(self.dimension.options) != names:
                 held = self.dimension.value
                 self.dimension.options = names
-                usual = "node" if "node" in values else next(iter(values), None)
-                self.dimension.value = held if held in values else usual
+                first = "node" if "node" in values else next(iter(values), None)
+                self.dimension.value = held if held in values else first
         self._fill()
         self.clear.disabled = not state.filters
         self.summary.value = _summary(state)

@@ -134,8 +134,8 @@ def kept(frame: pd.DataFrame, state: State) -> pd.DataFrame:
 def _drops(loaded: Loaded, state: State) -> Panel:
     data: Drops = loaded.data
     by = state.group("drop_reasons")
-    now, usual = kept(data.now.counts, state), kept(data.baseline.counts, state)
-    table = compared(now, usual, by, data.window.length / data.baseline.length, "packets")
+    now, baseline = kept(data.now.counts, state), kept(data.baseline.counts, state)
+    table = compared(now, baseline, by, data.window.length / data.baseline.length, "packets")
     total, expected = table["packets"].sum(), table["expected"].sum()
     return Panel(
         "drop_reasons",
@@ -153,9 +153,11 @@ def _drops(loaded: Loaded, state: State) -> Panel:
 def _http(loaded: Loaded, state: State) -> Panel:
     data: Http = loaded.data
     by = state.group("http_status")
-    now, usual = (kept(_classed(frame), state) for frame in (data.now.counts, data.baseline.counts))
+    now, baseline = (
+        kept(_classed(frame), state) for frame in (data.now.counts, data.baseline.counts)
+    )
     scale = data.window.length / data.baseline.length
-    table = compared(now, usual, by, scale, "requests")
+    table = compared(now, baseline, by, scale, "requests")
     total, expected = table["requests"].sum(), table["expected"].sum()
     bad = [name in ("4xx", "5xx") for name in now.columns.get_level_values("class")]
     wrong = float(now.loc[:, bad].to_numpy(dtype="float64", na_value=0.0).sum() if any(bad) else 0)
@@ -180,7 +182,7 @@ def _endpoints(loaded: Loaded, state: State) -> Panel:
     table = loaded.by_node
     table = table.loc[[n for n in table.index if not nodes or str(n) in nodes]]
     there = table[table["left"].isna()]
-    total, usual = there["endpoints"].sum(), there["usual"].sum()
+    total, baseline = there["endpoints"].sum(), there["usual"].sum()
     frame, shown = data.now.counts[chosen], table[names]
     if by == "state":
         frame = _plain(frames.group(kept(data.now.states, state), ["endpoint_state"]))
@@ -197,7 +199,7 @@ def _endpoints(loaded: Loaded, state: State) -> Panel:
         "endpoints",
         total,
         f"{total:,.0f} endpoints at the end",
-        f"{usual:,.0f} usual in the baseline; {there['not ready'].sum():,.0f} not ready now",
+        f"{baseline:,.0f} usual in the baseline; {there['not ready'].sum():,.0f} not ready now",
         shown,
         empty="No endpoint is in the data",
     )
@@ -261,14 +263,14 @@ _PANELS: Mapping[str, Callable[[Loaded, State], Panel]] = {
 
 
 def compared(
-    now: pd.DataFrame, usual: pd.DataFrame, by: str, scale: float, amount: str
+    now: pd.DataFrame, baseline: pd.DataFrame, by: str, scale: float, amount: str
 ) -> pd.DataFrame:
     """Compare counts with what the baseline makes one expect, the largest first.
 
     `scale` is the length of the window, divided by that of the baseline.
     """
     table = pd.DataFrame(
-        {amount: frames.totals(now, [by]), "expected": frames.totals(usual, [by]) * scale}
+        {amount: frames.totals(now, [by]), "expected": frames.totals(baseline, [by]) * scale}
     ).fillna(0.0)
     table["change"] = table[amount] - table["expected"]
     table.index = table.index.rename(by)

@@ -41,7 +41,7 @@ class Stream:
     ----------
     what, unit
         In words.
-    now, usual
+    now, baseline
         Label frames, with the same step.
     counts
         Whether they are counts per step; they are shown per second.
@@ -50,7 +50,7 @@ class Stream:
     what: str
     unit: str
     now: pd.DataFrame
-    usual: pd.DataFrame
+    baseline: pd.DataFrame
     counts: bool
 
 
@@ -108,9 +108,9 @@ def _streams(data: Incident) -> Iterator[Stream]:
 
 
 def _grouped(
-    what: str, unit: str, now: pd.DataFrame, usual: pd.DataFrame, by: Sequence[str]
+    what: str, unit: str, now: pd.DataFrame, baseline: pd.DataFrame, by: Sequence[str]
 ) -> Stream:
-    return Stream(what, unit, frames.group(now, by), frames.group(usual, by), counts=True)
+    return Stream(what, unit, frames.group(now, by), frames.group(baseline, by), counts=True)
 
 
 def _drops(data: Drops) -> Iterator[Stream]:
@@ -131,20 +131,20 @@ def _dns(data: Dns) -> Iterator[Stream]:
 
 
 def _flows(data: Flows) -> Iterator[Stream]:
-    now, usual = data.now, data.baseline
-    yield _grouped("Flows", "flows/s", now.flows, usual.flows, ["protocol", "verdict"])
-    yield _grouped("TCP flags", "flows/s", now.flags, usual.flags, ["flag"])
-    yield _grouped("ICMP messages", "flows/s", now.icmp, usual.icmp, ["type"])
+    now, baseline = data.now, data.baseline
+    yield _grouped("Flows", "flows/s", now.flows, baseline.flows, ["protocol", "verdict"])
+    yield _grouped("TCP flags", "flows/s", now.flags, baseline.flags, ["flag"])
+    yield _grouped("ICMP messages", "flows/s", now.icmp, baseline.icmp, ["type"])
 
 
 def _endpoints(data: Endpoints) -> Iterator[Stream]:
-    now, usual = data.now, data.baseline
+    now, baseline = data.now, data.baseline
     by = ["endpoint_state"]
-    states = [frames.group(span.states, by) for span in (now, usual)]
+    states = [frames.group(span.states, by) for span in (now, baseline)]
     yield Stream("Endpoints in a state", "endpoints", states[0], states[1], counts=False)
-    known = [frames.group(span.identities, ["type"], how="max") for span in (now, usual)]
+    known = [frames.group(span.identities, ["type"], how="max") for span in (now, baseline)]
     yield Stream("Identities", "identities", known[0], known[1], counts=False)
-    fill = [frames.group(span.pressure, ["map_name"], how="max") for span in (now, usual)]
+    fill = [frames.group(span.pressure, ["map_name"], how="max") for span in (now, baseline)]
     yield Stream("Fill of the fullest BPF map", "ratio", fill[0], fill[1], counts=False)
 
 
@@ -154,21 +154,21 @@ def _health(data: Health) -> Iterator[Stream]:
         if metric.unit == "s since 1970" or name == "up":
             continue
         how: How = "sum" if counts else "max"
-        now, usual = (
+        now, baseline = (
             span.whole(name, metric.labels, how=how) for span in (data.now, data.baseline)
         )
         unit = f"{metric.unit}/s" if counts else metric.unit
-        yield Stream(metric.about[:1].upper() + metric.about[1:], unit, now, usual, counts)
+        yield Stream(metric.about[:1].upper() + metric.about[1:], unit, now, baseline, counts)
 
 
 def _far(stream: Stream, *, most: int) -> Iterator[tuple[object, ...]]:
     """Give the rows of the series that were farthest from their baseline."""
     now = stream.now
-    if not now.shape[1] or not len(now) or not stream.usual.notna().to_numpy().any():
+    if not now.shape[1] or not len(now) or not stream.baseline.notna().to_numpy().any():
         return
     event = EVENT.get(stream.unit, 1.0) if stream.counts else 1.0
     scale = (frames.step_seconds(now) or 1.0) / event if stream.counts else 1.0
-    found_in = deviations(stream.usual / event, now / event, counts=stream.counts, most=most)
+    found_in = deviations(stream.baseline / event, now / event, counts=stream.counts, most=most)
     for found in found_in.to_dict("records"):
         yield (
             stream.what,

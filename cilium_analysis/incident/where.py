@@ -134,29 +134,29 @@ def _failed(counts: pd.DataFrame) -> pd.DataFrame:
 def _dns(data: Incident, finding: Finding) -> Iterator[_Counts]:
     dns, rcode = data.topics["dns"], finding.labels["rcode"]
     ends = (ended(each.asked, each.counts) for each in (dns.baseline, dns.now))
-    usual, now = (only(each, {"rcode": rcode}) for each in ends)
-    sums = _sums(dns, finding, usual, now, ["source", "query", "node"])
+    baseline, now = (only(each, {"rcode": rcode}) for each in ends)
+    sums = _sums(dns, finding, baseline, now, ["source", "query", "node"])
     name = _of(f"DNS lookups that ended with: {rcode}", dns.baseline.counts)
     yield _Counts(name, "lookups", *sums)
 
 
-def _of(what: str, usual: pd.DataFrame) -> str:
+def _of(what: str, baseline: pd.DataFrame) -> str:
     """Name what changed; without a baseline it is all that was counted."""
-    known = usual.shape[1] and usual.notna().to_numpy().any()
+    known = baseline.shape[1] and baseline.notna().to_numpy().any()
     return what if known else f"{what}, all of them: there is no baseline"
 
 
 def _sums(
     data: Compared[Any, Any],
     finding: Finding,
-    usual: pd.DataFrame,
+    baseline: pd.DataFrame,
     counts: pd.DataFrame,
     by: Sequence[str],
 ) -> tuple[pd.Series, pd.Series]:
     """Count per combination while a finding lasted, and as much of the baseline."""
     during = frames.between(counts, finding.start, finding.end)
     scale = (finding.end - finding.start) / data.baseline.length
-    return _plain(totals(usual, by) * scale, by), _plain(totals(during, by), by)
+    return _plain(totals(baseline, by) * scale, by), _plain(totals(during, by), by)
 
 
 def _plain(sums: pd.Series, by: Sequence[str]) -> pd.Series:

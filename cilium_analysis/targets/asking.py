@@ -62,10 +62,10 @@ _HINTS: Mapping[Component, tuple[str, str]] = {
     "agent": ("cilium", "9962"),
     "hubble": ("hubble", "9965"),
 }
-#: Shortest stretch of time in which samples are counted: two scrapes of the slowest collectors.
-STRETCH = timedelta(minutes=10)
-#: A window is cut into at most about so many stretches.
-MOST_STRETCHES = 60
+#: Shortest interval in which samples are counted: two scrapes of the slowest collectors.
+BIN = timedelta(minutes=10)
+#: A window is cut into about so many of them at most.
+MOST_BINS = 60
 #: Names of pods to ask kube-state-metrics for.
 MOST_PODS = 2_000
 
@@ -165,8 +165,8 @@ class _Asker:
             ends=lambda numbers: comparer.ends(rows, numbers, bins),
         )
         presence: dict[str, Query] = {c: self._presence(rows, c) for c in METRICS}
-        stretches = dict.fromkeys(map(_in_stretches, self.windows))
-        native, unread = histograms.native(self.source, stretches, self.match)
+        binned = dict.fromkeys(map(_in_bins, self.windows))
+        native, unread = histograms.native(self.source, binned, self.match)
         said = (*words.unread(unread), *words.refused(refused, ("hubble", "operator")))
         return replace(
             found,
@@ -199,8 +199,8 @@ class _Asker:
         refused: Refused,
         what: str,
     ) -> Iterator[tuple[Labels, dict[int, float]]]:
-        """Ask for samples in stretches of time: each series with its samples by stretch."""
-        for window in dict.fromkeys(map(_in_stretches, self.windows)):
+        """Ask for samples in bins of time: each series with its samples by bin."""
+        for window in dict.fromkeys(map(_in_bins, self.windows)):
             text = Query(promql, "samples", "").render(match=self.match, step=window.step)
             try:
                 frame = self.source.range(text, window)
@@ -209,7 +209,7 @@ class _Asker:
                 continue
             seconds = round(window.step.total_seconds())
             numbers = [round(time.timestamp()) // seconds for time in frame.index]
-            # Two windows may have stretches of other lengths.
+            # The bins of two windows may be of different lengths.
             base = seconds * 10**9
             for number, time in zip(numbers, frame.index, strict=True):
                 bins[base + number] = (time - window.step, time)
@@ -315,10 +315,10 @@ class _Asker:
         return found
 
 
-def _in_stretches(window: Window) -> Window:
-    """Give the window in stretches in which every target is scraped, with one before it."""
-    length = max(STRETCH, window.length / MOST_STRETCHES)
-    step = -(-length // STRETCH) * STRETCH
+def _in_bins(window: Window) -> Window:
+    """Give the window in bins in each of which every target is scraped, with one before it."""
+    length = max(BIN, window.length / MOST_BINS)
+    step = -(-length // BIN) * BIN
     count = -(-window.length // step) + 1
     return replace(window, start=window.end - (count - 1) * step, step=step)
 

@@ -60,7 +60,7 @@ def fetch(
 ) -> pd.DataFrame:
     """Ask a query from `LEAD` before the window on.
 
-    One that the server refuses has no series, and `remarks_on` tells of it.
+    One that the server refuses has no series, and `topics.remarks.remarks` tells of it.
 
     Parameters
     ----------

@@ -67,7 +67,7 @@ class Burst:
     ----------
     first, last
         Its first step, and the one after its last.
-    counts, usual
+    counts, baseline
         Label frames of what it is about, in the window and in the baseline.
     labels
         Those that single it out, as far as it was looked at: see `among`.
@@ -80,14 +80,14 @@ class Burst:
     first: int
     last: int
     counts: pd.DataFrame
-    usual: pd.DataFrame
+    baseline: pd.DataFrame
     labels: Mapping[str, str] = field(default_factory=dict)
     nodes: tuple[str, ...] = ()
     elsewhere: bool = False
 
     def among(self, labels: Mapping[str, str]) -> Burst:
         """Give the part of it with some labels, and the nodes that have most of that."""
-        mine = replace(self, counts=only(self.counts, labels), usual=only(self.usual, labels))
+        mine = replace(self, counts=only(self.counts, labels), baseline=only(self.baseline, labels))
         excess = mine.excess("node")
         nodes = fewest(excess)
         return replace(mine, labels=labels, nodes=nodes, elsewhere=beyond(excess, nodes))
@@ -99,8 +99,8 @@ class Burst:
     def excess(self, label: str) -> pd.Series:
         """Give by how much each value of a label is above its baseline, the largest first."""
         now = frames.group(self.counts.iloc[self.first : self.last], [label]).sum()
-        scale = (self.last - self.first) / max(len(self.usual), 1)
-        then = frames.group(self.usual, [label]).sum() * scale
+        scale = (self.last - self.first) / max(len(self.baseline), 1)
+        then = frames.group(self.baseline, [label]).sum() * scale
         above = now.sub(then.reindex(now.index).fillna(0.0)).clip(lower=0.0)
         above.index = above.index.get_level_values(0)
         return above.sort_values(ascending=False, kind="stable")
@@ -121,67 +121,69 @@ class Burst:
 
     def joined(self, other: Burst) -> Burst:
         """Give both as one."""
-        counts, usual = (
+        counts, baseline = (
             pd.concat([mine, others.loc[:, ~others.columns.isin(mine.columns)]], axis=1)
-            for mine, others in ((self.counts, other.counts), (self.usual, other.usual))
+            for mine, others in ((self.counts, other.counts), (self.baseline, other.baseline))
         )
         first, last = min(self.first, other.first), max(self.last, other.last)
-        return Burst(first, last, counts, usual)
+        return Burst(first, last, counts, baseline)
 
 
 def find(
     counts: pd.DataFrame,
-    usual: pd.DataFrame,
+    baseline: pd.DataFrame,
     *,
     by: str,
     alike: Sequence[str],
     scraped: Scraped,
-    usual_scraped: Scraped,
+    baseline_scraped: Scraped,
 ) -> list[Burst]:
     """Find bursts of each value of a label, then of all together and of each node.
 
     Parameters
     ----------
-    counts, usual
+    counts, baseline
         Label frames in the window and in the baseline.
     by
         The label whose values are looked at one by one. Bursts of several values are one if
         they began and ended together,
     alike
         or if they overlap and are not about different values of one of these labels.
-    scraped, usual_scraped
+    scraped, baseline_scraped
         Where Hubble was scraped and counted nothing, the count is 0. A node that was not scraped
         in the baseline has none: it is compared with its own quieter half, and left out of the
         others.
     """
-    new = _new_nodes(counts, scraped, usual_scraped)
+    new = _new_nodes(counts, scraped, baseline_scraped)
     old = counts.loc[:, [str(n) not in new for n in counts.columns.get_level_values("node")]]
-    now, then = scraped.anything, usual_scraped.anything
+    now, then = scraped.anything, baseline_scraped.anything
     found: list[Burst] = []
     for name in _largest(old, by):
-        for burst in _search(only(old, {by: name}), only(usual, {by: name}), now, then):
+        for burst in _search(only(old, {by: name}), only(baseline, {by: name}), now, then):
             found = _added(found, burst, alike)
-    wider = _search(old, usual, now, then)
+    wider = _search(old, baseline, now, then)
     for node in _largest(counts, "node"):
-        base = then & (node not in new) & usual_scraped.node(node)
-        mine, before = only(counts, {"node": node}), only(usual, {"node": node})
+        base = then & (node not in new) & baseline_scraped.node(node)
+        mine, before = only(counts, {"node": node}), only(baseline, {"node": node})
         wider += _search(mine, before, scraped.node(node), base)
     whole: list[Burst] = []
     for burst in wider:
         if not _explained(burst, found):
-            whole = _added(whole, Burst(burst.first, burst.last, counts, usual), ())
+            whole = _added(whole, Burst(burst.first, burst.last, counts, baseline), ())
     return sorted([*found, *whole], key=lambda burst: burst.first)
 
 
 def _search(
-    counts: pd.DataFrame, usual: pd.DataFrame, seen: pd.Series, usual_seen: pd.Series
+    counts: pd.DataFrame, baseline: pd.DataFrame, seen: pd.Series, baseline_seen: pd.Series
 ) -> list[Burst]:
     """Find the bursts of all counts together: 0 where Hubble was scraped and counted nothing."""
     now, before = (
-        summed(frame, zero=known) for frame, known in ((counts, seen), (usual, usual_seen))
+        summed(frame, zero=known) for frame, known in ((counts, seen), (baseline, baseline_seen))
     )
     step = timedelta(seconds=frames.step_seconds(counts))
-    return [Burst(first, last, counts, usual) for first, last in _RISES.at(step).find(now, before)]
+    return [
+        Burst(first, last, counts, baseline) for first, last in _RISES.at(step).find(now, before)
+    ]
 
 
 def summed(counts: pd.DataFrame, *, zero: pd.Series | None = None) -> NDArray[np.float64]:
@@ -200,11 +202,11 @@ def summed(counts: pd.DataFrame, *, zero: pd.Series | None = None) -> NDArray[np
     return sums.to_numpy(dtype="float64")
 
 
-def _new_nodes(counts: pd.DataFrame, scraped: Scraped, usual_scraped: Scraped) -> set[str]:
+def _new_nodes(counts: pd.DataFrame, scraped: Scraped, baseline_scraped: Scraped) -> set[str]:
     """Name the nodes that were scraped in the window, and never in the baseline."""
-    if not usual_scraped.nodes.shape[1]:
+    if not baseline_scraped.nodes.shape[1]:
         return set()
-    known = {str(node) for node, seen in usual_scraped.nodes.items() if seen.any()}
+    known = {str(node) for node, seen in baseline_scraped.nodes.items() if seen.any()}
     present = {str(node) for node in counts.columns.get_level_values("node")}
     return (present & {str(node) for node in scraped.nodes}) - known
 
@@ -232,15 +234,15 @@ def _explained(burst: Burst, found: Sequence[Burst]) -> bool:
     for other in found:
         first, last = max(burst.first, other.first), min(burst.last, other.last)
         if first < last:
-            now, usual = (
+            now, baseline = (
                 frame.loc[:, frame.columns.isin(kept.columns)]
-                for frame, kept in ((burst.counts, other.counts), (burst.usual, other.usual))
+                for frame, kept in ((burst.counts, other.counts), (burst.baseline, other.baseline))
             )
-            known += float(Burst(first, last, now, usual).excess("node").sum())
+            known += float(Burst(first, last, now, baseline).excess("node").sum())
     return known >= EXPLAINED_FROM * float(burst.excess("node").sum())
 
 
-def spilled(counts: pd.DataFrame, usual: pd.DataFrame, first: int, last: int) -> float:
+def spilled(counts: pd.DataFrame, baseline: pd.DataFrame, first: int, last: int) -> float:
     """Give what a burst left in the steps at its edges, beyond what is usual there.
 
     A burst begins and ends within steps. Those of which it fills a small part are not in its
@@ -248,12 +250,12 @@ def spilled(counts: pd.DataFrame, usual: pd.DataFrame, first: int, last: int) ->
 
     Parameters
     ----------
-    counts, usual
+    counts, baseline
         Label frames of what rose, in the window and in the baseline.
     first, last
         Its first step, and the one after its last.
     """
-    level = float(usual.sum().sum()) / max(len(usual), 1)
+    level = float(baseline.sum().sum()) / max(len(baseline), 1)
     edges = [row for row in (first - 1, last) if 0 <= row < len(counts)]
     above = [float(counts.iloc[row].sum()) - level for row in edges]
     return sum(excess for excess in above if excess > CHANCE * level**0.5)

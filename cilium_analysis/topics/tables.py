@@ -15,13 +15,13 @@ if TYPE_CHECKING:
 
 
 def compare(
-    now: pd.DataFrame, usual: pd.DataFrame, by: Sequence[str], *, amount: str, scale: float
+    now: pd.DataFrame, baseline: pd.DataFrame, by: Sequence[str], *, amount: str, scale: float
 ) -> pd.DataFrame:
     """Give what was counted in the window beside what the baseline makes one expect.
 
     Parameters
     ----------
-    now, usual
+    now, baseline
         Label frames of counts per step, in the window and in the baseline.
     by
         Labels to keep.
@@ -36,7 +36,7 @@ def compare(
         Index ``by``; the counts, ``expected`` (of the baseline, for a window of this length) and
         ``change``.
     """
-    table = pd.DataFrame({amount: totals(now, by), "expected": totals(usual, by)}).fillna(0.0)
+    table = pd.DataFrame({amount: totals(now, by), "expected": totals(baseline, by)}).fillna(0.0)
     table["expected"] *= scale
     table["change"] = table[amount] - table["expected"]
     return table

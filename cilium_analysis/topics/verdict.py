@@ -230,19 +230,19 @@ def started(restarts: pd.DataFrame) -> list[str]:
     ]
 
 
-def no_baseline(*usual: pd.DataFrame, what: str, fact: str = "") -> tuple[str, ...]:
+def no_baseline(*baseline: pd.DataFrame, what: str, fact: str = "") -> tuple[str, ...]:
     """Say when the baseline holds nothing to compare with.
 
     Parameters
     ----------
-    usual
+    baseline
         Frames of the baseline; any of them with series is something.
     what
         That is missing.
     fact
         What the window has nevertheless, as a whole clause.
     """
-    if any(frame.shape[1] and frame.notna().to_numpy().any() for frame in usual):
+    if any(frame.shape[1] and frame.notna().to_numpy().any() for frame in baseline):
         return ()
     said = f"{fact}, and " if fact else ""
     return (f"{said}{what} in the baseline: what is usual is not known",)

@@ -74,16 +74,16 @@ def _reached(selector: str) -> str:
     return f"max by ({_ENDS}) ({_level(selector)})"
 
 
-def slow_targets(usual: timedelta, back: timedelta) -> Query:
+def slow_targets(baseline: timedelta, back: timedelta) -> Query:
     """Ask which nodes' latency rose most above a baseline of this length, so long before."""
     by = f"{_TARGET}, protocol, type"
     highest = f"quantile by ({by}) (0.5, max_over_time({_LATENCY}<span>))"
     return Query(
-        _rise(highest, usual, back), "s", "nodes whose latency rose most above the baseline"
+        _rise(highest, baseline, back), "s", "nodes whose latency rose most above the baseline"
     )
 
 
-def slow_observers(usual: timedelta, back: timedelta) -> Query:
+def slow_observers(baseline: timedelta, back: timedelta) -> Query:
     """Ask which observers' latency to the others rose most above a baseline."""
     by = f"{_OBSERVER}, protocol, type"
     total, count, good = (
@@ -92,14 +92,14 @@ def slow_observers(usual: timedelta, back: timedelta) -> Query:
     )
     total, count, reached = (f"max by ({by}) ({each})" for each in (total, count, good))
     mean = f"(({total} - {FAILED:g} * ({count} - {reached})) / ({reached} > 0))"
-    return Query(_rise(mean, usual, back), "s", "observers whose latency rose most")
+    return Query(_rise(mean, baseline, back), "s", "observers whose latency rose most")
 
 
-def _rise(level: str, usual: timedelta, back: timedelta) -> str:
+def _rise(level: str, baseline: timedelta, back: timedelta) -> str:
     """Rank by how far the level is above that of the baseline, if there is one."""
     now = level.replace("<span>", "[<range>]")
     # Only what was before can be asked for: "offset" with a negative length is young.
-    span = f"[{format_duration(usual)}] offset {format_duration(back)}"
+    span = f"[{format_duration(baseline)}] offset {format_duration(back)}"
     then = level.replace("<span>", span)
     risen = f"({now} - {then} or {now})" if back > timedelta() else now
     return f"topk by (protocol, type) ({MOST_SLOW // 2}, {risen} > {LEAST_RISE})"

@@ -51,17 +51,17 @@ def findings(data: Connectivity) -> Findings:
 
 
 def _outage(data: Connectivity, outage: Outage) -> Finding:
-    usual = _usual(data, outage)
+    baseline = _usual(data, outage)
     kind = "node" if "node" in outage.types else outage.types[0]
     return Finding(
         kind="node_unreachable",
-        severity=_severity(outage, usual),
-        title=_title(data, outage, usual),
+        severity=_severity(outage, baseline),
+        title=_title(data, outage, baseline),
         start=outage.start.to_pydatetime(),
         end=outage.end.to_pydatetime(),
         labels=({"node": outage.node} if outage.node else {}) | {"type": kind},
         value=outage.value,
-        baseline_value=usual,
+        baseline_value=baseline,
         unit="share of probes",
         trust_reasons=_caveats(data, outage),
         query=_query(outage),
@@ -86,10 +86,10 @@ def _usual(data: Connectivity, outage: Outage) -> float:
     return max(shares, default=float("nan"))
 
 
-def _severity(outage: Outage, usual: float) -> Severity:
+def _severity(outage: Outage, baseline: float) -> Severity:
     lasting = outage.longest >= CRITICAL_LENGTH
     certain = outage.role in ("target", "unknown", "split") and outage.own != "reaches"
-    new = not usual >= AS_BEFORE * outage.value
+    new = not baseline >= AS_BEFORE * outage.value
     # That a node reaches the others does not help the others.
     whole = outage.role == "target" and outage.most
     whole |= outage.role == "split"
@@ -97,14 +97,14 @@ def _severity(outage: Outage, usual: float) -> Severity:
     return Severity.CRITICAL if serious else Severity.WARNING
 
 
-def _title(data: Connectivity, outage: Outage, usual: float) -> str:
+def _title(data: Connectivity, outage: Outage, baseline: float) -> str:
     kinds = " and ".join(filter(None, outage.types))
     protocols = " and ".join(protocol.upper() for protocol in outage.protocols)
     address = f"only {outage.address} addresses" if outage.address else ""
     how = ", ".join(part for part in (kinds, protocols, address) if part)
     text = f"{_what(data, outage)} {_when(data, outage)}" + (f" ({how})" if how else "")
     aside = _aside(outage)
-    if usual >= AS_BEFORE * outage.value:
+    if baseline >= AS_BEFORE * outage.value:
         aside += "; it was so in the baseline already"
     return text + aside
 

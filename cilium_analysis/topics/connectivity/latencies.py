@@ -133,10 +133,10 @@ class Slow:
         Of the probes that were slow.
     start, end
         Within the window.
-    value, usual
+    value, baseline
         Typical latency, and that of the baseline [s].
     compared
-        Whether there is a baseline; else `usual` is that of the quieter part of the window.
+        Whether there is a baseline; else `baseline` is that of the quieter part of the window.
     nodes
         How many nodes were slow at the same time.
     """
@@ -147,14 +147,14 @@ class Slow:
     start: pd.Timestamp
     end: pd.Timestamp
     value: float
-    usual: float
+    baseline: float
     compared: bool
     nodes: int = 1
 
     @property
     def rise(self) -> float:
         """Latency above the usual one [s]."""
-        return self.value - self.usual
+        return self.value - self.baseline
 
 
 def rises(data: Connectivity) -> list[Slow]:
@@ -162,16 +162,16 @@ def rises(data: Connectivity) -> list[Slow]:
     found: list[Slow] = []
     for key in keys(data.now.slow):
         node, protocol, kind = key
-        usual = (
+        baseline = (
             data.baseline.slow[key] if key in data.baseline.slow.columns else pd.Series(dtype=float)
         )
-        for each in _intervals(data, data.now.slow[key], usual):
+        for each in _intervals(data, data.now.slow[key], baseline):
             found = _added(found, replace(each, node=node, types=(kind,), protocols=(protocol,)))
     return sorted(_worth_reporting(data, found), key=lambda s: (-s.rise, s.node, s.start))
 
 
-def _intervals(data: Connectivity, level: pd.Series, usual: pd.Series) -> list[Slow]:
-    known = usual.dropna()
+def _intervals(data: Connectivity, level: pd.Series, baseline: pd.Series) -> list[Slow]:
+    known = baseline.dropna()
     compared = len(known) > 0
     base = float(known.median()) if compared else float(level.quantile(0.25))
     busy = float(known.quantile(QUANTILE)) if compared else base
@@ -248,13 +248,13 @@ def slow_finding(data: Connectivity, slow: Slow) -> Finding:
         kind="node_latency",
         severity=Severity.WARNING,
         title=f"Latency {whose} {where} rose to {_short(slow.value)} instead of"
-        f" {_short(slow.usual)} {_lasting(data, slow.start, slow.end)}"
+        f" {_short(slow.baseline)} {_lasting(data, slow.start, slow.end)}"
         + (f" ({how})" if how else ""),
         start=slow.start.to_pydatetime(),
         end=slow.end.to_pydatetime(),
         labels=({"node": slow.node} if slow.node else {}) | {"type": kind},
         value=slow.value,
-        baseline_value=slow.usual if slow.compared else float("nan"),
+        baseline_value=slow.baseline if slow.compared else float("nan"),
         unit="s",
         trust_reasons=tuple(reasons),
         query=_latency_query(data, slow),

@@ -231,11 +231,11 @@ def latency(data: Connectivity) -> pd.DataFrame:
         buckets of a histogram, which also gives the share of probes that ``failed``.
     """
     keys = ["type", "protocol", "address_type"]
-    usual = data.baseline.quantiles.add_prefix("usual_")
+    baseline = data.baseline.quantiles.add_prefix("usual_")
     if not len(data.now.quantiles):
-        return pd.DataFrame(columns=[*keys, *data.now.quantiles.columns, *usual.columns])
-    usual = usual.reindex(data.now.quantiles.index)
-    table = pd.concat([data.now.quantiles, usual], axis=1).reset_index()
-    return table[[*keys, *data.now.quantiles.columns, *usual.columns]].sort_values(
+        return pd.DataFrame(columns=[*keys, *data.now.quantiles.columns, *baseline.columns])
+    baseline = baseline.reindex(data.now.quantiles.index)
+    table = pd.concat([data.now.quantiles, baseline], axis=1).reset_index()
+    return table[[*keys, *data.now.quantiles.columns, *baseline.columns]].sort_values(
         keys, ascending=[False, True, True], ignore_index=True
     )

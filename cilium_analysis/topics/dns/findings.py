@@ -70,7 +70,7 @@ class _Lookups:
     """All lookups by how they ended, in the window and in the baseline."""
 
     now: pd.DataFrame
-    usual: pd.DataFrame
+    baseline: pd.DataFrame
 
 
 @found_once
@@ -130,14 +130,16 @@ def unknown(data: Dns) -> tuple[str, ...]:
 
 def _bursts(data: Dns, lookups: _Lookups, rcode: str) -> list[Burst]:
     """Find the bursts of one code that make it commoner among the lookups."""
-    counts, usual = (only(frame, {"rcode": rcode}) for frame in (lookups.now, lookups.usual))
+    counts, baseline = (only(frame, {"rcode": rcode}) for frame in (lookups.now, lookups.baseline))
     bursts = find(
         counts,
-        usual,
+        baseline,
         by="source",
         alike=("query",),
         scraped=Scraped.of(data.now.scraped, data.now.counts, data.now.asked),
-        usual_scraped=Scraped.of(data.baseline.scraped, data.baseline.counts, data.baseline.asked),
+        baseline_scraped=Scraped.of(
+            data.baseline.scraped, data.baseline.counts, data.baseline.asked
+        ),
     )
     found = []
     for burst in bursts:
@@ -167,9 +169,9 @@ def _commoner(data: Dns, lookups: _Lookups, burst: Burst) -> bool:
         small = _share(lookups, burst) < MISSING_SHARE
         if small or not _missing_in_all(data, burst):
             return False
-    now, usual = (only(frame, _client(burst)) for frame in (lookups.now, lookups.usual))
+    now, baseline = (only(frame, _client(burst)) for frame in (lookups.now, lookups.baseline))
     code = {"rcode": burst.labels["rcode"]}
-    before = total(only(usual, code)) / (total(usual) or 1.0)
+    before = total(only(baseline, code)) / (total(baseline) or 1.0)
     share = burst.inside(only(now, code)) / (burst.inside(now) or 1.0)
     return not before or share / before >= COMMONER
 
@@ -190,7 +192,9 @@ def _missing_in_all(data: Dns, burst: Burst) -> bool:
         - total(data.baseline.counts)
         + total(only(data.baseline.counts, denied))
     )
-    return left - before * scale >= 0.5 * (burst.inside(burst.counts) - total(burst.usual) * scale)
+    return left - before * scale >= 0.5 * (
+        burst.inside(burst.counts) - total(burst.baseline) * scale
+    )
 
 
 def _share(lookups: _Lookups, burst: Burst, labels: dict[str, str] | None = None) -> float:
@@ -203,9 +207,9 @@ def _finding(data: Dns, lookups: _Lookups, burst: Burst) -> Finding:
     index = lookups.now.index
     start, end = index[burst.first] - data.window.step, index[burst.last - 1]
     inside = burst.inside(burst.counts)
-    amount = inside + spilled(burst.counts, burst.usual, burst.first, burst.last)
+    amount = inside + spilled(burst.counts, burst.baseline, burst.first, burst.last)
     value = inside / (end - start).total_seconds()
-    before = total(burst.usual) / data.baseline.length.total_seconds()
+    before = total(burst.baseline) / data.baseline.length.total_seconds()
     if not data.baseline.visible:
         before = math.nan
     share = _share(lookups, burst)

@@ -95,7 +95,7 @@ def unanswered(asked: pd.DataFrame, counts: pd.DataFrame) -> pd.DataFrame:
     Parameters
     ----------
     asked, counts
-        As in `Dns`, of the same steps.
+        As in `topics.dns.data.Lookups`, of the same steps.
     """
     by = ["node", "query", "source"]
     answers = counts.loc[:, counts.columns.get_level_values("rcode") != DENIED]
@@ -128,6 +128,6 @@ def ended(asked: pd.DataFrame, counts: pd.DataFrame) -> pd.DataFrame:
     Parameters
     ----------
     asked, counts
-        As in `Dns`, of the same steps.
+        As in `topics.dns.data.Lookups`, of the same steps.
     """
     return pd.concat([counts, unanswered(asked, counts)], axis=1)

@@ -86,12 +86,12 @@ def flow(data: Dns) -> pd.DataFrame:
 
 def _compare(data: Dns, by: Sequence[str]) -> pd.DataFrame:
     """Compare lookups, also those without a response, with what the baseline makes one expect."""
-    now, usual = (
+    now, baseline = (
         ended(data.now.asked, data.now.counts),
         ended(data.baseline.asked, data.baseline.counts),
     )
     scale = data.window.length / data.baseline.length
-    table = tables.compare(now, usual, by, amount="responses", scale=scale)
+    table = tables.compare(now, baseline, by, amount="responses", scale=scale)
     return table[(table[["responses", "expected"]] > 0).any(axis=1)]
 
 
@@ -230,7 +230,7 @@ def by_qtype(data: Dns) -> pd.DataFrame:
     """
     scale = data.window.length / data.baseline.length
     by = ["qtypes", "kind", "rcode"]
-    now, usual = totals(data.now.types, by), totals(data.baseline.types, by)
+    now, baseline = totals(data.now.types, by), totals(data.baseline.types, by)
     kind, rcode = (now.index.get_level_values(name) for name in ("kind", "rcode"))
     answered = kind == "responses"
     parts = {
@@ -239,7 +239,7 @@ def by_qtype(data: Dns) -> pd.DataFrame:
         "nxdomain": now[answered & (rcode == ABSENT)],
         "failed": now[answered & ~rcode.isin([FINE, ABSENT, UNKNOWN])],
         "denied": now[~answered & (rcode == DENIED)],
-        "expected": usual[usual.index.get_level_values("kind") == "responses"] * scale,
+        "expected": baseline[baseline.index.get_level_values("kind") == "responses"] * scale,
     }
     sums = {name: part.groupby(level="qtypes").sum() for name, part in parts.items()}
     table = pd.DataFrame(sums, dtype="float64").fillna(0.0).rename_axis("qtypes")
@@ -274,14 +274,14 @@ def proxy_latency(data: Dns) -> pd.DataFrame:
         ``usual p99`` [s], interpolated within the buckets of their histogram; longest first.
     """
     by = ["scope", "error"]
-    usual = by_bound(data.baseline.proxy_times, by)
+    baseline = by_bound(data.baseline.proxy_times, by)
     rows = [
         {
             "step": key[0],
             "outcome": key[1],
             "lookups": max(buckets.values()),
             **{f"p{100 * q:.0f}": quantile(q, buckets) for q in (0.5, 0.95, 0.99)},
-            **{f"usual p{100 * q:.0f}": quantile(q, usual.get(key, {})) for q in (0.95, 0.99)},
+            **{f"usual p{100 * q:.0f}": quantile(q, baseline.get(key, {})) for q in (0.95, 0.99)},
         }
         for key, buckets in by_bound(data.now.proxy_times, by).items()
         if max(buckets.values()) >= 0.5

@@ -18,7 +18,6 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from cilium_analysis.queries import Query
-    from cilium_analysis.topics.metric import Metric
     from cilium_analysis.topics.reader import Reader
 
 #: What the agents' counters of drops tell of a window.
@@ -165,14 +164,14 @@ load = Loader(_ask, findings)
 def _counts(reader: Reader) -> tuple[Counts, Mapping[tuple[str, str], str]]:
     """Read the agents' counters, and the present spelling of reasons by node and former one."""
     window = reader.window
-    packets, forwarded = (reader.count(m, _of_map(reader, m)) for m in (DROPPED, FORWARDED))
+    packets, forwarded = (reader.count(m, reader.asked(m)) for m in (DROPPED, FORWARDED))
     told = packets.events
     inside = (told["time"] > window.start) & (told["time"] <= window.end)
     passed = _whole(forwarded, packets.increase.index, every=reader.every(FORWARDED))
     counted = Counts(
         window=window,
         counts=loading.inside(packets.increase, window),
-        volumes=reader.answer(BYTES, _of_map(reader, BYTES)),
+        volumes=reader.read(BYTES),
         forwarded=loading.inside(passed, window),
         scraped=reader.agents.scraped(window),
         events=told[inside].reset_index(drop=True),
@@ -203,11 +202,6 @@ def _respelled(counts: Counts, renamed: Mapping[tuple[str, str], str]) -> Counts
         return frames.group(named, ["direction", "node", "reason"])
 
     return replace(counts, counts=respelled(counts.counts), volumes=respelled(counts.volumes))
-
-
-def _of_map(reader: Reader, metric: Metric) -> pd.DataFrame:
-    """Ask for a counter of the BPF map by the labels that tell its series apart."""
-    return frames.with_levels(reader.asked(metric), ["direction", "node", "reason"])
 
 
 def _whole(forwarded: counters.Reading, index: pd.Index, *, every: int) -> pd.DataFrame:

@@ -53,7 +53,7 @@ class _Burst:
         Of the drops; the direction is ``""`` where it is not known.
     first, last
         Its first step, and the one after its last.
-    counts, usual
+    counts, baseline
         One plain column per node.
     traffic, expected
         Likewise: packets forwarded, and drops that baseline and traffic make one expect.
@@ -65,7 +65,7 @@ class _Burst:
     first: int
     last: int
     counts: pd.DataFrame
-    usual: pd.DataFrame
+    baseline: pd.DataFrame
     traffic: pd.DataFrame
     expected: pd.DataFrame
 
@@ -108,12 +108,12 @@ class _Burst:
     @property
     def compared(self) -> bool:
         """Whether anything is known of these counts in the baseline."""
-        return bool(self.usual[self.counted].notna().to_numpy().any())
+        return bool(self.baseline[self.counted].notna().to_numpy().any())
 
     @property
-    def usual_rate(self) -> float:
+    def baseline_rate(self) -> float:
         """Mean rate in the steps of the baseline that are known [1/s]; NaN if none is."""
-        counts = self.usual[self.counted].mean().sum(min_count=1)
+        counts = self.baseline[self.counted].mean().sum(min_count=1)
         return float(counts / self.of.step.total_seconds())
 
 
@@ -182,16 +182,16 @@ def _bursts_of(of: Counted, reason: str, direction: str) -> Iterator[_Burst]:
     """Find bursts on each node, and on all together; those that overlap are one."""
     counts = _pick(of.counts, reason, direction)
     nodes = [str(node) for node in counts.columns]
-    usual = _usual(of, _pick(of.usual, reason, direction), nodes)
+    baseline = _usual(of, _pick(of.baseline, reason, direction), nodes)
     traffic = judging.traffic(of.forwarded, direction, nodes).reindex(counts.index)
-    more = judging.exposure(traffic, judging.traffic(of.usual_forwarded, direction, nodes))
-    levels = usual.mean()
+    more = judging.exposure(traffic, judging.traffic(of.baseline_forwarded, direction, nodes))
+    levels = baseline.mean()
     expected = more * levels.fillna(0.0)
     those = _RISES.at(of.step)
     together = _together(more, levels, counts)
-    found = those.find(rises.summed(counts), rises.summed(usual), exposure=together)
+    found = those.find(rises.summed(counts), rises.summed(baseline), exposure=together)
     for node in nodes:
-        own, before, exposure = (frame[node].to_numpy() for frame in (counts, usual, more))
+        own, before, exposure = (frame[node].to_numpy() for frame in (counts, baseline, more))
         found += those.find(own, before, exposure=exposure)
     dropped, passed = float(counts.sum().sum()), float(traffic.sum().sum())
     notable = dropped >= max(judging.MANY, judging.NOTABLE_SHARE * (dropped + passed))
@@ -199,7 +199,7 @@ def _bursts_of(of: Counted, reason: str, direction: str) -> Iterator[_Burst]:
         # Nothing shows when it began: the finding is about the whole window.
         found = [(0, len(counts))]
     for first, last in join(found, bridge=those.bridge):
-        yield _Burst(of, reason, direction, first, last, counts, usual, traffic, expected)
+        yield _Burst(of, reason, direction, first, last, counts, baseline, traffic, expected)
 
 
 def _pick(counts: pd.DataFrame, reason: str, direction: str) -> pd.DataFrame:
@@ -211,14 +211,14 @@ def _pick(counts: pd.DataFrame, reason: str, direction: str) -> pd.DataFrame:
     return picked
 
 
-def _usual(of: Counted, usual: pd.DataFrame, nodes: list[str]) -> pd.DataFrame:
+def _usual(of: Counted, baseline: pd.DataFrame, nodes: list[str]) -> pd.DataFrame:
     """Give the baseline of these nodes: 0 where an agent was scraped and had nothing to count."""
-    usual = usual.reindex(columns=nodes)
-    seen = of.usual_seen.reindex(index=usual.index, columns=nodes, fill_value=False)
-    if not of.usual_seen.shape[1]:
+    baseline = baseline.reindex(columns=nodes)
+    seen = of.baseline_seen.reindex(index=baseline.index, columns=nodes, fill_value=False)
+    if not of.baseline_seen.shape[1]:
         # Nothing tells when agents were scraped; where others counted, these did too.
-        seen = seen.mask(of.usual.notna().any(axis=1), other=True)
-    return usual.mask(usual.isna() & seen.astype(bool) & of.compared, 0.0)
+        seen = seen.mask(of.baseline.notna().any(axis=1), other=True)
+    return baseline.mask(baseline.isna() & seen.astype(bool) & of.compared, 0.0)
 
 
 def _together(
@@ -248,7 +248,7 @@ def _finding(data: Drops, burst: _Burst) -> Finding:
         end=burst.end.to_pydatetime(),
         labels=labels,
         value=value,
-        baseline_value=burst.usual_rate,
+        baseline_value=burst.baseline_rate,
         unit=f"{burst.of.unit}/s",
         total=burst.total,
         share=burst.total / whole if whole else None,
@@ -315,7 +315,9 @@ def _title(burst: _Burst, ends: str, value: float, part: float | None) -> str:
     unit, way = burst.of.unit, f" ({burst.direction.lower()})" if burst.direction else ""
     others = len(burst.counted) > len(burst.nodes)
     where = telling.place(burst.nodes, len(burst.counts.columns), elsewhere=others)
-    usual = f"instead of {telling.short(burst.usual_rate)}" if burst.compared else "(no baseline)"
+    baseline = (
+        f"instead of {telling.short(burst.baseline_rate)}" if burst.compared else "(no baseline)"
+    )
     whose = "their" if len(burst.counted) > 1 else "its"
     traffic = (
         f"{whose} {burst.direction.lower()} packets" if burst.direction else f"{whose} packets"
@@ -324,7 +326,7 @@ def _title(burst: _Burst, ends: str, value: float, part: float | None) -> str:
     tail = _HUBBLE.get(burst.of.metric, ("", f", {shown} of {traffic}"))[1]
     return (
         f"Drops “{burst.reason}”{way}{ends} {where}: {telling.short(value)}"
-        f" {unit}/s {usual}, {burst.total:,.0f} {unit} in all{tail}"
+        f" {unit}/s {baseline}, {burst.total:,.0f} {unit} in all{tail}"
     )
 
 

@@ -47,12 +47,12 @@ class Counted:
 
     Parameters
     ----------
-    counts, usual
+    counts, baseline
         Label frames (``direction``, ``node``, ``reason``) per step, in the window and in the
         baseline [packets, or events of ``hubble_drop_total``].
-    seen, usual_seen
+    seen, baseline_seen
         Frames of bool, one column per node: whether it was scraped in the step.
-    forwarded, usual_forwarded
+    forwarded, baseline_forwarded
         Label frames (``direction``, ``node``) of packets forwarded per step [packets].
     metric
         The counter that they come from.
@@ -63,11 +63,11 @@ class Counted:
     """
 
     counts: pd.DataFrame
-    usual: pd.DataFrame
+    baseline: pd.DataFrame
     seen: pd.DataFrame
-    usual_seen: pd.DataFrame
+    baseline_seen: pd.DataFrame
     forwarded: pd.DataFrame
-    usual_forwarded: pd.DataFrame
+    baseline_forwarded: pd.DataFrame
     metric: Metric
     compared: bool
     step: timedelta
@@ -93,31 +93,31 @@ def counted(data: Drops) -> tuple[Counted, ...]:
     )
     exact = events.exact(data)
     denied = set(frames.values(exact, "reason"))
-    usual = events.uncounted(data, events.denied(data.baseline.verdicts))
+    baseline = events.uncounted(data, events.denied(data.baseline.verdicts))
     others, before = (
         events.without(denied, events.uncounted(data, events.parties(each.hubble)))
         for each in (data.now, data.baseline)
     )
     hubble = (
-        _of_hubble(data, exact, usual, "hubble_policy_verdicts_total"),
+        _of_hubble(data, exact, baseline, "hubble_policy_verdicts_total"),
         _of_hubble(data, others, before, "hubble_drop_total"),
     )
     return (agents, *(each for each in hubble if each.counts.shape[1]))
 
 
-def _of_hubble(data: Drops, now: pd.DataFrame, usual: pd.DataFrame, metric: Metric) -> Counted:
+def _of_hubble(data: Drops, now: pd.DataFrame, baseline: pd.DataFrame, metric: Metric) -> Counted:
     """Give counts of Hubble, which no traffic can be compared with."""
     by, nothing = ["direction", "node", "reason"], frames.empty(["direction", "node"])
     before = data.baseline.hubble_scraped
     return Counted(
         frames.group(now, by),
-        frames.group(usual, by),
+        frames.group(baseline, by),
         data.now.hubble_scraped,
         before,
         nothing,
         nothing,
         metric,
-        bool(before.to_numpy().any()) or bool(usual.notna().to_numpy().any()),
+        bool(before.to_numpy().any()) or bool(baseline.notna().to_numpy().any()),
         data.window.step,
     )
 
@@ -134,16 +134,16 @@ def traffic(forwarded: pd.DataFrame, direction: str, nodes: Sequence[str]) -> pd
     return summed.reindex(columns=pd.Index(nodes))
 
 
-def exposure(now: pd.DataFrame, usual: pd.DataFrame) -> pd.DataFrame:
+def exposure(now: pd.DataFrame, baseline: pd.DataFrame) -> pd.DataFrame:
     """Give how many times as much traffic as in the baseline there is, at least 1.
 
     Parameters
     ----------
-    now, usual
+    now, baseline
         As from `traffic`, in the window and in the baseline. Without a baseline, the window's
         median is one. Traffic that is not known is as in the baseline.
     """
-    level = usual.mean().fillna(now.median())
+    level = baseline.mean().fillna(now.median())
     smooth = now.rolling(_WIDTH, center=True, min_periods=1).median()
     return (smooth / level.where(level > 0.0)).clip(lower=1.0).fillna(1.0)
 

@@ -179,9 +179,9 @@ def _other_policies(data: Endpoints) -> list[str]:
     last = frames.last(data.now.policies).reindex(stable(data)).dropna()
     if not len(last):
         return []
-    usual = float(last.median())
+    baseline = float(last.median())
     return [
-        f"The agent on {node} has {number:.0f} policies loaded, most have {usual:.0f}."
+        f"The agent on {node} has {number:.0f} policies loaded, most have {baseline:.0f}."
         for node, number in last.items()
-        if abs(number - usual) >= max(2.0, 0.05 * usual)
+        if abs(number - baseline) >= max(2.0, 0.05 * baseline)
     ]

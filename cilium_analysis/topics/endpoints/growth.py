@@ -93,8 +93,8 @@ def lives(data: Endpoints) -> pd.DataFrame:
         One row per node: ``scraped`` (share of the steps), ``joined`` and ``left`` (NaT if it
         did not).
     """
-    now, usual = scraped(data.now), scraped(data.baseline)
-    rows = [_life(data, now, usual, str(node)) for node in now.columns]
+    now, baseline = scraped(data.now), scraped(data.baseline)
+    rows = [_life(data, now, baseline, str(node)) for node in now.columns]
     names = ["node", "scraped", "joined", "left"]
     table = pd.DataFrame(rows, columns=names).set_index("node")
     table["scraped"] = table["scraped"].astype("float64")
@@ -112,7 +112,9 @@ def scraped(levels: Levels) -> pd.DataFrame:
     )
 
 
-def _life(data: Endpoints, now: pd.DataFrame, usual: pd.DataFrame, node: str) -> dict[str, object]:
+def _life(
+    data: Endpoints, now: pd.DataFrame, baseline: pd.DataFrame, node: str
+) -> dict[str, object]:
     mine = now.index[now[node]]
     anyone = now.index[now.any(axis=1)]
     tolerance = max(TOLERANCE, 3 * data.window.step)
@@ -120,20 +122,20 @@ def _life(data: Endpoints, now: pd.DataFrame, usual: pd.DataFrame, node: str) ->
     return {
         "node": node,
         "scraped": float(verdict.scraped(now[[node]]).iloc[0]),
-        "joined": _joined(data, usual, node, mine, anyone) if len(mine) else pd.NaT,
+        "joined": _joined(data, baseline, node, mine, anyone) if len(mine) else pd.NaT,
         "left": mine[-1] if left else pd.NaT,
     }
 
 
 def _joined(
-    data: Endpoints, usual: pd.DataFrame, node: str, mine: pd.Index, anyone: pd.Index
+    data: Endpoints, baseline: pd.DataFrame, node: str, mine: pd.Index, anyone: pd.Index
 ) -> object:
     """Say when a node joined, or was first scraped; NaT if it was in the data before."""
-    known = usual.index[usual[node]] if node in usual else usual.index[:0]
+    known = baseline.index[baseline[node]] if node in baseline else baseline.index[:0]
     starts = _moments(data.now.agents[node]) if node in data.now.agents else []
     first = min(starts, default=mine[0])
     late = mine[0] - anyone[0] > max(TOLERANCE, 3 * data.window.step)
-    young = usual.to_numpy().any() and bool(starts) and first > data.window.start - YOUNG
+    young = baseline.to_numpy().any() and bool(starts) and first > data.window.start - YOUNG
     # A node whose agent started before the baseline was there all along.
     unknown = not len(known) or bool(starts and known[0] >= first >= data.baseline.window.start)
     if not unknown or not (late or young):
@@ -187,7 +189,7 @@ class _Growth:
     crossed: pd.Timestamp
     end: pd.Timestamp
     value: float
-    usual: float
+    baseline: float
     started_before: bool
     compared: bool
 
@@ -196,14 +198,14 @@ def growths(data: Endpoints) -> Iterator[Finding]:
     """Look for growth on each node, and on all others together."""
     nodes = stable(data)
     now = settled(data.now.counts[nodes], data.now.agents)
-    usual = settled(data.baseline.counts, data.baseline.agents).reindex(columns=nodes)
-    single = {node: _grown(data, (node,), now[node], usual[node]) for node in nodes}
+    baseline = settled(data.baseline.counts, data.baseline.agents).reindex(columns=nodes)
+    single = {node: _grown(data, (node,), now[node], baseline[node]) for node in nodes}
     grown = [each for each in single.values() if each]
     # A little on each of the other nodes may be much together.
-    compared = usual.notna().any() if len(usual) else pd.Series(data=True, index=nodes)
+    compared = baseline.notna().any() if len(baseline) else pd.Series(data=True, index=nodes)
     rest = [node for node in nodes if not single[node] and compared[node]]
     if len(rest) > 1:
-        whole = _grown(data, tuple(rest), together(now[rest]), together(usual[rest]))
+        whole = _grown(data, tuple(rest), together(now[rest]), together(baseline[rest]))
         grown += [whole] if whole else []
     for group in _groups(grown):
         if not _moved(data, group):
@@ -211,11 +213,11 @@ def growths(data: Endpoints) -> Iterator[Finding]:
 
 
 def _grown(
-    data: Endpoints, nodes: tuple[str, ...], level: pd.Series, usual: pd.Series
+    data: Endpoints, nodes: tuple[str, ...], level: pd.Series, baseline: pd.Series
 ) -> _Growth | None:
     """Tell whether a level rose above its baseline, and stayed there."""
-    compared = int(usual.notna().sum()) >= ENOUGH_USUAL
-    before = (usual if compared else level.iloc[: max(len(level) // 4, 1)]).dropna()
+    compared = int(baseline.notna().sum()) >= ENOUGH_USUAL
+    before = (baseline if compared else level.iloc[: max(len(level) // 4, 1)]).dropna()
     if not len(before) or not level.notna().any():
         return None
     base, busiest = float(before.median()), float(before.quantile(0.99))
@@ -244,7 +246,7 @@ def _grown(
         crossed=level.index[first],
         end=level.index[stop - 1],
         value=float(known.iloc[-1]) if still else float(even.iloc[first:stop].max()),
-        usual=base,
+        baseline=base,
         started_before=not len(onset),
         compared=compared,
     )
@@ -277,15 +279,15 @@ def _moved(data: Endpoints, group: Sequence[_Growth]) -> bool:
     table = lives(data)
     gone = [str(node) for node in table.index[table["left"].notna()]]
     lost = data.baseline.counts.reindex(columns=gone).median().fillna(0.0).sum()
-    return bool(lost >= 0.5 * sum(each.value - each.usual for each in group))
+    return bool(lost >= 0.5 * sum(each.value - each.baseline for each in group))
 
 
 def _finding(data: Endpoints, group: Sequence[_Growth], now: pd.DataFrame) -> Finding:
-    value, usual = sum(each.value for each in group), sum(each.usual for each in group)
+    value, baseline = sum(each.value for each in group), sum(each.baseline for each in group)
     # When the part that grew most began counts.
-    main = max(group, key=lambda each: each.value - each.usual)
+    main = max(group, key=lambda each: each.value - each.baseline)
     start, end = main.start, max(each.end for each in group)
-    ordered = sorted(group, key=lambda each: each.usual - each.value)
+    ordered = sorted(group, key=lambda each: each.baseline - each.value)
     nodes = tuple(node for each in ordered for node in each.nodes)
     labels = {"node": nodes[0]} if len(nodes) == 1 and len(group) == 1 else {}
     compared = all(each.compared for each in group)
@@ -298,12 +300,12 @@ def _finding(data: Endpoints, group: Sequence[_Growth], now: pd.DataFrame) -> Fi
         kind="endpoint_growth",
         # What fell again by itself was no leak.
         severity=Severity.INFO if ended else Severity.WARNING,
-        title=f"Endpoints {where} grew from {usual:.0f} to {value:.0f} {how}{pace}",
+        title=f"Endpoints {where} grew from {baseline:.0f} to {value:.0f} {how}{pace}",
         start=start.to_pydatetime(),
         end=end.to_pydatetime(),
         labels=labels,
         value=value,
-        baseline_value=usual if compared else float("nan"),
+        baseline_value=baseline if compared else float("nan"),
         unit="endpoints",
         trust_reasons=(
             *caveats(data, nodes, start, end),

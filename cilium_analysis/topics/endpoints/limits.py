@@ -53,7 +53,7 @@ class Fill:
         That single it out.
     node
         Empty for the whole cluster.
-    levels, usual
+    levels, baseline
         Fill over time, in the window and in the baseline; 1 is full.
     elastic
         Whether the limit grows by itself, so that being nearly full means nothing.
@@ -63,7 +63,7 @@ class Fill:
     labels: dict[str, str]
     node: str
     levels: pd.Series
-    usual: pd.Series
+    baseline: pd.Series
     elastic: bool = False
 
     def now(self) -> float:
@@ -105,7 +105,7 @@ def _pools(data: Endpoints) -> Iterator[Fill]:
         pools = pick(data.now.pools, "family", family)
         before = pick(data.baseline.pools, "family", family)
         used = settled(pick(data.now.addresses, "family", family), data.now.agents)
-        usual = settled(pick(data.baseline.addresses, "family", family), data.baseline.agents)
+        baseline = settled(pick(data.baseline.addresses, "family", family), data.baseline.agents)
         for node in used.columns.intersection(pools.columns):
             sizes = pools[node].where(pools[node] > 0)
             earlier = _column(before, node)
@@ -114,7 +114,7 @@ def _pools(data: Endpoints) -> Iterator[Fill]:
                 {"family": family},
                 str(node),
                 used[node] / sizes,
-                _column(usual, node) / earlier.where(earlier > 0),
+                _column(baseline, node) / earlier.where(earlier > 0),
                 elastic=len({*sizes.dropna(), *earlier.dropna()}) > 1,
             )
 
@@ -122,21 +122,23 @@ def _pools(data: Endpoints) -> Iterator[Fill]:
 def _maps(data: Endpoints) -> Iterator[Fill]:
     for name in sorted(set(data.now.pressure.columns.get_level_values("map_name"))):
         levels = pick(data.now.pressure, "map_name", name)
-        usual = pick(data.baseline.pressure, "map_name", name)
+        baseline = pick(data.baseline.pressure, "map_name", name)
         for node in levels.columns:
             known = levels[node].dropna()
             # A series that is gone at the end although its agent answered is empty by then.
             if len(known) and known.index[-1] >= _last(data.now.agents, node):
                 labels = {"map_name": name}
-                yield Fill(f"BPF map {name}", labels, str(node), levels[node], _column(usual, node))
+                yield Fill(
+                    f"BPF map {name}", labels, str(node), levels[node], _column(baseline, node)
+                )
 
 
 def _identities(data: Endpoints) -> Iterator[Fill]:
     levels = pick(data.now.identities, "type", "cluster_local").max(axis=1)
-    usual = pick(data.baseline.identities, "type", "cluster_local").max(axis=1)
+    baseline = pick(data.baseline.identities, "type", "cluster_local").max(axis=1)
     if levels.notna().any():
         labels = {"type": "cluster_local"}
-        yield Fill("identities", labels, "", levels / IDENTITIES, usual / IDENTITIES)
+        yield Fill("identities", labels, "", levels / IDENTITIES, baseline / IDENTITIES)
 
 
 def _column(frame: pd.DataFrame, node: object) -> pd.Series:
@@ -254,7 +256,7 @@ def _carried(data: Endpoints, fill: Fill, level: pd.Series) -> Trend | None:
     least = POOL_FROM if "family" in fill.labels else 0.0
     if trend is None or not trend.rising or trend.rise < RISE or trend.level < least:
         return None
-    busiest = float(fill.usual.quantile(0.99)) if fill.usual.notna().any() else 0.0
+    busiest = float(fill.baseline.quantile(0.99)) if fill.baseline.notna().any() else 0.0
     if trend.level <= busiest or not foreseeable(trend, data.window.end):
         return None
     return trend
@@ -265,7 +267,7 @@ def _finding(data: Endpoints, limits: Sequence[_Limit]) -> Finding:
     nodes = [one.fill.node for one in limits if one.fill.node]
     labels = dict(worst.fill.labels) | ({"node": nodes[0]} if len(nodes) == 1 else {})
     start, end = min(one.start for one in limits), max(one.end for one in limits)
-    usual = worst.fill.usual
+    baseline = worst.fill.baseline
     known = caveats(data, nodes, pd.Timestamp(start), pd.Timestamp(end))
     return Finding(
         kind="endpoint_limit",
@@ -275,7 +277,7 @@ def _finding(data: Endpoints, limits: Sequence[_Limit]) -> Finding:
         end=end,
         labels=labels,
         value=100.0 * worst.value,
-        baseline_value=100.0 * float(usual.median()),
+        baseline_value=100.0 * float(baseline.median()),
         unit="% of the limit",
         trust_reasons=(*_far(data, worst), *known),
         query=_query(worst.fill, labels),

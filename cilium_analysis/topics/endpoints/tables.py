@@ -94,14 +94,14 @@ def enforcement(data: Endpoints) -> pd.DataFrame:
         By ``enforcement`` (``none``, ``ingress``, ``egress``, ``both``, and the same with
         ``audit-``); columns as `states`.
     """
-    now, usual = data.now.enforcement, data.baseline.enforcement
-    return _by_label(now, usual, "enforcement", "enforcement")
+    now, baseline = data.now.enforcement, data.baseline.enforcement
+    return _by_label(now, baseline, "enforcement", "enforcement")
 
 
-def _by_label(now: pd.DataFrame, usual: pd.DataFrame, label: str, name: str) -> pd.DataFrame:
+def _by_label(now: pd.DataFrame, baseline: pd.DataFrame, label: str, name: str) -> pd.DataFrame:
     rows = []
     for value in sorted(set(now.columns.get_level_values(label))):
-        mine, before = (pick(levels, label, value) for levels in (now, usual))
+        mine, before = (pick(levels, label, value) for levels in (now, baseline))
         whole = mine.sum(axis=1, min_count=1)
         rows.append(
             {
@@ -110,7 +110,7 @@ def _by_label(now: pd.DataFrame, usual: pd.DataFrame, label: str, name: str) -> 
                 "mean": float(whole.mean()),
                 "most": float(whole.max()),
                 # A state that no endpoint was in has no series.
-                "usual": float(before.sum(axis=1).where(usual.notna().any(axis=1)).mean()),
+                "usual": float(before.sum(axis=1).where(baseline.notna().any(axis=1)).mean()),
                 "node": str(mine.mean().idxmax()) if mine.max().max() > 0 else "",
             }
         )
@@ -136,20 +136,22 @@ def growth(data: Endpoints, *, most: int = 30) -> pd.DataFrame:
     """
     nodes = stable(data)
     now = settled(data.now.counts[nodes], data.now.agents)
-    usual = data.baseline.counts.reindex(columns=nodes).median()
-    change = frames.last(now) - usual
+    baseline = data.baseline.counts.reindex(columns=nodes).median()
+    change = frames.last(now) - baseline
     order = change.abs().sort_values(ascending=False, kind="stable").index[:most]
-    rows = [_growth(str(n), now[n], float(usual[n])) for n in order if now[n].notna().any()]
+    rows = [_growth(str(n), now[n], float(baseline[n])) for n in order if now[n].notna().any()]
     if rows:
-        rows.insert(0, _growth(CLUSTER, together(now), float(usual.sum(min_count=len(usual)))))
+        rows.insert(
+            0, _growth(CLUSTER, together(now), float(baseline.sum(min_count=len(baseline))))
+        )
     names = ["node", "now", "change", "per day", "low", "high", "since"]
     return pd.DataFrame(rows, columns=names).set_index("node")
 
 
-def _growth(name: str, level: pd.Series, usual: float) -> dict[str, object]:
+def _growth(name: str, level: pd.Series, baseline: float) -> dict[str, object]:
     trend = _TRENDS.latest(level)
     now = float(level.dropna().iloc[-1])
-    return {"node": name, "now": now, "change": now - usual} | _slope(trend)
+    return {"node": name, "now": now, "change": now - baseline} | _slope(trend)
 
 
 def _slope(trend: Trend | None) -> dict[str, object]:
@@ -186,7 +188,7 @@ def _limit(data: Endpoints, fill: Fill) -> dict[str, object]:
     slope = _slope(trend)
     del slope["since"]
     head = {"limit": fill.name, "node": fill.node, "fill": fill.now()}
-    head |= {"usual": float(fill.usual.median())}
+    head |= {"usual": float(fill.baseline.median())}
     return head | slope | {"runs out": _when(data, fill, trend)}
 
 
@@ -245,7 +247,7 @@ def regeneration_times(data: Endpoints) -> pd.DataFrame:
         ``usual p90`` and ``usual p99``; NaN where agents have different buckets, as in an upgrade
         that changed them. The longest first.
     """
-    now, usual = (
+    now, baseline = (
         by_bound(levels.regeneration_times, ["scope"]) for levels in (data.now, data.baseline)
     )
     rows = [
@@ -253,7 +255,9 @@ def regeneration_times(data: Endpoints) -> pd.DataFrame:
             "step": step,
             "done": max(buckets.values()),
             **{f"p{100 * q:.0f}": quantile(q, buckets) for q in (0.5, 0.9, 0.99)},
-            **{f"usual p{100 * q:.0f}": quantile(q, usual.get((step,), {})) for q in (0.9, 0.99)},
+            **{
+                f"usual p{100 * q:.0f}": quantile(q, baseline.get((step,), {})) for q in (0.9, 0.99)
+            },
         }
         for (step,), buckets in now.items()
         if any(buckets.values())

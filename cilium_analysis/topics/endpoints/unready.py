@@ -41,22 +41,22 @@ LEAST_SHARE = 0.01
 def unready(data: Endpoints) -> Iterator[Finding]:
     """Look for endpoints that stay not ready, per node; what overlaps is one finding."""
     levels = settled(not_ready(data.now.states), data.now.agents)
-    usual = not_ready(data.baseline.states)
-    found = {str(node): _stuck_runs(data, levels[node], _usual(usual, node)) for node in levels}
+    baseline = not_ready(data.baseline.states)
+    found = {str(node): _stuck_runs(data, levels[node], _usual(baseline, node)) for node in levels}
     for first, stop in join([run for each in found.values() for run in each]):
         nodes = [n for n, each in found.items() if any(a < stop and b > first for a, b in each)]
-        yield _stuck_finding(data, levels, usual, nodes, (first, stop))
+        yield _stuck_finding(data, levels, baseline, nodes, (first, stop))
 
 
-def _usual(usual: pd.DataFrame, node: object) -> float:
+def _usual(baseline: pd.DataFrame, node: object) -> float:
     """Give how many are not ready in the baseline."""
-    known = usual[node].dropna() if node in usual else pd.Series(dtype="float64")
+    known = baseline[node].dropna() if node in baseline else pd.Series(dtype="float64")
     return float(known.quantile(0.95)) if len(known) >= ENOUGH_USUAL else 0.0
 
 
-def _stuck_runs(data: Endpoints, level: pd.Series, usual: float) -> list[tuple[int, int]]:
+def _stuck_runs(data: Endpoints, level: pd.Series, baseline: float) -> list[tuple[int, int]]:
     # A mean over the step: a little less than one endpoint all the time.
-    waiting = (level >= usual + 0.9).where(level.notna()).ffill(limit=steps_of(data, STUCK))
+    waiting = (level >= baseline + 0.9).where(level.notna()).ffill(limit=steps_of(data, STUCK))
     found = runs(waiting.fillna(value=False), bridge=1)
     # The first and the last step may hold only a part of it.
     least = max(steps_of(data, STUCK) + 1, 2)
@@ -66,13 +66,13 @@ def _stuck_runs(data: Endpoints, level: pd.Series, usual: float) -> list[tuple[i
 def _stuck_finding(
     data: Endpoints,
     levels: pd.DataFrame,
-    usual: pd.DataFrame,
+    baseline: pd.DataFrame,
     nodes: list[str],
     run: tuple[int, int],
 ) -> Finding:
     rows = slice(*run)
     each = levels[nodes].iloc[rows].median()
-    before = usual.reindex(columns=nodes).mean().fillna(0.0)
+    before = baseline.reindex(columns=nodes).mean().fillna(0.0)
     excess = (each - before).clip(lower=0.0).sort_values(ascending=False, kind="stable")
     named = list(rises.fewest(excess))
     one = named[:1] if len(named) == 1 else []
@@ -215,30 +215,32 @@ def unrestored(data: Endpoints) -> Iterator[Finding]:
 def failed(data: Endpoints) -> Iterator[Finding]:
     """Look for rises of regenerations that failed."""
     counts = failures(data.now)
-    usual = _usual_failures(data, list(counts.columns))
+    baseline = _usual_failures(data, list(counts.columns))
     those = _FAILURES.at(data.window.step)
     found = []
     for nodes in ([*counts.columns], *([node] for node in counts.columns)):
-        now, before = (each[nodes].sum(axis=1, min_count=1) for each in (counts, usual))
+        now, before = (each[nodes].sum(axis=1, min_count=1) for each in (counts, baseline))
         found += those.find(now.to_numpy("float64"), before.to_numpy("float64")) if nodes else []
     for run in join(found, bridge=those.bridge):
-        yield _failed_finding(data, counts, usual, run)
+        yield _failed_finding(data, counts, baseline, run)
 
 
 def _usual_failures(data: Endpoints, nodes: list[str]) -> pd.DataFrame:
     """Give the baseline: 0 where an agent was scraped and no regeneration had failed yet."""
-    usual = failures(data.baseline).reindex(columns=nodes)
-    seen = data.baseline.agents.notna().reindex(index=usual.index, columns=nodes, fill_value=False)
+    baseline = failures(data.baseline).reindex(columns=nodes)
+    seen = data.baseline.agents.notna().reindex(
+        index=baseline.index, columns=nodes, fill_value=False
+    )
     if not data.baseline.agents.shape[1]:
         seen = seen.mask(data.baseline.regenerations.notna().any(axis=1), other=True)
-    return usual.mask(usual.isna() & seen.astype(bool), 0.0)
+    return baseline.mask(baseline.isna() & seen.astype(bool), 0.0)
 
 
 def _failed_finding(
-    data: Endpoints, counts: pd.DataFrame, usual: pd.DataFrame, run: tuple[int, int]
+    data: Endpoints, counts: pd.DataFrame, baseline: pd.DataFrame, run: tuple[int, int]
 ) -> Finding:
     inside = counts.iloc[run[0] : run[1]].sum()
-    before = usual.mean().fillna(0.0) * (run[1] - run[0])
+    before = baseline.mean().fillna(0.0) * (run[1] - run[0])
     excess = (inside - before).clip(lower=0.0).sort_values(ascending=False, kind="stable")
     named = list(rises.fewest(excess))
     one = named[0] if len(named) == 1 else None

@@ -102,7 +102,7 @@ class Exchange:
         return (self.opened.sum()[answers.index] / answers).clip(lower=1.0, upper=most)
 
 
-def fallen(now: Exchange, usual: Exchange, *, around: int) -> pd.DataFrame:
+def fallen(now: Exchange, baseline: Exchange, *, around: int) -> pd.DataFrame:
     """Tell where far fewer answers come than usual, for the ends of all requests.
 
     A policy that begins to select a workload lets each request count once more, and leaves the
@@ -110,13 +110,13 @@ def fallen(now: Exchange, usual: Exchange, *, around: int) -> pd.DataFrame:
 
     Parameters
     ----------
-    now, usual
+    now, baseline
         Of the window and of the baseline.
     around
         Steps that are looked at together.
     """
     answers = _aligned(now.answered, now.asked).rolling(around, center=True, min_periods=1)
-    expected = _aligned(usual.answered, now.asked).mean().fillna(0.0) * answers.count()
+    expected = _aligned(baseline.answered, now.asked).mean().fillna(0.0) * answers.count()
     # Two standard deviations of a Poisson count are no fall.
     return answers.sum() <= (FALLEN * expected - 2.0 * expected**0.5).clip(lower=0.0)
 

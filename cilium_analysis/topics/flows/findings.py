@@ -101,10 +101,10 @@ def unknown(data: Flows) -> tuple[str, ...]:
     if not data.now.there:
         had = ", though there were some in the baseline" if data.baseline.there else ""
         return (f"no flow metrics of Hubble in this window{had}",)
-    usual = data.baseline
+    baseline = data.baseline
     return (
         *verdict.rarely_scraped(data.now.scraped, "Hubble's servers"),
-        *verdict.no_baseline(usual.flows, usual.flags, usual.icmp, what="no flow metrics"),
+        *verdict.no_baseline(baseline.flows, baseline.flags, baseline.icmp, what="no flow metrics"),
     )
 
 
@@ -133,17 +133,17 @@ class _Burst(rises.Burst):
     @property
     def commoner(self) -> bool:
         """Whether more connections fail than before, or only more are made."""
-        usual = total(self.usually_opened)
-        if math.isnan(self.share) or not usual:
+        baseline = total(self.usually_opened)
+        if math.isnan(self.share) or not baseline:
             return True
-        return self.share >= COMMONER * total(self.usual) / usual
+        return self.share >= COMMONER * total(self.baseline) / baseline
 
 
 def _resets(data: Flows) -> list[_Burst]:
-    now, usual = data.now.handshakes, data.baseline.handshakes
+    now, baseline = data.now.handshakes, data.baseline.handshakes
     reset = {"flag": "RST"}
     found = [
-        _named("RST", burst, _either_way(now, burst), _either_way(usual, burst))
+        _named("RST", burst, _either_way(now, burst), _either_way(baseline, burst))
         for burst in _found(data, only(data.now.flags, reset), only(data.baseline.flags, reset))
     ]
     return [burst for burst in found if burst.commoner]
@@ -163,29 +163,29 @@ def _either_way(exchange: Exchange, burst: rises.Burst) -> pd.DataFrame:
 def _unanswered(data: Flows) -> list[_Burst]:
     """Find where fewer SYNs are answered than usual, however often one of them is counted."""
     often = data.baseline.handshakes.often()
-    now, usual = (each.handshakes.beyond(often) for each in (data.now, data.baseline))
+    now, baseline = (each.handshakes.beyond(often) for each in (data.now, data.baseline))
     known, missing = data.now.handshakes.told is not None, now.missing
     if not known:
         around = max(1, round(FALL_LENGTH / data.window.step))
-        missing = missing.where(fallen(now, usual, around=around), 0.0)
+        missing = missing.where(fallen(now, baseline, around=around), 0.0)
     found = [
-        _named(NO_ANSWER, burst, now.opened, usual.opened)
-        for burst in _found(data, missing, usual.missing)
+        _named(NO_ANSWER, burst, now.opened, baseline.opened)
+        for burst in _found(data, missing, baseline.missing)
     ]
-    true = [burst for burst in found if burst.commoner and _missing_in_all(burst, now, usual)]
+    true = [burst for burst in found if burst.commoner and _missing_in_all(burst, now, baseline)]
     return [_as_counted(data, burst) for burst in true] if known else true
 
 
-def _found(data: Flows, counts: pd.DataFrame, usual: pd.DataFrame) -> list[rises.Burst]:
+def _found(data: Flows, counts: pd.DataFrame, baseline: pd.DataFrame) -> list[rises.Burst]:
     if not counts.shape[1]:
         return []
     return rises.find(
         counts,
-        usual,
+        baseline,
         by="source",
         alike=("destination",),
         scraped=scraped(data.now),
-        usual_scraped=scraped(data.baseline),
+        baseline_scraped=scraped(data.baseline),
     )
 
 
@@ -197,23 +197,23 @@ def _named(flag: str, burst: rises.Burst, opened: pd.DataFrame, usually: pd.Data
     return _Burst(**vars(mine), flag=flag, opened=opened, usually_opened=usually)
 
 
-def _missing_in_all(burst: _Burst, now: Exchange, usual: Exchange) -> bool:
+def _missing_in_all(burst: _Burst, now: Exchange, baseline: Exchange) -> bool:
     """Tell whether so many SYN-ACKs are missing in all: an end may go by two names."""
-    scale = (burst.last - burst.first) / max(len(usual.opened), 1)
+    scale = (burst.last - burst.first) / max(len(baseline.opened), 1)
     net = burst.inside(now.opened) - burst.inside(now.answered)
-    before = (total(usual.opened) - total(usual.answered)) * scale
-    return net - before >= 0.5 * (burst.inside(burst.counts) - total(burst.usual) * scale)
+    before = (total(baseline.opened) - total(baseline.answered)) * scale
+    return net - before >= 0.5 * (burst.inside(burst.counts) - total(burst.baseline) * scale)
 
 
 def _as_counted(data: Flows, burst: _Burst) -> _Burst:
     """Give a burst the plain counts of its source and destination: each SYN packet once."""
-    now, usual = data.now.handshakes, data.baseline.handshakes
+    now, baseline = data.now.handshakes, data.baseline.handshakes
     return replace(
         burst,
         counts=only(now.missing, burst.labels),
-        usual=only(usual.missing, burst.labels),
+        baseline=only(baseline.missing, burst.labels),
         opened=only(now.opened, burst.labels),
-        usually_opened=only(usual.opened, burst.labels),
+        usually_opened=only(baseline.opened, burst.labels),
     )
 
 
@@ -221,7 +221,7 @@ def _finding(data: Flows, burst: _Burst) -> Finding:
     start, end = data.times(burst.first, burst.last)
     amount = burst.inside(burst.counts)
     value = amount / (end - start).total_seconds()
-    before = usually(data, burst.usual)
+    before = usually(data, burst.baseline)
     where = place(burst.nodes, data.nodes, elsewhere=burst.elsewhere)
     said = list(caveats_of(data, burst.first, burst.last, nodes=burst.nodes, amount=amount))
     if burst.flag == NO_ANSWER and data.now.handshakes.told is None:

@@ -46,10 +46,10 @@ def _compare(
     Gives counts, ``expected`` and ``change`` (both NA where the baseline lacks the counter), and
     ``share``, of the series with some labels; all rows unless ``most`` says how many.
     """
-    now, usual = getattr(data.now, name), getattr(data.baseline, name)
-    known, scale = usual.shape[1] > 0, data.window.length / data.baseline.length
-    now, usual = (only(frame, labels or {}) for frame in (now, usual))
-    table = tables.compare(now, usual, by, amount=amount, scale=scale)
+    now, baseline = getattr(data.now, name), getattr(data.baseline, name)
+    known, scale = baseline.shape[1] > 0, data.window.length / data.baseline.length
+    now, baseline = (only(frame, labels or {}) for frame in (now, baseline))
+    table = tables.compare(now, baseline, by, amount=amount, scale=scale)
     table = table[(table[[amount, "expected"]] > 0).any(axis=1)]
     table["share"] = tables.shares(table[amount])
     table = table.sort_values([amount, "expected"], ascending=False, kind="stable")
@@ -203,15 +203,15 @@ def handshakes(data: Flows, *, most: int = 15) -> pd.DataFrame:
         ``share`` missing of the SYNs that are packets. Where verdicts are not known, what is
         missing is not either.
     """
-    now, usual = data.now.handshakes, data.baseline.handshakes
+    now, baseline = data.now.handshakes, data.baseline.handshakes
     scale = data.window.length / data.baseline.length
     table = pd.DataFrame({"syn": totals(now.asked, _PAIR), "opened": totals(now.opened, _PAIR)})
     nothing = pd.Series(np.nan, index=table.index)
     table["verdicts"] = nothing if now.told is None else totals(now.told, _PAIR)
     table["syn-ack"] = totals(now.answered, _PAIR)
     table["missing"] = nothing if now.told is None else totals(now.missing, _PAIR)
-    known = usual.told is not None and usual.asked.shape[1] > 0
-    table["expected"] = totals(usual.missing, _PAIR) * scale if known else nothing
+    known = baseline.told is not None and baseline.asked.shape[1] > 0
+    table["expected"] = totals(baseline.missing, _PAIR) * scale if known else nothing
     filled = ["verdicts", "syn-ack", "missing"] if now.told is not None else ["syn-ack"]
     filled += ["expected"] if known else []
     table[filled] = table[filled].fillna(0.0)

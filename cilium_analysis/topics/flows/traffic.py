@@ -87,17 +87,17 @@ class Shifts:
         counts, baseline
             Per bin; NaN where it is not known, which is never part of a sum.
         """
-        usual = self._sums(baseline)
-        usual = usual[~np.isnan(usual)]
-        if len(usual) < self.width:
+        known = self._sums(baseline)
+        known = known[~np.isnan(known)]
+        if len(known) < self.width:
             return []
-        high = float(np.quantile(usual, self.quantile))
-        low = float(np.quantile(usual, 1.0 - self.quantile))
+        high = float(np.quantile(known, self.quantile))
+        low = float(np.quantile(known, 1.0 - self.quantile))
         sums, enough = self._sums(counts), self.least * self.width
         with np.errstate(invalid="ignore"):
             above = (sums >= self.factor * high) & (sums >= enough)
             below = (sums <= low / self.factor) & (low >= enough)
-        level = float(usual.mean()) / self.width
+        level = float(known.mean()) / self.width
         found = [
             *self._intervals(counts, above, lambda values: values > 2.0 * level, up=True),
             *self._intervals(counts, below, lambda values: values < level / 2.0, up=False),
@@ -140,13 +140,13 @@ def shifts(data: Flows) -> list[Finding]:
     data
         As from `cilium_analysis.topics.flows.load`.
     """
-    now, usual = forwarded(data.now.flows), forwarded(data.baseline.flows)
-    if not now.shape[1] or not usual.shape[1]:
+    now, baseline = forwarded(data.now.flows), forwarded(data.baseline.flows)
+    if not now.shape[1] or not baseline.shape[1]:
         return []
     accepted: list[_Change] = []
-    candidates = _changes(data, now, usual, None)
-    for party in _parties(now, usual):
-        candidates += _changes(data, now, usual, party)
+    candidates = _changes(data, now, baseline, None)
+    for party in _parties(now, baseline):
+        candidates += _changes(data, now, baseline, party)
     for change in sorted(candidates, key=lambda c: -float(c.pairs.abs().sum())):
         if not any(_explains(known, change) for known in accepted):
             accepted.append(change)
@@ -161,7 +161,7 @@ class _Change:
     labels: dict[str, str]
     pairs: pd.Series
     counts: pd.DataFrame
-    usual: pd.DataFrame
+    baseline: pd.DataFrame
 
 
 def forwarded(flows: pd.DataFrame) -> pd.DataFrame:
@@ -174,10 +174,10 @@ def forwarded(flows: pd.DataFrame) -> pd.DataFrame:
     return flows.loc[:, chosen.to_numpy(dtype=bool)]
 
 
-def _parties(now: pd.DataFrame, usual: pd.DataFrame) -> list[str]:
+def _parties(now: pd.DataFrame, baseline: pd.DataFrame) -> list[str]:
     sums = [
         frame.sum().groupby(level=side).sum()
-        for frame in (now, usual)
+        for frame in (now, baseline)
         for side in ("source", "destination")
     ]
     whole = pd.concat(sums).groupby(level=0).max().sort_values(ascending=False, kind="stable")
@@ -185,9 +185,9 @@ def _parties(now: pd.DataFrame, usual: pd.DataFrame) -> list[str]:
 
 
 def _changes(
-    data: Flows, now: pd.DataFrame, usual: pd.DataFrame, party: str | None
+    data: Flows, now: pd.DataFrame, baseline: pd.DataFrame, party: str | None
 ) -> list[_Change]:
-    mine, before = _of_party(now, party), _of_party(usual, party)
+    mine, before = _of_party(now, party), _of_party(baseline, party)
     seconds = data.window.step.total_seconds()
     width = max(1, math.ceil(SHIFT_LENGTH / data.window.step))
     counts, levels = _one(mine, data.now, before), _one(before, data.baseline, before)
@@ -203,40 +203,40 @@ def _of_party(flows: pd.DataFrame, party: str | None) -> pd.DataFrame:
     return flows.loc[:, (source == party) | (destination == party)]
 
 
-def _one(mine: pd.DataFrame, counts: Counts, usual: pd.DataFrame) -> NDArray[np.float64]:
+def _one(mine: pd.DataFrame, counts: Counts, baseline: pd.DataFrame) -> NDArray[np.float64]:
     """Give the sum per step; NaN where a node that carries some of it was not scraped."""
     values = mine.sum(axis=1).to_numpy(dtype="float64", copy=True)
     hidden = ~scraped(counts).anything.to_numpy(dtype=bool)
-    for node in _carriers(mine, usual):
+    for node in _carriers(mine, baseline):
         if node in counts.scraped:
             hidden |= ~counts.scraped[node].to_numpy(dtype=bool)
     values[hidden] = np.nan
     return values
 
 
-def _carriers(mine: pd.DataFrame, usual: pd.DataFrame) -> set[str]:
+def _carriers(mine: pd.DataFrame, baseline: pd.DataFrame) -> set[str]:
     found: set[str] = set()
-    for frame in (mine, usual):
+    for frame in (mine, baseline):
         sums = frame.sum().groupby(level="node").sum()
         found |= {str(n) for n in sums.index[sums >= max(MINOR_NODE * sums.sum(), 1.0)]}
     return found
 
 
-def _restarting(data: Flows, mine: pd.DataFrame, usual: pd.DataFrame) -> NDArray[np.bool_]:
+def _restarting(data: Flows, mine: pd.DataFrame, baseline: pd.DataFrame) -> NDArray[np.bool_]:
     """Tell the steps next to a restart of an agent that carries some of the traffic."""
     hidden = np.zeros(len(mine), dtype=bool)
-    near = data.now.restarts[data.now.restarts["node"].isin(_carriers(mine, usual))]
+    near = data.now.restarts[data.now.restarts["node"].isin(_carriers(mine, baseline))]
     for time in near["time"]:
         place = int(mine.index.searchsorted(time))
         hidden[max(place - 1, 0) : place + 2] = True
     return hidden
 
 
-def _change(shift: Shift, now: pd.DataFrame, usual: pd.DataFrame) -> _Change:
+def _change(shift: Shift, now: pd.DataFrame, baseline: pd.DataFrame) -> _Change:
     """Name what changed, as far as one pair, party or protocol has most of the change."""
     length = shift.last - shift.first
     pairs, protocols = (
-        _grown(now.iloc[shift.first : shift.last], usual, by, length)
+        _grown(now.iloc[shift.first : shift.last], baseline, by, length)
         for by in (["source", "destination"], ["protocol"])
     )
     labels = {"verdict": "FORWARDED"}
@@ -250,12 +250,12 @@ def _change(shift: Shift, now: pd.DataFrame, usual: pd.DataFrame) -> _Change:
         if found := rises.dominant(mine):
             labels[name] = found
     own = {name: text for name, text in labels.items() if name != "verdict"}
-    return _Change(shift, labels, pairs, only(now, own), only(usual, own))
+    return _Change(shift, labels, pairs, only(now, own), only(baseline, own))
 
 
-def _grown(now: pd.DataFrame, usual: pd.DataFrame, by: list[str], length: int) -> pd.Series:
-    scale = length / max(len(usual), 1)
-    sums = [f.sum().groupby(level=by).sum() for f in (now, usual)]
+def _grown(now: pd.DataFrame, baseline: pd.DataFrame, by: list[str], length: int) -> pd.Series:
+    scale = length / max(len(baseline), 1)
+    sums = [f.sum().groupby(level=by).sum() for f in (now, baseline)]
     return sums[0].sub(sums[1] * scale, fill_value=0.0)
 
 
@@ -278,7 +278,7 @@ def _shifted(data: Flows, change: _Change) -> Finding:
     inside = change.counts.iloc[shift.first : shift.last]
     amount = total(inside)
     seconds = (end - start).total_seconds()
-    value, before = amount / seconds, usually(data, change.usual)
+    value, before = amount / seconds, usually(data, change.baseline)
     stopped = not shift.up and value <= STOPPED * before
     verb = "stopped" if stopped else ("rose" if shift.up else "fell")
     parties = {n: text for n, text in change.labels.items() if n in ("source", "destination")}
@@ -311,7 +311,7 @@ def _share(data: Flows, change: _Change) -> float:
     rows = slice(change.shift.first, change.shift.last)
     if change.shift.up:
         return total(change.counts.iloc[rows]) / total(forwarded(data.now.flows).iloc[rows])
-    return total(change.usual) / total(forwarded(data.baseline.flows))
+    return total(change.baseline) / total(forwarded(data.baseline.flows))
 
 
 def _shift_query(labels: dict[str, str]) -> str:
@@ -329,11 +329,11 @@ def scraped(counts: Counts) -> rises.Scraped:
     return rises.Scraped.of(counts.scraped, counts.flows, counts.flags)
 
 
-def usually(data: Flows, usual: pd.DataFrame) -> float:
+def usually(data: Flows, baseline: pd.DataFrame) -> float:
     """Give the baseline's mean rate [flows/s]; NaN without a baseline."""
     if not data.baseline.there:
         return math.nan
-    return total(usual) / data.baseline.length.total_seconds()
+    return total(baseline) / data.baseline.length.total_seconds()
 
 
 def caveats_of(

@@ -81,7 +81,7 @@ def _latencies(data: Health, name: str, what: str, label: str) -> list[dict[str,
     kinds = sorted({str(v) for v in data.now[f"{name}_count"].columns.get_level_values(by[0])})
     rows = []
     for kind in kinds if label else kinds[:1]:
-        counts, seconds, usual_counts, usual_seconds = (
+        counts, seconds, baseline_counts, baseline_seconds = (
             plain(
                 frames.group(
                     pick(span[f"{name}_{part}"], label, kind) if label else span[f"{name}_{part}"],
@@ -92,7 +92,7 @@ def _latencies(data: Health, name: str, what: str, label: str) -> list[dict[str,
             for part in ("count", "seconds")
         )
         calls = float(counts.sum())
-        if not calls and not usual_counts.sum():
+        if not calls and not baseline_counts.sum():
             continue
         means = (seconds / counts.where(counts > 0)).dropna().sort_values(kind="stable")
         rows.append(
@@ -101,7 +101,7 @@ def _latencies(data: Health, name: str, what: str, label: str) -> list[dict[str,
                 "kind": kind if label else "",
                 "calls": round(calls),
                 "mean": _ratio(seconds.sum(), calls),
-                "usual mean": _ratio(usual_seconds.sum(), usual_counts.sum()),
+                "usual mean": _ratio(baseline_seconds.sum(), baseline_counts.sum()),
                 "slowest node": str(means.index[-1]) if len(means) else "",
                 "mean there": float(means.iloc[-1]) if len(means) else np.nan,
                 "p99": _p99(data, name, kind),

@@ -95,10 +95,10 @@ class Burst:
     @property
     def expected(self) -> float:
         """Count on the nodes in as much time of the baseline; NaN if not known."""
-        usual = self._on_nodes(self.of.usual)
-        if not usual.notna().to_numpy().any():
+        baseline = self._on_nodes(self.of.baseline)
+        if not baseline.notna().to_numpy().any():
             return float("nan")
-        return float(usual.mean().sum()) * (self.stop - self.first)
+        return float(baseline.mean().sum()) * (self.stop - self.first)
 
     @property
     def share(self) -> float:
@@ -114,11 +114,11 @@ class Burst:
         return min(self.total / float(tried), 1.0) if tried > 0 else math.nan
 
     @property
-    def usual_share(self) -> float:
+    def baseline_share(self) -> float:
         """Share of the attempts on the nodes that failed in the baseline; NaN if not known."""
         failed, tried = (
             float(self._on_nodes(frame).to_numpy(na_value=0.0).sum())
-            for frame in (self.of.usual, self.of.usual_attempts)
+            for frame in (self.of.baseline, self.of.baseline_attempts)
         )
         return failed / tried if tried > 0 else math.nan
 
@@ -132,14 +132,19 @@ class Burst:
 def _bursts(data: Health, of: Counts) -> Iterator[Burst]:
     """Look for bursts on all nodes together, and on each."""
     counts, severe = (_settled(data.now, of, frame) for frame in (of.counts, of.severe))
-    usual, usual_severe = (_settled(data.baseline, of, f) for f in (of.usual, of.usual_severe))
+    baseline, baseline_severe = (
+        _settled(data.baseline, of, f) for f in (of.baseline, of.baseline_severe)
+    )
     errors, warnings = (each.at(data.window.step) for each in (ERRORS, WARNINGS))
-    found = warnings.find(_all(counts), _all(usual))
+    found = warnings.find(_all(counts), _all(baseline))
     for node in counts.columns[counts.sum() >= ERRORS.least]:
-        one, before = counts[node].to_numpy("float64"), usual[node].to_numpy("float64")
+        one, before = counts[node].to_numpy("float64"), baseline[node].to_numpy("float64")
         found += warnings.find(one, before)
         if node in severe:
-            one, before = severe[node].to_numpy("float64"), usual_severe[node].to_numpy("float64")
+            one, before = (
+                severe[node].to_numpy("float64"),
+                baseline_severe[node].to_numpy("float64"),
+            )
             found += errors.find(one, before)
     found += _failing(data, of)
     left_out = (of.counts.fillna(0.0) > counts.fillna(0.0)).any(axis=1).to_numpy()
@@ -149,7 +154,7 @@ def _bursts(data: Health, of: Counts) -> Iterator[Burst]:
             first -= 1
         burst = Burst(of, first, stop, _most_of(of, first, stop))
         # If the share of what is tried is as before, only more is tried.
-        if burst.failing or not burst.share <= MORE_OFTEN * burst.usual_share:
+        if burst.failing or not burst.share <= MORE_OFTEN * burst.baseline_share:
             yield burst
 
 
@@ -192,8 +197,8 @@ def _failing(data: Health, of: Counts) -> list[tuple[int, int]]:
     found: list[tuple[int, int]] = []
     least = max(-(-FAILING_FOR // data.window.step), 1)
     for node, column in of.failing.items():
-        usual = of.usual_failing.get(node, pd.Series(dtype="float64")).dropna()
-        limit = float(usual.quantile(0.99)) if len(usual) else 0.0
+        baseline = of.baseline_failing.get(node, pd.Series(dtype="float64")).dropna()
+        limit = float(baseline.quantile(0.99)) if len(baseline) else 0.0
         found += [run for run in runs(column > limit) if run[1] - run[0] >= least]
     return found
 
@@ -201,7 +206,7 @@ def _failing(data: Health, of: Counts) -> list[tuple[int, int]]:
 def _most_of(of: Counts, first: int, stop: int) -> tuple[str, ...]:
     """Name the fewest nodes that together have most of the excess, the largest first."""
     excess = of.counts.iloc[first:stop].sum()
-    excess -= of.usual.mean().fillna(0.0) * (stop - first)
+    excess -= of.baseline.mean().fillna(0.0) * (stop - first)
     if not (excess > 0).any() and of.failing.shape[1]:
         excess = of.failing.iloc[first:stop].sum().reindex(excess.index, fill_value=0.0)
     excess = excess.clip(lower=0.0).sort_values(ascending=False, kind="stable")
@@ -310,7 +315,7 @@ def _title(
     if main.of.what.endswith("log"):
         number = _log_words(main)
     part = "" if math.isnan(main.share) else f" ({percent(main.share)} of all)"
-    usual = "" if math.isnan(main.expected) else f" instead of {main.expected:,.0f}"
+    baseline = "" if math.isnan(main.expected) else f" instead of {main.expected:,.0f}"
     failing = f", {main.failing:.0f} {_FAILING[main.of.subsystem]}" if main.failing else ""
     after = f" after the restart at {started:%H:%M:%S}Z" if started is not None else ""
     others = sorted(
@@ -319,7 +324,7 @@ def _title(
     )
     also = f"; at the same time: {', '.join(others)}" if others else ""
     return (
-        f"{who if agent else 'The operator'}, {main.of.subsystem}: {number}{part}{usual} in"
+        f"{who if agent else 'The operator'}, {main.of.subsystem}: {number}{part}{baseline} in"
         f" {duration(length)}{after}{failing}{also}"
     )
 

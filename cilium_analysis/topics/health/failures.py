@@ -38,13 +38,13 @@ class Counts:
         Its name.
     matchers
         Label matchers that select it.
-    counts, usual
+    counts, baseline
         Per step in the window and the baseline; 0 where a process was scraped and had none.
-    severe, usual_severe
+    severe, baseline_severe
         The part of the counts that are errors rather than warnings.
-    failing, usual_failing
+    failing, baseline_failing
         Of controllers and modules: how many fail; else empty.
-    attempts, usual_attempts
+    attempts, baseline_attempts
         How often it was tried, failures included, in steps that may be longer; empty if unknown.
     map_name
         Of failed updates of a map.
@@ -56,13 +56,13 @@ class Counts:
     metric: str
     matchers: str
     counts: pd.DataFrame
-    usual: pd.DataFrame
+    baseline: pd.DataFrame
     severe: pd.DataFrame
-    usual_severe: pd.DataFrame
+    baseline_severe: pd.DataFrame
     failing: pd.DataFrame = field(default_factory=pd.DataFrame)
-    usual_failing: pd.DataFrame = field(default_factory=pd.DataFrame)
+    baseline_failing: pd.DataFrame = field(default_factory=pd.DataFrame)
     attempts: pd.DataFrame = field(default_factory=pd.DataFrame)
-    usual_attempts: pd.DataFrame = field(default_factory=pd.DataFrame)
+    baseline_attempts: pd.DataFrame = field(default_factory=pd.DataFrame)
     map_name: str = ""
 
 
@@ -236,21 +236,21 @@ def _logs(data: Health, name: str, metric: str) -> Iterator[Counts]:
 
 def _counts(data: Health, one: Failures) -> Iterator[Counts]:
     """Give the counts of failures, if there is anything to count."""
-    now, usual = (pick(span[one.name], one.label, one.bad) for span in (data.now, data.baseline))
-    failing, usual_failing = (
+    now, baseline = (pick(span[one.name], one.label, one.bad) for span in (data.now, data.baseline))
+    failing, baseline_failing = (
         span.per_node(one.failing, how="max") if one.failing else pd.DataFrame()
         for span in (data.now, data.baseline)
     )
     if not now.shape[1] and not failing.shape[1]:
         return
-    attempts, usual_attempts = (
+    attempts, baseline_attempts = (
         span.per_node(one.attempts) if one.attempts else pd.DataFrame()
         for span in (data.now, data.baseline)
     )
     values = "|".join(re.escape(value) for value in _values(now, one.label))
     matchers = str(Matcher(one.label, "=~", values)) if one.label != "node" and values else ""
     kind = _kind(one.metric)
-    counts, before = _both(data, kind, now, usual, nodes=failing.columns)
+    counts, before = _both(data, kind, now, baseline, nodes=failing.columns)
     yield Counts(
         kind,
         one.subsystem,
@@ -259,20 +259,25 @@ def _counts(data: Health, one: Failures) -> Iterator[Counts]:
         matchers or one.matchers,
         *(counts, before, counts, before),
         failing,
-        usual_failing,
+        baseline_failing,
         attempts,
-        usual_attempts,
+        baseline_attempts,
         map_name=one.map_name,
     )
 
 
 def _both(
-    data: Health, kind: str, now: pd.DataFrame, usual: pd.DataFrame, *, nodes: Iterable[object] = ()
+    data: Health,
+    kind: str,
+    now: pd.DataFrame,
+    baseline: pd.DataFrame,
+    *,
+    nodes: Iterable[object] = (),
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Give counts per node, and the baseline's: 0 where there was none to count."""
     counts = plain(frames.group(now, ["node"]))
     counts = counts.reindex(columns=counts.columns.union(pd.Index(list(nodes))).rename("node"))
-    before = plain(frames.group(usual, ["node"])).reindex(columns=counts.columns)
+    before = plain(frames.group(baseline, ["node"])).reindex(columns=counts.columns)
     if kind == "agent_errors":
         seen = data.baseline.scraped
     else:

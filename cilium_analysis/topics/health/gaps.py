@@ -167,12 +167,12 @@ def unexplained(data: Health, restarted: Sequence[Restarts]) -> list[Gaps]:
 
 def _with_baseline(data: Health) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Put a baseline that ends where the window begins before it: a gap may begin there."""
-    now, usual = data.now, data.baseline
-    apart = now.agents.index[:1].append(usual.agents.index[:1])
+    now, baseline = data.now, data.baseline
+    apart = now.agents.index[:1].append(baseline.agents.index[:1])
     aligned = len(apart) == 2 and not (apart[0] - apart[1]) % data.window.step
     if data.baseline.window.end != data.window.start or not aligned:
         return now.agents, now.up
-    return now.agents.combine_first(usual.agents), now.up.combine_first(usual.up)
+    return now.agents.combine_first(baseline.agents), now.up.combine_first(baseline.up)
 
 
 def _given_up(gap: Gap, restarted: Sequence[Restarts]) -> bool:

@@ -91,16 +91,16 @@ def _full_map(data: Health, name: str, levels: pd.DataFrame, first: int, stop: i
     start, end = interval(data, levels.index, first, stop)
     serious = value >= FULL or failed > 0
     lost = f"; {failed:,.0f} updates failed" if failed else ""
-    usual = plain(pick(data.baseline["pressure"], "map_name", name))
+    baseline = plain(pick(data.baseline["pressure"], "map_name", name))
     labels = {"map_name": name} | ({"node": nodes[0]} if len(nodes) == 1 else {})
-    highest = float(usual.loc[:, usual.columns.isin(nodes)].max().max())
-    usual_words = "" if math.isnan(highest) else f" instead of {highest:.1%}"
+    highest = float(baseline.loc[:, baseline.columns.isin(nodes)].max().max())
+    baseline_words = "" if math.isnan(highest) else f" instead of {highest:.1%}"
     lasting = "" if end < levels.index[-1] else ", to the end of the window"
     return Finding(
         kind="map_pressure",
         severity=Severity.CRITICAL if serious else Severity.WARNING,
         title=f"BPF map {name} {where(nodes, data.now.scraped.shape[1])} was {value:.1%} full"
-        f"{usual_words}{lasting}{lost}",
+        f"{baseline_words}{lasting}{lost}",
         start=start,
         end=end,
         labels=labels,
@@ -155,8 +155,8 @@ def lost_clusters(data: Health) -> Iterator[Finding]:
 
 def _lost(data: Health, name: str, cluster: str) -> Iterator[Finding]:
     ready = plain(pick(data.now[name], "target_cluster", cluster))
-    usual = plain(pick(data.baseline[name], "target_cluster", cluster))
-    known = usual.to_numpy(dtype="float64")
+    baseline = plain(pick(data.baseline[name], "target_cluster", cluster))
+    known = baseline.to_numpy(dtype="float64")
     known = known[np.isfinite(known)]
     if len(known) and known.mean() < MOSTLY:
         return
@@ -195,11 +195,11 @@ def without_addresses(data: Health) -> Iterator[Finding]:
     Finding
         ``operator_errors`` (subsystem ``ipam``).
     """
-    now, usual = (
+    now, baseline = (
         pick(span["ipam_nodes"], "category", "in-deficit").max(axis=1)
         for span in (data.now, data.baseline)
     )
-    limit = float(usual.quantile(0.99)) if usual.notna().any() else 0.0
+    limit = float(baseline.quantile(0.99)) if baseline.notna().any() else 0.0
     least = steps(data, DEFICIT_FOR)
     found = [run for run in runs(now > limit) if run[1] - run[0] >= least]
     for first, stop in join(found, bridge=least):

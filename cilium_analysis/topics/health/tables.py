@@ -69,8 +69,8 @@ def resources(data: Health) -> pd.DataFrame:
 
 def _levels(data: Health, name: str, word: str, unit: float) -> dict[str, pd.Series]:
     now = data.now.per_node(name, how="max") / unit
-    usual = data.baseline.per_node(name, how="max") / unit
-    return {word: frames.last(now), f"peak {word}": now.max(), f"usual {word}": usual.mean()}
+    baseline = data.baseline.per_node(name, how="max") / unit
+    return {word: frames.last(now), f"peak {word}": now.max(), f"usual {word}": baseline.mean()}
 
 
 def cpu(data: Health, *, baseline: bool = False) -> pd.DataFrame:
@@ -189,14 +189,14 @@ def pressure(data: Health, *, most: int = 20) -> pd.DataFrame:
         fullest first.
     """
     by = ["map_name", "node"]
-    now, usual = (
+    now, baseline = (
         frames.group(span["pressure"], by, how="max") for span in (data.now, data.baseline)
     )
     table = pd.DataFrame(
         {
             "now": frames.last(now),
             "peak": now.max(),
-            "usual peak": usual.max(),
+            "usual peak": baseline.max(),
             "failed updates": data.now.whole("map_failures", by).sum(),
         },
         dtype="float64",
@@ -313,7 +313,7 @@ def clustermesh(data: Health) -> pd.DataFrame:
             for name in data.now[f"{prefix}_{part}"].columns.get_level_values("target_cluster")
         }
         for cluster in sorted(names):
-            ready, usual, failures, before = (
+            ready, baseline, failures, before = (
                 plain(pick(span[f"{prefix}_{part}"], "target_cluster", cluster))
                 for part in ("ready", "failures")
                 for span in (data.now, data.baseline)
@@ -324,7 +324,7 @@ def clustermesh(data: Health) -> pd.DataFrame:
                     "seen by": who,
                     "cluster": cluster,
                     "ready": ready.melt()["value"].mean(),
-                    "usual ready": usual.melt()["value"].mean(),
+                    "usual ready": baseline.melt()["value"].mean(),
                     "failures": float(failures.sum().sum()),
                     "usual failures": float(before.sum().sum()),
                     "not ready on": ", ".join(str(n) for n in latest.index[latest == 0]),

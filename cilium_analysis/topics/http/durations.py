@@ -46,14 +46,14 @@ def latency(data: Http) -> pd.DataFrame:
         ``destination``, then ``p50``, ``p95``, ``p99`` and ``usual p50`` … [s], interpolated
         within Hubble's buckets (of 5 ms to 10 s): good to the width of a bucket.
     """
-    now, usual = (
+    now, baseline = (
         buckets.by_bound(each.durations, ["destination"]) for each in (data.now, data.baseline)
     )
     rows = [
         {"destination": key[0]}
         | {f"p{q * 100:.0f}": quantile(q, now.get(key, {})) for q in QUANTILES}
-        | {f"usual p{q * 100:.0f}": quantile(q, usual.get(key, {})) for q in QUANTILES}
-        for key in sorted({*now, *usual})
+        | {f"usual p{q * 100:.0f}": quantile(q, baseline.get(key, {})) for q in QUANTILES}
+        for key in sorted({*now, *baseline})
     ]
     return pd.DataFrame(rows)
 
@@ -82,7 +82,7 @@ class Slow:
         Positions of the first step, and of the one after the last.
     quantile
         Which one rose, 0 to 1.
-    value, usual
+    value, baseline
         Of the duration, then and in the baseline [s].
     beyond
         Whether the value lies beyond the highest bucket, so that it was longer than that.
@@ -93,7 +93,7 @@ class Slow:
     last: int
     quantile: float
     value: float
-    usual: float
+    baseline: float
     beyond: bool
 
 
@@ -105,11 +105,11 @@ def slow_requests(data: Http) -> list[Slow]:
     data
         As from `load`.
     """
-    now, usual = (_per_destination(each.durations) for each in (data.now, data.baseline))
+    now, baseline = (_per_destination(each.durations) for each in (data.now, data.baseline))
     return [
         slow
-        for destination in sorted(set(now) & set(usual))
-        for slow in _slow_to(destination, now[destination], usual[destination], data.window.step)
+        for destination in sorted(set(now) & set(baseline))
+        for slow in _slow_to(destination, now[destination], baseline[destination], data.window.step)
     ]
 
 
@@ -126,36 +126,38 @@ def _per_destination(durations: pd.DataFrame) -> dict[str, pd.DataFrame]:
 
 
 def _slow_to(
-    destination: str, now: pd.DataFrame, usual: pd.DataFrame, step: timedelta
+    destination: str, now: pd.DataFrame, baseline: pd.DataFrame, step: timedelta
 ) -> list[Slow]:
-    bound = _bound(usual)
+    bound = _bound(baseline)
     if bound is None or bound not in now:
         return []
     slow, before = (
         (table["+Inf"] - table[bound]).clip(lower=0.0).to_numpy(dtype="float64")
-        for table in (now, usual)
+        for table in (now, baseline)
     )
     found = []
     for first, last in _RISES.at(step).find(slow, before):
         share = np.nansum(slow[first:last]) / max(float(now["+Inf"].iloc[first:last].sum()), 1.0)
-        usual_share = np.nansum(before) / max(float(usual["+Inf"].sum()), 1.0)
-        slower = _slower(now.iloc[first:last], usual) if share >= MORE_BY * usual_share else None
+        baseline_share = np.nansum(before) / max(float(baseline["+Inf"].sum()), 1.0)
+        slower = (
+            _slower(now.iloc[first:last], baseline) if share >= MORE_BY * baseline_share else None
+        )
         if slower:
             found.append(Slow(destination, first, last, *slower))
     return found
 
 
-def _bound(usual: pd.DataFrame) -> str | None:
+def _bound(baseline: pd.DataFrame) -> str | None:
     """Give the lowest bound below which nearly all requests of the baseline stayed."""
-    sums = usual.sum()
-    enough = [le for le in usual.columns if sums[le] >= USUALLY_FASTER * sums["+Inf"] > 0]
+    sums = baseline.sum()
+    enough = [le for le in baseline.columns if sums[le] >= USUALLY_FASTER * sums["+Inf"] > 0]
     finite = [str(le) for le in enough if not math.isinf(bound_of(str(le)))]
     return finite[0] if finite else None
 
 
-def _slower(now: pd.DataFrame, usual: pd.DataFrame) -> tuple[float, float, float, bool] | None:
+def _slower(now: pd.DataFrame, baseline: pd.DataFrame) -> tuple[float, float, float, bool] | None:
     """Give the first quantile that rose enough, its values, and whether it left the buckets."""
-    sums, before = ({str(le): float(n) for le, n in t.sum().items()} for t in (now, usual))
+    sums, before = ({str(le): float(n) for le, n in t.sum().items()} for t in (now, baseline))
     highest = max(bound_of(le) for le in sums if not math.isinf(bound_of(le)))
     for q in QUANTILES[1:]:
         value, level = quantile(q, sums), quantile(q, before)

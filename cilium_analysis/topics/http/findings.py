@@ -60,16 +60,16 @@ _NEXT = {
 class _Stream:
     """Requests to one destination that went wrong in one way.
 
-    `bad` and `usual` are label frames of those requests, `whole` and `usual_whole` all requests
-    to the destination per step.
+    `bad` and `baseline` are label frames of those requests, `whole` and `baseline_whole` all
+    requests to the destination per step.
     """
 
     kind: str
     destination: str
     bad: pd.DataFrame
-    usual: pd.DataFrame
+    baseline: pd.DataFrame
     whole: pd.Series
-    usual_whole: pd.Series
+    baseline_whole: pd.Series
 
 
 @found_once
@@ -122,9 +122,9 @@ def _streams(data: Http) -> Iterator[_Stream]:
 
     Requests without a response are apart.
     """
-    counts, usual = _apart(data.now), _apart(data.baseline)
+    counts, baseline = _apart(data.now), _apart(data.baseline)
     for destination in sorted(set(frames.values(counts, "destination"))):
-        there, before = (only(frame, {"destination": destination}) for frame in (counts, usual))
+        there, before = (only(frame, {"destination": destination}) for frame in (counts, baseline))
         wholes = there.sum(axis=1, min_count=1), before.sum(axis=1, min_count=1)
         for kind in sorted(set(map(_kind_of, frames.values(there, "status"))) - {""}):
             bad, normal = (
@@ -170,24 +170,24 @@ def _kind_of(status: str) -> str:
 
 
 def _bursts(stream: _Stream, step: timedelta) -> list[tuple[int, int]]:
-    """Find bursts from each source and from all, but for those of all traffic to there."""
-    usual = _filled(stream.usual, stream.usual_whole)
+    """Find bursts per source and overall, joined; drop those that only follow the traffic."""
+    baseline = _filled(stream.baseline, stream.baseline_whole)
     those = _RISES.at(step)
-    found = those.find(summed(stream.bad), summed(usual))
+    found = those.find(summed(stream.bad), summed(baseline))
     # A source without errors in the baseline had none whenever the destination was observed.
-    none = np.where(usual.notna().any(axis=1), 0.0, np.nan)
+    none = np.where(baseline.notna().any(axis=1), 0.0, np.nan)
     for source in sorted(set(frames.values(stream.bad, "source"))):
-        now, before = (only(frame, {"source": source}) for frame in (stream.bad, usual))
+        now, before = (only(frame, {"source": source}) for frame in (stream.bad, baseline))
         found += those.find(summed(now), summed(before) if before.shape[1] else none)
     joined = join(found, bridge=those.bridge)
     return [(first, last) for first, last in joined if _disproportionate(stream, first, last)]
 
 
-def _filled(usual: pd.DataFrame, whole: pd.Series) -> pd.DataFrame:
+def _filled(baseline: pd.DataFrame, whole: pd.Series) -> pd.DataFrame:
     """Give 0 where the destination was observed and no request went wrong."""
-    if not usual.shape[1]:
+    if not baseline.shape[1]:
         return pd.DataFrame({"none": whole.where(whole.isna(), 0.0)})
-    return usual.mask(usual.isna() & whole.notna().to_numpy()[:, None], 0.0)
+    return baseline.mask(baseline.isna() & whole.notna().to_numpy()[:, None], 0.0)
 
 
 def _disproportionate(stream: _Stream, first: int, last: int) -> bool:
@@ -197,15 +197,15 @@ def _disproportionate(stream: _Stream, first: int, last: int) -> bool:
 
 
 def _usual_share(stream: _Stream) -> float:
-    whole = float(stream.usual_whole.sum())
-    return float(stream.usual.sum().sum()) / whole if whole else 0.0
+    whole = float(stream.baseline_whole.sum())
+    return float(stream.baseline.sum().sum()) / whole if whole else 0.0
 
 
 def _finding(data: Http, stream: _Stream, first: int, last: int) -> Finding:
     bad, whole = stream.bad.iloc[first:last], float(stream.whole.iloc[first:last].sum())
     start, end = data.now.counts.index[first] - data.window.step, data.now.counts.index[last - 1]
     inside = float(bad.sum().sum())
-    total = inside + spilled(stream.bad, stream.usual, first, last)
+    total = inside + spilled(stream.bad, stream.baseline, first, last)
     value, before = inside / (end - start).total_seconds(), _rate(data, stream)
     share = inside / whole if whole else 0.0
     labels, most = _labels(stream, bad)
@@ -232,10 +232,10 @@ def _finding(data: Http, stream: _Stream, first: int, last: int) -> Finding:
 
 def _rate(data: Http, stream: _Stream) -> float:
     """Give the baseline's mean rate [requests/s] over the steps that were observed."""
-    usual = summed(_filled(stream.usual, stream.usual_whole))
-    if np.isnan(usual).all():
+    baseline = summed(_filled(stream.baseline, stream.baseline_whole))
+    if np.isnan(baseline).all():
         return math.nan
-    return float(np.nanmean(usual) / data.window.step.total_seconds())
+    return float(np.nanmean(baseline) / data.window.step.total_seconds())
 
 
 def _labels(stream: _Stream, bad: pd.DataFrame) -> tuple[dict[str, str], set[str]]:
@@ -306,7 +306,7 @@ def _caveats(data: Http, stream: _Stream, first: int, last: int) -> tuple[str, .
     observed = float(stream.whole.iloc[first:last].notna().mean())
     if observed < ENOUGH_OBSERVED:
         said.append(f"requests were observed in only {observed:.0%} of the steps")
-    if not stream.usual_whole.notna().any():
+    if not stream.baseline_whole.notna().any():
         said.append(
             "no requests to it in the baseline: compared with the quieter half of the window"
         )
@@ -338,17 +338,17 @@ def _slow(data: Http, slow: Slow) -> Finding:
     rates = f"sum by (le) (rate({NAME}_bucket[5m]))"
     name, more = f"p{slow.quantile * 100:.0f}", "more than " if slow.beyond else ""
     to = f" to {slow.destination}" if slow.destination else ""
-    serious = slow.value >= CRITICAL_SECONDS and slow.value >= CRITICAL_SLOWER * slow.usual
+    serious = slow.value >= CRITICAL_SECONDS and slow.value >= CRITICAL_SLOWER * slow.baseline
     return Finding(
         kind="http_latency",
         severity=Severity.CRITICAL if serious else Severity.WARNING,
         title=f"Requests{to} are slow: {name} {more}{seconds(slow.value)} instead of"
-        f" {seconds(slow.usual)}",
+        f" {seconds(slow.baseline)}",
         start=start.to_pydatetime(),
         end=end.to_pydatetime(),
         labels={n: t for n, t in _party("destination", slow.destination).items() if t},
         value=slow.value,
-        baseline_value=slow.usual,
+        baseline_value=slow.baseline,
         unit="s",
         trust_reasons=tuple(f"server: {text}" for text in data.warnings),
         query=f"histogram_quantile({slow.quantile:g}, {rates})",

@@ -37,9 +37,9 @@ def _compare(
     data: Http, by: Sequence[str], *, of: tuple[pd.DataFrame, pd.DataFrame] | None = None
 ) -> pd.DataFrame:
     """Compare requests, or the counts of window and baseline that are given."""
-    now, usual = of or (data.now.counts, data.baseline.counts)
+    now, baseline = of or (data.now.counts, data.baseline.counts)
     scale = data.window.length / data.baseline.length
-    return tables.compare(now, usual, by, amount="requests", scale=scale)
+    return tables.compare(now, baseline, by, amount="requests", scale=scale)
 
 
 def by_status(data: Http) -> pd.DataFrame:
@@ -95,7 +95,7 @@ def redirects(data: Http) -> pd.DataFrame:
     """
     rows = []
     for protocol in sorted(set(frames.values(data.now.redirects, "protocol_l7"))):
-        now, usual = (
+        now, baseline = (
             only(levels, {"protocol_l7": protocol})
             for levels in (data.now.redirects, data.baseline.redirects)
         )
@@ -104,7 +104,7 @@ def redirects(data: Http) -> pd.DataFrame:
             {
                 "protocol": protocol,
                 "redirects": float(frames.last(now).sum()),
-                "usual": float(usual.mean().sum(min_count=1)),
+                "usual": float(baseline.mean().sum(min_count=1)),
                 "least": float(now.min().min()),
                 "most": float(peaks.max()),
                 "most on": str(peaks.idxmax()) if peaks.max() > 0 else "",
@@ -149,11 +149,11 @@ def by_destination(data: Http) -> pd.DataFrame:
     table = _compare(data, ["destination"]).drop(columns="change")
     table["errors"] = _errors(data.now.counts).reindex(table.index, fill_value=0.0)
     before = totals(data.baseline.counts, ["destination"])
-    usual = _errors(data.baseline.counts).reindex(before.index, fill_value=0.0) / before.where(
+    baseline = _errors(data.baseline.counts).reindex(before.index, fill_value=0.0) / before.where(
         before > 0
     )
     table["error ratio"] = table["errors"] / table["requests"].where(table["requests"] > 0)
-    table["usual ratio"] = usual.reindex(table.index)
+    table["usual ratio"] = baseline.reindex(table.index)
     denied = forbidden(data).groupby("destination")["by policy"].sum()
     table["denied"] = denied.reindex(table.index, fill_value=0.0)
     for name, frame in (("p95", data.now.durations), ("usual p95", data.baseline.durations)):
