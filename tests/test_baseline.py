@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cilium_analysis.statistics import deviations
-from cilium_analysis.statistics.baseline import Rises, join
+from cilium_analysis.statistics.rises import Rises, join
 
 RISES = Rises()
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pandas as pd
 import pytest
 
-from cilium_analysis.topics.rises import Scraped, fewest, find, spilled
+from cilium_analysis.topics.bursts import Scraped, fewest, find, spilled
 from cilium_analysis.window import Window
 from tests.sources import grid
 from tests.test_baseline import pattern

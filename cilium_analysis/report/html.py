@@ -1,5 +1,7 @@
 """Pages: an executed notebook, a run, all runs. Self-contained files.
 
+Tables in a notebook's page are made by `cilium_analysis.findings` and `cilium_analysis.show`. What
+keeps runs calls `runs_page` whenever their list changes (``index=`` in `cilium_analysis.storage`).
 A page loads nothing from elsewhere, and runs only our script: its content security policy forbids
 all else. Texts from metrics, labels and servers are escaped by Jinja2 or by `cilium_analysis.show`.
 """

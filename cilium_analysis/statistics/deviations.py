@@ -1,7 +1,7 @@
 """Which of very many series left their baseline, how far, and since when. Pure.
 
 The baseline gives the expected level and the usual range of each series, for each time of day if it
-is long enough. `baseline` finds rises of counts.
+is long enough. `rises` finds rises of counts.
 """
 
 from __future__ import annotations

@@ -29,7 +29,8 @@ class Topic:
     name
         Of its notebook.
     package
-        Here, with ``QUERIES``, ``load``, ``findings``, ``notes`` and ``unknown``.
+        Here, with ``load``, ``findings``, ``notes``, ``unknown``, and ``QUERIES``: all queries that
+        ``load`` may ask, for those who list them.
     """
 
     name: str

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from cilium_analysis.statistics.baseline import join
+from cilium_analysis.statistics.rises import join
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike

@@ -11,6 +11,7 @@ from cilium_analysis import frames
 from cilium_analysis.findings import Finding, Findings, Severity
 from cilium_analysis.queries import Matcher
 from cilium_analysis.topics import caveats, verdict
+from cilium_analysis.topics.bursts import Burst, Scraped, find, spilled
 from cilium_analysis.topics.dns.outcomes import (
     ABSENT,
     DENIED,
@@ -20,7 +21,6 @@ from cilium_analysis.topics.dns.outcomes import (
     ended,
 )
 from cilium_analysis.topics.model import found_once
-from cilium_analysis.topics.rises import Burst, Scraped, find, spilled
 from cilium_analysis.topics.telling import (
     between,
     only,

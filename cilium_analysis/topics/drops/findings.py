@@ -16,8 +16,8 @@ from cilium_analysis import frames
 from cilium_analysis.findings import Finding, Findings, Severity
 from cilium_analysis.frames import totals
 from cilium_analysis.queries import Matcher
-from cilium_analysis.statistics.baseline import Rises, join
-from cilium_analysis.topics import caveats, rises, telling, verdict
+from cilium_analysis.statistics.rises import Rises, join
+from cilium_analysis.topics import bursts, caveats, telling, verdict
 from cilium_analysis.topics.drops import judging
 from cilium_analysis.topics.drops.events import parties
 from cilium_analysis.topics.model import found_once
@@ -91,7 +91,7 @@ class _Burst:
     @cached_property
     def nodes(self) -> tuple[str, ...]:
         """The fewest nodes that together have most of the excess, the largest first."""
-        return rises.fewest(self.excess)
+        return bursts.fewest(self.excess)
 
     @cached_property
     def counted(self) -> list[str]:
@@ -189,7 +189,7 @@ def _bursts_of(of: Counted, reason: str, direction: str) -> Iterator[_Burst]:
     expected = more * levels.fillna(0.0)
     those = _RISES.at(of.step)
     together = _together(more, levels, counts)
-    found = those.find(rises.summed(counts), rises.summed(baseline), exposure=together)
+    found = those.find(bursts.summed(counts), bursts.summed(baseline), exposure=together)
     for node in nodes:
         own, before, exposure = (frame[node].to_numpy() for frame in (counts, baseline, more))
         found += those.find(own, before, exposure=exposure)

@@ -9,8 +9,8 @@ import pandas as pd
 
 from cilium_analysis import frames
 from cilium_analysis.findings import Finding, Severity
-from cilium_analysis.statistics.baseline import Rises, join
-from cilium_analysis.topics import rises
+from cilium_analysis.statistics.rises import Rises, join
+from cilium_analysis.topics import bursts
 from cilium_analysis.topics.endpoints.common import (
     CRITICAL_SHARE,
     CRITICAL_STUCK,
@@ -74,7 +74,7 @@ def _stuck_finding(
     each = levels[nodes].iloc[rows].median()
     before = baseline.reindex(columns=nodes).mean().fillna(0.0)
     excess = (each - before).clip(lower=0.0).sort_values(ascending=False, kind="stable")
-    named = list(rises.fewest(excess))
+    named = list(bursts.fewest(excess))
     one = named[:1] if len(named) == 1 else []
     chosen = one or nodes
     value = float(each[chosen].sum())
@@ -242,7 +242,7 @@ def _failed_finding(
     inside = counts.iloc[run[0] : run[1]].sum()
     before = baseline.mean().fillna(0.0) * (run[1] - run[0])
     excess = (inside - before).clip(lower=0.0).sort_values(ascending=False, kind="stable")
-    named = list(rises.fewest(excess))
+    named = list(bursts.fewest(excess))
     one = named[0] if len(named) == 1 else None
     start, end = counts.index[run[0]] - data.window.step, counts.index[run[1] - 1]
     value = float(inside[one] if one else inside.sum())

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from cilium_analysis import frames
 from cilium_analysis.findings import Finding, Findings, Severity
 from cilium_analysis.frames import totals
-from cilium_analysis.topics import rises, verdict
+from cilium_analysis.topics import bursts, verdict
 from cilium_analysis.topics.flows.exchanges import ENDS, fallen
 from cilium_analysis.topics.flows.traffic import caveats_of, scraped, shifts, usually
 from cilium_analysis.topics.model import found_once
@@ -109,7 +109,7 @@ def unknown(data: Flows) -> tuple[str, ...]:
 
 
 @dataclass(frozen=True, kw_only=True)
-class _Burst(rises.Burst):
+class _Burst(bursts.Burst):
     """One burst of failures of connections.
 
     Parameters
@@ -149,7 +149,7 @@ def _resets(data: Flows) -> list[_Burst]:
     return [burst for burst in found if burst.commoner]
 
 
-def _either_way(exchange: Exchange, burst: rises.Burst) -> pd.DataFrame:
+def _either_way(exchange: Exchange, burst: bursts.Burst) -> pd.DataFrame:
     """Give the SYNs between source and destination of resets, which may come from either."""
     ends = set(burst.named(_SIDES).values())
     opened = exchange.opened
@@ -176,10 +176,10 @@ def _unanswered(data: Flows) -> list[_Burst]:
     return [_as_counted(data, burst) for burst in true] if known else true
 
 
-def _found(data: Flows, counts: pd.DataFrame, baseline: pd.DataFrame) -> list[rises.Burst]:
+def _found(data: Flows, counts: pd.DataFrame, baseline: pd.DataFrame) -> list[bursts.Burst]:
     if not counts.shape[1]:
         return []
-    return rises.find(
+    return bursts.find(
         counts,
         baseline,
         by="source",
@@ -189,7 +189,7 @@ def _found(data: Flows, counts: pd.DataFrame, baseline: pd.DataFrame) -> list[ri
     )
 
 
-def _named(flag: str, burst: rises.Burst, opened: pd.DataFrame, usually: pd.DataFrame) -> _Burst:
+def _named(flag: str, burst: bursts.Burst, opened: pd.DataFrame, usually: pd.DataFrame) -> _Burst:
     """Give a burst with its source and destination, and only their counts."""
     mine = burst.among(burst.named(_SIDES))
     if flag == NO_ANSWER:
@@ -284,7 +284,7 @@ def _mostly(burst: _Burst) -> str:
         return ""
     pairs = totals(burst.counts.iloc[burst.first : burst.last], _SIDES)
     pairs = pairs[pairs >= NAMED_FROM * pairs.sum()].sort_values(ascending=False, kind="stable")
-    most = pairs.rename("amount").reset_index().head(rises.MOST_NAMED)
+    most = pairs.rename("amount").reset_index().head(bursts.MOST_NAMED)
     said = [
         f"{row['source']} to {row['destination']} ({row['amount']:,.0f})"
         for _, row in most.iterrows()

@@ -13,8 +13,8 @@ import pandas as pd
 from cilium_analysis import frames
 from cilium_analysis.findings import Finding, Severity
 from cilium_analysis.queries import Matcher
-from cilium_analysis.statistics.baseline import join
-from cilium_analysis.topics import caveats, rises
+from cilium_analysis.statistics.rises import join
+from cilium_analysis.topics import bursts, caveats
 from cilium_analysis.topics.telling import between, only, short, total
 
 if TYPE_CHECKING:
@@ -247,7 +247,7 @@ def _change(shift: Shift, now: pd.DataFrame, baseline: pd.DataFrame) -> _Change:
     ):
         mine = changed if shift.up else -changed
         mine = mine.clip(lower=0.0).sort_values(ascending=False, kind="stable")
-        if found := rises.dominant(mine):
+        if found := bursts.dominant(mine):
             labels[name] = found
     own = {name: text for name, text in labels.items() if name != "verdict"}
     return _Change(shift, labels, pairs, only(now, own), only(baseline, own))
@@ -283,7 +283,7 @@ def _shifted(data: Flows, change: _Change) -> Finding:
     verb = "stopped" if stopped else ("rose" if shift.up else "fell")
     parties = {n: text for n, text in change.labels.items() if n in ("source", "destination")}
     what = f"{change.labels.get('protocol', '')} traffic".strip()
-    nodes = rises.fewest(inside.sum().groupby(level="node").sum().sort_values(ascending=False))
+    nodes = bursts.fewest(inside.sum().groupby(level="node").sum().sort_values(ascending=False))
     share = _share(data, change)
     of = f", {share:.1%} of all forwarded flows" if share < 1 else ""
     return Finding(
@@ -324,9 +324,9 @@ def _shift_query(labels: dict[str, str]) -> str:
     )
 
 
-def scraped(counts: Counts) -> rises.Scraped:
+def scraped(counts: Counts) -> bursts.Scraped:
     """Tell when Hubble was scraped."""
-    return rises.Scraped.of(counts.scraped, counts.flows, counts.flags)
+    return bursts.Scraped.of(counts.scraped, counts.flows, counts.flags)
 
 
 def usually(data: Flows, baseline: pd.DataFrame) -> float:

@@ -13,7 +13,7 @@ import pandas as pd
 from cilium_analysis import frames
 from cilium_analysis.findings import Finding, Severity
 from cilium_analysis.queries import Matcher
-from cilium_analysis.statistics.baseline import Rises, join
+from cilium_analysis.statistics.rises import Rises, join
 from cilium_analysis.texts import percent
 from cilium_analysis.topics import caveats
 from cilium_analysis.topics.health.common import (

@@ -11,7 +11,7 @@ import numpy as np
 from cilium_analysis import frames
 from cilium_analysis.findings import Finding, Severity
 from cilium_analysis.queries import Matcher
-from cilium_analysis.statistics.baseline import join
+from cilium_analysis.statistics.rises import join
 from cilium_analysis.topics.health.agents import OLD_POLICY_MAPS
 from cilium_analysis.topics.health.common import (
     from_server,

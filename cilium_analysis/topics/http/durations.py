@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 from cilium_analysis import frames
-from cilium_analysis.statistics.baseline import Rises
+from cilium_analysis.statistics.rises import Rises
 from cilium_analysis.topics import buckets, hubble
 from cilium_analysis.topics.buckets import bound_of, quantile
 

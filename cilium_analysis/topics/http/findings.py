@@ -14,8 +14,9 @@ from cilium_analysis import frames
 from cilium_analysis.findings import Finding, Findings, Severity
 from cilium_analysis.frames import totals
 from cilium_analysis.queries import Matcher
-from cilium_analysis.statistics.baseline import Rises, join
+from cilium_analysis.statistics.rises import Rises, join
 from cilium_analysis.topics import verdict
+from cilium_analysis.topics.bursts import spilled, summed
 from cilium_analysis.topics.http.durations import NAME, Slow, slow_requests
 from cilium_analysis.topics.http.statuses import (
     DENIED_STATUS,
@@ -26,7 +27,6 @@ from cilium_analysis.topics.http.statuses import (
 )
 from cilium_analysis.topics.model import found_once
 from cilium_analysis.topics.parties import namespace_of
-from cilium_analysis.topics.rises import spilled, summed
 from cilium_analysis.topics.telling import between, largest, only, seconds, trifling
 
 if TYPE_CHECKING:

@@ -30,7 +30,7 @@ MOST_PARTS = 3
 
 @dataclass(frozen=True)
 class Rises:
-    """Find intervals of counts that a baseline does not explain.
+    """Find intervals of counts that a baseline does not explain: from onset to end.
 
     An interval is the run of bins whose likelihood under a raised Poisson rate, against the
     expected one, is highest (the scan statistic of M. Kulldorff, "A spatial scan statistic",
@@ -210,14 +210,14 @@ def _sums(counts: Floats, width: int) -> Floats:
 
 
 def _scan(counts: Floats, level: Floats, ratio: float, scatter: float) -> tuple[float, int, int]:
-    """Give the evidence, first bin and end of the likeliest interval at one ratio."""
+    """Give the evidence, the onset and the end of the likeliest interval at one ratio."""
     if not len(counts):
         return 0.0, 0, 0
     gains = (counts * np.log(ratio) - level * (ratio - 1.0)) / scatter
     running = np.concatenate([[0.0], np.cumsum(np.nan_to_num(gains))])
     lowest = np.minimum.accumulate(running)
     stop = int(np.argmax(running - lowest))
-    # The last of the lowest values: bins that gain nothing are left out.
+    # The onset. Of several lowest values the last one: bins that gain nothing are left out.
     begin = stop - int(np.argmin(running[stop::-1]))
     return float(running[stop] - running[begin]), begin, stop
 

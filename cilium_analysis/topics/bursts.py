@@ -1,4 +1,7 @@
-"""Bursts: where Hubble's counts rise above a baseline, and who has most of one. Pure."""
+"""Bursts in label frames: whose counts rise above the baseline, and who has most of one. Pure.
+
+When a burst begins and ends is decided in `cilium_analysis.statistics.rises`.
+"""
 
 from __future__ import annotations
 
@@ -9,7 +12,7 @@ from typing import TYPE_CHECKING
 import pandas as pd
 
 from cilium_analysis import frames
-from cilium_analysis.statistics.baseline import CHANCE, Rises
+from cilium_analysis.statistics.rises import CHANCE, Rises
 from cilium_analysis.topics.telling import NAMED_FROM, beyond, only, total
 
 if TYPE_CHECKING:
