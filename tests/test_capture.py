@@ -37,6 +37,7 @@ def test_an_unknown_topic_is_refused() -> None:
         check_topics(["xyz"])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("topic", TOPICS)
 def test_every_topic_loads_from_what_was_captured(topic: str, tmp_path: Path) -> None:
     question = ask(source="sample", baseline="")
@@ -49,6 +50,7 @@ def test_every_topic_loads_from_what_was_captured(topic: str, tmp_path: Path) ->
     load(topic, bundle, window, baseline)
 
 
+@pytest.mark.slow
 def test_captured_drops_are_the_drops(tmp_path: Path) -> None:
     question = ask(source="sample", baseline="")
     window, baseline = question.window, question.baseline
@@ -58,6 +60,7 @@ def test_captured_drops_are_the_drops(tmp_path: Path) -> None:
     assert here.now.counts.equals(there.now.counts)
 
 
+@pytest.mark.slow
 def test_together_they_record_what_each_does_alone(tmp_path: Path) -> None:
     question = ask(source="sample", baseline="")
 
@@ -95,6 +98,7 @@ def one_at_a_time(answer: Answerer) -> Answerer:
     return ask
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("proxy", [lambda answer: answer, one_at_a_time], ids=["open", "one"])
 def test_topics_are_asked_side_by_side_and_bounded(
     proxy: Callable[[Answerer], Answerer],

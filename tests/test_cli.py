@@ -78,6 +78,7 @@ def left() -> list[str]:
 # Fine
 
 
+@pytest.mark.slow
 def test_the_demo_reports_on_the_sample(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["demo"]) == 0
     out, err = capsys.readouterr()
@@ -116,6 +117,7 @@ def test_a_quiet_window_is_fine_whatever_is_asked(capsys: pytest.CaptureFixture[
     assert "Nothing unusual." in capsys.readouterr().out
 
 
+@pytest.mark.slow
 def test_a_report_on_a_live_server_finds_what_the_topic_finds(
     cluster_server: Serve, server_kind: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -133,6 +135,7 @@ def test_a_report_on_a_live_server_finds_what_the_topic_finds(
     assert found["source"] == served.url
 
 
+@pytest.mark.slow
 def test_capture_then_report_offline(cluster_server: Serve) -> None:
     served = cluster_server("sample")
     times = ["--start", "2026-03-21T08:00Z", "--end", "2026-03-21T10:00Z", "--step", "30s"]
@@ -145,6 +148,7 @@ def test_capture_then_report_offline(cluster_server: Serve) -> None:
     assert live.read_bytes() == offline.read_bytes()
 
 
+@pytest.mark.slow
 def test_a_bundle_replays_without_its_matchers_being_named(
     cluster_server: Serve, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -288,6 +292,7 @@ def test_matchers_that_the_server_rejects(
     assert "error parsing regexp" in _complaint(capsys)[0]
 
 
+@pytest.mark.slow
 def test_a_server_that_is_not_there(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -82,6 +82,7 @@ def named(style: str, made: Cluster, node: str) -> str:
 # What happens is found
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("version", VERSIONS)
 @pytest.mark.parametrize("style", STYLES)
 def test_growth_is_found_at_every_version_and_style(
@@ -187,6 +188,7 @@ def test_the_size_of_a_pool_that_is_not_told_is_not_guessed(cluster_server: Serv
     assert any("how many more endpoints fit is unknown" in note for note in endpoints.notes(data))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("version", "shown"),
     [((1, 14, 5), "policy_*"), ((1, 16, 5), "cilium_policy_*"), ((1, 20, 0), "cilium_policy_v3_*")],
@@ -201,6 +203,7 @@ def test_policy_maps_under_all_their_names(
     assert limit.value == pytest.approx(93, abs=1)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("fill", "severity"), [(0.85, None), (0.92, Severity.WARNING), (0.96, Severity.CRITICAL)]
 )
@@ -244,6 +247,7 @@ def test_a_little_on_every_node_is_much(cluster_server: Serve) -> None:
     assert grown.value - grown.baseline_value == pytest.approx(70, abs=20)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("version", [(1, 16, 5), (1, 20, 0)])
 def test_failed_regenerations_are_counted(
     version: tuple[int, int, int], cluster_server: Serve, cluster: Make
@@ -282,6 +286,7 @@ def test_what_was_never_ready_is_not_new(cluster_server: Serve) -> None:
 # What is no growth
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("scenario", CALM)
 @pytest.mark.parametrize("begin", [0.3, 0.5])
 def test_restarts_reboots_and_gaps_are_nothing(
@@ -293,6 +298,7 @@ def test_restarts_reboots_and_gaps_are_nothing(
     assert kinds(data) == []
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["quiet", "restart_1_14"])
 def test_nothing_on_any_server(kind: str, server_kind: str, cluster_server: Serve) -> None:
     assert kinds(ask(cluster_server(kind, server_kind), 1, 2)) == []

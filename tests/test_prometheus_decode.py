@@ -460,6 +460,7 @@ def with_histograms(count: int) -> bytes:
     return render({"status": "success", "data": data}, Style()).encode()
 
 
+@pytest.mark.slow
 def test_histograms_take_as_much_longer_as_there_are_more() -> None:
     """Time of this thread; ten times as many took sixteen times as long."""
     took = {}

@@ -44,6 +44,7 @@ def load(cluster: ClusterServer, topic: str, *refused: str) -> Any:
         return TOPICS[topic].load(asked.source, asked.window, asked.baseline)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("topic", "metric", "about"),
     [

@@ -44,6 +44,7 @@ def test_the_node_of_kube_state_metrics_is_not_that_of_the_agents(reported: Repo
     assert all(f"worker-{n}" in where for n in (1, 2, 3))
 
 
+@pytest.mark.slow
 def test_two_clusters_are_told_apart_by_whichever_label_does_it(reported: Reported) -> None:
     told = reported("c04_clusters")
     found = one_spike(told, 24_060)
@@ -170,6 +171,7 @@ def test_labels_of_identities_are_never_split(reported: Reported) -> None:
         assert not [text for text in found["labels"].values() if text.startswith(("cidr", "32"))]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("every", [60, 120, 300])
 def test_rare_scrapes_are_no_missing_scrapes(asked: Asked, serve: Serve, every: int) -> None:
     url, _ = serve(f"c08_slow_scrape.{every}")
@@ -196,6 +198,7 @@ def test_rare_scrapes_are_no_missing_scrapes(asked: Asked, serve: Serve, every: 
     no_gaps(told)
 
 
+@pytest.mark.slow
 def test_rare_scrapes_are_reported_without_doubt_about_them(reported: Reported) -> None:
     told = reported("c08_slow_scrape.300")
     kinds = {each["kind"] for each in told.all_findings}

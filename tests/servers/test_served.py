@@ -100,6 +100,7 @@ def until(condition: Callable[[], bool], limit: float = 15.0) -> None:
         time.sleep(0.1)
 
 
+@pytest.mark.slow
 def test_a_deleted_series_goes_stale(scraped: tuple[LiveExporter, PrometheusServer]) -> None:
     exporter, server = scraped
     query = "hubble_drop_total{node='worker-1',job='hubble-metrics'}"
