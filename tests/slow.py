@@ -1,6 +1,6 @@
 """Which slow tests run today: a quarter of them, so that each runs on one of four days in a row.
 
-``@pytest.mark.slow`` marks a test whose variants take longer than six seconds together.
+``@pytest.mark.slow`` marks a test whose variants take longer than five seconds together.
 ``pytest`` runs one variant in four of it, ``pytest --slow`` all, and so does ``pytest`` with the
 name of a file, a folder or a test.
 """

@@ -100,6 +100,7 @@ def test_findings_decide_the_exit_code_when_asked(fail_on: str, code: int) -> No
     assert main([*REPORT, "drop_reasons", "--fail-on", fail_on]) == code
 
 
+@pytest.mark.slow
 def test_a_quiet_window_is_fine_whatever_is_asked(capsys: pytest.CaptureFixture[str]) -> None:
     quiet = ["--start", "2026-03-21T08:00Z", "--end", "2026-03-21T08:50Z", "--step", "30s"]
     baseline = ["--baseline", "2026-03-21T06:00Z/2026-03-21T08:00Z"]
@@ -173,6 +174,7 @@ def test_capture_names_the_bundle_itself(capsys: pytest.CaptureFixture[str]) -> 
     assert Bundle(Path(name)).window.points == 241
 
 
+@pytest.mark.slow
 def test_the_source_may_come_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CILIUM_ANALYSIS_SOURCE", "sample")
     assert main(["capture", "--output", "kept"]) == 0
@@ -325,6 +327,7 @@ def test_an_error_of_ours_is_one_line_too(capsys: pytest.CaptureFixture[str]) ->
     assert "is damaged" in _complaint(capsys)[0]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("step", [[], ["--step", "30s"]], ids=["asking", "recording"])
 def test_ctrl_c_while_a_server_keeps_silent(tmp_path: Path, step: list[str]) -> None:
     """Without a step, already the question asks: for the scrape intervals."""

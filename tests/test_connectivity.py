@@ -232,6 +232,7 @@ def test_one_way_without_targets_is_told_of_the_observer(cluster_server: Serve) 
     assert "to within two probes" in finding.title
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("version", [NAMED, NEWEST])
 def test_a_node_that_all_others_miss_but_that_reaches_them(
     version: tuple[int, int, int], cluster_server: Serve
@@ -244,6 +245,7 @@ def test_a_node_that_all_others_miss_but_that_reaches_them(
     assert "asymmetric" in finding.title
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("version", [NAMED, NEWEST])
 def test_a_node_that_misses_all_others_though_they_reach_it(
     version: tuple[int, int, int], cluster_server: Serve
@@ -280,6 +282,7 @@ def test_a_broken_link_is_one_finding(cluster_server: Serve) -> None:
     assert set(connectivity.pairs(data)["asymmetric"]) == {"no"}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("version", [NAMED, NEWEST])
 def test_only_the_endpoint_is_told_as_such(
     version: tuple[int, int, int], cluster_server: Serve
@@ -290,6 +293,7 @@ def test_only_the_endpoint_is_told_as_such(
     assert "health endpoint" in finding.next_step
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("version", [NAMED, NEWEST])
 def test_flapping_is_one_finding_that_counts(
     version: tuple[int, int, int], cluster_server: Serve
@@ -343,6 +347,7 @@ def test_half_of_the_nodes_slow_to_the_others_is_one_finding(
     assert "8 nodes" in finding.title
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("version", [NAMED, NEWEST])
 def test_little_latency_is_no_finding(version: tuple[int, int, int], cluster_server: Serve) -> None:
     slow = event("latency", "worker-3", 75, 95, size=0.002)

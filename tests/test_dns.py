@@ -327,6 +327,7 @@ def test_incidents_of_different_clients_stay_apart(step: str, cluster_server: Se
         assert finding.trust == "good"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("names", [True, False])
 def test_an_outage_for_all_clients_is_one_finding(names: bool, cluster_server: Serve) -> None:
     clients = ("default/frontend", "default/web", "batch/report")

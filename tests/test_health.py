@@ -151,6 +151,7 @@ def test_a_crash_loop_is_one_warning(interval: int, cluster_server: Serve) -> No
     assert coarse.trust == "doubtful"
 
 
+@pytest.mark.slow
 def test_agents_that_all_restart_at_once_are_one_warning(cluster_server: Serve) -> None:
     events = (event("agent_restart", 1800 + 10 * i, 20, n) for i, n in enumerate(QUIET.nodes))
     found = only(load(cluster_server(told(*events))))

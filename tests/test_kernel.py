@@ -55,6 +55,7 @@ def kernels_of(pid: int) -> list[int]:
     return found if kernels else []
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="nobody else adopts processes")
 def test_a_run_that_is_killed_at_once_leaves_no_kernel(tmp_path: Path) -> None:
     mine = notebook(tmp_path / "mine", "import time; time.sleep(600)")

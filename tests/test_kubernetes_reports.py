@@ -96,6 +96,7 @@ def run_json() -> dict[str, object]:
 # What is kept
 
 
+@pytest.mark.slow
 def test_a_capture_keeps_what_the_api_shows(
     cluster_server: Serve, access: list[str], capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -142,6 +142,7 @@ def quick(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Quick:
     return prepare
 
 
+@pytest.mark.slow
 def test_a_finding_is_told_once(
     quick: Quick, endpoint: Endpoint, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -175,6 +176,7 @@ def test_what_is_not_severe_enough_is_told_to_nobody(
     assert endpoint.asked == []
 
 
+@pytest.mark.slow
 def test_a_run_that_failed_is_told(
     quick: Quick, endpoint: Endpoint, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -150,6 +150,7 @@ def pieces_of(stub: Stub) -> list[tuple[float, float]]:
     return sorted((float(p["start"]), float(p["end"])) for p in asked)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("query", ["cilium_drop_count_total", "sum(rate(cilium_endpoint[1m]))"])
 def test_a_long_window_is_asked_for_in_pieces(query: str, held: ClusterServer) -> None:
     """14,401 points: more than Prometheus gives at once. The seams are elsewhere when checked."""

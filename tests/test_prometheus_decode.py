@@ -136,6 +136,7 @@ def contradicts(body: bytes) -> bool:
     return len(set(names)) < len(names)
 
 
+@pytest.mark.slow
 @given(damaged(), st.lists(st.integers(0, 4000), max_size=3))
 @settings(patient, max_examples=300)
 def test_a_damaged_body_gives_what_it_says_or_an_error(body: bytes, places: list[int]) -> None:

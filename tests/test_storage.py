@@ -264,6 +264,7 @@ def test_a_bucket_that_goes_in_the_middle_leaves_the_work_here(
     assert SECRET not in str(raised.value)
 
 
+@pytest.mark.slow
 def test_a_server_that_dies_in_the_middle_ends_the_command(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

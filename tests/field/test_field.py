@@ -53,6 +53,7 @@ def test_two_clusters_are_told_apart_by_whichever_label_does_it(reported: Report
     assert re.search(r"\bus\b", words) or 'cluster_id="' in told.said()
 
 
+@pytest.mark.slow
 def test_a_rollout_under_new_instances_drops_nothing(reported: Reported) -> None:
     told = reported("c02_pod_instance")
     assert not told.of("drop_spike")
@@ -74,6 +75,7 @@ def test_metrics_switched_on_are_unknown_before(asked: Asked, variant: str) -> N
     assert said_any(told, ["baseline"])
 
 
+@pytest.mark.slow
 def test_metrics_switched_on_are_no_finding(reported: Reported) -> None:
     assert not reported("c29_switched_on.plain").of("drop_spike")
 
@@ -96,6 +98,7 @@ def test_a_node_by_its_name_without_port_is_reported(reported: Reported) -> None
     assert told.one("drop_spike")["total"] == 50_000
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("variant", ["rbac", "apiserver", "501"])
 def test_what_may_be_read_by_get_only_is_read(asked: Asked, variant: str) -> None:
     told = asked(f"c25_get_only.{variant}", "drop_reasons")
@@ -151,6 +154,7 @@ def test_durations_are_the_same_under_another_spelling(asked: Asked, variant: st
     assert row["p99"] == near(4.69, 0.03)
 
 
+@pytest.mark.slow
 def test_durations_of_an_upgrade_in_the_window_are_reported(reported: Reported) -> None:
     lasts(reported("c05_le.window").one("http_latency"), 70, 90, within=30)
 

@@ -100,6 +100,7 @@ def test_a_matcher_chooses_a_cluster(serve: Serve, label: str) -> None:
     assert not topic(url, "drop_reasons", match=f'{label}="blue"').of("drop_spike")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("variant", ["label", "federated"])
 def test_what_is_stored_twice_counts_once_in_every_topic(serve: Serve, variant: str) -> None:
     url, _ = serve(f"s05_replicas.{variant}")
@@ -225,6 +226,7 @@ def test_rare_scrapes_of_the_newer_connectivity_metrics(asked: Asked, every: int
 # Worth acting on
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("variant", ["3", "20", "100", "doubled"])
 def test_a_handful_of_packets_is_no_warning(asked: Asked, variant: str) -> None:
     assert not asked(f"s16_quiet.{variant}", "drop_reasons").warnings()
