@@ -10,15 +10,20 @@ COMPILE := $(BIN)/python -m compileall -q -j 0 -x '/tests/' $(VENV)/lib cilium_a
 # Servers and browser are fetched while pip works, and types are checked while tests run.
 MAKEFLAGS += --jobs=2
 
-.PHONY: demo test tests lint servers browser sample sweep bench incidents clean
+.PHONY: demo test test-all tests lint servers browser sample sweep bench incidents clean
 
 demo: $(STAMP)
 	$(BIN)/cilium-analysis demo
 
+# Of the slow tests a quarter, another one every day.
 test: lint tests
 
+# All tests, in twice the time.
+test-all: SLOW := --slow
+test-all: lint tests
+
 tests: $(DEV_STAMP) servers browser
-	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
+	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder $(SLOW)
 
 lint: $(DEV_STAMP)
 	$(BIN)/ruff format --check .

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, NoReturn
 
 import pytest
 
+from tests import slow
 from tests.cluster.simulation import Cluster, simulate
 from tests.servers.prometheus import NotInstalled
 from tests.servers.served import ClusterServer, ClusterServers, start
@@ -27,27 +28,35 @@ if TYPE_CHECKING:
     from tests.jupyterlab import JupyterLab
     from tests.servers.process import ServerProcess
 
-#: what takes longest comes first, so that no worker is left alone with it at the end
+#: what takes longest comes first, so that no worker is left alone with it at the end;
+#: what is slow on some days only is here as well
 LONGEST = (
     "test_matrix.py",
     "test_field.py",
-    "test_real.py",
-    "test_cost.py",
-    "test_cli.py",
+    "test_siblings.py",
+    "test_runs.py",
     "test_connectivity.py",
-    "test_explorer.py",
-    "test_explorer_lab.py",
-    "test_fleet.py",
     "test_health.py",
-    "test_http.py",
+    "test_endpoints.py",
+    "test_cli.py",
+    "test_cost.py",
+    "test_fleet.py",
+    "test_notify.py",
+    "test_dns.py",
+    "test_explorer_lab.py",
+    "test_explorer_order.py",
+    "test_kubernetes_reports.py",
     "test_lab.py",
+    "test_report.py",
     "test_secrets.py",
     "test_storage.py",
     "test_sweep.py",
-    "test_resume.py",
-    "test_all_topics.py",
-    "test_incidents.py",
 )
+
+
+def pytest_addoption(pluginmanager: pytest.PytestPluginManager) -> None:
+    """Let slow tests take turns."""
+    pluginmanager.register(slow)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

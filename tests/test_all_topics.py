@@ -17,6 +17,7 @@ from tests.servers.process import ServerProcess
 from tests.servers.served import ClusterServer
 
 
+@pytest.mark.slow
 def test_a_server_that_holds_nothing_is_said_to(prometheus2: ServerProcess, tmp_path: Path) -> None:
     times = {"start": "2026-03-21T08:00Z", "end": "2026-03-21T10:00Z", "step": "30s"}
     run = report(ask(source=prometheus2.url, **times), directory=tmp_path, jobs=2)
@@ -29,6 +30,7 @@ def test_a_server_that_holds_nothing_is_said_to(prometheus2: ServerProcess, tmp_
         assert "stopped with an error" not in page
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["prometheus-3", "victoria"])
 def test_a_quiet_cluster_gives_no_finding_at_all(
     kind: str, cluster_server: Callable[..., ClusterServer]

@@ -38,6 +38,7 @@ def test_an_unknown_topic_is_refused() -> None:
         check_topics(["xyz"])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("topic", TOPICS)
 def test_every_topic_loads_from_what_was_captured(topic: str, tmp_path: Path) -> None:
     question = ask(source="sample", baseline="")
@@ -60,6 +61,7 @@ def test_every_topic_loads_from_what_was_captured(topic: str, tmp_path: Path) ->
             assert set(part.frames) == {name for name, frame in part.frames.items() if len(frame)}
 
 
+@pytest.mark.slow
 def test_captured_drops_are_the_drops(tmp_path: Path) -> None:
     question = ask(source="sample", baseline="")
     window, baseline = question.window, question.baseline
@@ -69,6 +71,7 @@ def test_captured_drops_are_the_drops(tmp_path: Path) -> None:
     assert here.now.counts.equals(there.now.counts)
 
 
+@pytest.mark.slow
 def test_together_they_record_what_each_does_alone(tmp_path: Path) -> None:
     question = ask(source="sample", baseline="")
 
@@ -106,6 +109,7 @@ def one_at_a_time(answer: Answerer) -> Answerer:
     return ask
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("proxy", [lambda answer: answer, one_at_a_time], ids=["open", "one"])
 def test_topics_are_asked_side_by_side_and_bounded(
     proxy: Callable[[Answerer], Answerer],

@@ -131,6 +131,7 @@ def test_single_outliers_are_no_regime(seed: int, at: int, size: float, length: 
         assert found(values) == quiet
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("family", QUIET)
 def test_quiet_noise_has_no_change(family: str) -> None:
     alarms = sum(len(detect(one.values)) > 0 for one in known.make(family, "tests", count=100))

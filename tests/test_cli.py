@@ -78,6 +78,7 @@ def left() -> list[str]:
 # Fine
 
 
+@pytest.mark.slow
 def test_the_demo_reports_on_the_sample(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["demo"]) == 0
     out, err = capsys.readouterr()
@@ -99,6 +100,7 @@ def test_findings_decide_the_exit_code_when_asked(fail_on: str, code: int) -> No
     assert main([*REPORT, "drop_reasons", "--fail-on", fail_on]) == code
 
 
+@pytest.mark.slow
 def test_a_quiet_window_is_fine_whatever_is_asked(capsys: pytest.CaptureFixture[str]) -> None:
     quiet = ["--start", "2026-03-21T08:00Z", "--end", "2026-03-21T08:50Z", "--step", "30s"]
     baseline = ["--baseline", "2026-03-21T06:00Z/2026-03-21T08:00Z"]
@@ -116,6 +118,7 @@ def test_a_quiet_window_is_fine_whatever_is_asked(capsys: pytest.CaptureFixture[
     assert "Nothing unusual." in capsys.readouterr().out
 
 
+@pytest.mark.slow
 def test_a_report_on_a_live_server_finds_what_the_topic_finds(
     cluster_server: Serve, server_kind: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -133,6 +136,7 @@ def test_a_report_on_a_live_server_finds_what_the_topic_finds(
     assert found["source"] == served.url
 
 
+@pytest.mark.slow
 def test_capture_then_report_offline(cluster_server: Serve) -> None:
     served = cluster_server("sample")
     times = ["--start", "2026-03-21T08:00Z", "--end", "2026-03-21T10:00Z", "--step", "30s"]
@@ -145,6 +149,7 @@ def test_capture_then_report_offline(cluster_server: Serve) -> None:
     assert live.read_bytes() == offline.read_bytes()
 
 
+@pytest.mark.slow
 def test_a_bundle_replays_without_its_matchers_being_named(
     cluster_server: Serve, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -169,6 +174,7 @@ def test_capture_names_the_bundle_itself(capsys: pytest.CaptureFixture[str]) -> 
     assert Bundle(Path(name)).window.points == 241
 
 
+@pytest.mark.slow
 def test_the_source_may_come_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CILIUM_ANALYSIS_SOURCE", "sample")
     assert main(["capture", "--output", "kept"]) == 0
@@ -288,6 +294,7 @@ def test_matchers_that_the_server_rejects(
     assert "error parsing regexp" in _complaint(capsys)[0]
 
 
+@pytest.mark.slow
 def test_a_server_that_is_not_there(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -320,6 +327,7 @@ def test_an_error_of_ours_is_one_line_too(capsys: pytest.CaptureFixture[str]) ->
     assert "is damaged" in _complaint(capsys)[0]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("step", [[], ["--step", "30s"]], ids=["asking", "recording"])
 def test_ctrl_c_while_a_server_keeps_silent(tmp_path: Path, step: list[str]) -> None:
     """Without a step, already the question asks: for the scrape intervals."""

@@ -54,6 +54,7 @@ def test_the_environment_comes_first_then_the_file_then_the_sample(
     assert read_config(tmp_path / "elsewhere") is None
 
 
+@pytest.mark.slow
 def test_a_notebook_that_names_no_source_asks_what_is_configured(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

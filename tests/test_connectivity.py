@@ -100,6 +100,7 @@ def name_of(node: str, scenario: Scenario) -> str:
     return f"10.10.0.{10 + scenario.nodes.index(node)}" if unnamed else node
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("version", [NAMED, NEWEST])
 def test_an_outage_is_found_on_every_server(
     version: tuple[int, int, int], server_kind: str, base: Base
@@ -115,6 +116,7 @@ def test_an_outage_is_found_on_every_server(
     assert (finding.trust == "good") == (version == NAMED)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("style", STYLES)
 @pytest.mark.parametrize("version", [(1, 13, 4), NAMED, BOTH, COUNTED, NEWEST])
 def test_an_outage_is_found_in_every_version_and_way_to_scrape(
@@ -128,6 +130,7 @@ def test_an_outage_is_found_in_every_version_and_way_to_scrape(
     assert ("likely" in finding.title) == (version >= COUNTED)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("interval", "step"), [(10, "5m"), (15, "15s"), (30, "1m"), (60, "30s")])
 def test_the_times_do_not_depend_on_the_step(
     interval: int, step: str, cluster_server: Serve
@@ -141,6 +144,7 @@ def test_the_times_do_not_depend_on_the_step(
 QUIET = ("quiet", "restart_1_14", "restart_1_15", "scrape_gap", "series_end")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("version", [None, NEWEST])
 @pytest.mark.parametrize("scenario", QUIET)
 def test_what_is_no_outage_is_no_finding(
@@ -228,6 +232,7 @@ def test_one_way_without_targets_is_told_of_the_observer(cluster_server: Serve) 
     assert "to within two probes" in finding.title
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("version", [NAMED, NEWEST])
 def test_a_node_that_all_others_miss_but_that_reaches_them(
     version: tuple[int, int, int], cluster_server: Serve
@@ -240,6 +245,7 @@ def test_a_node_that_all_others_miss_but_that_reaches_them(
     assert "asymmetric" in finding.title
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("version", [NAMED, NEWEST])
 def test_a_node_that_misses_all_others_though_they_reach_it(
     version: tuple[int, int, int], cluster_server: Serve
@@ -276,6 +282,7 @@ def test_a_broken_link_is_one_finding(cluster_server: Serve) -> None:
     assert set(connectivity.pairs(data)["asymmetric"]) == {"no"}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("version", [NAMED, NEWEST])
 def test_only_the_endpoint_is_told_as_such(
     version: tuple[int, int, int], cluster_server: Serve
@@ -286,6 +293,7 @@ def test_only_the_endpoint_is_told_as_such(
     assert "health endpoint" in finding.next_step
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("version", [NAMED, NEWEST])
 def test_flapping_is_one_finding_that_counts(
     version: tuple[int, int, int], cluster_server: Serve
@@ -339,12 +347,14 @@ def test_half_of_the_nodes_slow_to_the_others_is_one_finding(
     assert "8 nodes" in finding.title
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("version", [NAMED, NEWEST])
 def test_little_latency_is_no_finding(version: tuple[int, int, int], cluster_server: Serve) -> None:
     slow = event("latency", "worker-3", 75, 95, size=0.002)
     assert found(cluster_server(changed("little", slow, version=version))) == []
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("version", [NAMED, NEWEST])
 def test_an_outage_is_found_in_a_week(version: tuple[int, int, int], cluster_server: Serve) -> None:
     served = cluster_server(BASE.with_(version=version))
@@ -395,6 +405,7 @@ def mixed(*older: str) -> list[Series]:
     ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("older", [("worker-1", "worker-2", "worker-5"), ("worker-1", "worker-2")])
 def test_an_upgrade_gives_one_finding(older: tuple[str, ...], own_server: ServerProcess) -> None:
     fill(own_server, mixed(*older))
@@ -505,6 +516,7 @@ def asked(server: ServerProcess, nodes: int) -> int:
     return sum(record.series for record in source.journal)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("nodes", [20, 80])
 def test_the_series_asked_for_do_not_grow_with_the_square(
     nodes: int, own_server: ServerProcess
@@ -599,6 +611,7 @@ def paths(nodes: int, down: int) -> Iterator[Series]:
                 yield Series(name, "gauge", labels, times, values)
 
 
+@pytest.mark.slow
 def test_a_thousand_observers_stay_within_bounds(own_server: ServerProcess) -> None:
     fill(own_server, list(paths(1_000, 3)))
     source, window = connect(own_server.url), over_the_end()
@@ -648,6 +661,7 @@ def test_names_with_dollars_are_drawn_as_they_are() -> None:
 DUAL = (event("unreachable", "worker-5", 70, 85, address="secondary"),)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("version", [NAMED, BOTH, COUNTED, NEWEST])
 def test_an_outage_of_secondary_addresses_is_told_as_such(
     version: tuple[int, int, int], cluster_server: Serve
@@ -662,6 +676,7 @@ def test_an_outage_of_secondary_addresses_is_told_as_such(
     assert set(table["address_type"]) == {"primary", "secondary"}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("version", [NAMED, COUNTED])
 @pytest.mark.parametrize("secondary", [1, 2])
 def test_an_outage_of_all_addresses_is_told_without_them(

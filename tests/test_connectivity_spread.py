@@ -30,6 +30,7 @@ def reboot(node: str, begin: float, seconds: int) -> Event:
     return Event(kind="node_reboot", start=start, end=start + seconds, nodes=(node,))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("nodes", "interval"), [(3, 15), (6, 60), (12, 15)])
 def test_a_short_reboot_is_told_of_the_node(
     nodes: int, interval: int, cluster_server: Serve
@@ -43,6 +44,7 @@ def test_a_short_reboot_is_told_of_the_node(
     assert "to within one probe" in finding.title
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("interval", [15, 60])
 def test_a_short_cut_is_told_of_the_node_that_missed_most(
     interval: int, cluster_server: Serve
@@ -83,6 +85,7 @@ def test_a_short_outage_without_any_hint_names_nobody(cluster_server: Serve) -> 
     assert "A node that the data does not name" in finding.title
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("nodes", "part", "title"),
     [

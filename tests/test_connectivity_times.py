@@ -43,6 +43,7 @@ def own_server() -> Iterator[ServerProcess]:
     yield from started("prometheus-2")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("version", "changes"),
     [
@@ -89,6 +90,7 @@ def test_without_samples_the_number_of_addresses_is_a_bound(own_server: ServerPr
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("version", [NAMED, COUNTED, NEWEST])
 @pytest.mark.parametrize("length", [4, 15])
 def test_title_table_and_finding_agree_and_hold_the_truth(
@@ -106,6 +108,7 @@ def test_title_table_and_finding_agree_and_hold_the_truth(
     assert near(finding, 70, 70 + length, version)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("version", [NAMED, NEWEST])
 @pytest.mark.parametrize("step", ["30s", "5m"])
 @pytest.mark.parametrize("interval", [15, 60, 120, 300])

@@ -44,6 +44,7 @@ def costs(folder: Path) -> dict[int, dict[str, crowded.Cost]]:
     return found
 
 
+@pytest.mark.slow(group="crowd")
 @pytest.mark.parametrize(("few", "many"), [SIZES[:2], SIZES[1:]])
 def test_no_topic_grows_faster_than_the_nodes(
     few: int, many: int, costs: dict[int, dict[str, crowded.Cost]]
@@ -54,6 +55,7 @@ def test_no_topic_grows_faster_than_the_nodes(
         assert cost.queries <= costs[few][topic].queries, topic
 
 
+@pytest.mark.slow(group="crowd")
 @pytest.mark.usefixtures("costs")
 @pytest.mark.parametrize("topic", [drops, dns, flows, http])
 def test_what_many_nodes_mean_is_a_note_and_no_doubt(topic: ModuleType, folder: Path) -> None:

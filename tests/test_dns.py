@@ -76,6 +76,7 @@ def the_failure(served: ClusterServer, data: dns.Dns) -> Finding:
     return finding
 
 
+@pytest.mark.slow
 def test_totals_and_the_failure_on_every_server(server_kind: str, cluster_server: Serve) -> None:
     served = cluster_server("dns_failures", server_kind)
     window = whole(served, settle=60)
@@ -125,6 +126,7 @@ def test_types_and_the_proxys_times_are_the_true_ones(
     assert waits["lookups"].sum() == pytest.approx(really.sum(), rel=0.01)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("version", "context", "style", "names"),
     [
@@ -157,6 +159,7 @@ def test_the_failure_is_found_whatever_is_configured(
     assert len(dns.by_name(data)) == (0 if not names else 3)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["dns_failures", "quiet"])
 def test_codes_under_the_name_of_another_label(
     name: str, server_kind: str, cluster_server: Serve
@@ -215,6 +218,7 @@ def test_clients_and_servers_are_told_apart(cluster_server: Serve) -> None:
     assert_within(counted.astype(float), names, edge=60)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", QUIET)
 def test_nothing_is_found_where_nothing_fails(name: str, cluster_server: Serve) -> None:
     served = cluster_server(variant(name, dns=2.0, dns_query=True))
@@ -227,6 +231,7 @@ def test_nothing_is_found_where_nothing_fails(name: str, cluster_server: Serve) 
     assert dns.missing(data).sum().sum() < 0.001 * really.sum()
 
 
+@pytest.mark.slow
 def test_queries_without_a_response(server_kind: str, cluster_server: Serve) -> None:
     event = Event(
         "dns", 4800, 5700, source="batch/report", status=NO_RESPONSE, name="nfs.example.", rate=1.0
@@ -285,6 +290,7 @@ def test_more_lookups_of_the_same_kind_are_no_failure(cluster_server: Serve) -> 
     assert list(dns.findings(data)) == []
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("step", ["15s", "30s", "2m"])
 def test_incidents_of_different_clients_stay_apart(step: str, cluster_server: Serve) -> None:
     """Also at a step shorter than the time between two scrapes."""
@@ -321,6 +327,7 @@ def test_incidents_of_different_clients_stay_apart(step: str, cluster_server: Se
         assert finding.trust == "good"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("names", [True, False])
 def test_an_outage_for_all_clients_is_one_finding(names: bool, cluster_server: Serve) -> None:
     clients = ("default/frontend", "default/web", "batch/report")
@@ -387,6 +394,7 @@ class Refusing:
         return self.source.range(promql, window)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["dns_failures", "node_reboot"])
 def test_sums_by_the_server_when_the_series_are_too_many(
     name: str, server_kind: str, cluster_server: Serve
@@ -415,6 +423,7 @@ def test_what_is_too_much_in_any_form_is_left_out(cluster_server: Serve) -> None
     assert_empty(data)
 
 
+@pytest.mark.slow
 def test_a_bundle_gives_the_same_findings(cluster_server: Serve, tmp_path: Path) -> None:
     served = cluster_server("dns_failures")
     window = whole(served, settle=60)

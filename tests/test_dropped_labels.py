@@ -67,6 +67,7 @@ def answers_of(topic: ModuleType) -> Iterator[Callable[[Any], object]]:
             yield found
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("source", SAMPLES)
 @pytest.mark.parametrize(
     ("topic", "label"), OWN, ids=[f"{t.__name__.rpartition('.')[2]}-{name}" for t, name in OWN]

@@ -60,6 +60,7 @@ def true(truth: Truth, window: Window, by: tuple[str, ...] = KEYS) -> pd.Series:
     return truth.dropped(window.start, window.end, by=by)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("scenario", SCENARIOS)
 def test_the_total_is_within_one_percent(
     scenario: str, server_kind: str, cluster_server: Serve
@@ -72,6 +73,7 @@ def test_the_total_is_within_one_percent(
     assert counted == pytest.approx(really, rel=0.01)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("scenario", SCENARIOS)
 def test_every_part_is_right_but_for_one_scrape_at_each_edge(
     scenario: str, cluster_server: Serve
@@ -86,6 +88,7 @@ def test_every_part_is_right_but_for_one_scrape_at_each_edge(
     assert ((both["counted"] - both["true"]).abs() <= 0.01 * both["true"] + lost).all()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("scenario", ["node_reboot", "quiet", "restart_1_14", "series_end"])
 def test_bytes_are_packets_times_their_size(
     scenario: str, server_kind: str, cluster_server: Serve

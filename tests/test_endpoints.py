@@ -82,6 +82,7 @@ def named(style: str, made: Cluster, node: str) -> str:
 # What happens is found
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("version", VERSIONS)
 @pytest.mark.parametrize("style", STYLES)
 def test_growth_is_found_at_every_version_and_style(
@@ -124,6 +125,7 @@ def test_every_server_tells_the_same(server_kind: str, cluster_server: Serve) ->
     assert limit.severity is Severity.CRITICAL
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("begin", "end"), [(1.5, 3.0), (1.0, 3.0), (1.2, 2.5), (2.0, 3.0)])
 def test_the_date_on_which_a_map_is_full(
     begin: float, end: float, cluster_server: Serve, cluster: Make
@@ -158,6 +160,7 @@ def test_the_growth_per_day_is_right(cluster_server: Serve) -> None:
     assert (table["high"] >= table["per day"]).all()
 
 
+@pytest.mark.slow
 def test_a_full_pool_is_foretold(cluster_server: Serve) -> None:
     event = Event("endpoints", int(1.5 * HOUR), 4 * HOUR, ("worker-1",), size=180, shape="ramp")
     for version in ((1, 16, 5), (1, 20, 0)):
@@ -187,6 +190,7 @@ def test_the_size_of_a_pool_that_is_not_told_is_not_guessed(cluster_server: Serv
     assert any("how many more endpoints fit is unknown" in note for note in endpoints.notes(data))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("version", "shown"),
     [((1, 14, 5), "policy_*"), ((1, 16, 5), "cilium_policy_*"), ((1, 20, 0), "cilium_policy_v3_*")],
@@ -201,6 +205,7 @@ def test_policy_maps_under_all_their_names(
     assert limit.value == pytest.approx(93, abs=1)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("fill", "severity"), [(0.85, None), (0.92, Severity.WARNING), (0.96, Severity.CRITICAL)]
 )
@@ -220,6 +225,7 @@ def test_the_same_limit_on_all_nodes_is_one_finding(cluster_server: Serve) -> No
     assert "worst of 4 nodes" in limit.title
 
 
+@pytest.mark.slow
 def test_two_changes_are_two_findings_and_one_on_two_nodes_is_one(cluster_server: Serve) -> None:
     def grows(node: str, begin: float) -> Event:
         first, stop = int(begin * HOUR), int((begin + 0.3) * HOUR)
@@ -236,6 +242,7 @@ def test_two_changes_are_two_findings_and_one_on_two_nodes_is_one(cluster_server
     assert grown.value - grown.baseline_value == pytest.approx(80, abs=8)
 
 
+@pytest.mark.slow
 def test_a_little_on_every_node_is_much(cluster_server: Serve) -> None:
     nodes = tuple(f"worker-{i}" for i in range(10))
     event = Event("endpoints", int(2.5 * HOUR), 3 * HOUR, size=7, shape="ramp")
@@ -244,6 +251,7 @@ def test_a_little_on_every_node_is_much(cluster_server: Serve) -> None:
     assert grown.value - grown.baseline_value == pytest.approx(70, abs=20)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("version", [(1, 16, 5), (1, 20, 0)])
 def test_failed_regenerations_are_counted(
     version: tuple[int, int, int], cluster_server: Serve, cluster: Make
@@ -282,6 +290,7 @@ def test_what_was_never_ready_is_not_new(cluster_server: Serve) -> None:
 # What is no growth
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("scenario", CALM)
 @pytest.mark.parametrize("begin", [0.3, 0.5])
 def test_restarts_reboots_and_gaps_are_nothing(
@@ -293,6 +302,7 @@ def test_restarts_reboots_and_gaps_are_nothing(
     assert kinds(data) == []
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["quiet", "restart_1_14"])
 def test_nothing_on_any_server(kind: str, server_kind: str, cluster_server: Serve) -> None:
     assert kinds(ask(cluster_server(kind, server_kind), 1, 2)) == []
@@ -313,6 +323,7 @@ def test_a_restart_is_told_and_left_out_of_the_growth(cluster_server: Serve) -> 
         assert told == pytest.approx(float(ends.iloc[1] - ends.iloc[0]), abs=1.5)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("when", [1.9, 2.5])
 def test_a_node_that_joins_is_not_growth(when: float, cluster_server: Serve) -> None:
     event = Event("node_joins", int(when * HOUR), 4 * HOUR, ("worker-3",))

@@ -115,6 +115,7 @@ def test_an_agent_that_still_restores_or_skipped_some_is_no_finding(
     assert any("agent on b" in note and "skipped 1." in note for note in notes)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("interval", [15, 60, 120, 300])
 def test_rare_scrapes_are_no_gaps(interval: int, cluster_server: Serve) -> None:
     grows = Event("endpoints", 9000, 10800, ("worker-1",), size=40, shape="ramp")

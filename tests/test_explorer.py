@@ -265,6 +265,7 @@ def test_filters_become_matchers_only_where_every_series_has_the_label(
         matchers(replace(state, match="nonsense"), sample)
 
 
+@pytest.mark.slow
 def test_a_report_from_the_screen_finds_what_the_screen_says(
     incident: dict[str, Loaded], sample: Scope, state: State, tmp_path: Path
 ) -> None:

@@ -9,6 +9,7 @@ import threading
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
+import pytest
 from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import expect
 
@@ -70,6 +71,7 @@ def shown(jupyterlab: JupyterLab, context: BrowserContext, name: str, cell: str)
     return notebook
 
 
+@pytest.mark.slow
 def test_the_sample_is_explored_and_becomes_a_report(
     jupyterlab: JupyterLab, lab_context: BrowserContext, tmp_path: Path
 ) -> None:
@@ -151,6 +153,7 @@ def drag(page: Page, first: float, last: float) -> None:
     page.mouse.up()
 
 
+@pytest.mark.slow
 def test_a_slow_server_holds_nothing_up(
     jupyterlab: JupyterLab, lab_context: BrowserContext, cluster_server: Serve
 ) -> None:

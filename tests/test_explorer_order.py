@@ -83,6 +83,7 @@ def elsewhere(call: Callable[[], object]) -> None:
     thread.join()
 
 
+@pytest.mark.slow
 def test_what_one_place_answered_is_not_shown_of_another(cluster_server: Serve) -> None:
     """The question is the same to the second: window, step, baseline and matchers."""
     screen, window = on_server(cluster_server("sample").url)
@@ -147,6 +148,7 @@ def test_the_button_opens_what_was_typed(shown: Shown, copied: str, clicked: str
     assert sources.address.value == copied
 
 
+@pytest.mark.slow
 def test_a_place_that_is_being_opened_is_opened_once(
     shown: Shown, copied: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -461,6 +461,7 @@ def test_a_report_that_is_begun_twice_is_there_once(tmp_path: Path) -> None:
     assert [path.name for path in (tmp_path / "reports").iterdir()] == [task.run]
 
 
+@pytest.mark.slow
 def test_a_worker_takes_nothing_from_its_own_environment(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
@@ -621,6 +622,7 @@ def first_mark(tmp_path: Path) -> tuple[int, int]:
     raise AssertionError("no notebook has run")
 
 
+@pytest.mark.slow
 def test_a_worker_killed_in_the_middle_loses_nothing(scheduler: Scheduler, tmp_path: Path) -> None:
     mine = marking(tmp_path, "time.sleep(2)\n")
     for _ in range(2):
@@ -650,6 +652,7 @@ def test_a_worker_killed_in_the_middle_loses_nothing(scheduler: Scheduler, tmp_p
     assert runs == {o.task.run for o in result.outcomes}  # and nothing unfinished
 
 
+@pytest.mark.slow
 def test_workers_that_are_all_gone_are_not_waited_for_for_ever(
     scheduler: Scheduler, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -673,6 +676,7 @@ def test_workers_that_are_all_gone_are_not_waited_for_for_ever(
     assert set(summaries(tmp_path / "reports")) == {"a", "b"}
 
 
+@pytest.mark.slow
 def test_a_scheduler_that_goes_is_not_waited_for_for_ever(
     scheduler: Scheduler, tmp_path: Path
 ) -> None:
@@ -694,6 +698,7 @@ def test_a_scheduler_that_goes_is_not_waited_for_for_ever(
     assert "scheduler" in result.failures[0].error
 
 
+@pytest.mark.slow
 def test_a_scheduler_without_workers(scheduler: Scheduler, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(engine, "PATIENCE", 8.0)
     with pytest.raises(FleetUnavailable, match="has no worker after 8 s"):
@@ -701,6 +706,7 @@ def test_a_scheduler_without_workers(scheduler: Scheduler, monkeypatch: pytest.M
             pass
 
 
+@pytest.mark.slow
 def test_a_notebook_that_needs_too_much_memory_is_stopped(tmp_path: Path) -> None:
     greedy = (
         "import numpy\n"
@@ -740,6 +746,7 @@ def hog(_: Mapping[str, Any]) -> dict[str, Any]:
     return {"held": len(kept)}
 
 
+@pytest.mark.slow
 def test_a_worker_that_needs_too_much_memory_itself_is_given_up() -> None:
     with local(workers=1, memory_limit="512MiB") as dask:
         dask.submit(hog, {}, key="hog", priority=0)
@@ -816,6 +823,7 @@ def command_lines() -> str:
     return "\n".join(found)
 
 
+@pytest.mark.slow
 def test_a_scheduled_fleet_of_three_clusters_one_of_them_stopped(
     cluster_server: Callable[..., ClusterServer],
     cluster_servers: ClusterServers,
@@ -882,6 +890,7 @@ def test_a_scheduled_fleet_of_three_clusters_one_of_them_stopped(
     assert not list(Path("reports").glob(".*"))
 
 
+@pytest.mark.slow
 def test_a_fleet_that_is_interrupted_leaves_nothing_unfinished(tmp_path: Path) -> None:
     written(
         f"defaults: {{topics: [drop_reasons], baseline: '{BASELINE}'}}\n"

@@ -72,6 +72,7 @@ def counted_in(made: Cluster, name: str, **labels: str) -> float:
     return float(sum(last))
 
 
+@pytest.mark.slow
 def test_resets_are_found_on_every_server(
     server_kind: str, cluster_server: Serve, cluster: Make
 ) -> None:
@@ -98,6 +99,7 @@ def test_resets_are_found_on_every_server(
     assert finding.trust == "good"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("version", "context", "style"),
     [
@@ -130,6 +132,7 @@ def test_handshakes_without_an_answer(
     assert visible == (context != "none")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("context", ["labels", "workload", "pod"])
 def test_traffic_that_stops_and_traffic_that_rises(context: str, cluster_server: Serve) -> None:
     events = (
@@ -172,12 +175,14 @@ def test_a_small_part_of_the_traffic_that_stops_is_no_warning(cluster_server: Se
     assert stop.severity is Severity.INFO
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", QUIET)
 def test_nothing_is_found_where_nothing_shifts(name: str, cluster_server: Serve) -> None:
     served = cluster_server(name)
     assert list(flows.findings(load(served, whole(served)))) == []
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["restart_1_15", "node_reboot", "scrape_gap"])
 def test_steady_talkers_survive_restarts_and_gaps(name: str, cluster_server: Serve) -> None:
     scenario = scenarios.load(name)
@@ -256,6 +261,7 @@ class Refusing:
         return self.source.range(promql, window)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["dns_failures", "node_reboot", "restart_1_14"])
 def test_sums_by_the_server_when_the_series_are_too_many(
     name: str, server_kind: str, cluster_server: Serve

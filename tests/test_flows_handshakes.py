@@ -99,6 +99,7 @@ def test_nor_where_verdicts_are_not_known(cluster_server: Serve) -> None:
     assert any("not known" in note for note in flows.notes(data))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("share", [1.0, 0.5])
 @pytest.mark.parametrize("selected", [(), (ALWAYS,), (BEGINS,)])
 def test_an_outage_is_counted_whatever_policies_do(

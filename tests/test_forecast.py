@@ -75,6 +75,7 @@ def test_any_numbers_give_an_interval_around_the_slope(values: list[float]) -> N
 
 # Of 1000 seeds each, the interval of 95 % holds the truth for 0.95 to 0.985 of noise whose values
 # are alike by 0 to 0.95, and for 0.92 of random walks. 400 give or take 0.02.
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("alike", "least"), [(0.0, 0.92), (0.5, 0.92), (0.8, 0.92), (0.95, 0.92), (1.0, 0.87)]
 )
@@ -96,6 +97,7 @@ def test_the_interval_is_no_wider_than_useful(alike: float, most: float) -> None
     assert np.median([t.high - t.low for t in trends]) < most
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("alike", [0.0, 0.5, 0.8, 0.95])
 def test_noise_rises_no_more_often_than_it_may(alike: float) -> None:
     """Also where the newest course is looked for: at most 5 % rise, give or take."""

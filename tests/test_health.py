@@ -93,6 +93,7 @@ def assert_near(finding: Finding, incident: object, seconds: float = 61) -> None
 # Restarts
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["restart_1_14", "restart_1_15"])
 def test_a_restart_and_a_replaced_pod_are_told_apart(
     name: str, loaded: Loaded, server_kind: str
@@ -112,6 +113,7 @@ def test_a_restart_and_a_replaced_pod_are_told_apart(
     assert list(health.restarts(data)["how"]) == ["in place", "replaced"]
 
 
+@pytest.mark.slow
 def test_a_reboot_is_told_and_explains_its_gap(cluster_server: Serve, server_kind: str) -> None:
     data = load(served := cluster_server("node_reboot", server_kind))
     found = only(data)
@@ -132,6 +134,7 @@ def test_an_old_agent_that_only_restarts_is_no_reboot(cluster_server: Serve) -> 
     }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("interval", [15, 60])
 def test_a_crash_loop_is_one_warning(interval: int, cluster_server: Serve) -> None:
     moments = (0, 60, 150, 300, 500, 900)
@@ -148,6 +151,7 @@ def test_a_crash_loop_is_one_warning(interval: int, cluster_server: Serve) -> No
     assert coarse.trust == "doubtful"
 
 
+@pytest.mark.slow
 def test_agents_that_all_restart_at_once_are_one_warning(cluster_server: Serve) -> None:
     events = (event("agent_restart", 1800 + 10 * i, 20, n) for i, n in enumerate(QUIET.nodes))
     found = only(load(cluster_server(told(*events))))
@@ -155,6 +159,7 @@ def test_agents_that_all_restart_at_once_are_one_warning(cluster_server: Serve) 
     assert "4 of 4 nodes" in found.title
 
 
+@pytest.mark.slow
 def test_a_rollout_is_one_piece_of_news(cluster_server: Serve) -> None:
     events = (event("agent_replaced", 1800 + 90 * i, 40, n) for i, n in enumerate(QUIET.nodes))
     found = only(load(cluster_server(told(*events))))
@@ -162,6 +167,7 @@ def test_a_rollout_is_one_piece_of_news(cluster_server: Serve) -> None:
     assert "Rollout" in found.title
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["node_joins", "node_leaves"])
 def test_a_node_that_comes_or_goes_is_no_finding(kind: str, cluster_server: Serve) -> None:
     data = load(cluster_server(told(event(kind, 1800, 100, "worker-3"))))
@@ -172,6 +178,7 @@ def test_a_node_that_comes_or_goes_is_no_finding(kind: str, cluster_server: Serv
 # Errors and maps
 
 
+@pytest.mark.slow
 def test_errors_and_a_full_map_are_two_findings(loaded: Loaded, server_kind: str) -> None:
     served, data = loaded("endpoints", server_kind)
     found = {f.kind: f for f in health.findings(data)}
@@ -204,6 +211,7 @@ def only_errors(data: health.Health) -> Finding:
     return found
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "words"),
     [
@@ -242,6 +250,7 @@ def test_errors_go_on_over_a_restart(cluster_server: Serve) -> None:
     assert any("started at" in reason for reason in found["agent_errors"].trust_reasons)
 
 
+@pytest.mark.slow
 def test_errors_of_the_operator(cluster_server: Serve, server_kind: str) -> None:
     served = cluster_server(told(event("operator_errors", 1800, 1200, rate=0.1)), server_kind)
     found = only(load(served))
@@ -250,6 +259,7 @@ def test_errors_of_the_operator(cluster_server: Serve, server_kind: str) -> None
     assert found.value == pytest.approx(120, abs=4)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("version", "style"),
     [
@@ -287,6 +297,7 @@ def test_every_version_and_style_finds_the_same(
 # Scrapes
 
 
+@pytest.mark.slow
 def test_gaps_are_found_and_told_apart(cluster_server: Serve, server_kind: str) -> None:
     served = cluster_server("scrape_gap", server_kind)
     start = served.scenario.start
@@ -328,6 +339,7 @@ def second_half_start() -> datetime:
 # Numbers
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("step", ["30s", "5m"])
 def test_resources_and_durations_are_those_of_the_processes(
     step: str, loaded: Loaded, cluster_server: Serve, server_kind: str
@@ -368,6 +380,7 @@ def test_resources_and_durations_are_those_of_the_processes(
     assert operator["identity garbage collections: success"] in (7.0, 8.0, 9.0)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["quiet", "annotations_style"])
 def test_ordinary_life_is_no_finding(name: str, loaded: Loaded, server_kind: str) -> None:
     assert kinds(loaded(name, server_kind)[1]) == []
@@ -625,6 +638,7 @@ def test_a_gap_is_measured_against_the_scrape_interval() -> None:
     assert kinds(from_memory(scraped_every(10, [15]), interval=300.0)) == []
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seconds", ["60", "120", "300"])
 def test_scrapes_that_are_rare_are_not_missing(seconds: str) -> None:
     with field.served(f"c08_slow_scrape.{seconds}") as (url, truth):
@@ -677,6 +691,7 @@ def test_address_management_and_cloud_are_shown() -> None:
     assert table["calls to the EC2 API: OK"] == WINDOW.points - 1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("version", [(1, 13, 4), (1, 15, 2), (1, 20, 0)])
 def test_what_agents_are_told_is_what_came(
     version: tuple[int, int, int], cluster_server: Serve, server_kind: str
@@ -736,6 +751,7 @@ def test_forwarded_packets_have_their_size(loaded: Loaded, server_kind: str) -> 
     assert over_time == pytest.approx(table["MB"].sum())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("version", "there"), [((1, 17, 2), False), ((1, 18, 1), True)])
 def test_identity_updates_are_timed_where_the_version_does(
     version: tuple[int, int, int], there: bool, cluster_server: Serve
@@ -810,6 +826,7 @@ def test_nothing_is_said_plainly() -> None:
         assert plot(data).shape[1] == 0
 
 
+@pytest.mark.slow
 def test_what_is_not_exported_is_said_by_section(loaded: Loaded) -> None:
     said = "\n".join(health.notes(loaded("quiet")[1]))
     for section in ("kvstore", "ipam", "cloud", "clustermesh", "syscalls"):
@@ -878,6 +895,7 @@ def test_neighbours_are_put_together() -> None:
 HALF_MINUTE = timedelta(seconds=30)
 
 
+@pytest.mark.slow
 def test_an_operator_that_is_away_is_told_and_one_that_stays_is_not(
     cluster_server: Callable[..., ClusterServer],
 ) -> None:

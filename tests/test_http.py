@@ -63,6 +63,7 @@ def assert_close(found: pd.Series, true: pd.Series) -> None:
 # Amounts
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["http_errors", "annotations_style"])
 def test_requests_are_those_that_were_made(
     name: str, cluster_server: Serve, server_kind: str
@@ -112,6 +113,7 @@ VARIANTS = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("variant", VARIANTS.values(), ids=VARIANTS)
 def test_every_version_context_and_style_counts_the_same(
     variant: Scenario, cluster_server: Serve
@@ -145,6 +147,7 @@ def test_what_both_ends_reported_is_counted_once_and_said(cluster_server: Serve)
 # Findings
 
 
+@pytest.mark.slow
 def test_a_narrow_policy_is_told_from_an_application(
     cluster_server: Serve, server_kind: str
 ) -> None:
@@ -198,6 +201,7 @@ def test_errors_delays_and_own_403s_are_three_findings(
     assert late.baseline_value < 0.1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "name", ["quiet", "restart_1_14", "restart_1_15", "node_reboot", "series_end"]
 )
@@ -231,6 +235,7 @@ def test_more_traffic_with_the_same_share_of_errors_is_no_finding(cluster_server
     ] == []
 
 
+@pytest.mark.slow
 def test_what_the_proxies_did_is_told(cluster_server: Serve) -> None:
     served = cluster_server("sample")
     data = load(served, WINDOW)
@@ -376,6 +381,7 @@ def test_names_that_mean_harm_stay_names() -> None:
 # Traces
 
 
+@pytest.mark.slow
 def test_traces_of_a_live_cluster_are_listed_and_kept_in_a_bundle(tmp_path: Path) -> None:
     labels = {"method": "GET", "status": "503", "source": "a/b", "destination": "c/d"}
     with LiveExporter() as exporter:

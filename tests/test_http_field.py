@@ -31,6 +31,7 @@ def never() -> pd.DataFrame:
         installed_or_skip(error)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["window", "between", "base", "never"])
 def test_durations_are_the_same_whenever_the_server_is_upgraded(
     name: str, never: pd.DataFrame

@@ -201,6 +201,7 @@ def observe(exporter: LiveExporter, counts: tuple[float, ...]) -> None:
     exporter.metrics.add("hubble_http_requests_total", OWN | {"status": "200"}, sum(counts))
 
 
+@pytest.mark.slow
 def test_native_histograms_give_the_same_quantiles() -> None:
     """Prometheus 3 may store classic histograms as native ones, without any bucket."""
     fast = (0, 3, 10, 25, 40, 9, 4, 3, 2, 1, 1, 2)

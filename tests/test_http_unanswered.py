@@ -120,6 +120,7 @@ def test_without_any_parties_the_sums_tell() -> None:
     assert data.now.unpaired == 0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("rate", [0.5, 20.0, 2000.0])
 def test_what_is_in_flight_or_lost_by_hubble_is_no_finding(rate: float) -> None:
     """Half a percent of either is lost, and a tenth of the responses come in the next step."""

@@ -269,6 +269,7 @@ def test_what_was_0_is_not_astronomically_far(unit: str, most: float) -> None:
 # On real servers
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["prometheus-3", "victoria"])
 def test_a_policy_change_is_shown_beside_what_it_denies(
     kind: str, cluster_server: Callable[..., ClusterServer]

@@ -55,6 +55,7 @@ def kernels_of(pid: int) -> list[int]:
     return found if kernels else []
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="nobody else adopts processes")
 def test_a_run_that_is_killed_at_once_leaves_no_kernel(tmp_path: Path) -> None:
     mine = notebook(tmp_path / "mine", "import time; time.sleep(600)")
@@ -138,6 +139,7 @@ def test_a_kernel_outlives_the_thread_that_started_it(kernels: Kernels, tmp_path
     assert process.poll() is not None
 
 
+@pytest.mark.slow
 def test_kernels_know_what_they_are_given_and_nothing_of_each_other(
     kernels: Kernels, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -203,6 +205,7 @@ def test_an_answer_that_comes_late_is_not_taken_for_the_next(tmp_path: Path) -> 
     assert not set(children()) - set(before)
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not SUPPORTED, reason="nothing is forked here")
 def test_kernels_have_what_was_loaded_before_they_were_forked(tmp_path: Path) -> None:
     cell = """

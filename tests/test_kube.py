@@ -800,6 +800,7 @@ def table(name: str) -> st.SearchStrategy[pd.DataFrame]:
     return st.lists(row, max_size=3).map(lambda rows: tables.frame(name, rows))
 
 
+@pytest.mark.slow
 @given(st.data(), st.sampled_from(sorted(tables.COLUMNS)))
 @settings(max_examples=40, deadline=None)
 def test_any_cluster_comes_back(data: st.DataObject, name: str) -> None:

@@ -96,6 +96,7 @@ def run_json() -> dict[str, object]:
 # What is kept
 
 
+@pytest.mark.slow
 def test_a_capture_keeps_what_the_api_shows(
     cluster_server: Serve, access: list[str], capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -136,6 +137,7 @@ def test_events_are_those_since_the_baseline_began(
     assert list(cluster.events["name"]) == ["baseline", "window"]
 
 
+@pytest.mark.slow
 def test_the_api_is_read_once(cluster_server: Serve, api: KubeApi, access: list[str]) -> None:
     command = ["report", "drop_reasons", "setup_check", "--source", cluster_server("sample").url]
     assert main([*command, *TIMES, *access]) == 0
@@ -144,6 +146,7 @@ def test_the_api_is_read_once(cluster_server: Serve, api: KubeApi, access: list[
     )
 
 
+@pytest.mark.slow
 def test_nothing_is_read_unless_asked(
     cluster_server: Serve, api: KubeApi, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -170,6 +173,7 @@ def test_the_environment_switches_it_on(
     assert ask(source="sample").kubernetes is None
 
 
+@pytest.mark.slow
 def test_a_report_says_what_was_read_and_what_not(
     cluster_server: Serve, api: KubeApi, access: list[str], capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -191,6 +195,7 @@ def test_a_report_says_what_was_read_and_what_not(
     assert "seem to be of different clusters" in text
 
 
+@pytest.mark.slow
 def test_offline_the_findings_are_the_same(cluster_server: Serve, access: list[str]) -> None:
     topics = ["drop_reasons", "setup_check"]
     command = ["report", *topics, "--source", cluster_server("sample").url, *TIMES, *access]
@@ -226,6 +231,7 @@ def test_the_check_prints_what_kubernetes_says(
     assert_no_secret(out, err)
 
 
+@pytest.mark.slow
 def test_the_simulated_cluster_offline(cluster_server: Serve, simulated: list[str]) -> None:
     command = ["report", "setup_check", "--source", cluster_server("sample").url, *TIMES]
     assert main([*command, *simulated, "--output", "live"]) == 0
@@ -312,6 +318,7 @@ BAD = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("command", ["report", "capture", "check"])
 @pytest.mark.parametrize(("arguments", "message"), BAD.values(), ids=BAD)
 def test_bad_input(
@@ -350,6 +357,7 @@ def test_objects_that_were_changed_are_noticed(kept: Path) -> None:
         _ = ask(source="kept").cluster
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "change",
     [
@@ -413,6 +421,7 @@ def test_in_cluster_is_the_pods_own(
     assert Kubernetes.at("prod").context == "prod"
 
 
+@pytest.mark.slow
 def test_a_hostile_server_cannot_write_into_the_page(
     cluster_server: Serve, api: KubeApi, access: list[str]
 ) -> None:

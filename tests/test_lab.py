@@ -39,6 +39,7 @@ def started() -> Iterator[LabCommand]:
         yield running
 
 
+@pytest.mark.slow
 def test_from_the_command_to_an_answer(started: LabCommand, lab_context: BrowserContext) -> None:
     """What a newcomer does: the command, the page, Run All; and edited is what stays edited."""
     notebook = open_notebook(lab_context, f"{started.url}/?token={started.token}")
@@ -87,6 +88,7 @@ def test_start_here_asks_a_server_too(
     plt.close("all")
 
 
+@pytest.mark.slow
 def test_a_notebook_runs_completes_stops_and_restarts(
     started: LabCommand, lab_context: BrowserContext
 ) -> None:

@@ -38,6 +38,7 @@ def opened(jupyterlab: JupyterLab, lab_context: BrowserContext, url: str) -> Not
     return notebook
 
 
+@pytest.mark.slow(group="lab_jupyter")
 def test_names_are_completed_answers_sort_and_filter_and_mistakes_are_marked(
     opened: Notebook,
 ) -> None:
@@ -71,6 +72,7 @@ def test_names_are_completed_answers_sort_and_filter_and_mistakes_are_marked(
     assert lines[at - 1][lines[at].index("^") :].startswith("(rate")
 
 
+@pytest.mark.slow(group="lab_jupyter")
 def test_stop_ends_a_query_the_next_one_is_answered_and_figures_zoom(opened: Notebook) -> None:
     gate, asked = threading.Event(), threading.Event()
 

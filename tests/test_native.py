@@ -108,6 +108,7 @@ def in_order(table: pd.DataFrame) -> pd.DataFrame:
     return table.drop(columns="index", errors="ignore").sort_values(names, ignore_index=True)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("stored", "table"),
     [
@@ -126,6 +127,7 @@ def test_tables_are_the_same_however_histograms_are_stored(
     pd.testing.assert_frame_equal(other, classic, rtol=1e-9)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("stored", OTHERS)
 @pytest.mark.parametrize("topic", [connectivity, dns, endpoints, health, http])
 def test_findings_are_the_same(stored: str, topic: ModuleType, ask: Ask) -> None:

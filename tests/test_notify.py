@@ -142,6 +142,7 @@ def quick(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Quick:
     return prepare
 
 
+@pytest.mark.slow
 def test_a_finding_is_told_once(
     quick: Quick, endpoint: Endpoint, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -164,6 +165,7 @@ def test_a_finding_is_told_once(
     assert message["type"] == "warning"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("least", [None, "critical"])
 def test_what_is_not_severe_enough_is_told_to_nobody(
     least: str | None, quick: Quick, endpoint: Endpoint
@@ -174,6 +176,7 @@ def test_what_is_not_severe_enough_is_told_to_nobody(
     assert endpoint.asked == []
 
 
+@pytest.mark.slow
 def test_a_run_that_failed_is_told(
     quick: Quick, endpoint: Endpoint, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -187,6 +190,7 @@ def test_a_run_that_failed_is_told(
     assert message["message"].splitlines()[-1] == f"Report: {Path(page).absolute()}"
 
 
+@pytest.mark.slow
 def test_a_source_that_is_down_is_told(
     endpoint: Endpoint, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -262,6 +266,7 @@ def test_stopped_by_hand_while_notifying_the_report_is_kept(
     stopped_while(capsys)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("keep", [[], ["--keep", "30d"]])
 def test_stopped_by_hand_while_the_index_is_written_the_report_is_kept(
     keep: list[str],
@@ -491,6 +496,7 @@ assert not [name for name, value in os.environ.items() if "planted" in value], "
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("answers", [[], [500, 500]])
 def test_no_address_is_seen_anywhere(
     answers: list[int],

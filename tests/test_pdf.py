@@ -72,6 +72,7 @@ def outside(path: Path) -> list[str]:
     return found
 
 
+@pytest.mark.slow(group="pdf")
 def test_it_has_the_summary_and_each_report(run: Path) -> None:
     reader = PdfReader(run / "report.pdf")
     text = text_of(reader)
@@ -90,6 +91,7 @@ def test_it_has_the_summary_and_each_report(run: Path) -> None:
     assert sum(len(page.images) for page in reader.pages) >= 3
 
 
+@pytest.mark.slow(group="pdf")
 def test_it_can_be_read_by_everyone(run: Path) -> None:
     reader = PdfReader(run / "report.pdf")
     assert reader.metadata is not None
@@ -104,10 +106,12 @@ def test_it_can_be_read_by_everyone(run: Path) -> None:
     assert b"pdfuaid:part" in metadata.get_data()
 
 
+@pytest.mark.slow(group="pdf")
 def test_nothing_runs_over_the_edge(run: Path) -> None:
     assert not outside(run / "report.pdf")
 
 
+@pytest.mark.slow(group="pdf")
 def test_its_links_stay_in_it(run: Path) -> None:
     reader = PdfReader(run / "report.pdf")
     links = [a.get_object() for page in reader.pages for a in page.get("/Annots", ())]
@@ -115,6 +119,7 @@ def test_its_links_stay_in_it(run: Path) -> None:
     assert not [link for link in links if "/A" in link and "/URI" in link["/A"]]
 
 
+@pytest.mark.slow(group="pdf")
 def test_the_run_names_it(run: Path) -> None:
     assert json.loads((run / "run.json").read_text())["pdf"] == "report.pdf"
     page = Elements((run / "index.html").read_text())

@@ -152,6 +152,7 @@ def until(condition: Callable[[], bool], limit: float = PATIENCE) -> None:
         time.sleep(0.1)
 
 
+@pytest.mark.slow
 def test_exemplars_and_metadata_of_a_live_target(
     scraped: tuple[LiveExporter, PrometheusServer],
 ) -> None:

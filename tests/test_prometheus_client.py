@@ -107,6 +107,7 @@ def stamps(window: Window) -> list[int]:
 # Ranges.
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("query", QUERIES)
 def test_a_range_is_what_the_server_says(
     query: str, held: ClusterServer, client: Prometheus
@@ -149,6 +150,7 @@ def pieces_of(stub: Stub) -> list[tuple[float, float]]:
     return sorted((float(p["start"]), float(p["end"])) for p in asked)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("query", ["cilium_drop_count_total", "sum(rate(cilium_endpoint[1m]))"])
 def test_a_long_window_is_asked_for_in_pieces(query: str, held: ClusterServer) -> None:
     """14,401 points: more than Prometheus gives at once. The seams are elsewhere when checked."""
@@ -356,6 +358,7 @@ def test_where_answers_were_narrow_nothing_is_counted_first(
     assert found.equals(client.range("cilium_bpf_map_pressure", window))
 
 
+@pytest.mark.slow
 def test_an_answer_that_is_wider_than_all_before_keeps_the_budget(held: ClusterServer) -> None:
     window, budget = window_of(held), 250_000
     copies = [f"label_replace({{__name__=~'.+'}}, 'copy', '{n}', '', '')" for n in range(5)]

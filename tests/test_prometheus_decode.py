@@ -136,6 +136,7 @@ def contradicts(body: bytes) -> bool:
     return len(set(names)) < len(names)
 
 
+@pytest.mark.slow
 @given(damaged(), st.lists(st.integers(0, 4000), max_size=3))
 @settings(patient, max_examples=300)
 def test_a_damaged_body_gives_what_it_says_or_an_error(body: bytes, places: list[int]) -> None:
@@ -460,6 +461,7 @@ def with_histograms(count: int) -> bytes:
     return render({"status": "success", "data": data}, Style()).encode()
 
 
+@pytest.mark.slow
 def test_histograms_take_as_much_longer_as_there_are_more() -> None:
     """Time of this thread; ten times as many took sixteen times as long."""
     took = {}

@@ -75,6 +75,7 @@ SLOW = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("own", [True, False], ids=["own session", "brought along"])
 @pytest.mark.parametrize("speak", SLOW.values(), ids=SLOW)
 def test_a_request_ends_in_time(speak: Callable[[socket.socket], object], own: bool) -> None:
@@ -170,6 +171,7 @@ def bomb(times: int) -> bytes:
     return b"".join([*(packer.compress(spaces) for _ in range(times)), packer.flush()])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("status", [200, 500])
 def test_a_bomb_ends_with_an_error(status: int) -> None:
     reply = Reply(bomb(512), status, {"Content-Encoding": "gzip"})

@@ -279,6 +279,7 @@ def held(cluster_server: Callable[..., ClusterServer], server_kind: str) -> Clus
     return cluster_server("restart_1_15", server_kind)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("query", QUERIES)
 def test_the_same_of_a_real_server(query: str, held: ClusterServer) -> None:
     """The very same bytes: VictoriaMetrics gives series in another order each time."""

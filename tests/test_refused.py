@@ -44,6 +44,7 @@ def load(cluster: ClusterServer, topic: str, *refused: str) -> Any:
         return TOPICS[topic].load(asked.source, asked.window, asked.baseline)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("topic", "metric", "about"),
     [
@@ -105,6 +106,7 @@ def test_what_one_topic_was_refused_is_not_said_of_another(cluster: ClusterServe
             assert bool(TOPICS[topic].unknown(data)) == (topic == "dns"), topic
 
 
+@pytest.mark.slow
 def test_a_report_is_made_of_what_was_not_refused(tmp_path: Path) -> None:
     with served("c09_limit") as (url, truth):
         told = command(url, truth["topics"], output=tmp_path, process=False)
@@ -116,6 +118,7 @@ def test_a_report_is_made_of_what_was_not_refused(tmp_path: Path) -> None:
     assert SAID in told.said()
 
 
+@pytest.mark.slow
 def test_a_run_fails_where_everything_is_refused(cluster: ClusterServer, tmp_path: Path) -> None:
     with standing_before(cluster.url, [refusing("")]) as url:
         asked = times(cluster)

@@ -111,6 +111,7 @@ def test_findings_are_those_of_the_topic_on_the_source(sample_run: Run[Path]) ->
     assert sample_run.worst is Severity.CRITICAL
 
 
+@pytest.mark.slow
 def test_a_report_from_its_own_bundle_finds_the_same(sample_run: Run[Path], tmp_path: Path) -> None:
     again = report(
         ask(source=str(sample_run.directory / "bundle"), baseline=""), directory=tmp_path
@@ -118,6 +119,7 @@ def test_a_report_from_its_own_bundle_finds_the_same(sample_run: Run[Path], tmp_
     assert again.findings == sample_run.findings
 
 
+@pytest.mark.slow
 def test_the_executed_notebook_runs_again_where_it_lies(
     sample_run: Run[Path], tmp_path: Path
 ) -> None:
@@ -252,6 +254,7 @@ def test_names_from_the_cluster_stay_text(hostile_source: MemorySource, tmp_path
     assert "&lt;script&gt;" in (run.directory / "index.html").read_text()
 
 
+@pytest.mark.slow
 def test_the_list_of_runs_escapes_and_skips_what_is_not_a_run(
     sample_run: Run[Path], tmp_path: Path
 ) -> None:
@@ -378,6 +381,7 @@ def test_an_output_that_cannot_be_written_is_refused_first(tmp_path: Path) -> No
     assert not source.journal
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM])
 def test_a_stopped_run_leaves_no_files_and_no_kernel(how: signal.Signals, tmp_path: Path) -> None:
     note = tmp_path / "kernel"
@@ -392,6 +396,7 @@ def test_a_stopped_run_leaves_no_files_and_no_kernel(how: signal.Signals, tmp_pa
     assert not runs(kernel)
 
 
+@pytest.mark.slow
 def test_runs_that_end_together_are_both_listed(tmp_path: Path) -> None:
     mine = notebook(tmp_path / "mine", "1")
     command = [sys.executable, "-c", REPORT, str(tmp_path / "out"), str(mine), *TOPIC]

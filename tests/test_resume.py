@@ -41,6 +41,7 @@ def listed(run: Path) -> list[str]:
     return [path.name for path in sorted(run.parent.iterdir())]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM])
 def test_what_was_done_is_kept_and_the_rest_is_made_later(
     how: signal.Signals, tmp_path: Path
@@ -103,6 +104,7 @@ def failed(failed_once: Run[Path], tmp_path: Path) -> Run[Path]:
     return replace(failed_once, directory=tmp_path / "out" / failed_once.directory.name)
 
 
+@pytest.mark.slow
 def test_what_failed_is_tried_again_and_may_fail_again(failed: Run[Path], tmp_path: Path) -> None:
     again = resume(failed.directory, notebooks=tmp_path / "mine")
     assert again.failures == {"setup_check": "ValueError: not today"}

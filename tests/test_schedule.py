@@ -1062,6 +1062,7 @@ def test_hostile_matchers_survive(
     survives(match, stub, tmp_path)
 
 
+@pytest.mark.slow
 @everywhere
 @quick
 @given(match=matches)

@@ -348,6 +348,7 @@ def ran(place: Place) -> dict[str, Ran]:
         return {name: job.result() for name, job in jobs.items()}
 
 
+@pytest.mark.slow(group="secrets")
 @pytest.mark.parametrize("name", COMMANDS)
 def test_nothing_is_said(name: str, ran: dict[str, Ran], place: Place) -> None:
     one, (_, code, words) = ran[name], COMMANDS[name]
@@ -373,6 +374,7 @@ def test_kernels_have_nothing_to_tell(ran: dict[str, Ran], place: Place) -> None
     assert [o for o in outputs if "PATH" in o.get("text", "")]  # it did tell what it has
 
 
+@pytest.mark.slow(group="secrets")
 def test_what_was_planted_was_used(ran: dict[str, Ran], place: Place) -> None:
     heard = {request.headers.get("authorization") for request in place.echo.requests}
     assert f"Bearer {BEARER['token-file']}" in heard

@@ -64,6 +64,7 @@ def test_targets_are_named_by_their_nodes_in_every_style(style: str, cluster_ser
     assert set(agents["node"]) == set(served.scenario.nodes)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("version", ["1.13.4", "1.17.3", "1.20.0"])
 def test_connectivity_is_found_in_every_version(version: str, cluster_server: Serve) -> None:
     major, minor, patch = map(int, version.split("."))

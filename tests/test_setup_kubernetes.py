@@ -313,6 +313,7 @@ def test_another_cluster_is_said_and_nothing_is_concluded(
 # What could not be read is unknown
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("forbidden", "unknown"),
     [

@@ -312,6 +312,7 @@ def test_a_fleet_is_compared(fleet_site: Site, open_page: Callable[[str], Page])
     assert page.get_by_role("alert").inner_text().endswith("gone")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("which", ["index", "run", "notebook", "fleet", "failed"])
 def test_pages_are_for_everyone(

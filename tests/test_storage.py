@@ -146,6 +146,7 @@ def test_a_report_is_there_whole_and_in_the_index(store: ObjectServer, made: str
     assert head["ContentType"] == "text/html"
 
 
+@pytest.mark.slow
 def test_its_bundle_is_read_again_with_the_same_findings(
     store: ObjectServer, made: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -184,6 +185,7 @@ def test_a_changed_answer_is_refused(store: ObjectServer, made: str) -> None:
         bundle.range(asked["promql"], manifest.window(asked["window"]))
 
 
+@pytest.mark.slow
 def test_two_runs_at_once_are_both_in_the_index(store: ObjectServer, tmp_path: Path) -> None:
     where, mine = located(store.bucket("twice")), small(tmp_path / "mine")
     with ThreadPoolExecutor(2) as pool:
@@ -191,6 +193,7 @@ def test_two_runs_at_once_are_both_in_the_index(store: ObjectServer, tmp_path: P
     assert listed(store, "twice") == {run.directory.name for run in runs}
 
 
+@pytest.mark.slow
 def test_what_stopped_is_resumed_from_the_store(store: ObjectServer, tmp_path: Path) -> None:
     where, mine = located(store.bucket("resumed")), small(tmp_path / "mine")
     small(mine, "raise ValueError('not today')", topic="setup_check")
@@ -261,6 +264,7 @@ def test_a_bucket_that_goes_in_the_middle_leaves_the_work_here(
     assert SECRET not in str(raised.value)
 
 
+@pytest.mark.slow
 def test_a_server_that_dies_in_the_middle_ends_the_command(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -446,6 +450,7 @@ def test_a_bundle_is_captured_into_a_store(store: ObjectServer, made: str) -> No
 # A fleet
 
 
+@pytest.mark.slow
 def test_workers_of_a_fleet_publish_what_they_make(
     store: ObjectServer, made: str, tmp_path: Path
 ) -> None:

@@ -14,6 +14,7 @@ from tests.servers.served import ClusterServer
 Serve = Callable[..., ClusterServer]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("version", "kind", "style"), sweep.rotation())
 def test_every_incident_has_its_finding_and_nothing_else_is_alarming(
     version: tuple[int, int, int], kind: str, style: str, cluster_server: Serve
@@ -22,6 +23,7 @@ def test_every_incident_has_its_finding_and_nothing_else_is_alarming(
     assert list(sweep.mistakes(served, sweep.analysed(served))) == []
 
 
+@pytest.mark.slow
 def test_the_command_tells_the_same_as_its_notebook(cluster_server: Serve, tmp_path: Path) -> None:
     version, kind, style = sweep.rotation()[2]
     served = cluster_server(sweep.scenario(version, style), kind)

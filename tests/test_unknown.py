@@ -114,6 +114,7 @@ def asked(url: str) -> Callable[[str], tuple[Question, incident.Incident]]:
 Asked = Callable[[str], tuple[Question, incident.Incident]]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("cluster", ["none", "up"])
 @pytest.mark.parametrize("topic", [*AGENTS, *HUBBLE])
 def test_without_metrics_every_topic_is_unknown_and_says_so_first(
@@ -152,6 +153,7 @@ def test_scrapes_that_fail_are_known_to_the_check(asked: Asked) -> None:
     assert incident.findings(data).is_unknown
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("cluster", "missing"),
     [("hubble", AGENTS), ("agents", HUBBLE)],
@@ -247,6 +249,7 @@ def test_a_run_lists_what_is_unknown_once(asked: Asked) -> None:
     json.dumps(merged, allow_nan=False)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("topic", "levels", "code"),
     [

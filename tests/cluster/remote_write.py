@@ -8,6 +8,7 @@ Format: prompb/remote.proto and the remote-write 1.0 specification of Prometheus
 from __future__ import annotations
 
 import struct
+from functools import cache
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
@@ -22,6 +23,8 @@ STALE: Final = 0x7FF0000000000002  # model/value/value.go of Prometheus
 #: a fresh server takes samples at most an hour older than its newest one
 BATCH_MS: Final = 50 * 60 * 1000
 SAMPLE_SIZE: Final = 18
+#: so many samples are encoded at once
+PIECE: Final = 10_000
 #: what a request must say of itself
 HEADERS: Final = {
     "Content-Type": "application/x-protobuf",
@@ -61,8 +64,13 @@ def label_fields(series: Series, *, float_le: bool) -> bytes:
     if float_le and "le" in labels and labels["le"].isdigit():
         # What Prometheus 3 makes of le="1" when it scrapes.
         labels["le"] += ".0"
-    pairs = (field(1, k.encode()) + field(2, v.encode()) for k, v in sorted(labels.items()))
-    return b"".join(field(1, pair) for pair in pairs)
+    return b"".join(label_field(name, value) for name, value in sorted(labels.items()))
+
+
+@cache
+def label_field(name: str, value: str) -> bytes:
+    """Encode one label; most series share nearly all of theirs."""
+    return field(1, field(1, name.encode()) + field(2, value.encode()))
 
 
 def sample_fields(times: np.ndarray, bits: np.ndarray) -> np.ndarray:
@@ -88,18 +96,22 @@ def _merged(series: Series) -> tuple[np.ndarray, np.ndarray]:
 
 def requests(series: Iterable[Series], *, float_le: bool) -> Iterator[bytes]:
     """Yield request bodies in time order, each with fifty minutes of all series."""
-    encoded = []
-    for one in series:
-        times, bits = _merged(one)
-        labels = label_fields(one, float_le=float_le)
-        encoded.append((labels, times // BATCH_MS, sample_fields(times, bits)))
-    batches = np.unique(np.concatenate([e[1] for e in encoded]))
-    for batch in batches:
-        body = []
-        for labels, keys, rows in encoded:
-            first, last = np.searchsorted(keys, [batch, batch + 1])
-            if first < last:
-                body.append(field(1, labels + rows[first:last].tobytes()))
+    known = list(series)
+    labels = [label_fields(one, float_le=float_le) for one in known]
+    merged = [_merged(one) for one in known]
+    times = np.concatenate([times for times, _ in merged])
+    bits = np.concatenate([bits for _, bits in merged])
+    # Pieces that fit into a processor's cache.
+    pieces = (slice(at, at + PIECE) for at in range(0, len(times), PIECE))
+    samples = b"".join(sample_fields(times[piece], bits[piece]).tobytes() for piece in pieces)
+    batches = np.unique(times // BATCH_MS)
+    # Where each series, a row, reaches the end of each batch, a column.
+    ends = np.array([np.searchsorted(own // BATCH_MS, batches, side="right") for own, _ in merged])
+    begins = np.concatenate([[0], np.cumsum([len(own) for own, _ in merged])[:-1]])
+    edges = SAMPLE_SIZE * (begins[:, None] + np.insert(ends, 0, 0, axis=1))
+    for firsts, lasts in zip(edges.T[:-1].tolist(), edges.T[1:].tolist(), strict=True):
+        parts = zip(labels, firsts, lasts, strict=True)
+        body = [field(1, own + samples[a:b]) for own, a, b in parts if a < b]
         yield snappy(b"".join(body))
 
 

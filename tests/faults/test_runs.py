@@ -139,6 +139,7 @@ def lost(_: Request) -> Reply:
 # The server
 
 
+@pytest.mark.slow
 def test_a_server_that_is_restarted_again_and_again_costs_nothing(
     cluster: ClusterServer, runs: Runs
 ) -> None:
@@ -158,6 +159,7 @@ def test_a_server_that_is_restarted_again_and_again_costs_nothing(
     assert runs.is_whole()
 
 
+@pytest.mark.slow
 def test_what_a_lost_server_told_is_kept_and_gone_on_with(
     cluster: ClusterServer, runs: Runs
 ) -> None:
@@ -179,6 +181,7 @@ def test_what_a_lost_server_told_is_kept_and_gone_on_with(
     assert runs.is_whole()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("status", [429, 503])
 def test_a_storm_of_refusals_is_sat_out(cluster: ClusterServer, runs: Runs, status: int) -> None:
     chance, real = random.Random(status), forward(cluster.url)
@@ -195,6 +198,7 @@ def bomb(_: Request) -> Reply:
     return Reply(member * 40, headers={"Content-Encoding": "gzip"})
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("fault", ["silent", "cut", "wrong", "unavailable", "bomb", "selective"])
 def test_one_query_that_is_never_answered_costs_what_depends_on_it(
     cluster: ClusterServer, runs: Runs, fault: str
@@ -229,6 +233,7 @@ def test_one_query_that_is_never_answered_costs_what_depends_on_it(
     assert json.loads((runs.run / "findings.json").read_text())["unknown"] == []
 
 
+@pytest.mark.slow
 def test_a_server_that_falls_silent_is_not_waited_for_longer_than_the_deadline(
     cluster: ClusterServer, runs: Runs, tmp_path: Path
 ) -> None:
@@ -250,6 +255,7 @@ def test_a_server_that_falls_silent_is_not_waited_for_longer_than_the_deadline(
 # Signals
 
 
+@pytest.mark.slow
 def test_a_run_that_is_stopped_ten_times_is_whole_in_the_end(
     cluster: ClusterServer, runs: Runs
 ) -> None:
@@ -279,6 +285,7 @@ def test_a_run_that_is_stopped_ten_times_is_whole_in_the_end(
     assert runs.is_whole()
 
 
+@pytest.mark.slow
 def test_what_a_killed_run_left_is_found_by_the_next(cluster: ClusterServer, runs: Runs) -> None:
     real = forward(cluster.url)
 
@@ -300,6 +307,7 @@ def test_what_a_killed_run_left_is_found_by_the_next(cluster: ClusterServer, run
     assert (runs.out / "index.html").read_text().count("the process was killed") == 1
 
 
+@pytest.mark.slow
 def test_a_run_that_is_killed_while_its_notebooks_run_is_gone_on_with(
     cluster: ClusterServer, runs: Runs
 ) -> None:
@@ -335,6 +343,7 @@ def test_a_run_that_is_killed_while_its_notebooks_run_is_gone_on_with(
     assert not [kernel for kernel in kernels if kernel.is_running()]
 
 
+@pytest.mark.slow
 def test_a_kernel_that_is_killed_in_a_cell_costs_its_notebook(
     cluster: ClusterServer, runs: Runs
 ) -> None:
@@ -367,6 +376,7 @@ def test_a_kernel_that_is_killed_in_a_cell_costs_its_notebook(
     assert runs.is_whole()
 
 
+@pytest.mark.slow
 def test_a_bundle_that_is_cut_short_is_gone_on_with(cluster: ClusterServer, runs: Runs) -> None:
     real = forward(cluster.url)
 
@@ -412,6 +422,7 @@ def test_a_bundle_that_is_cut_short_is_gone_on_with(cluster: ClusterServer, runs
 # The machine
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("mebibytes", [300, 900, 1400, 2000, 2600])
 def test_a_limit_of_memory_ends_a_run_in_one_line(
     cluster: ClusterServer, runs: Runs, mebibytes: int
@@ -450,6 +461,7 @@ def small(tmp_path: Path) -> Iterator[Callable[[int], Path]]:
     subprocess.run(["umount", str(place)], capture_output=True)
 
 
+@pytest.mark.slow
 def test_a_disk_that_is_full_ends_a_run_in_one_line(
     cluster: ClusterServer, runs: Runs, small: Callable[[int], Path], tmp_path: Path
 ) -> None:
@@ -476,6 +488,7 @@ def test_a_disk_that_is_full_ends_a_run_in_one_line(
     assert runs.is_whole()
 
 
+@pytest.mark.slow
 def test_two_runs_at_once_are_both_kept(cluster: ClusterServer, runs: Runs) -> None:
     others = Runs(cluster, runs.out)
     ends: list[Ended] = []
@@ -497,6 +510,7 @@ def test_two_runs_at_once_are_both_kept(cluster: ClusterServer, runs: Runs) -> N
     assert all(f"{name}/index.html" in index for name in made)
 
 
+@pytest.mark.slow
 def test_credentials_do_not_go_to_an_address_that_only_a_run_names(
     cluster: ClusterServer, runs: Runs, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -44,6 +44,7 @@ def test_the_node_of_kube_state_metrics_is_not_that_of_the_agents(reported: Repo
     assert all(f"worker-{n}" in where for n in (1, 2, 3))
 
 
+@pytest.mark.slow
 def test_two_clusters_are_told_apart_by_whichever_label_does_it(reported: Reported) -> None:
     told = reported("c04_clusters")
     found = one_spike(told, 24_060)
@@ -52,6 +53,7 @@ def test_two_clusters_are_told_apart_by_whichever_label_does_it(reported: Report
     assert re.search(r"\bus\b", words) or 'cluster_id="' in told.said()
 
 
+@pytest.mark.slow
 def test_a_rollout_under_new_instances_drops_nothing(reported: Reported) -> None:
     told = reported("c02_pod_instance")
     assert not told.of("drop_spike")
@@ -73,6 +75,7 @@ def test_metrics_switched_on_are_unknown_before(asked: Asked, variant: str) -> N
     assert said_any(told, ["baseline"])
 
 
+@pytest.mark.slow
 def test_metrics_switched_on_are_no_finding(reported: Reported) -> None:
     assert not reported("c29_switched_on.plain").of("drop_spike")
 
@@ -95,6 +98,7 @@ def test_a_node_by_its_name_without_port_is_reported(reported: Reported) -> None
     assert told.one("drop_spike")["total"] == 50_000
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("variant", ["rbac", "apiserver", "501"])
 def test_what_may_be_read_by_get_only_is_read(asked: Asked, variant: str) -> None:
     told = asked(f"c25_get_only.{variant}", "drop_reasons")
@@ -150,6 +154,7 @@ def test_durations_are_the_same_under_another_spelling(asked: Asked, variant: st
     assert row["p99"] == near(4.69, 0.03)
 
 
+@pytest.mark.slow
 def test_durations_of_an_upgrade_in_the_window_are_reported(reported: Reported) -> None:
     lasts(reported("c05_le.window").one("http_latency"), 70, 90, within=30)
 
@@ -170,6 +175,7 @@ def test_labels_of_identities_are_never_split(reported: Reported) -> None:
         assert not [text for text in found["labels"].values() if text.startswith(("cidr", "32"))]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("every", [60, 120, 300])
 def test_rare_scrapes_are_no_missing_scrapes(asked: Asked, serve: Serve, every: int) -> None:
     url, _ = serve(f"c08_slow_scrape.{every}")
@@ -196,6 +202,7 @@ def test_rare_scrapes_are_no_missing_scrapes(asked: Asked, serve: Serve, every: 
     no_gaps(told)
 
 
+@pytest.mark.slow
 def test_rare_scrapes_are_reported_without_doubt_about_them(reported: Reported) -> None:
     told = reported("c08_slow_scrape.300")
     kinds = {each["kind"] for each in told.all_findings}

@@ -31,6 +31,7 @@ FAILED = 6000
 MAY_SAY = ("interval", "aggregated", "node is not known", "probe")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", WAYS)
 def test_an_incident_is_told_alike_however_it_is_scraped(name: str, tmp_path: Path) -> None:
     way = WAYS[name]

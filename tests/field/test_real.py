@@ -138,6 +138,7 @@ def denied(told: Told) -> None:
     lasts(found, "12:15:00.6", "12:19:01", within=STEP)
 
 
+@pytest.mark.slow
 def test_denied_packets_are_counted_to_the_last(told: Tell) -> None:
     denied(told(DENIED))
     assert not alarming(told(DENIED))[1:]
@@ -158,6 +159,7 @@ def refused(told: Told) -> dict[str, Any]:
     return found
 
 
+@pytest.mark.slow
 def test_refused_lookups_are_counted(told: Tell) -> None:
     assert refused(told(REFUSED)) == told(REFUSED).findings[0]
 
@@ -176,6 +178,7 @@ def cut_off(told: Told) -> dict[str, Any]:
     return found
 
 
+@pytest.mark.slow
 def test_a_node_cut_off_is_timed_to_a_probe(told: Tell) -> None:
     found = cut_off(told(CUT))
     assert found == told(CUT).findings[0]
@@ -195,6 +198,7 @@ def restarted(told: Told) -> dict[str, Any]:
     return found
 
 
+@pytest.mark.slow
 def test_what_follows_from_a_restart_stands_beneath_it(told: Tell) -> None:
     found = restarted(told(RESTARTED))
     assert found == told(RESTARTED).findings[0]
@@ -202,11 +206,13 @@ def test_what_follows_from_a_restart_stands_beneath_it(told: Tell) -> None:
     assert not [title for title in alarming(told(RESTARTED)) if title != found["title"]]
 
 
+@pytest.mark.slow
 def test_a_policy_that_allows_everything_is_no_warning(told: Tell) -> None:
     assert not told(ALLOWED).of("tcp_failures")
     assert not alarming(told(ALLOWED))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("window", "usual"),
     [
@@ -220,6 +226,7 @@ def test_a_quiet_window_warns_of_nothing(
     assert not alarming(told(window, usual=usual))
 
 
+@pytest.mark.slow
 def test_a_report_on_all_tells_each_event(whole: Tell) -> None:
     said = whole(AGENTS)
     denied(said)
@@ -243,6 +250,7 @@ def test_a_report_on_all_warns_of_nothing_else(whole: Tell) -> None:
 # Hubble alone
 
 
+@pytest.mark.slow
 def test_hubble_alone_shows_dropped_packets_as_the_root(whole: Tell) -> None:
     found = whole(HUBBLE).findings[0]
     assert found["kind"] == "drop_spike"

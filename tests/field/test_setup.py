@@ -38,6 +38,7 @@ def page(told: Told) -> str:
     return "\n".join([told.said(), *steps, *tables])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", SAID)
 def test_the_way_of_scraping_is_named(asked: Asked, name: str) -> None:
     said = page(asked(name, "setup_check"))

@@ -74,6 +74,7 @@ def test_targets_under_other_labels_go_on_counting(serve: Serve, variant: str) -
     assert told.data.now.counts.sum().sum() == near(80 * 7200)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("label", ["location", "k8s_cluster", "env"])
 def test_clusters_are_told_apart_in_every_topic(serve: Serve, label: str) -> None:
     url, _ = serve(f"s04_clusters.{label}")
@@ -99,6 +100,7 @@ def test_a_matcher_chooses_a_cluster(serve: Serve, label: str) -> None:
     assert not topic(url, "drop_reasons", match=f'{label}="blue"').of("drop_spike")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("variant", ["label", "federated"])
 def test_what_is_stored_twice_counts_once_in_every_topic(serve: Serve, variant: str) -> None:
     url, _ = serve(f"s05_replicas.{variant}")
@@ -195,6 +197,7 @@ def test_buckets_of_agents_are_numbers(serve: Serve, variant: str) -> None:
 # Scrape intervals
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("every", [60, 120, 300])
 def test_rare_scrapes_of_endpoints_lookups_and_handshakes(serve: Serve, every: int) -> None:
     url, _ = serve(f"s14_slow_scrape.{every}")
@@ -223,11 +226,13 @@ def test_rare_scrapes_of_the_newer_connectivity_metrics(asked: Asked, every: int
 # Worth acting on
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("variant", ["3", "20", "100", "doubled"])
 def test_a_handful_of_packets_is_no_warning(asked: Asked, variant: str) -> None:
     assert not asked(f"s16_quiet.{variant}", "drop_reasons").warnings()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["http_status", "dns", "flows"])
 def test_failures_that_double_with_all_traffic_are_no_warning(asked: Asked, name: str) -> None:
     assert not asked("s16_quiet.doubled", name).warnings()

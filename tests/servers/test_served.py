@@ -50,6 +50,7 @@ def test_promtool_accepts_the_file(cluster: Callable[..., Cluster], tmp_path: Pa
         assert value(server, f"sum({DROPS})", end) == 1600
 
 
+@pytest.mark.slow
 def test_a_server_holds_every_sample(
     cluster: Callable[..., Cluster],
     cluster_server: Callable[..., ClusterServer],
@@ -100,6 +101,7 @@ def until(condition: Callable[[], bool], limit: float = 15.0) -> None:
         time.sleep(0.1)
 
 
+@pytest.mark.slow
 def test_a_deleted_series_goes_stale(scraped: tuple[LiveExporter, PrometheusServer]) -> None:
     exporter, server = scraped
     query = "hubble_drop_total{node='worker-1',job='hubble-metrics'}"
@@ -113,6 +115,7 @@ def test_a_deleted_series_goes_stale(scraped: tuple[LiveExporter, PrometheusServ
     assert value(server, query, time.time()) is None
 
 
+@pytest.mark.slow
 def test_exemplars_are_kept(scraped: tuple[LiveExporter, PrometheusServer]) -> None:
     exporter, server = scraped
     labels = {"method": "GET", "status": "200"}
