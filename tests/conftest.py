@@ -11,6 +11,7 @@ import warnings
 from typing import TYPE_CHECKING, NoReturn
 
 import pytest
+from hypothesis import settings
 
 from tests import slow
 from tests.cluster.simulation import Cluster, simulate
@@ -27,6 +28,10 @@ if TYPE_CHECKING:
     from tests.cluster.scenario import Scenario
     from tests.jupyterlab import JupyterLab
     from tests.servers.process import ServerProcess
+
+# How long an example takes is a matter of the machine.
+settings.register_profile("untimed", deadline=None)
+settings.load_profile("untimed")
 
 #: what takes longest comes first, so that no worker is left alone with it at the end;
 #: what is slow on some days only is here as well

@@ -52,7 +52,7 @@ tables = st.tuples(
 )
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(tables)
 def test_changes_add_up_whatever_the_tables_hold(
     drawn: tuple[list[tuple[str, str]], list[tuple[str, str]], int],

@@ -47,6 +47,7 @@ def windows() -> tuple[Window, Window]:
     return window, baseline
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("topic", FOUND)
 def test_the_same_incident_in_the_baseline_hides_none_in_the_window(
     cluster_server: Callable[..., ClusterServer], topic: str
