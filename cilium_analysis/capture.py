@@ -11,6 +11,7 @@ from cilium_analysis.errors import ParameterError, suggest
 from cilium_analysis.source import at_once
 from cilium_analysis.storage import Address, publication
 from cilium_analysis.together import together
+from cilium_analysis.topics import INCIDENT
 from cilium_analysis.topics import TOPICS as SINGLE
 
 if TYPE_CHECKING:
@@ -21,8 +22,6 @@ if TYPE_CHECKING:
     from cilium_analysis.source import Source
     from cilium_analysis.window import Window
 
-#: The notebook that puts the answers of all topics together.
-INCIDENT = "incident"
 #: What can be recorded and reported, by the names of the notebooks.
 TOPICS = (INCIDENT, *SINGLE)
 

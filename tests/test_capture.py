@@ -11,11 +11,11 @@ import pytest
 
 from cilium_analysis import Prometheus, incident
 from cilium_analysis.bundle import Bundle
-from cilium_analysis.capture import INCIDENT, TOPICS, capture, check_topics, load
+from cilium_analysis.capture import TOPICS, capture, check_topics, load
 from cilium_analysis.errors import AccessDenied, OutputError, ParameterError, ServerUnavailable
 from cilium_analysis.question import ask
+from cilium_analysis.topics import INCIDENT, drops
 from cilium_analysis.topics import TOPICS as BY_NAME
-from cilium_analysis.topics import drops
 from cilium_analysis.window import Window
 from tests.faults import Answerer, Reply, Request, Stub, forward, matrix, refusal, text, vector
 from tests.servers.served import ClusterServer

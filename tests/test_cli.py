@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import shlex
 import shutil
 import signal
 import socket
@@ -22,7 +23,10 @@ from cilium_analysis import __version__, connect
 from cilium_analysis.bundle import Bundle
 from cilium_analysis.capture import TOPICS
 from cilium_analysis.cli import main
+from cilium_analysis.cli.options import joined_times
+from cilium_analysis.cli.parser import _parser
 from cilium_analysis.connection import sample_directory
+from cilium_analysis.report.notebooks import notebook_directory
 from cilium_analysis.topics import drops
 from cilium_analysis.window import Window
 from tests.servers.served import ClusterServer
@@ -193,6 +197,24 @@ def test_help_and_version(capsys: pytest.CaptureFixture[str]) -> None:
     out = capsys.readouterr().out
     assert "--fail-on" in out
     assert __version__ in out
+
+
+def test_the_help_of_report_lists_the_questions_of_its_notebooks(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    with pytest.raises(SystemExit):
+        main(["report", "--help"])
+    out = capsys.readouterr().out
+    for name in TOPICS:
+        notebook = json.loads((notebook_directory() / f"{name}.ipynb").read_text())
+        title = notebook["cells"][0]["source"][0].removeprefix("# ").strip()
+        assert re.search(rf"^  {name} +{re.escape(title)}$", out, re.MULTILINE)
+    examples = out.partition("examples:\n")[2].partition("\n\n")[0].replace("\\\n", " ")
+    for example in examples.splitlines():
+        command = shlex.split(example)
+        assert command[0] == "cilium-analysis"
+        _parser().parse_args(joined_times(command[1:]))
+    assert len(examples.splitlines()) == 3
 
 
 def test_help_loads_nothing_heavy() -> None:

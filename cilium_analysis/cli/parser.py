@@ -21,6 +21,7 @@ from cilium_analysis.cli.options import (
 from cilium_analysis.cli.words import NAME, flush, say
 from cilium_analysis.config import SOURCE_VARIABLE
 from cilium_analysis.errors import CiliumAnalysisError, OutOfMemory, ParameterError, TimeIsUp
+from cilium_analysis.topics import INCIDENT, TOPICS, WHAT_HAPPENED
 from cilium_analysis.window import format_duration
 
 if TYPE_CHECKING:
@@ -40,6 +41,24 @@ Exit codes: 0 fine, 1 the run failed, 2 usage. With --fail-on also 10 for a warn
 critical finding, otherwise 30 if what was asked for is unknown: any topic that was named, or all
 topics if none was named.
 """
+
+
+def _topics() -> str:
+    """List the topics with the question that each answers."""
+    questions = {INCIDENT: WHAT_HAPPENED} | {name: one.question for name, one in TOPICS.items()}
+    return "".join(f"  {name:18} {question}\n" for name, question in questions.items())
+
+
+_REPORT_EPILOG = f"""\
+topics:
+{_topics()}
+examples:
+  {NAME} report --source http://prometheus:9090 --start -2h
+  {NAME} report incident drop_reasons --source http://prometheus:9090 \\
+      --start '2026-03-21 08:10' --end '2026-03-21 09:00' --timezone Europe/Berlin
+  {NAME} report --source reports/RUN/bundle --fail-on critical
+
+{_EPILOG}"""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -150,6 +169,7 @@ def _parser() -> _Parser:
 def _add_reports(commands: Any) -> None:
     """Add the commands that make reports."""
     report = _command(commands, "report", reports.report, "run notebooks on a window, write HTML")
+    report.epilog = _REPORT_EPILOG
     add_question(report, topics="notebooks to run")
     add_report(report)
     report.add_argument(

@@ -9,9 +9,8 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from jupyter_client.manager import AsyncKernelManager
 
-from cilium_analysis.capture import INCIDENT
 from cilium_analysis.forkserver import SUPPORTED, Forkserver
-from cilium_analysis.topics import TOPICS
+from cilium_analysis.topics import INCIDENT, TOPICS
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

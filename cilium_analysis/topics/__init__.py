@@ -28,12 +28,15 @@ class Topic:
     ----------
     name
         Of its notebook.
+    question
+        That it answers: the title of its notebook.
     package
         Here, with ``load``, ``findings``, ``notes``, ``unknown``, and ``QUERIES``: all queries that
         ``load`` may ask, for those who list them.
     """
 
     name: str
+    question: str
     package: str
 
     @property
@@ -71,19 +74,23 @@ class Topic:
         return tuple(self.module.unknown(data))
 
 
+#: The notebook that puts the answers of all topics together,
+INCIDENT = "incident"
+#: and the question that it answers.
+WHAT_HAPPENED = "What happened?"
 #: By the names of their notebooks, in the order of a report.
 TOPICS: Mapping[str, Topic] = MappingProxyType(
     {
         topic.name: topic
         for topic in (
-            Topic("drop_reasons", "drops"),
-            Topic("node_connectivity", "connectivity"),
-            Topic("endpoint_growth", "endpoints"),
-            Topic("http_status", "http"),
-            Topic("dns", "dns"),
-            Topic("flows", "flows"),
-            Topic("agent_health", "health"),
-            Topic("setup_check", "setup"),
+            Topic("drop_reasons", "Why are packets dropped?", "drops"),
+            Topic("node_connectivity", "Which nodes could not reach which?", "connectivity"),
+            Topic("endpoint_growth", "Do endpoints grow, and does anything run out?", "endpoints"),
+            Topic("http_status", "Which HTTP requests fail or are slow?", "http"),
+            Topic("dns", "Which DNS lookups fail?", "dns"),
+            Topic("flows", "Which flows changed, and which connections fail?", "flows"),
+            Topic("agent_health", "Are agents and operator well?", "health"),
+            Topic("setup_check", "Is the monitoring itself set up right?", "setup"),
         )
     }
 )
