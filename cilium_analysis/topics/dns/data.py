@@ -129,12 +129,14 @@ class Lookups(Part):
     refused
         Whether even their sums were too much for the server or the budget.
     records
-        Label frame (``type``) of records in responses per step; of the window only.
+        Label frame (``type``) of records in responses per step; asked of the window
+        only, as it is only shown.
     waited
         Label frame (``node``, ``part``) of the ``count`` of lookups that each DNS proxy sent on,
-        and the ``sum`` of the time they took [s], per step; of the window only.
+        and the ``sum`` of the time they took [s], per step; asked of the window only.
     lost
-        Label frame (``node``, ``source``) of events that Hubble lost per step; of the window only.
+        Label frame (``node``, ``source``) of events that Hubble lost per step; asked of the
+        window only, as caveats are about it.
     """
 
     counts: pd.DataFrame

@@ -66,7 +66,7 @@ ELSE = "Look up the code, and see the log of the DNS servers."
 
 
 @dataclass(frozen=True)
-class _Lookups:
+class _Ended:
     """All lookups by how they ended, in the window and in the baseline."""
 
     now: pd.DataFrame
@@ -88,7 +88,7 @@ def findings(data: Dns) -> Findings:
         ``dns_failures`` for every burst above the baseline; ``missing_metrics`` if neither agents
         nor Hubble were scraped. Empty when nothing is unusual, or DNS is not visible.
     """
-    lookups = _Lookups(
+    lookups = _Ended(
         ended(data.now.asked, data.now.counts), ended(data.baseline.asked, data.baseline.counts)
     )
     codes = {str(code) for code in lookups.now.columns.get_level_values("rcode")} - {FINE, UNKNOWN}
@@ -128,7 +128,7 @@ def unknown(data: Dns) -> tuple[str, ...]:
     )
 
 
-def _bursts(data: Dns, lookups: _Lookups, rcode: str) -> list[Burst]:
+def _bursts(data: Dns, lookups: _Ended, rcode: str) -> list[Burst]:
     """Find the bursts of one code that make it commoner among the lookups."""
     counts, baseline = (only(frame, {"rcode": rcode}) for frame in (lookups.now, lookups.baseline))
     bursts = find(
@@ -163,7 +163,7 @@ def _alone(burst: Burst, name: str, text: str, lookups: pd.DataFrame) -> bool:
     return rest < ALIKE * mine
 
 
-def _commoner(data: Dns, lookups: _Lookups, burst: Burst) -> bool:
+def _commoner(data: Dns, lookups: _Ended, burst: Burst) -> bool:
     """Tell whether the code is commoner than before for that client, or only traffic rose."""
     if burst.labels["rcode"] == NO_RESPONSE:
         small = _share(lookups, burst) < MISSING_SHARE
@@ -197,13 +197,13 @@ def _missing_in_all(data: Dns, burst: Burst) -> bool:
     )
 
 
-def _share(lookups: _Lookups, burst: Burst, labels: dict[str, str] | None = None) -> float:
+def _share(lookups: _Ended, burst: Burst, labels: dict[str, str] | None = None) -> float:
     """Give the share of a burst in all lookups meanwhile, or in those with some labels."""
     whole = burst.inside(only(lookups.now, labels or {}))
     return burst.inside(burst.counts) / whole if whole else 0.0
 
 
-def _finding(data: Dns, lookups: _Lookups, burst: Burst) -> Finding:
+def _finding(data: Dns, lookups: _Ended, burst: Burst) -> Finding:
     index = lookups.now.index
     start, end = index[burst.first] - data.window.step, index[burst.last - 1]
     inside = burst.inside(burst.counts)
@@ -240,7 +240,7 @@ def _finding(data: Dns, lookups: _Lookups, burst: Burst) -> Finding:
 
 
 def _severity(
-    lookups: _Lookups, burst: Burst, share: float, amount: float, length: timedelta
+    lookups: _Ended, burst: Burst, share: float, amount: float, length: timedelta
 ) -> Severity:
     of_client = _share(lookups, burst, _client(burst))
     # A name that does not exist always fails: its share is one of all lookups of its client.

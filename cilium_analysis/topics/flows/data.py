@@ -111,7 +111,8 @@ class Counts(Part):
     restarts
         ``time`` and ``node`` of every start of an agent.
     lost
-        Label frame (``node``, ``source``) of events that Hubble lost per step; of the window only.
+        Label frame (``node``, ``source``) of events that Hubble lost per step; asked of the
+        window only, as caveats are about it.
     """
 
     flows: pd.DataFrame
