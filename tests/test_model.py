@@ -14,7 +14,7 @@ from cilium_analysis.incident.findings import every
 from cilium_analysis.topics import TOPICS
 from cilium_analysis.topics.model import ENOUGH
 from cilium_analysis.window import Window
-from tests.cluster.scenario import load
+from tests.cluster.scenario import Event, load
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -127,3 +127,31 @@ def test_what_comes_again_and_again_is_a_habit(
     data = TOPICS["drop_reasons"].load(source, *windows())
     assert data.incidents == ()
     assert list(TOPICS["drop_reasons"].findings(data)) == []
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("times", [3.0, 20.0])
+def test_the_busy_hours_of_a_day_are_no_incident(
+    cluster_server: Callable[..., ClusterServer], times: float
+) -> None:
+    hour, days = 60 * MINUTE, (0, 24)
+    busy = tuple(Event("load", (d + 8) * hour, (d + 19) * hour, size=times) for d in days)
+    rare = tuple(replace(each, rate=0.5) for each in SWEEP.services)
+    scenario = SWEEP.with_(
+        events=busy,
+        services=rare,
+        nodes=SWEEP.nodes[:3],
+        interval=60,
+        seconds=48 * hour,
+        records=((0, 48 * hour),),
+        name="days",
+    )
+    source, start = connect(cluster_server(scenario).url), pd.Timestamp(scenario.start)
+    baseline, window = (
+        Window.parse(first.isoformat(), (first + pd.Timedelta(hours=24)).isoformat(), step="2m")
+        for first in (start + pd.Timedelta(hours=hours) for hours in days)
+    )
+    for topic in FOUND:
+        data = TOPICS[topic].load(source, window, baseline)
+        assert data.incidents == ()
+        assert list(TOPICS[topic].findings(data)) == []

@@ -235,9 +235,7 @@ def cleaned(data: Data, find: Callable[[Data], Findings]) -> Data:
     data
         What a topic loaded.
     find
-        Finds what is unusual. It is called with the baseline as the window, compared with the
-        window and with nothing but its own quieter half: an incident that goes on in the window,
-        or comes back there, shows only in the latter.
+        Finds what is unusual. It is called with the baseline as the window.
 
     Returns
     -------
@@ -248,20 +246,15 @@ def cleaned(data: Data, find: Callable[[Data], Findings]) -> Data:
     before = data.baseline
     if before.window.end > data.window.start:
         return data
-    exchanged, alone = (
-        [
+
+    def against(other: Part) -> list[Finding]:
+        return [
             finding
             for finding in find(replace(data, now=before, baseline=other))
             if finding.severity >= Severity.WARNING and finding.kind not in NO_INCIDENTS
         ]
-        for other in (data.now, before.unknown())
-    )
-    # What comes again and again is ordinary; so is what fills more than its quieter half.
-    rare = (
-        _times(alone) <= MOST_TIMES
-        and 2 * before.without(_intervals(alone)).length >= before.length
-    )
-    found = [*exchanged, *(alone if rare else ())]
+
+    found = [*against(data.now), *_by_itself(before, against)]
     if not found:
         return data
     what, rest = "compared with the rest of it", before.without(_intervals(found))
@@ -273,6 +266,19 @@ def cleaned(data: Data, find: Callable[[Data], Findings]) -> Data:
         for f in sorted(found, key=lambda finding: (finding.start, finding.end))
     }
     return replace(data, baseline=rest, incidents=tuple(said))
+
+
+def _by_itself(before: Part, against: Callable[[Part], list[Finding]]) -> list[Finding]:
+    """Give the incidents of a baseline that the window does not show, as they go on or come back.
+
+    What is above the quieter half of the baseline may be one; it is if it also stands out from
+    the rest of the baseline with all its traffic, as the busy hours of a day do not.
+    """
+    candidates = against(before.unknown())
+    rest = before.without(_intervals(candidates))
+    # What comes again and again is ordinary; so is what fills more than its quieter half.
+    rare = _times(candidates) <= MOST_TIMES and 2 * rest.length >= before.length
+    return against(rest) if candidates and rare else []
 
 
 def _intervals(found: Sequence[Finding]) -> list[tuple[datetime, datetime]]:
