@@ -134,8 +134,8 @@ def test_what_comes_again_and_again_is_a_habit(
 def test_the_busy_hours_of_a_day_are_no_incident(
     cluster_server: Callable[..., ClusterServer], times: float
 ) -> None:
-    hour, days = 60 * MINUTE, (0, 24)
-    busy = tuple(Event("load", (d + 8) * hour, (d + 19) * hour, size=times) for d in days)
+    hour = 60 * MINUTE
+    busy = tuple(Event("load", (d + 8) * hour, (d + 19) * hour, size=times) for d in (0, 24))
     rare = tuple(replace(each, rate=0.5) for each in SWEEP.services)
     scenario = SWEEP.with_(
         events=busy,
@@ -148,10 +148,34 @@ def test_the_busy_hours_of_a_day_are_no_incident(
     )
     source, start = connect(cluster_server(scenario).url), pd.Timestamp(scenario.start)
     baseline, window = (
-        Window.parse(first.isoformat(), (first + pd.Timedelta(hours=24)).isoformat(), step="2m")
-        for first in (start + pd.Timedelta(hours=hours) for hours in days)
+        Window.parse(first.isoformat(), (first + pd.Timedelta(hours=23)).isoformat(), step="2m")
+        for first in (start, start + pd.Timedelta(hours=23))
     )
     for topic in FOUND:
         data = TOPICS[topic].load(source, window, baseline)
         assert data.incidents == ()
         assert list(TOPICS[topic].findings(data)) == []
+
+
+@pytest.mark.slow
+def test_what_comes_at_the_same_time_of_each_day_is_a_habit(
+    cluster_server: Callable[..., ClusterServer],
+) -> None:
+    hour = 60 * MINUTE
+    drops = next(event for event in EVENTS if event.kind == "drops")
+    often = tuple(replace(drops, start=h * hour, end=h * hour + 900) for h in (1, 25))
+    scenario = SWEEP.with_(
+        events=often,
+        seconds=27 * hour,
+        records=((0, 3 * hour), (24 * hour, 27 * hour)),
+        name="daily",
+    )
+    source, start = connect(cluster_server(scenario).url), pd.Timestamp(scenario.start)
+    begin, end = (start + pd.Timedelta(hours=hours) for hours in (24.5, 26.5))
+    window = Window.parse(begin.isoformat(), end.isoformat(), step="30s")
+    topic = TOPICS["drop_reasons"]
+    daily = topic.load(source, window, window.baseline("1d"))
+    assert daily.incidents == ()
+    assert list(topic.findings(daily)) == []
+    (found,) = topic.findings(topic.load(source, window, window.baseline("previous")))
+    assert found.kind == "drop_spike"

@@ -37,6 +37,8 @@ if TYPE_CHECKING:
 ENOUGH = 0.25
 #: So often a baseline may have been an incident. What is more often is a habit of the cluster.
 MOST_TIMES = 2
+#: In a baseline so long before, or a multiple of it, what happens at the same time is ordinary.
+DAY = timedelta(days=1)
 #: Kinds of findings that leave a baseline as it is: what goes on at another level is ordinary.
 NO_INCIDENTS = frozenset({"missing_metrics", "traffic_shift"})
 
@@ -254,7 +256,9 @@ def cleaned(data: Data, find: Callable[[Data], Findings]) -> Data:
             if finding.severity >= Severity.WARNING and finding.kind not in NO_INCIDENTS
         ]
 
-    found = [*against(data.now), *_by_itself(before, against)]
+    found = against(data.now)
+    if (data.window.start - before.window.start) % DAY:
+        found += _by_itself(before, against)
     if not found:
         return data
     what, rest = "compared with the rest of it", before.without(_intervals(found))
