@@ -209,8 +209,8 @@ def test_an_answer_that_comes_late_is_not_taken_for_the_next(tmp_path: Path) -> 
 @pytest.mark.skipif(not SUPPORTED, reason="nothing is forked here")
 def test_kernels_have_what_was_loaded_before_they_were_forked(tmp_path: Path) -> None:
     cell = """
-from cilium_analysis.topics.held import LOADED
-print(sorted(key[0] for held in LOADED._of_recordings.values() for key in held.found))
+from cilium_analysis.topics.model import _LOADED
+print(sorted(key[0] for held in _LOADED._of_recordings.values() for key in held.found))
 """
     for topic in ("drop_reasons", "incident"):
         notebook(tmp_path / "mine", cell, topic=topic)

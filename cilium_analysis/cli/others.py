@@ -101,8 +101,9 @@ def check(options: argparse.Namespace) -> int:
         put_file(cluster_role())
         return 0
     asked = question(options)
+    cluster = asked.cluster  # what is wrong with its address is said before anything is asked
     data = setup.load(asked.source, asked.window, asked.baseline, match=asked.match)
-    data = data.with_cluster(asked.cluster)
+    data = data.with_cluster(cluster)
     put(f"Verdict: {setup.judge(data)}")
     for row in setup.checks(data).to_dict("records"):
         hint = f" – Helm: {row['how to switch it on']}" if row["how to switch it on"] else ""

@@ -35,6 +35,8 @@ if TYPE_CHECKING:
 
 #: So much of a baseline must be left to compare with.
 ENOUGH = 0.25
+#: What was shorter stays: it hardly moves a baseline, and what is in flight at its end looks alike.
+LEAST = timedelta(minutes=2)
 #: So often a baseline may have been an incident. What is more often is a habit of the cluster.
 MOST_TIMES = 2
 #: In a baseline so long before, or a multiple of it, what happens at the same time is ordinary.
@@ -253,7 +255,9 @@ def cleaned(data: Data, find: Callable[[Data], Findings]) -> Data:
         return [
             finding
             for finding in find(replace(data, now=before, baseline=other))
-            if finding.severity >= Severity.WARNING and finding.kind not in NO_INCIDENTS
+            if finding.severity >= Severity.WARNING
+            and finding.kind not in NO_INCIDENTS
+            and finding.end - finding.start >= LEAST
         ]
 
     found = against(data.now)
