@@ -354,6 +354,12 @@ def plain(levels: pd.DataFrame) -> pd.DataFrame:
     return result
 
 
+def events_inside(events: pd.DataFrame, window: Window) -> pd.DataFrame:
+    """Keep the rows of a table whose ``time`` is in the window."""
+    chosen = (events["time"] > window.start) & (events["time"] <= window.end)
+    return events[chosen].reset_index(drop=True)
+
+
 def inside(frame: pd.DataFrame, window: Window) -> pd.DataFrame:
     """Cut off what was asked from before the window; a row is what happened up to its time."""
     return frames.between(frame, window.start, window.end)

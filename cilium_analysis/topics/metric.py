@@ -67,7 +67,7 @@ def reduced(selector: str, labels: str = "", *, inside: str = "", over: str = "m
     inside
         Labels of the same process to add up over.
     over
-        How to reduce a step: ``max`` or ``last``.
+        How to reduce a step: ``max``, ``last`` or ``avg``.
     """
     each = f"max by ({by(f'{labels} {inside}')}) ({over}_over_time({selector}[<range>]))"
     return f"sum by ({by(labels)}) ({each})" if inside else each

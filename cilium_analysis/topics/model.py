@@ -21,7 +21,7 @@ from cilium_analysis.findings import Findings, Severity
 from cilium_analysis.source import Once, followed
 from cilium_analysis.topics.reader import Reader
 from cilium_analysis.topics.remarks import Remarks, remarks
-from cilium_analysis.window import Window
+from cilium_analysis.window import Window, zone
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -39,8 +39,6 @@ ENOUGH = 0.25
 LEAST = timedelta(minutes=2)
 #: So often a baseline may have been an incident. What is more often is a habit of the cluster.
 MOST_TIMES = 2
-#: In a baseline so long before, or a multiple of it, what happens at the same time is ordinary.
-DAY = timedelta(days=1)
 #: Kinds of findings that leave a baseline as it is: what goes on at another level is ordinary.
 NO_INCIDENTS = frozenset({"missing_metrics", "traffic_shift"})
 
@@ -261,16 +259,17 @@ def cleaned(data: Data, find: Callable[[Data], Findings]) -> Data:
         ]
 
     found = against(data.now)
-    if (data.window.start - before.window.start) % DAY:
+    if not _at_the_same_time(before.window, data.window):
         found += _by_itself(before, against)
     if not found:
         return data
-    what, rest = "compared with the rest of it", before.without(_intervals(found))
+    what, rest = "which is left out", before.without(_intervals(found))
     if rest.length < ENOUGH * before.length:
         what, rest = "too much of it to leave it out", before
     said = {
-        f"the baseline was itself an incident from {f.start:%H:%M:%S}Z to {f.end:%H:%M:%S}Z"
-        f" ({f.kind.replace('_', ' ')}): {what}": None
+        "the baseline was itself an incident"
+        f" from {f.start:%Y-%m-%d %H:%M:%S}Z to {f.end:%Y-%m-%d %H:%M:%S}Z"
+        f" ({f.kind.replace('_', ' ')}), {what}": None
         for f in sorted(found, key=lambda finding: (finding.start, finding.end))
     }
     return replace(data, baseline=rest, incidents=tuple(said))
@@ -287,6 +286,15 @@ def _by_itself(before: Part, against: Callable[[Part], list[Finding]]) -> list[F
     # What comes again and again is ordinary; so is what fills more than its quieter half.
     rare = _times(candidates) <= MOST_TIMES and 2 * rest.length >= before.length
     return against(rest) if candidates and rare else []
+
+
+def _at_the_same_time(baseline: Window, window: Window) -> bool:
+    """Tell whether both begin at the same time of day: what comes daily then is in both.
+
+    A day of the reader's clock, as of ``--baseline 1d``, has 23 or 25 hours when that is changed.
+    """
+    clocks = {each.start.astimezone(zone(window.timezone)).time() for each in (baseline, window)}
+    return len(clocks) == 1 or not (window.start - baseline.start) % timedelta(days=1)
 
 
 def _intervals(found: Sequence[Finding]) -> list[tuple[datetime, datetime]]:

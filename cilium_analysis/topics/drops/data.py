@@ -165,8 +165,6 @@ def _counts(reader: Reader) -> tuple[Counts, Mapping[tuple[str, str], str]]:
     """Read the agents' counters, and the present spelling of reasons by node and former one."""
     window = reader.window
     packets, forwarded = (reader.count(m, reader.asked(m)) for m in (DROPPED, FORWARDED))
-    told = packets.events
-    inside = (told["time"] > window.start) & (told["time"] <= window.end)
     passed = _whole(forwarded, packets.increase.index, every=reader.every(FORWARDED))
     counted = Counts(
         window=window,
@@ -174,7 +172,7 @@ def _counts(reader: Reader) -> tuple[Counts, Mapping[tuple[str, str], str]]:
         volumes=reader.read(BYTES),
         forwarded=loading.inside(passed, window),
         scraped=reader.agents.scraped(window),
-        events=told[inside].reset_index(drop=True),
+        events=loading.events_inside(packets.events, window),
         restarts=reader.agents.restarts(window),
     )
     return counted, _renamed(packets)

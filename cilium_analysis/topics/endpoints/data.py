@@ -221,7 +221,6 @@ def _levels(reader: Reader) -> Levels:
         return reader.answer(QUERIES[name], asked[name])
 
     counted = reader.count(QUERIES["regenerations"], asked["regenerations"])
-    told = counted.events
     return Levels(
         window=window,
         counts=plain(read("endpoints")),
@@ -240,9 +239,7 @@ def _levels(reader: Reader) -> Levels:
         restoration_seconds=plain(read("restoration_seconds")),
         agents=plain(loading.inside(reader.agents.starts, window)),
         restarts=reader.agents.restarts(window),
-        events=told[(told["time"] > window.start) & (told["time"] <= window.end)].reset_index(
-            drop=True
-        ),
+        events=loading.events_inside(counted.events, window),
     )
 
 

@@ -215,7 +215,7 @@ def regenerations(data: Endpoints) -> pd.DataFrame:
         By ``node``: ``done``, ``failed``, ``expected failed`` (what the baseline makes one
         expect), ``mean s`` and ``usual mean s`` [s]; most failures first.
     """
-    scale = data.window.length / data.baseline.window.length
+    scale = data.window.length / data.baseline.length
     done = _sum_by_node(data.now.regenerations).sum()
     failed = failures(data.now).sum().reindex(done.index, fill_value=0.0)
     table = pd.DataFrame(

@@ -127,7 +127,7 @@ def compare(data: Health, name: str, by: Sequence[str]) -> pd.DataFrame:
     pandas.DataFrame
         ``count``, ``expected`` (for a window of this length), ``change``; what grew most first.
     """
-    scale = data.window.length / data.baseline.window.length
+    scale = data.window.length / data.baseline.length
     table = pd.DataFrame(
         {
             "count": frames.totals(data.now[name], by),
