@@ -225,7 +225,12 @@ def _code_style() -> Markup:
 def _described(notebook: NotebookNode) -> NotebookNode:
     """Give every figure the text before it as its description, for people who cannot see it."""
     described = deepcopy(notebook)
-    described.cells = [cell for cell in described.cells if not _papermill_mark(cell)]
+    # Papermill adds cells because of an error; the page shows that by itself.
+    described.cells = [
+        cell
+        for cell in described.cells
+        if "papermill-error-cell-tag" not in cell.metadata.get("tags", ())
+    ]
     text = ""
     for cell in described.cells:
         text = _plain(cell.source) if cell.cell_type == "markdown" else text
@@ -233,11 +238,6 @@ def _described(notebook: NotebookNode) -> NotebookNode:
             if "image/png" in output.get("data", {}):
                 output.metadata["image/png"] = {"alt": f"Figure. {text}"}
     return described
-
-
-def _papermill_mark(cell: NotebookNode) -> bool:
-    """Tell whether papermill added a cell because of an error; the page shows it by itself."""
-    return "papermill-error-cell-tag" in cell.metadata.get("tags", ())
 
 
 def _plain(markdown: str) -> str:

@@ -17,7 +17,7 @@ from cilium_analysis.topics import answers
 from cilium_analysis.topics.buckets import as_stored, plain_bounds
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Mapping
 
     from cilium_analysis.source import Source
     from cilium_analysis.targets.stored import Component
@@ -89,20 +89,18 @@ def fetch(
         If it is refused, and `strict`.
     """
     known = targets.of(source, window, match=match)
-    wide = led(window) if every == 1 else _longer(led(window), every)
+    wide = led(window)
+    if every > 1:
+        step = every * window.step
+        # Longer steps cover it too, and end with it.
+        wide = replace(wide, start=wide.end - -(-wide.length // step) * step, step=step)
     asked = as_stored(query, known.native)
     promql = known.render(asked, match=parse_matchers(match), step=wide.step)
     frame = answers.answered(source, query, lambda: source.range(promql, wide), strict=strict)
-    named = known.resolve(
-        plain_bounds(frame, increases=" offset " in promql), keep=_asked_for(query, known.labels)
-    )
-    return named.reindex(_grid(wide, frame.index))
-
-
-def _asked_for(query: Query, labels: Sequence[str]) -> list[str]:
-    """Name the target labels that a query asks for itself."""
     by = "".join(re.findall(r"<target>, ([^()]*)", query.promql))
-    return [label for label in labels if re.search(rf"\b{label}\b", by)]
+    own = [label for label in known.labels if re.search(rf"\b{label}\b", by)]
+    named = known.resolve(plain_bounds(frame, increases=" offset " in promql), keep=own)
+    return named.reindex(_grid(wide, frame.index))
 
 
 @dataclass(frozen=True)
@@ -238,12 +236,6 @@ def every(window: Window, *, nodes: int, most: int = AT_REST) -> int:
         1 as long as nodes times points stay below that.
     """
     return max(1, -(-nodes * window.points // most))
-
-
-def _longer(window: Window, every: int) -> Window:
-    """Give a window that ends with this one and covers it in steps as long as so many of its."""
-    step = every * window.step
-    return replace(window, start=window.end - -(-window.length // step) * step, step=step)
 
 
 def spread(levels: pd.DataFrame, window: Window) -> pd.DataFrame:

@@ -222,11 +222,11 @@ class Pairs:
 def _pairs(asker: Asker, fine: Window, every: Window, baseline: Window, tempo: pace.Pace) -> Pairs:
     """Ask which nodes were concerned at all, then about those over time."""
     observers = asker.over("observers", every)
-    troubled = _troubled(asker, loading.led(fine))
+    whole, roles = loading.led(fine), ("target", "source")
+    # Nodes that were missed, or that missed others, at any time.
+    troubled = {role: asker.at_end(QUERIES[f"failing_{role}s"], whole) for role in roles}
     names = Names(several=len(_clusters(observers, troubled)) > 1)
-    targets, sources = (
-        {node for _, node in ends_of(troubled[role].index, role)} for role in ("target", "source")
-    )
+    targets, sources = ({node for _, node in ends_of(troubled[role].index, role)} for role in roles)
     named = names.give(observers, "source", "node", [])
     if not targets:
         return _quiet(named, names)
@@ -272,11 +272,6 @@ def _others(lost: pd.DataFrame, names: Names) -> list[Matcher]:
     guilty = sorted({key[0] for key in reading.keys(lost.loc[:, lost.any()])})
     bare = any_of("", (names.bare[node] for node in guilty)).value
     return [Matcher("source_node_name", "!~", bare)] if guilty else []
-
-
-def _troubled(asker: Asker, whole: Window) -> dict[str, pd.Series]:
-    """Ask which nodes missed others, or were missed, at any time; by their role."""
-    return {role: asker.at_end(QUERIES[f"failing_{role}s"], whole) for role in ("target", "source")}
 
 
 def _clusters(observers: pd.DataFrame, troubled: Mapping[str, pd.Series]) -> set[str]:
