@@ -15,7 +15,7 @@ MAKEFLAGS += --jobs=2
 demo: $(STAMP)
 	$(BIN)/cilium-analysis demo
 
-# Of the slow tests a quarter, another one every day.
+# Of the slow tests a seventh, another one every day.
 test: lint tests
 
 # All tests, in twice the time.

@@ -1,7 +1,7 @@
-"""Which slow tests run today: a quarter of them, so that each runs on one of four days in a row.
+"""Which slow tests run today: a seventh of them, so that each runs once a week.
 
-``@pytest.mark.slow`` marks a test whose variants take longer than five seconds together.
-``pytest`` runs one variant in four of it, ``pytest --slow`` all, and so does ``pytest`` with the
+``@pytest.mark.slow`` marks a test whose variants take longer than three seconds together.
+``pytest`` runs one variant in seven of it, ``pytest --slow`` all, and so does ``pytest`` with the
 name of a file, a folder or a test.
 """
 
@@ -17,32 +17,32 @@ import pytest
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-QUARTERS: Final = 4
+TURNS: Final = 7
 
 
-def quarter_of_day(day: date) -> int:
-    """Return the quarter that runs on a day."""
-    return day.toordinal() % QUARTERS
+def turn_of_day(day: date) -> int:
+    """Return the turn that runs on a day."""
+    return day.toordinal() % TURNS
 
 
-def quarters(tests: Iterable[tuple[str, str | None]]) -> list[int]:
-    """Return the quarter of each slow test, given as its node id and its group.
+def turns(tests: Iterable[tuple[str, str | None]]) -> list[int]:
+    """Return the turn of each slow test, which is given as its node id and its group.
 
     The hash of a test's name says where its variants begin, and they take turns from there: every
-    quarter has some of a test with many variants. A group shares something that takes long to
-    make, so that all of it is in one quarter.
+    turn has some of a test with many variants. A group shares something that takes long to
+    make, so that all of it is in one turn.
     """
     variants: Counter[str] = Counter()
     found = []
     for node_id, group in tests:
         name = group or node_id.partition("[")[0]
-        found.append((zlib.crc32(name.encode()) + variants[name]) % QUARTERS)
+        found.append((zlib.crc32(name.encode()) + variants[name]) % TURNS)
         variants[name] += group is None
     return found
 
 
 def group_of(item: pytest.Item) -> tuple[str, str | None] | None:
-    """Return what `quarters` asks of a slow test, None of any other."""
+    """Return what `turns` asks of a slow test, None of any other."""
     mark = item.get_closest_marker("slow")
     return None if mark is None else (item.nodeid, mark.kwargs.get("group"))
 
@@ -60,43 +60,42 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group = parser.getgroup("slow tests")
     group.addoption("--slow", action="store_true", help="run all slow tests")
     group.addoption(
-        "--quarter",
+        "--turn",
         type=int,
-        choices=range(QUARTERS),
-        help="run this quarter of the slow tests (default: that of the day)",
+        choices=range(TURNS),
+        help="run this turn of the slow tests (default: that of the day)",
     )
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Choose the quarter once: workers get the options of the process that starts them."""
-    if config.option.quarter is None:
-        config.option.quarter = quarter_of_day(datetime.now(UTC).date())
+    """Choose the turn once: workers get the options of the process that starts them."""
+    if config.option.turn is None:
+        config.option.turn = turn_of_day(datetime.now(UTC).date())
 
 
 def pytest_report_header(config: pytest.Config) -> str:
     """Say what is chosen, and how to run the others."""
     if runs_all(config):
         return "slow tests: all"
-    chosen = config.option.quarter
-    others = " or ".join(str(n) for n in range(QUARTERS) if n != chosen)
+    chosen = config.option.turn
     return (
-        f"slow tests: quarter {chosen} of 0 to {QUARTERS - 1}; "
-        f"the others: pytest -m slow --quarter {others}; all: pytest --slow"
+        f"slow tests: turn {chosen} of 0 to {TURNS - 1}; "
+        f"another: pytest -m slow --turn N; all: pytest --slow"
     )
 
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Leave out the slow tests of other quarters, before -k and -m choose among the tests."""
+    """Leave out the slow tests of other turns, before -k and -m choose among the tests."""
     if runs_all(config):
         return
-    left_out = others(items, config.option.quarter)
+    left_out = others(items, config.option.turn)
     config.hook.pytest_deselected(items=left_out)
     items[:] = [item for item in items if item not in left_out]
 
 
-def others(items: Sequence[pytest.Item], quarter: int) -> set[pytest.Item]:
-    """Return the slow tests that are not of a quarter."""
+def others(items: Sequence[pytest.Item], turn: int) -> set[pytest.Item]:
+    """Return the slow tests that are not of a turn."""
     slow = [(item, asked) for item in items if (asked := group_of(item)) is not None]
-    chosen = quarters(asked for _, asked in slow)
-    return {item for (item, _), mine in zip(slow, chosen, strict=True) if mine != quarter}
+    chosen = turns(asked for _, asked in slow)
+    return {item for (item, _), mine in zip(slow, chosen, strict=True) if mine != turn}

@@ -52,6 +52,7 @@ tables = st.tuples(
 )
 
 
+@pytest.mark.slow
 @settings(max_examples=200)
 @given(tables)
 def test_changes_add_up_whatever_the_tables_hold(
@@ -150,6 +151,7 @@ def test_counting_noise_alone_names_nothing(mean: float) -> None:
     assert alarms <= 2
 
 
+@pytest.mark.slow
 @settings(deadline=None)
 @given(
     seed=seeds,
@@ -176,6 +178,7 @@ def test_neither_the_order_of_rows_nor_of_dimensions_matters(
     pd.testing.assert_frame_equal(table.reorder_levels(NAMES), usual, check_exact=True)
 
 
+@pytest.mark.slow
 @settings(deadline=None)
 @given(seed=seeds, cause=combinations(), scale=st.sampled_from([1e-9, 1e-3, 1024.0, 1e12]))
 def test_the_unit_does_not_matter(seed: int, cause: tuple[str, ...], scale: float) -> None:

@@ -382,6 +382,7 @@ def identity(labels: dict[str, str]) -> tuple[tuple[str, str], ...]:
 LABELS = st.dictionaries(st.sampled_from(["__name__", "a", "series", "value"]), st.text(max_size=4))
 
 
+@pytest.mark.slow
 @settings(max_examples=50)
 @given(
     series=st.lists(LABELS, min_size=1, max_size=5, unique_by=identity),

@@ -99,6 +99,7 @@ def test_the_demo_reports_on_the_sample(capsys: pytest.CaptureFixture[str]) -> N
     assert run["status"] == "complete"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("fail_on", "code"), [("critical", 20), ("warning", 20)])
 def test_findings_decide_the_exit_code_when_asked(fail_on: str, code: int) -> None:
     assert main([*REPORT, "drop_reasons", "--fail-on", fail_on]) == code
@@ -225,6 +226,7 @@ def test_help_loads_nothing_heavy() -> None:
     assert not {"pandas", "numpy", "papermill", "requests"} & set(done.stdout.split())
 
 
+@pytest.mark.slow
 def test_reports_do_without_the_grammar_of_addresses() -> None:
     """With JupyterLab comes one that jsonschema would spend two seconds on; others may use it."""
     code = (

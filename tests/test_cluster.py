@@ -65,6 +65,7 @@ def test_a_burst_between_scrapes_is_in_the_first_value(
     assert seconds(made, scraped)[0] < 15
 
 
+@pytest.mark.slow
 def test_series_are_born_above_zero(cluster: Callable[..., Cluster]) -> None:
     for name in ("sample", "node_reboot", "annotations_style"):
         made = cluster(name)
@@ -391,6 +392,7 @@ def test_nodes_come_and_go(cluster: Callable[..., Cluster]) -> None:
 # The files
 
 
+@pytest.mark.slow
 def test_the_same_seed_gives_the_same_cluster() -> None:
     first, second = (simulate(random_scenario(7)) for _ in range(2))
     assert "".join(openmetrics.lines(first.series)) == "".join(openmetrics.lines(second.series))
@@ -403,6 +405,7 @@ def test_every_scenario_can_be_read(name: str) -> None:
     assert load(name).name == name
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", range(40, 52))
 def test_the_truth_adds_up_in_random_scenarios(seed: int) -> None:
     made = simulate(random_scenario(seed).with_(version=(1, 16, 5)))

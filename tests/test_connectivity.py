@@ -159,6 +159,7 @@ def test_what_is_no_outage_is_no_finding(
     assert connectivity.timeline(data).shape[1] == 0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("version", [NAMED, NEWEST])
 def test_a_reboot_is_told_as_long_as_it_took(
     version: tuple[int, int, int], cluster_server: Serve
@@ -172,6 +173,7 @@ def test_a_reboot_is_told_as_long_as_it_took(
     assert "not scraped" in finding.title
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("version", [NAMED, NEWEST])
 def test_two_nodes_out_at_once_are_two_findings(
     version: tuple[int, int, int], cluster_server: Serve
@@ -184,6 +186,7 @@ def test_two_nodes_out_at_once_are_two_findings(
     assert near(findings["worker-4"], 75, 95, version)
 
 
+@pytest.mark.slow
 def test_two_nodes_that_reach_each_other_only(cluster_server: Serve) -> None:
     pair = event("unreachable", ("worker-2", "worker-4"), 70, 85)
     findings = found(cluster_server(changed("island", pair)))
@@ -191,6 +194,7 @@ def test_two_nodes_that_reach_each_other_only(cluster_server: Serve) -> None:
     assert all(f.value == pytest.approx(6 / 7) and near(f, 70, 85) for f in findings)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("version", [NAMED, NEWEST])
 def test_a_cluster_that_falls_into_halves_is_one_finding(
     version: tuple[int, int, int], cluster_server: Serve
@@ -258,6 +262,7 @@ def test_a_node_that_misses_all_others_though_they_reach_it(
     assert "could not reach all 7 other nodes" in finding.title
 
 
+@pytest.mark.slow
 def test_what_few_see_is_not_hidden_by_another_outage(cluster_server: Serve) -> None:
     events = [
         event("unreachable", "worker-2", 65, 80),
@@ -320,6 +325,7 @@ def test_what_begins_before_the_window_or_lasts_is_said(cluster_server: Serve) -
     assert "until the end" in finding.title
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("version", [NAMED, NEWEST])
 def test_a_slow_node_is_told(version: tuple[int, int, int], cluster_server: Serve) -> None:
     slow = event("latency", "worker-3", 75, 95, size=0.05)
@@ -336,6 +342,7 @@ def test_a_slow_node_is_told(version: tuple[int, int, int], cluster_server: Serv
     assert (finding.trust == "good") == (version == NAMED)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("version", [NAMED, NEWEST])
 def test_half_of_the_nodes_slow_to_the_others_is_one_finding(
     version: tuple[int, int, int], cluster_server: Serve
@@ -419,6 +426,7 @@ def test_an_upgrade_gives_one_finding(older: tuple[str, ...], own_server: Server
     assert any("others do not" in note for note in connectivity.notes(data))
 
 
+@pytest.mark.slow
 def test_a_bundle_gives_the_same_findings(cluster_server: Serve, tmp_path: object) -> None:
     from pathlib import Path
 
@@ -690,6 +698,7 @@ def test_an_outage_of_all_addresses_is_told_without_them(
     assert "addresses" not in finding.title
 
 
+@pytest.mark.slow
 def test_one_observer_that_misses_addresses_is_told_in_addresses(cluster_server: Serve) -> None:
     one_way = event("unreachable", ("worker-5", "worker-6"), 70, 85, source="worker-2")
     served = cluster_server(changed("dual_one_way", one_way, secondary=1, version=COUNTED))

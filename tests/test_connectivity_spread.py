@@ -76,6 +76,7 @@ def test_two_nodes_that_reboot_in_turn_are_two_findings(cluster_server: Serve) -
     assert len(findings) == 2
 
 
+@pytest.mark.slow
 def test_a_short_outage_without_any_hint_names_nobody(cluster_server: Serve) -> None:
     # All others miss worker-2, which reaches them, for so short that not all notice.
     others = [node for node in BASE.nodes if node != "worker-2"]

@@ -113,6 +113,7 @@ def test_help_on_a_metric_names_its_defects() -> None:
     assert "undercount" not in told
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("version", "has"), [((1, 18, 3), False), ((1, 19, 7), True)])
 def test_a_report_names_the_defects_of_the_versions_that_run(
     version: tuple[int, int, int], has: bool, cluster_server: Callable[..., ClusterServer]

@@ -97,6 +97,7 @@ def test_totals_and_the_failure_on_every_server(server_kind: str, cluster_server
     assert finding.baseline_value < 0.1
 
 
+@pytest.mark.slow
 def test_types_and_the_proxys_times_are_the_true_ones(
     server_kind: str, cluster_server: Serve
 ) -> None:

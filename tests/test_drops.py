@@ -135,6 +135,7 @@ def test_a_burst_between_two_scrapes_is_found_whole(
         assert finding.end - incident.end <= timedelta(minutes=1)
 
 
+@pytest.mark.slow
 def test_a_quiet_cluster_gives_no_finding(server_kind: str, cluster_server: Serve) -> None:
     served = cluster_server("quiet", server_kind)
     data = load(served, second_half(served))
@@ -142,6 +143,7 @@ def test_a_quiet_cluster_gives_no_finding(server_kind: str, cluster_server: Serv
     assert totals(data.now.counts, KEYS).sum() > 100
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("scenario", ["restart_1_14", "restart_1_15"])
 def test_a_restart_is_no_spike_but_is_told(scenario: str, cluster_server: Serve) -> None:
     served = cluster_server(scenario)

@@ -9,6 +9,7 @@ import pytest
 from tests.benchmarks.quiet_drops import SECONDS, STEPS, WINDOW, Cluster, quiet, warnings
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("forwarded", [True, False])
 def test_quiet_clusters_of_any_size_and_load_have_no_warning(forwarded: bool) -> None:
     # Where the traffic is not known, that it has become many times as much is not either.

@@ -105,6 +105,7 @@ def test_growth_is_found_at_every_version_and_style(
     assert {f.labels["node"] for f in endpoints.findings(data)} == {node}
 
 
+@pytest.mark.slow
 def test_every_server_tells_the_same(server_kind: str, cluster_server: Serve) -> None:
     data = ask(cluster_server("endpoints", server_kind), 1, 4)
     grown, stuck, limit = (
@@ -274,6 +275,7 @@ def test_failed_regenerations_are_counted(
     assert table["mean s"].to_numpy() == pytest.approx(0.15, rel=0.1)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("length", "found"), [(180, 0), (600, 1)])
 def test_only_what_stays_not_ready_counts(length: int, found: int, cluster_server: Serve) -> None:
     event = Event("not_ready", 9000, 9000 + length, ("worker-1",), size=2)

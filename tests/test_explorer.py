@@ -337,6 +337,7 @@ def test_an_error_ends_a_job_and_is_told() -> None:
     assert [str(one) for one in ended] == ["no such time"]
 
 
+@pytest.mark.slow
 def test_what_was_loaded_is_shown_again_at_once(screen: Screen, sample: Scope) -> None:
     session = screen.session
     session.open(connect("sample"))
@@ -458,6 +459,7 @@ def test_a_newer_choice_overtakes_an_older_one(cluster_server: Serve) -> None:
             gate.set()
 
 
+@pytest.mark.slow
 def test_a_server_that_has_gone_is_one_line_and_the_old_stays(cluster_server: Serve) -> None:
     with Stub(forward(cluster_server("sample").url)) as stub:
         screen, window = on_server(stub.url)
@@ -483,6 +485,7 @@ def test_credentials_do_not_stay_in_an_address() -> None:
     assert "sec" not in str(told.value)
 
 
+@pytest.mark.slow
 def test_without_a_front_end_it_says_what_it_is_for(tmp_path: Path) -> None:
     """As papermill runs it; no report does."""
     import papermill

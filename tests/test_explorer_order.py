@@ -103,6 +103,7 @@ def test_what_one_place_answered_is_not_shown_of_another(cluster_server: Serve) 
     assert panel(session.loaded["drop_reasons"], session.state).total < 1_000
 
 
+@pytest.mark.slow
 def test_what_the_first_place_still_answers_is_not_kept_for_the_second(
     cluster_server: Serve,
 ) -> None:
@@ -124,6 +125,7 @@ def test_what_the_first_place_still_answers_is_not_kept_for_the_second(
     screen.finish()
 
 
+@pytest.mark.slow
 def test_leaving_the_field_opens_what_was_typed(shown: Shown, copied: str) -> None:
     elsewhere(lambda: setattr(shown.explorer.sources.address, "value", copied))
     assert not shown.explorer.session.busy  # nothing has happened in that thread
@@ -133,6 +135,7 @@ def test_leaving_the_field_opens_what_was_typed(shown: Shown, copied: str) -> No
     assert shown.explorer.sources.address.value == copied
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("clicked", ["before", "after"])
 def test_the_button_opens_what_was_typed(shown: Shown, copied: str, clicked: str) -> None:
     """The kernel may hear of the button before it hears of what was typed."""
@@ -169,6 +172,7 @@ def test_a_place_that_is_being_opened_is_opened_once(
     assert shown.place == copied
 
 
+@pytest.mark.slow
 def test_choices_of_another_thread_wait_for_their_turn(shown: Shown) -> None:
     explorer, session = shown.explorer, shown.explorer.session
     before = session.state

@@ -411,6 +411,7 @@ def test_the_page_compares_clusters_and_runs_nothing() -> None:
     assert [row["status"] for row in document["reports"]] == ["complete"] * 4 + ["failed"] * 2
 
 
+@pytest.mark.slow
 def test_reports_that_are_there_are_left_out_when_asked(tmp_path: Path) -> None:
     mine = notebook(tmp_path / "mine", FOUND)
     first = made(fleet_of("a"), Told(), notebooks=mine)
@@ -436,6 +437,7 @@ def test_old_runs_go_when_asked(tmp_path: Path) -> None:
     assert set(summaries()) == {"new"}
 
 
+@pytest.mark.slow
 def test_a_report_names_its_cluster(tmp_path: Path) -> None:
     mine = notebook(tmp_path / "mine", FOUND)
     result = made(fleet_of("prod-eu"), Told(), notebooks=mine)
@@ -447,6 +449,7 @@ def test_a_report_names_its_cluster(tmp_path: Path) -> None:
     assert "<h1>prod-eu</h1>" in (Path("reports") / run["name"] / "index.html").read_text()
 
 
+@pytest.mark.slow
 def test_a_report_that_is_begun_twice_is_there_once(tmp_path: Path) -> None:
     mine = notebook(tmp_path / "mine", FOUND)
     (task,) = tasks(fleet_of("a"), now=NOW)

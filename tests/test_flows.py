@@ -196,6 +196,7 @@ def test_steady_talkers_survive_restarts_and_gaps(name: str, cluster_server: Ser
     assert pair["flows"] == pytest.approx(3.0 * seconds, rel=0.03)
 
 
+@pytest.mark.slow
 def test_amounts_are_those_of_the_counters(server_kind: str, cluster_server: Serve) -> None:
     """A second way: the last value minus the first, where nothing was reset or born."""
     served = cluster_server("quiet", server_kind)
@@ -292,6 +293,7 @@ def test_what_is_too_much_in_any_form_is_left_out(cluster_server: Serve) -> None
     assert_empty(data)
 
 
+@pytest.mark.slow
 def test_a_bundle_gives_the_same_findings(cluster_server: Serve, tmp_path: Path) -> None:
     served = cluster_server("dns_failures")
     window = whole(served, settle=60)

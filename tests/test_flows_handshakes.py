@@ -152,6 +152,7 @@ def test_few_resets_among_many_connections_are_no_warning(cluster_server: Serve)
     assert "connections" in found.title
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("context", "paired"), [("pod-workload", True), ("source-app", False)])
 def test_ends_with_other_labels_are_not_counted_as_failures(
     context: str, paired: bool, cluster_server: Serve
@@ -164,6 +165,7 @@ def test_ends_with_other_labels_are_not_counted_as_failures(
     assert bool(notes) != paired
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("context", "named"), [("pod-workload", {WEB, DB}), ("source-app", {""})])
 def test_an_outage_between_them_is_found_all_the_same(
     context: str, named: set[str], cluster_server: Serve
@@ -191,6 +193,7 @@ def test_clients_that_are_denied_try_again(cluster: Make, cluster_server: Serve)
     assert (row["direction"], row["match"], row["expected"]) == ("ingress", "none", 0)
 
 
+@pytest.mark.slow
 def test_echoes_without_verdicts_are_all_answered(cluster_server: Serve) -> None:
     served = cluster_server(cluster_of())
     share = flows.echoes(load(served))["share"]
@@ -200,6 +203,7 @@ def test_echoes_without_verdicts_are_all_answered(cluster_server: Serve) -> None
     assert table["share"].isna().all()
 
 
+@pytest.mark.slow
 def test_what_is_lost_before_it_is_counted_is_doubtful(cluster_server: Serve) -> None:
     ring = Event("lost_events", FIRST, LAST, ("worker-1",), rate=40.0, name="hubble_ring_buffer")
     perf = replace(ring, name="perf_event_ring_buffer", share=0.5)

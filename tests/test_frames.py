@@ -53,6 +53,7 @@ def test_tidy_has_one_row_per_sample() -> None:
     assert rows["time"].tolist() == [frame.index[0], frame.index[1], frame.index[1]]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("how", ["sum", "max", "min", "mean"])
 @given(
     series=st.lists(LABELS, min_size=1, max_size=6, unique_by=lambda d: tuple(sorted(d.items()))),

@@ -7,6 +7,7 @@ import pytest
 from tests.golden.pages import CASES, kept, page
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("sample", "topic"), CASES, ids=lambda name: name)
 def test_a_notebook_says_what_it_said(sample: str, topic: str) -> None:
     assert page(sample, topic) == kept(sample, topic).read_text()

@@ -122,6 +122,7 @@ def test_a_reboot_is_told_and_explains_its_gap(cluster_server: Serve, server_kin
     assert_near(found, served.truth.incident("node_reboot"))
 
 
+@pytest.mark.slow
 def test_an_old_agent_that_only_restarts_is_no_reboot(cluster_server: Serve) -> None:
     events = (
         event("node_reboot", 1800, 150, "worker-1"),
@@ -197,6 +198,7 @@ def test_errors_and_a_full_map_are_two_findings(loaded: Loaded, server_kind: str
     assert (row["map"], row["node"], row["peak"]) == ("ct4_global", "worker-2", pressure.value)
 
 
+@pytest.mark.slow
 def test_errors_are_counted_as_the_server_counts_them(
     loaded: Loaded, cluster_server: Serve
 ) -> None:
@@ -230,6 +232,7 @@ def test_one_cause_seen_twice_is_one_finding(name: str, words: str, cluster_serv
     assert found.value == pytest.approx(240, abs=4 * np.sqrt(240))
 
 
+@pytest.mark.slow
 def test_errors_on_all_nodes_are_one_finding(cluster_server: Serve) -> None:
     served = cluster_server(told(event("agent_errors", 1800, 1200, name="ipcache", rate=0.1)))
     found = only(load(served))
@@ -238,6 +241,7 @@ def test_errors_on_all_nodes_are_one_finding(cluster_server: Serve) -> None:
     assert found.value == pytest.approx(480, abs=4 * np.sqrt(480))
 
 
+@pytest.mark.slow
 def test_errors_go_on_over_a_restart(cluster_server: Serve) -> None:
     events = (
         event("agent_errors", 1500, 1200, "worker-1", name="endpoint", rate=0.2),
@@ -316,6 +320,7 @@ def test_gaps_are_found_and_told_apart(cluster_server: Serve, server_kind: str) 
     assert "did not answer" in one.title
 
 
+@pytest.mark.slow
 def test_an_agent_that_does_not_come_back_is_told(cluster_server: Serve) -> None:
     gone = Event("scrape_gap", 2 * HALF - 1200, 2 * HALF, nodes=("worker-2",), name="agent")
     found = only(load(cluster_server(told(gone))))
@@ -324,6 +329,7 @@ def test_an_agent_that_does_not_come_back_is_told(cluster_server: Serve) -> None
     assert "had not come back" in found.title
 
 
+@pytest.mark.slow
 def test_an_agent_that_was_down_all_along_is_told(cluster_server: Serve) -> None:
     gone = Event("scrape_gap", HALF - 1800, 2 * HALF, nodes=("worker-2",), name="agent")
     found = only(load(cluster_server(told(gone))))
@@ -523,6 +529,7 @@ def rising(every: float, since: int = 100) -> dict[tuple[str, ...], object]:
     return {AGENT: every * np.maximum(PLACES - since, 0)}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("level", ["warning", "WARN", "warn", "Warning"])
 @pytest.mark.parametrize("label", ["subsystem", "subsys", "module"])
 def test_warnings_are_no_errors_however_they_are_spelled(level: str, label: str) -> None:
@@ -725,6 +732,7 @@ def test_what_agents_are_told_is_what_came(
     assert set(health.resources(data)["virtual memory"]) == {1900.0}
 
 
+@pytest.mark.slow
 def test_the_servers_sum_is_that_of_the_counters(loaded: Loaded) -> None:
     """A second way: each counter's increase, through a restart and a replaced pod."""
     data = loaded("restart_1_15")[1]

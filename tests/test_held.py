@@ -5,6 +5,8 @@ from __future__ import annotations
 import subprocess
 import sys
 
+import pytest
+
 PROGRAM = """
 from dataclasses import replace
 from datetime import timedelta
@@ -48,6 +50,7 @@ print("done")
 """
 
 
+@pytest.mark.slow
 def test_what_is_held_is_loaded_once_and_told_each_time() -> None:
     ran = subprocess.run(
         [sys.executable, "-c", PROGRAM], capture_output=True, text=True, timeout=300

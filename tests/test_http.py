@@ -75,6 +75,7 @@ def test_requests_are_those_that_were_made(
     assert_close(totals(data.now.counts, PAIRS), true)
 
 
+@pytest.mark.slow
 def test_denied_requests_are_those_of_the_policy(cluster_server: Serve, server_kind: str) -> None:
     served = cluster_server("sample", server_kind)
     data = load(served, WINDOW)
@@ -174,6 +175,7 @@ def test_a_narrow_policy_is_told_from_an_application(
     assert f"({found.share:.1%} of all requests to default/web meanwhile)" in found.title
 
 
+@pytest.mark.slow
 def test_errors_delays_and_own_403s_are_three_findings(
     cluster_server: Serve, server_kind: str
 ) -> None:

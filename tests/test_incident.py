@@ -156,6 +156,7 @@ def sample() -> incident.Incident:
     return incident.load(bundle, bundle.window, bundle.baseline)
 
 
+@pytest.mark.slow
 def test_the_sample_tells_its_story(sample: incident.Incident) -> None:
     found = incident.findings(sample)
     lead = found[0]
@@ -217,11 +218,13 @@ def test_what_cannot_be_seen_is_named(sample: incident.Incident) -> None:
     assert "http_status" in {each.topic for each in incident.unknown(without)}
 
 
+@pytest.mark.slow
 def test_findings_are_the_same_again(sample: incident.Incident) -> None:
     once, again = incident.findings(sample), incident.findings(sample)
     assert once.as_json() == again.as_json()
 
 
+@pytest.mark.slow
 def test_an_incident_at_the_edge_of_the_window_is_doubted() -> None:
     bundle: Any = connect("sample")
     begin = datetime(2026, 3, 21, 9, 10, tzinfo=UTC)

@@ -97,6 +97,7 @@ def gained(cluster: Cluster, name: str, **labels: str) -> float:
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "name", ["mtu_blackhole", "tunnel_key", "unencrypted", "policy_denylist", "nat_exhausted"]
 )

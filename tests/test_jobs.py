@@ -53,6 +53,7 @@ def test_a_notebook_runs_beside_the_recording_once_it_is_ready(tmp_path: Path) -
     assert (tmp_path / "run" / "flows.ipynb").exists()
 
 
+@pytest.mark.slow
 def test_one_at_a_time_is_recording_first_and_then_the_longest_first(tmp_path: Path) -> None:
     """But the incident needs what others load."""
     topics = ("setup_check", "drop_reasons", "incident")
@@ -68,6 +69,7 @@ def test_one_at_a_time_is_recording_first_and_then_the_longest_first(tmp_path: P
     assert Path(log).read_text().split() == ["drop_reasons", "incident", "setup_check"]
 
 
+@pytest.mark.slow
 def test_where_recording_fails_no_kernel_goes_on(tmp_path: Path) -> None:
     code = {
         "dns": WAITS.format(note=str(tmp_path / "note"), go=str(tmp_path / "never")),

@@ -126,6 +126,7 @@ def kernels(request: pytest.FixtureRequest) -> Iterator[Kernels]:
     found.stop()
 
 
+@pytest.mark.slow
 def test_a_kernel_outlives_the_thread_that_started_it(kernels: Kernels, tmp_path: Path) -> None:
     manager = start(kernels, tmp_path / "home")
     process = manager.provisioner.process

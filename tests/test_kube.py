@@ -855,6 +855,7 @@ THINGS = st.dictionaries(
 )
 
 
+@pytest.mark.slow
 @given(st.lists(THINGS, max_size=3), st.sampled_from(RESOURCES))
 @settings(max_examples=150, deadline=None)
 def test_no_object_can_break_a_table(things: list[dict[str, Any]], resource: Resource) -> None:
@@ -866,6 +867,7 @@ def test_no_object_can_break_a_table(things: list[dict[str, Any]], resource: Res
         CONFIGURATION.row(thing)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "damage",
     [

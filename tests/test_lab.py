@@ -114,6 +114,7 @@ def test_a_notebook_runs_completes_stops_and_restarts(
     assert notebook.kernel_id == first  # the same kernel, begun anew
 
 
+@pytest.mark.slow
 def test_the_command_says_in_one_line_what_cannot_be(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

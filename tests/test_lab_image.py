@@ -68,6 +68,7 @@ def test_binder_finds_it() -> None:
     assert (ROOT / ".binder" / "Dockerfile").resolve() == RECIPE
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("chosen", [None, ["jupyterhub-singleuser", "--port=8888", "a b"]])
 def test_whatever_is_started_finds_the_notebooks(chosen: list[str] | None, tmp_path: Path) -> None:
     """The entry point itself, with programs in the place of those of the image."""

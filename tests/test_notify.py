@@ -250,6 +250,7 @@ def stopped_while(capsys: pytest.CaptureFixture[str]) -> None:
     assert "nothing was left" not in err
 
 
+@pytest.mark.slow
 def test_stopped_by_hand_while_notifying_the_report_is_kept(
     quick: Quick, endpoint: Endpoint, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -283,6 +284,7 @@ def test_stopped_by_hand_while_the_index_is_written_the_report_is_kept(
     stopped_while(capsys)
 
 
+@pytest.mark.slow
 def test_who_reads_the_results_may_go_before_they_are_printed(
     quick: Quick, endpoint: Endpoint, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -298,6 +300,7 @@ def test_who_reads_the_results_may_go_before_they_are_printed(
         gone.close()
 
 
+@pytest.mark.slow
 def test_a_demo_tells_nobody(
     quick: Quick, endpoint: Endpoint, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -313,6 +316,7 @@ def test_a_demo_tells_nobody(
 # Who is told
 
 
+@pytest.mark.slow
 def test_a_file_may_be_named_by_the_environment(
     quick: Quick, endpoint: Endpoint, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -411,6 +415,7 @@ def told(message: Message, *lines: str, patience: float = 30.0) -> tuple[int, li
     return send(found, message, tell=said.append, patience=patience), said
 
 
+@pytest.mark.slow
 def test_an_endpoint_that_answers_with_an_error_keeps_the_exit_code(
     quick: Quick, endpoint: Endpoint, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -430,6 +435,7 @@ def test_an_address_that_is_wrong_or_leads_elsewhere(code: int, endpoint: Endpoi
     assert not [path for path in endpoint.asked if "elsewhere" in path]
 
 
+@pytest.mark.slow
 def test_an_endpoint_that_refuses_connections_keeps_the_exit_code(
     quick: Quick, refused: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -479,6 +485,7 @@ sys.exit(send(found, Message("t", "b", None), tell=print, patience=1.0))
 """
 
 
+@pytest.mark.slow
 def test_an_endpoint_that_drips_holds_neither_the_command_nor_its_end() -> None:
     done = subprocess.run(
         [sys.executable, "-c", SLOW], capture_output=True, text=True, timeout=30, check=True

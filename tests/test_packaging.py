@@ -60,6 +60,7 @@ def test_the_wheel_has_notebooks_sample_pages_and_license(wheel: ZipFile) -> Non
     wheel.close()
 
 
+@pytest.mark.slow
 def test_the_installed_package_reports_without_the_checkout(wheel: ZipFile, tmp_path: Path) -> None:
     """As ``pip install`` leaves it: the same dependencies, none of the checkout's files."""
     wheel_file = Path(str(wheel.filename))

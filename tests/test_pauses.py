@@ -84,6 +84,7 @@ def severe(found: Findings) -> list[Finding]:
     return sorted((f for f in found if f.severity >= Severity.WARNING), key=lambda f: f.start)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("every", [15, 60])
 @pytest.mark.parametrize("quiet", [8, 12])
 def test_two_bursts_with_quiet_minutes_between_them_are_two(quiet: int, every: int) -> None:
@@ -110,6 +111,7 @@ def test_a_short_pause_is_part_of_one_event(every: int) -> None:
         assert finding.total == pytest.approx(MINUTE * LENGTH * sum(RATES), rel=0.01)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("every", [15, 60])
 @pytest.mark.parametrize("rate", [flapping, sporadic])
 def test_what_comes_and_goes_is_one(rate: Rate, every: int) -> None:

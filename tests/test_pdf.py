@@ -136,6 +136,7 @@ def made(folder: Path, **bodies: str) -> Path:
     return target
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("columns", [4, 16])
 def test_wide_tables_are_not_cut_off(columns: int, tmp_path: Path) -> None:
     head = "".join(f"<th>Heading{n}</th>" for n in range(columns))
@@ -147,6 +148,7 @@ def test_wide_tables_are_not_cut_off(columns: int, tmp_path: Path) -> None:
     assert "end0" in text
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("text", ["x" * 10_000, "word " * 2_000], ids=["a word", "words"])
 def test_a_long_cell_is_cut_and_stays_on_the_page(text: str, tmp_path: Path) -> None:
     """A renderer takes minutes to find the width of a column for one that is not."""
@@ -159,6 +161,7 @@ def test_a_long_cell_is_cut_and_stays_on_the_page(text: str, tmp_path: Path) -> 
     assert "…" in text_of(reader)
 
 
+@pytest.mark.slow
 def test_one_that_takes_too_long_is_given_up() -> None:
     rows = "".join(f"<tr><td>{n}</td><td>{'z' * 20}</td></tr>" for n in range(9_000))
     with pytest.raises(NotDrawn, match="it was not done within 2 s"):
@@ -229,6 +232,7 @@ def test_nothing_is_fetched(tmp_path: Path) -> None:
     assert not reader.attachments
 
 
+@pytest.mark.slow
 def test_the_pages_are_kept_where_no_pdf_can_be_drawn(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -306,6 +306,7 @@ def test_too_many_requests_become_fewer(stub: Stub) -> None:
     assert len(stub.requests) == 10
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("crowded", ["refused", "broken off", "silent"])
 def test_what_fails_beside_others_is_tried_alone(crowded: str, stub: Stub) -> None:
     """As a proxy does that lets one connection through, and a server that has one thread."""

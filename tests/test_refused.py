@@ -98,6 +98,7 @@ def test_what_the_server_does_not_count_is_not_missing(cluster: ClusterServer) -
     assert not [each for each in setup.findings(data) if each.kind == "missing_metrics"]
 
 
+@pytest.mark.slow
 def test_what_one_topic_was_refused_is_not_said_of_another(cluster: ClusterServer) -> None:
     with standing_before(cluster.url, [refusing("hubble_dns_responses_total")]) as url:
         asked = question(cluster, url)

@@ -90,6 +90,7 @@ def pages(directory: Path) -> list[str]:
 # What a run writes
 
 
+@pytest.mark.slow
 def test_a_run_has_all_that_the_contract_names(sample_run: Run[Path]) -> None:
     names = {path.name for path in sample_run.directory.iterdir()}
     pair = {"drop_reasons.ipynb", "drop_reasons.html"}
@@ -208,6 +209,7 @@ def test_figures_have_descriptions_and_code_is_left_out(sample_run: Run[Path]) -
     assert "Policy denied" in page
 
 
+@pytest.mark.slow
 def test_code_is_shown_when_asked_for(tmp_path: Path) -> None:
     mine = notebook(tmp_path / "mine", "print('seen ' + source)")
     run = report(
@@ -241,6 +243,7 @@ def hostile_source() -> MemorySource:
 LABELS = "reason direction node instance"
 
 
+@pytest.mark.slow
 def test_names_from_the_cluster_stay_text(hostile_source: MemorySource, tmp_path: Path) -> None:
     run = report(
         Question(hostile_source, WINDOW, WINDOW.baseline()), topics=TOPIC, directory=tmp_path
@@ -316,6 +319,7 @@ def failing(tmp_path: Path, *code: str) -> Run[Path]:
     )
 
 
+@pytest.mark.slow
 def test_a_notebook_that_fails_is_kept_as_evidence(tmp_path: Path) -> None:
     run = failing(tmp_path, "print('before')", "raise ValueError('no <b>such</b> thing')", "1 / 0")
     assert run.failures == {"drop_reasons": "ValueError: no <b>such</b> thing"}
@@ -331,12 +335,14 @@ def test_a_notebook_that_fails_is_kept_as_evidence(tmp_path: Path) -> None:
     assert "Nothing unusual" not in (run.directory / "index.html").read_text()
 
 
+@pytest.mark.slow
 def test_a_kernel_that_dies_is_an_error(tmp_path: Path) -> None:
     run = failing(tmp_path, "print('before')", "import os\nos._exit(3)")
     assert "DeadKernelError" in run.failures["drop_reasons"]
     assert "before" in (run.directory / "drop_reasons.html").read_text()
 
 
+@pytest.mark.slow
 def test_findings_before_the_failure_are_kept_and_marked(tmp_path: Path) -> None:
     load = (
         "from cilium_analysis.question import ask\n"
@@ -349,6 +355,7 @@ def test_findings_before_the_failure_are_kept_and_marked(tmp_path: Path) -> None
     assert run.findings["incomplete"] == ["drop_reasons"]
 
 
+@pytest.mark.slow
 def test_kernels_see_no_credentials_and_no_profile(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -123,6 +123,7 @@ def test_what_failed_is_tried_again_and_may_fail_again(failed: Run[Path], tmp_pa
     assert same.summary["status"] == "complete"
 
 
+@pytest.mark.slow
 def test_a_run_that_cannot_be_replaced_stays(
     failed: Run[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -165,6 +166,7 @@ def test_a_run_that_is_not_whole_is_refused(
         resume(failed.directory)
 
 
+@pytest.mark.slow
 def test_a_notebook_that_cannot_be_read_any_more_is_made_again(
     failed: Run[Path], tmp_path: Path
 ) -> None:
@@ -183,6 +185,7 @@ def test_a_run_whose_recording_is_gone_is_refused(failed: Run[Path]) -> None:
     assert listed(failed.directory) == [failed.directory.name, "index.html"]
 
 
+@pytest.mark.slow
 def test_the_command_takes_the_question_from_the_run(
     failed: Run[Path], capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -388,6 +388,7 @@ Directory(directory).prune(index=runs_page, keep=timedelta(days=30), made=(), no
 """
 
 
+@pytest.mark.slow
 def test_two_that_prune_together_remove_each_run_once(tmp_path: Path) -> None:
     young = {made(tmp_path, DAY).name for _ in range(5)}
     for _ in range(60):
@@ -427,6 +428,7 @@ def quick(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 REPORT = ["report", "drop_reasons", "--source", "sample"]
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("quick")
 def test_a_report_removes_old_runs(capsys: pytest.CaptureFixture[str]) -> None:
     out = Path("reports")
@@ -440,6 +442,7 @@ def test_a_report_removes_old_runs(capsys: pytest.CaptureFixture[str]) -> None:
     assert not old.exists()
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("quick")
 def test_without_being_asked_to_nothing_is_removed() -> None:
     old = made(Path("reports"), 999 * DAY)

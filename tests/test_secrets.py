@@ -386,6 +386,7 @@ def test_what_was_planted_was_used(ran: dict[str, Ran], place: Place) -> None:
 # A schedule
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["kubernetes", "systemd"])
 def test_schedules_take_nothing_from_the_environment(kind: str, place: Place) -> None:
     extra = (

@@ -74,6 +74,7 @@ def test_it_answers_and_stops_without_orphan(server: ServerProcess) -> None:
     assert not folder.exists()
 
 
+@pytest.mark.slow
 def test_it_dies_with_a_test_run_that_is_killed(server_kind: str) -> None:
     if install.program(KINDS[server_kind], "VERSION") is None:
         installed_or_skip(NotInstalled(f"no {server_kind}, get it with: {install.HOW_TO_GET}"))

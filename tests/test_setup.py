@@ -74,6 +74,7 @@ def test_connectivity_is_found_in_every_version(version: str, cluster_server: Se
     assert list(setup.versions(data).index) == [version]
 
 
+@pytest.mark.slow
 def test_labels_that_are_not_configured_are_said(cluster_server: Serve) -> None:
     plain = scenario("http_errors").with_(context="none")
     assert any("do not name workloads" in note for note in setup.notes(load(cluster_server(plain))))

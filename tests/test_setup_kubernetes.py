@@ -72,6 +72,7 @@ def drop(kind: str, name: str) -> Change:
 # All is well
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("style", STYLES)
 def test_all_is_well_in_every_style(
     style: str, cluster_server: Serve, shown: Callable[..., Cluster]
@@ -132,6 +133,7 @@ def test_annotations_that_nobody_heeds(shown: Callable[..., Cluster]) -> None:
     assert all("prometheus.io/scrape" in step for step in next_steps(data).values())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("key", "name", "helm"),
     [

@@ -128,6 +128,7 @@ def shown(page: Page) -> list[str]:
     ]
 
 
+@pytest.mark.slow
 def test_the_list_of_runs_filters(site: Site, open_page: Callable[[str], Page]) -> None:
     page = open_page(site.url())
     told = page.locator("form.ca-filter output")

@@ -1,4 +1,4 @@
-"""The rotation of slow tests: each runs on one of any four days in a row, none is lost."""
+"""The rotation of slow tests: each runs on one of any seven days in a row, none is lost."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.slow import QUARTERS, quarter_of_day, quarters
+from tests.slow import TURNS, turn_of_day, turns
 
 ROOT = Path(__file__).parent.parent
 CONFTEST = """
@@ -30,7 +30,7 @@ def test_quick(): pass
 @pytest.mark.slow
 def test_long(): pass
 @pytest.mark.slow
-@pytest.mark.parametrize("number", range(6))
+@pytest.mark.parametrize("number", range(8))
 def test_many(number): pass
 @pytest.mark.slow(group="dear")
 @pytest.mark.parametrize("number", range(3))
@@ -72,14 +72,14 @@ def run(project: Path, *arguments: str) -> set[str]:
 
 
 QUICK = {"test_quick"}
-MANY = {f"test_many[{number}]" for number in range(6)}
+MANY = {f"test_many[{number}]" for number in range(8)}
 DEAR = {"test_dear[0]", "test_dear[1]", "test_dear[2]", "test_dear_as_well"}
 WORKERS = ("-p", "xdist", "-n", "2")
 ALL = QUICK | {"test_long"} | MANY | DEAR
 
 
-def test_each_slow_test_is_in_one_quarter(project: Path) -> None:
-    parts = [run(project, "--quarter", str(number)) for number in range(QUARTERS)]
+def test_each_slow_test_is_in_one_turn(project: Path) -> None:
+    parts = [run(project, "--turn", str(number)) for number in range(TURNS)]
     assert all(part >= QUICK for part in parts)
     slow = [name for part in parts for name in part - QUICK]
     assert sorted(slow) == sorted(ALL - QUICK)
@@ -89,7 +89,7 @@ def test_each_slow_test_is_in_one_quarter(project: Path) -> None:
 
 
 def test_workers_choose_the_same(project: Path) -> None:
-    asked = "--quarter", "1"
+    asked = "--turn", "1"
     assert run(project, *asked, *WORKERS) == run(project, *asked)
 
 
@@ -101,30 +101,30 @@ def test_all_run_when_asked_or_named(project: Path) -> None:
     assert run(project, "tests") < ALL
 
 
-def test_a_choice_by_name_leaves_the_quarters_as_they_are(project: Path) -> None:
-    asked = "--quarter", "0"
+def test_a_choice_by_name_leaves_the_turns_as_they_are(project: Path) -> None:
+    asked = "--turn", "0"
     whole = run(project, *asked)
     assert run(project, *asked, "-k", "not 0 and not 1") == {n for n in whole if n[-2] not in "01"}
     assert run(project, *asked, "-m", "slow") == whole - QUICK
 
 
 def test_the_choice_is_told(project: Path) -> None:
-    told = said(project, "--quarter", "2", "--collect-only")
-    assert "slow tests: quarter 2 of 0 to 3" in told
-    assert "pytest -m slow --quarter 0 or 1 or 3; all: pytest --slow" in told
+    told = said(project, "--turn", "2", "--collect-only")
+    assert "slow tests: turn 2 of 0 to 6" in told
+    assert "another: pytest -m slow --turn N; all: pytest --slow" in told
     assert "deselected" in told
     assert "skipped" not in told
     assert "slow tests: all" in said(project, "--slow", "--collect-only")
 
 
-def test_four_days_in_a_row_have_all_quarters() -> None:
+def test_seven_days_in_a_row_have_all_turns() -> None:
     # The end of a leap year too, which no calendar's day of the year would get over.
     first = date(2028, 12, 25)
-    chosen = [quarter_of_day(first + timedelta(days=number)) for number in range(30)]
-    for day in range(30 - QUARTERS):
-        assert sorted(chosen[day : day + QUARTERS]) == list(range(QUARTERS))
+    chosen = [turn_of_day(first + timedelta(days=number)) for number in range(30)]
+    for day in range(30 - TURNS):
+        assert sorted(chosen[day : day + TURNS]) == list(range(TURNS))
 
 
-def test_quarters_are_the_same_in_every_process() -> None:
+def test_turns_are_the_same_in_every_process() -> None:
     tests = [("tests/test_a.py::test_one", None), *((f"a::test_two[{n}]", None) for n in range(5))]
-    assert quarters(tests) == quarters(tests) == [3, 1, 2, 3, 0, 1]
+    assert turns(tests) == turns(tests) == [4, 6, 0, 1, 2, 3]

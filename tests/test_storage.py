@@ -136,6 +136,7 @@ def put(server: ObjectServer, bucket: str, age: timedelta, *, name: str = "") ->
 # A report in a store
 
 
+@pytest.mark.slow
 def test_a_report_is_there_whole_and_in_the_index(store: ObjectServer, made: str) -> None:
     name = made.rpartition("/")[2]
     assert listed(store, "shared", "team/reports/") == {name}
@@ -428,6 +429,7 @@ def test_kernels_get_no_secret_of_a_store(tmp_path: Path) -> None:
 # Bundles alone
 
 
+@pytest.mark.slow
 def test_a_bundle_is_captured_into_a_store(store: ObjectServer, made: str) -> None:
     store.bucket("bundles")
     source = fetch(Address.parse(f"{made}/bundle"))

@@ -51,6 +51,7 @@ def test_a_row_of_a_table_stays_one_line() -> None:
     assert len(repr(Table(pd.DataFrame({"a": ["x\ny"], "b": ["z\r\nw"]}))).splitlines()) == 2
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "arguments",
     [

@@ -34,6 +34,7 @@ def test_pairs_of_servers_of_two_clusters_count_once_without_doubt(asked: Asked)
     assert not said_any(told, ["may count a target twice"])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("variant", ["longer", "shorter"])
 def test_another_scrape_interval_is_no_missing_scrapes(serve: Serve, variant: str) -> None:
     url, _ = serve(f"s20_interval.{variant}")

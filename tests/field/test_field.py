@@ -26,6 +26,7 @@ def one_spike(told: Told, total: float, *, within: float = 30) -> dict[str, Any]
     return found
 
 
+@pytest.mark.slow
 def test_agents_behind_the_api_servers_proxy_are_several(reported: Reported) -> None:
     told = reported("c01_gardener")
     found = one_spike(told, 24_000)
@@ -35,6 +36,7 @@ def test_agents_behind_the_api_servers_proxy_are_several(reported: Reported) -> 
     nowhere(told)
 
 
+@pytest.mark.slow
 def test_the_node_of_kube_state_metrics_is_not_that_of_the_agents(reported: Reported) -> None:
     told = reported("c14_exported_node")
     found = one_spike(told, 24_000)
@@ -93,6 +95,7 @@ def test_the_first_drops_ever_count_without_start_times(
     assert "shop/cart" in found["title"]
 
 
+@pytest.mark.slow
 def test_a_node_by_its_name_without_port_is_reported(reported: Reported) -> None:
     told = reported("c17_no_port.burst")
     assert told.one("drop_spike")["total"] == 50_000
@@ -107,10 +110,12 @@ def test_what_may_be_read_by_get_only_is_read(asked: Asked, variant: str) -> Non
     assert told.data.now.counts.sum().sum() == near(24_360)
 
 
+@pytest.mark.slow
 def test_what_may_be_read_by_get_only_is_reported(reported: Reported) -> None:
     one_spike(reported("c25_get_only.rbac"), 24_060)
 
 
+@pytest.mark.slow
 def test_two_jobs_of_the_same_agents_count_once(reported: Reported) -> None:
     told = reported("c03_two_jobs")
     found = one_spike(told, 24_060)
@@ -132,6 +137,7 @@ def test_two_jobs_of_the_same_agents_are_three_nodes(asked: Asked) -> None:
     assert told.data.now.counts.sum().sum() == near(truth, 0.001)
 
 
+@pytest.mark.slow
 def test_requests_stored_twice_count_once(reported: Reported) -> None:
     found = reported("c11_stored_twice.replica").one("http_errors")
     assert found["total"] == near(12_000)
@@ -140,6 +146,7 @@ def test_requests_stored_twice_count_once(reported: Reported) -> None:
     lasts(found, 40, 60, within=60)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("variant", ["window", "between", "base", "never"])
 def test_durations_are_the_same_under_another_spelling(asked: Asked, variant: str) -> None:
     told = asked(f"c05_le.{variant}", "http_status")
@@ -159,6 +166,7 @@ def test_durations_of_an_upgrade_in_the_window_are_reported(reported: Reported) 
     lasts(reported("c05_le.window").one("http_latency"), 70, 90, within=30)
 
 
+@pytest.mark.slow
 def test_labels_of_identities_are_never_split(reported: Reported) -> None:
     told = reported("c06_identity")
     out, back = (

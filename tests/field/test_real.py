@@ -300,6 +300,7 @@ def test_lookups_that_fail_are_a_story_of_their_own(whole: Tell) -> None:
     assert "503" not in beneath(dns)
 
 
+@pytest.mark.slow
 def test_hubble_alone_is_quiet_where_nothing_happens(hubble: str) -> None:
     window = {"start": at("11:40:30"), "end": at("11:48:30")}
     said = topic(hubble, "incident", **window, baseline=between("11:33:35", "11:40:30"))

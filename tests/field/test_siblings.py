@@ -63,6 +63,7 @@ def test_a_sum_over_nodes_has_no_place_and_a_fall_is_no_reset(asked: Asked, vari
     assert told.data.now.counts.sum().sum() == near(24_000 + 0.15 * 7200, 0.02)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("variant", ["port", "job", "pod"])
 def test_targets_under_other_labels_go_on_counting(serve: Serve, variant: str) -> None:
     url, _ = serve(f"s03_renamed_targets.{variant}")
@@ -142,6 +143,7 @@ def test_endpoints_of_agents_behind_a_proxy_are_not_merged(asked: Asked) -> None
     nowhere(told)
 
 
+@pytest.mark.slow
 def test_sums_over_many_nodes_count_once(asked: Asked) -> None:
     told = asked("s09_many_nodes_twice", "drop_reasons", step="60s", baseline="previous")
     found = spike(told, within=60)
@@ -187,6 +189,7 @@ def test_requests_that_nobody_counted_before_are_no_rise(asked: Asked) -> None:
     assert table.loc["500", "requests"] == near(truth, 0.03)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("variant", ["window", "never"])
 def test_buckets_of_agents_are_numbers(serve: Serve, variant: str) -> None:
     url, _ = serve(f"s13_le_of_agents.{variant}")
