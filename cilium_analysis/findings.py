@@ -36,6 +36,10 @@ SHARE_OF: Mapping[str, str] = {
 }
 
 
+#: Topics that can be judged where nothing is measured: they say so.
+ABOUT_MONITORING = frozenset({"setup_check"})
+
+
 class Severity(IntEnum):
     """How much a finding matters; comparable."""
 
@@ -76,9 +80,13 @@ class Finding:
     query
         PromQL that shows it.
     next_step
-        What to look at.
+        What to look at; commands stand in backticks.
     evidence
         Findings of the same event, if this one leads a story.
+    brief
+        One clause for an account: how much, of what whole, between whom; the title if empty.
+    topic
+        Name of the notebook that it is from.
     """
 
     kind: str
@@ -96,6 +104,8 @@ class Finding:
     share: float | None = None
     trust_reasons: tuple[str, ...] = ()
     evidence: tuple[Finding, ...] = ()
+    brief: str = ""
+    topic: str = ""
 
     @property
     def trust(self) -> str:
@@ -134,18 +144,22 @@ class Finding:
             "trust_reasons": list(self.trust_reasons),
             "query": self.query,
             "next_step": self.next_step,
+            "brief": self.brief,
+            "topic": self.topic,
         }
 
     @classmethod
     def from_json(cls, row: Mapping[str, Any]) -> Finding:
         """Read a row of ``findings.json``, with its evidence; a value that is unknown is NaN."""
         same = ("kind", "title", "unit", "query", "next_step", "labels", "total", "share")
+        later = {name: row[name] for name in ("brief", "topic") if name in row}
         value, before = (
             math.nan if row[name] is None else float(row[name])
             for name in ("value", "baseline_value")
         )
         return cls(
             **{name: row[name] for name in same},
+            **later,
             start=datetime.fromisoformat(row["start"]),
             end=datetime.fromisoformat(row["end"]),
             value=value,
@@ -231,6 +245,8 @@ class Findings(Sequence[Finding]):
         Questions that cannot be answered: `topic` itself, or some of those that it puts together.
     incomplete
         Topics that stopped with an error, so that their findings are missing.
+    checked
+        Topics that could be judged and have no findings, of those that are put together.
     """
 
     source: str
@@ -241,6 +257,7 @@ class Findings(Sequence[Finding]):
     topic: str = ""
     unknown: tuple[Unknown, ...] = ()
     incomplete: tuple[str, ...] = ()
+    checked: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         if not self.ranked:
@@ -248,7 +265,7 @@ class Findings(Sequence[Finding]):
 
     @classmethod
     def from_json(cls, document: Mapping[str, Any]) -> Findings:
-        """Read the document of ``findings.json``; it keeps its order, and names no topic."""
+        """Read the document of ``findings.json``; it keeps its order."""
         return cls(
             document["source"],
             Window.from_json(document["window"]),
@@ -259,6 +276,7 @@ class Findings(Sequence[Finding]):
                 Unknown(row["topic"], tuple(row["reasons"])) for row in document.get("unknown", ())
             ),
             incomplete=tuple(document.get("incomplete", ())),
+            checked=tuple(document.get("checked", ())),
         )
 
     @overload
@@ -313,7 +331,8 @@ class Findings(Sequence[Finding]):
             "unknown": [each.as_json() for each in self.unknown],
             "findings": rows,
         }
-        return document | ({"incomplete": list(self.incomplete)} if self.incomplete else {})
+        more = {"incomplete": self.incomplete, "checked": self.checked}
+        return document | {name: list(topics) for name, topics in more.items() if topics}
 
     def _repr_mimebundle_(self, include: object = None, exclude: object = None) -> dict[str, Any]:
         """Show a table in a notebook, with the findings as JSON for programs that read it."""
@@ -361,6 +380,11 @@ def merge(
         Of the incident.
     """
     found, stories = list(found), list(stories)
+    checked = [
+        each.topic
+        for each in found
+        if each.topic and not (each.unknown or len(each) or any(each is one for one in stories))
+    ]
     first = [finding for each in stories for finding in each]
     known = {_what(each) for finding in first for each in (finding, *finding.evidence)}
     others = [
@@ -380,12 +404,18 @@ def merge(
         items=(*first, *sorted(others, key=_order)),
         ranked=True,
         unknown=tuple(unknown.values()),
+        checked=tuple(dict.fromkeys(checked)),
     )
 
 
 def _what(finding: Finding) -> tuple[str, datetime, datetime]:
     """Give what a finding is about, and when: equal if two say the same thing."""
     return finding.key(), finding.start, finding.end
+
+
+def anchor(finding: Finding) -> str:
+    """Give the id of a finding on a page: the same on the page of its topic and of its story."""
+    return f"finding-{finding.key()}-{round(finding.start.timestamp())}"
 
 
 def _order(finding: Finding) -> tuple[float, float, str]:
@@ -406,6 +436,7 @@ def _row(rank: int, finding: Finding) -> str:
     evidence = f'<ul class="ca-evidence">{items}</ul>' if items else ""
     texts = (str(rank), str(finding.severity), finding.title, finding.next_step, trust)
     cells = [escaped(text) for text in texts]
-    cells[2] += evidence
+    # A page of a run links from here to the story that the finding belongs to.
+    cells[2] += f"{evidence}<!--story {anchor(finding)}-->"
     inner = "".join(f"<td{_LEFT}>{cell}</td>" for cell in cells)
-    return f'<tr class="ca-{finding.severity}">{inner}</tr>'
+    return f'<tr class="ca-{finding.severity}" id="{anchor(finding)}">{inner}</tr>'

@@ -145,6 +145,12 @@ def add_report(parser: argparse.ArgumentParser) -> None:
         help="another run (directory or address): show what is new, gone, worse and better since",
     )
     add("--pdf", action="store_true", help="also make report.pdf of the summary and all reports")
+    add(
+        "--format",
+        choices=("text", "markdown", "slack", "jira"),
+        default="text",
+        help="how to print what was found: as text (default), or to paste into a chat or a ticket",
+    )
     add("--show-code", action="store_true", help="show the code cells on the HTML pages")
 
 

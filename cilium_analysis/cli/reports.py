@@ -93,7 +93,7 @@ def report(options: argparse.Namespace) -> int:
         page = run.directory.absolute() / "index.html"
         link = f"{options.link}/{run.directory.name}/index.html" if options.link else str(page)
         _send(receivers, about_run(run, **_worth(options), page=link))
-        return _told(run, options.fail_on)
+        return _told(run, options, page=link)
 
 
 def _check_places(options: argparse.Namespace) -> None:
@@ -111,7 +111,7 @@ def demo(options: argparse.Namespace) -> int:
 
     run = _made(ask(source="sample", baseline=""), options, topics=())
     with stopped_after(run.directory):
-        return _told(run, options.fail_on)
+        return _told(run, options)
 
 
 def _made(
@@ -172,13 +172,14 @@ def _how(options: argparse.Namespace) -> dict[str, Any]:
     }
 
 
-def _told(run: Run[Path | Address], fail_on: str | None) -> int:
+def _told(run: Run[Path | Address], options: argparse.Namespace, *, page: str = "") -> int:
     """Print the results of a run; give the exit code."""
-    for text in _lines(run):
+    page = page or str(run.directory / "index.html")
+    for text in _lines(run) if options.format == "text" else _for_ticket(run, options.format, page):
         put(text)
     for topic, error in run.failures.items():
         say(f"{topic} stopped with {error}; what ran is kept in {run.directory}")
-    return 1 if run.failures else verdict(run.worst, fail_on, unknown=run.unknown)
+    return 1 if run.failures else verdict(run.worst, options.fail_on, unknown=run.unknown)
 
 
 def fleet(options: argparse.Namespace) -> int:
@@ -288,7 +289,10 @@ def _lines(run: Run[Path | Address]) -> list[str]:
     for row in run.findings["findings"]:
         span = f"({clock(row['start'], zone)} to {clock(row['end'], zone)} {zone})"
         found.append(f"{row['rank']}. [{row['severity']}] {row['title']} {span}")
-        found += [f"   with: {each['title']}" for each in row.get("evidence", ())]
+        found += [
+            f"   with: {each['title']} (from {clock(each['start'], zone, day=False)})"
+            for each in row.get("evidence", ())
+        ]
     compared = [
         f"{row['change']}: {row['title']}"
         for row in run.summary.get("compared", {}).get("findings", ())
@@ -297,6 +301,17 @@ def _lines(run: Run[Path | Address]) -> list[str]:
     if not found:
         found = _nothing_found(run, partly=bool(unknown))
     return [*unknown, *found, *compared, f"Report: {run.directory / 'index.html'}"]
+
+
+def _for_ticket(run: Run[Path | Address], notation: str, page: str) -> list[str]:
+    """Give the account and the findings in the notation of a ticket or a chat."""
+    from cilium_analysis.accounts import FORMATS
+    from cilium_analysis.findings import Findings
+    from cilium_analysis.report.verdict import called
+
+    zone = run.summary["parameters"]["timezone"]
+    found = Findings.from_json(run.findings)
+    return FORMATS[notation](found, zone, name=called(run.summary), page=page).splitlines()
 
 
 def _nothing_found(run: Run[Path | Address], *, partly: bool) -> list[str]:

@@ -4,6 +4,7 @@ from cilium_analysis.incident.caveats import notes, unknown
 from cilium_analysis.incident.data import QUERIES, Incident, load
 from cilium_analysis.incident.findings import findings
 from cilium_analysis.incident.other_changes import other_changes
+from cilium_analysis.incident.signals import signals
 from cilium_analysis.incident.timeline import timeline
 from cilium_analysis.incident.where import where
 
@@ -14,6 +15,7 @@ __all__ = [
     "load",
     "notes",
     "other_changes",
+    "signals",
     "timeline",
     "unknown",
     "where",

@@ -6,11 +6,10 @@ from operator import attrgetter
 from typing import TYPE_CHECKING
 
 from cilium_analysis import frames
-from cilium_analysis.findings import Unknown, without_unknown
+from cilium_analysis.findings import ABOUT_MONITORING, Unknown, without_unknown
 from cilium_analysis.frames import totals
 from cilium_analysis.topics import TOPICS
 from cilium_analysis.topics.reasons import from_hubble
-from cilium_analysis.topics.verdict import ABOUT_MONITORING
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -5,12 +5,11 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from cilium_analysis.findings import Finding, Findings
+from cilium_analysis.findings import ABOUT_MONITORING, Finding, Findings
 from cilium_analysis.incident import policy
 from cilium_analysis.incident.caveats import caveats, unknown
 from cilium_analysis.incident.stories import Story, stories
 from cilium_analysis.topics import TOPICS
-from cilium_analysis.topics.verdict import ABOUT_MONITORING
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -34,6 +33,8 @@ def findings(data: Incident) -> Findings:
     """
     told = [_with_policies(data, story) for story in stories(every(data), step=data.resolution)]
     ranked = sorted(told, key=_rank)
+    not_known = unknown(data)
+    quiet = [name for name in data.topics if not any(_of(data, name))]
     return Findings(
         data.source,
         data.window,
@@ -41,7 +42,8 @@ def findings(data: Incident) -> Findings:
         tuple(story.as_finding() for story in ranked),
         ranked=True,
         topic="incident",
-        unknown=unknown(data),
+        unknown=not_known,
+        checked=tuple(n for n in quiet if n not in {each.topic for each in not_known}),
     )
 
 
@@ -68,12 +70,16 @@ def _of(data: Incident, name: str) -> Iterator[Finding]:
 
 
 def _with_policies(data: Incident, story: Story) -> Story:
-    """Add the changes of policies shortly before what they may have brought about."""
+    """Add the changes of policies shortly before what they may have brought about, or ended."""
     step = data.resolution
     near = [
         change
         for change in map(policy.as_finding, policy.changes(data))
-        if any(policy.may_bring(change, finding, step=step) for finding in story.members)
+        if any(
+            policy.may_bring(change, finding, step=step)
+            or policy.may_end(change, finding, step=step, window=data.window)
+            for finding in story.members
+        )
     ]
     evidence = sorted((*story.evidence, *near), key=lambda each: each.start)
     return replace(story, evidence=tuple(evidence))
@@ -81,5 +87,6 @@ def _with_policies(data: Incident, story: Story) -> Story:
 
 def _rank(story: Story) -> tuple[float, bool]:
     """Put what follows a change of policies before what is as severe, but follows nothing."""
-    changed = any(finding.kind == "policy_change" for finding in story.evidence)
+    half = story.lead.start + (story.lead.end - story.lead.start) / 2
+    changed = any(each.kind == "policy_change" and each.start <= half for each in story.evidence)
     return (-story.severity, not changed)

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from cilium_analysis.incident.data import Incident
+    from cilium_analysis.window import Window
 
 #: Agents take a policy over within seconds; their scrapes are up to a minute apart.
 TOGETHER = timedelta(minutes=2)
@@ -163,8 +164,28 @@ def may_bring(change: Finding, finding: Finding, *, step: timedelta) -> bool:
     step
         Of the window, or the scrape interval if that is longer.
     """
-    told = finding.severity > Severity.INFO or finding.kind == "drop_spike"
     near = change.start <= finding.start + step
     before = finding.start - change.end <= max(BEFORE, step)
+    return near and before and _concerns(change, finding)
+
+
+def may_end(change: Finding, finding: Finding, *, step: timedelta, window: Window) -> bool:
+    """Tell whether a change of policies may have ended a finding that is over.
+
+    Parameters
+    ----------
+    change, finding, step
+        As for `may_bring`.
+    window
+        What reaches its end is not over.
+    """
+    over = finding.end < window.end and finding.start + step < change.start
+    near = abs(finding.end - change.end) <= max(BEFORE, step)
+    return over and near and _concerns(change, finding)
+
+
+def _concerns(change: Finding, finding: Finding) -> bool:
+    """Tell whether a finding is of a kind, and at a place, that a change of policies reaches."""
+    told = finding.severity > Severity.INFO or finding.kind == "drop_spike"
     there = not unlike(ends(change).anywhere, ends(finding))
-    return told and near and before and there and may_show_as(change, finding)
+    return told and there and may_show_as(change, finding)

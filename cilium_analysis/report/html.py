@@ -20,10 +20,12 @@ from typing import TYPE_CHECKING, Any
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
-from cilium_analysis.findings import SHARE_OF, unknown_lines
+from cilium_analysis import cards
+from cilium_analysis.findings import Findings, spoken, unknown_lines
 from cilium_analysis.report.finished import sanitized
 from cilium_analysis.report.verdict import PITCH, bars, called, clock, weight, worst
-from cilium_analysis.texts import percent, visible
+from cilium_analysis.texts import visible
+from cilium_analysis.topics import INCIDENT
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -37,6 +39,9 @@ _MARKS = re.compile(r"[#*`]+")
 #: A heading of the notebook's own text: outputs of cells have none.
 _SECTION = re.compile(r"<h2>(.*?)</h2>")
 _TAG = re.compile(r"<[^>]*>")
+#: Where a page links to the page of a finding's topic, and to its story.
+_SEE = re.compile(r"<!--see ([a-z0-9_]+) (finding-[0-9a-f]+--?[0-9]+)-->")
+_STORY = re.compile(r"<!--story (finding-[0-9a-f]+--?[0-9]+)-->")
 
 
 def notebook_page(executed: Executed, *, run: Mapping[str, Any], show_code: bool = False) -> str:
@@ -53,7 +58,8 @@ def notebook_page(executed: Executed, *, run: Mapping[str, Any], show_code: bool
     """
     described = _described(executed.notebook)
     body = _body(described, show_code=show_code)
-    body, sections = _linked(body if executed.trusted else sanitized(body))
+    body = _to_pages(body, executed.topic, run) if executed.trusted else sanitized(body)
+    body, sections = _linked(body)
     return _page(
         "notebook.html.j2",
         title=executed.title,
@@ -75,7 +81,14 @@ def run_page(run: Mapping[str, Any], findings: Mapping[str, Any]) -> str:
     run, findings
         As ``run.json`` and ``findings.json`` hold them.
     """
-    return _page("run.html.j2", run=run, findings=findings)
+    found, timezone = Findings.from_json(findings), run["parameters"]["timezone"]
+    return _page(
+        "run.html.j2",
+        run=run,
+        findings=findings,
+        told=Markup(cards.told(found, timezone)),  # noqa: S704  escaped there
+        stories=Markup(_to_pages(cards.stories(found, timezone), "", run)),  # noqa: S704
+    )
 
 
 def title(run: Mapping[str, Any]) -> str:
@@ -149,8 +162,6 @@ def _environment() -> Environment:
         "number": number,
         "worst": worst,
         "weight": weight,
-        "percent": percent,
-        "share_of": lambda kind: SHARE_OF.get(kind, "of the whole"),
         "unknown_lines": unknown_lines,
     }
     return environment
@@ -202,6 +213,32 @@ def _exporter(*, show_code: bool) -> HTMLExporter:
     highlight = Highlight2HTML(pygments_lexer="ipython3", parent=exporter)
     exporter.register_filter("highlight_code", highlight)
     return exporter
+
+
+def _to_pages(body: str, topic: str, run: Mapping[str, Any]) -> str:
+    """Link findings to the page of their topic, and topics to the stories, where a run has both.
+
+    Parameters
+    ----------
+    body
+        HTML of ours.
+    topic
+        Of the page; empty for the first page of the run.
+    run
+        As `run.json` holds it.
+    """
+    pages = {str(row["topic"]) for row in run["topics"]} - {topic}
+
+    def see(found: re.Match[str]) -> str:
+        name = spoken(found[1])
+        link = f' <a class="ca-see" href="{found[1]}.html#{found[2]}">{name}</a>'
+        return link if found[1] in pages else ""
+
+    def story(found: re.Match[str]) -> str:
+        link = f' <a class="ca-see" href="{INCIDENT}.html#{found[1]}">what else happened then</a>'
+        return link if INCIDENT in pages else ""
+
+    return _STORY.sub(story, _SEE.sub(see, body))
 
 
 def _linked(body: str) -> tuple[str, list[tuple[str, str]]]:

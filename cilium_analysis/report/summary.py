@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
+from cilium_analysis import accounts
 from cilium_analysis.bundle import Bundle
 from cilium_analysis.findings import Findings, Severity, merge, without_unknown
 from cilium_analysis.report import html, pdf
 from cilium_analysis.report.execute import STOPPED
-from cilium_analysis.report.verdict import UNKNOWN, first, verdict
+from cilium_analysis.report.verdict import UNKNOWN, called, first, verdict
 from cilium_analysis.source import iso, window_as_json
 from cilium_analysis.storage import runs
 from cilium_analysis.window import format_duration
@@ -110,6 +111,10 @@ def write(
         for executed in done
     }
     runs.write_json(directory / "findings.json", found)
+    text = accounts.markdown(
+        Findings.from_json(found), summary["parameters"]["timezone"], name=called(summary)
+    )
+    (directory / "report.md").write_text(f"{text}\n", encoding="utf-8")
     for topic, page in pages.items():
         (directory / f"{topic}.html").write_text(page, encoding="utf-8")
     runs.write_json(directory / "run.json", summary)
@@ -128,7 +133,7 @@ def write(
 def _merged(question: Question, done: Sequence[Executed]) -> Findings:
     """Give the findings of all notebooks: stories first, and what is in none of them."""
     by_topic = [
-        (executed.topic, Findings.from_json(document))
+        (executed.topic, replace(Findings.from_json(document), topic=executed.topic))
         for executed in done
         for document in executed.findings
     ]

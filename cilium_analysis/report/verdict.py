@@ -5,8 +5,7 @@ from __future__ import annotations
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
-from cilium_analysis.findings import Severity, unknown_lines
-from cilium_analysis.topics.verdict import ABOUT_MONITORING
+from cilium_analysis.findings import ABOUT_MONITORING, Severity, unknown_lines
 from cilium_analysis.window import zone
 
 if TYPE_CHECKING:

@@ -14,6 +14,8 @@ if TYPE_CHECKING:
 NAMED_FROM = 0.8
 #: with less than this the title says "mostly", as its numbers are of the whole.
 WHOLE = 0.99
+#: An account names values that have so much of it together, and need not say more.
+NEARLY_ALL = 0.95
 #: Failures of a smaller share of the traffic they belong to are no warning, however many;
 TRIFLE = 0.001
 #: nor is a handful of a share that is not much larger.
@@ -92,6 +94,28 @@ def largest(sums: pd.Series) -> tuple[str, bool]:
         return "", False
     name = str(sums.idxmax())
     return name, beyond(sums, [name])
+
+
+def several(sums: pd.Series) -> str:
+    """Name up to three values of a label that together have nearly all of the counts.
+
+    Parameters
+    ----------
+    sums
+        Of each value.
+
+    Returns
+    -------
+    str
+        Such as ``a and b``; ``mostly a``, if one has most of it; empty, if none of this is so.
+    """
+    ranked = sums[sums > 0].sort_values(ascending=False, kind="stable")
+    for number in range(1, min(3, len(ranked)) + 1):
+        names = [str(name) for name in ranked.index[:number]]
+        if ranked.iloc[:number].sum() >= NEARLY_ALL * ranked.sum():
+            return f"{', '.join(names[:-1])} and {names[-1]}" if number > 1 else names[0]
+    name, _ = largest(ranked)
+    return f"mostly {name}" if name else ""
 
 
 def place(named: Sequence[str], nodes: int, *, elsewhere: bool = False, ranked: bool = True) -> str:

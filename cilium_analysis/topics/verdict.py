@@ -26,8 +26,6 @@ if TYPE_CHECKING:
     from cilium_analysis.topics.remarks import Remarks
     from cilium_analysis.window import Window
 
-#: Topics that can be judged where nothing is measured: they say so.
-ABOUT_MONITORING = frozenset({"setup_check"})
 #: A node that was scraped in less than this share of the steps has gaps.
 WHOLE = 0.98
 #: Targets that were scraped in less than this share of the window leave most of it unknown.
@@ -67,6 +65,7 @@ def told(
             ),
             query=remarks.asked(each.query),
             labels=remarks.singled_out(each.labels),
+            topic=topic,
         )
         for each in found
     )

@@ -72,6 +72,24 @@
     if (rows > SEARCHED_FROM && !table.hasAttribute("data-filtered")) searchable(table);
   }
 
+  // Commands to copy
+
+  for (const command of document.querySelectorAll(".ca-command")) {
+    const button = make("button", { type: "button", class: "ca-copy" }, "Copy");
+    button.setAttribute("aria-label", `Copy ${command.textContent}`);
+    button.addEventListener("click", async () => {
+      try {
+        await navigator.clipboard.writeText(command.textContent);
+        button.textContent = "Copied";
+      } catch {
+        getSelection().selectAllChildren(command); // to be copied by hand
+        button.textContent = "Selected";
+      }
+      setTimeout(() => (button.textContent = "Copy"), 2000);
+    });
+    command.after(button);
+  }
+
   // Figures that enlarge
 
   const enlarge = (image) => {

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from cilium_analysis import frames
 from cilium_analysis.findings import Finding, Findings, Severity
 from cilium_analysis.queries import Matcher
+from cilium_analysis.texts import percent
 from cilium_analysis.topics import caveats, verdict
 from cilium_analysis.topics.bursts import Burst, Scraped, find, spilled
 from cilium_analysis.topics.dns.outcomes import (
@@ -236,6 +237,8 @@ def _finding(data: Dns, lookups: _Ended, burst: Burst) -> Finding:
         trust_reasons=_caveats(data, burst, start, end, amount),
         query=_query(burst.labels, data.code_label),
         next_step=NEXT.get(burst.labels["rcode"], ELSE),
+        brief=f"{amount:,.0f} {_subject(burst)} {where} ({percent(share)} of all lookups"
+        " meanwhile)",
     )
 
 

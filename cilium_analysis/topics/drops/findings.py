@@ -17,6 +17,7 @@ from cilium_analysis.findings import Finding, Findings, Severity
 from cilium_analysis.frames import totals
 from cilium_analysis.queries import Matcher
 from cilium_analysis.statistics.rises import Rises, join
+from cilium_analysis.texts import percent
 from cilium_analysis.topics import bursts, caveats, telling, verdict
 from cilium_analysis.topics.drops import judging
 from cilium_analysis.topics.drops.events import parties
@@ -235,7 +236,8 @@ def _finding(data: Drops, burst: _Burst) -> Finding:
     length = burst.end - burst.start
     labels = {"reason": burst.reason, "direction": burst.direction}
     labels |= {"node": burst.nodes[0]} if len(burst.nodes) == 1 else {}
-    ends, most = _ends(data, burst)
+    events = _events(data, burst)
+    ends, most = _ends(burst, events)
     labels |= ends
     labels = {name: text for name, text in labels.items() if text}
     value, part = burst.total / length.total_seconds(), _share(burst)
@@ -255,6 +257,7 @@ def _finding(data: Drops, burst: _Burst) -> Finding:
         trust_reasons=tuple(_caveats(data, burst)),
         query=_query(data, burst, labels),
         next_step=explain(burst.reason).next_step,
+        brief=_brief(burst, events, burst.total / whole if whole else None),
     )
 
 
@@ -286,11 +289,8 @@ def _share(burst: _Burst) -> float | None:
     return judging.share(burst.total, burst.traffic[burst.counted].iloc[rows], others)
 
 
-def _ends(data: Drops, burst: _Burst) -> tuple[dict[str, str], set[str]]:
-    """Name protocol and both ends, where Hubble's events agree, and the workload in question.
-
-    Ends that have most of the events, and not all, are named a second time.
-    """
+def _events(data: Drops, burst: _Burst) -> pd.Series:
+    """Count Hubble's events of a burst by ``protocol``, ``source`` and ``destination``."""
     events = parties(frames.between(data.now.hubble, burst.start, burst.end))
     ways = {burst.direction, ""} if burst.direction else {"", "INGRESS", "EGRESS"}
     known = set(burst.nodes) & set(frames.values(events, "node"))
@@ -298,10 +298,18 @@ def _ends(data: Drops, burst: _Burst) -> tuple[dict[str, str], set[str]]:
     sums = totals(events, by)
     level = sums.index.get_level_values
     mine = (level("reason") == burst.reason) & level("direction").isin(ways)
-    sums = sums[mine & level("node").isin(known or set(level("node")))]
+    mine &= level("node").isin(known or set(level("node")))
+    return sums[mine].groupby(level=["protocol", "source", "destination"]).sum()
+
+
+def _ends(burst: _Burst, events: pd.Series) -> tuple[dict[str, str], set[str]]:
+    """Name protocol and both ends, where Hubble's events agree, and the workload in question.
+
+    Ends that have most of the events, and not all, are named a second time.
+    """
     found, most = {}, set()
     for name in ("protocol", "source", "destination"):
-        found[name], partly = telling.largest(sums.groupby(level=name).sum())
+        found[name], partly = telling.largest(events.groupby(level=name).sum())
         most |= {name} if partly else set()
     side = "source" if burst.direction == "EGRESS" else "destination"
     namespace, workload = namespace_of(found[side])
@@ -328,6 +336,22 @@ def _title(burst: _Burst, ends: str, value: float, part: float | None) -> str:
         f"Drops “{burst.reason}”{way}{ends} {where}: {telling.short(value)}"
         f" {unit}/s {baseline}, {burst.total:,.0f} {unit} in all{tail}"
     )
+
+
+def _brief(burst: _Burst, events: pd.Series, share: float | None) -> str:
+    """Say how many packets, between whom, why and where, and which part of all drops they are."""
+    sides = {
+        word: telling.several(events.groupby(level=end).sum())
+        for word, end in (("from", "source"), ("to", "destination"))
+    }
+    ends = "".join(f" {word} {name}" for word, name in sides.items() if name)
+    way = f" ({burst.direction.lower()})" if burst.direction else ""
+    denied = burst.reason.startswith("Policy denied")
+    how = f"denied by policy{way}" if denied else f"dropped as “{burst.reason}”{way}"
+    others = len(burst.counted) > len(burst.nodes)
+    where = telling.place(burst.nodes, len(burst.counts.columns), elsewhere=others)
+    part = "" if share is None else f" ({percent(share)} of all dropped {burst.of.unit})"
+    return f"{burst.total:,.0f} {burst.of.unit}{ends} {how} {where}{part}"
 
 
 def _caveats(data: Drops, burst: _Burst) -> Iterator[str]:

@@ -242,6 +242,7 @@ def _finding(data: Flows, burst: _Burst) -> Finding:
         trust_reasons=tuple(said),
         query=_QUERIES[burst.flag],
         next_step=_NEXT[burst.flag],
+        brief=f"{_amount(burst)}{between(burst.labels)} {where}",
     )
 
 

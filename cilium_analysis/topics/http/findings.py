@@ -15,6 +15,7 @@ from cilium_analysis.findings import Finding, Findings, Severity
 from cilium_analysis.frames import totals
 from cilium_analysis.queries import Matcher
 from cilium_analysis.statistics.rises import Rises, join
+from cilium_analysis.texts import percent
 from cilium_analysis.topics import verdict
 from cilium_analysis.topics.bursts import spilled, summed
 from cilium_analysis.topics.http.durations import NAME, Slow, slow_requests
@@ -27,7 +28,7 @@ from cilium_analysis.topics.http.statuses import (
 )
 from cilium_analysis.topics.model import found_once
 from cilium_analysis.topics.parties import namespace_of
-from cilium_analysis.topics.telling import between, largest, only, seconds, trifling
+from cilium_analysis.topics.telling import between, largest, only, seconds, several, trifling
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -227,6 +228,7 @@ def _finding(data: Http, stream: _Stream, first: int, last: int) -> Finding:
             status=labels.get("status", "5+"),
             workload=labels.get("destination_workload", stream.destination or "…"),
         ),
+        brief=_brief(stream, bad, total, share),
     )
 
 
@@ -272,6 +274,17 @@ def _severity(
     if own_fault:
         return Severity.WARNING if serious else Severity.INFO
     return Severity.CRITICAL if serious else Severity.WARNING
+
+
+def _brief(stream: _Stream, bad: pd.DataFrame, total: float, share: float) -> str:
+    """Say how many requests, between whom, how they ended, and which part of all these are."""
+    sources = several(totals(bad, ["source"]))
+    ends = between({"source": sources, "destination": stream.destination})
+    statuses = several(totals(bad, ["status"])) or "5xx"
+    got = "no response" if statuses == UNANSWERED else statuses
+    how = "got 403, denied by policy" if stream.kind == "http_denied" else f"got {got}"
+    whole = f"all requests to {stream.destination}" if stream.destination else "all requests"
+    return f"{total:,.0f} requests{ends} {how} ({percent(share)} of {whole} meanwhile)"
 
 
 def _title(

@@ -1,0 +1,275 @@
+"""Accounts: what happened, in sentences for a chat, a ticket or the head of a page. Pure.
+
+How a story looks on a page is in `cilium_analysis.cards`.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING
+
+from cilium_analysis.findings import ABOUT_MONITORING, Severity, spoken, unknown_lines
+from cilium_analysis.texts import clipped, counted, line
+from cilium_analysis.window import zone
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from cilium_analysis.findings import Finding, Findings
+    from cilium_analysis.window import Window
+
+#: Stories that an account tells; the page has them all.
+TOLD = 3
+#: Characters of one sentence at most: names of workloads are not ours.
+_LONGEST = 400
+#: What is shorter is over, without saying so.
+_MOMENT = timedelta(minutes=2)
+#: What changes of policies before a story, and at its end, are evidence of.
+CHANGE = "policy_change"
+
+
+def clock(moment: datetime, timezone: str, *, day: bool = False) -> str:
+    """Write a time as the reader's clock shows it; the offset too where the clock changes that day.
+
+    Parameters
+    ----------
+    moment
+        Aware.
+    timezone
+        IANA name.
+    day
+        Whether to write the date.
+    """
+    local = moment.astimezone(zone(timezone))
+    form = "%H:%M" if not local.second else "%H:%M:%S"
+    offset = local.isoformat()[-6:] if _clock_changes(local) else ""
+    return f"{local:%Y-%m-%d} {local:{form}}{offset}" if day else f"{local:{form}}{offset}"
+
+
+def _clock_changes(local: datetime) -> bool:
+    """Tell whether the clock changes on the day of a time."""
+    midnight = local.replace(hour=0, minute=0, second=0, microsecond=0, fold=0)
+    return midnight.utcoffset() != (midnight + timedelta(days=1)).utcoffset()
+
+
+def length(duration: timedelta) -> str:
+    """Write a duration as a person says it, such as ``42 min`` or ``1 h 10 min``."""
+    seconds = round(duration.total_seconds())
+    if seconds < 120:
+        return f"{seconds} s"
+    minutes = round(seconds / 60)
+    if minutes < 60:
+        return f"{minutes} min"
+    hours, minutes = divmod(minutes, 60)
+    if hours < 48:
+        return f"{hours} h {minutes} min" if minutes else f"{hours} h"
+    return f"{hours // 24} d {hours % 24} h" if hours % 24 else f"{hours // 24} d"
+
+
+def when(finding: Finding, window: Window, timezone: str, *, day: bool = True) -> str:
+    """Write when something was, how long it lasted, and whether it is over.
+
+    Parameters
+    ----------
+    finding
+        What was found.
+    window
+        That it was found in: what reaches its edges may be longer.
+    timezone
+        IANA name.
+    day
+        Whether to write the date.
+    """
+    start, end = (each.astimezone(zone(timezone)) for each in (finding.start, finding.end))
+    lasted = length(end - start)
+    begun, ongoing = finding.start <= window.start, finding.end >= window.end
+    first = clock(start, timezone, day=day)
+    if ongoing:
+        since = f"since {'before ' if begun else ''}{first} {timezone}"
+        return f"{since} ({'more than ' if begun else ''}{lasted}, ongoing)"
+    last = clock(end, timezone, day=start.date() != end.date())
+    if begun:
+        return f"before {first} to {last} {timezone} (more than {lasted}, over)"
+    if first == last:
+        return f"{first} {timezone}"
+    if finding.kind == CHANGE:
+        return f"between {first} and {last} {timezone}"
+    over = ", over" if end - start >= _MOMENT else ""
+    return f"{first}–{last} {timezone} ({lasted}{over})"
+
+
+def brief(finding: Finding) -> str:
+    """Say what was found in one clause, without a full stop."""
+    return clipped(line(finding.brief or finding.title), _LONGEST)
+
+
+def told(story: Finding, window: Window, timezone: str) -> str:
+    """Tell a story: when, what, how much, between whom, and what began and ended it.
+
+    Parameters
+    ----------
+    story
+        The lead of a story, with its evidence.
+    window, timezone
+        As for `when`.
+    """
+    others = [e for e in story.evidence if e.severity >= Severity.WARNING]
+    clauses = [brief(each) for each in (story, *others[:TOLD])]
+    if len(others) > TOLD:
+        clauses.append(f"and {len(others) - TOLD} more signs of it")
+    text = f"{when(story, window, timezone)}: {'; '.join(clauses)}."
+    return " ".join([text, *_changed(story, timezone)])
+
+
+def changes(story: Finding) -> tuple[list[Finding], list[Finding]]:
+    """Give the changes of policies that a story began with, and those that it ended with."""
+    middle = story.start + (story.end - story.start) / 2
+    every = [each for each in story.evidence if each.kind == CHANGE]
+    return [e for e in every if e.start <= middle], [e for e in every if e.start > middle]
+
+
+def _changed(story: Finding, timezone: str) -> list[str]:
+    """Say which changes of policies began and ended a story, as far as their times tell."""
+    begun, ended = (
+        " and ".join(clock(each.start, timezone) for each in some[:TOLD]) for some in changes(story)
+    )
+    if begun and ended:
+        return [f"It began with a change of policies ({begun}), and ended with one ({ended})."]
+    how, at = ("began", begun) if begun else ("ended", ended)
+    return [f"It {how} with a change of policies ({at})."] if at else []
+
+
+def account(found: Findings, timezone: str) -> list[str]:
+    """Tell what happened in a window, in one sentence or two per story, the worst first.
+
+    Parameters
+    ----------
+    found
+        Stories, or findings.
+    timezone
+        IANA name.
+
+    Returns
+    -------
+    list of str
+        Never empty. What is unknown comes last, and instead of all else if nothing is known.
+    """
+    serious = [each for each in found if each.severity >= Severity.WARNING]
+    texts = [told(each, found.window, timezone) for each in serious[:TOLD]]
+    more = len(serious) - len(texts)
+    if more:
+        texts.append(f"{counted(more, 'more finding')} below.")
+    unknown = [f"Unknown: {text}." for text in unknown_lines(e.as_json() for e in found.unknown)]
+    if found.incomplete:
+        names = ", ".join(spoken(name) for name in found.incomplete)
+        texts.append(f"Not complete: {names} stopped with an error.")
+    judged = set(found.checked) - ABOUT_MONITORING or len(found) or not found.unknown
+    if not serious and not found.incomplete and judged:
+        rest = " in what can be judged" if unknown else ""
+        notes = len(found) - len(serious)
+        minor = f"; {counted(notes, 'note')} below" if notes else ""
+        first = clock(found.window.start, timezone, day=True)
+        days = {t.astimezone(zone(timezone)).date() for t in (found.window.start, found.window.end)}
+        last = clock(found.window.end, timezone, day=len(days) > 1)
+        texts.append(f"{first}–{last} {timezone}: nothing unusual{rest}{minor}.")
+    return [*texts, *map(line, unknown)]
+
+
+def markdown(found: Findings, timezone: str, *, name: str, page: str = "") -> str:
+    """Write the account and a table of the findings as GitHub, GitLab and Mattermost read it.
+
+    Parameters
+    ----------
+    found, timezone
+        As for `account`.
+    name
+        Of the cluster.
+    page
+        Where the report is; nothing is said of it if empty.
+    """
+    lines = [f"**{_markdown(name)}**: {_markdown(' '.join(account(found, timezone)))}"]
+    rows = [f"| {' | '.join(map(_markdown, row))} |" for row in _rows(found, timezone)]
+    head = ["", "| # | Severity | When | What | Next |", "|---|---|---|---|---|"] if rows else []
+    return "\n".join([*lines, *head, *rows, *(["", _markdown(page)] if page else [])])
+
+
+def slack(found: Findings, timezone: str, *, name: str, page: str = "") -> str:
+    """Write the same as Slack reads it, which has no tables.
+
+    Parameters
+    ----------
+    found, timezone, name, page
+        As for `markdown`.
+    """
+    lines = [f"*{_slack(name)}*: {_slack(' '.join(account(found, timezone)))}"]
+    for rank, severity, *texts in _rows(found, timezone):
+        time, what, following = map(_slack, texts)
+        lines += [f"{rank}. *{severity}* {time}: {what}", f"    {following}"]
+    return "\n".join([*lines, *([_slack(page)] if page else [])])
+
+
+def jira(found: Findings, timezone: str, *, name: str, page: str = "") -> str:
+    """Write the same in Jira's own notation.
+
+    Parameters
+    ----------
+    found, timezone, name, page
+        As for `markdown`.
+    """
+    lines = [f"*{_jira(name)}*: {_jira(' '.join(account(found, timezone)))}"]
+    rows = [f"|{'|'.join(map(_jira, row))}|" for row in _rows(found, timezone)]
+    head = ["", "||#||Severity||When||What||Next||"] if rows else []
+    return "\n".join([*lines, *head, *rows, *(["", _jira(page)] if page else [])])
+
+
+#: How an account is written, by the name of its notation.
+FORMATS: Mapping[str, Callable[..., str]] = {"markdown": markdown, "slack": slack, "jira": jira}
+#: Characters that notations give a meaning, and the @ that notifies people.
+_IN_MARKDOWN = str.maketrans({c: f"\\{c}" for c in "\\*_[]<>|#~"} | {"@": "@\u200b"})
+_IN_JIRA = str.maketrans({c: f"\\{c}" for c in "{}[]|*_^~!?+-"} | {"\\": "&#92;", "@": "@\u200b"})
+_IN_SLACK = str.maketrans({"&": "&amp;", "<": "&lt;", ">": "&gt;", "*": "∗", "@": "@\u200b"})
+
+
+def _rows(found: Findings, timezone: str) -> list[tuple[str, str, str, str, str]]:
+    return [
+        (
+            str(rank),
+            str(each.severity),
+            when(each, found.window, timezone),
+            each.title,
+            each.next_step,
+        )
+        for rank, each in enumerate(found, start=1)
+    ]
+
+
+def parted(text: str) -> list[tuple[bool, str]]:
+    """Take a text apart at its backticks: whether each part is code, and the part.
+
+    A text with an odd one has no code: it is part of a name.
+    """
+    parts = line(text).split("`")
+    if len(parts) % 2 == 0:
+        return [(False, "'".join(parts))]
+    return [(bool(place % 2), part) for place, part in enumerate(parts) if part]
+
+
+def _markdown(text: str) -> str:
+    """Give a text of others as one line that GitHub shows as it is."""
+    return "".join(
+        f"`{part.replace('|', chr(92) + '|')}`" if code else part.translate(_IN_MARKDOWN)
+        for code, part in parted(text)
+    )
+
+
+def _jira(text: str) -> str:
+    """Give a text of others without macros, links and names of people."""
+    return "".join(
+        f"{{{{{part.translate(_IN_JIRA)}}}}}" if code else part.translate(_IN_JIRA)
+        for code, part in parted(text)
+    )
+
+
+def _slack(text: str) -> str:
+    """Give a text of others so that it makes no link and notifies nobody (docs.slack.dev)."""
+    return line(text).translate(_IN_SLACK)
