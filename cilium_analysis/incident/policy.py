@@ -145,8 +145,8 @@ def as_finding(change: Change) -> Finding:
         baseline_value=float("nan"),
         unit="agents",
         query="max by (node) (cilium_policy_max_revision)",
-        next_step="See who changed which policy then: kubectl get cnp,ccnp,netpol -A"
-        " --show-managed-fields -o yaml, and the history of your repository.",
+        next_step="See who changed which policy then: `kubectl get cnp,ccnp,netpol -A"
+        " --show-managed-fields -o yaml`, and the history of your repository.",
     )
 
 

@@ -91,7 +91,8 @@ def _probes(data: Incident, lead: Finding) -> pd.Series | None:
 def _endpoints(data: Incident, lead: Finding) -> pd.Series:
     counts = data.topics["endpoint_growth"].now.counts
     nodes = [n for n in counts.columns if n == lead.labels.get("node", n)]
-    return counts[nodes].sum(axis=1, min_count=1)
+    summed: pd.Series = counts[nodes].sum(axis=1, min_count=1)
+    return summed
 
 
 def _not_ready(data: Incident, lead: Finding) -> pd.Series:

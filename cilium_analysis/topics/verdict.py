@@ -14,7 +14,7 @@ import pandas as pd
 
 from cilium_analysis.findings import Finding, Findings, Severity, Unknown
 from cilium_analysis.texts import percent
-from cilium_analysis.topics import loading
+from cilium_analysis.topics import commands, loading
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -66,6 +66,9 @@ def told(
             query=remarks.asked(each.query),
             labels=remarks.singled_out(each.labels),
             topic=topic,
+            next_step=commands.complete(
+                each.next_step, node=each.labels.get("node", ""), versions=data.versions
+            ),
         )
         for each in found
     )

@@ -15,6 +15,7 @@ from matplotlib.axes import Axes
 
 from cilium_analysis.bundle import Bundle
 from cilium_analysis.capture import TOPICS
+from cilium_analysis.cards import Stories
 from cilium_analysis.connection import SAMPLES, sample_directory
 from cilium_analysis.findings import Findings
 from cilium_analysis.report.notebooks import notebook_directory
@@ -62,6 +63,9 @@ def _values(source: str, names: dict[str, Any]) -> Iterator[object]:
 
 
 def _text(value: object) -> str:
+    if isinstance(value, Stories):
+        drawn = [f"{rank}: {np.nansum(s.values):.5g} {s.unit}" for rank, s in value.signals.items()]
+        return "\n".join([repr(value), _text(value.findings), *drawn])
     if isinstance(value, Findings):
         return json.dumps(value.as_json(), indent=1)
     return "" if value is None or isinstance(value, Axes) else repr(value)

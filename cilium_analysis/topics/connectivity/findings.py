@@ -66,6 +66,7 @@ def _outage(data: Connectivity, outage: Outage) -> Finding:
         trust_reasons=_caveats(data, outage),
         query=_query(outage),
         next_step=_next_step(outage),
+        brief=f"{_what(data, outage)}{_aside(outage)}",
     )
 
 
@@ -228,22 +229,23 @@ def _next_step(outage: Outage) -> str:
     node = outage.node or "an affected node"
     if outage.own == "silent":
         return (
-            f"Check whether {node} is up (kubectl get node, its console, the cloud provider's"
-            " events) and its Cilium agent runs (kubectl -n kube-system get pods -o wide)."
+            f"Check whether {node} is up (`kubectl get node -o wide`, its console, the cloud"
+            " provider's events) and its Cilium agent runs (`kubectl -n kube-system get pods -l"
+            " k8s-app=cilium -o wide`)."
         )
     if outage.types == ("endpoint",):
         return (
             f"The node answers, its health endpoint does not: check the overlay or routes for pods"
-            f" ({_PORTS}) and the agent's log on {node}; cilium-health status --probe there."
+            f" ({_PORTS}) and the agent's log on {node}; `cilium-health status --probe` there."
         )
     if outage.role in ("source", "observer", "unknown"):
         return (
-            f"Run cilium-health status --probe in the agent on {node}: it names the targets."
+            f"Run `cilium-health status --probe` in the agent on {node}: it names the targets."
             f" Then check its routes, its underlay and what firewalls let through ({_PORTS})."
         )
     return (
-        f"Run cilium-health status --probe in the agents on {node} and on one that cannot reach it;"
-        f" check the agent's log there, the underlay and what firewalls let through ({_PORTS})."
+        f"Run `cilium-health status --probe` in the agents on {node} and on one that cannot reach"
+        f" it; check the agent's log there, the underlay and what firewalls let through ({_PORTS})."
     )
 
 

@@ -259,7 +259,7 @@ def slow_finding(data: Connectivity, slow: Slow) -> Finding:
         trust_reasons=tuple(reasons),
         query=_latency_query(data, slow),
         next_step=f"Check load, network interface and links of {slow.node or 'what they share'}"
-        " (its errors and queues); cilium-health status --probe shows each path.",
+        " (its errors and queues); `cilium-health status --probe` shows each path.",
     )
 
 

@@ -312,9 +312,9 @@ def _finding(data: Endpoints, group: Sequence[_Growth], now: pd.DataFrame) -> Fi
             *(() if compared else ("no baseline: compared with the beginning of the window",)),
         ),
         query=query_for("sum by (node) (cilium_endpoint{})", labels),
-        next_step="See which workloads grew (kubectl get pods -A -o wide --field-selector"
-        " spec.nodeName=…, replicas, jobs that never end), and whether the node's IP pool and"
-        " policy maps have room for them.",
+        next_step="See which workloads grew (`kubectl get pods -A -o wide"
+        " --sort-by=.metadata.creationTimestamp`, replicas, jobs that never end), and whether the"
+        " node's IP pool and policy maps have room for them.",
     )
 
 

@@ -332,11 +332,11 @@ def _next_step(fill: Fill) -> str:
         )
     if "type" in fill.labels:
         return (
-            "Look for labels that make an identity of every pod (cilium-dbg identity list) and"
+            "Look for labels that make an identity of every pod (`cilium-dbg identity list`) and"
             " leave them out (Helm: labels)."
         )
     return (
-        "A full map drops entries or refuses new ones: see what fills it (cilium-dbg bpf ct list"
-        " global, cilium-dbg bpf policy get --all), and enlarge it (Helm: bpf.mapDynamicSizeRatio,"
-        " bpf.ctTcpMax, bpf.natMax, bpf.policyMapMax)."
+        "A full map drops entries or refuses new ones: see what fills it (`cilium-dbg bpf ct list"
+        " global`, `cilium-dbg bpf policy get --all`), and enlarge it (Helm:"
+        " bpf.mapDynamicSizeRatio, bpf.ctTcpMax, bpf.natMax, bpf.policyMapMax)."
     )

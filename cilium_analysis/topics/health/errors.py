@@ -369,20 +369,23 @@ def _query(main: Burst, labels: Mapping[str, str]) -> str:
 def _advice(main: Burst) -> str:
     if main.of.kind == "operator_errors":
         return (
-            "Read the operator's log of that time: kubectl -n kube-system logs -l"
-            " io.cilium/app=operator --timestamps."
+            "Read the operator's log of that time: `kubectl -n kube-system logs -l"
+            " io.cilium/app=operator --timestamps`."
         )
     advice = {
-        "controllers": "Ask which ones fail and why: cilium-dbg status --all-controllers.",
-        "kvstore": "Look at the health of the key-value store: cilium-dbg status --verbose.",
+        "controllers": "Ask which ones fail and why: `cilium-dbg status --all-controllers`.",
+        "kvstore": "Look at the health of the key-value store: `cilium-dbg status --verbose`.",
         "k8s-client": "Look at the API server: its load, its latency, and the network to it.",
-        "modules": "Ask which ones are degraded and why: cilium-dbg status --all-health.",
-        "policy": "See which policies are not valid: kubectl get cnp,ccnp -A, and the agent's log"
+        "modules": "Ask which ones are degraded and why: `cilium-dbg status --all-health`.",
+        "policy": "See which policies are not valid: `kubectl get cnp,ccnp -A`, and the agent's log"
         " for the policy's name.",
-        "rate-limiter": "See which calls wait: cilium-dbg status --verbose, and the rate at which"
+        "rate-limiter": "See which calls wait: `cilium-dbg status --verbose`, and the rate at which"
         " pods are created; limits are set by apiRateLimit (api-rate-limit in cilium-config).",
-        "bpf": "Compare the size of the map with what fills it: cilium-dbg map list.",
+        "bpf": "Compare the size of the map with what fills it: `cilium-dbg map list`.",
     }
     name = main.of.subsystem
-    log = f"Read the agent's log of that time for subsys={name} (module={name} since Cilium 1.18)."
+    log = (
+        f"Read the agent's log of that time for subsys={name} (module={name} since Cilium 1.18):"
+        " `kubectl -n kube-system logs POD -c cilium-agent --timestamps`."
+    )
     return advice.get(main.of.subsystem, log)

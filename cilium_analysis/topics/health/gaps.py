@@ -265,7 +265,8 @@ def _operator_finding(data: Health, gap: Gap) -> Finding:
         unit="s",
         trust_reasons=from_server(data),
         query=f"count({_OPERATOR})",
-        next_step="See whether an operator ran: kubectl -n kube-system get pods -l"
-        " name=cilium-operator, and kubectl logs --previous. Without one no identities are"
+        next_step="See whether an operator ran: `kubectl -n kube-system get pods -l"
+        " name=cilium-operator -o wide`, and `kubectl -n kube-system logs -l name=cilium-operator"
+        " --previous`. Without one no identities are"
         " collected, and no addresses handed out where the operator does that.",
     )

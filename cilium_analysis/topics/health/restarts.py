@@ -357,15 +357,16 @@ def restart_finding(data: Health, found: Restarts) -> Finding:
 
 
 _NEXT_STEPS = {
-    "in place": "Ask why the container ended: kubectl -n kube-system describe pod -l"
-    " k8s-app=cilium (last state, exit code, OOMKilled, liveness), and kubectl logs --previous.",
-    "loop": "Read the log of the run before: kubectl -n kube-system logs -l k8s-app=cilium -c"
-    " cilium-agent --previous; look at memory and the events of the pod.",
-    "replaced": "Compare with the rollouts of the DaemonSet: kubectl -n kube-system rollout"
-    " history ds/cilium.",
+    "in place": "Ask why the container ended: `kubectl -n kube-system describe pod -l"
+    " k8s-app=cilium` (last state, exit code, OOMKilled, liveness), and `kubectl -n kube-system"
+    " logs POD -c cilium-agent --previous`.",
+    "loop": "Read the log of the run before: `kubectl -n kube-system logs POD -c cilium-agent"
+    " --previous`; look at memory and the events of the pod.",
+    "replaced": "Compare with the rollouts of the DaemonSet: `kubectl -n kube-system rollout"
+    " history ds/cilium`.",
     "reboot": "Look at the node's events and its kernel log from before the reboot.",
-    "unknown": "Look at the restarts and the age of the agent's pod: kubectl -n kube-system get"
-    " pods -l k8s-app=cilium -o wide.",
+    "unknown": "Look at the restarts and the age of the agent's pod: `kubectl -n kube-system get"
+    " pods -l k8s-app=cilium -o wide`.",
 }
 
 

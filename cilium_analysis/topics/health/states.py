@@ -127,16 +127,16 @@ def _map_advice(name: str) -> str:
         return (
             "Compare bpf.ctTcpMax, bpf.ctAnyMax and bpf.natMax (or bpf.mapDynamicSizeRatio) with"
             " the connections of the node; a full map evicts the oldest or drops new ones:"
-            " cilium-dbg bpf ct list global, cilium-dbg bpf nat list."
+            " `cilium-dbg bpf ct list global`, `cilium-dbg bpf nat list`."
         )
     if _bare(name) == "policy":
         return (
             "Compare bpf.policyMapMax with what the policies select (identities times ports):"
-            " cilium-dbg bpf policy get --all."
+            " `cilium-dbg bpf policy get --all`."
         )
     if name.startswith("lb"):
         return "Compare bpf.lbMapMax with the number of services and backends."
-    return "Compare the size of the map with what fills it: cilium-dbg map list."
+    return "Compare the size of the map with what fills it: `cilium-dbg map list`."
 
 
 def lost_clusters(data: Health) -> Iterator[Finding]:
@@ -182,7 +182,7 @@ def _lost(data: Health, name: str, cluster: str) -> Iterator[Finding]:
             unit="count",
             trust_reasons=from_server(data),
             query=f"min by (node, target_cluster) ({metric}_remote_cluster_readiness_status)",
-            next_step="Look at the connection to it: cilium-dbg troubleshoot clustermesh, and the"
+            next_step="Look at the connection to it: `cilium-dbg troubleshoot clustermesh`, and the"
             " clustermesh-apiserver of that cluster.",
         )
 

@@ -16,7 +16,7 @@ from cilium_analysis.frames import totals
 from cilium_analysis.queries import Matcher
 from cilium_analysis.statistics.rises import Rises, join
 from cilium_analysis.texts import percent
-from cilium_analysis.topics import verdict
+from cilium_analysis.topics import commands, verdict
 from cilium_analysis.topics.bursts import spilled, summed
 from cilium_analysis.topics.http.durations import NAME, Slow, slow_requests
 from cilium_analysis.topics.http.statuses import (
@@ -49,11 +49,10 @@ ENOUGH_OBSERVED = 0.98
 _RISES = Rises()
 _NEXT = {
     "http_errors": "Look at the logs and recent rollouts of the destination, and at its own"
-    " dependencies: hubble observe --protocol http --http-status {status} --to-workload"
-    " {workload}.",
+    " dependencies: `hubble observe --protocol http --http-status {status}{to}`.",
     "http_denied": "Compare the layer 7 rules of the CiliumNetworkPolicies that select the"
-    " destination with these requests (method, path, headers): hubble observe --verdict DROPPED"
-    " --protocol http.",
+    " destination with these requests (method, path, headers): `hubble observe --verdict DROPPED"
+    " --protocol http`.",
 }
 
 
@@ -210,6 +209,8 @@ def _finding(data: Http, stream: _Stream, first: int, last: int) -> Finding:
     value, before = inside / (end - start).total_seconds(), _rate(data, stream)
     share = inside / whole if whole else 0.0
     labels, most = _labels(stream, bad)
+    parts = (labels.get(f"destination_{part}", "") for part in ("namespace", "workload"))
+    name = commands.workload("/".join(filter(None, parts)))
     return Finding(
         kind=stream.kind,
         severity=_severity(stream.kind, labels, share, total, end - start),
@@ -226,7 +227,7 @@ def _finding(data: Http, stream: _Stream, first: int, last: int) -> Finding:
         query=_query(labels),
         next_step=_NEXT[stream.kind].format(
             status=labels.get("status", "5+"),
-            workload=labels.get("destination_workload", stream.destination or "…"),
+            to=f" --to-workload {name}" if name else "",
         ),
         brief=_brief(stream, bad, total, share),
     )
