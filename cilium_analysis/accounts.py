@@ -90,7 +90,7 @@ def when(finding: Finding, window: Window, timezone: str, *, day: bool = True) -
     last = clock(end, timezone, day=start.date() != end.date())
     if begun:
         return f"before {first} to {last} {timezone} (more than {lasted}, over)"
-    if first == last:
+    if lasted == length(timedelta()):
         return f"{first} {timezone}"
     if finding.kind == CHANGE:
         return f"between {first} and {last} {timezone}"

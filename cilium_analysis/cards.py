@@ -83,7 +83,7 @@ def told(found: Findings, timezone: str) -> str:
     timezone
         IANA name.
     """
-    texts = "".join(f"<p>{marked(text)}</p>" for text in accounts.account(found, timezone))
+    texts = "".join(f"<p>{escaped(text)}</p>" for text in accounts.account(found, timezone))
     return f'<div class="ca-account">{texts}</div>'
 
 

@@ -52,6 +52,11 @@ def complete(text: str, *, node: str = "", versions: Sequence[str] = ()) -> str:
     return _CODE.sub(whole, text)
 
 
+def plain(name: str) -> str:
+    """Give a name for the text of a next step, where it makes no command."""
+    return name.replace("`", "'")
+
+
 def workload(name: str) -> str:
     """Give the name of a workload if it can be part of a command, otherwise nothing."""
     return name if _WORKLOAD.fullmatch(name) else ""

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Literal
 from cilium_analysis import frames
 from cilium_analysis.findings import Finding, Findings, Severity
 from cilium_analysis.queries import Matcher
-from cilium_analysis.topics import verdict
+from cilium_analysis.topics import commands, verdict
 from cilium_analysis.topics.connectivity.latencies import rises, slow_finding
 from cilium_analysis.topics.connectivity.outages import detect
 from cilium_analysis.topics.connectivity.pace import short
@@ -226,7 +226,7 @@ def _query(outage: Outage) -> str:
 
 
 def _next_step(outage: Outage) -> str:
-    node = outage.node or "an affected node"
+    node = commands.plain(outage.node) or "an affected node"
     if outage.own == "silent":
         return (
             f"Check whether {node} is up (`kubectl get node -o wide`, its console, the cloud"

@@ -12,6 +12,7 @@ import pandas as pd
 from cilium_analysis import counters, frames
 from cilium_analysis.findings import Finding, Severity
 from cilium_analysis.queries import Matcher, any_of
+from cilium_analysis.topics.commands import plain
 from cilium_analysis.topics.connectivity.asking import (
     FAILED,
     MOST_SLOW,
@@ -258,8 +259,9 @@ def slow_finding(data: Connectivity, slow: Slow) -> Finding:
         unit="s",
         trust_reasons=tuple(reasons),
         query=_latency_query(data, slow),
-        next_step=f"Check load, network interface and links of {slow.node or 'what they share'}"
-        " (its errors and queues); `cilium-health status --probe` shows each path.",
+        next_step="Check load, network interface and links of"
+        f" {plain(slow.node) or 'what they share'} (its errors and queues);"
+        " `cilium-health status --probe` shows each path.",
     )
 
 
