@@ -13,6 +13,7 @@ from cilium_analysis.storage import Address, publication
 from cilium_analysis.together import together
 from cilium_analysis.topics import INCIDENT
 from cilium_analysis.topics import TOPICS as SINGLE
+from cilium_analysis.topics.workloads import Narrowed, Workloads
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -73,6 +74,7 @@ def capture(
     cluster: Cluster | None = None,
     recorded: Callable[[str], None] | None = None,
     kept: bool = False,
+    workloads: str = "",
 ) -> None:
     """Record what the topics need; the directory appears when all of it is there.
 
@@ -95,6 +97,8 @@ def capture(
         first of them, for who keeps it from others until all is there.
     kept
         As of `cilium_analysis.bundle.Recorder`.
+    workloads
+        That topics are narrowed to, who may ask more then; answers are recorded whole.
 
     Raises
     ------
@@ -124,7 +128,8 @@ def capture(
     ):
         if cluster is not None:
             recorder.keep_kubernetes(cluster.as_json())
-        asked = _asked(recorder, window, baseline, names=chosen, match=match)
+        asking = Narrowed(recorder, Workloads.parse(workloads)) if workloads else recorder
+        asked = _asked(asking, window, baseline, names=chosen, match=match)
         try:
             for topic in asked:
                 if recorded is not None:

@@ -108,6 +108,10 @@ class QueryRejected(PrometheusError):
     promql = ""
 
 
+class NamesNoWorkload(QueryRejected):
+    """A question about some workloads asks a metric that does not name any."""
+
+
 class AccessDenied(PrometheusError):
     """The server asks for credentials, a tenant, or more rights."""
 

@@ -249,7 +249,7 @@ def _load(directory: str, topic: str, parameters: dict[str, str]) -> None:
         if isinstance(question.source, Bundle):
             window, baseline = question.window, question.baseline
             known = TOPICS[topic]
-            known.findings(known.load(question.source, window, baseline, match=question.match))
+            known.findings(known.load(question.answers, window, baseline, match=question.match))
 
 
 @lru_cache(maxsize=1)

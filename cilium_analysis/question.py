@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import os
 import sys
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import cached_property
@@ -62,6 +63,8 @@ class Question:
         Namespace of Cilium.
     called
         Name of the cluster, if there are several; shown beside the source.
+    workloads
+        What Hubble saw is narrowed to them; all if empty. As `ask` takes it.
     """
 
     source: Source
@@ -71,6 +74,26 @@ class Question:
     kubernetes: Kubernetes | None = None
     cilium_namespace: str = "kube-system"
     called: str = ""
+    workloads: str = ""
+
+    @cached_property
+    def answers(self) -> Source:
+        """What topics are loaded from: the source, narrowed to the workloads if any are given.
+
+        Raises
+        ------
+        ParameterError
+            If Hubble's metrics name no such workloads.
+        """
+        if not self.workloads:
+            return self.source
+        from cilium_analysis.topics import flows
+        from cilium_analysis.topics.workloads import Narrowed, Workloads, nodes
+
+        asked, where = Workloads.parse(self.workloads), frozenset[str]()
+        with suppress(BundleError):  # recorded for other topics only
+            where = nodes(flows.seen(self.source, self.window, match=self.match), asked)
+        return Narrowed(self.source, asked, nodes=where)
 
     @cached_property
     def cluster(self) -> Cluster | None:
@@ -110,6 +133,7 @@ class Question:
         beside = f" and Kubernetes ({self.kubernetes.name})" if self.kubernetes else ""
         name = f"{self.called} ({self.source.name})" if self.called else self.source.name
         only = f", only {self.match}" if self.match else ""
+        only += f", of workloads only {self.workloads}" if self.workloads else ""
         return name + beside + only
 
     def _repr_html_(self) -> str:
@@ -124,6 +148,7 @@ class Question:
             "Window": span(self.window),
             "Baseline": span(self.baseline),
             "Only": self.match,
+            "Workloads": self.workloads,
             "Clusters": self._clusters(),
             "Kubernetes": self._kubernetes(),
         }
@@ -167,6 +192,7 @@ def ask(
     cilium_namespace: str = "",
     timeout: str = "",
     deadline: str = "",
+    workloads: str = "",
 ) -> Question:
     """Check the parameters of a notebook, and make them into a question.
 
@@ -193,6 +219,9 @@ def ask(
         Namespace of Cilium; ``kube-system`` if empty.
     timeout, deadline
         Time for each query, and for all queries of this source: such as ``30m``.
+    workloads
+        What to narrow Hubble's metrics to: a namespace ``shop``, a workload ``shop/cart``, or a
+        pair ``shop/cart to shop/db``.
 
     Raises
     ------
@@ -200,7 +229,8 @@ def ask(
         If a parameter is not valid.
     """
     given = {"source": source, "start": start, "end": end, "step": step, "match": match}
-    _refuse_other_than_text(given | {"baseline": baseline, "timezone": timezone})
+    more = {"baseline": baseline, "timezone": timezone, "workloads": workloads}
+    _refuse_other_than_text(given | more)
     _refuse_unknown_injected()
     config = configured() if source == CONFIGURED else Config(source=source)
     seconds = parse_duration(timeout or _TIMEOUT).total_seconds()
@@ -215,6 +245,7 @@ def ask(
         timezone=timezone,
         kubernetes=_access(found, kubernetes or config.kubernetes, kubeconfig or config.kubeconfig),
         cilium_namespace=cilium_namespace or config.cilium_namespace,
+        workloads=workloads,
     )
 
 
@@ -264,6 +295,7 @@ def ask_again(
         match=given["match"],
         timezone=given["timezone"],
         called=called,
+        workloads=given["workloads"],
     )
 
 
@@ -279,6 +311,7 @@ def ask_source(
     kubernetes: Kubernetes | None = None,
     cilium_namespace: str = "kube-system",
     called: str = "",
+    workloads: str = "",
 ) -> Question:
     """Make a question for a source that is connected already, without the environment.
 
@@ -286,7 +319,7 @@ def ask_source(
     ----------
     source
         A server or a bundle.
-    start, end, step, baseline, match, timezone, cilium_namespace
+    start, end, step, baseline, match, timezone, cilium_namespace, workloads
         As for `ask`. The default step is that of a bundle; of a server it is never finer than the
         scrape interval, and in a short window as fine as it, from 5 s on. The default matchers are
         those of a bundle.
@@ -299,17 +332,23 @@ def ask_source(
         If a parameter is not valid.
     """
     given = parse_matchers(match)
+    if workloads:
+        from cilium_analysis.topics.workloads import Workloads
+
+        workloads = Workloads.parse(workloads).text
     if isinstance(source, Bundle) and source.match is not None:
         match = _held_match(source, source.match, given)
     if isinstance(source, Bundle) and not start:
         window = _recorded(source, end=end, step=step, timezone=timezone)
         if not baseline and source.baseline:
-            return Question(source, window, source.baseline, match, called=called)
+            return Question(
+                source, window, source.baseline, match, called=called, workloads=workloads
+            )
     else:
         times = {"start": start, "end": end, "step": step, "timezone": timezone}
         window = _window(source, times, baseline=baseline or "previous", match=match)
     before = window.baseline(baseline or "previous")
-    return Question(source, window, before, match, kubernetes, cilium_namespace, called)
+    return Question(source, window, before, match, kubernetes, cilium_namespace, called, workloads)
 
 
 def _held_match(bundle: Bundle, held: str, given: Sequence[Matcher]) -> str:

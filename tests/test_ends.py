@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 
-from cilium_analysis.incident.links import Ends, ends, same
+from cilium_analysis.incident.links import Ends, ends
+from cilium_analysis.topics.parties import same
 from tests.test_stories import finding
 
 WEB, DB = frozenset({"default/web"}), frozenset({"data/db"})

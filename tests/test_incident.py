@@ -13,6 +13,7 @@ import pytest
 
 from cilium_analysis import connect, incident
 from cilium_analysis.findings import Finding, Findings, Severity, merge
+from cilium_analysis.incident import policy
 from cilium_analysis.incident.caveats import caveats
 from cilium_analysis.incident.links import DEPTH, LINKS
 from cilium_analysis.incident.other_changes import MOST_SCORE, Stream, _far, ranked
@@ -162,9 +163,9 @@ def test_the_sample_tells_its_story(sample: incident.Incident) -> None:
     lead = found[0]
     assert (lead.kind, lead.labels["reason"]) == ("drop_spike", "Policy denied")
     assert {each.kind for each in lead.evidence} == {"http_denied", "policy_change"}
-    (change,) = [each for each in lead.evidence if each.kind == "policy_change"]
-    applied = datetime(2026, 3, 21, 9, 0, 12, tzinfo=UTC)
-    assert change.start <= applied <= change.end
+    applied, taken_back = (each for each in lead.evidence if each.kind == "policy_change")
+    assert applied.start <= datetime(2026, 3, 21, 9, 0, 12, tzinfo=UTC) <= applied.end
+    assert taken_back.start <= datetime(2026, 3, 21, 9, 41, 30, tzinfo=UTC) <= taken_back.end
     assert {each.kind for each in found} == {"drop_spike", "agent_restart"}
 
 
@@ -173,10 +174,24 @@ def test_the_timeline_is_in_order_and_whole(sample: incident.Incident) -> None:
     table = incident.timeline(sample, found)
     assert table["time"].is_monotonic_increasing
     assert len(table[table["story"] == 1]) == 1 + len(found[0].evidence)
-    taken_back = datetime(2026, 3, 21, 9, 41, 30, tzinfo=UTC)
-    (row,) = table[table["kind"] == "policies"].to_dict("records")
-    assert row["time"] <= taken_back <= row["end"]
-    assert pd.isna(row["story"])
+    # Both changes of policies belong to the story; an event of Kubernetes to none.
+    assert not (table["kind"] == "policies").any()
+    assert table.loc[table["kind"] == "event", "story"].isna().all()
+
+
+def test_a_change_of_policies_that_ends_nothing_belongs_to_no_story(
+    sample: incident.Incident,
+) -> None:
+    # It comes two minutes before the end of the story, or it is not over when the window ends.
+    lead = incident.findings(sample)[0]
+    changes = [policy.as_finding(change) for change in policy.changes(sample)]
+    step, window = sample.resolution, sample.window
+    ends = [policy.may_end(each, lead, step=step, window=window) for each in changes]
+    assert ends == [False, True]
+    later = replace(lead, end=lead.end + timedelta(minutes=5))
+    assert not policy.may_end(changes[1], later, step=step, window=window)
+    ongoing = replace(lead, end=window.end)
+    assert not policy.may_end(changes[1], ongoing, step=step, window=window)
 
 
 def test_what_changed_most_is_what_happened(sample: incident.Incident) -> None:

@@ -94,7 +94,7 @@ def pages(directory: Path) -> list[str]:
 def test_a_run_has_all_that_the_contract_names(sample_run: Run[Path]) -> None:
     names = {path.name for path in sample_run.directory.iterdir()}
     pair = {"drop_reasons.ipynb", "drop_reasons.html"}
-    assert names == {"index.html", "findings.json", "run.json", "bundle"} | pair
+    assert names == {"index.html", "report.md", "findings.json", "run.json", "bundle"} | pair
     assert {p.name for p in sample_run.directory.parent.iterdir()} == {
         "index.html",
         sample_run.directory.name,
@@ -191,7 +191,10 @@ def test_links_lead_to_files_that_are_there(sample_run: Run[Path]) -> None:
             links = [a["href"] for a in Elements(path.read_text()).named("a")]
             assert links
             for link in links:
-                assert link.startswith("#") or (folder / link).exists(), link
+                name, _, anchor = link.partition("#")
+                there = folder / name if name else path
+                assert there.exists(), link
+                assert not anchor or f' id="{anchor}"' in there.read_text(), link
 
 
 def test_figures_have_descriptions_and_code_is_left_out(sample_run: Run[Path]) -> None:

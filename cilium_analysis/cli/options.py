@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from cilium_analysis.config import SOURCE_VARIABLE
-from cilium_analysis.errors import UsageError, WindowError
+from cilium_analysis.errors import ParameterError, UsageError, WindowError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -62,6 +62,36 @@ def add_question(parser: argparse.ArgumentParser, *, topics: str = "") -> None:
     add_comparison(parser)
     add_patience(parser)
     add_kubernetes(parser)
+
+
+def add_workloads(parser: argparse.ArgumentParser) -> None:
+    """Add which workloads it is about."""
+    group = parser.add_argument_group(
+        "a part of the cluster", "narrows what Hubble saw; what agents export stays whole"
+    )
+    group.add_argument("--namespace", metavar="NS", default="", help="traffic of a namespace")
+    workload = partial(group.add_argument, metavar="NS/NAME", default="")
+    workload("--workload", help="traffic of a workload, such as shop/cart")
+    workload("--from", help="traffic between this workload, or namespace,")
+    workload("--to", help="and this one, in both directions; and DNS of --from")
+
+
+def workloads(options: argparse.Namespace) -> str:
+    """Give the workloads that the options name, as `cilium_analysis.question.ask` takes them.
+
+    Raises
+    ------
+    ParameterError
+        If they contradict each other.
+    """
+    pair = [getattr(options, "from"), options.to]
+    if any(pair) and not all(pair):
+        raise ParameterError("--from and --to go together: give both, or --workload NS/NAME")
+    both = " to ".join(pair) if any(pair) else ""
+    given = [one for one in (options.namespace, options.workload, both) if one]
+    if len(given) > 1:
+        raise ParameterError("give one of --namespace, --workload, and --from with --to")
+    return given[0] if given else ""
 
 
 def add_comparison(parser: argparse.ArgumentParser) -> None:
@@ -311,4 +341,5 @@ def question(options: argparse.Namespace) -> Question:
         cilium_namespace=options.cilium_namespace,
         timeout=format_duration(options.timeout),
         deadline=format_duration(options.deadline),
+        workloads=workloads(options) if hasattr(options, "workload") else "",
     )

@@ -16,6 +16,7 @@ from cilium_analysis.cli.options import (
     add_question,
     add_report,
     add_routine,
+    add_workloads,
     joined_times,
 )
 from cilium_analysis.cli.words import NAME, flush, say
@@ -171,6 +172,7 @@ def _add_reports(commands: Any) -> None:
     report = _command(commands, "report", reports.report, "run notebooks on a window, write HTML")
     report.epilog = _REPORT_EPILOG
     add_question(report, topics="notebooks to run")
+    add_workloads(report)
     add_report(report)
     report.add_argument(
         "--resume",

@@ -133,7 +133,9 @@ def _resumed(options: argparse.Namespace) -> Run[Path | Address]:
     from cilium_analysis.report import resume
     from cilium_analysis.storage import located
 
-    refuse_with_resume(options, ("start", "end", "step", "baseline", "match", "kubernetes"))
+    narrowed = ("namespace", "workload", "from", "to")
+    times = ("start", "end", "step", "baseline", "match", "kubernetes")
+    refuse_with_resume(options, (*times, *narrowed))
     return resume(
         located(options.resume),
         source=options.source,

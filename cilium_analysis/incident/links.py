@@ -10,14 +10,13 @@ beside a ``direction``, ``node``. Only what these mean can be compared.
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from cilium_analysis.topics.parties import namespace_of
+from cilium_analysis.topics.parties import meet
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Mapping
 
     from cilium_analysis.findings import Finding
 
@@ -213,10 +212,6 @@ def _was_missing(finding: Finding) -> bool:
 _RESERVED = frozenset(
     ("health", "host", "ingress", "init", "kube-apiserver", "remote-node", "unmanaged")
 ) | {"unknown", "world", "world-ipv4", "world-ipv6"}
-#: The end of a pod's name behind that of its workload: drawn for a Deployment, a DaemonSet or a
-#: Job (k8s.io/apimachinery pkg/util/rand), or counted for a StatefulSet.
-_DRAWN = "[bcdfghjklmnpqrstvwxz2456789]"
-_OF_POD = re.compile(rf"-({_DRAWN}{{6,10}}-)?{_DRAWN}{{5}}|-[0-9]+")
 
 
 @dataclass(frozen=True)
@@ -267,28 +262,6 @@ def ends(finding: Finding) -> Ends:
         sides[side] = sides[side] or own
     nodes = frozenset(filter(None, labels.get("node", "").split(", ")))
     return Ends(_workloads(sides["source"]), _workloads(sides["destination"]), nodes)
-
-
-def same(one: str, other: str) -> bool:
-    """Tell whether two names may be of one workload.
-
-    One may be of a pod, lack its namespace, or be of the namespace alone. Slashes of CIDRs and of
-    the labels of an identity are part of the name.
-    """
-    spaces, names = zip(namespace_of(one), namespace_of(other), strict=True)
-    if not all(spaces) and any(spaces) and (one in spaces or other in spaces):
-        return True
-    short, long = sorted(names, key=len)
-    alike = short == long or (
-        long.startswith(short) and _OF_POD.fullmatch(long, len(short)) is not None
-    )
-    return alike and (spaces[0] == spaces[1] or not all(spaces))
-
-
-def meet(some: Iterable[str], others: Iterable[str]) -> bool:
-    """Tell whether any of the names may be one of the others."""
-    known = list(others)
-    return any(same(one, other) for one in some for other in known)
 
 
 def unlike(one: Ends, other: Ends) -> bool:

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from cilium_analysis.storage import Address
 
 #: Parameters that a run was asked with.
-_ASKED = ("start", "end", "step", "baseline", "match", "timezone")
+_ASKED = ("start", "end", "step", "baseline", "match", "timezone", "workloads")
 
 
 @dataclass(frozen=True)

@@ -182,6 +182,7 @@ def report(
     if isinstance(question.source, Bundle):
         ours = question.source.directory in map(sample_directory, SAMPLES)
         question.source.verify(deeply=not ours)
+    _ = question.answers  # fails now if no such workloads are known
     chosen = choose_topics(topics, question.source)
     files = _files(chosen, question, notebooks)
     # Of another recording nothing is worth keeping; whoever chose a name tries anew.
@@ -353,6 +354,7 @@ def _record(
         cluster=question.cluster,
         recorded=ready,
         kept=True,
+        workloads=question.workloads,
     )
     tell(f"Running {', '.join(topics)}")
 

@@ -41,6 +41,7 @@ def parameters(question: Question) -> dict[str, str]:
         "baseline": f"{iso(baseline.start)}/{iso(baseline.end)}",
         "match": question.match,
         "timezone": window.timezone,
+        "workloads": question.workloads,
     }
 
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from cilium_analysis import frames
-from cilium_analysis.errors import BudgetExceeded, QueryRejected
+from cilium_analysis.errors import BudgetExceeded, NamesNoWorkload, QueryRejected
 from cilium_analysis.source import tell, weighed
 from cilium_analysis.texts import clipped, line
 
@@ -39,6 +39,8 @@ class Refusal:
 
     def __str__(self) -> str:
         why = clipped(line(self.problem.why), LONGEST)
+        if isinstance(self.problem, NamesNoWorkload):
+            return f"{why} names no workloads (Hubble: labelsContext)"
         return f"the server refused to tell of {self.query.about}: {why}"
 
 

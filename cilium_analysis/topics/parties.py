@@ -20,7 +20,7 @@ from cilium_analysis import frames
 from cilium_analysis.metrics.known import CONTEXT_LABELS
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
 #: The context labels as they stand in the ``by (…)`` of a query.
 CONTEXT = ", ".join(CONTEXT_LABELS)
@@ -28,6 +28,10 @@ CONTEXT = ", ".join(CONTEXT_LABELS)
 _NAMES = ("workload", "app", "pod", "ip")
 #: A namespace as Kubernetes allows it: no address and no key of a label is one.
 _NAMESPACE = re.compile(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?")
+#: The end of a pod's name behind that of its workload: drawn for a Deployment, a DaemonSet or a
+#: Job (k8s.io/apimachinery pkg/util/rand), or counted for a StatefulSet.
+_DRAWN = "[bcdfghjklmnpqrstvwxz2456789]"
+_OF_POD = re.compile(rf"-({_DRAWN}{{6,10}}-)?{_DRAWN}{{5}}|-[0-9]+")
 #: Where labels come from.
 SOURCES = (
     "any",
@@ -177,6 +181,28 @@ def namespace_of(name: str) -> tuple[str, str]:
     space, slash, workload = name.partition("/")
     inside = slash and workload and "/" not in workload and _NAMESPACE.fullmatch(space)
     return (space, workload) if inside else ("", name)
+
+
+def same(one: str, other: str) -> bool:
+    """Tell whether two names may be of one workload.
+
+    One may be of a pod, lack its namespace, or be of the namespace alone. Slashes of CIDRs and of
+    the labels of an identity are part of the name.
+    """
+    spaces, names = zip(namespace_of(one), namespace_of(other), strict=True)
+    if not all(spaces) and any(spaces) and (one in spaces or other in spaces):
+        return True
+    short, long = sorted(names, key=len)
+    alike = short == long or (
+        long.startswith(short) and _OF_POD.fullmatch(long, len(short)) is not None
+    )
+    return alike and (spaces[0] == spaces[1] or not all(spaces))
+
+
+def meet(some: Iterable[str], others: Iterable[str]) -> bool:
+    """Tell whether any of the names may be one of the others."""
+    known = list(others)
+    return any(same(one, other) for one in some for other in known)
 
 
 def _labelled(

@@ -9,6 +9,7 @@ from cilium_analysis import targets
 from cilium_analysis.queries import Matcher
 from cilium_analysis.topics import freshness, loading
 from cilium_analysis.topics.buckets import for_people
+from cilium_analysis.topics.workloads import narrowing
 from cilium_analysis.window import format_duration
 
 if TYPE_CHECKING:
@@ -35,12 +36,21 @@ class Remarks:
         That it is about.
     refused
         What the server did not tell.
+    workloads
+        That the question is narrowed to; empty if it is about all.
+    named
+        Metrics of Hubble that name workloads, of those that were asked for them.
+    nodes
+        Where traffic of the workloads was seen; none if that is not known.
     """
 
     notes: tuple[str, ...] = ()
     caveats: tuple[str, ...] = ()
     targets: Targets | None = None
     refused: tuple[Refusal, ...] = ()
+    workloads: str = ""
+    named: frozenset[str] = frozenset()
+    nodes: frozenset[str] = frozenset()
 
     def singled_out(self, labels: Mapping[str, str]) -> dict[str, str]:
         """Give the labels of a finding that say something, with the cluster apart from names.
@@ -121,4 +131,13 @@ def remarks(source: Source, window: Window, baseline: Window, *, match: str, sai
             f" {format_duration(window.step)}: what was counted between two scrapes is spread"
             " evenly, and times are known to within one scrape."
         )
-    return Remarks(tuple(notes), known.caveats, known, tuple(said.refusals))
+    refused = tuple(said.refusals)
+    narrowed = narrowing(source)
+    if narrowed is None:
+        return Remarks(tuple(notes), known.caveats, known, refused)
+    about = narrowed.workloads.text
+    notes.insert(0, f"Hubble's metrics are narrowed to {about}; what agents export is of all.")
+    if silenced := ", ".join(sorted(narrowed.silenced)):
+        notes.insert(1, f"Nothing can be said about {about} from {silenced}.")
+    named = frozenset(narrowed.named)
+    return Remarks(tuple(notes), known.caveats, known, refused, about, named, narrowed.nodes)

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
+from cilium_analysis.errors import NamesNoWorkload
 from cilium_analysis.findings import Finding, Findings, Severity, Unknown
 from cilium_analysis.texts import percent
 from cilium_analysis.topics import commands, loading
@@ -55,6 +56,9 @@ def told(
     if refused(remarks):
         # What the server refused to tell is not missing.
         found = [each for each in found if each.kind != "missing_metrics"]
+    if remarks.nodes:
+        # Of a question about some workloads; a finding of several nodes names none as a label.
+        found = [each for each in found if each.labels.get("node", "") in {"", *remarks.nodes}]
     doubted = (
         replace(
             each,
@@ -152,7 +156,15 @@ def with_source_notes(said: Iterable[str], data: Compared[Any, Any]) -> list[str
 
 def refused(remarks: Remarks) -> tuple[str, ...]:
     """Give the answers that a server refused and a topic cannot be judged without."""
-    return tuple(dict.fromkeys(str(each) for each in remarks.refused if not each.query.spare))
+    needed = [each for each in remarks.refused if not each.query.spare]
+    unnamed = {
+        each.problem.why: None for each in needed if isinstance(each.problem, NamesNoWorkload)
+    }
+    said = {str(each): None for each in needed if each.problem.why not in unnamed}
+    if unnamed:
+        names = f"{', '.join(unnamed)} {'name' if len(unnamed) > 1 else 'names'}"
+        said[f"{names} no workloads (Hubble: labelsContext)"] = None
+    return tuple(said)
 
 
 def rarely_scraped(seen: pd.DataFrame, what: str) -> tuple[str, ...]:

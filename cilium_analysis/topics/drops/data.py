@@ -132,29 +132,22 @@ def _ask(reader: Reader, before: Reader) -> Drops:
     (now, renamed), (then, renamed_before) = _counts(reader), _counts(before)
     spelled = {**renamed_before, **renamed}
     now, then = _respelled(now, spelled), _respelled(then, spelled)
-    now = replace(
-        now,
-        hubble=hubble.read(reader, events.DROPS),
-        hubble_scraped=reader.hubble.scraped(reader.window),
+    # Where agents count all drops, questions about some workloads still need Hubble's baseline.
+    now, then = (
+        replace(
+            counts,
+            hubble=hubble.read(each, events.DROPS),
+            verdicts=hubble.read(each, events.VERDICTS),
+            hubble_scraped=each.hubble.scraped(each.window),
+        )
+        for counts, each in ((now, reader), (then, before))
     )
-    data = Drops(
+    return Drops(
         source=reader.source.name,
         now=now,
         baseline=then,
         crowd_note=reader.crowd_note,
         versions=reader.versions,
-    )
-    if not events.uncounted(data, events.parties(now.hubble)).shape[1]:
-        return data
-    return replace(
-        data,
-        now=replace(now, verdicts=hubble.read(reader, events.VERDICTS)),
-        baseline=replace(
-            then,
-            hubble=hubble.read(before, events.DROPS),
-            verdicts=hubble.read(before, events.VERDICTS),
-            hubble_scraped=before.hubble.scraped(before.window),
-        ),
     )
 
 

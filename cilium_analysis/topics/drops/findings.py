@@ -19,7 +19,7 @@ from cilium_analysis.queries import Matcher
 from cilium_analysis.statistics.rises import Rises, join
 from cilium_analysis.texts import percent
 from cilium_analysis.topics import bursts, caveats, telling, verdict
-from cilium_analysis.topics.drops import judging
+from cilium_analysis.topics.drops import events, judging
 from cilium_analysis.topics.drops.events import parties
 from cilium_analysis.topics.model import found_once
 from cilium_analysis.topics.parties import namespace_of
@@ -156,11 +156,14 @@ def unknown(data: Drops) -> tuple[str, ...]:
     """
     refused = verdict.refused(data.remarks)
     by_hubble = bool(data.now.hubble.notna().to_numpy().any())
+    by_hubble |= events.DROPS.name in data.remarks.named
     uncounted = data.state in ("not exported", "not scraped")
     if refused or data.state == "zero" or (uncounted and by_hubble):
         return refused
     if data.state == "not scraped":
         return (verdict.NO_AGENTS,)
+    if data.remarks.workloads:
+        return (f"Hubble counts no drops by workload: none of {data.remarks.workloads} is known",)
     if data.state == "not exported":
         return (
             "neither cilium_drop_count_total nor cilium_forward_count_total is in the data: whether"

@@ -3,7 +3,7 @@
 Hubble counts events, not packets or connections. Only changes and shares mean something.
 """
 
-from cilium_analysis.topics.flows.data import QUERIES, Counts, Flows, load
+from cilium_analysis.topics.flows.data import QUERIES, Counts, Flows, load, seen
 from cilium_analysis.topics.flows.findings import findings, unknown
 from cilium_analysis.topics.flows.tables import (
     by_node,
@@ -37,6 +37,7 @@ __all__ = [
     "policy",
     "ports",
     "rates",
+    "seen",
     "talkers",
     "unknown",
     "verdicts",

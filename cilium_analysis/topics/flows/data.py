@@ -17,6 +17,7 @@ from cilium_analysis.topics import hubble, versions
 from cilium_analysis.topics.flows.exchanges import Raw, exchanges
 from cilium_analysis.topics.flows.findings import findings
 from cilium_analysis.topics.model import Compared, Loader, Part
+from cilium_analysis.topics.reader import Reader
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -24,8 +25,9 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from cilium_analysis.queries import Query
+    from cilium_analysis.source import Source
     from cilium_analysis.topics.flows.exchanges import Exchange
-    from cilium_analysis.topics.reader import Reader
+    from cilium_analysis.window import Window
 
 COUNTERS: Mapping[str, hubble.Counter] = {
     "flows": hubble.Counter(
@@ -193,6 +195,17 @@ def _ask(reader: Reader, before: Reader) -> Flows:
         crowd_note=reader.crowd_note,
         versions=reader.versions,
     )
+
+
+def seen(source: Source, window: Window, *, match: str = "") -> pd.DataFrame:
+    """Give all flow events of a window: label frame with ``node`` and the labels of both ends.
+
+    Parameters
+    ----------
+    source, window, match
+        As for `load`.
+    """
+    return hubble.read(Reader(source, window, match), COUNTERS["flows"])
 
 
 load = Loader(_ask, findings)
