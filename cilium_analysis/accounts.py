@@ -155,9 +155,11 @@ def account(found: Findings, timezone: str) -> list[str]:
         Never empty. What is unknown comes last, and instead of all else if nothing is known.
     """
     serious = [each for each in found if each.severity >= Severity.WARNING]
+    # The answer to a question about two workloads holds what was found.
     texts = [told(each, found.window, timezone) for each in serious[:TOLD]]
-    more = len(serious) - len(texts)
-    if more:
+    texts = [line(found.answer)] if found.answer else texts
+    more = len(serious) - TOLD
+    if more > 0:
         texts.append(f"{counted(more, 'more finding')} below.")
     unknown = [f"Unknown: {text}." for text in unknown_lines(e.as_json() for e in found.unknown)]
     if found.incomplete:

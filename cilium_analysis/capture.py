@@ -11,7 +11,7 @@ from cilium_analysis.errors import ParameterError, suggest
 from cilium_analysis.source import at_once
 from cilium_analysis.storage import Address, publication
 from cilium_analysis.together import together
-from cilium_analysis.topics import INCIDENT
+from cilium_analysis.topics import INCIDENT, PATH
 from cilium_analysis.topics import TOPICS as SINGLE
 from cilium_analysis.topics.workloads import Narrowed, Workloads
 
@@ -23,8 +23,12 @@ if TYPE_CHECKING:
     from cilium_analysis.source import Source
     from cilium_analysis.window import Window
 
-#: What can be recorded and reported, by the names of the notebooks.
+#: What is recorded and reported, by the names of the notebooks.
 TOPICS = (INCIDENT, *SINGLE)
+#: What is so only if it is named, too.
+KNOWN = (*TOPICS, PATH)
+#: What puts the answers of all topics together.
+TOGETHER = (INCIDENT, PATH)
 
 
 def check_topics(topics: Sequence[str]) -> tuple[str, ...]:
@@ -36,8 +40,8 @@ def check_topics(topics: Sequence[str]) -> tuple[str, ...]:
         If there is no such topic.
     """
     for topic in topics:
-        if topic not in TOPICS:
-            raise ParameterError(f"unknown topic {topic!r}: {suggest(topic, TOPICS)}")
+        if topic not in KNOWN:
+            raise ParameterError(f"unknown topic {topic!r}: {suggest(topic, KNOWN)}")
     return tuple(dict.fromkeys(topics)) or TOPICS
 
 
@@ -56,7 +60,7 @@ def choose_topics(topics: Sequence[str], source: Source) -> tuple[str, ...]:
 
 def load(topic: str, source: Source, window: Window, baseline: Window, *, match: str = "") -> Any:
     """Fetch what one of `TOPICS` needs, as the function of this name in its package does."""
-    if topic == INCIDENT:
+    if topic in TOGETHER:
         from cilium_analysis import incident  # it imports all topics
 
         return incident.load(source, window, baseline, match=match)
@@ -154,12 +158,13 @@ def _asked(
         return SINGLE[name].record(source, window, baseline, match=match)
 
     loaded: dict[str, Any] = {}
-    for name, data in together([n for n in names if n != INCIDENT], ask, number=at_once(source)):
+    single = [name for name in names if name not in TOGETHER]
+    for name, data in together(single, ask, number=at_once(source)):
         loaded[name] = data
         yield name
-    if INCIDENT in names:
+    if both := [name for name in TOGETHER if name in names]:
         from cilium_analysis import incident
 
         # It asks what all topics ask; a second time would only cost time.
         incident.load(source, window, baseline, match=match, loaded=loaded)
-        yield INCIDENT
+        yield from both

@@ -247,6 +247,8 @@ class Findings(Sequence[Finding]):
         Topics that stopped with an error, so that their findings are missing.
     checked
         Topics that could be judged and have no findings, of those that are put together.
+    answer
+        To the question of a run about two workloads, in a sentence or two.
     """
 
     source: str
@@ -258,6 +260,7 @@ class Findings(Sequence[Finding]):
     unknown: tuple[Unknown, ...] = ()
     incomplete: tuple[str, ...] = ()
     checked: tuple[str, ...] = ()
+    answer: str = ""
 
     def __post_init__(self) -> None:
         if not self.ranked:
@@ -277,6 +280,7 @@ class Findings(Sequence[Finding]):
             ),
             incomplete=tuple(document.get("incomplete", ())),
             checked=tuple(document.get("checked", ())),
+            answer=document.get("answer", ""),
         )
 
     @overload
@@ -332,7 +336,8 @@ class Findings(Sequence[Finding]):
             "findings": rows,
         }
         more = {"incomplete": self.incomplete, "checked": self.checked}
-        return document | {name: list(topics) for name, topics in more.items() if topics}
+        answer = {"answer": self.answer} if self.answer else {}
+        return document | {n: list(topics) for n, topics in more.items() if topics} | answer
 
     def _repr_mimebundle_(self, include: object = None, exclude: object = None) -> dict[str, Any]:
         """Show a table in a notebook, with the findings as JSON for programs that read it."""
@@ -405,6 +410,7 @@ def merge(
         ranked=True,
         unknown=tuple(unknown.values()),
         checked=tuple(dict.fromkeys(checked)),
+        answer=next((each.answer for each in stories if each.answer), ""),
     )
 
 

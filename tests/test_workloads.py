@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from datetime import datetime
 from html import unescape
 from pathlib import Path
@@ -14,13 +15,16 @@ from cilium_analysis import connect, incident
 from cilium_analysis.cli import main
 from cilium_analysis.errors import NamesNoWorkload, ParameterError
 from cilium_analysis.frames import label_index, totals
-from cilium_analysis.question import ask
-from cilium_analysis.source import Record
+from cilium_analysis.question import ask, ask_source
+from cilium_analysis.source import Record, iso
 from cilium_analysis.topics import dns, drops, flows, http
 from cilium_analysis.topics.drops.events import parties
 from cilium_analysis.topics.parties import CONTEXT
 from cilium_analysis.topics.workloads import Narrowed, Workloads
 from cilium_analysis.window import Window
+from tests.servers.served import ClusterServer
+from tests.test_model import ONCE
+from tests.test_model import windows as windows_of_once
 
 ENDS = ["source", "destination"]
 
@@ -160,8 +164,7 @@ def test_incidents_of_others_and_elsewhere_are_no_findings(workloads: str, kinds
     data = incident.load(question.answers, question.window, question.baseline)
     assert {each.kind for each in incident.findings(data)} == kinds
     assert flows.unknown(data.topics["flows"]) == (
-        "hubble_tcp_flags_total, hubble_icmp_total, hubble_port_distribution_total,"
-        " hubble_flows_to_world_total name no workloads (Hubble: labelsContext)",
+        "hubble_tcp_flags_total names no workloads (Hubble: labelsContext)",
     )
 
 
@@ -191,3 +194,82 @@ def test_a_report_is_narrowed_and_says_so(tmp_path: Path) -> None:
     assert "monitoring/prometheus" not in page
     note = "Hubble's metrics are narrowed to batch/report; what agents export is of all."
     assert note in unescape((run / "drop_reasons.html").read_text())
+
+
+NAMES = "Names that the source looks up"
+RESET = "TCP connections that an end reset"
+UNANSWERED = "TCP connections without an answer"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("pair", "hops", "answer"),
+    [
+        ("batch/report to default/db", {"Policies on the way"}, "Yes, it had a part in it."),
+        # The server answers with 503.
+        ("default/frontend to default/web", {"Answers of the server"}, "No trouble was seen"),
+        ("default/web to default/api", {NAMES, RESET}, "Yes, it had a part in it."),
+    ],
+)
+def test_the_hop_with_trouble_is_found(
+    cluster_server: Callable[..., ClusterServer], pair: str, hops: set[str], answer: str
+) -> None:
+    window, baseline = windows_of_once()
+    asked = ask_source(
+        connect(cluster_server(ONCE).url),
+        start=iso(window.start),
+        end=iso(window.end),
+        step="30s",
+        workloads=pair,
+    )
+    data = incident.load(asked.answers, window, baseline)
+    table = incident.hops(data)
+    assert set(table.loc[table["trouble"] == "yes", "hop"]) == hops
+    found = incident.with_answer(data, incident.findings(data), table)
+    assert found.answer.startswith(f"Was it the network, from {pair}? {answer}")
+    assert all(f"{hop}: " in found.answer for hop in hops)
+    # There are requests and connections from frontend to web only.
+    unseen = set(table.loc[table["trouble"] == "not visible", "hop"])
+    nothing = {"Rules of the layer 7 proxy", "Answers of the server", UNANSWERED, RESET}
+    assert unseen == (set() if "frontend" in pair else nothing - hops)
+
+
+def test_what_is_not_seen_is_no_proof() -> None:
+    question = ask(source="sample", baseline="", workloads="default/web to default/api")
+    data = incident.load(question.answers, question.window, question.baseline)
+    table = incident.hops(data).set_index("hop")
+    assert set(table.loc[table["trouble"] == "not visible"].index) >= {
+        "TCP connections without an answer"
+    }
+    # The agent on one of their nodes restarted, which is a note.
+    agents = table.loc["Agents on their nodes"]
+    assert agents["trouble"] == "no"
+    assert "worth a note: The agent on worker-5 restarted" in agents["evidence"]
+    answer = incident.with_answer(data, incident.findings(data), incident.hops(data)).answer
+    assert "? Not known: what cannot be seen is TCP connections without an answer" in answer
+
+
+def test_a_path_needs_two_ends(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    asked = ("report", "path", "--source", "sample", "--output", str(tmp_path))
+    assert main(list(asked)) == 2
+    assert main([*asked, "--namespace", "default"]) == 2
+    said = capsys.readouterr().err
+    assert said.count("this question is about two workloads: give --from NS/NAME and --to") == 2
+    assert not list(tmp_path.glob("2*"))
+
+
+@pytest.mark.slow
+def test_a_path_is_reported(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    asked = ("report", "path", "--source", "sample", "--output", str(tmp_path))
+    assert main([*asked, "--from", "default/frontend", "--to", "default/web"]) == 0
+    answer, *_ = capsys.readouterr().out.splitlines()
+    assert answer.startswith(
+        "Was it the network, from default/frontend to default/web? Yes, it had a part in it. Rules"
+        " of the layer 7 proxy: 26,463 requests from default/frontend to default/web got 403"
+    )
+    (run,) = tmp_path.glob("2*")
+    assert answer in unescape((run / "path.html").read_text())
+    assert answer in unescape((run / "index.html").read_text())
+    assert "Was it the network, from default/frontend to default/web?" in (
+        run / "report.md"
+    ).read_text().replace("\\", "")

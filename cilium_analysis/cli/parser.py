@@ -22,7 +22,7 @@ from cilium_analysis.cli.options import (
 from cilium_analysis.cli.words import NAME, flush, say
 from cilium_analysis.config import SOURCE_VARIABLE
 from cilium_analysis.errors import CiliumAnalysisError, OutOfMemory, ParameterError, TimeIsUp
-from cilium_analysis.topics import INCIDENT, TOPICS, WHAT_HAPPENED
+from cilium_analysis.topics import INCIDENT, PATH, TOPICS, WAS_IT_THE_NETWORK, WHAT_HAPPENED
 from cilium_analysis.window import format_duration
 
 if TYPE_CHECKING:
@@ -47,6 +47,7 @@ topics if none was named.
 def _topics() -> str:
     """List the topics with the question that each answers."""
     questions = {INCIDENT: WHAT_HAPPENED} | {name: one.question for name, one in TOPICS.items()}
+    questions[PATH] = f"{WAS_IT_THE_NETWORK} (only if named, with --from and --to)"
     return "".join(f"  {name:18} {question}\n" for name, question in questions.items())
 
 
@@ -58,6 +59,7 @@ examples:
   {NAME} report incident drop_reasons --source http://prometheus:9090 \\
       --start '2026-03-21 08:10' --end '2026-03-21 09:00' --timezone Europe/Berlin
   {NAME} report --source reports/RUN/bundle --fail-on critical
+  {NAME} report path --from shop/cart --to shop/db --source http://prometheus:9090
 
 {_EPILOG}"""
 

@@ -302,7 +302,8 @@ def _lines(run: Run[Path | Address]) -> list[str]:
     ]
     if not found:
         found = _nothing_found(run, partly=bool(unknown))
-    return [*unknown, *found, *compared, f"Report: {run.directory / 'index.html'}"]
+    answer = [run.findings["answer"]] if run.findings.get("answer") else []
+    return [*answer, *unknown, *found, *compared, f"Report: {run.directory / 'index.html'}"]
 
 
 def _for_ticket(run: Run[Path | Address], notation: str, page: str) -> list[str]:

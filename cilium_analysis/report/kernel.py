@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from jupyter_client.manager import AsyncKernelManager
 
 from cilium_analysis.forkserver import SUPPORTED, Forkserver
-from cilium_analysis.topics import INCIDENT, TOPICS
+from cilium_analysis.topics import INCIDENT, PATH, TOPICS
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -70,7 +70,7 @@ class Kernels:
         parameters, directory
             With which it runs, and where.
         """
-        needed = [each for each in TOPICS if topic in (each, INCIDENT)]
+        needed = [each for each in TOPICS if topic in (each, INCIDENT, PATH)]
         for each in needed:
             if self._server and each not in self._loaded:
                 self._loaded.add(each)

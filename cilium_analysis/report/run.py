@@ -24,6 +24,8 @@ from cilium_analysis.report.notebooks import check_parameters, notebook_director
 from cilium_analysis.report.summary import BUNDLE, About, parameters, write
 from cilium_analysis.report.verdict import is_unknown
 from cilium_analysis.storage import place, runs
+from cilium_analysis.topics import PATH
+from cilium_analysis.topics.workloads import Workloads
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -182,8 +184,10 @@ def report(
     if isinstance(question.source, Bundle):
         ours = question.source.directory in map(sample_directory, SAMPLES)
         question.source.verify(deeply=not ours)
-    _ = question.answers  # fails now if no such workloads are known
     chosen = choose_topics(topics, question.source)
+    if PATH in chosen:
+        Workloads.pair(question.workloads)
+    _ = question.answers  # fails now if no such workloads are known
     files = _files(chosen, question, notebooks)
     # Of another recording nothing is worth keeping; whoever chose a name tries anew.
     kept = None if name or isinstance(question.source, Bundle) else unfinished.kept

@@ -15,6 +15,7 @@ from cilium_analysis.report.execute import STOPPED
 from cilium_analysis.report.verdict import UNKNOWN, called, first, verdict
 from cilium_analysis.source import iso, window_as_json
 from cilium_analysis.storage import runs
+from cilium_analysis.topics import INCIDENT, PATH
 from cilium_analysis.window import format_duration
 
 if TYPE_CHECKING:
@@ -26,8 +27,8 @@ if TYPE_CHECKING:
     from cilium_analysis.report.execute import Executed
 
 BUNDLE = "bundle"
-#: The topic whose findings are stories made of those of all others.
-_STORIES = "incident"
+#: The topics whose findings are stories made of those of all others.
+_STORIES = (INCIDENT, PATH)
 
 
 def parameters(question: Question) -> dict[str, str]:
@@ -144,7 +145,7 @@ def _merged(question: Question, done: Sequence[Executed]) -> Findings:
         question.baseline,
         incomplete=tuple(executed.topic for executed in done if executed.error),
     )
-    stories = [one for topic, one in by_topic if topic == _STORIES]
+    stories = [one for topic, one in by_topic if topic in _STORIES]
     return merge(empty, [one for _, one in by_topic], stories=stories)
 
 

@@ -78,6 +78,10 @@ class Topic:
 INCIDENT = "incident"
 #: and the question that it answers.
 WHAT_HAPPENED = "What happened?"
+#: The notebook that looks at all that is between two workloads,
+PATH = "path"
+#: and its question. It runs only where it is asked for.
+WAS_IT_THE_NETWORK = "Was it the network?"
 #: By the names of their notebooks, in the order of a report.
 TOPICS: Mapping[str, Topic] = MappingProxyType(
     {

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from cilium_analysis import targets
+from cilium_analysis.errors import NamesNoWorkload
 from cilium_analysis.queries import Matcher
 from cilium_analysis.topics import freshness, loading
 from cilium_analysis.topics.buckets import for_people
@@ -97,7 +98,9 @@ class Remarks:
     @property
     def all(self) -> tuple[str, ...]:
         """All sentences."""
-        lacking = (f"{text[0].upper()}{text[1:]}" for text in map(str, self.refused))
+        # Which metrics name no workloads is said among the notes, once for all.
+        others = (e for e in self.refused if not isinstance(e.problem, NamesNoWorkload))
+        lacking = (f"{text[0].upper()}{text[1:]}" for text in map(str, others))
         return (*self.caveats, *dict.fromkeys(lacking), *self.notes)
 
 

@@ -18,7 +18,7 @@ from cilium_analysis.texts import percent
 from cilium_analysis.topics import commands, loading
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Collection, Iterable
     from typing import Any
 
     from numpy.typing import NDArray
@@ -154,12 +154,22 @@ def with_source_notes(said: Iterable[str], data: Compared[Any, Any]) -> list[str
     return [*said, *incidents, *data.remarks.all, *server]
 
 
-def refused(remarks: Remarks) -> tuple[str, ...]:
-    """Give the answers that a server refused and a topic cannot be judged without."""
+def refused(remarks: Remarks, *, shown: Collection[str] = ()) -> tuple[str, ...]:
+    """Give the answers that a server refused and a topic cannot be judged without.
+
+    Parameters
+    ----------
+    remarks
+        On what the topic asked.
+    shown
+        Metrics that are only shown: it does not matter whether they name workloads.
+    """
     needed = [each for each in remarks.refused if not each.query.spare]
     unnamed = {
         each.problem.why: None for each in needed if isinstance(each.problem, NamesNoWorkload)
     }
+    needed = [each for each in needed if each.problem.why not in shown]
+    unnamed = {metric: None for metric in unnamed if metric not in shown}
     said = {str(each): None for each in needed if each.problem.why not in unnamed}
     if unnamed:
         names = f"{', '.join(unnamed)} {'name' if len(unnamed) > 1 else 'names'}"

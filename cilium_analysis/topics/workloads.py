@@ -73,6 +73,22 @@ class Workloads:
             )
         return cls(_TO.join(ends), *ends)
 
+    @classmethod
+    def pair(cls, text: str) -> Workloads:
+        """Read a pair of them.
+
+        Raises
+        ------
+        ParameterError
+            If they are no two.
+        """
+        if _TO not in text:
+            raise ParameterError(
+                "this question is about two workloads: give --from NS/NAME and --to NS/NAME, or"
+                " the parameter workloads as shop/cart to shop/db"
+            )
+        return cls.parse(text)
+
     def concern(self, metric: str, source: str, destination: str) -> bool:
         """Tell whether something that was counted concerns them.
 

@@ -45,6 +45,8 @@ NO_ANSWER = "no SYN-ACK"
 _WORDS = {"RST": "TCP connections reset", NO_ANSWER: "TCP connections not answered (no SYN-ACK)"}
 _UNITS = {"RST": ("resets", "connections"), NO_ANSWER: ("SYNs without SYN-ACK", "SYNs")}
 _SIDES = ("source", "destination")
+#: What nothing is found in.
+_SHOWN = ("hubble_icmp_total", "hubble_port_distribution_total", "hubble_flows_to_world_total")
 _ENDS = (
     "source, source_namespace, source_workload,"
     " destination, destination_namespace, destination_workload"
@@ -96,8 +98,10 @@ def unknown(data: Flows) -> tuple[str, ...]:
     data
         As from `load`.
     """
-    if refused := verdict.refused(data.remarks):
+    if refused := verdict.refused(data.remarks, shown=_SHOWN):
         return refused
+    if data.remarks.workloads and not data.now.there:
+        return (f"Hubble saw no flows of {data.remarks.workloads} in this window",)
     if not data.now.there:
         had = ", though there were some in the baseline" if data.baseline.there else ""
         return (f"no flow metrics of Hubble in this window{had}",)

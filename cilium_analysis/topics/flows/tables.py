@@ -295,7 +295,8 @@ def notes(data: Flows) -> list[str]:
         " reports it and at both ends, and of a connection mostly the first and last ones do."
     ]
     if not data.baseline.there:
-        said.append("No Hubble metrics in the baseline: nothing can be compared.")
+        whose = f" of {data.remarks.workloads}" if data.remarks.workloads else ""
+        said.append(f"No Hubble metrics{whose} in the baseline: nothing can be compared.")
     said += [*left_out, *data.crowd_note]
     if data.now.flows.shape[1] and not data.summed and not len(talkers(data)):
         said.append(

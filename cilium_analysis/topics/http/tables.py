@@ -282,6 +282,8 @@ def _invisible(data: Http) -> str:
     counted = (*REQUESTS.queries, *RESPONSES.queries)
     if data.remarks.lacks(*counted):
         return "Unknown: the server refused to tell of HTTP."
+    if data.remarks.workloads:
+        return f"Hubble saw no HTTP request of {data.remarks.workloads}."
     handled = totals(of_http(data.now.proxy), ["rule"]).sum()
     sent = only(data.now.redirects, {"protocol_l7": "http"})
     if handled > 0:
