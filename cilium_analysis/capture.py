@@ -79,6 +79,7 @@ def capture(
     recorded: Callable[[str], None] | None = None,
     kept: bool = False,
     workloads: str = "",
+    any_workloads: bool = False,
 ) -> None:
     """Record what the topics need; the directory appears when all of it is there.
 
@@ -103,6 +104,8 @@ def capture(
         As of `cilium_analysis.bundle.Recorder`.
     workloads
         That topics are narrowed to, who may ask more then; answers are recorded whole.
+    any_workloads
+        Whether to record what questions about some workloads need besides, whichever they are.
 
     Raises
     ------
@@ -139,9 +142,27 @@ def capture(
                 if recorded is not None:
                     recorder.show()
                     recorded(topic)
+            if any_workloads and "drop_reasons" in chosen:
+                record_for_any_workloads(recorder, window, baseline, match=match)
         except KeyboardInterrupt:
             getattr(source, "let_go", bool)()  # of threads that still wait for their answers
             raise
+
+
+def record_for_any_workloads(
+    source: Source, window: Window, baseline: Window, *, match: str = ""
+) -> None:
+    """Ask what questions about some workloads need besides, whichever these are.
+
+    Parameters
+    ----------
+    source
+        That records.
+    window, baseline, match
+        As for `capture`.
+    """
+    some = Narrowed(source, Workloads.parse("any"))
+    SINGLE["drop_reasons"].record(some, window, baseline, match=match)
 
 
 def _asked(

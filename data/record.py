@@ -15,7 +15,7 @@ from tempfile import TemporaryDirectory
 
 from cilium_analysis import Window, connect, kube
 from cilium_analysis.bundle import Recorder
-from cilium_analysis.capture import TOPICS, load
+from cilium_analysis.capture import TOPICS, load, record_for_any_workloads
 from cilium_analysis.kube import Cluster, Kubernetes
 from cilium_analysis.source import Relay
 from tests.cluster.kubernetes import Moment
@@ -78,6 +78,7 @@ def record(target: Path) -> None:
                 for name in BASELINES:
                     for topic in TOPICS:
                         load(topic, recorder, WINDOW, WINDOW.baseline(name))
+                    record_for_any_workloads(recorder, WINDOW, WINDOW.baseline(name))
                 for promql in EXPLORED:
                     recorder.range(promql, WINDOW)
         finally:

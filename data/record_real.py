@@ -9,7 +9,7 @@ from pathlib import Path
 
 from cilium_analysis import Window, connect
 from cilium_analysis.bundle import Recorder
-from cilium_analysis.capture import TOPICS, load
+from cilium_analysis.capture import TOPICS, load, record_for_any_workloads
 from cilium_analysis.source import Relay
 from data.record import replace_by
 from tests.field.recordings import AGENTS, WHOLE, at, recording
@@ -41,6 +41,7 @@ def record(target: Path) -> None:
         with Recorder(source, target, window=window, baseline=baseline, topics=TOPICS) as recorder:
             for topic in TOPICS:
                 load(topic, recorder, window, baseline)
+            record_for_any_workloads(recorder, window, baseline)
             for promql in EXPLORED:
                 recorder.range(promql, window)
 

@@ -46,6 +46,7 @@ def capture(options: argparse.Namespace) -> int:
             directory=directory,
             cluster=asked.cluster,
             kept=bool(kept),
+            any_workloads=True,
         )
     except (CiliumAnalysisError, KeyboardInterrupt, MemoryError) as problem:
         if kept and kept.exists():

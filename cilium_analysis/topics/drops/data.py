@@ -8,11 +8,13 @@ from typing import TYPE_CHECKING, Literal
 import pandas as pd
 
 from cilium_analysis import counters, frames
+from cilium_analysis.errors import BundleError
 from cilium_analysis.topics import hubble, loading, versions
 from cilium_analysis.topics.drops import events
 from cilium_analysis.topics.drops.findings import findings
 from cilium_analysis.topics.metric import metric
 from cilium_analysis.topics.model import Compared, Loader, Part
+from cilium_analysis.topics.workloads import narrowing
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -132,23 +134,37 @@ def _ask(reader: Reader, before: Reader) -> Drops:
     (now, renamed), (then, renamed_before) = _counts(reader), _counts(before)
     spelled = {**renamed_before, **renamed}
     now, then = _respelled(now, spelled), _respelled(then, spelled)
-    # Where agents count all drops, questions about some workloads still need Hubble's baseline.
-    now, then = (
-        replace(
-            counts,
-            hubble=hubble.read(each, events.DROPS),
-            verdicts=hubble.read(each, events.VERDICTS),
-            hubble_scraped=each.hubble.scraped(each.window),
-        )
-        for counts, each in ((now, reader), (then, before))
+    now = replace(
+        now,
+        hubble=hubble.read(reader, events.DROPS),
+        hubble_scraped=reader.hubble.scraped(reader.window),
     )
-    return Drops(
+    data = Drops(
         source=reader.source.name,
         now=now,
         baseline=then,
         crowd_note=reader.crowd_note,
         versions=reader.versions,
     )
+    narrowed = narrowing(reader.source) is not None
+    if not narrowed and not events.uncounted(data, events.parties(now.hubble)).shape[1]:
+        return data
+    try:
+        return replace(
+            data,
+            now=replace(now, verdicts=hubble.read(reader, events.VERDICTS)),
+            baseline=replace(
+                then,
+                hubble=hubble.read(before, events.DROPS),
+                verdicts=hubble.read(before, events.VERDICTS),
+                hubble_scraped=before.hubble.scraped(before.window),
+            ),
+        )
+    except BundleError:
+        if not narrowed:
+            raise
+        # Recorded for a question about all workloads, whose drops agents count.
+        return replace(data, baseline=then.unknown())
 
 
 load = Loader(_ask, findings)
