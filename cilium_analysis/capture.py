@@ -5,6 +5,7 @@ from __future__ import annotations
 from contextlib import nullcontext
 from typing import TYPE_CHECKING, Any
 
+from cilium_analysis.absence import Sparing
 from cilium_analysis.bundle import Bundle, Recorder
 from cilium_analysis.bundle.manifest import MANIFEST
 from cilium_analysis.errors import ParameterError, suggest
@@ -124,7 +125,7 @@ def capture(
         if isinstance(directory, Address)
         else nullcontext(directory) as local,
         Recorder(
-            source,
+            Sparing(source, window, baseline, match=match),
             local,
             window=window,
             baseline=baseline,

@@ -6,13 +6,14 @@ import ast
 import os
 import sys
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from functools import cached_property
 from itertools import pairwise
 from typing import TYPE_CHECKING
 
 from cilium_analysis import targets
+from cilium_analysis.around import locate
 from cilium_analysis.bundle import Bundle
 from cilium_analysis.config import CONFIGURED, Config, configured
 from cilium_analysis.connection import connect
@@ -25,6 +26,7 @@ from cilium_analysis.errors import (
 )
 from cilium_analysis.queries import parse_matchers
 from cilium_analysis.show import definition_list, span
+from cilium_analysis.source import iso
 from cilium_analysis.texts import visible
 from cilium_analysis.window import Window, format_duration, parse_duration
 
@@ -65,6 +67,8 @@ class Question:
         Name of the cluster, if there are several; shown beside the source.
     workloads
         What Hubble saw is narrowed to them; all if empty. As `ask` takes it.
+    located
+        How the window was found, in one line; empty if start and end were given.
     """
 
     source: Source
@@ -75,6 +79,7 @@ class Question:
     cilium_namespace: str = "kube-system"
     called: str = ""
     workloads: str = ""
+    located: str = ""
 
     @cached_property
     def answers(self) -> Source:
@@ -193,6 +198,8 @@ def ask(
     timeout: str = "",
     deadline: str = "",
     workloads: str = "",
+    around: str = "",
+    alert: str = "",
 ) -> Question:
     """Check the parameters of a notebook, and make them into a question.
 
@@ -222,6 +229,9 @@ def ask(
     workloads
         What to narrow Hubble's metrics to: a namespace ``shop``, a workload ``shop/cart``, or a
         pair ``shop/cart to shop/db``.
+    around, alert
+        A time, or the name of an alert, instead of start and end: the window is what is unusual
+        around it, as of `cilium_analysis.around.locate`.
 
     Raises
     ------
@@ -234,8 +244,16 @@ def ask(
     _refuse_unknown_injected()
     config = configured() if source == CONFIGURED else Config(source=source)
     seconds = parse_duration(timeout or _TIMEOUT).total_seconds()
+    if around or alert:
+        _refuse_beside_around(around=around, alert=alert, start=start, end=end)
     found = connect(config.source, timeout=seconds, deadline=_until(deadline))
-    return ask_source(
+    located = ""
+    if around or alert:
+        place = locate(found, time=around, alert=alert, match=match, timezone=timezone)
+        located = place.said
+        if not isinstance(found, Bundle):
+            start, end = iso(place.start), iso(place.end)
+    asked = ask_source(
         found,
         start=start,
         end=end,
@@ -247,6 +265,16 @@ def ask(
         cilium_namespace=cilium_namespace or config.cilium_namespace,
         workloads=workloads,
     )
+    return replace(asked, located=located) if located else asked
+
+
+def _refuse_beside_around(**given: str) -> None:
+    """Refuse what says twice which window is meant."""
+    named = [f"--{name}" for name, text in given.items() if text]
+    if len(named) > 1:
+        raise ParameterError(
+            f"{named[0]} finds start and end of the window: leave {', '.join(named[1:])} out"
+        )
 
 
 def ask_again(

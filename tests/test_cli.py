@@ -215,7 +215,7 @@ def test_the_help_of_report_lists_the_questions_of_its_notebooks(
         command = shlex.split(example)
         assert command[0] == "cilium-analysis"
         _parser().parse_args(joined_times(command[1:]))
-    assert len(examples.splitlines()) == 3
+    assert len(examples.splitlines()) == 4
 
 
 def test_help_loads_nothing_heavy() -> None:
@@ -265,6 +265,31 @@ BAD = {
     ),
     "no notebooks at a time": ([*REPORT, "--jobs", "0"], "'0' is not a number of notebooks"),
     "unknown severity": ([*REPORT, "--fail-on", "info"], "invalid choice: 'info'"),
+    "around and a start": (
+        [*REPORT, "--around", "2026-03-21 09:10", "--start", "-2h"],
+        "--around finds start and end of the window: leave --start out",
+    ),
+    "around and an end of capture": (
+        ["capture", "--source", "sample", "--around", "-2h", "--end", "now"],
+        "--around finds start and end of the window: leave --end out",
+    ),
+    "around and an alert": ([*REPORT, "--around", "-2h", "--alert", "x"], "leave --alert out"),
+    "an alert and a start": ([*REPORT, "--alert", "x", "--start", "-2h"], "leave --start out"),
+    "unparsable around": ([*REPORT, "--around", "lunch"], "'lunch' is not a time"),
+    "around the future": ([*REPORT, "--around", "2999-01-01"], "2999-01-01 is in the future"),
+    "around of another time": (
+        [*REPORT, "--around", "2026-03-21 12:10"],
+        "the bundle is not of this time, but of 2026-03-21 08:00 to 10:00 UTC",
+    ),
+    "an alert of a bundle": ([*REPORT, "--alert", "x"], "a bundle holds no alerts"),
+    "around of a resumed run": (["report", "--resume", "x", "--around", "-2h"], "leave out"),
+    "an alert of a resumed bundle": (["capture", "--resume", "x", "--alert", "y"], "leave out"),
+    "around of the check": (["check", "--around", "-2h"], "unrecognized arguments: --around=-2h"),
+    "an alert of a fleet": (["fleet", "x", "--alert", "y"], "unrecognized arguments: --alert y"),
+    "around of a schedule": (
+        ["schedule", "cron", "--source", "http://prometheus:9090", "--around", "-2h"],
+        "unrecognized arguments: --around=-2h",
+    ),
     "not in the bundle": ([*REPORT, "--start", "2026-03-01T00:00Z"], "the bundle holds"),
     "output is a file": ([*REPORT, "--output", __file__], "cannot write to"),
 }

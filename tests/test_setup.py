@@ -187,7 +187,11 @@ def test_the_command_prints_what_to_switch_on(
     times = ["--start", window.start.isoformat(), "--end", window.end.isoformat()]
     assert main(["check", "--source", served.url, *times]) == 0
     lines = capsys.readouterr().out.splitlines()
-    assert lines[0].startswith("Verdict: ok")
+    assert lines[0] == (
+        "4 agents, 1 operator and Hubble are scraped; Hubble's DNS metrics are missing, or nothing"
+        " happened that they count."
+    )
+    assert lines[1].startswith("Verdict: ok")
     assert "agent: there" in lines
     assert any(
         line.startswith("Hubble dns: missing, or nothing happened – Helm: hubble.metrics.enabled")

@@ -14,6 +14,9 @@ import pandas as pd
 import pytest
 
 from cilium_analysis import incident
+from cilium_analysis.absence import absent
+from cilium_analysis.bundle import Bundle, Recorder
+from cilium_analysis.capture import capture as record
 from cilium_analysis.cli import main
 from cilium_analysis.cli.reports import verdict as exit_code
 from cilium_analysis.explorer.asking import Loaded
@@ -49,6 +52,12 @@ def _fill(metrics: Metrics) -> None:
         _hubble(metrics, hubble(number, cluster="hubble"))
         _agent(metrics, agent(number, cluster="agents"))
         _agent(metrics, agent(number, cluster="new"), first=START)
+    # One metric, which shows no target, for a few minutes of the baseline.
+    pressure = {"cluster": "rare", "map_name": "cilium_lb4_services_v2"}
+    rare = [(START - 3600 + 30 * number, 0.5) for number in range(20)]
+    metrics.add("cilium_bpf_map_pressure", pressure, rare)
+    _agent(metrics, agent(1, cluster="half"))
+    metrics.add("up", agent(2, cluster="half"), [(at, 0.0) for at in scrapes()])
 
 
 def _hubble(metrics: Metrics, target: dict[str, str]) -> None:
@@ -270,7 +279,8 @@ def test_the_command_tells_and_exits(
     how += [f"--{name}={value}" for name, value in TIMES.items()]
     how += [part for level in levels for part in ("--fail-on", level)]
     assert main(["report", topic, *how]) == code
-    said = capsys.readouterr().out
+    first, said = capsys.readouterr().out.split("\n", 1)
+    assert first.startswith('No Cilium metrics match {cluster="none"} from 2026-11-20 10:00 to')
     assert said.startswith(f"Unknown: {spoken(topic)}: ")
     assert "Nothing unusual" not in said
     (run,) = tmp_path.glob("*/run.json")
@@ -284,8 +294,113 @@ def test_the_check_says_so_first(url: str, capsys: pytest.CaptureFixture[str]) -
     how = ["--source", url, "--match", 'cluster="none"']
     how += [f"--{name}={value}" for name, value in TIMES.items()]
     assert main(["check", *how]) == 0
-    head = capsys.readouterr().out.splitlines()[0]
-    assert "nknown: no metric and no scrape target of Cilium" in head
+    first, second = capsys.readouterr().out.splitlines()[:2]
+    assert first == (
+        'No Cilium metrics match {cluster="none"} from 2026-11-20 10:00 to 12:00 UTC;'
+        " without these matchers there are some."
+    )
+    assert second.startswith("Verdict: unknown: no metric and no scrape target of Cilium")
+
+
+SENTENCES = {
+    "up": "All scrapes of Cilium's targets fail: agents (2) and Hubble (2).",
+    "hubble": "Hubble is scraped; there are no metrics of agents or operators; Hubble's drop, TCP,"
+    " ICMP, port distribution and policy metrics are missing, or nothing happened that they count.",
+    "agents": "2 agents are scraped; there are no metrics of operators or Hubble; metrics of map"
+    " pressure and layer 7 policies are missing, or nothing happened that they count.",
+    "half": "Agents are scraped on 1 of 2 nodes (not on worker-2); there are no metrics of"
+    " operators or Hubble; metrics of map pressure and layer 7 policies are missing, or nothing"
+    " happened that they count.",
+    "new": "2 agents are scraped; there are no metrics of operators or Hubble; metrics of map"
+    " pressure and layer 7 policies are missing, or nothing happened that they count.",
+}
+
+
+@pytest.mark.parametrize(("cluster", "sentence"), SENTENCES.items())
+def test_the_check_begins_with_a_sentence(
+    url: str, cluster: str, sentence: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    how = [f"--{name}={value}" for name, value in TIMES.items()]
+    assert main(["check", "--source", url, "--match", f'cluster="{cluster}"', *how]) == 0
+    assert capsys.readouterr().out.splitlines()[0] == sentence
+
+
+def test_the_check_says_since_when_nothing_is_scraped(
+    url: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    times = ["--start", "2026-11-20T11:00Z", "--end", "2026-11-20T13:00Z"]
+    assert main(["check", "--source", url, "--match", 'cluster="agents"', *times]) == 0
+    said = capsys.readouterr().out.splitlines()[0]
+    assert said.startswith("2 agents were scraped; there are no metrics of operators or Hubble;")
+    assert said.endswith("; nothing of agents was scraped after 12:00.")
+
+
+OTHER_TIMES = {
+    "long after": (
+        ["--start", "2026-11-28T10:00Z", "--end", "2026-11-28T12:00Z"],
+        "No Cilium metrics from 2026-11-28 10:00 to 12:00 UTC; the newest that were found are of"
+        " 2026-11-20 11:59 UTC.",
+    ),
+    "shortly after": (
+        ["--start", "2026-11-20T12:30Z", "--end", "2026-11-20T13:00Z"],
+        "No Cilium metrics from 2026-11-20 12:30 to 13:00 UTC; the newest are of 2026-11-20 11:59"
+        " UTC.",
+    ),
+    "before": (
+        ["--start", "2026-11-10T10:00", "--end", "2026-11-10T12:00", "--timezone", "Asia/Tokyo"],
+        "No Cilium metrics from 2026-11-10 10:00 to 12:00 Asia/Tokyo, nor before; there are some"
+        " later, at 2026-11-20 16:59 Asia/Tokyo.",
+    ),
+    "of nobody": (
+        ["--start", "2026-11-28T10:00Z", "--end", "2026-11-28T12:00Z", "--match", 'cluster="x"'],
+        'No Cilium metrics from 2026-11-28 10:00 to 12:00 UTC, with or without {cluster="x"}; the'
+        " newest that were found are of 2026-11-20 11:59 UTC.",
+    ),
+}
+
+
+@pytest.mark.parametrize(("how", "sentence"), OTHER_TIMES.values(), ids=OTHER_TIMES)
+def test_the_check_says_when_there_are_metrics(
+    url: str, how: list[str], sentence: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["check", "--source", url, *how]) == 0
+    assert capsys.readouterr().out.splitlines()[0] == sentence
+
+
+@pytest.mark.parametrize("cluster", ["up", "hubble", "agents", "new", "rare"])
+def test_what_has_anything_is_asked_for_all(url: str, cluster: str) -> None:
+    question = ask(source=url, match=f'cluster="{cluster}"', **TIMES)
+    assert not absent(question.source, question.window, question.baseline, match=question.match)
+
+
+def test_what_is_not_there_is_asked_a_handful_of_queries(url: str, tmp_path: Path) -> None:
+    found = {}
+    for name in ("spared", "asked"):
+        question = ask(source=url, match='cluster="none"', **TIMES)
+        source, window, baseline = question.source, question.window, question.baseline
+        if name == "spared":
+            known = absent(source, window, baseline, match=question.match)
+            assert {"cilium_drop_count_total", "hubble_http_requests_total"} <= known
+            record(
+                source,
+                window,
+                baseline,
+                topics=(),
+                match=question.match,
+                directory=tmp_path / name,
+            )
+        else:
+            place = tmp_path / name
+            with Recorder(
+                source, place, window=window, baseline=baseline, match=question.match
+            ) as recorder:
+                incident.load(recorder, window, baseline, match=question.match)
+        sent = sum(each.bytes > 0 for each in source.journal)
+        assert (sent < 30) == (name == "spared")
+        bundle = Bundle(tmp_path / name)
+        data = incident.load(bundle, window, baseline, match=question.match)
+        found[name] = incident.findings(data).as_json()
+    assert found["spared"] == found["asked"]
 
 
 def test_a_run_that_cannot_be_judged_is_told_to_whom_wants_to_know() -> None:

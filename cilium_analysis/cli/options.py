@@ -9,6 +9,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
+from cilium_analysis.cli.words import say
 from cilium_analysis.config import SOURCE_VARIABLE
 from cilium_analysis.errors import ParameterError, UsageError, WindowError
 
@@ -23,7 +24,7 @@ NOTIFY = (
     "service to notify: file:PATH of a file with addresses, one per line, or the name of a"
     " variable with one as env:CILIUM_ANALYSIS_…; may be repeated"
 )
-_TIMES = ("--start", "--end")
+_TIMES = ("--start", "--end", "--around")
 UNKNOWN = "unknown"
 LEVELS = (UNKNOWN, "warning", "critical")
 
@@ -59,6 +60,9 @@ def add_question(parser: argparse.ArgumentParser, *, topics: str = "") -> None:
     add_source(parser)
     text("--start", "T", "start of the window: ISO time, or -2h (default: -2h, or a bundle's)")
     text("--end", "T", "end of the window: ISO time, or now (default: now, or a bundle's)")
+    if topics:
+        text("--around", "T", "time of an incident: finds start and end of what is unusual there")
+        text("--alert", "NAME", "the same for the last time that this alert fired, within 7 days")
     add_comparison(parser)
     add_patience(parser)
     add_kubernetes(parser)
@@ -328,7 +332,7 @@ def question(options: argparse.Namespace) -> Question:
     check_topics(getattr(options, "topics", ()))
     if not options.source:
         raise UsageError(f"no source: give --source http://…, or set {SOURCE_VARIABLE}")
-    return ask(
+    asked = ask(
         source=options.source,
         start=options.start,
         end=options.end,
@@ -342,4 +346,9 @@ def question(options: argparse.Namespace) -> Question:
         timeout=format_duration(options.timeout),
         deadline=format_duration(options.deadline),
         workloads=workloads(options) if hasattr(options, "workload") else "",
+        around=getattr(options, "around", ""),
+        alert=getattr(options, "alert", ""),
     )
+    if asked.located:
+        say(asked.located)
+    return asked

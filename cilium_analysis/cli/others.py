@@ -61,7 +61,7 @@ def _cut_short(options: argparse.Namespace) -> Bundle:
     from cilium_analysis.bundle import Bundle
     from cilium_analysis.errors import ParameterError
 
-    names = ("output", "start", "end", "step", "baseline", "match", "kubernetes")
+    names = ("output", "start", "end", "around", "alert", "step", "baseline", "match", "kubernetes")
     refuse_with_resume(options, names, of="bundle")
     bundle = Bundle(Path(options.resume))
     if bundle.whole:
@@ -95,6 +95,7 @@ def _asked_again(bundle: Bundle, options: argparse.Namespace) -> Question:
 
 def check(options: argparse.Namespace) -> int:
     """Print which metrics exist, which are missing, and how to switch them on."""
+    from cilium_analysis.absence import setup_of, without_metrics
     from cilium_analysis.kube import cluster_role
     from cilium_analysis.topics import setup
 
@@ -103,8 +104,8 @@ def check(options: argparse.Namespace) -> int:
         return 0
     asked = question(options)
     cluster = asked.cluster  # what is wrong with its address is said before anything is asked
-    data = setup.load(asked.source, asked.window, asked.baseline, match=asked.match)
-    data = data.with_cluster(cluster)
+    data = setup_of(asked).with_cluster(cluster)
+    put(without_metrics(asked, data) or setup.sentence(data))
     put(f"Verdict: {setup.judge(data)}")
     for row in setup.checks(data).to_dict("records"):
         hint = f" – Helm: {row['how to switch it on']}" if row["how to switch it on"] else ""

@@ -55,10 +55,10 @@ _REPORT_EPILOG = f"""\
 topics:
 {_topics()}
 examples:
-  {NAME} report --source http://prometheus:9090 --start -2h
+  {NAME} report --source http://prometheus:9090 --start -2h --fail-on critical
   {NAME} report incident drop_reasons --source http://prometheus:9090 \\
       --start '2026-03-21 08:10' --end '2026-03-21 09:00' --timezone Europe/Berlin
-  {NAME} report --source reports/RUN/bundle --fail-on critical
+  {NAME} report incident --source http://prometheus:9090 --around '2026-03-21 09:10'
   {NAME} report path --from shop/cart --to shop/db --source http://prometheus:9090
 
 {_EPILOG}"""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -20,7 +21,7 @@ from cilium_analysis.cli.options import (
     question,
 )
 from cilium_analysis.cli.words import put, say
-from cilium_analysis.errors import ParameterError, TimeIsUp
+from cilium_analysis.errors import BundleError, ParameterError, PrometheusError, TimeIsUp
 
 if TYPE_CHECKING:
     import argparse
@@ -93,7 +94,19 @@ def report(options: argparse.Namespace) -> int:
         page = run.directory.absolute() / "index.html"
         link = f"{options.link}/{run.directory.name}/index.html" if options.link else str(page)
         _send(receivers, about_run(run, **_worth(options), page=link))
+        if asked is not None and run.unknown and options.format == "text":
+            _say_if_nothing_is_there(asked)
         return _told(run, options, page=link)
+
+
+def _say_if_nothing_is_there(asked: Question) -> None:
+    """Print why all is unknown, and when there are metrics, if the window has none at all."""
+    from cilium_analysis.absence import without_metrics
+
+    # The report is made; what is only told beside it must not make it fail.
+    with suppress(BundleError, PrometheusError):
+        if said := without_metrics(asked):
+            put(said)
 
 
 def _check_places(options: argparse.Namespace) -> None:
@@ -134,7 +147,7 @@ def _resumed(options: argparse.Namespace) -> Run[Path | Address]:
     from cilium_analysis.storage import located
 
     narrowed = ("namespace", "workload", "from", "to")
-    times = ("start", "end", "step", "baseline", "match", "kubernetes")
+    times = ("start", "end", "around", "alert", "step", "baseline", "match", "kubernetes")
     refuse_with_resume(options, (*times, *narrowed))
     return resume(
         located(options.resume),

@@ -165,7 +165,7 @@ class _Asker:
             ends=lambda numbers: comparer.ends(rows, numbers, bins),
         )
         presence: dict[str, Query] = {c: self._presence(rows, c) for c in METRICS}
-        binned = dict.fromkeys(map(_in_bins, self.windows))
+        binned = dict.fromkeys(map(in_bins, self.windows))
         native, unread = histograms.native(self.source, binned, self.match)
         said = (*words.unread(unread), *words.refused(refused, ("hubble", "operator")))
         return replace(
@@ -200,7 +200,7 @@ class _Asker:
         what: str,
     ) -> Iterator[tuple[Labels, dict[int, float]]]:
         """Ask for samples in bins of time: each series with its samples by bin."""
-        for window in dict.fromkeys(map(_in_bins, self.windows)):
+        for window in dict.fromkeys(map(in_bins, self.windows)):
             text = Query(promql, "samples", "").render(match=self.match, step=window.step)
             try:
                 frame = self.source.range(text, window)
@@ -315,7 +315,7 @@ class _Asker:
         return found
 
 
-def _in_bins(window: Window) -> Window:
+def in_bins(window: Window) -> Window:
     """Give the window in bins in each of which every target is scraped, with one before it."""
     length = max(BIN, window.length / MOST_BINS)
     step = -(-length // BIN) * BIN

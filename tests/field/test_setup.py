@@ -7,11 +7,14 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from cilium_analysis.absence import absent
+from cilium_analysis.question import ask
 from cilium_analysis.topics import setup
+from tests.field.make import END, START, iso
 
 if TYPE_CHECKING:
     from tests.field.asking import Told
-    from tests.field.conftest import Asked
+    from tests.field.conftest import Asked, Serve
 
 #: What must be said about a case, as regular expressions.
 SAID = {
@@ -49,3 +52,10 @@ def test_the_way_of_scraping_is_named(asked: Asked, name: str) -> None:
 def test_a_usual_way_of_scraping_is_not_found_fault_with(asked: Asked) -> None:
     said = page(asked("c05_le.never", "setup_check"))
     assert not re.search("twice|aggregated|clusters|honor_labels|replica", said), said
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["s02_aggregated.alone", "c17_no_port.steady", "c25_get_only.501"])
+def test_an_unusual_way_of_scraping_is_not_taken_for_none(serve: Serve, name: str) -> None:
+    question = ask(source=serve(name)[0], start=iso(START), end=iso(END), step="30s")
+    assert not absent(question.source, question.window, question.baseline, match="")

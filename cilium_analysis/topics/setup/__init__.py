@@ -3,6 +3,8 @@
 from cilium_analysis.topics.setup.data import QUERIES, Setup, load
 from cilium_analysis.topics.setup.findings import findings, judge, unknown
 from cilium_analysis.topics.setup.kubernetes import kubernetes
+from cilium_analysis.topics.setup.newest import Newest, newest
+from cilium_analysis.topics.setup.sentence import nothing, sentence
 from cilium_analysis.topics.setup.tables import (
     checks,
     configurations,
@@ -14,6 +16,7 @@ from cilium_analysis.topics.setup.tables import (
 
 __all__ = [
     "QUERIES",
+    "Newest",
     "Setup",
     "checks",
     "configurations",
@@ -22,7 +25,10 @@ __all__ = [
     "judge",
     "kubernetes",
     "load",
+    "newest",
     "notes",
+    "nothing",
+    "sentence",
     "targets",
     "unknown",
     "versions",
