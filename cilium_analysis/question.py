@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import ast
 import os
-import sys
 from contextlib import suppress
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from functools import cached_property
-from itertools import pairwise
 from typing import TYPE_CHECKING
 
 from cilium_analysis import targets
@@ -22,16 +19,16 @@ from cilium_analysis.errors import (
     ParameterError,
     PrometheusError,
     WindowError,
-    suggest,
 )
+from cilium_analysis.injected import check_injected, check_text
 from cilium_analysis.queries import parse_matchers
 from cilium_analysis.show import definition_list, span
 from cilium_analysis.source import iso
 from cilium_analysis.texts import visible
-from cilium_analysis.window import Window, format_duration, parse_duration
+from cilium_analysis.window import Window, fitting_step, format_duration, parse_duration
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Mapping, Sequence
+    from collections.abc import Mapping, Sequence
 
     from cilium_analysis.kube import Cluster, Kubernetes
     from cilium_analysis.prometheus import Deadline
@@ -42,9 +39,6 @@ if TYPE_CHECKING:
 _TIMEOUT = "2m"
 #: Environment variable for the parameter ``kubernetes``, which notebooks do not have.
 KUBERNETES_VARIABLE = "CILIUM_ANALYSIS_KUBERNETES"
-#: Steps of short windows [s], and the most points of these: as of two hours in steps of 30 s.
-_FINE_STEPS = (5, 10, 15, 20)
-_FINE_POINTS = 240
 
 
 @dataclass(frozen=True)
@@ -240,8 +234,8 @@ def ask(
     """
     given = {"source": source, "start": start, "end": end, "step": step, "match": match}
     more = {"baseline": baseline, "timezone": timezone, "workloads": workloads}
-    _refuse_other_than_text(given | more)
-    _refuse_unknown_injected()
+    check_text(given | more)
+    check_injected()
     config = configured() if source == CONFIGURED else Config(source=source)
     seconds = parse_duration(timeout or _TIMEOUT).total_seconds()
     if around or alert:
@@ -408,33 +402,11 @@ def _window(source: Source, times: Mapping[str, str], *, baseline: str, match: s
     except PrometheusError:
         # The first query of the run raises a better error.
         return window
-    chosen = _fitting(window, known.slowest, {*known.table["interval"]})
+    chosen = fitting_step(window, known.slowest, {*known.table["interval"]})
     if chosen == window.step:
         return window
     step = format_duration(chosen)
     return Window.parse(start, end, step=step, timezone=times["timezone"], now=now)
-
-
-def _fitting(window: Window, slowest: timedelta, intervals: Collection[float]) -> timedelta:
-    """Return a step that holds as many scrapes of a target each time, else the window's own.
-
-    Parameters
-    ----------
-    window
-        With a step chosen by its length.
-    slowest
-        Scrape interval of most targets.
-    intervals
-        All scrape intervals [s].
-    """
-    if window.step < slowest <= window.length:
-        return slowest
-    for seconds in _FINE_STEPS if intervals else ():
-        step = timedelta(seconds=seconds)
-        even = not any(seconds % each for each in intervals)
-        if even and step < window.step and window.length <= _FINE_POINTS * step:
-            return step
-    return window.step
 
 
 def _until(deadline: str) -> Deadline | None:
@@ -469,34 +441,3 @@ def _access(source: Source, where: str, kubeconfig: str) -> Kubernetes | None:
     from cilium_analysis.kube import Kubernetes
 
     return Kubernetes.at(chosen, kubeconfig=kubeconfig)
-
-
-def _refuse_other_than_text(parameters: Mapping[str, object]) -> None:
-    """Refuse parameters that are no text: papermill turns ``-p step 30`` into a number."""
-    for name, value in parameters.items():
-        if not isinstance(value, str):
-            hint = f"write {name} = {str(value)!r}, or papermill's -r instead of -p"
-            raise ParameterError(f"the parameter {name}={value!r} is not text: {hint}")
-
-
-def _refuse_unknown_injected() -> None:
-    """Refuse a parameter that papermill injected, but that the notebook does not have.
-
-    papermill only warns in its log: a mistyped ``-p strat …`` would become a report about the last
-    two hours.
-    """
-    shell = getattr(sys.modules.get("IPython"), "get_ipython", lambda: None)()
-    cells = list(shell.user_ns.get("In", ())) if shell is not None else []
-    for before, cell in pairwise(cells):
-        if cell.startswith("# Parameters\n"):
-            known = _assigned(before)
-            for name in _assigned(cell) - known:
-                raise ParameterError(f"unknown parameter {name!r}: {suggest(name, sorted(known))}")
-
-
-def _assigned(cell: str) -> set[str]:
-    """Return the names that a cell assigns to."""
-    nodes = ast.walk(ast.parse(cell))
-    return {
-        node.id for node in nodes if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store)
-    }

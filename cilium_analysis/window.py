@@ -13,7 +13,7 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 from cilium_analysis.errors import WindowError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Collection, Iterator, Mapping
 
 # https://prometheus.io/docs/prometheus/latest/querying/basics/#float-literals-and-time-durations
 _UNITS = {
@@ -29,6 +29,9 @@ _DURATION_PART = re.compile(r"(\d+(?:\.\d+)?)(ms|[smhdwy])")
 _SENSIBLE_STEPS = (30, 60, 120, 300, 600, 900, 1800, 3600, 7200, 14400, 21600, 43200, 86400)
 _SENSIBLE_POINTS = 500
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+#: Steps of short windows [s], and the most points of these: as of two hours in steps of 30 s.
+_FINE_STEPS = (5, 10, 15, 20)
+_FINE_POINTS = 240
 
 
 def parse_duration(text: str) -> timedelta:
@@ -374,3 +377,25 @@ class Window:
                 start = (self.start.astimezone(tz) - back).astimezone(UTC)
             start = _floor(start, self.step)
             return replace(self, start=start, end=start + self.length)
+
+
+def fitting_step(window: Window, slowest: timedelta, intervals: Collection[float]) -> timedelta:
+    """Return a step that holds as many scrapes of a target each time, else the window's own.
+
+    Parameters
+    ----------
+    window
+        With a step chosen by its length.
+    slowest
+        Scrape interval of most targets.
+    intervals
+        All scrape intervals [s].
+    """
+    if window.step < slowest <= window.length:
+        return slowest
+    for seconds in _FINE_STEPS if intervals else ():
+        step = timedelta(seconds=seconds)
+        even = not any(seconds % each for each in intervals)
+        if even and step < window.step and window.length <= _FINE_POINTS * step:
+            return step
+    return window.step

@@ -10,9 +10,9 @@ import pytest
 
 from cilium_analysis.bundle import Bundle
 from cilium_analysis.errors import ParameterError, SourceError, WindowError
-from cilium_analysis.question import _fitting, ask
+from cilium_analysis.question import ask
 from cilium_analysis.topics import drops
-from cilium_analysis.window import Window
+from cilium_analysis.window import Window, fitting_step
 from tests.conftest import installed_or_skip
 from tests.field.asking import serving
 from tests.field.make import START, Metrics, agent, iso, scrapes, vitals
@@ -116,7 +116,7 @@ def test_short_windows_of_targets_scraped_often_have_fine_steps(
     now = datetime(2026, 3, 21, 12, tzinfo=UTC)
     window = Window.parse(f"-{minutes}m", "now", now=now)
     most = timedelta(seconds=min(intervals, default=0.0))
-    assert _fitting(window, most, intervals) == timedelta(seconds=step)
+    assert fitting_step(window, most, intervals) == timedelta(seconds=step)
 
 
 def _in_notebook(monkeypatch: pytest.MonkeyPatch, *cells: str) -> None:
