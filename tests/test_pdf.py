@@ -183,11 +183,13 @@ def test_text_over_the_edge_would_be_seen(tmp_path: Path) -> None:
 def test_folded_parts_are_shown_and_long_tables_are_named(tmp_path: Path) -> None:
     query = "<details><summary>Query</summary><p><code>up == 0</code></p></details>"
     table = "<table><tbody><tr><td>a row</td></tr></tbody></table>"
-    folded = f"<details><summary>9 queries</summary>{table}</details>"
-    text = text_of(PdfReader(made(tmp_path, index=query + folded)))
+    folded = f"<details class=ca-folded><summary>9 queries</summary>{table}</details>"
+    rows = f"<details><summary>More</summary>{table.replace('a row', 'one more')}</details>"
+    text = text_of(PdfReader(made(tmp_path, index=query + folded + rows)))
     assert "up == 0" in text
-    assert "9 queries" in text
+    assert "9 queries (listed on the page only)" in text
     assert "a row" not in text
+    assert "one more" in text
 
 
 def test_hostile_text_stays_text(tmp_path: Path) -> None:

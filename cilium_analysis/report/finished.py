@@ -113,8 +113,8 @@ def _cleaner() -> Cleaner:
 def _is_harmless(tag: str, name: str, value: str) -> bool:
     if name == "src":
         return tag == "img" and value.startswith("data:image/png;base64,")
-    known = ("class", "style", "alt", "scope", "colspan", "rowspan", "tabindex", "data-value")
-    return name in (*known, "role", "aria-label")
+    known = ("class", "style", "alt", "scope", "colspan", "rowspan", "tabindex", "role")
+    return name in (*known, "data-value", "data-label", "aria-label")
 
 
 def _reduced(notebook: NotebookNode) -> Any:

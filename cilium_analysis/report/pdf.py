@@ -230,13 +230,20 @@ def _without(parent: Element, child: Element) -> None:
 
 
 def _unfold(details: Element) -> None:
-    """Make it a plain block; of a folded table, keep only the summary."""
+    """Make it a plain block; of a list that its summary stands for, keep only that."""
+    classes = details.get("class", "").split()
     details.tag = "div"
     details.set("class", "ca-unfolded")
-    for summary in details.findall("summary"):
+    for place, summary in enumerate(details.findall("summary")):
+        heading = summary.find("h2")
+        if heading is not None:
+            details[place] = heading
+        elif "ca-about" in classes:
+            details.remove(summary)
         summary.tag = "p"
         summary.set("class", "ca-faint")
-    if details.find(".//table") is not None:
+    if "ca-folded" in classes:
+        details[0].text = f"{details[0].text} (listed on the page only)"
         for child in details[1:]:
             details.remove(child)
 
