@@ -165,9 +165,8 @@ class Notes:
         items = [f"<li>{escaped(text)}</li>" for text in self.sentences]
         if len(items) <= _OPEN + 1:
             return _list(items)
-        more = (
-            f"<details><summary>{len(items) - _OPEN} more</summary>{_list(items[_OPEN:])}</details>"
-        )
+        summary = f"<summary>{len(items) - _OPEN} more</summary>"
+        more = f'<details class="ca-more">{summary}{_list(items[_OPEN:])}</details>'
         return _list(items[:_OPEN]) + more
 
 

@@ -21,6 +21,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from cilium_analysis import cards
+from cilium_analysis.figures import FIGURE, picture
 from cilium_analysis.findings import Findings, spoken, unknown_lines
 from cilium_analysis.report.finished import sanitized
 from cilium_analysis.report.verdict import PITCH, bars, called, clock, weight, worst
@@ -44,6 +45,8 @@ _SEE = re.compile(r"<!--see ([a-z0-9_]+) (finding-[0-9a-f]+--?[0-9]+)-->")
 _STORY = re.compile(r"<!--story (finding-[0-9a-f]+--?[0-9]+)-->")
 #: What a notebook says below its title, in the same cell.
 _INTRODUCTION = re.compile(r"(</h1>\s*)(<p>(?:(?!</?div|<h[1-6]).)*?)(\s*</div>)", re.DOTALL)
+#: What stands for a drawn figure: its number, as the content of an image.
+_NUMBERED = re.compile(r'<img[^<>]* src="data:image/png;base64,(MDAw[A-Za-z0-9]{8})"[^<>]*>')
 #: Where a section begins, and its heading.
 _BEGINS = re.compile(
     r'(<div[^<>]* class="cell [^"<>]*text_cell[^"<>]*"[^<>]*>\s*<div class="inner_cell">\s*'
@@ -68,13 +71,13 @@ def notebook_page(executed: Executed, *, run: Mapping[str, Any], show_code: bool
     show_code
         Whether to show the code cells too.
     """
-    shown = _described(executed.notebook)
+    shown, drawn = _described(executed.notebook)
     if not show_code:
         shown.cells = _answer_first(shown.cells)
     body = _body(shown, show_code=show_code)
     body = _to_pages(body, executed.topic, run) if executed.trusted else sanitized(body)
     body, sections = _linked(body)
-    body = _folded(_INTRODUCTION.sub(_ABOUT, body, count=1))
+    body = _pictured(_folded(_INTRODUCTION.sub(_ABOUT, body, count=1)), drawn)
     return _page(
         "notebook.html.j2",
         title=executed.title,
@@ -299,8 +302,23 @@ def _code_style() -> Markup:
     return Markup(rules)  # noqa: S704  pygments' own rules
 
 
-def _described(notebook: NotebookNode) -> NotebookNode:
-    """Give every figure the text before it as its description, for people who cannot see it."""
+def _pictured(body: str, drawn: Sequence[str]) -> str:
+    """Put the drawn figures where their numbers stand."""
+
+    def put(found: re.Match[str]) -> str:
+        number = int(base64.b64decode(found[1]))
+        return drawn[number] if number < len(drawn) else found[0]
+
+    return _NUMBERED.sub(put, body)
+
+
+def _described(notebook: NotebookNode) -> tuple[NotebookNode, list[str]]:
+    """Give every figure the text before it as its description, for people who cannot see it.
+
+    Figures that are drawn for pages are given apart, and the notebook has their numbers for them:
+    what makes a page of it need not look through all of them.
+    """
+    drawn: list[str] = []
     described = deepcopy(notebook)
     # Papermill adds cells because of an error; the page shows that by itself.
     described.cells = [
@@ -312,9 +330,13 @@ def _described(notebook: NotebookNode) -> NotebookNode:
     for cell in described.cells:
         text = _plain(cell.source) if cell.cell_type == "markdown" else text
         for output in cell.get("outputs", ()):
-            if "image/png" in output.get("data", {}):
-                output.metadata["image/png"] = {"alt": f"Figure. {text}"}
-    return described
+            data, alt = output.get("data", {}), f"Figure. {text}"
+            if FIGURE in data:
+                data["image/png"] = base64.b64encode(f"{len(drawn):09}".encode()).decode()
+                drawn.append(picture(data.pop(FIGURE), alt=alt))
+            if "image/png" in data:
+                output.metadata["image/png"] = {"alt": alt}
+    return described, drawn
 
 
 def _answer_first(cells: list[NotebookNode]) -> list[NotebookNode]:

@@ -137,7 +137,8 @@
   const enlarge = (image) => {
     const close = make("button", { type: "button", autofocus: "" }, "Close");
     const whole = make("img", { src: image.src, alt: image.alt });
-    const dialog = make("dialog", { class: "ca-figure" }, close, whole);
+    // The wide one, also on a narrow page: there it is moved to be seen.
+    const dialog = make("dialog", { class: `ca-figure ${image.className}` }, close, whole);
     dialog.setAttribute("aria-label", image.alt || "Figure");
     close.addEventListener("click", () => dialog.close());
     dialog.addEventListener("click", (event) => event.target === dialog && dialog.close());
@@ -149,8 +150,9 @@
   for (const image of document.querySelectorAll(".ca-notebook img")) {
     const button = make("button", { type: "button", class: "ca-enlarge", title: "Enlarge" });
     button.setAttribute("aria-label", `Enlarge. ${image.alt}`);
-    image.replaceWith(button);
-    button.append(image);
+    const figure = image.closest("picture") ?? image;
+    figure.replaceWith(button);
+    button.append(figure);
     button.addEventListener("click", () => enlarge(image));
   }
 
