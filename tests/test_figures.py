@@ -11,10 +11,11 @@ import numpy as np
 import pandas as pd
 import pytest
 from matplotlib import pyplot as plt
+from matplotlib.axes import Axes
 
 from cilium_analysis import plots
-from cilium_analysis.figures import FIGURE, NARROW, STYLE, WIDE, is_harmless, picture
-from cilium_analysis.plots.page import AS_PAGE, Drawing, bundle
+from cilium_analysis.figures import AS_PAGE, FIGURE, NARROW, STYLE, WIDE, is_harmless, picture
+from cilium_analysis.plots.page import Drawing, bundle
 
 TIMES = pd.date_range("2026-03-21 08:00", periods=240, freq="30s", tz="UTC", unit="ms")
 HOSTILE = '</text><script>alert(1)</script>" d="M 1.2.3" onload="alert(2)" $x$ \x00\u202e&lt;]]>'
@@ -33,7 +34,7 @@ def rates(*names: str) -> pd.DataFrame:
     return pd.DataFrame({name: wave / (n + 1) for n, name in enumerate(names)}, index=TIMES)
 
 
-def drawn(ax: plt.Axes) -> dict[str, str]:
+def drawn(ax: Axes) -> dict[str, str]:
     figure = ax.figure
     assert isinstance(figure, Drawing)
     shown: dict[str, str] = bundle(figure)[FIGURE]
