@@ -78,9 +78,9 @@ def narrow(figure: Figure) -> None:
     figure.set_layout_engine("constrained")
     for ax in figure.axes:
         more += _fit(ax)
-    if any(ax.axison for ax in figure.axes):
-        height = max(min(height, 2.4), 0.75 * height) + more
-    figure.set_size_inches(_NARROW, height)
+    if not any(isinstance(ax.yaxis.get_major_locator(), FixedLocator) for ax in figure.axes):
+        height = max(min(height, 2.4), 0.75 * height)  # it has no rows, which need theirs
+    figure.set_size_inches(_NARROW, height + more)
 
 
 def _fit(ax: Axes) -> float:

@@ -22,7 +22,7 @@ from markupsafe import Markup
 
 from cilium_analysis import cards
 from cilium_analysis.figures import FIGURE, picture
-from cilium_analysis.findings import Findings, spoken, unknown_lines
+from cilium_analysis.findings import MIME, Findings, spoken, unknown_lines
 from cilium_analysis.report.finished import sanitized
 from cilium_analysis.report.verdict import PITCH, bars, called, clock, weight, worst
 from cilium_analysis.texts import counted, visible
@@ -340,7 +340,10 @@ def _described(notebook: NotebookNode) -> tuple[NotebookNode, list[str]]:
 
 
 def _answer_first(cells: list[NotebookNode]) -> list[NotebookNode]:
-    """Move what stands between the title and the first section, such as the source, behind it."""
+    """Move what stands between the title and the first section, such as the source, behind it.
+
+    Not if that has the findings: then it is the answer.
+    """
     places = [
         place
         for place, cell in enumerate(cells)
@@ -349,6 +352,9 @@ def _answer_first(cells: list[NotebookNode]) -> list[NotebookNode]:
     if len(places) < 2:
         return cells
     first, second = places[:2]
+    outputs = [output for cell in cells[:first] for output in cell.get("outputs", ())]
+    if any(MIME in output.get("data", {}) for output in outputs):
+        return cells
     return [*cells[:1], *cells[first:second], *cells[1:first], *cells[second:]]
 
 
