@@ -49,13 +49,15 @@ class Table:
     empty
         Text if there are no rows.
     folded
-        Line below which a long table is folded away, and which stands for it on paper; if empty,
-        the table is open.
+        Line below which a long table is folded away on a screen; if empty, the table is open.
+    on_paper
+        Whether a folded table is on paper; else the line stands for it there.
     """
 
     frame: pd.DataFrame
     empty: str = "Nothing to show."
     folded: str = ""
+    on_paper: bool = True
 
     def __repr__(self) -> str:
         return self._cells().to_string(index=False) if len(self.frame) else line(self.empty)
@@ -89,7 +91,8 @@ class Table:
         if not self.folded:
             return table
         summary = f"<summary>{escaped(self.folded)}</summary>"
-        return f'<details class="ca-folded">{summary}{table}</details>'
+        kind = "ca-folded" if self.on_paper else "ca-folded ca-unprinted"
+        return f'<details class="{kind}">{summary}{table}</details>'
 
     def _flat(self) -> pd.DataFrame:
         named = any(name is not None for name in self.frame.index.names)
@@ -228,4 +231,4 @@ def journal(records: Sequence[Record]) -> Table:
     samples, seconds = (sum(getattr(r, name) for r in records) for name in ("samples", "seconds"))
     queries = "1 query" if len(rows) == 1 else f"{len(rows)} queries"
     folded = f"{queries}, {samples:,} samples, {seconds:.1f} s of the server"
-    return Table(pd.DataFrame(rows), empty="Nothing was asked.", folded=folded)
+    return Table(pd.DataFrame(rows), empty="Nothing was asked.", folded=folded, on_paper=False)

@@ -166,7 +166,7 @@ def test_figures_are_dark_in_the_dark(scheme: str, width: int, open_page: Open) 
 def test_on_a_phone_each_value_has_its_heading(name: str, open_page: Open, made: Any) -> None:
     page = open_page(name, width=400)
     unfold(page)
-    cells = page.locator("table.ca-table:not(.ca-folded *) td").evaluate_all(
+    cells = page.locator("table.ca-table:not(.ca-unprinted *) td").evaluate_all(
         """cells => cells.map(cell => [
           cell.closest("table").tHead.rows[0].cells[cell.cellIndex].textContent,
           getComputedStyle(cell, "::before").content,
@@ -218,8 +218,8 @@ def kept(page: Page) -> list[str]:
     found: list[str] = page.evaluate(
         """() => [...document.querySelectorAll("main :is(h1, h2, h3, th, td, p, li, dd, summary)")]
           .filter(part => !part.closest(".ca-contents, .ca-search, .ca-filter"))
-          .filter(part => part.tagName !== "SUMMARY" || part.closest(".ca-folded"))
-          .filter(part => !part.closest(".ca-folded") || part.tagName === "SUMMARY")
+          .filter(part => part.tagName !== "SUMMARY" || part.closest(".ca-unprinted"))
+          .filter(part => !part.closest(".ca-unprinted") || part.tagName === "SUMMARY")
           .filter(part => !part.querySelector("p, li, td, details"))
           .map(part => part.textContent)"""
     )
@@ -269,7 +269,7 @@ def test_a_pdf_loses_nothing(open_page: Open, made: dict[str, Path]) -> None:
     for name in TOPICS:
         page = open_page(name)
         heads = map(
-            solid, page.locator("main :is(h1, h2, th):not(.ca-folded *)").all_text_contents()
+            solid, page.locator("main :is(h1, h2, th):not(.ca-unprinted *)").all_text_contents()
         )
         assert [head for head in heads if head not in text] == []
 

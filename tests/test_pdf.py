@@ -185,7 +185,9 @@ def test_text_over_the_edge_would_be_seen(tmp_path: Path) -> None:
 def test_folded_parts_are_shown_and_long_tables_are_named(tmp_path: Path) -> None:
     query = "<details><summary>Query</summary><p><code>up == 0</code></p></details>"
     table = "<table><tbody><tr><td>a row</td></tr></tbody></table>"
-    folded = f"<details class=ca-folded><summary>9 queries</summary>{table}</details>"
+    folded = (
+        f"<details class='ca-folded ca-unprinted'><summary>9 queries</summary>{table}</details>"
+    )
     rows = f"<details><summary>More</summary>{table.replace('a row', 'one more')}</details>"
     text = text_of(PdfReader(made(tmp_path, index=query + folded + rows)))
     assert "up == 0" in text

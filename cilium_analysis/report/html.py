@@ -289,7 +289,7 @@ def _folded(body: str) -> str:
 
 def _holds(section: str) -> str:
     """Say what a folded section has in it, without its list of queries."""
-    section = section.split('<details class="ca-folded"')[0]
+    section = section.split('<details class="ca-folded ca-unprinted"')[0]
     rows = section.count("<tr") - section.count("<thead")
     counts = {"figure": section.count("<img"), "row": rows, "note": section.count("<li")}
     return ", ".join(counted(number, name) for name, number in counts.items() if number)

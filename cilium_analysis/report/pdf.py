@@ -247,7 +247,7 @@ def _unfold(details: Element) -> None:
             details.remove(summary)
         summary.tag = "p"
         summary.set("class", "ca-faint")
-    if "ca-folded" in classes:
+    if "ca-unprinted" in classes:
         details[0].text = f"{details[0].text} (listed on the page only)"
         for child in details[1:]:
             details.remove(child)

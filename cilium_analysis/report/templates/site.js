@@ -127,7 +127,7 @@
 
   let folded = [];
   addEventListener("beforeprint", () => {
-    folded = [...document.querySelectorAll("details:not([open], .ca-folded)")];
+    folded = [...document.querySelectorAll("details:not([open], .ca-unprinted)")];
     for (const part of folded) part.open = true;
   });
   addEventListener("afterprint", () => folded.forEach((part) => (part.open = false)));
