@@ -274,9 +274,10 @@ def _folded(body: str) -> str:
     """Make each section a part of its own; after the first ones, those that a narrow page folds."""
     lead, *parts = _BEGINS.split(body)
     made = [lead]
+    answers = _ANSWERS - ("output_html" in lead)  # the answer stands before the sections
     for place in range(0, len(parts), 3):
         opened, heading, rest = parts[place : place + 3]
-        if place < 3 * _ANSWERS:
+        if place < 3 * answers:
             made.append(f"<section>{heading}{opened}{rest}</section>")
             continue
         holds = f'<span class="ca-faint">{_holds(rest)}</span>'
