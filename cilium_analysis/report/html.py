@@ -45,8 +45,8 @@ _SEE = re.compile(r"<!--see ([a-z0-9_]+) (finding-[0-9a-f]+--?[0-9]+)-->")
 _STORY = re.compile(r"<!--story (finding-[0-9a-f]+--?[0-9]+)-->")
 #: What a notebook says below its title, in the same cell.
 _INTRODUCTION = re.compile(r"(</h1>\s*)(<p>(?:(?!</?div|<h[1-6]).)*?)(\s*</div>)", re.DOTALL)
-#: What stands for a drawn figure: its number, as the content of an image.
-_NUMBERED = re.compile(r'<img[^<>]* src="data:image/png;base64,(MDAw[A-Za-z0-9]{8})"[^<>]*>')
+#: What stands for a drawn figure, and its content.
+_STANDS = re.compile(r'<img[^<>]* src="data:image/png;base64,([A-Za-z0-9]{12})"[^<>]*>')
 #: Where a section begins, and its heading.
 _BEGINS = re.compile(
     r'(<div[^<>]* class="cell [^"<>]*text_cell[^"<>]*"[^<>]*>\s*<div class="inner_cell">\s*'
@@ -303,23 +303,18 @@ def _code_style() -> Markup:
     return Markup(rules)  # noqa: S704  pygments' own rules
 
 
-def _pictured(body: str, drawn: Sequence[str]) -> str:
-    """Put the drawn figures where their numbers stand."""
-
-    def put(found: re.Match[str]) -> str:
-        number = int(base64.b64decode(found[1]))
-        return drawn[number] if number < len(drawn) else found[0]
-
-    return _NUMBERED.sub(put, body)
+def _pictured(body: str, drawn: Mapping[str, str]) -> str:
+    """Put the drawn figures where something stands for them."""
+    return _STANDS.sub(lambda found: drawn.get(found[1], found[0]), body)
 
 
-def _described(notebook: NotebookNode) -> tuple[NotebookNode, list[str]]:
+def _described(notebook: NotebookNode) -> tuple[NotebookNode, dict[str, str]]:
     """Give every figure the text before it as its description, for people who cannot see it.
 
-    Figures that are drawn for pages are given apart, and the notebook has their numbers for them:
-    what makes a page of it need not look through all of them.
+    Figures that are drawn for pages are given apart, by the content of the image that stands for
+    each in the notebook: what makes a page of it need not look through all of them.
     """
-    drawn: list[str] = []
+    drawn: dict[str, str] = {}
     described = deepcopy(notebook)
     # Papermill adds cells because of an error; the page shows that by itself.
     described.cells = [
@@ -334,7 +329,7 @@ def _described(notebook: NotebookNode) -> tuple[NotebookNode, list[str]]:
             data, alt = output.get("data", {}), f"Figure. {text}"
             if FIGURE in data:
                 data["image/png"] = base64.b64encode(f"{len(drawn):09}".encode()).decode()
-                drawn.append(picture(data.pop(FIGURE), alt=alt))
+                drawn[data["image/png"]] = picture(data.pop(FIGURE), alt=alt)
             if "image/png" in data:
                 output.metadata["image/png"] = {"alt": alt}
     return described, drawn
