@@ -273,7 +273,8 @@ def _linked(body: str) -> tuple[str, list[tuple[str, str]]]:
 def _folded(body: str) -> str:
     """Make each section a part of its own; after the first ones, those that a narrow page folds."""
     lead, *parts = _BEGINS.split(body)
-    made = [lead]
+    # Before the first section they stand directly below the title.
+    made = [lead.replace("<h3 ", '<h3 aria-level="2" ')]
     answers = _ANSWERS - ("output_html" in lead)  # the answer stands before the sections
     for place in range(0, len(parts), 3):
         opened, heading, rest = parts[place : place + 3]
