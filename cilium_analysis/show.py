@@ -30,6 +30,10 @@ FORMATS: Mapping[str, str | Callable[[float], str]] = {
     "seconds": "{:.3f}",
 }
 MISSING = "–"
+#: A table with more columns than this gets smaller letters.
+WIDE = 9
+#: Characters of a text that needs no line of its own on a narrow page; notes that are not folded.
+_BRIEF, _OPEN = 14, 4
 #: MIME type of notes in a notebook, beside the text.
 NOTES = "application/vnd.cilium-analysis.notes.v1+json"
 
@@ -45,12 +49,15 @@ class Table:
     empty
         Text if there are no rows.
     folded
-        Line below which a long table is folded away; if empty, the table is open.
+        Line below which a long table is folded away on a screen; if empty, the table is open.
+    on_paper
+        Whether a folded table is on paper; else the line stands for it there.
     """
 
     frame: pd.DataFrame
     empty: str = "Nothing to show."
     folded: str = ""
+    on_paper: bool = True
 
     def __repr__(self) -> str:
         return self._cells().to_string(index=False) if len(self.frame) else line(self.empty)
@@ -58,25 +65,34 @@ class Table:
     def _repr_html_(self) -> str:
         if not len(self.frame):
             return f'<p class="ca-quiet">{escaped(self.empty)}</p>'
-        flat = self._flat()
-        numeric = [pd.api.types.is_numeric_dtype(dtype) for dtype in flat.dtypes]
+        flat, cells = self._flat(), self._cells()
+        looks = [
+            _look(flat[name], texts) for name, (_, texts) in zip(flat, cells.items(), strict=True)
+        ]
+        names = [_name(name) for name in flat.columns]
         head = "".join(
-            f'<th scope="col"{_right(right)}>{_heading(name)}</th>'
-            for name, right in zip(flat.columns, numeric, strict=True)
+            f'<th scope="col"{look}>{_heading(name)}</th>'
+            for name, look in zip(names, looks, strict=True)
         )
-        cells = self._cells().itertuples(index=False, name=None)
-        values = flat.itertuples(index=False, name=None)
+        opened = [
+            f'<td{look} data-label="{escaped(name)}"'
+            for name, look in zip(names, looks, strict=True)
+        ]
         body = "".join(
-            f"<tr>{_row(row, known, numeric)}</tr>"
-            for row, known in zip(cells, values, strict=True)
+            f"<tr>{''.join(map(_cell, opened, row, known))}</tr>"
+            for row, known in zip(
+                cells.itertuples(index=False, name=None),
+                flat.itertuples(index=False, name=None),
+                strict=True,
+            )
         )
-        table = (
-            f'<table class="ca-table"><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>'
-        )
+        kind = "ca-table ca-wide" if len(names) > WIDE else "ca-table"
+        table = f'<table class="{kind}"><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>'
         if not self.folded:
             return table
         summary = f"<summary>{escaped(self.folded)}</summary>"
-        return f'<details class="ca-folded">{summary}{table}</details>'
+        kind = "ca-folded" if self.on_paper else "ca-folded ca-unprinted"
+        return f'<details class="{kind}">{summary}{table}</details>'
 
     def _flat(self) -> pd.DataFrame:
         named = any(name is not None for name in self.frame.index.names)
@@ -102,25 +118,33 @@ def _text(value: object, pattern: str | Callable[[float], str] | None) -> str:
     return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.4g}"
 
 
-def _heading(name: object) -> str:
-    """Write a column's name, with what is in parentheses, such as a zone, on one line."""
+def _name(name: object) -> str:
+    """Write the name of a column as people read it."""
     words = line(str(name)).replace("_", " ")
-    text, bracket, rest = escaped(words[:1].upper() + words[1:]).partition(" (")
+    return words[:1].upper() + words[1:]
+
+
+def _heading(name: str) -> str:
+    """Write a heading, with what is in parentheses, such as a zone, on one line."""
+    text, bracket, rest = escaped(name).partition(" (")
     return f'{text} <span style="white-space: nowrap">({rest}</span>' if bracket else text
 
 
-def _right(right: bool) -> str:
+def _look(column: pd.Series, texts: pd.Series) -> str:
+    """Give the attributes of a column's cells: numbers, short texts, or any texts."""
+    if pd.api.types.is_numeric_dtype(column.dtype):
+        return ' class="ca-number"'
+    brief = ' class="ca-brief"' if texts.str.len().max() <= _BRIEF else ""
     # JupyterLab aligns all cells to the right.
-    return ' class="ca-number"' if right else ' style="text-align: left"'
+    return f'{brief} style="text-align: left"'
 
 
-def _row(row: Sequence[str], values: Sequence[Any], numeric: Sequence[bool]) -> str:
-    cells = ""
-    for cell, value, right in zip(row, values, numeric, strict=True):
-        # The exact number, for sorting: the text is rounded and grouped.
-        exact = f' data-value="{float(value)!r}"' if right and not pd.isna(value) else ""
-        cells += f"<td{_right(right)}{exact}>{escaped(cell)}</td>"
-    return cells
+def _cell(opened: str, text: str, value: Any) -> str:
+    # The exact number, for sorting: the text is rounded and grouped.
+    exact = ""
+    if opened.startswith('<td class="ca-number"') and not pd.isna(value):
+        exact = f' data-value="{float(value)!r}"'
+    return f"{opened}{exact}>{escaped(text)}</td>"
 
 
 @dataclass(frozen=True)
@@ -141,8 +165,16 @@ class Notes:
     def _repr_html_(self) -> str:
         if not self.sentences:
             return f'<p class="ca-quiet">{escaped(self.empty)}</p>'
-        items = "".join(f"<li>{escaped(text)}</li>" for text in self.sentences)
-        return f'<ul class="ca-notes">{items}</ul>'
+        items = [f"<li>{escaped(text)}</li>" for text in self.sentences]
+        if len(items) <= _OPEN + 1:
+            return _list(items)
+        summary = f"<summary>{len(items) - _OPEN} more</summary>"
+        more = f'<details class="ca-more">{summary}{_list(items[_OPEN:])}</details>'
+        return _list(items[:_OPEN]) + more
+
+
+def _list(items: Sequence[str]) -> str:
+    return f'<ul class="ca-notes">{"".join(items)}</ul>'
 
 
 def definition_list(rows: Mapping[str, str]) -> str:
@@ -199,4 +231,4 @@ def journal(records: Sequence[Record]) -> Table:
     samples, seconds = (sum(getattr(r, name) for r in records) for name in ("samples", "seconds"))
     queries = "1 query" if len(rows) == 1 else f"{len(rows)} queries"
     folded = f"{queries}, {samples:,} samples, {seconds:.1f} s of the server"
-    return Table(pd.DataFrame(rows), empty="Nothing was asked.", folded=folded)
+    return Table(pd.DataFrame(rows), empty="Nothing was asked.", folded=folded, on_paper=False)

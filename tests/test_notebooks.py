@@ -13,7 +13,7 @@ from cilium_analysis.capture import TOPICS
 from cilium_analysis.report.notebooks import notebook_directory
 
 NOTEBOOKS = sorted(notebook_directory().glob("*.ipynb"))
-PARAMETERS = ["source", "start", "end", "step", "baseline", "match", "timezone"]
+PARAMETERS = ["source", "start", "end", "step", "baseline", "match", "timezone", "workloads"]
 
 
 def code(notebook: nbformat.NotebookNode) -> list[nbformat.NotebookNode]:

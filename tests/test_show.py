@@ -50,6 +50,8 @@ def test_a_long_table_can_be_folded_below_a_line() -> None:
     shown = show.Table(pd.DataFrame({"a": [1]}), folded="1 < 2")._repr_html_()
     assert shown.startswith('<details class="ca-folded"><summary>1 &lt; 2</summary><table')
     assert "<details" not in show.Table(pd.DataFrame({"a": [1]}))._repr_html_()
+    queries = show.journal([Record("up", WINDOW, 1, 1, 1, 1.0, ())])._repr_html_()
+    assert queries.startswith('<details class="ca-folded ca-unprinted"><summary>1 query')
 
 
 def test_what_is_not_there_is_a_dash_also_among_whole_numbers() -> None:

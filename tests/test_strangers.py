@@ -28,6 +28,7 @@ from cilium_analysis.bundle.files import read_frame, read_table
 from cilium_analysis.cli import main
 from cilium_analysis.config import read_config
 from cilium_analysis.errors import BundleError, CiliumAnalysisError, ParameterError, RunDamaged
+from cilium_analysis.figures import FIGURE, NARROW, WIDE
 from cilium_analysis.fleet import read_fleet
 from cilium_analysis.question import ask_source
 from cilium_analysis.report.compare import Other
@@ -457,6 +458,25 @@ def test_the_tables_and_figures_of_our_own_notebooks_stay(tmp_path: Path) -> Non
     page = notebook_page(finished(tmp_path, "dns.ipynb", 1.0), run=RUN | {"versions": {}})
     assert folded in page
     assert "data:image/png;base64,iVBORw0KGgo=" in page
+
+
+def test_figures_for_pages_stay_if_they_are_harmless(tmp_path: Path) -> None:
+    svg = '<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 9 9"><text>{}</text></svg>'
+    good = dict.fromkeys((WIDE, NARROW), svg.format("mine"))
+    bad = good | {NARROW: svg.format("<script>alert(1)</script>")}
+    forged = '<img src="data:image/png;base64,MDAwYWJjZGVm"><img src="data:image/png;base64,AAAA">'
+    outputs = [
+        v4.new_output("display_data", data={FIGURE: figure, "image/png": "iVBORw0KGgo="})
+        for figure in (good, bad)
+    ]
+    outputs.append(v4.new_output("display_data", data={"text/html": forged}))
+    cells = [v4.new_code_cell("1", outputs=outputs)]
+    (tmp_path / "dns.ipynb").write_text(nbformat.writes(v4.new_notebook(cells=cells)))
+    page = notebook_page(finished(tmp_path, "dns.ipynb", 1.0), run=RUN | {"versions": {}})
+    assert page.count("<picture>") == 1
+    assert page.count("mine") == 2
+    assert "alert(1)" not in page
+    assert page.count("iVBORw0KGgo=") == 1
 
 
 @FEW

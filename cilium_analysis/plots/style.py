@@ -2,42 +2,63 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+import re
+from typing import TYPE_CHECKING
 
 import matplotlib.dates as mdates
 import matplotlib.pyplot as plt
+from matplotlib.colors import LinearSegmentedColormap
 from matplotlib.figure import Figure
-from matplotlib.ticker import FuncFormatter
+from matplotlib.patches import Patch
 
+from cilium_analysis.texts import clipped, visible
 from cilium_analysis.window import zone
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from matplotlib.artist import Artist
     from matplotlib.axes import Axes
+    from matplotlib.colors import Colormap
 
 PALETTE = ("#0072B2", "#E69F00", "#009E73", "#D55E00", "#56B4E9", "#CC79A7", "#F0E442")
 REST = "#999999"
 INK = "#222222"
-#: Colour map of shares from 0 to 1: white if nothing fails, dark if everything does.
-SHARES = "Oranges"
+#: Colour of what is not known, and what the colours of shares mean.
+UNKNOWN = "#eeeeee"
+FAILING = {0.0: "0% failing", 0.5: "50%", 1.0: "100%"}
+#: A word, with the mark or the space behind it.
+_WORDS = re.compile(r"[^\s./:,_-]*(?:[./:,_-]+\s*|\s+|$)")
 #: Characters of a legend that fit above a plot, and those that the mark of a name takes.
-_LINE, _HANDLE = 130, 6
+_LINE, _HANDLE = 120, 6
+
+
+def _strength(name: str, colour: str) -> LinearSegmentedColormap:
+    """Give a colour map of one colour, the stronger the more, on a page of any colour."""
+    return LinearSegmentedColormap.from_list(name, [(colour, 0.05), (colour, 1.0)])
+
+
+#: Colour maps of shares from 0 to 1, and of amounts.
+SHARES, AMOUNTS = _strength("shares", "#a63603"), _strength("amounts", "#08519c")
 
 
 def plain(text: object) -> str:
-    """Make any text safe to draw: a dollar sign would start a formula.
+    """Make any text safe to draw: a dollar sign would start a formula, and a drawing is XML.
 
     The labels of a series, a tuple, become one text without the empty ones.
     """
     if isinstance(text, tuple):
         text = ", ".join(str(part) for part in text if part != "")
-    return str(text).replace("\\", "\\\\").replace("$", r"\$")
+    return visible(str(text)).replace("\\", "\\\\").replace("$", r"\$")
 
 
 def axes(ax: Axes | None, size: tuple[float, float]) -> Axes:
     """Give the axes to draw on, new ones of this size [inches] if none are given."""
     if ax is not None:
         return ax
-    _, made = plt.subplots(figsize=size, layout="constrained")
+    from cilium_analysis.plots.page import Drawing  # which uses this module
+
+    _, made = plt.subplots(figsize=size, layout="constrained", FigureClass=Drawing)
     return made
 
 
@@ -49,19 +70,36 @@ def tidy(ax: Axes, *, grid: str = "y") -> None:
     ax.set_axisbelow(True)
 
 
-def legend(ax: Axes, *, reverse: bool = False, title: str | None = None) -> None:
+def legend(
+    ax: Axes,
+    handles: Sequence[Artist] | None = None,
+    names: Sequence[str] = (),
+    *,
+    reverse: bool = False,
+    title: str | None = None,
+    characters: int = _LINE,
+) -> None:
     """Put the legend above the plot, where it covers nothing; long names get fewer columns."""
-    widest = max((len(name) for name in ax.get_legend_handles_labels()[1]), default=0)
+    if handles is None:
+        handles, names = ax.get_legend_handles_labels()
     ax.legend(
+        handles,
+        names,
         loc="lower left",
         bbox_to_anchor=(0.0, 1.0),
-        ncols=max(1, min(4, _LINE // (widest + _HANDLE))),
+        ncols=columns(names, characters),
         frameon=False,
         reverse=reverse,
-        fontsize="small",
+        fontsize=9,
         title=title,
         alignment="left",
     )
+
+
+def columns(names: Sequence[str], characters: int = _LINE) -> int:
+    """Give the number of columns of a legend in so many characters."""
+    widest = max((len(name) for name in names), default=0)
+    return max(1, min(4, characters // (widest + _HANDLE)))
 
 
 def time_axis(ax: Axes, *, timezone: str) -> Axes:
@@ -105,6 +143,20 @@ def wrap(text: str, width: int = 16) -> str:
     return "\n".join(lines)
 
 
+def folded(text: str, width: int) -> str:
+    """Break a longer text into two lines, where a name has a mark; a third part is left out."""
+    if len(text) <= width:
+        return text
+    lines = [""]
+    for word in _WORDS.findall(text.replace("\n", " ")):
+        if lines[-1] and len(lines[-1]) + len(word.rstrip()) > width:
+            lines.append("")
+        lines[-1] += word
+    first, *rest = (clipped(each.strip(), width) for each in lines)
+    second = rest[0] if len(rest) == 1 else clipped(f"{rest[0]}…", width) if rest else ""
+    return f"{first}\n{second}".strip()
+
+
 def nothing(ax: Axes, text: str) -> Axes:
     """Write that there is nothing, instead of empty axes."""
     ax.set_axis_off()
@@ -114,9 +166,20 @@ def nothing(ax: Axes, text: str) -> Axes:
     return ax
 
 
-def share_bar(ax: Axes, image: Any) -> None:
-    """Add the scale of the colours beside a plot of shares."""
-    percent = FuncFormatter(lambda value, _: f"{value:.0%}")
-    bar = ax.figure.colorbar(image, ax=ax, format=percent, ticks=[0, 0.5, 1], pad=0.02)
-    bar.set_label("Share failing")
-    bar.outline.set_visible(False)
+def scale(ax: Axes, colours: Colormap, steps: Mapping[float, str], *, unknown: str = "") -> None:
+    """Say above a plot which strength of a colour means what.
+
+    Parameters
+    ----------
+    ax
+        Of the plot.
+    colours
+        Its colour map.
+    steps
+        What to name, from 0 to 1, with the text.
+    unknown
+        Colour of what is not known; none if all is.
+    """
+    patches = [Patch(facecolor=colours(share)) for share in steps]
+    patches += [Patch(facecolor=unknown)] if unknown else []
+    legend(ax, patches, [*steps.values(), "unknown"][: len(patches)])

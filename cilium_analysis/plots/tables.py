@@ -5,27 +5,38 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from matplotlib.colors import LogNorm
+from matplotlib.colors import LogNorm, Normalize
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
 from cilium_analysis.plots.style import (
+    AMOUNTS,
+    FAILING,
     INK,
     PALETTE,
     REST,
     SHARES,
+    UNKNOWN,
     axes,
+    legend,
     nothing,
     plain,
-    share_bar,
+    scale,
     short,
     short_tick,
     tidy,
     wrap,
 )
+from cilium_analysis.texts import clipped
 
 if TYPE_CHECKING:
     import pandas as pd
     from matplotlib.axes import Axes
+    from matplotlib.colors import Colormap
+
+#: Cells whose numbers can be read; and the strength of a colour from which they are white.
+_MOST_NUMBERS, _DARK = 400, 0.7
+#: Characters of a name beside a plot.
+_NAME = 60
 
 
 def heatmap(
@@ -53,28 +64,43 @@ def heatmap(
     if not rows or not columns or not table.to_numpy().any():
         return nothing(ax, empty)
     values = table.to_numpy(dtype="float64")
-    scale = LogNorm(vmin=1, vmax=max(float(values.max()), 10.0), clip=False)
-    image = ax.imshow(np.ma.masked_less(values, 1), cmap="Blues", norm=scale, aspect="auto")
-    ax.set_xticks(range(columns), [wrap(plain(name)) for name in table.columns], fontsize=8)
-    ax.set_yticks(range(rows), [plain(name) for name in table.index], fontsize=9)
-    ax.tick_params(length=0)
-    for side in ax.spines.values():
-        side.set_visible(False)
-    _numbers(ax, values, dark_from=float(scale.inverse(0.55)))
-    bar = ax.figure.colorbar(image, ax=ax, format=FuncFormatter(short_tick), pad=0.02)
-    bar.set_label(plain(unit))
-    bar.outline.set_visible(False)
+    norm = LogNorm(vmin=1, vmax=max(float(values.max()), 10.0), clip=False)
+    _cells(ax, np.ma.masked_less(values, 1), norm=norm, colours=AMOUNTS)
+    ax.set_xticks(range(columns), [wrap(_name(name)) for name in table.columns], fontsize=9)
+    ax.set_yticks(range(rows), [_name(name) for name in table.index], fontsize=9)
+    ax.set_xlabel(plain(unit))
+    if not _numbers(ax, values, dark_from=float(norm.inverse(_DARK))):
+        steps = {float(norm(x)): short(x) for x in (1, float(norm.inverse(0.5)), norm.vmax or 1)}
+        scale(ax, AMOUNTS, steps)
     return ax
 
 
-def _numbers(ax: Axes, values: Any, *, dark_from: float) -> None:
-    """Write the numbers into a heat map, as long as they can be read."""
-    if values.size > 400:
-        return
+def _name(name: object) -> str:
+    """Write a name beside a plot, which needs room too."""
+    return plain(clipped(str(name), _NAME))
+
+
+def _cells(ax: Axes, values: Any, *, norm: Normalize, colours: Colormap) -> None:
+    """Draw a table of colours; many cells as one image."""
+    rows, columns = values.shape
+    edges = (np.arange(columns + 1) - 0.5, np.arange(rows + 1) - 0.5)
+    cells = ax.pcolormesh(*edges, values, cmap=colours, norm=norm, linewidth=0)
+    cells.set_rasterized(values.size > _MOST_NUMBERS)
+    ax.invert_yaxis()
+    ax.tick_params(length=0)
+    for side in ax.spines.values():
+        side.set_visible(False)
+
+
+def _numbers(ax: Axes, values: Any, *, dark_from: float) -> bool:
+    """Write the numbers into a heat map, and tell whether they can be read."""
+    if values.size > _MOST_NUMBERS:
+        return False
     for (row, column), value in np.ndenumerate(values):
         if value:
             colour = "white" if value > dark_from else INK
-            ax.text(column, row, short(value), ha="center", va="center", fontsize=8, color=colour)
+            ax.text(column, row, short(value), ha="center", va="center", fontsize=9, color=colour)
+    return True
 
 
 def comparison(
@@ -123,16 +149,19 @@ def comparison(
             color=colour,
             hatch=hatch,
             edgecolor="white",
+            linewidth=0,
             label=label,
         )
-        ax.bar_label(bars, [short(value) for value in rows[column]], padding=3, fontsize=8)
+        ax.bar_label(
+            bars, [short(value) for value in rows[column]], padding=3, fontsize=9, color=INK
+        )
     ax.set_yticks(places, [wrap(plain(name), 34) for name in rows.index], fontsize=9)
     tidy(ax, grid="x")
     ax.xaxis.set_major_locator(MaxNLocator(6))
     ax.xaxis.set_major_formatter(FuncFormatter(short_tick))
     ax.margins(x=0.1)
     ax.set_xlabel(plain(unit))
-    ax.legend(loc="lower right", frameon=False, fontsize="small")
+    legend(ax)
     return ax
 
 
@@ -158,16 +187,13 @@ def matrix(
     if not rows or not columns:
         return nothing(ax, empty)
     values = table.to_numpy(dtype="float64")
-    ax.set_facecolor("#cccccc")
-    image = ax.imshow(np.ma.masked_invalid(values), cmap=SHARES, vmin=0, vmax=1, aspect="auto")
-    names = [plain(name) for name in table.columns]
-    ax.set_xticks(range(columns), names, fontsize=8, rotation=35, ha="right")
-    ax.set_yticks(range(rows), [plain(name) for name in table.index], fontsize=9)
-    ax.tick_params(length=0)
-    for side in ax.spines.values():
-        side.set_visible(False)
+    ax.set_facecolor(UNKNOWN)
+    _cells(ax, np.ma.masked_invalid(values), norm=Normalize(0, 1), colours=SHARES)
+    names = [_name(name) for name in table.columns]
+    ax.set_xticks(range(columns), names, fontsize=9, rotation=35, ha="right")
+    ax.set_yticks(range(rows), [_name(name) for name in table.index], fontsize=9)
     ax.set_xlabel("Target")
     ax.set_ylabel("Source")
-    _numbers(ax, np.nan_to_num(values), dark_from=0.55)
-    share_bar(ax, image)
+    _numbers(ax, np.nan_to_num(values), dark_from=_DARK)
+    scale(ax, SHARES, FAILING, unknown=UNKNOWN)
     return ax

@@ -6,18 +6,19 @@ from typing import TYPE_CHECKING
 
 import matplotlib.dates as mdates
 import numpy as np
-from matplotlib.lines import Line2D
 
 from cilium_analysis.plots.style import (
+    FAILING,
     INK,
     PALETTE,
     REST,
     SHARES,
+    UNKNOWN,
     axes,
     legend,
     nothing,
     plain,
-    share_bar,
+    scale,
     tidy,
     time_axis,
 )
@@ -31,6 +32,8 @@ if TYPE_CHECKING:
 
 OTHERS = "all others"
 COLOURS = {"critical": "#B2182B", "warning": "#E69F00", "info": "#56B4E9"}
+#: Points that are drawn as lines; more become an image.
+_MOST_POINTS = 10_000
 _MARKERS = {"policies": "D", "policy_change": "D", "agent": "^", "rollout": "o", "node": "s"}
 
 
@@ -72,8 +75,8 @@ def stacked(
         labels=[plain(name) for name in parts.columns],
         colors=colours,
         step="pre",
-        edgecolor="white",
-        linewidth=0.3,
+        linewidth=0,
+        rasterized=parts.size > _MOST_POINTS,
     )
     tidy(ax)
     ax.set_ylabel(plain(unit))
@@ -139,6 +142,7 @@ def lines(
             color=PALETTE[place % len(PALETTE)],
             linestyle=styles[place % len(styles)],
             linewidth=1.6,
+            rasterized=frame.size > _MOST_POINTS,
         )
     tidy(ax)
     ax.set_ylabel(plain(unit))
@@ -200,18 +204,17 @@ def outages(
     values = frame.to_numpy(dtype="float64").T
     ends = mdates.date2num(frame.index.to_numpy())
     edges = np.concatenate([[2 * ends[0] - ends[1]], ends])
-    ax.set_facecolor("#eeeeee")
+    ax.set_facecolor(UNKNOWN)
     image = ax.pcolormesh(
         edges, np.arange(rows + 1), np.ma.masked_invalid(values), cmap=SHARES, vmin=0, vmax=1
     )
-    for place in range(1, rows):
-        ax.axhline(place, color="white", linewidth=2)
+    image.set_rasterized(True)
     ax.set_yticks(np.arange(rows) + 0.5, [plain(name) for name in frame.columns], fontsize=9)
     ax.invert_yaxis()
     ax.tick_params(axis="y", length=0)
     for side in ax.spines.values():
         side.set_visible(False)
-    share_bar(ax, image)
+    scale(ax, SHARES, FAILING, unknown=UNKNOWN)
     return time_axis(ax, timezone=timezone)
 
 
@@ -248,6 +251,7 @@ def stories(
     ax = axes(ax, (10, max(1.6, 1.0 + 0.34 * rows)))
     if not rows:
         return nothing(ax, "No findings in this window")
+    ax.set_xlim(*mdates.date2num(list(span)))
     for place, (_, row) in enumerate(drawn.iterrows()):
         _bar(ax, place, row, COLOURS[str(severities[int(row["story"])])])
     _marks(ax, others, place=len(drawn))
@@ -255,7 +259,6 @@ def stories(
     names += ["other events"] if len(others) else []
     ax.set_yticks(range(rows), [plain(name) for name in names], fontsize=9)
     ax.set_ylim(rows - 0.4, -0.6)
-    ax.set_xlim(*mdates.date2num(list(span)))
     ax.tick_params(axis="y", length=0)
     tidy(ax, grid="x")
     return time_axis(ax, timezone=timezone)
@@ -268,40 +271,29 @@ def _bar(ax: Axes, place: int, row: pd.Series, colour: str) -> None:
         return
     ax.barh(place, max(last - first, 1e-4), left=first, height=0.55, color=colour)
     if row["where"]:
+        left, right = ax.get_xlim()
+        # On the side where there is more room for it.
+        ends = right - last >= first - left
         ax.annotate(
             plain(row["where"]),
-            (last, place),
-            xytext=(4, 0),
+            (last if ends else first, place),
+            xytext=(4 if ends else -4, 0),
             textcoords="offset points",
+            ha="left" if ends else "right",
             va="center",
-            fontsize=8,
+            fontsize=9,
             color=INK,
             annotation_clip=True,
         )
 
 
 def _marks(ax: Axes, others: pd.DataFrame, *, place: int) -> None:
-    handles = []
+    handles, names = [], []
     for kind, group in others.groupby("kind"):
         marker = _MARKERS.get(str(kind), "v")
         times = mdates.date2num(group["time"].to_numpy())
-        ax.plot(times, [place] * len(group), marker, color=REST, markeredgecolor=INK, markersize=6)
-        handles.append(
-            Line2D(
-                [],
-                [],
-                linestyle="",
-                marker=marker,
-                color=REST,
-                label=plain(str(kind).replace("_", " ")),
-            )
-        )
+        places = [place] * len(group)
+        handles += ax.plot(times, places, marker, color=REST, markeredgecolor=INK, markersize=6)
+        names.append(plain(str(kind).replace("_", " ")))
     if handles:
-        ax.legend(
-            handles=handles,
-            loc="lower left",
-            bbox_to_anchor=(0.0, 1.0),
-            ncols=5,
-            frameon=False,
-            fontsize="small",
-        )
+        legend(ax, handles, names)

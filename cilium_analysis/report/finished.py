@@ -17,6 +17,7 @@ from bleach.sanitizer import Cleaner
 from nbformat import v4
 
 from cilium_analysis import foreign
+from cilium_analysis.figures import FIGURE, is_harmless
 from cilium_analysis.findings import MIME
 from cilium_analysis.report.execute import Executed
 from cilium_analysis.show import NOTES
@@ -113,8 +114,8 @@ def _cleaner() -> Cleaner:
 def _is_harmless(tag: str, name: str, value: str) -> bool:
     if name == "src":
         return tag == "img" and value.startswith("data:image/png;base64,")
-    known = ("class", "style", "alt", "scope", "colspan", "rowspan", "tabindex", "data-value")
-    return name in (*known, "role", "aria-label")
+    known = ("class", "style", "alt", "scope", "colspan", "rowspan", "tabindex", "role")
+    return name in (*known, "data-value", "data-label", "aria-label")
 
 
 def _reduced(notebook: NotebookNode) -> Any:
@@ -154,6 +155,9 @@ def _outputs(outputs: list[Any]) -> Iterator[NotebookNode]:
             figure = output.data.get(_FIGURE)
             if isinstance(figure, str) and _BASE64.fullmatch(figure):
                 data[_FIGURE] = figure
+            drawn = output.data.get(FIGURE)
+            if is_harmless(drawn):
+                data[FIGURE] = drawn
             yield v4.new_output("display_data", data=data or {"text/plain": "(not shown)"})
 
 

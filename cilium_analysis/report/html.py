@@ -21,10 +21,11 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from cilium_analysis import cards
-from cilium_analysis.findings import Findings, spoken, unknown_lines
+from cilium_analysis.figures import FIGURE, picture
+from cilium_analysis.findings import MIME, Findings, spoken, unknown_lines
 from cilium_analysis.report.finished import sanitized
 from cilium_analysis.report.verdict import PITCH, bars, called, clock, weight, worst
-from cilium_analysis.texts import visible
+from cilium_analysis.texts import counted, visible
 from cilium_analysis.topics import INCIDENT
 
 if TYPE_CHECKING:
@@ -42,6 +43,20 @@ _TAG = re.compile(r"<[^>]*>")
 #: Where a page links to the page of a finding's topic, and to its story.
 _SEE = re.compile(r"<!--see ([a-z0-9_]+) (finding-[0-9a-f]+--?[0-9]+)-->")
 _STORY = re.compile(r"<!--story (finding-[0-9a-f]+--?[0-9]+)-->")
+#: What a notebook says below its title, in the same cell.
+_INTRODUCTION = re.compile(r"(</h1>\s*)(<p>(?:(?!</?div|<h[1-6]).)*?)(\s*</div>)", re.DOTALL)
+#: What stands for a drawn figure, and its content.
+_STANDS = re.compile(r'<img[^<>]* src="data:image/png;base64,([A-Za-z0-9]{12})"[^<>]*>')
+#: Where a section begins, and its heading.
+_BEGINS = re.compile(
+    r'(<div[^<>]* class="cell [^"<>]*text_cell[^"<>]*"[^<>]*>\s*<div class="inner_cell">\s*'
+    r'<div class="text_cell_render[^"<>]*">\s*)(<h2 id="section-\d+">.*?</h2>)'
+)
+#: Sections at the top, which are never folded: the answer, and when or where it happened.
+_ANSWERS = 2
+_ABOUT = (
+    r'\1<details class="ca-about ca-roomy" open><summary>About this page</summary>\2</details>\3'
+)
 
 
 def notebook_page(executed: Executed, *, run: Mapping[str, Any], show_code: bool = False) -> str:
@@ -56,10 +71,13 @@ def notebook_page(executed: Executed, *, run: Mapping[str, Any], show_code: bool
     show_code
         Whether to show the code cells too.
     """
-    described = _described(executed.notebook)
-    body = _body(described, show_code=show_code)
+    shown, drawn = _described(executed.notebook)
+    if not show_code:
+        shown.cells = _answer_first(shown.cells)
+    body = _body(shown, show_code=show_code)
     body = _to_pages(body, executed.topic, run) if executed.trusted else sanitized(body)
     body, sections = _linked(body)
+    body = _pictured(_folded(_INTRODUCTION.sub(_ABOUT, body, count=1)), drawn)
     return _page(
         "notebook.html.j2",
         title=executed.title,
@@ -252,6 +270,33 @@ def _linked(body: str) -> tuple[str, list[tuple[str, str]]]:
     return _SECTION.sub(name, body), sections
 
 
+def _folded(body: str) -> str:
+    """Make each section a part of its own; after the first ones, those that a narrow page folds."""
+    lead, *parts = _BEGINS.split(body)
+    # Before the first section they stand directly below the title.
+    made = [lead.replace("<h3 ", '<h3 aria-level="2" ')]
+    answers = _ANSWERS - ("output_html" in lead)  # the answer stands before the sections
+    for place in range(0, len(parts), 3):
+        opened, heading, rest = parts[place : place + 3]
+        if place < 3 * answers:
+            made.append(f"<section>{heading}{opened}{rest}</section>")
+            continue
+        holds = f'<span class="ca-faint">{_holds(rest)}</span>'
+        made.append(
+            '<details class="ca-section ca-roomy" open>'
+            f"<summary>{heading}{holds}</summary>{opened}{rest}</details>"
+        )
+    return "".join(made)
+
+
+def _holds(section: str) -> str:
+    """Say what a folded section has in it, without its list of queries."""
+    section = section.split('<details class="ca-folded ca-unprinted"')[0]
+    rows = section.count("<tr") - section.count("<thead")
+    counts = {"figure": section.count("<img"), "row": rows, "note": section.count("<li")}
+    return ", ".join(counted(number, name) for name, number in counts.items() if number)
+
+
 def _code_style() -> Markup:
     from pygments.formatters import HtmlFormatter
 
@@ -259,8 +304,18 @@ def _code_style() -> Markup:
     return Markup(rules)  # noqa: S704  pygments' own rules
 
 
-def _described(notebook: NotebookNode) -> NotebookNode:
-    """Give every figure the text before it as its description, for people who cannot see it."""
+def _pictured(body: str, drawn: Mapping[str, str]) -> str:
+    """Put the drawn figures where something stands for them."""
+    return _STANDS.sub(lambda found: drawn.get(found[1], found[0]), body)
+
+
+def _described(notebook: NotebookNode) -> tuple[NotebookNode, dict[str, str]]:
+    """Give every figure the text before it as its description, for people who cannot see it.
+
+    Figures that are drawn for pages are given apart, by the content of the image that stands for
+    each in the notebook: what makes a page of it need not look through all of them.
+    """
+    drawn: dict[str, str] = {}
     described = deepcopy(notebook)
     # Papermill adds cells because of an error; the page shows that by itself.
     described.cells = [
@@ -272,9 +327,32 @@ def _described(notebook: NotebookNode) -> NotebookNode:
     for cell in described.cells:
         text = _plain(cell.source) if cell.cell_type == "markdown" else text
         for output in cell.get("outputs", ()):
-            if "image/png" in output.get("data", {}):
-                output.metadata["image/png"] = {"alt": f"Figure. {text}"}
-    return described
+            data, alt = output.get("data", {}), f"Figure. {text}"
+            if FIGURE in data:
+                data["image/png"] = base64.b64encode(f"{len(drawn):09}".encode()).decode()
+                drawn[data["image/png"]] = picture(data.pop(FIGURE), alt=alt)
+            if "image/png" in data:
+                output.metadata["image/png"] = {"alt": alt}
+    return described, drawn
+
+
+def _answer_first(cells: list[NotebookNode]) -> list[NotebookNode]:
+    """Move what stands between the title and the first section, such as the source, behind it.
+
+    Not if that has the findings: then it is the answer.
+    """
+    places = [
+        place
+        for place, cell in enumerate(cells)
+        if cell.cell_type == "markdown" and cell.source.startswith("## ")
+    ]
+    if len(places) < 2:
+        return cells
+    first, second = places[:2]
+    outputs = [output for cell in cells[:first] for output in cell.get("outputs", ())]
+    if any(MIME in output.get("data", {}) for output in outputs):
+        return cells
+    return [*cells[:1], *cells[first:second], *cells[1:first], *cells[second:]]
 
 
 def _plain(markdown: str) -> str:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from jupyter_client.manager import AsyncKernelManager
 
+from cilium_analysis.figures import AS_PAGE
 from cilium_analysis.forkserver import SUPPORTED, Forkserver
 from cilium_analysis.topics import INCIDENT, PATH, TOPICS
 
@@ -154,4 +155,4 @@ def environment(found: Mapping[str, str], *, home: Path | None = None) -> dict[s
     # Nobody watches bars there.
     profile = {"IPYTHONDIR": str(home)} if home else {}
     quiet = {"TQDM_DISABLE": "1", "PYDEVD_DISABLE_FILE_VALIDATION": "1"}
-    return kept | profile | quiet | {"MPLBACKEND": _INLINE}
+    return kept | profile | quiet | {"MPLBACKEND": _INLINE, AS_PAGE: "1"}

@@ -39,7 +39,7 @@ _WORD, _CELL = 250, 2000
 _CHOOSES, _WIDEST = 200, 60
 _LONG = re.compile(rf"\S{{{_WORD + 1},}}")
 #: Elements that are of no use on paper.
-_ON_SCREEN_ONLY = ("script", "style", "button", "input", "select", "dialog", "nav")
+_ON_SCREEN_ONLY = ("script", "style", "button", "input", "select", "dialog", "nav", "source")
 
 
 def check_renderer() -> None:
@@ -186,7 +186,12 @@ def _for_paper(part: Element) -> None:
     """Remove what only a screen can show, unfold details, and cut what is too long."""
     for parent in list(part.iter()):
         for child in list(parent):
-            if child.tag in _ON_SCREEN_ONLY or not isinstance(child.tag, str):
+            classes = child.get("class", "").split()
+            if (
+                child.tag in _ON_SCREEN_ONLY
+                or "ca-contents" in classes
+                or not isinstance(child.tag, str)
+            ):
                 _without(parent, child)
             elif child.tag == "details":
                 _unfold(child)
@@ -230,13 +235,20 @@ def _without(parent: Element, child: Element) -> None:
 
 
 def _unfold(details: Element) -> None:
-    """Make it a plain block; of a folded table, keep only the summary."""
+    """Make it a plain block; of a list that its summary stands for, keep only that."""
+    classes = details.get("class", "").split()
     details.tag = "div"
     details.set("class", "ca-unfolded")
-    for summary in details.findall("summary"):
+    for place, summary in enumerate(details.findall("summary")):
+        heading = summary.find("h2")
+        if heading is not None:
+            details[place] = heading
+        elif "ca-about" in classes or "ca-more" in classes:
+            details.remove(summary)
         summary.tag = "p"
         summary.set("class", "ca-faint")
-    if details.find(".//table") is not None:
+    if "ca-unprinted" in classes:
+        details[0].text = f"{details[0].text} (listed on the page only)"
         for child in details[1:]:
             details.remove(child)
 

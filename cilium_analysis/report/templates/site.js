@@ -2,6 +2,8 @@
 // What a page can do beyond being read: without this script everything is shown, as in print.
 (() => {
   const SEARCHED_FROM = 10; // rows
+  // Rows that are shown of a longer table; the style sheet shows 3 of them on a narrow page.
+  const [SHOWN, NARROW] = [10, 3];
   const MISSING = "–";
 
   const make = (tag, attributes, ...inside) => {
@@ -55,6 +57,7 @@
     const field = make("input", { type: "search", placeholder: "Search" });
     field.setAttribute("aria-label", "Search this table");
     field.addEventListener("input", () => {
+      whole(table);
       const words = field.value.toLowerCase().split(/\s+/).filter(Boolean);
       for (const row of rows) {
         const text = row.textContent.toLowerCase();
@@ -66,10 +69,26 @@
     table.before(make("div", { class: "ca-search" }, field, told));
   };
 
+  // A long table shows its first rows; one more row takes less room than a button that shows it.
+  const shorten = (table, rows) => {
+    const button = make("button", { type: "button", class: "ca-all" }, `Show all ${rows} rows`);
+    table.classList.add("ca-short");
+    table.classList.toggle("ca-long", rows > SHOWN + 2);
+    table.after(button);
+    button.addEventListener("click", () => whole(table));
+  };
+
+  const whole = (table) => {
+    table.classList.remove("ca-short");
+    if (table.nextElementSibling?.matches(".ca-all")) table.nextElementSibling.remove();
+  };
+
   for (const table of document.querySelectorAll("table.ca-table")) {
     const rows = table.tBodies[0] ? table.tBodies[0].rows.length : 0;
     if (rows > 1 && table.tHead) sortable(table);
-    if (rows > SEARCHED_FROM && !table.hasAttribute("data-filtered")) searchable(table);
+    if (table.hasAttribute("data-filtered")) continue;
+    if (rows > SEARCHED_FROM) searchable(table);
+    if (rows > NARROW + 1) shorten(table, rows);
   }
 
   // Commands to copy
@@ -90,12 +109,36 @@
     command.after(button);
   }
 
+  // What there is room for on a wide page is folded on a narrow one; on paper nothing is
+
+  const narrow = matchMedia("(max-width: 48rem)");
+  const fit = () => {
+    for (const part of document.querySelectorAll(".ca-roomy")) part.open = !narrow.matches;
+  };
+  const reveal = () => {
+    const target = document.getElementById(decodeURIComponent(location.hash.slice(1)));
+    target?.closest("details")?.setAttribute("open", "");
+    if (target) target.scrollIntoView();
+  };
+  narrow.addEventListener("change", fit);
+  addEventListener("hashchange", reveal);
+  fit();
+  reveal();
+
+  let folded = [];
+  addEventListener("beforeprint", () => {
+    folded = [...document.querySelectorAll("details:not([open], .ca-unprinted)")];
+    for (const part of folded) part.open = true;
+  });
+  addEventListener("afterprint", () => folded.forEach((part) => (part.open = false)));
+
   // Figures that enlarge
 
   const enlarge = (image) => {
     const close = make("button", { type: "button", autofocus: "" }, "Close");
     const whole = make("img", { src: image.src, alt: image.alt });
-    const dialog = make("dialog", { class: "ca-figure" }, close, whole);
+    // The wide one, also on a narrow page: there it is moved to be seen.
+    const dialog = make("dialog", { class: `ca-figure ${image.className}` }, close, whole);
     dialog.setAttribute("aria-label", image.alt || "Figure");
     close.addEventListener("click", () => dialog.close());
     dialog.addEventListener("click", (event) => event.target === dialog && dialog.close());
@@ -107,8 +150,9 @@
   for (const image of document.querySelectorAll(".ca-notebook img")) {
     const button = make("button", { type: "button", class: "ca-enlarge", title: "Enlarge" });
     button.setAttribute("aria-label", `Enlarge. ${image.alt}`);
-    image.replaceWith(button);
-    button.append(image);
+    const figure = image.closest("picture") ?? image;
+    figure.replaceWith(button);
+    button.append(figure);
     button.addEventListener("click", () => enlarge(image));
   }
 
