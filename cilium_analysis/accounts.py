@@ -9,7 +9,7 @@ from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
 
 from cilium_analysis.findings import ABOUT_MONITORING, Severity, spoken, unknown_lines
-from cilium_analysis.texts import clipped, counted, line
+from cilium_analysis.texts import clipped, counted, line, parted
 from cilium_analysis.window import zone
 
 if TYPE_CHECKING:
@@ -243,17 +243,6 @@ def _rows(found: Findings, timezone: str) -> list[tuple[str, str, str, str, str]
         )
         for rank, each in enumerate(found, start=1)
     ]
-
-
-def parted(text: str) -> list[tuple[bool, str]]:
-    """Take a text apart at its backticks: whether each part is code, and the part.
-
-    A text with an odd one has no code: it is part of a name.
-    """
-    parts = line(text).split("`")
-    if len(parts) % 2 == 0:
-        return [(False, "'".join(parts))]
-    return [(bool(place % 2), part) for place, part in enumerate(parts) if part]
 
 
 def _markdown(text: str) -> str:

@@ -11,8 +11,8 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
 from cilium_analysis import accounts
-from cilium_analysis.findings import MIME, SHARE_OF, Severity, anchor, spoken, unknown_lines
-from cilium_analysis.texts import escaped, percent
+from cilium_analysis.findings import MIME, Severity, anchor, spoken, unknown_lines
+from cilium_analysis.texts import escaped, marked, percent
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -21,6 +21,15 @@ if TYPE_CHECKING:
     from cilium_analysis.findings import Finding, Findings
 
 _MARKS: Final = {Severity.CRITICAL: "▲", Severity.WARNING: "◆", Severity.INFO: "●"}
+#: The whole that the share of a finding refers to, by kind.
+SHARE_OF: Mapping[str, str] = {
+    "drop_spike": "of all packets dropped in the window",
+    "http_errors": "of the requests there meanwhile",
+    "http_denied": "of the requests there meanwhile",
+    "dns_failures": "of all lookups meanwhile",
+    "regeneration_failures": "of the regenerations there",
+    "endpoint_not_ready": "of the endpoints there",
+}
 _TOPIC = re.compile(r"[a-z][a-z0-9_]*")
 #: Size of the drawing of a signal [units of the drawing], and most of its points.
 _WIDTH, _HEIGHT, _POINTS = 600.0, 60.0, 300
@@ -159,14 +168,6 @@ def _see(finding: Finding) -> str:
     if not _TOPIC.fullmatch(finding.topic):
         return ""
     return f"<!--see {finding.topic} {anchor(finding)}-->"
-
-
-def marked(text: str) -> str:
-    """Give a text with its commands, which stand in backticks, as code."""
-    return "".join(
-        f'<code class="ca-command">{escaped(part)}</code>' if code else escaped(part)
-        for code, part in accounts.parted(text)
-    )
 
 
 def _drawing(signal: Signal, story: Finding, timezone: str) -> str:

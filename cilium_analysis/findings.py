@@ -13,7 +13,7 @@ from enum import IntEnum
 from typing import TYPE_CHECKING, Any, overload
 
 from cilium_analysis.source import iso, window_as_json
-from cilium_analysis.texts import escaped, line
+from cilium_analysis.texts import escaped, line, marked
 from cilium_analysis.window import Window
 
 if TYPE_CHECKING:
@@ -23,17 +23,6 @@ SCHEMA = "cilium-analysis/findings/1"
 #: JupyterLab sets all cells to the right.
 _LEFT = ' style="text-align: left"'
 MIME = "application/vnd.cilium-analysis.findings.v1+json"
-
-
-#: The whole that the share of a finding refers to, by kind.
-SHARE_OF: Mapping[str, str] = {
-    "drop_spike": "of all packets dropped in the window",
-    "http_errors": "of the requests there meanwhile",
-    "http_denied": "of the requests there meanwhile",
-    "dns_failures": "of all lookups meanwhile",
-    "regeneration_failures": "of the regenerations there",
-    "endpoint_not_ready": "of the endpoints there",
-}
 
 
 #: Topics that can be judged where nothing is measured: they say so.
@@ -191,8 +180,11 @@ class Unknown:
 
 
 def spoken(topic: str) -> str:
-    """Write the name of a topic's notebook in words."""
-    return topic.replace("_", " ").replace("http", "HTTP").replace("dns", "DNS")
+    """Write the name of a topic's notebook, or the kind of a finding, in words."""
+    words = topic.replace("_", " ")
+    for name in ("http", "dns", "tcp"):
+        words = words.replace(name, name.upper())
+    return words
 
 
 def unknown_lines(rows: Iterable[Mapping[str, Any]]) -> list[str]:
@@ -442,6 +434,7 @@ def _row(rank: int, finding: Finding) -> str:
     evidence = f'<ul class="ca-evidence">{items}</ul>' if items else ""
     texts = (str(rank), str(finding.severity), finding.title, finding.next_step, trust)
     cells = [escaped(text) for text in texts]
+    cells[3] = marked(finding.next_step)
     # A page of a run links from here to the story that the finding belongs to.
     cells[2] += f"{evidence}<!--story {anchor(finding)}-->"
     inner = "".join(f"<td{_LEFT}>{cell}</td>" for cell in cells)

@@ -27,6 +27,25 @@ def escaped(text: str) -> str:
     return html.escape(visible(text))
 
 
+def parted(text: str) -> list[tuple[bool, str]]:
+    """Take a text apart at its backticks: whether each part is code, and the part.
+
+    A text with an odd one has no code: it is part of a name.
+    """
+    parts = line(text).split("`")
+    if len(parts) % 2 == 0:
+        return [(False, "'".join(parts))]
+    return [(bool(place % 2), part) for place, part in enumerate(parts) if part]
+
+
+def marked(text: str) -> str:
+    """Give a text with its commands, which stand in backticks, as code."""
+    return "".join(
+        f'<code class="ca-command">{escaped(part)}</code>' if code else escaped(part)
+        for code, part in parted(text)
+    )
+
+
 def clipped(text: str, length: int) -> str:
     """Shorten a text to so many characters, with an ellipsis where it was cut."""
     return text if len(text) <= length else text[: length - 1].rstrip() + "…"

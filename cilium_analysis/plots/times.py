@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import matplotlib.dates as mdates
 import numpy as np
 
+from cilium_analysis.findings import spoken
 from cilium_analysis.plots.style import (
     FAILING,
     INK,
@@ -255,7 +256,7 @@ def stories(
     for place, (_, row) in enumerate(drawn.iterrows()):
         _bar(ax, place, row, COLOURS[str(severities[int(row["story"])])])
     _marks(ax, others, place=len(drawn))
-    names = [f"{row['story']}  {str(row['kind']).replace('_', ' ')}" for _, row in drawn.iterrows()]
+    names = [f"{row['story']}  {spoken(str(row['kind']))}" for _, row in drawn.iterrows()]
     names += ["other events"] if len(others) else []
     ax.set_yticks(range(rows), [plain(name) for name in names], fontsize=9)
     ax.set_ylim(rows - 0.4, -0.6)
@@ -294,6 +295,6 @@ def _marks(ax: Axes, others: pd.DataFrame, *, place: int) -> None:
         times = mdates.date2num(group["time"].to_numpy())
         places = [place] * len(group)
         handles += ax.plot(times, places, marker, color=REST, markeredgecolor=INK, markersize=6)
-        names.append(plain(str(kind).replace("_", " ")))
+        names.append(plain(spoken(str(kind))))
     if handles:
         legend(ax, handles, names)

@@ -17,7 +17,7 @@ import numpy as np
 import pandas as pd
 
 from cilium_analysis import targets
-from cilium_analysis.findings import Findings, Severity
+from cilium_analysis.findings import Findings, Severity, spoken
 from cilium_analysis.source import Once, followed
 from cilium_analysis.topics.reader import Reader
 from cilium_analysis.topics.remarks import Remarks, remarks
@@ -269,7 +269,7 @@ def cleaned(data: Data, find: Callable[[Data], Findings]) -> Data:
     said = {
         "the baseline was itself an incident"
         f" from {f.start:%Y-%m-%d %H:%M:%S}Z to {f.end:%Y-%m-%d %H:%M:%S}Z"
-        f" ({f.kind.replace('_', ' ')}), {what}": None
+        f" ({spoken(f.kind)}), {what}": None
         for f in sorted(found, key=lambda finding: (finding.start, finding.end))
     }
     return replace(data, baseline=rest, incidents=tuple(said))
