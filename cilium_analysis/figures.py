@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 FIGURE = "application/vnd.cilium-analysis.figure.v1+json"
 WIDE, NARROW = "wide", "narrow"
 #: Environment variable of a kernel whose figures are for pages.
-AS_PAGE = "CILIUM_ANALYSIS_FIGURES_FOR_PAGES"
+AS_PAGE = "FIGURES_FOR_PAGES"
 #: Ink follows the page: dark on light, and light on dark.
 STYLE = (
     "svg{color:#222;font-family:system-ui,-apple-system,'Segoe UI',Roboto,'DejaVu Sans',sans-serif}"

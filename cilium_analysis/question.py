@@ -317,7 +317,7 @@ def ask_again(
         match=given["match"],
         timezone=given["timezone"],
         called=called,
-        workloads=given["workloads"],
+        workloads=given.get("workloads", ""),
     )
 
 

@@ -151,6 +151,7 @@ def test_run_json_tells_what_was_asked_and_what_it_cost(sample_run: Run[Path]) -
         "baseline": "2026-03-21T06:00:00Z/2026-03-21T08:00:00Z",
         "match": "",
         "timezone": "UTC",
+        "workloads": "",
     }
     assert [query["promql"] for query in run["queries"]] == [row["promql"] for row in answers]
     assert sum(query["samples"] for query in run["queries"]) == sum(r["samples"] for r in answers)

@@ -26,6 +26,7 @@ from cilium_analysis.errors import (
     StoreUnavailable,
     UsageError,
 )
+from cilium_analysis.figures import AS_PAGE
 from cilium_analysis.fleet import How, engine, read_fleet, run_fleet
 from cilium_analysis.fleet.plan import tasks
 from cilium_analysis.fleet.run import existing
@@ -422,7 +423,7 @@ def test_an_extra_that_is_not_installed_is_named(
 
 def test_kernels_get_no_secret_of_a_store(tmp_path: Path) -> None:
     found = environment(dict.fromkeys([*SECRETS, "AWS_REGION", "PATH"], "x"), home=tmp_path)
-    ours = {"IPYTHONDIR", "MPLBACKEND", "PYDEVD_DISABLE_FILE_VALIDATION", "TQDM_DISABLE"}
+    ours = {"IPYTHONDIR", "MPLBACKEND", "PYDEVD_DISABLE_FILE_VALIDATION", "TQDM_DISABLE", AS_PAGE}
     assert set(found) == {"PATH", *ours}
 
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import ipywidgets as widgets
 
-from cilium_analysis.errors import CiliumAnalysisError
+from cilium_analysis.errors import CiliumAnalysisError, ParameterError
 from cilium_analysis.explorer import scope as scopes
 from cilium_analysis.explorer.background import posted
 from cilium_analysis.explorer.cards import Card, Details
@@ -55,11 +55,21 @@ class Explorer:
         Directory of reports.
     post
         As for `Runner`; the event loop of the kernel if none is given.
+
+    Raises
+    ------
+    ParameterError
+        If the question is narrowed to some workloads.
     """
 
     def __init__(
         self, question: Question, *, output: str = "reports", post: Post | None = None
     ) -> None:
+        if question.workloads:
+            raise ParameterError(
+                "the explorer shows all workloads, and filters by source and destination: leave"
+                " workloads out"
+            )
         self._output = output
         self._question = question
         post = post or _poster()

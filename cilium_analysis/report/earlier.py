@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from cilium_analysis.storage import Address
 
 #: Parameters that a run was asked with.
-_ASKED = ("start", "end", "step", "baseline", "match", "timezone", "workloads")
+_ASKED = ("start", "end", "step", "baseline", "match", "timezone")
 
 
 @dataclass(frozen=True)
@@ -100,11 +100,16 @@ class Earlier:
             raise RunDamaged(f"the bundle of {self.directory.name} is a symbolic link")
         bundle = Bundle(self.directory / BUNDLE)
         bundle.verify(deeply=True)
-        given = {name: self.summary["parameters"][name] for name in _ASKED}
+        given = self._given()
         question = ask_source(bundle, **given, called=self.summary.get("cluster", ""))
         if (question.window, question.baseline) != (bundle.window, bundle.baseline):
             raise RunDamaged(f"the bundle of {self.directory.name} is of another window")
         return question
+
+    def _given(self) -> dict[str, Any]:
+        """Give what the run was asked with; one may be older than the last parameter."""
+        given = self.summary["parameters"]
+        return {**{name: given[name] for name in _ASKED}, "workloads": given.get("workloads", "")}
 
     def about(self, name: str, *, now: datetime) -> About:
         """Give its name and when it began; its duration goes on from now."""
@@ -121,7 +126,7 @@ class Earlier:
         """Ask its server again, as `cilium_analysis.question.ask_again`."""
         return ask_again(
             str(self.summary["source"]),
-            {key: self.summary["parameters"][key] for key in _ASKED},
+            self._given(),
             source=source,
             shown=self.directory.name,
             called=self.summary.get("cluster", ""),
@@ -152,7 +157,8 @@ def _check(run: Mapping[str, Any]) -> None:
 
     A topic is the name of a notebook to run, so only known names are accepted.
     """
-    foreign.fields(run["parameters"], dict.fromkeys(_ASKED, foreign.is_text))
+    given = {"workloads": ""} | run["parameters"]
+    foreign.fields(given, dict.fromkeys((*_ASKED, "workloads"), foreign.is_text))
     whole = {"cluster": "", "asked": [], "verdict": "", "pdf_error": ""} | dict(run)
     kinds = dict.fromkeys(("cluster", "verdict", "pdf_error"), foreign.is_text)
 
