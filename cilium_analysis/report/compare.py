@@ -6,7 +6,7 @@ import os
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from cilium_analysis import foreign
 from cilium_analysis.errors import ParameterError, RunDamaged
@@ -136,6 +136,9 @@ def check_findings(document: Mapping[str, Any]) -> None:
     if document.get("schema") != SCHEMA:
         raise ValueError(f"its 'schema' is {foreign.shown(document.get('schema'))}")
     check_window(document.get("window"))
+    later = {"answer": "", "checked": [], "incomplete": []} | dict(document)
+    lists = dict.fromkeys(("checked", "incomplete"), foreign.is_texts)
+    foreign.fields(later, {"answer": foreign.is_text, **lists})
     for row in foreign.rows(document.get("unknown", []), "unknown"):
         foreign.fields(row, {"topic": foreign.is_text, "reasons": foreign.is_texts})
     found = foreign.rows(document.get("findings"), "findings")
@@ -177,6 +180,8 @@ def _check_finding(row: object) -> None:
     kinds |= dict.fromkeys(("value", "baseline_value", "total", "share"), is_amount)
     kinds |= {"severity": lambda value: value in _SEVERITIES, "labels": foreign.is_names}
     foreign.fields(row, kinds | {"trust": foreign.is_text, "trust_reasons": foreign.is_texts})
+    later = {"brief": "", "topic": ""} | cast("dict[str, object]", row)
+    foreign.fields(later, dict.fromkeys(("brief", "topic"), foreign.is_text))
     moments(row, "start", "end")
 
 

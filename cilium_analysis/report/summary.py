@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from cilium_analysis import accounts
 from cilium_analysis.bundle import Bundle
-from cilium_analysis.findings import Findings, Severity, merge, without_unknown
+from cilium_analysis.findings import Finding, Findings, Severity, merge, without_unknown
 from cilium_analysis.report import html, pdf
 from cilium_analysis.report.execute import STOPPED
 from cilium_analysis.report.verdict import UNKNOWN, called, first, verdict
@@ -135,7 +135,7 @@ def write(
 def _merged(question: Question, done: Sequence[Executed]) -> Findings:
     """Give the findings of all notebooks: stories first, and what is in none of them."""
     by_topic = [
-        (executed.topic, replace(Findings.from_json(document), topic=executed.topic))
+        (executed.topic, _read(document, executed))
         for executed in done
         for document in executed.findings
     ]
@@ -147,6 +147,19 @@ def _merged(question: Question, done: Sequence[Executed]) -> Findings:
     )
     stories = [one for topic, one in by_topic if topic in _STORIES]
     return merge(empty, [one for _, one in by_topic], stories=stories)
+
+
+def _read(document: dict[str, Any], executed: Executed) -> Findings:
+    """Read the findings of a notebook; the commands of one that is not ours are no code to copy."""
+    found = replace(Findings.from_json(document), topic=executed.topic)
+    if executed.trusted:
+        return found
+
+    def plain(finding: Finding) -> Finding:
+        evidence = tuple(map(plain, finding.evidence))
+        return replace(finding, next_step=finding.next_step.replace("`", "'"), evidence=evidence)
+
+    return replace(found, items=tuple(map(plain, found.items)))
 
 
 def _summary(
