@@ -22,7 +22,7 @@ from cilium_analysis.targets.histograms import HISTOGRAMS
 from cilium_analysis.topics import TOPICS, setup, verdict
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable
     from datetime import datetime
 
     from cilium_analysis.question import Question
@@ -124,17 +124,14 @@ def _has_any(source: Source, window: Window, baseline: Window, match: str) -> bo
     together = baseline.end == window.start
     windows = [replace(window, start=baseline.start)] if together else [window, baseline]
     selectors = [*(f"{name}{{<match>}}" for name in sorted(_all_names())), *_UP]
-    for part in _parts(selectors):
+    for first in range(0, len(selectors), _AT_ONCE):
+        part = selectors[first : first + _AT_ONCE]
         counted = ask(f"count_over_time({selector}[<range>])" for selector in part)
         for bins in dict.fromkeys(map(in_bins, windows)):
             promql = counted.render(match=matchers, step=bins.step)
             if source.range(promql, bins).shape[1]:
                 return True
     return False
-
-
-def _parts(selectors: Sequence[str]) -> list[Sequence[str]]:
-    return [selectors[first : first + _AT_ONCE] for first in range(0, len(selectors), _AT_ONCE)]
 
 
 @cache

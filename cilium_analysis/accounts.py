@@ -5,12 +5,12 @@ How a story looks on a page is in `cilium_analysis.cards`.
 
 from __future__ import annotations
 
-from datetime import datetime, timedelta
+from datetime import timedelta
 from typing import TYPE_CHECKING
 
 from cilium_analysis.findings import ABOUT_MONITORING, Severity, spoken, unknown_lines
 from cilium_analysis.texts import clipped, counted, line, parted
-from cilium_analysis.window import zone
+from cilium_analysis.window import clock, interval, zone
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -26,30 +26,6 @@ _LONGEST = 400
 _MOMENT = timedelta(minutes=2)
 #: What changes of policies before a story, and at its end, are evidence of.
 CHANGE = "policy_change"
-
-
-def clock(moment: datetime, timezone: str, *, day: bool = False) -> str:
-    """Write a time as the reader's clock shows it; the offset too where the clock changes that day.
-
-    Parameters
-    ----------
-    moment
-        Aware.
-    timezone
-        IANA name.
-    day
-        Whether to write the date.
-    """
-    local = moment.astimezone(zone(timezone))
-    form = "%H:%M" if not local.second else "%H:%M:%S"
-    offset = local.isoformat()[-6:] if _clock_changes(local) else ""
-    return f"{local:%Y-%m-%d} {local:{form}}{offset}" if day else f"{local:{form}}{offset}"
-
-
-def _clock_changes(local: datetime) -> bool:
-    """Tell whether the clock changes on the day of a time."""
-    midnight = local.replace(hour=0, minute=0, second=0, microsecond=0, fold=0)
-    return midnight.utcoffset() != (midnight + timedelta(days=1)).utcoffset()
 
 
 def length(duration: timedelta) -> str:
@@ -82,11 +58,13 @@ def when(finding: Finding, window: Window, timezone: str, *, day: bool = True) -
     """
     start, end = (each.astimezone(zone(timezone)) for each in (finding.start, finding.end))
     lasted = length(end - start)
-    begun, ongoing = finding.start <= window.start, finding.end >= window.end
+    begun, ongoing = finding.had_begun(window), finding.goes_on(window)
     first = clock(start, timezone, day=day)
     if ongoing:
         since = f"since {'before ' if begun else ''}{first} {timezone}"
-        return f"{since} ({'more than ' if begun else ''}{lasted}, ongoing)"
+        until = finding.known_until
+        at = f" when the data end at {clock(until, timezone)}" if until else ""
+        return f"{since} ({'more than ' if begun else ''}{lasted}, ongoing{at})"
     last = clock(end, timezone, day=start.date() != end.date())
     if begun:
         return f"before {first} to {last} {timezone} (more than {lasted}, over)"
@@ -170,10 +148,8 @@ def account(found: Findings, timezone: str) -> list[str]:
         rest = " in what can be judged" if unknown else ""
         notes = len(found) - len(serious)
         minor = f"; {counted(notes, 'note')} below" if notes else ""
-        first = clock(found.window.start, timezone, day=True)
-        days = {t.astimezone(zone(timezone)).date() for t in (found.window.start, found.window.end)}
-        last = clock(found.window.end, timezone, day=len(days) > 1)
-        texts.append(f"{first}–{last} {timezone}: nothing unusual{rest}{minor}.")
+        looked = interval(found.window.start, found.window.end, timezone)
+        texts.append(f"{looked}: nothing unusual{rest}{minor}.")
     return [*texts, *map(line, unknown)]
 
 

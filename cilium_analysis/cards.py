@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Final
 from cilium_analysis import accounts
 from cilium_analysis.findings import MIME, Severity, anchor, spoken, unknown_lines
 from cilium_analysis.texts import escaped, marked, percent
+from cilium_analysis.window import clock
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -201,8 +202,8 @@ def _drawing(signal: Signal, story: Finding, timezone: str) -> str:
         base = f'<path d="M0 {y(signal.level):.1f}H{_WIDTH:.0f}" stroke-dasharray="4 4" {still}/>'
     text = escaped(
         f"{_short(min(known))} to {_short(max(known))} {signal.unit};"
-        f" shaded: {accounts.clock(story.start, timezone)} to"
-        f" {accounts.clock(story.end, timezone)} {timezone}; dashed: the baseline, {level}"
+        f" shaded: {clock(story.start, timezone)} to"
+        f" {clock(story.end, timezone)} {timezone}; dashed: the baseline, {level}"
     )
     return (
         f'<figure class="ca-signal"><svg viewBox="0 0 {_WIDTH:.0f} {_HEIGHT:.0f}" width="100%"'

@@ -76,6 +76,11 @@ class Finding:
         One clause for an account: how much, of what whole, between whom; the title if empty.
     topic
         Name of the notebook that it is from.
+    begun_before, ongoing
+        Whether it may have begun before anything is known, and may go on after; None where only
+        the window tells.
+    known_until
+        Until when anything is known where it was seen; None where that is the end of the window.
     """
 
     kind: str
@@ -95,6 +100,17 @@ class Finding:
     evidence: tuple[Finding, ...] = ()
     brief: str = ""
     topic: str = ""
+    begun_before: bool | None = None
+    ongoing: bool | None = None
+    known_until: datetime | None = None
+
+    def had_begun(self, window: Window) -> bool:
+        """Tell whether it may have begun before anything is known of it."""
+        return self.start <= window.start or bool(self.begun_before)
+
+    def goes_on(self, window: Window) -> bool:
+        """Tell whether it reaches as far as anything is known, so that it may not be over."""
+        return self.end >= window.end or bool(self.ongoing)
 
     @property
     def trust(self) -> str:
@@ -135,6 +151,9 @@ class Finding:
             "next_step": self.next_step,
             "brief": self.brief,
             "topic": self.topic,
+            "begun_before": self.begun_before,
+            "ongoing": self.ongoing,
+            "known_until": iso(self.known_until) if self.known_until else None,
         }
 
     @classmethod
@@ -142,6 +161,9 @@ class Finding:
         """Read a row of ``findings.json``, with its evidence; a value that is unknown is NaN."""
         same = ("kind", "title", "unit", "query", "next_step", "labels", "total", "share")
         later = {name: row[name] for name in ("brief", "topic") if name in row}
+        later |= {name: row.get(name) for name in ("begun_before", "ongoing")}
+        if row.get("known_until"):
+            later["known_until"] = datetime.fromisoformat(row["known_until"])
         value, before = (
             math.nan if row[name] is None else float(row[name])
             for name in ("value", "baseline_value")

@@ -95,6 +95,41 @@ def zone(name: str) -> ZoneInfo:
         raise WindowError(f"unknown time zone {name!r}: {hint}") from None
 
 
+def clock(moment: datetime, timezone: str, *, day: bool = False) -> str:
+    """Write a time as the reader's clock shows it; the offset too where the clock changes that day.
+
+    Parameters
+    ----------
+    moment
+        Aware.
+    timezone
+        IANA name.
+    day
+        Whether to write the date.
+    """
+    local = moment.astimezone(zone(timezone))
+    form = "%H:%M" if not local.second else "%H:%M:%S"
+    midnight = local.replace(hour=0, minute=0, second=0, microsecond=0, fold=0)
+    changes = midnight.utcoffset() != (midnight + timedelta(days=1)).utcoffset()
+    offset = local.isoformat()[-6:] if changes else ""
+    return f"{local:%Y-%m-%d} {local:{form}}{offset}" if day else f"{local:{form}}{offset}"
+
+
+def interval(start: datetime, end: datetime, timezone: str) -> str:
+    """Write an interval with its zone; the day of its end only if it is another.
+
+    Parameters
+    ----------
+    start, end
+        Aware.
+    timezone
+        IANA name.
+    """
+    tz = zone(timezone)
+    days = start.astimezone(tz).date() != end.astimezone(tz).date()
+    return f"{clock(start, timezone, day=True)} to {clock(end, timezone, day=days)} {timezone}"
+
+
 def parse_time(text: str, *, timezone: str = "UTC", now: datetime | None = None) -> datetime:
     """Read a point in time as people write it.
 

@@ -10,7 +10,7 @@ import pytest
 from cilium_analysis import accounts, cards
 from cilium_analysis.findings import Finding, Findings, Severity, Unknown
 from cilium_analysis.topics.commands import complete, workload
-from cilium_analysis.window import Window
+from cilium_analysis.window import Window, clock
 
 START = datetime(2026, 3, 21, 8, tzinfo=UTC)
 WINDOW = Window(START, START + timedelta(hours=2), timedelta(seconds=30))
@@ -79,6 +79,19 @@ def test_it_says_whether_something_is_over_or_had_begun_before(
     assert accounts.when(finding(start=at(start), end=at(end)), WINDOW, "UTC") == said
 
 
+def test_what_reaches_as_far_as_the_data_is_not_over() -> None:
+    lasting = finding(ongoing=True, known_until=at(103))
+    assert accounts.when(lasting, WINDOW, "UTC") == (
+        "since 2026-03-21 09:00 UTC (42 min, ongoing when the data end at 09:43)"
+    )
+    # The newest sample is a scrape interval old.
+    assert accounts.when(finding(ongoing=True), WINDOW, "UTC").endswith("(42 min, ongoing)")
+    early = finding(begun_before=True)
+    assert accounts.when(early, WINDOW, "UTC").startswith("before 2026-03-21 09:00 to 09:42 UTC")
+    read = Findings.from_json(found(lasting).as_json())[0]
+    assert (read.ongoing, read.known_until) == (True, at(103))
+
+
 def test_a_change_of_policies_has_a_time_between_two_scrapes() -> None:
     said = accounts.when(changed(60), WINDOW, "UTC", day=False)
     assert said == "between 09:00 and 09:00:30 UTC"
@@ -86,9 +99,9 @@ def test_a_change_of_policies_has_a_time_between_two_scrapes() -> None:
 
 def test_times_have_their_offset_on_the_day_of_a_clock_change() -> None:
     moment = datetime(2026, 10, 25, 0, 30, tzinfo=UTC)
-    twice = [accounts.clock(moment + timedelta(hours=n), "Europe/Berlin") for n in range(2)]
+    twice = [clock(moment + timedelta(hours=n), "Europe/Berlin") for n in range(2)]
     assert twice == ["02:30+02:00", "02:30+01:00"]
-    assert accounts.clock(moment + timedelta(days=1), "Europe/Berlin") == "01:30"
+    assert clock(moment + timedelta(days=1), "Europe/Berlin") == "01:30"
 
 
 @pytest.mark.parametrize(
@@ -100,12 +113,12 @@ def test_durations_are_written_as_people_say_them(seconds: int, said: str) -> No
 
 
 def test_nothing_unusual_is_said_only_of_what_was_judged() -> None:
-    quiet = ["2026-03-21 08:00–10:00 UTC: nothing unusual."]
+    quiet = ["2026-03-21 08:00 to 10:00 UTC: nothing unusual."]
     assert accounts.account(found(checked=("dns",)), "UTC") == quiet
     unknown = (Unknown("http_status", ("no request is visible",)),)
     partly = accounts.account(found(checked=("dns",), unknown=unknown), "UTC")
     assert partly == [
-        "2026-03-21 08:00–10:00 UTC: nothing unusual in what can be judged.",
+        "2026-03-21 08:00 to 10:00 UTC: nothing unusual in what can be judged.",
         "Unknown: HTTP status: no request is visible.",
     ]
     # That the monitoring itself was looked at says nothing about the cluster.
@@ -118,7 +131,7 @@ def test_nothing_unusual_is_said_only_of_what_was_judged() -> None:
 def test_notes_are_no_incident() -> None:
     note = finding(severity=Severity.INFO)
     assert accounts.account(found(note), "UTC") == [
-        "2026-03-21 08:00–10:00 UTC: nothing unusual; 1 note below."
+        "2026-03-21 08:00 to 10:00 UTC: nothing unusual; 1 note below."
     ]
 
 

@@ -43,7 +43,7 @@ def test_the_document_is_the_one_of_the_contract() -> None:
     assert set(row) == {
         "id", "kind", "severity", "title", "start", "end", "labels", "value", "baseline_value",
         "unit", "total", "share", "rank", "trust", "trust_reasons", "query", "next_step",
-        "brief", "topic",
+        "brief", "topic", "begun_before", "ongoing", "known_until",
     }  # fmt: skip
     assert (row["rank"], row["trust"], row["severity"]) == (1, "good", "warning")
     assert row["baseline_value"] is None, "JSON knows no NaN"

@@ -14,7 +14,7 @@ from cilium_analysis.around.recorded import around_in
 from cilium_analysis.around.search import Around, Event, around
 from cilium_analysis.bundle import Bundle
 from cilium_analysis.errors import WindowError
-from cilium_analysis.window import parse_time, zone
+from cilium_analysis.window import clock, parse_time
 
 if TYPE_CHECKING:
     from cilium_analysis.source import Source
@@ -64,5 +64,5 @@ def locate(
         raise WindowError(f"{time} is in the future: nothing is known yet")
     if isinstance(source, Bundle):
         return around_in(source, moment, timezone=timezone)
-    event = Event(f"{moment.astimezone(zone(timezone)):%H:%M}", moment, moment)
+    event = Event(clock(moment, timezone), moment, moment)
     return around(source, event, match=match, timezone=timezone, now=now)

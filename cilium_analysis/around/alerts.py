@@ -9,11 +9,11 @@ import numpy as np
 import pandas as pd
 
 from cilium_analysis import frames
-from cilium_analysis.around.search import Event, span
+from cilium_analysis.around.search import Event
 from cilium_analysis.errors import ParameterError, suggest
 from cilium_analysis.queries import Matcher, parse_matchers
 from cilium_analysis.texts import clipped
-from cilium_analysis.window import Window, format_duration
+from cilium_analysis.window import Window, format_duration, interval
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -66,7 +66,9 @@ def fired(
     times = _firing(source, wanted, Window(end - BACK, end, COARSE, timezone=timezone))
     if not len(times):
         raise ParameterError(_unknown(source, name, match, end))
-    first, last = _last_run(times)
+    breaks = np.flatnonzero(np.diff(times) > np.timedelta64(PAUSE))
+    begin = int(breaks[-1]) + 1 if len(breaks) else 0
+    first, last = times[begin].to_pydatetime(), times[-1].to_pydatetime()
     first -= COARSE
     if last - first <= LONG:
         fine = _firing(source, wanted, Window(first, last, FINE, timezone=timezone))
@@ -74,7 +76,7 @@ def fired(
             first, last = fine[0].to_pydatetime() - FINE, fine[-1].to_pydatetime()
     still = ", and still fires" if last >= end - FINE else ""
     shown = clipped(name, _LONGEST)
-    called = f"the alert {shown} (fired from {span(first, last, timezone)}{still})"
+    called = f"the alert {shown} (fired from {interval(first, last, timezone)}{still})"
     return Event(called, first, last, known=True)
 
 
@@ -87,12 +89,6 @@ def _firing(source: Source, matchers: Sequence[Matcher], window: Window) -> pd.D
     frame = source.range(f"count({_selector(matchers, window.step)})", window)
     there = frame.notna().any(axis=1).to_numpy(dtype=bool)
     return pd.DatetimeIndex(frame.index[there])
-
-
-def _last_run(times: pd.DatetimeIndex) -> tuple[datetime, datetime]:
-    breaks = np.flatnonzero(np.diff(times) > np.timedelta64(PAUSE))
-    begin = int(breaks[-1]) + 1 if len(breaks) else 0
-    return times[begin].to_pydatetime(), times[-1].to_pydatetime()
 
 
 def _unknown(source: Source, name: str, match: str, end: datetime) -> str:

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from cilium_analysis.around.search import Around, Event, chosen, interval, span
+from cilium_analysis.around.search import Around, Event, chosen, lasted
 from cilium_analysis.around.signals import Unusual
 from cilium_analysis.errors import BundleError, WindowError
 from cilium_analysis.findings import Severity
 from cilium_analysis.texts import clipped
 from cilium_analysis.topics import TOPICS
-from cilium_analysis.window import zone
+from cilium_analysis.window import clock, interval
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -43,15 +43,15 @@ def around_in(bundle: Bundle, moment: datetime, *, timezone: str) -> Around:
         If the recording is not of this time.
     """
     window = bundle.window
-    whole = span(window.start, window.end, timezone)
+    whole = interval(window.start, window.end, timezone)
     if not window.start <= moment <= window.end:
         raise WindowError(f"the bundle is not of this time, but of {whole}")
-    clock = f"{moment.astimezone(zone(timezone)):%H:%M}"
-    near = chosen(_found(bundle), Event(clock, moment, moment))
-    said = f"Around {clock}: all that the bundle holds, {whole}"
+    at = clock(moment, timezone)
+    near = chosen(_found(bundle), Event(at, moment, moment))
+    said = f"Around {at}: all that the bundle holds, {whole}"
     if near:
         titles = "; ".join(each.what for each in near[:_MOST_NAMED])
-        said += f"; unusual {interval(near, window=window, tz=timezone)}: {titles}"
+        said += f"; unusual {lasted(near, window=window, tz=timezone)}: {titles}"
     return Around(window.start, window.end, said)
 
 

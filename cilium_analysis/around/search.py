@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from cilium_analysis import targets
 from cilium_analysis.around.signals import Unusual, grouped, step_for, unusual
-from cilium_analysis.window import Window, zone
+from cilium_analysis.window import Window, clock, interval, zone
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -107,7 +107,7 @@ def around(
         first, _ = _widened(min(event.start, end - ROOM) - ROOM, end, earliest, end)
         last = first + 2 * ROOM
         what = "nothing unusual was" if len(known.table) else "no metrics of Cilium were"
-        looked = span(earliest, end, timezone)
+        looked = interval(earliest, end, timezone)
         said = f"an hour, as {what} found from {looked}{not_looked}"
     else:
         began = min([each.start for each in near] + [event.start] * event.known)
@@ -116,7 +116,7 @@ def around(
         first, last = _widened(begin, stop, earliest, end)
         said = why(near, window=replace(window, start=earliest), tz=timezone) if near else ""
         said += not_looked
-    where = span(first, last, timezone)
+    where = interval(first, last, timezone)
     return Around(first, last, f"Around {event.called}: {where}{', ' if said else ''}{said}")
 
 
@@ -162,25 +162,17 @@ def why(near: Sequence[Unusual], *, window: Window, tz: str) -> str:
     more = len(names) - _MOST_NAMED
     named = [*names[:_MOST_NAMED], f"{more} more"] if more > 0 else names
     listed = " and ".join(filter(None, (", ".join(named[:-1]), named[-1])))
-    return f"as {listed} were unusual {interval(near, window=window, tz=tz)}"
+    return f"as {listed} were unusual {lasted(near, window=window, tz=tz)}"
 
 
-def interval(near: Sequence[Unusual], *, window: Window, tz: str) -> str:
+def lasted(near: Sequence[Unusual], *, window: Window, tz: str) -> str:
     """Say from when to when something was unusual; parameters as for `why`."""
     began, ended = min(each.start for each in near), max(each.end for each in near)
-    place = zone(tz)
-    since = f"{began.astimezone(place):%H:%M}"
+    days = len({each.astimezone(zone(tz)).date() for each in (began, ended)}) > 1
+    since = clock(began, tz, day=days)
     if began <= window.start:
-        since = f"{window.start.astimezone(place):%H:%M} or before"
-    until = f"to {ended.astimezone(place):%H:%M}"
+        since = f"{clock(window.start, tz, day=days)} or before"
+    until = f"to {clock(ended, tz, day=days)}"
     if ended >= window.end - 2 * window.step:
         until = "to the end, where it goes on"
     return f"from {since} {until}"
-
-
-def span(first: datetime, last: datetime, tz: str) -> str:
-    """Write when, with the day of the end only where it is another."""
-    place = zone(tz)
-    a, b = first.astimezone(place), last.astimezone(place)
-    day = "" if a.date() == b.date() else f"{b:%Y-%m-%d} "
-    return f"{a:%Y-%m-%d %H:%M} to {day}{b:%H:%M} {tz}"

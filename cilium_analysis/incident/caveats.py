@@ -44,6 +44,8 @@ def caveats(data: Incident, finding: Finding) -> Iterator[str]:
         return
     if finding.start <= data.window.start:
         yield "it had begun when the window begins: ask for an earlier start to see its onset"
+    elif finding.begun_before:
+        yield "it may have begun before the data begin"
     newest = newest_sample(data)
     if newest is not None and newest < finding.end - 2 * data.window.step:
         yield f"the newest sample is of {newest:%H:%M:%S}Z, before its end"

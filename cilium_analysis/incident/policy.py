@@ -179,7 +179,7 @@ def may_end(change: Finding, finding: Finding, *, step: timedelta, window: Windo
     window
         What reaches its end is not over.
     """
-    over = finding.end < window.end and finding.start + step < change.start
+    over = not finding.goes_on(window) and finding.start + step < change.start
     near = abs(finding.end - change.end) <= max(BEFORE, step)
     return over and near and _concerns(change, finding)
 

@@ -19,6 +19,7 @@ from cilium_analysis.incident.links import (
     said,
     unlike,
 )
+from cilium_analysis.topics.verdict import PROBE, PROBED
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -26,9 +27,6 @@ if TYPE_CHECKING:
     from cilium_analysis.findings import Finding
     from cilium_analysis.incident.links import Ends
 
-#: Nodes probe each other once a minute or less often: an outage began up to so much earlier.
-PROBE = timedelta(minutes=2)
-_PROBED = ("node_unreachable", "node_latency")
 #: One change shows within so much of itself at all places, or as another kind of the same.
 AT_ONCE = timedelta(minutes=2)
 #: What something else brings about shows within this time, unless it works slowly.
@@ -129,7 +127,7 @@ class _Known:
 
     def after(self, other: _Known) -> bool:
         """Tell whether this began no earlier than another, as sharply as both onsets are known."""
-        probed = {self.finding.kind, other.finding.kind} & set(_PROBED)
+        probed = {self.finding.kind, other.finding.kind} & PROBED
         slack = max(PROBE, self.step) if probed else self.step
         return other.finding.start <= self.finding.start + slack
 

@@ -181,13 +181,7 @@ def report(
         If somebody stopped it when something was recorded: that is kept, for `resume`.
     """
     making = _Making(jobs, show_code, _prepared(paper, compare, tell), paper, progress)
-    if isinstance(question.source, Bundle):
-        ours = question.source.directory in map(sample_directory, SAMPLES)
-        question.source.verify(deeply=not ours)
-    chosen = choose_topics(topics, question.source)
-    if PATH in chosen:
-        Workloads.pair(question.workloads)
-    _ = question.answers  # fails now if no such workloads are known
+    chosen = _answerable(question, topics)
     files = _files(chosen, question, notebooks)
     # Of another recording nothing is worth keeping; whoever chose a name tries anew.
     kept = None if name or isinstance(question.source, Bundle) else unfinished.kept
@@ -210,6 +204,18 @@ def report(
         with runs.stopped_after(directory / name):
             where.keep_in_order(index=runs_page, keep=keep, made={name}, tell=tell)
     return _whole(Run(cast("Where", directory / name), *written), done)
+
+
+def _answerable(question: Question, topics: Sequence[str]) -> tuple[str, ...]:
+    """Choose the topics; fail before anything is made if the question cannot be answered."""
+    if isinstance(question.source, Bundle):
+        ours = question.source.directory in map(sample_directory, SAMPLES)
+        question.source.verify(deeply=not ours)
+    chosen = choose_topics(topics, question.source)
+    if PATH in chosen:
+        Workloads.pair(question.workloads)
+    _ = question.answers  # it fails if no such workloads are known
+    return chosen
 
 
 @contextmanager

@@ -202,9 +202,10 @@ class Loader(Generic[Data]):
         """Ask all that is needed, without a look at the answers; arguments as for a call."""
         with followed() as said:
             targets.of(source, window, baseline, match=match)
-            readers = (Reader(source, each, match) for each in (window, baseline))
-            data = self.ask(*readers)
+            now, before = (Reader(source, each, match) for each in (window, baseline))
+            data = self.ask(now, before)
             told = remarks(source, window, baseline, match=match, said=said)
+        told = replace(told, scraped=now.scraped)
         return replace(data, warnings=said.warnings, remarks=told)
 
 

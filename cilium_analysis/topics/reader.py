@@ -64,6 +64,12 @@ class Reader:
         return versions.ask(self.source, self.window, match=self.match)
 
     @property
+    def scraped(self) -> dict[str, pd.DataFrame]:
+        """Whether each node's agent, and Hubble, was scraped in each step, if that was asked."""
+        known = {"agents", "hubble"} & set(vars(self))
+        return {name: getattr(self, name).scraped(self.window) for name in known}
+
+    @property
     def nodes(self) -> int:
         """Number of nodes whose agent, or else whose Hubble, was scraped."""
         return self.agents.starts.shape[1] or self.hubble.starts.shape[1]

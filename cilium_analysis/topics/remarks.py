@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from cilium_analysis import targets
@@ -15,6 +15,8 @@ from cilium_analysis.window import format_duration
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+
+    import pandas as pd
 
     from cilium_analysis.queries import Query
     from cilium_analysis.source import Said, Source
@@ -43,6 +45,9 @@ class Remarks:
         Metrics of Hubble that name workloads, of those that were asked for them.
     nodes
         Where traffic of the workloads was seen; none if that is not known.
+    scraped
+        By ``agents`` and ``hubble``, as far as they were looked at: frames of bool, one column per
+        node, whether it was scraped in each step of the window.
     """
 
     notes: tuple[str, ...] = ()
@@ -52,6 +57,7 @@ class Remarks:
     workloads: str = ""
     named: frozenset[str] = frozenset()
     nodes: frozenset[str] = frozenset()
+    scraped: Mapping[str, pd.DataFrame] = field(default_factory=dict)
 
     def singled_out(self, labels: Mapping[str, str]) -> dict[str, str]:
         """Give the labels of a finding that say something, with the cluster apart from names.

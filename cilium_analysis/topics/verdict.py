@@ -7,6 +7,7 @@ hold. Caveats about single findings are in `caveats`.
 from __future__ import annotations
 
 from dataclasses import replace
+from datetime import timedelta
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -29,6 +30,12 @@ if TYPE_CHECKING:
 
 #: A node that was scraped in less than this share of the steps has gaps.
 WHOLE = 0.98
+#: What is a moment, or is about scrapes that are missing.
+_OF_SCRAPES = frozenset(("agent_restart", "missing_metrics", "scrape_gap"))
+#: What other nodes tell of a node; they probe it so often, or less.
+PROBED, PROBE = frozenset(("node_unreachable", "node_latency")), timedelta(minutes=2)
+#: Longer scrape intervals are gaps.
+_LONGEST = timedelta(minutes=5)
 #: Targets that were scraped in less than this share of the window leave most of it unknown.
 ENOUGH = 0.5
 NO_AGENTS = "no metrics of Cilium agents in this window"
@@ -74,7 +81,7 @@ def told(
                 each.next_step, node=each.labels.get("node", ""), versions=data.versions
             ),
         )
-        for each in found
+        for each in (_reach(each, data) for each in found)
     )
     return Findings(
         data.source,
@@ -83,6 +90,31 @@ def told(
         tuple(doubted),
         topic=topic,
         unknown=(Unknown(topic, reasons),) if reasons else (),
+    )
+
+
+def _reach(finding: Finding, data: Compared[Any, Any]) -> Finding:
+    """Say whether a finding reaches as far as anything is known where it was seen.
+
+    What a node counts itself is known as long as it was scraped; that it is away, others tell.
+    The newest samples are up to a scrape interval old, and an end is known to within a step.
+    """
+    frame = data.remarks.scraped.get("hubble" if "hubble_" in finding.query else "agents")
+    if finding.kind in _OF_SCRAPES or frame is None or not frame.to_numpy().any():
+        return finding
+    node, step = finding.labels.get("node", ""), data.window.step
+    probed = finding.kind in PROBED
+    own = node in frame and not probed and bool(frame[node].any())
+    times = frame.index[(frame[node] if own else frame.any(axis=1)).to_numpy()]
+    intervals = data.remarks.targets.table["interval"] if data.remarks.targets else pd.Series()
+    sharp = step + timedelta(seconds=min(float(intervals.max() or 0.0), _LONGEST.total_seconds()))
+    sharp += PROBE if probed else timedelta()
+    first, last = times[0] - step, times[-1]
+    return replace(
+        finding,
+        begun_before=bool(times[0] > frame.index[0] and finding.start <= first + sharp),
+        ongoing=bool(finding.end >= last - sharp),
+        known_until=last.to_pydatetime() if last < frame.index[-1] else None,
     )
 
 

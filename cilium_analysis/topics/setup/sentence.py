@@ -15,7 +15,7 @@ from cilium_analysis.topics.setup.kubernetes import objects_of
 from cilium_analysis.topics.setup.newest import FAR, REACHES
 from cilium_analysis.topics.setup.objects import not_scraped, some, without_agent
 from cilium_analysis.topics.setup.tables import gaps, there
-from cilium_analysis.window import format_duration, zone
+from cilium_analysis.window import clock, format_duration, interval
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -88,20 +88,18 @@ def nothing(
     if found.time is None:
         days = REACHES[-1].days
         return f"{said}, nor in the {days} days before, as far as the server keeps them."
-    clock = f"{found.time.astimezone(zone(window.timezone)):%Y-%m-%d %H:%M} {window.timezone}"
+    minute = found.time.replace(second=0, microsecond=0)
+    at = f"{clock(minute, window.timezone, day=True)} {window.timezone}"
     if found.time > window.start:
-        return f"{said}, nor before; there are some later, at {clock}."
+        return f"{said}, nor before; there are some later, at {at}."
     far = window.start - found.time > 2 * FAR
-    return f"{said}; the newest {'that were found ' if far else ''}are of {clock}."
+    return f"{said}; the newest {'that were found ' if far else ''}are of {at}."
 
 
 def _when(window: Window, now: datetime) -> str:
     if now - window.end <= _JUST_NOW:
         return f"in the last {_rounded(window.length)}"
-    tz = zone(window.timezone)
-    first, last = (each.astimezone(tz) for each in (window.start, window.end))
-    end = f"{last:%H:%M}" if first.date() == last.date() else f"{last:%Y-%m-%d %H:%M}"
-    return f"from {first:%Y-%m-%d %H:%M} to {end} {window.timezone}"
+    return f"from {interval(window.start, window.end, window.timezone)}"
 
 
 def _rounded(length: timedelta) -> str:
@@ -219,12 +217,13 @@ def _more(data: Setup) -> list[str]:
 
 def _ended(data: Setup) -> list[str]:
     """Say who was scraped in the window, but not to its end; that is known to a few minutes."""
-    table, tz = data.now.scraping.table, zone(data.window.timezone)
+    table, timezone = data.now.scraping.table, data.window.timezone
     table = table[table["last"] > pd.Timestamp(data.window.start)]
     last = table.groupby("component")["last"].max()
     names = {"agent": "agents", "hubble": "Hubble", "operator": "operators"}
     return [
-        f"nothing of {names[str(component)]} was scraped after {moment.astimezone(tz):%H:%M}"
+        f"nothing of {names[str(component)]} was scraped after"
+        f" {clock(moment.floor('min'), timezone)}"
         for component, moment in last.items()
         if moment < pd.Timestamp(data.window.end)
     ]
