@@ -17,9 +17,9 @@ from cilium_analysis.cli import main
 from cilium_analysis.errors import ParameterError, WindowError
 from cilium_analysis.question import ask
 from tests.cluster.incidents import variant
-from tests.conftest import installed_or_skip
+from tests.field.asking import available
 from tests.field.make import START, Metrics, agent, burst, counter, hubble, scrapes, steady, vitals
-from tests.servers.prometheus import NotInstalled, PrometheusServer, blocks_from_openmetrics
+from tests.servers.prometheus import PrometheusServer
 from tests.servers.served import ClusterServer
 
 Serve = Callable[..., ClusterServer]
@@ -180,9 +180,8 @@ NOW = BEGIN + timedelta(hours=2)
 
 
 @pytest.fixture(scope="module")
-def alerting(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+def alerting() -> Iterator[str]:
     """A server with drops, and the alerts that rules wrote there."""
-    folder = tmp_path_factory.mktemp("alerts")
     metrics = Metrics()
     for number in (1, 2):
         target = agent(number)
@@ -204,14 +203,8 @@ def alerting(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
             if name == "Slow":
                 pending = labels | {"alertstate": "pending"}
                 metrics.add("ALERTS", pending, [(time + 1800, 1.0) for time in times])
-    metrics.write(folder / "metrics.txt")
-    try:
-        blocks_from_openmetrics(folder / "metrics.txt", folder / "blocks", kind="prometheus-3")
-        server = PrometheusServer("prometheus-3", data=folder / "blocks")
-    except NotInstalled as error:
-        installed_or_skip(error)
-    with server:
-        yield server.url
+    with available(metrics) as url:
+        yield url
 
 
 def alert(url: str, name: str, *, match: str = "", now: datetime = NOW) -> Around:
@@ -275,14 +268,8 @@ def test_the_command_says_which_window_it_found(
     began, metrics = int(time.time()) - 3 * 3600, Metrics()
     labels = {"alertname": "Slow", "alertstate": "firing"}
     metrics.add("ALERTS", labels, [(began + 60 * each, 1.0) for each in range(15)])
-    metrics.write(tmp_path / "metrics.txt")
-    try:
-        blocks_from_openmetrics(tmp_path / "metrics.txt", tmp_path / "blocks", kind="prometheus-3")
-        server = PrometheusServer("prometheus-3", data=tmp_path / "blocks")
-    except NotInstalled as error:
-        installed_or_skip(error)
-    with server:
-        how = ["dns", "--source", server.url, "--output", str(tmp_path / "kept")]
+    with available(metrics) as url:
+        how = ["dns", "--source", url, "--output", str(tmp_path / "kept")]
         for about in (["--around", "-2h"], ["--alert", "Slow"]):
             assert main(["capture", *about, *how]) == 0
             first = capsys.readouterr().err.splitlines()[0]

@@ -13,11 +13,9 @@ from cilium_analysis.errors import ParameterError, SourceError, WindowError
 from cilium_analysis.question import ask
 from cilium_analysis.topics import drops
 from cilium_analysis.window import Window, fitting_step
-from tests.conftest import installed_or_skip
-from tests.field.asking import serving
+from tests.field.asking import available
 from tests.field.make import START, Metrics, agent, iso, scrapes, vitals
 from tests.field.make import drops as drops_of
-from tests.servers.prometheus import NotInstalled
 
 
 def test_a_bundle_is_asked_for_what_it_was_recorded_for() -> None:
@@ -141,12 +139,9 @@ def test_an_onset_is_good_to_one_scrape_in_a_short_window() -> None:
     vitals(metrics, agent(1), at=at)
     began = START + 2417
     drops_of(metrics, agent(1), lambda second: 20.0 * (second >= began), base=1000, at=at)
-    try:
-        with serving(metrics) as url:
-            asked = ask(source=url, start=iso(START + 1800), end=iso(START + 3000))
-            data = drops.load(asked.source, asked.window, asked.baseline)
-    except NotInstalled as error:
-        installed_or_skip(error)
+    with available(metrics) as url:
+        asked = ask(source=url, start=iso(START + 1800), end=iso(START + 3000))
+        data = drops.load(asked.source, asked.window, asked.baseline)
     assert asked.window.step == timedelta(seconds=5)
     (finding,) = drops.findings(data)
     assert abs(finding.start.timestamp() - began) <= 5

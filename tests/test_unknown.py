@@ -34,9 +34,8 @@ from cilium_analysis.texts import percent
 from cilium_analysis.topics import TOPICS, setup
 from cilium_analysis.topics.verdict import gaps, scraped
 from cilium_analysis.window import Window
-from tests.conftest import installed_or_skip
+from tests.field.asking import available
 from tests.field.make import START, Metrics, agent, counter, hubble, scrapes, steady, vitals
-from tests.servers.prometheus import NotInstalled, PrometheusServer, blocks_from_openmetrics
 
 AGENTS = ("drop_reasons", "node_connectivity", "endpoint_growth", "agent_health")
 HUBBLE = ("http_status", "dns", "flows")
@@ -89,18 +88,11 @@ def _agent(metrics: Metrics, target: dict[str, str], *, first: int | None = None
 
 
 @pytest.fixture(scope="module")
-def url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    folder = tmp_path_factory.mktemp("unknown")
+def url() -> Iterator[str]:
     metrics = Metrics()
     _fill(metrics)
-    metrics.write(folder / "metrics.txt")
-    try:
-        blocks_from_openmetrics(folder / "metrics.txt", folder / "blocks", kind="prometheus-3")
-        server = PrometheusServer("prometheus-3", data=folder / "blocks")
-    except NotInstalled as error:
-        installed_or_skip(error)
-    with server:
-        yield server.url
+    with available(metrics) as url:
+        yield url
 
 
 @pytest.fixture(scope="module")

@@ -13,7 +13,7 @@ import re
 import signal
 import subprocess
 import sys
-from contextlib import contextmanager, redirect_stderr, redirect_stdout
+from contextlib import ExitStack, contextmanager, redirect_stderr, redirect_stdout
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -27,10 +27,11 @@ from cilium_analysis.cli import main
 from cilium_analysis.findings import Findings
 from cilium_analysis.question import Question, ask
 from cilium_analysis.topics import TOPICS
+from tests.conftest import installed_or_skip
 from tests.field import cases, cases_answers, siblings, siblings_changes, siblings_counts
 from tests.field.make import END, START, Metrics, build, iso
 from tests.field.standin import standing_before
-from tests.servers.prometheus import PrometheusServer, blocks_from_openmetrics
+from tests.servers.prometheus import NotInstalled, PrometheusServer, blocks_from_openmetrics
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -118,6 +119,17 @@ def serving(metrics: Metrics, *, flags: Sequence[str] = ()) -> Iterator[str]:
         blocks_from_openmetrics(folder / "metrics.om", folder / "data", kind=KIND)
         with PrometheusServer(KIND, data=folder / "data", flags=flags) as server:
             yield server.url
+
+
+@contextmanager
+def available(metrics: Metrics) -> Iterator[str]:
+    """Serve metrics, or skip the test where no Prometheus is installed."""
+    with ExitStack() as stack:
+        try:
+            url = stack.enter_context(serving(metrics))
+        except NotInstalled as error:
+            installed_or_skip(error)
+        yield url
 
 
 @contextmanager
