@@ -192,7 +192,7 @@ def test_a_report_is_narrowed_and_says_so(tmp_path: Path) -> None:
     assert "only batch/report" in page
     assert "from batch/report to default/web" in page
     assert "monitoring/prometheus" not in page
-    note = "Hubble's metrics are narrowed to batch/report; what agents export is of all."
+    note = "Hubble's metrics are narrowed to batch/report. Metrics of agents cover all workloads."
     assert note in unescape((run / "drop_reasons.html").read_text())
 
 
@@ -244,9 +244,9 @@ def test_what_is_not_seen_is_no_proof() -> None:
     # The agent on one of their nodes restarted, which is a note.
     agents = table.loc["Agents on their nodes"]
     assert agents["trouble"] == "no"
-    assert "worth a note: The agent on worker-5 restarted" in agents["evidence"]
+    assert "a note: The agent on worker-5 restarted" in agents["evidence"]
     answer = incident.with_answer(data, incident.findings(data), incident.hops(data)).answer
-    assert "? Not known: what cannot be seen is TCP connections without an answer" in answer
+    assert "? Not known. Not visible: TCP connections without an answer" in answer
 
 
 def test_a_path_needs_two_ends(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -71,13 +71,13 @@ def add_question(parser: argparse.ArgumentParser, *, topics: str = "") -> None:
 def add_workloads(parser: argparse.ArgumentParser) -> None:
     """Add which workloads it is about."""
     group = parser.add_argument_group(
-        "a part of the cluster", "narrows what Hubble saw; what agents export stays whole"
+        "a part of the cluster", "narrows Hubble's metrics; those of agents cover all workloads"
     )
     group.add_argument("--namespace", metavar="NS", default="", help="traffic of a namespace")
     workload = partial(group.add_argument, metavar="NS/NAME", default="")
     workload("--workload", help="traffic of a workload, such as shop/cart")
-    workload("--from", help="traffic between this workload, or namespace,")
-    workload("--to", help="and this one, in both directions; and DNS of --from")
+    workload("--from", help="one end of a pair, or a namespace; its lookups count too")
+    workload("--to", help="the other end; traffic in both directions counts")
 
 
 def workloads(options: argparse.Namespace) -> str:

@@ -183,9 +183,9 @@ def with_answer(data: Incident, found: Findings, table: pd.DataFrame) -> Finding
     if network:
         said = ["Yes, it had a part in it.", *network]
     elif any(hop.topic in NEEDED for hop in hidden):
-        said = [f"Not known: what cannot be seen is {unseen}."]
+        said = [f"Not known. Not visible: {unseen}."]
     else:
-        said = [f"No trouble was seen on the way{f'; not visible: {unseen}' if hidden else ''}."]
+        said = ["No trouble was seen on the way.", *([f"Not visible: {unseen}."] if hidden else [])]
     question = f"Was it the network, from {_pair(data).text}?"
     return replace(found, answer=" ".join([question, *said, *server]))
 
@@ -208,7 +208,7 @@ def _seen(data: Incident, hop: Hop, found: list[Finding]) -> tuple[Answer, str]:
     if reasons := TOPICS[hop.topic].unknown(data.topics[hop.topic]):
         return "not visible", "; ".join(reasons)
     counted = hop.counted(data)
-    return "no", f"{counted}; worth a note: {said}" if mine else f"{counted}; nothing unusual"
+    return "no", f"{counted}; a note: {said}" if mine else f"{counted}; nothing unusual"
 
 
 def _listed(names: list[str], *, most: int = 6) -> str:

@@ -145,7 +145,9 @@ def remarks(source: Source, window: Window, baseline: Window, *, match: str, sai
     if narrowed is None:
         return Remarks(tuple(notes), known.caveats, known, refused)
     about = narrowed.workloads.text
-    notes.insert(0, f"Hubble's metrics are narrowed to {about}; what agents export is of all.")
+    notes.insert(
+        0, f"Hubble's metrics are narrowed to {about}. Metrics of agents cover all workloads."
+    )
     if silenced := ", ".join(sorted(narrowed.silenced)):
         notes.insert(1, f"Nothing can be said about {about} from {silenced}.")
     named = frozenset(narrowed.named)

@@ -202,7 +202,7 @@ def silence(data: Drops) -> str:
     """Say what it means when there are no packets to show: none dropped, or unknown, and why."""
     if data.remarks.workloads:
         return (
-            "What agents count of packets names no workload: drops of"
+            "Agents count dropped packets without naming workloads: drops of"
             f" {data.remarks.workloads} are those that Hubble counts."
         )
     if data.state in ("counted", "zero"):
