@@ -22,6 +22,20 @@ from cilium_analysis.topics.drops.events import parties
 from cilium_analysis.topics.parties import CONTEXT
 from cilium_analysis.topics.workloads import Narrowed, Workloads
 from cilium_analysis.window import Window
+from tests.field.asking import available
+from tests.field.make import (
+    END,
+    START,
+    Metrics,
+    agent,
+    burst,
+    counter,
+    hubble,
+    scrapes,
+    steady,
+    vitals,
+)
+from tests.field.make import iso as iso_of
 from tests.servers.served import ClusterServer
 from tests.test_model import ONCE
 from tests.test_model import windows as windows_of_once
@@ -273,3 +287,51 @@ def test_a_path_is_reported(tmp_path: Path, capsys: pytest.CaptureFixture[str]) 
     assert "Was it the network, from default/frontend to default/web?" in (
         run / "report.md"
     ).read_text().replace("\\", "")
+
+
+#: How Hubble may name a workload, by what its context options are set to.
+NAMED: dict[str, Callable[[str, str, str], dict[str, str]]] = {
+    "labels": lambda side, space, name: {
+        f"{side}_namespace": space,
+        f"{side}_workload": name,
+    },
+    "app": lambda side, space, name: {f"{side}_app": name},
+    "pods": lambda side, space, name: {side: f"{space}/{name}-7d9f8bc5d4-x2x4z"},
+    "identity": lambda side, space, name: {
+        side: f"k8s:app={name},k8s:io.kubernetes.pod.namespace={space}"
+    },
+}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("context", NAMED)
+def test_however_hubble_names_workloads_and_in_several_clusters(context: str) -> None:
+    metrics, named = Metrics(), NAMED[context]
+    for cluster in ("eu", "us"):
+        target, seen = agent(1, cluster=cluster), hubble(1, cluster=cluster)
+        vitals(metrics, target, seen, at=scrapes())
+        for name in ("cart", "web"):
+            ends = named("source", "shop", name) | named("destination", "data", "db")
+            flow = seen | ends | {"protocol": "TCP", "verdict": "FORWARDED", "type": "Trace"}
+            counter(metrics, "hubble_flows_processed_total", flow, steady(5.0), at=scrapes())
+            lost = seen | ends | {"protocol": "TCP", "reason": "POLICY_DENIED"}
+            # Denied: cart's in one cluster, and less of web's in the other.
+            rate = {("us", "cart"): 20.0, ("eu", "web"): 10.0}.get((cluster, name), 0.0)
+            counter(metrics, "hubble_drop_total", lost, burst(rate, 60, 70), at=scrapes())
+    with available(metrics) as url:
+        found = {}
+        for name in ("cart", "web"):
+            asked = ask_source(
+                connect(url),
+                start=iso_of(START),
+                end=iso_of(END),
+                workloads=f"shop/{name}" if context != "app" else name,
+            )
+            assert asked.answers.nodes == {"eu/worker-1", "us/worker-1"}  # type: ignore[attr-defined]
+            data = drops.load(asked.answers, asked.window, asked.baseline)
+            (found[name],) = drops.findings(data)
+    assert {n: f.total for n, f in found.items()} == pytest.approx(
+        {"cart": 12_000, "web": 6_000}, rel=0.02
+    )
+    clusters = {n: f.labels["node"].partition("/")[0] for n, f in found.items()}
+    assert clusters == {"cart": "us", "web": "eu"}
