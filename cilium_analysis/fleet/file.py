@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import parse_qsl, urlsplit
 
-from cilium_analysis.capture import check_topics
+from cilium_analysis.capture import check_topics, check_workloads
 from cilium_analysis.connection import SAMPLES, is_stored
 from cilium_analysis.errors import ParameterError
 from cilium_analysis.fleet.lines import Entry, read
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 _NAME = re.compile(r"[A-Za-z0-9][\w.-]{0,62}", re.ASCII)
 _FILE_NAME = re.compile(r"[A-Za-z0-9][\w-]{0,62}", re.ASCII)
-_SETTINGS = ("topics", "baseline", "step", "match", "timezone", "cilium_namespace")
+_SETTINGS = (*("topics", "baseline", "step", "match", "timezone", "cilium_namespace", "workloads"),)
 _OWN = ("name", "source", "credentials", "kubernetes", "kubeconfig")
 _REFERENCES = tuple(each.name for each in fields(Credentials))
 #: Names for a credential itself, and what to write instead.
@@ -53,7 +53,7 @@ class Cluster:
         References; what they name is read where a report is made.
     topics
         Names of notebooks; none means all.
-    baseline, step, match, timezone, kubernetes, kubeconfig, cilium_namespace
+    baseline, step, match, timezone, kubernetes, kubeconfig, cilium_namespace, workloads
         As for `cilium_analysis.question.ask`.
     """
 
@@ -69,6 +69,7 @@ class Cluster:
     kubernetes: str = ""
     kubeconfig: str = ""
     cilium_namespace: str = "kube-system"
+    workloads: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -187,12 +188,15 @@ def _cluster(entry: Entry, defaults: Mapping[str, Entry]) -> Cluster:
         for key in ("kubernetes", "kubeconfig", *_SETTINGS)
         if key in found and key != "topics"
     }
+    topics = found["topics"].texts("topics") if "topics" in found else ()
+    with found.get("workloads", entry).named():
+        check_workloads(topics, texts.get("workloads", ""))
     return Cluster(
         name=name,
         place=entry.place,
         source=source,
         credentials=_credentials(own["credentials"]) if "credentials" in own else Credentials(),
-        topics=found["topics"].texts("topics") if "topics" in found else (),
+        topics=topics,
         **texts,
     )
 
