@@ -200,6 +200,18 @@ BAD = {
         ONE + "    credentials: {bearer_token_file: /a, username: b, password_file: /c}\n",
         "fleet.yaml:5: there is a bearer token and a user",
     ),
+    "two ways": (
+        ONE + "    credentials: {http_config: /h, ca_file: /c}\n",
+        "fleet.yaml:5: http_config says how to sign in",
+    ),
+    "a relative file": (
+        ONE + "    credentials: {http_config: h.yaml}\n",
+        "fleet.yaml:5: http_config takes the path of a file",
+    ),
+    "a command and a file": (
+        ONE + "    credentials: {bearer_token_command: oc whoami -t, bearer_token_file: /t}\n",
+        "fleet.yaml:5: a credential comes from one place",
+    ),
     "no password": (
         ONE + "    credentials: {username: b}\n",
         "fleet.yaml:5: username needs password_file",

@@ -256,6 +256,10 @@ BAD = {
     "a value": (["systemd", "--credential", "hunter2"], "does not hold a value"),
     "an odd file": (["cron", "--credential", "token=/a b"], "is not a path"),
     "half": (["cron", "--username", "ann"], "a password needs a user name"),
+    "http-config and a token": (
+        ["cron", "--credential", "http-config=/h", "--credential", "token=/t"],
+        "http-config says how to sign in: leave token out",
+    ),
     "half of TLS": (["cron", "--credential", "tls.key=/k"], "name tls.crt too"),
     "units' name": (["systemd", "--name", "a/b"], "--name 'a/b' is not a name"),
     "a user": (["systemd", "--user", "a b"], "is not the name of a user"),

@@ -112,8 +112,8 @@ def _add_machine(parser: argparse.ArgumentParser, platform: str) -> None:
         action="append",
         default=[],
         metavar="KEY=FILE",
-        help="file with a token, password, ca.crt, tls.crt, tls.key, aws-credentials or"
-        " google-credentials; may be repeated",
+        help="file with a token, password, ca.crt, tls.crt, tls.key, http-config, aws-credentials"
+        " or google-credentials; may be repeated",
     )
     text("--kubeconfig", "FILE", "kubeconfig for --kubernetes")
     if platform == "systemd":
@@ -137,7 +137,7 @@ def _add_kubernetes(parser: argparse.ArgumentParser) -> None:
     text(
         "--secret",
         "NAME:KEY,…",
-        "Secret with some of: token, username, password, ca.crt, tls.crt, tls.key,"
+        "Secret with some of: token, username, password, ca.crt, tls.crt, tls.key, http-config,"
         " aws-credentials, google-credentials, and notify, the addresses of services to notify",
     )
     text("--claim", "NAME", "existing PersistentVolumeClaim for the reports (default: a new one)")
