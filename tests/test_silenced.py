@@ -119,6 +119,8 @@ def test_where_nothing_matches_nothing_is_said_to_be_missing(
     assert 'No Cilium metrics match {cluster="eo"}' in said
     assert "without these matchers there are some" in said
     assert "Hubble: unknown: nothing matches" in said
+    # That it is gone may be what is wrong; how to switch metrics on is not.
+    assert 'No metrics of agent match cluster="eo": nothing can be said about' in said
     assert "missing" not in said
     assert "Helm" not in said
 

@@ -11,7 +11,7 @@ from cilium_analysis.topics.model import found_once
 from cilium_analysis.topics.setup.checks import CHECKS
 from cilium_analysis.topics.setup.kubernetes import objects_of, remedy
 from cilium_analysis.topics.setup.objects import later, not_scraped, some, without_agent
-from cilium_analysis.topics.setup.tables import configurations, left_out, there
+from cilium_analysis.topics.setup.tables import configurations, left_out, there, unmatched
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -99,10 +99,17 @@ def _missing(data: Setup, check: Check, severity: Severity) -> Finding:
     answers = check.answers
     if check.name == "agent" and _HUBBLE_DROPS & set(data.now.present.index):
         answers = f"{answers.removeprefix('drops, ')}; drops are known from Hubble alone"
+    todo = f"Switch it on (Helm: {check.helm}), and see that Prometheus scrapes it."
+    matching = ""
+    if unmatched(data):
+        matching = f" match {data.remarks.silenced.match}"
+        todo = (
+            "See whether the matchers are right, and whether Prometheus still scrapes the cluster."
+        )
     return Finding(
         kind="missing_metrics",
         severity=severity,
-        title=f"No metrics of {check.name}: nothing can be said about {answers}",
+        title=f"No metrics of {check.name}{matching}: nothing can be said about {answers}",
         start=data.window.start,
         end=data.window.end,
         labels={"metric": check.metrics[0]},
@@ -110,8 +117,7 @@ def _missing(data: Setup, check: Check, severity: Severity) -> Finding:
         baseline_value=float("nan"),
         unit="series",
         query=f"count({check.metrics[0]})",
-        next_step=remedy(data, check.name)
-        or f"Switch it on (Helm: {check.helm}), and see that Prometheus scrapes it.",
+        next_step=remedy(data, check.name) or todo,
     )
 
 

@@ -25,10 +25,13 @@ def there(data: Setup, check: Check) -> bool:
 
 
 def left_out(data: Setup, check: Check) -> bool:
-    """Tell whether a check's metrics may be there, but do not match what the user asks for."""
-    silenced = data.remarks.silenced
-    nothing = not len(data.now.present) and bool(silenced.match)
-    return not there(data, check) and (nothing or silenced.any_of(check.metrics))
+    """Tell whether a check's metrics are there, but without a label that the user asks for."""
+    return not there(data, check) and data.remarks.silenced.any_of(check.metrics)
+
+
+def unmatched(data: Setup) -> bool:
+    """Tell whether nothing at all matches what the user asks for."""
+    return not len(data.now.present) and bool(data.remarks.silenced.match)
 
 
 def checks(data: Setup) -> pd.DataFrame:
@@ -52,7 +55,7 @@ def _row(data: Setup, check: Check) -> dict[str, object]:
     blind = parent is not None
     if blind:
         absent = f"unknown: {check.of} is not scraped"
-    if left_out(data, check) or (parent and left_out(data, parent)):
+    if unmatched(data) or left_out(data, check) or (parent and left_out(data, parent)):
         blind, absent = True, "unknown: nothing matches"
     if data.untold("present"):
         blind, absent = True, "unknown: the server refused to tell"
@@ -120,7 +123,7 @@ def notes(data: Setup) -> list[str]:
             " ask with a step of that length, or scrape more often."
         )
     # Many do without it, so that it is no finding.
-    if not there(data, OPERATOR) and not left_out(data, OPERATOR):
+    if not (there(data, OPERATOR) or unmatched(data) or left_out(data, OPERATOR)):
         todo = kubernetes.remedy(data, OPERATOR.name) or f"Helm: {OPERATOR.helm}."
         said.append(
             "No metrics of the operator: its health, IPAM and the garbage collection of identities"
