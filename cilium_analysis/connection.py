@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from cilium_analysis.errors import SourceError
 from cilium_analysis.storage.address import EXTRAS
 from cilium_analysis.texts import bare_address
+from cilium_analysis.ways import is_way, reach
 
 if TYPE_CHECKING:
     from cilium_analysis.bundle import Bundle
@@ -43,8 +44,9 @@ def connect(
     Parameters
     ----------
     address
-        The URL of a Prometheus-compatible server, the directory of a bundle or its address in an
-        object store (``s3://bucket/…/bundle``), or one of `SAMPLES`.
+        The URL of a Prometheus-compatible server; ``kubernetes:`` or ``grafana:…``, as of
+        `cilium_analysis.ways`; the directory of a bundle or its address in an object store
+        (``s3://bucket/…/bundle``); or one of `SAMPLES`.
         Credentials come from the user information of the URL, or as below.
     credentials
         References to a server's credentials; those of `Credentials.from_environment` if None.
@@ -68,6 +70,15 @@ def connect(
             credentials = Credentials.from_environment()
         until = Deadline() if deadline is None else deadline
         return Prometheus(text, credentials=credentials, timeout=timeout, deadline=until)
+    if is_way(text):
+        from cilium_analysis.prometheus import Credentials, Deadline
+
+        return reach(
+            text,
+            credentials=Credentials.from_environment() if credentials is None else credentials,
+            timeout=timeout,
+            deadline=Deadline() if deadline is None else deadline,
+        )
     if is_stored(text):
         from cilium_analysis.bundle.remote import fetch
         from cilium_analysis.storage import Address
@@ -75,7 +86,8 @@ def connect(
         return fetch(Address.parse(text))
     directory = sample_directory(text) if text in SAMPLES else Path(text)
     if not text or not directory.is_dir():
-        hint = f"give the URL of a server (http://…), a bundle, or {' or '.join(SAMPLES)}"
+        known = f"kubernetes:, a bundle, or {' or '.join(SAMPLES)}"
+        hint = f"give the URL of a server (http://…), {known}"
         raise SourceError(f"no source {bare_address(address)!r}: {hint}")
     from cilium_analysis.bundle import Bundle
 

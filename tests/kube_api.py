@@ -7,14 +7,16 @@ state has expired, as in a real server.
 from __future__ import annotations
 
 import json
+import re
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
 import yaml
 
-from tests.faults import Reply, Request, Stub, packed, text
+from tests.faults import Answerer, Reply, Request, Stub, packed, text
 
 if TYPE_CHECKING:
     import ssl
@@ -32,6 +34,8 @@ PATHS = {
     "CiliumClusterwideNetworkPolicy": f"{CILIUM}/ciliumclusterwidenetworkpolicies",
     "NetworkPolicy": "/apis/networking.k8s.io/v1/networkpolicies",
 }
+_SERVICE = re.compile(rf"{CORE}/namespaces/([^/]+)/services/([^/:]+)")
+_PROXY = re.compile(rf"{CORE}/namespaces/([^/]+)/services/(?:https?:)?([^/]+)/proxy(/.*)")
 CONFIG = f"{CORE}/namespaces/kube-system/configmaps/cilium-config"
 
 Object = dict[str, Any]
@@ -87,6 +91,9 @@ class KubeApi:
         What the ConfigMap of Cilium holds; there is none if None.
     token
         The only bearer token it accepts; any request will do if empty.
+    proxied
+        What answers behind the proxy to Services, by ``namespace/name:port``; it may be read
+        only, as by those who may ``get`` but not ``create`` there.
     """
 
     def __init__(
@@ -96,10 +103,12 @@ class KubeApi:
         config: Mapping[str, str] | None = None,
         token: str = "",
         tls: ssl.SSLContext | None = None,
+        proxied: Mapping[str, Answerer] | None = None,
     ) -> None:
         self.objects = dict(recorded() if objects is None else objects)
         self.config = config
         self.token = token
+        self.proxied = dict(proxied or {})
         self.state = 1
         self.steps: dict[str, list[Step]] = defaultdict(list)
         self.stub = Stub(self.answer, tls=tls)
@@ -155,11 +164,34 @@ class KubeApi:
     def _usual(self, request: Request) -> Reply:
         if request.path == CONFIG and self.config is not None:
             return Reply(json.dumps(_config_map(self.config)).encode())
+        if found := _PROXY.fullmatch(request.path):
+            return self._proxy(request, *found.groups())
+        if found := _SERVICE.fullmatch(request.path):
+            return self._service(*found.groups())
         if request.path not in self.objects:
             return text(404, "404 page not found\n")
         reply = self._page(request)
         zipped = "gzip" in request.headers.get("accept-encoding", "")
         return packed(reply) if zipped and reply.status == 200 else reply
+
+    def _proxy(self, request: Request, namespace: str, name: str, path: str) -> Reply:
+        where = f"{namespace}/{name}"
+        if request.method != "GET":
+            said = f'services "{name}" is forbidden: User "reader" cannot create resource'
+            return status(403, "Forbidden", f'{said} "services/proxy" in API group ""')
+        if where not in self.proxied:
+            said = f'no endpoints available for service "{name}"'
+            return status(503, "ServiceUnavailable", said)
+        # The proxy takes the credentials of the API server away.
+        headers = {k: v for k, v in request.headers.items() if k != "authorization"}
+        return self.proxied[where](replace(request, path=path, headers=headers))
+
+    def _service(self, namespace: str, name: str) -> Reply:
+        for item in self.objects.get(PATHS["Service"], ()):
+            meta = item["metadata"] or {}
+            if (meta.get("namespace"), meta.get("name")) == (namespace, name):
+                return Reply(json.dumps(item).encode())
+        return status(404, "NotFound", f'services "{name}" not found')
 
     def _page(self, request: Request) -> Reply:
         state, begin = self.state, 0

@@ -8,7 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from cilium_analysis.cli.options import add_kubernetes, add_source, add_text
+from cilium_analysis.cli.options import add_kubernetes, add_source, add_text, source_of
 from cilium_analysis.cli.words import say
 from cilium_analysis.connection import SAMPLES
 from cilium_analysis.errors import CiliumAnalysisError
@@ -77,7 +77,7 @@ def _asked(options: argparse.Namespace, directory: Path) -> tuple[Config, Questi
     from cilium_analysis.config import Config, read_config
     from cilium_analysis.question import KUBERNETES_VARIABLE, ask
 
-    source = options.source
+    source = source_of(options)
     if source and source not in SAMPLES and Path(source).is_dir():
         source = str(Path(source).absolute())  # the notebooks run elsewhere
     config = Config(source=source) if source else read_config(directory) or Config()

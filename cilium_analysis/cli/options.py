@@ -6,8 +6,9 @@ import argparse
 import os
 from datetime import timedelta
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
-from urllib.parse import urlsplit
+from urllib.parse import urlencode, urlsplit
 
 from cilium_analysis.cli.words import say
 from cilium_analysis.config import SOURCE_VARIABLE
@@ -113,9 +114,30 @@ def add_source(parser: argparse.ArgumentParser, *, default: str = "") -> None:
     parser.add_argument(
         "--source",
         default=os.environ.get(SOURCE_VARIABLE, ""),
-        help="URL of a Prometheus-compatible server, a bundle (directory or s3://…), sample, or"
-        " sample-real" + default,
+        help="URL of a Prometheus-compatible server; kubernetes: for the one in the cluster of the"
+        " kubeconfig, or kubernetes:NAMESPACE/SERVICE:PORT; grafana:URL for one behind a Grafana; a"
+        " bundle (directory or s3://…); sample, or sample-real" + default,
     )
+    add_text(parser, "--context", "NAME", "context of the kubeconfig, for --source kubernetes:")
+
+
+def source_of(options: argparse.Namespace) -> str:
+    """Give the source, with the context and the kubeconfig that it is found by.
+
+    Raises
+    ------
+    ParameterError
+        If a context is given to a source that needs none.
+    """
+    source = str(options.source)
+    if not source.startswith("kubernetes:"):
+        if options.context:
+            raise ParameterError("--context is for --source kubernetes:, leave it out")
+        return source
+    file = str(Path(options.kubeconfig).absolute()) if options.kubeconfig else ""
+    given = {"context": options.context, "kubeconfig": file}
+    more = urlencode({name: text for name, text in given.items() if text})
+    return source + (("&" if "?" in source else "?") + more if more else "")
 
 
 def add_patience(
@@ -334,7 +356,7 @@ def question(options: argparse.Namespace) -> Question:
     if not options.source:
         raise UsageError(f"no source: give --source http://…, or set {SOURCE_VARIABLE}")
     asked = ask(
-        source=options.source,
+        source=source_of(options),
         start=options.start,
         end=options.end,
         step=options.step,
@@ -352,6 +374,8 @@ def question(options: argparse.Namespace) -> Question:
         around=getattr(options, "around", ""),
         alert=getattr(options, "alert", ""),
     )
+    if found := getattr(asked.source, "found", ""):
+        say(found)
     if asked.located:
         say(asked.located)
     return asked

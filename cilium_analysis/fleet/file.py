@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import parse_qsl, urlsplit
 
+from cilium_analysis import ways
 from cilium_analysis.capture import check_topics, check_workloads
 from cilium_analysis.connection import SAMPLES, is_stored
 from cilium_analysis.errors import ParameterError
@@ -202,13 +203,17 @@ def _cluster(entry: Entry, defaults: Mapping[str, Entry]) -> Cluster:
 
 
 def is_url(source: str) -> bool:
-    """Tell the address of a server from a bundle."""
-    return source.lower().startswith(("http:", "https:"))
+    """Tell the address of a server, or a way to one, from a bundle."""
+    return source.lower().startswith(("http:", "https:")) or ways.is_way(source)
 
 
 def _source(entry: Entry) -> str:
     """Give the URL of a server or the path of a bundle; refuse what could be a credential."""
     text = entry.text("source")
+    if ways.is_way(text):
+        with entry.named():
+            ways.check(text)
+        return text
     if is_stored(text):
         with entry.named():
             return str(Address.parse(text))

@@ -48,10 +48,11 @@ def ask(task: Mapping[str, Any]) -> dict[str, Any]:
     try:
         if is_url(question["source"]):
             credentials = Credentials(**question["credentials"])
-            with Prometheus(
-                question["source"], credentials=credentials, timeout=PATIENCE, retries=1
-            ) as server:
-                server.instant("vector(1)", datetime.now(UTC))
+            server = connect(question["source"], credentials=credentials, timeout=PATIENCE)
+            if isinstance(server, Prometheus):
+                with server:
+                    server.transport.retries = 1
+                    server.instant("vector(1)", datetime.now(UTC))
         elif is_stored(question["source"]):
             remote.knock(Address.parse(question["source"]))
         else:

@@ -106,7 +106,7 @@ class Kubernetes:
             If there is no such cluster to ask, or the package ``kubernetes`` is missing.
         """
         kubernetes = _package()
-        api = self.client or kubernetes.client.ApiClient(self._configuration(kubernetes))
+        api = self.client or kubernetes.client.ApiClient(self.configuration())
         if api is not self.client:
             api.set_default_header("Accept-Encoding", "gzip")
         try:
@@ -116,7 +116,22 @@ class Kubernetes:
             if api is not self.client:
                 api.close()
 
-    def _configuration(self, kubernetes: Any) -> Configuration:
+    @property
+    def uses_service_account(self) -> bool:
+        """Whether it is the cluster of the pod this runs in."""
+        if self.in_cluster or self.kubeconfig or self.context:
+            return self.in_cluster
+        return not _existing(_paths()) and bool(os.environ.get("KUBERNETES_SERVICE_HOST"))
+
+    def configuration(self) -> Configuration:
+        """Read how to reach the server, with its credentials; exec plugins are run.
+
+        Raises
+        ------
+        SourceError
+            As of `reader`.
+        """
+        kubernetes = _package()
         # The way around a metaclass that would copy the settings of another cluster.
         configuration = type.__call__(kubernetes.client.Configuration)
         # We try again ourselves, and no redirect leads to another host.
@@ -124,15 +139,11 @@ class Kubernetes:
         if self.in_cluster:
             self._from_service_account(kubernetes, configuration)
             return configuration
-        paths = (
-            self.kubeconfig
-            or os.environ.get("KUBECONFIG")
-            or str(Path("~/.kube/config").expanduser())
-        )
-        if self.kubeconfig or self.context or _existing(paths):
-            self._from_kubeconfig(paths, kubernetes, configuration)
-        elif os.environ.get("KUBERNETES_SERVICE_HOST"):
+        paths = self.kubeconfig or _paths()
+        if self.uses_service_account:
             self._from_service_account(kubernetes, configuration)
+        elif self.kubeconfig or self.context or _existing(paths):
+            self._from_kubeconfig(paths, kubernetes, configuration)
         else:
             raise SourceError(
                 f"no cluster to ask: there is no kubeconfig {paths}, and this is no pod with a"
@@ -192,6 +203,11 @@ def _package() -> Any:
         hint = "pip install 'cilium-analysis[kubernetes]'"
         raise SourceError(f"reading Kubernetes needs the package kubernetes: {hint}") from None
     return kubernetes
+
+
+def _paths() -> str:
+    """Give the kubeconfig that kubectl reads."""
+    return os.environ.get("KUBECONFIG") or str(Path("~/.kube/config").expanduser())
 
 
 def _existing(paths: str) -> bool:

@@ -30,11 +30,13 @@ class Catalogue:
     """The part of `cilium_analysis.Prometheus` that lists what the server has."""
 
     transport: Transport
+    called: str
 
     @property
     def name(self) -> str:
-        """Address without credentials."""
-        return self.transport.base.rstrip("/") + shown_parameters(self.transport.parameters)
+        """Name of the source, by which it is found again: an address without credentials."""
+        wire = self.transport
+        return self.called or wire.base.rstrip("/") + shown_parameters(wire.parameters)
 
     def metadata(self) -> pd.DataFrame:
         """List type, help and unit of metrics, as the scraped targets state them.

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     import pandas as pd
     import requests
 
+    from cilium_analysis.prometheus.access import Access
     from cilium_analysis.prometheus.columns import Answer
     from cilium_analysis.window import Window
 
@@ -72,6 +73,17 @@ class Prometheus(Catalogue):
         of the memory that is free then, and at most 1 GiB.
     api_url
         What upstream calls `url`.
+    access
+        The way to it, instead of `credentials`.
+    called
+        Name of the source, if it is not its address.
+    get_only
+        Whether POST is not even tried.
+
+    Attributes
+    ----------
+    found
+        How the server was found, in one line; empty if its address was given.
 
     Raises
     ------
@@ -96,6 +108,9 @@ class Prometheus(Catalogue):
         deadline: Deadline = NEVER,
         max_bytes: int | None = None,
         api_url: str = "",
+        access: Access | None = None,
+        called: str = "",
+        get_only: bool = False,
     ) -> None:
         base, auth = split_url(url or api_url)
         self.transport = Transport(
@@ -112,7 +127,10 @@ class Prometheus(Catalogue):
             deadline=deadline,
             max_bytes=max_bytes,
             concurrency=concurrency,
+            way=access,
+            get_only=get_only,
         )
+        self.called, self.found = called, ""
         self.max_samples = max_samples
         self.concurrency = concurrency
         self.progress = progress

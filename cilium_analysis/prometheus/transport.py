@@ -26,7 +26,7 @@ from cilium_analysis.errors import (
     ServerUnavailable,
     shortened,
 )
-from cilium_analysis.prometheus.access import access_of
+from cilium_analysis.prometheus.access import Access, access_of
 from cilium_analysis.prometheus.columns import Answer
 from cilium_analysis.prometheus.credentials import (
     Anonymous,
@@ -123,6 +123,10 @@ class Transport:
         Of the address, sent along with every request.
     deadline
         After which nothing is asked, and nothing waited for.
+    way
+        Instead of `credentials`.
+    get_only
+        Whether POST is not tried, or has been refused where GET was not.
     max_bytes
         Of one answer, unpacked; by the memory that is there if None.
     concurrency
@@ -145,8 +149,9 @@ class Transport:
     concurrency: int = 4
     #: Whether replies came with a header that VictoriaMetrics alone sends (lib/httpserver).
     is_victoria: bool = False
+    way: Access | None = None
+    get_only: bool = False
     _has_answered: bool = False
-    _get_only: bool = False
     _post_works: bool = False
     _packed: bool = field(default=True, init=False)
     _settled: bool = field(default=False, init=False)
@@ -155,7 +160,7 @@ class Transport:
         if not 0 < self.timeout <= _LONGEST:
             raise ParameterError(f"a timeout of {self.timeout} s cannot be: give seconds above 0")
         self.slots = Slots(self.concurrency)
-        self.access = access_of(self.credentials)
+        self.access = self.way or access_of(self.credentials)
         if not self.access.tls.verify:
             # The user knows; a warning per request would hide all else.
             urllib3.disable_warnings(urllib3.exceptions.InsecureRequestWarning)
@@ -280,7 +285,7 @@ class Transport:
         self, path: str, params: Mapping[str, str], *, query: str, form: bool, until: Deadline
     ) -> _Tried:
         """Try once: by POST, and by GET where that is refused and GET is not."""
-        posted = form and not self._get_only
+        posted = form and not self.get_only
         first = self._exchange(path, params, query=query, form=posted, until=until)
         if isinstance(first.found, Answer):
             self._post_works |= posted
@@ -291,7 +296,7 @@ class Transport:
             return first
         second = self._exchange(path, params, query=query, form=False, until=until)
         if isinstance(second.found, Answer) or (second.own and not first.own):
-            self._get_only = True
+            self.get_only = True
             return second
         return first._replace(wait=second.wait)
 

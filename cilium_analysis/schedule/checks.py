@@ -10,6 +10,7 @@ import unicodedata
 from decimal import Decimal
 from urllib.parse import urlsplit
 
+from cilium_analysis import ways
 from cilium_analysis.errors import ParameterError, SourceError
 
 _LABEL = re.compile(r"[a-z0-9]([-a-z0-9]*[a-z0-9])?")
@@ -35,7 +36,7 @@ def one_line(value: str, what: str) -> str:
 
 
 def url(value: str) -> str:
-    """Give the URL of a server.
+    """Give the URL of a server, or a way to one.
 
     Raises
     ------
@@ -43,6 +44,9 @@ def url(value: str) -> str:
         If it is none, or holds credentials: many people read crontabs, units and manifests.
     """
     text = one_line(value.strip(), "--source")
+    if ways.is_way(text):
+        ways.check(text)
+        return text
     try:
         parts = urlsplit(text)
         sound = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0

@@ -1,0 +1,57 @@
+"""Ways to a Prometheus that has no address of its own: found in a cluster, or behind a Grafana.
+
+Each is written as a source: ``kubernetes:…`` or ``grafana:…``. `connection.connect` takes them.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from cilium_analysis.prometheus import Credentials, Deadline, Prometheus
+
+#: Modules here that have ``check`` and ``reach``, by how their sources begin.
+WAYS = ("kubernetes", "grafana")
+
+
+def is_way(source: str) -> bool:
+    """Tell whether a source is one of these."""
+    return source.partition(":")[0] in WAYS and ":" in source
+
+
+def check(source: str) -> None:
+    """Check how a source is written, without asking anybody.
+
+    Raises
+    ------
+    ParameterError
+        If it is not as it has to be.
+    """
+    import_module(f"{__name__}.{source.partition(':')[0]}").check(source)
+
+
+def reach(
+    source: str, *, credentials: Credentials, timeout: float, deadline: Deadline
+) -> Prometheus:
+    """Connect to the server that a source stands for.
+
+    Parameters
+    ----------
+    source
+        For which `is_way` holds.
+    credentials, timeout, deadline
+        As of `cilium_analysis.Prometheus`.
+
+    Raises
+    ------
+    ParameterError
+        If the source is not as it has to be.
+    SourceError
+        If there is no such server.
+    """
+    module = import_module(f"{__name__}.{source.partition(':')[0]}")
+    found: Prometheus = module.reach(
+        source, credentials=credentials, timeout=timeout, deadline=deadline
+    )
+    return found

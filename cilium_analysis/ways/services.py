@@ -1,0 +1,194 @@
+"""Which Services of a cluster are a Prometheus, or answer like one. Pure.
+
+Labels are those of the charts and operators that most clusters have: kube-prometheus-stack,
+kube-prometheus and its operator, the community's prometheus chart, Cilium's example, Thanos,
+VictoriaMetrics, Mimir and Cortex.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+_NAME, _PART = "app.kubernetes.io/name", "app.kubernetes.io/component"
+
+
+@dataclass(frozen=True)
+class _Kind:
+    """How Services of a kind are labelled.
+
+    Parameters
+    ----------
+    called
+        For people.
+    labels
+        Any of these sets of labels will do.
+    prefix
+        Of the paths of its API.
+    """
+
+    called: str
+    labels: tuple[Mapping[str, str], ...]
+    prefix: str = ""
+
+
+#: What sees most, and each series once, comes first.
+_KINDS = (
+    _Kind(
+        "Thanos Query",
+        (
+            {_NAME: "thanos-query"},
+            {_NAME: "thanos", _PART: "query"},
+            {_NAME: "thanos", _PART: "query-frontend"},
+        ),
+    ),
+    _Kind(
+        "Mimir",
+        ({_NAME: "mimir", _PART: "gateway"}, {_NAME: "mimir", _PART: "nginx"}),
+        "/prometheus",
+    ),
+    _Kind("Cortex", ({_NAME: "cortex", _PART: "nginx"},), "/prometheus"),
+    _Kind(
+        "VictoriaMetrics, vmselect",
+        ({_NAME: "vmselect"}, {"app": "vmselect"}),
+        "/select/0/prometheus",
+    ),
+    _Kind("VictoriaMetrics", ({_NAME: "victoria-metrics-single"}, {_NAME: "vmsingle"})),
+    _Kind("kube-prometheus-stack", ({"app": "kube-prometheus-stack-prometheus"},)),
+    _Kind("kube-prometheus", ({_NAME: "prometheus", _PART: "prometheus"},)),
+    _Kind(
+        "Prometheus",
+        (
+            {_NAME: "prometheus", _PART: "server"},
+            {"app": "prometheus", "component": "server"},
+            {"app": "prometheus", "component": ""},
+            {_NAME: "prometheus", _PART: "", "component": ""},
+        ),
+    ),
+    _Kind("Prometheus Operator", ({"operated-prometheus": "true"},)),
+)
+#: Ports of other APIs.
+_OTHER = re.compile(r"grpc|reload|cluster|gossip|remote-write|memberlist", re.IGNORECASE)
+#: Names of the ports in question, the likeliest first.
+_PORTS = ("web", "http-web", "webui", "http", "http-query", "http-metrics", "prometheus")
+
+
+@dataclass(frozen=True)
+class Service:
+    """A Service that answers like a Prometheus.
+
+    Parameters
+    ----------
+    namespace, name
+        Of the Service.
+    port
+        Of its API.
+    called
+        What it is, for people.
+    prefix
+        Of the paths of its API.
+    tls
+        Whether the port speaks TLS.
+    """
+
+    namespace: str
+    name: str
+    port: int
+    called: str = ""
+    prefix: str = ""
+    tls: bool = False
+
+    @property
+    def text(self) -> str:
+        """Write it as ``namespace/name:port``."""
+        return f"{self.namespace}/{self.name}:{self.port}"
+
+    @property
+    def shown(self) -> str:
+        """Write it with what it is."""
+        return f"{self.text} ({self.called})" if self.called else self.text
+
+
+def known(items: Iterable[object]) -> list[Service]:
+    """List the Services that answer like a Prometheus, those that see most first.
+
+    Parameters
+    ----------
+    items
+        Objects of kind Service, as the API gives them.
+    """
+    found = []
+    for item in items:
+        service = described(item)
+        rank = _rank(item)
+        if service is not None and rank is not None:
+            found.append((rank, service.text, service))
+    return [service for _, _, service in sorted(found, key=lambda each: each[:2])]
+
+
+def described(item: object, *, port: int = 0) -> Service | None:
+    """Describe a Service; None if it has no port for an API.
+
+    Parameters
+    ----------
+    item
+        As the API gives it.
+    port
+        To take; the likeliest if 0.
+    """
+    meta, ports = _mapping(item, "metadata"), _ports(item)
+    wanted = [one for one in ports if not port or one.get("port") == port]
+    if not wanted:
+        return None
+    one = wanted[0]
+    rank = _rank(item)
+    kind = _KINDS[rank] if rank is not None else _Kind("", ())
+    tls = str(one.get("name", "")).startswith("https") or one.get("port") in (443, 8443)
+    number = int(str(one["port"]))
+    return Service(
+        str(meta.get("namespace", "")),
+        str(meta.get("name", "")),
+        number,
+        kind.called,
+        kind.prefix,
+        tls,
+    )
+
+
+def _rank(item: object) -> int | None:
+    """Give the position of a Service's kind; None if it is of none."""
+    labels = _mapping(_mapping(item, "metadata"), "labels")
+    for position, kind in enumerate(_KINDS):
+        for wanted in kind.labels:
+            if all(str(labels.get(name, "")) == value for name, value in wanted.items()):
+                return position
+    return None
+
+
+def _ports(item: object) -> Sequence[Mapping[str, object]]:
+    """Give the ports for an API, the likeliest first."""
+    listed = _mapping(item, "spec").get("ports")
+    ports = [one for one in listed if isinstance(one, Mapping)] if isinstance(listed, list) else []
+    fit = [
+        one
+        for one in ports
+        if isinstance(one.get("port"), int)
+        and one.get("protocol", "TCP") == "TCP"
+        and not _OTHER.search(str(one.get("name", "")))
+    ]
+
+    def order(one: Mapping[str, object]) -> int:
+        name = str(one.get("name", ""))
+        return _PORTS.index(name) if name in _PORTS else len(_PORTS)
+
+    return sorted(fit, key=order)
+
+
+def _mapping(of: object, key: str) -> Mapping[str, object]:
+    found = of.get(key) if isinstance(of, Mapping) else None
+    return found if isinstance(found, Mapping) else {}
