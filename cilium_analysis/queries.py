@@ -17,6 +17,17 @@ _MATCHER = re.compile(
     r"""\s*(?P<label>[a-zA-Z_][a-zA-Z0-9_]*)\s*(?P<operator>=~|!~|!=|=)\s*"(?P<value>(?:[^"\\]|\\.)*)"\s*""",
     re.DOTALL,
 )
+#: The words and signs of PromQL; a text that is still open goes to the end.
+TOKEN = re.compile(
+    r"""(?P<space>\s+|\#[^\n]*\n)
+      | (?P<comment>\#[^\n]*$)
+      | (?P<string>"(?:[^"\\\n]|\\.)*"|'(?:[^'\\\n]|\\.)*'|`[^`]*`)
+      | (?P<open>["'`].*$)
+      | (?P<word>[a-zA-Z_:][a-zA-Z0-9_:]*)
+      | (?P<number>[0-9.][0-9a-zA-Z_.]*)
+      | (?P<sign>=~|!~|!=|==|>=|<=|.)""",
+    re.DOTALL | re.VERBOSE,
+)
 _ESCAPES = {"\\": "\\\\", '"': '\\"', "\n": "\\n"}
 #: Escapes of PromQL in double quotes (util/strutil/quote.go, UnquoteChar).
 _ESCAPE = re.compile(
@@ -78,12 +89,12 @@ def parse_matchers(text: str) -> tuple[Matcher, ...]:
         if not match or (rest and not rest.startswith(",")):
             hint = 'write it as label="value",other=~"a|b"'
             raise ParameterError(f"cannot read the label matchers {text!r}: {hint}")
-        found.append(Matcher(match["label"], match["operator"], _unescaped(match["value"])))
+        found.append(Matcher(match["label"], match["operator"], unescaped(match["value"])))
         rest = rest.removeprefix(",")
     return tuple(found)
 
 
-def _unescaped(text: str) -> str:
+def unescaped(text: str) -> str:
     """Read the text between quotes; a backslash that begins no escape is kept."""
     try:
         # Bytes, since \\xc3\\xa9 is one character.

@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
+import difflib
 import hashlib
 import json
 import re
+import time
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from cilium_analysis import foreign
 from cilium_analysis.bundle import manifest as manifests
+from cilium_analysis.bundle.computed import Held, compute, covers, instead
 from cilium_analysis.bundle.files import read_frame, read_table
+from cilium_analysis.bundle.simple import Simple, parse
 from cilium_analysis.errors import BundleError
-from cilium_analysis.frames import astray
+from cilium_analysis.frames import NOTE, astray
 from cilium_analysis.metrics import Exported, Help, find, help_on, search
-from cilium_analysis.source import Record, iso, note
+from cilium_analysis.source import Record, computes, iso, note
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
@@ -170,17 +174,23 @@ class Bundle:
     def range(self, promql: str, window: Window) -> pd.DataFrame:
         """Answer a range query from the recorded answers.
 
+        A simple query that it does not hold is computed from another one that it holds, see
+        `cilium_analysis.bundle.computed`. A warning in the journal says so, and the frame has it
+        in ``attrs``, see `cilium_analysis.frames.NOTE`. What topics ask is never computed, see
+        `cilium_analysis.source.as_recorded`.
+
         Raises
         ------
         BundleError
-            If the bundle does not hold the query for this window and step.
+            If the bundle neither holds the query for this window and step, nor what it can be
+            computed from.
         PrometheusError
             If the server refused the query when the bundle was recorded.
         """
         rows = [row for row in self._held(promql) if row["window"] and "exemplars" not in row]
         for row in rows:
             held = manifests.window(row["window"])
-            if _covers(held, window):
+            if covers(held, window):
                 frame = self._load(row)
                 if said := astray(frame, held):
                     raise self._damaged(row, f": {said}")
@@ -190,7 +200,67 @@ class Bundle:
                 inside = frame.loc[(frame.index >= window.start) & (frame.index <= window.end)]
                 there = np.flatnonzero(np.asarray(inside.notna()).any(axis=0))
                 return self._note(row, inside.iloc[:, there], window)
+        asked = parse(promql) if computes() else None
+        if asked is not None and not any("error" in row for row in rows):
+            return self._computed(promql, asked, window)
         raise BundleError(self._missing(promql, rows, f"{iso(window.start)} to {iso(window.end)}"))
+
+    def _computed(self, promql: str, asked: Simple, window: Window) -> pd.DataFrame:
+        """Compute an answer, and mark it."""
+        began = time.perf_counter()
+        held = self._series_of(asked.metric)
+        able = [
+            (row, one)
+            for row, one in held
+            if one.nearest(asked) == asked and covers(one.window, window) and one.reaches(asked)
+        ]
+        if not able:
+            raise BundleError(self._cannot(promql, asked, window, [one for _, one in held]))
+        # Samples from before the window first, then all labels.
+        row, one = min(
+            able,
+            key=lambda each: (
+                each[1].window.start + asked.over > window.start,
+                each[1].labels is not None,
+            ),
+        )
+        recorded = self._load(row)
+        if said := astray(recorded, one.window):
+            raise self._damaged(row, f": {said}")
+        try:
+            frame = compute(recorded, one, asked, window)
+        except ValueError as problem:
+            why = f"{self.called} cannot answer {promql}: cannot read a pattern: {problem}"
+            raise BundleError(why) from None
+        mark = one.mark(asked, window)
+        frame.attrs[NOTE] = mark
+        spent, samples = time.perf_counter() - began, int(frame.notna().to_numpy().sum())
+        warnings = (mark, *row["warnings"])
+        note(self, Record(promql, window, frame.shape[1], samples, 0, spent, warnings))
+        return frame
+
+    def _series_of(self, metric: str) -> list[tuple[dict[str, Any], Held]]:
+        """List the answers that hold the series of a metric, each with its query."""
+        found = []
+        for row in self.manifest["answers"]:
+            if not row["window"] or "file" not in row or "exemplars" in row:
+                continue
+            query = parse(row["promql"]) if metric in row["promql"] else None
+            if query is not None and query.metric == metric:
+                one = Held(row["promql"], query, manifests.window(row["window"]))
+                found += [(row, one)] if one.is_of_series else []
+        return found
+
+    def _cannot(self, promql: str, asked: Simple, window: Window, held: list[Held]) -> str:
+        """Say what the bundle holds of a metric, and a query that it answers."""
+        where = f"{self.called} cannot answer {promql}"
+        if held:
+            return f"{where}: it holds {instead(asked, held, window)}"
+        named = [one for one in self.queries if asked.metric in _WORD.findall(one)]
+        near = difflib.get_close_matches(promql, named or self.queries, n=1, cutoff=0.0)
+        what = f"{asked.metric} in other queries only" if named else f"nothing of {asked.metric}"
+        why = "" if self.whole else ", as its recording was cut short"
+        return f"{where}: it holds {what}{why}" + "".join(f"; this works: {one}" for one in near)
 
     def instant(self, promql: str, moment: datetime) -> pd.DataFrame:
         """Answer an instant query from the recorded answers; errors as for `range`."""
@@ -340,13 +410,6 @@ class Bundle:
         series = row["series"] if "exemplars" in row else frame.shape[1]
         note(self, Record(row["promql"], window, series, samples, **cost))
         return frame
-
-
-def _covers(held: Window, wanted: Window) -> bool:
-    """Return whether every point of the wanted window is a point of the one held."""
-    inside = held.start <= wanted.start and wanted.end <= held.end
-    in_phase = not (wanted.start - held.start) % held.step
-    return held.step == wanted.step and inside and in_phase
 
 
 def metrics_of(queries: Iterable[str]) -> list[str]:
