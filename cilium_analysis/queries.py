@@ -103,6 +103,26 @@ def unescaped(text: str) -> str:
         raise ParameterError(f"the value {text!r} of a label matcher is not UTF-8") from None
 
 
+def check_pattern(matcher: Matcher) -> None:
+    """Refuse a pattern that servers refuse: they read it by RE2, as pyarrow does.
+
+    Raises
+    ------
+    ParameterError
+        With the reason of RE2.
+    """
+    if matcher.operator in ("=", "!="):
+        return
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    try:
+        pc.match_substring_regex(pa.array([""]), matcher.value)
+    except ValueError as problem:
+        reason = str(problem).removeprefix("Invalid regular expression: ")
+        raise ParameterError(f"cannot read the pattern of {matcher}: {reason}") from None
+
+
 def _meant(escape: re.Match[bytes]) -> bytes:
     if escape["char"]:
         return _MEANT[escape["char"].decode()].encode()

@@ -24,6 +24,7 @@ from cilium_analysis import frames
 from cilium_analysis.bundle.simple import OVER_TIME, RATES, Simple
 from cilium_analysis.metrics import find
 from cilium_analysis.metrics.known import CONTEXT, CONTEXT_LABELS
+from cilium_analysis.queries import check_pattern
 from cilium_analysis.source import iso
 from cilium_analysis.window import Window, format_duration
 
@@ -178,7 +179,7 @@ def compute(frame: pd.DataFrame, held: Held, asked: Simple, window: Window) -> p
 
     Raises
     ------
-    ValueError
+    ParameterError
         If RE2 refuses a pattern of a matcher.
     """
     for matcher in asked.matchers:
@@ -210,8 +211,8 @@ def _matched(texts: list[str], matcher: Matcher) -> NDArray[np.bool_]:
     if matcher.operator in ("=", "!="):
         found = np.array([text == matcher.value for text in texts], dtype=bool)
     else:
-        # As it is first, so that no bracket closes ours.
-        pc.match_substring_regex(pa.array([""]), matcher.value)
+        # First, so that no bracket of it closes ours.
+        check_pattern(matcher)
         whole = pc.match_substring_regex(pa.array(texts, pa.string()), f"^(?s:{matcher.value})$")
         found = np.asarray(whole.to_numpy(zero_copy_only=False), dtype=bool)
     return found if matcher.operator in ("=", "=~") else ~found

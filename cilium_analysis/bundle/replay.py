@@ -16,7 +16,7 @@ from cilium_analysis.bundle import manifest as manifests
 from cilium_analysis.bundle.computed import Held, compute, covers, instead
 from cilium_analysis.bundle.files import read_frame, read_table
 from cilium_analysis.bundle.simple import Simple, parse
-from cilium_analysis.errors import BundleError
+from cilium_analysis.errors import BundleError, ParameterError
 from cilium_analysis.frames import NOTE, astray
 from cilium_analysis.metrics import Exported, Help, find, help_on, search
 from cilium_analysis.source import Record, computes, iso, note
@@ -229,9 +229,8 @@ class Bundle:
             raise self._damaged(row, f": {said}")
         try:
             frame = compute(recorded, one, asked, window)
-        except ValueError as problem:
-            why = f"{self.called} cannot answer {promql}: cannot read a pattern: {problem}"
-            raise BundleError(why) from None
+        except ParameterError as problem:
+            raise BundleError(f"{self.called} cannot answer {promql}: {problem}") from None
         mark = one.mark(asked, window)
         frame.attrs[NOTE] = mark
         spent, samples = time.perf_counter() - began, int(frame.notna().to_numpy().sum())
