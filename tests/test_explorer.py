@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shlex
+import shutil
 import threading
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -16,6 +17,7 @@ import pandas as pd
 import pytest
 
 from cilium_analysis import connect, frames
+from cilium_analysis.connection import SAMPLES, sample_directory
 from cilium_analysis.errors import ParameterError, UsageError, WindowError
 from cilium_analysis.explorer import asking, panels, pictures, reporting, scope
 from cilium_analysis.explorer.background import Job, Runner
@@ -64,7 +66,7 @@ class Screen:
         assert self.session.overview is not None
 
     def unopened(self, problem: str) -> None:
-        self.problems.append(problem)
+        self.problems += [problem] if problem else []
 
     def chosen(self) -> None:
         pass
@@ -522,6 +524,34 @@ def test_a_job_asks_as_its_source_does() -> None:
         assert client.transport.session is not source.transport.session
 
 
+@pytest.mark.parametrize("topic", TOPICS)
+def test_a_count_of_nodes_without_data_is_unknown(
+    incident: dict[str, Loaded], state: State, topic: str
+) -> None:
+    nowhere = panels.panel(incident[topic], state.filtered("node", ["worker-9"]))
+    assert nowhere.headline == "Unknown"
+    assert nowhere.beside == "no data of worker-9 in this window"
+    assert "Unknown: no data of worker-9" in pictures.picture(nowhere, timezone="UTC", title="x")
+    beside = panels.panel(incident[topic], state.filtered("node", ["worker-2", "worker-9"]))
+    only = panels.panel(incident[topic], state.filtered("node", ["worker-2"]))
+    assert beside.headline == only.headline != "Unknown"
+    assert beside.beside == f"{only.beside}; no data of worker-9 in this window"
+
+
+def test_a_sample_is_named_as_people_name_it(
+    incident: dict[str, Loaded], sample: Scope, state: State, tmp_path: Path
+) -> None:
+    for name in SAMPLES:
+        assert scope.address_of(connect(name)) == name
+    copy = tmp_path / "copy"
+    shutil.copytree(sample_directory(), copy)
+    assert scope.address_of(connect(str(copy))) == str(copy)
+    question = incident["drop_reasons"].asked
+    here = scope.of(connect("sample"), scope.address_of(connect("sample")), question.window)
+    made = reporting.recipe(state, question, here, incident, output="reports")
+    assert " --source sample " in made.command
+
+
 # What is typed
 
 
@@ -601,10 +631,6 @@ def test_a_server_is_opened_where_it_has_metrics(cluster_server: Serve) -> None:
 def test_another_source_brings_its_window_step_and_matchers(
     cluster_server: Serve, tmp_path: Path
 ) -> None:
-    import shutil
-
-    from cilium_analysis.connection import sample_directory
-
     url = cluster_server("sample").url
     made = Screen(State(Window.parse("2026-01-01 08:00", "2026-01-01 12:00", step="1h")))
     session = made.session

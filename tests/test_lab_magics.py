@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import inspect
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -20,11 +22,11 @@ from IPython.core.interactiveshell import InteractiveShell
 from IPython.utils.capture import capture_output
 
 import cilium_analysis
-from cilium_analysis import Prometheus, Window, connect, counters
+from cilium_analysis import Prometheus, Window, connect, counters, frames
 from cilium_analysis.bundle import Bundle
 from cilium_analysis.connection import sample_directory
 from cilium_analysis.errors import Interrupted
-from cilium_analysis.magics.commands import ALONE, WITH_VALUE
+from cilium_analysis.magics.commands import ALONE, WITH_VALUE, CiliumMagics
 from cilium_analysis.magics.extension import zooming
 from cilium_analysis.magics.session import Session, Vocabulary
 from cilium_analysis.memory import Remembering
@@ -174,6 +176,17 @@ def test_a_bundle_says_which_queries_it_answers(shell: InteractiveShell) -> None
     works = shown.rpartition("this works: ")[2].strip()
     assert works == "sum by (direction, instance) (rate(cilium_forward_count_total[5m]))"
     assert run(shell, f"%promql {works}").shape[1] > 1
+
+
+def test_the_example_in_the_help_runs(shell: InteractiveShell) -> None:
+    with capture_output() as shown:
+        shell.run_line_magic("pinfo", "%promql")
+    text = re.sub(r"\x1b\[[0-9;]*m", "", str(shown.stdout) + str(shown.outputs))
+    assert "source.range(" in text
+    help_ = inspect.cleandoc(CiliumMagics.promql.__doc__ or "")
+    example = help_.rpartition("::")[2]
+    frame = run(shell, inspect.cleandoc(example))
+    assert frames.values(frame, "node") == ["worker-2"]
 
 
 def test_what_a_bundle_computed_says_so_wherever_it_is_shown(shell: InteractiveShell) -> None:

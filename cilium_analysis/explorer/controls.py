@@ -91,13 +91,13 @@ class Sources:
         self.widget.add_class("ca-wide")
 
     def show(self, address: str) -> None:
-        """Show the open source; that opens nothing."""
-        with self._quiet:
-            self.address.value = address
-        self._field.reject("")
+        """Show the open source, unless what was typed since was rejected; that opens nothing."""
+        if not self._field.rejected:
+            with self._quiet:
+                self.address.value = address
 
     def reject(self, why: str) -> None:
-        """Say why the address was not opened; it stays."""
+        """Say why the address was not opened, which stays; empty if it was."""
         self._field.reject(why)
 
 

@@ -31,7 +31,7 @@ SIZE = (660, 150)
 GREY = "#808080"
 #: A shorter drag counts as a click [pixels].
 CLICK = 4
-NOTHING = "No data: no drops and no HTTP requests are exported here, or nothing was scraped"
+NOTHING = "No data: not scraped, not exported, or not selected"
 COLOURS = {DROPPED: "#0072B2", FAILED: "#D55E00"}
 
 

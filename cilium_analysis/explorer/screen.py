@@ -93,6 +93,7 @@ class Explorer:
         self.progress = widgets.IntProgress(max=len(TOPICS), layout={"width": "160px"})
         self._status = widgets.HTML()
         self._values: dict[str, tuple[str, ...]] = {}
+        self._place = ""
         self.stop.on_click(here(self._halt))
         self.times.again.on_click(here(self._again))
         self.widget = self._laid_out()
@@ -229,18 +230,20 @@ class Explorer:
         held, session = self._scope(), self.session
         assert session.overview is not None  # noqa: S101 - it comes with the scope
         self.sources.show(held.address)
-        self.times.accept()
+        if held.address != self._place:
+            self.times.accept()
+        self._place = held.address
         self._values = {}
         self.overview.show(session.overview, held.extent, session.state.window)
 
     def unopened(self, problem: str) -> None:
-        """Say why a source was not opened; what was open stays."""
+        """Say why a source was not opened, while what was open stays; empty if it was."""
         self.sources.reject(problem)
-        if self.session.scope is None:
+        if problem and self.session.scope is None:
             self._say("No source is open.", wrong=True)
-        elif not self.session.busy:
+            self._rest()
+        elif problem:
             self.ended("")
-        self._rest()
 
     def chosen(self) -> None:
         """Show the choice, and mark what is not loaded yet."""

@@ -38,7 +38,7 @@ class View(Protocol):
         """Show another source, or another part of it; its overview is there."""
 
     def unopened(self, problem: str) -> None:
-        """Show why a source was not opened; what was open stays."""
+        """Show why a source was not opened, while what was open stays; empty if it was."""
 
     def chosen(self) -> None:
         """Show another choice, and mark as old what belongs to an earlier one."""
@@ -141,6 +141,8 @@ class Session:
         return _Opened(source, found, window, overview)
 
     def _opened(self, opened: _Opened) -> None:
+        if self._opening is not None:
+            self.view.unopened("")
         known = self.scope is not None and opened.scope.address == self.scope.address
         self.scope, self.overview = opened.scope, opened.overview
         if not known or self._memory is None:

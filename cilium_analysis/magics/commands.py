@@ -203,7 +203,11 @@ class CiliumMagics(Magics):
         Braces and dollar signs are PromQL's: no Python variable is put in. Where one is needed,
         ask the source itself, with texts quoted for PromQL::
 
+            from cilium_analysis import Window, connect
             from cilium_analysis.queries import quote
+            source = connect("sample")
+            window = Window.parse("2026-03-21 08:00", "2026-03-21 10:00", step="30s")
+            node = "worker-2"
             source.range(f"cilium_endpoint{{node={quote(node)}}}", window)
         """
         with briefly():
