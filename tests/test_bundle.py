@@ -96,6 +96,9 @@ def test_another_query_says_so(recorded: Path) -> None:
         Bundle(recorded).range("down", WINDOW)
     with pytest.raises(BundleError):
         Bundle(recorded).instant("up", START)
+    with pytest.raises(BundleError, match="cannot answer down : ") as raised:
+        Bundle(recorded).range("  down\n", WINDOW)
+    assert "\n" not in str(raised.value)
 
 
 def test_the_same_answer_is_kept_once(recorded: Path) -> None:

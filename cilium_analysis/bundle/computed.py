@@ -11,9 +11,11 @@ intervals Prometheus 3 sees what n - 1 of them gained, and multiplies it by n / 
 
 from __future__ import annotations
 
+import difflib
+import re
 from dataclasses import dataclass, replace
 from datetime import timedelta
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
@@ -29,7 +31,7 @@ from cilium_analysis.source import iso
 from cilium_analysis.window import Window, format_duration
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Mapping, Sequence
     from datetime import datetime
 
     from numpy.typing import NDArray
@@ -38,25 +40,48 @@ if TYPE_CHECKING:
 
 #: Prometheus takes a sample for the present value for so long (``--query.lookback-delta``).
 _LOOKBACK = timedelta(minutes=5)
+#: Series whose increases are computed at the same time, as that takes ten times their memory.
+_AT_ONCE = 1000
 
 
 @dataclass(frozen=True)
-class Held:
-    """A recorded answer with the series of a metric.
+class Answer:
+    """A recorded answer to a range query.
 
     Parameters
     ----------
-    promql
-        The query that it answers.
-    query
-        The same, read.
+    row
+        Of the manifest.
     window
         That it was recorded for.
     """
 
-    promql: str
-    query: Simple
+    row: Mapping[str, Any]
     window: Window
+
+    @property
+    def promql(self) -> str:
+        """The query that it answers."""
+        return str(self.row["promql"])
+
+    def has(self, window: Window) -> bool:
+        """Tell whether it has every step of a window."""
+        return covers(self.window, window)
+
+
+@dataclass(frozen=True)
+class Held(Answer):
+    """A recorded answer to a query for one metric.
+
+    Parameters
+    ----------
+    row, window
+        As of `Answer`.
+    query
+        The query that it answers, read.
+    """
+
+    query: Simple
 
     @property
     def labels(self) -> frozenset[str] | None:
@@ -107,6 +132,10 @@ class Held:
             without=False,
         )
 
+    def answers(self, asked: Simple) -> bool:
+        """Tell whether a query can be computed from it."""
+        return self.nearest(asked) == asked and self.reaches(asked)
+
     def reaches(self, asked: Simple) -> bool:
         """Tell whether it is as long as the range of a query."""
         return self.window.start + asked.over <= self.window.end
@@ -133,26 +162,56 @@ def covers(held: Window, wanted: Window) -> bool:
     return held.step == wanted.step and inside and in_phase
 
 
-def instead(asked: Simple, held: Sequence[Held], window: Window) -> str:
-    """Say what is held of a metric that a query cannot be answered from, and a query that can."""
-    fitting = [one for one in held if covers(one.window, window)]
+def chosen(held: Sequence[Held], asked: Simple, window: Window) -> Held | None:
+    """Give the recorded answer to compute from; None if there is none."""
+    able = [one for one in held if one.answers(asked) and one.has(window)]
+    # Samples from before the window first, then all labels.
+    return min(
+        able,
+        key=lambda one: (one.window.start + asked.over > window.start, one.labels is not None),
+        default=None,
+    )
+
+
+def instead(
+    promql: str, asked: Simple, held: Sequence[Held], there: Iterable[str], window: Window
+) -> str:
+    """Say what is held of a metric instead of an answer, and a query that can be answered.
+
+    Parameters
+    ----------
+    promql, asked
+        The query, as it was written and read.
+    held
+        All that is held of its metric.
+    there
+        All queries that are answered in the window.
+    window
+        That was asked for.
+    """
+    if not held:
+        named = [one for one in there if re.search(rf"\b{re.escape(asked.metric)}\b", one)]
+        near = difflib.get_close_matches(promql, named or there, n=1, cutoff=0.0)
+        what = f"{asked.metric} in other queries only" if named else f"nothing of {asked.metric}"
+        return f"{promql}: it holds {what}" + "".join(f"; this works: {one}" for one in near)
+    fitting = [one for one in held if one.has(window)]
     if not fitting:
         spans = dict.fromkeys(
             f"{iso(one.window.start)} to {iso(one.window.end)}"
             f" every {format_duration(one.window.step)}"
             for one in held
         )
-        return f"{asked.metric} for {', '.join(spans)}"
+        return f"{promql}: it holds {asked.metric} for {', '.join(spans)}"
     one = max(fitting, key=lambda each: _alike(each, asked))
-    near, own = one.nearest(asked), one.query.matchers
+    works, own = one.nearest(asked), one.query.matchers
     if not one.reaches(asked):
-        near = replace(near, over=2 * one.window.step)
+        works = replace(works, over=2 * one.window.step)
     only = f" of {{{','.join(map(str, own))}}}" if own else ""
     labels = f"the labels {', '.join(sorted(one.labels))}" if one.labels else "all labels"
     step, first = format_duration(one.window.step), iso(one.window.start)
     return (
-        f"{asked.metric}{only} with {labels}, one sample per {step} from {first} on;"
-        f" this works: {near}"
+        f"{promql}: it holds {asked.metric}{only} with {labels}, one sample per {step} from"
+        f" {first} on; this works: {works}"
     )
 
 
@@ -187,7 +246,10 @@ def compute(frame: pd.DataFrame, held: Held, asked: Simple, window: Window) -> p
             chosen = _matched(frames.values(frame, matcher.label), matcher)
             frame = frame.iloc[:, np.flatnonzero(chosen)]
     if asked.function:
-        values = _increases(frame, asked.over, held.window.start)
+        values = np.empty(frame.shape)
+        for at in range(0, frame.shape[1], _AT_ONCE):
+            part = frame.iloc[:, at : at + _AT_ONCE]
+            values[:, at : at + _AT_ONCE] = _increases(part, asked.over, held.window.start)
         if asked.function == "rate":
             values = values / asked.over.total_seconds()
         frame = pd.DataFrame(values, index=frame.index, columns=frame.columns)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import hashlib
 import json
 import re
@@ -13,13 +12,14 @@ import numpy as np
 
 from cilium_analysis import foreign
 from cilium_analysis.bundle import manifest as manifests
-from cilium_analysis.bundle.computed import Held, compute, covers, instead
+from cilium_analysis.bundle.computed import Answer, Held, chosen, compute, covers, instead
 from cilium_analysis.bundle.files import read_frame, read_table
 from cilium_analysis.bundle.simple import Simple, parse
 from cilium_analysis.errors import BundleError, ParameterError
 from cilium_analysis.frames import NOTE, astray
 from cilium_analysis.metrics import Exported, Help, find, help_on, search
 from cilium_analysis.source import Record, computes, iso, note
+from cilium_analysis.texts import line
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
@@ -201,65 +201,49 @@ class Bundle:
                 there = np.flatnonzero(np.asarray(inside.notna()).any(axis=0))
                 return self._note(row, inside.iloc[:, there], window)
         asked = parse(promql) if computes() else None
-        if asked is not None and not any("error" in row for row in rows):
-            return self._computed(promql, asked, window)
+        if asked is not None:
+            recorded = self._series_of(asked.metric)
+            if best := chosen(recorded, asked, window):
+                return self._computed(promql, asked, best, window)
+            if not rows:
+                known = dict.fromkeys(one.promql for one in self._answers() if one.has(window))
+                who = self.called + ("" if self.whole else ", whose recording was cut short,")
+                said = instead(promql, asked, recorded, known, window)
+                raise BundleError(line(f"{who} cannot answer {said}"))
         raise BundleError(self._missing(promql, rows, f"{iso(window.start)} to {iso(window.end)}"))
 
-    def _computed(self, promql: str, asked: Simple, window: Window) -> pd.DataFrame:
-        """Compute an answer, and mark it."""
+    def _computed(self, promql: str, asked: Simple, best: Held, window: Window) -> pd.DataFrame:
+        """Compute an answer from one that was recorded, and mark it."""
         began = time.perf_counter()
-        held = self._series_of(asked.metric)
-        able = [
-            (row, one)
-            for row, one in held
-            if one.nearest(asked) == asked and covers(one.window, window) and one.reaches(asked)
-        ]
-        if not able:
-            raise BundleError(self._cannot(promql, asked, window, [one for _, one in held]))
-        # Samples from before the window first, then all labels.
-        row, one = min(
-            able,
-            key=lambda each: (
-                each[1].window.start + asked.over > window.start,
-                each[1].labels is not None,
-            ),
-        )
-        recorded = self._load(row)
-        if said := astray(recorded, one.window):
-            raise self._damaged(row, f": {said}")
+        recorded = self._load(best.row)
+        if said := astray(recorded, best.window):
+            raise self._damaged(best.row, f": {said}")
         try:
-            frame = compute(recorded, one, asked, window)
+            frame = compute(recorded, best, asked, window)
         except ParameterError as problem:
-            raise BundleError(f"{self.called} cannot answer {promql}: {problem}") from None
-        mark = one.mark(asked, window)
+            said = line(f"{self.called} cannot answer {promql}: {problem}")
+            raise BundleError(said) from None
+        mark = best.mark(asked, window)
         frame.attrs[NOTE] = mark
         spent, samples = time.perf_counter() - began, int(frame.notna().to_numpy().sum())
-        warnings = (mark, *row["warnings"])
+        warnings = (mark, *best.row["warnings"])
         note(self, Record(promql, window, frame.shape[1], samples, 0, spent, warnings))
         return frame
 
-    def _series_of(self, metric: str) -> list[tuple[dict[str, Any], Held]]:
-        """List the answers that hold the series of a metric, each with its query."""
-        found = []
+    def _answers(self) -> Iterator[Answer]:
+        """Yield the answers to range queries."""
         for row in self.manifest["answers"]:
-            if not row["window"] or "file" not in row or "exemplars" in row:
-                continue
-            query = parse(row["promql"]) if metric in row["promql"] else None
-            if query is not None and query.metric == metric:
-                one = Held(row["promql"], query, manifests.window(row["window"]))
-                found += [(row, one)] if one.is_of_series else []
-        return found
+            if row["window"] and "file" in row and "exemplars" not in row:
+                yield Answer(row, manifests.window(row["window"]))
 
-    def _cannot(self, promql: str, asked: Simple, window: Window, held: list[Held]) -> str:
-        """Say what the bundle holds of a metric, and a query that it answers."""
-        where = f"{self.called} cannot answer {promql}"
-        if held:
-            return f"{where}: it holds {instead(asked, held, window)}"
-        named = [one for one in self.queries if asked.metric in _WORD.findall(one)]
-        near = difflib.get_close_matches(promql, named or self.queries, n=1, cutoff=0.0)
-        what = f"{asked.metric} in other queries only" if named else f"nothing of {asked.metric}"
-        why = "" if self.whole else ", as its recording was cut short"
-        return f"{where}: it holds {what}{why}" + "".join(f"; this works: {one}" for one in near)
+    def _series_of(self, metric: str) -> list[Held]:
+        """List the answers that hold the series of a metric."""
+        found = []
+        for one in self._answers():
+            query = parse(one.promql) if metric in one.promql else None
+            if query is not None and query.metric == metric:
+                found.append(Held(one.row, one.window, query))
+        return [one for one in found if one.is_of_series]
 
     def instant(self, promql: str, moment: datetime) -> pd.DataFrame:
         """Answer an instant query from the recorded answers; errors as for `range`."""
