@@ -569,6 +569,8 @@ def typed(state: State) -> dict[str, str]:
         ({"end": ""}, {"end": "is not a time"}),
         ({"step": "often"}, {"step": "is not a duration"}),
         ({"start": "11:00"}, {"end": "not later than From"}),
+        ({"step": "3h"}, {"step": "longer than the window"}),
+        ({"start": "2200-01-01", "end": "2200-01-02"}, {"start": "starts in the future"}),
         ({"baseline": "before"}, {"baseline": "is not a duration"}),
         ({"baseline": "1h"}, {"baseline": "overlaps the window"}),
         ({"match": "cluster=prod"}, {"match": 'write it as label="value"'}),

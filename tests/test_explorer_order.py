@@ -150,6 +150,30 @@ def test_the_button_opens_what_was_typed(shown: Shown, copied: str, clicked: str
     assert sources.address.value == copied
 
 
+@pytest.mark.parametrize(
+    ("typed", "kept"),
+    [
+        ("nowhere", "nowhere"),
+        ("http://me:hunter2@prometheus:9090", "http://…@prometheus:9090"),
+        ("http://prometheus:9090?namespace=shop&token=hunter2", "http://prometheus:9090?namespace"),
+    ],
+)
+def test_an_address_that_was_not_opened_stays_without_its_credentials(
+    shown: Shown, typed: str, kept: str
+) -> None:
+    sources, before = shown.explorer.sources, shown.place
+    elsewhere(lambda: setattr(sources.address, "value", typed))
+    shown.drain()
+    shown.settle()
+    assert sources.address.value.startswith(kept)
+    assert "hunter2" not in sources.address.value
+    assert shown.place == before
+    # It stays when something else is chosen.
+    shown.explorer.session.choose(replace(shown.explorer.session.state, topic="http_status"))
+    shown.settle()
+    assert sources.address.value.startswith(kept)
+
+
 @pytest.mark.slow
 def test_a_place_that_is_being_opened_is_opened_once(
     shown: Shown, copied: str, monkeypatch: pytest.MonkeyPatch

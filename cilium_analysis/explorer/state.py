@@ -222,26 +222,35 @@ def _window(
     if moments[1] <= moments[0]:
         wrong["end"] = "not later than From: choose a later time here, or an earlier one there"
         return before
-    try:
-        return window_from(
-            *(typed["start"], typed["end"], scope), step=step, timezone=before.timezone, now=now
-        )
-    except WindowError as problem:
-        wrong["step" if step else "start"] = str(problem)
-        return before
+    for one in (step, ""):
+        try:
+            window = window_from(
+                *(typed["start"], typed["end"], scope), step=one, timezone=before.timezone, now=now
+            )
+        except WindowError as problem:
+            wrong["step" if one else "start"] = str(problem)
+        else:
+            return before if wrong else window
+    wrong.pop("step", None)  # the times are to blame, whatever the step
+    return before
 
 
 def _baseline(text: str, window: Window) -> str:
-    window.baseline(text.strip() or "previous")
+    try:
+        window.baseline(text.strip() or "previous")
+    except WindowError as problem:
+        more = "" if "previous" in str(problem) else "; or previous, or two times as T/T"
+        raise WindowError(f"{problem}{more}") from None
     return text.strip()
 
 
 def fits(baseline: str, window: Window) -> bool:
     """Tell whether a window can be compared with a baseline."""
     try:
-        return _baseline(baseline, window) == baseline.strip()
+        _baseline(baseline, window)
     except UsageError:
         return False
+    return True
 
 
 def _checked(text: str) -> str:
