@@ -243,8 +243,8 @@ def compute(frame: pd.DataFrame, held: Held, asked: Simple, window: Window) -> p
     """
     for matcher in asked.matchers:
         if matcher not in held.query.matchers:
-            chosen = _matched(frames.values(frame, matcher.label), matcher)
-            frame = frame.iloc[:, np.flatnonzero(chosen)]
+            kept = _matched(frames.values(frame, matcher.label), matcher)
+            frame = frame.iloc[:, np.flatnonzero(kept)]
     if asked.function:
         values = np.empty(frame.shape)
         for at in range(0, frame.shape[1], _AT_ONCE):
