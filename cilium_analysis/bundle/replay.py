@@ -202,7 +202,10 @@ class Bundle:
                 return self._note(row, inside.iloc[:, there], window)
         asked = parse(promql) if computes() else None
         if asked is not None:
-            recorded = self._series_of(asked.metric)
+            found = self._simple(asked.metric)
+            if twin := next((f for f in found if f.query.means(asked) and f.has(window)), None):
+                return self.range(twin.promql, window)
+            recorded = [one for one in found if one.is_of_series]
             if best := chosen(recorded, asked, window):
                 return self._computed(promql, asked, best, window)
             if not rows:
@@ -236,14 +239,14 @@ class Bundle:
             if row["window"] and "file" in row and "exemplars" not in row:
                 yield Answer(row, manifests.window(row["window"]))
 
-    def _series_of(self, metric: str) -> list[Held]:
-        """List the answers that hold the series of a metric."""
+    def _simple(self, metric: str) -> list[Held]:
+        """List the answers to simple queries for a metric."""
         found = []
         for one in self._answers():
             query = parse(one.promql) if metric in one.promql else None
             if query is not None and query.metric == metric:
                 found.append(Held(one.row, one.window, query))
-        return [one for one in found if one.is_of_series]
+        return found
 
     def instant(self, promql: str, moment: datetime) -> pd.DataFrame:
         """Answer an instant query from the recorded answers; errors as for `range`."""

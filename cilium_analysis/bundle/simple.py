@@ -8,7 +8,7 @@ be a compiled package more to install.
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
@@ -57,6 +57,13 @@ class Simple:
     aggregation: str = ""
     labels: tuple[str, ...] = ()
     without: bool = False
+
+    def means(self, other: Simple) -> bool:
+        """Tell whether another query is the same, in whatever order its labels are named."""
+        key, others = (
+            replace(one, labels=tuple(sorted(one.labels)), matchers=()) for one in (self, other)
+        )
+        return key == others and {*self.matchers} == {*other.matchers}
 
     def __str__(self) -> str:
         braces = f"{{{','.join(map(str, self.matchers))}}}" if self.matchers else ""
