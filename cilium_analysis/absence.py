@@ -15,7 +15,7 @@ import pandas as pd
 from cilium_analysis import frames, incident
 from cilium_analysis.errors import BudgetExceeded, QueryRejected
 from cilium_analysis.queries import Query, parse_matchers, selected
-from cilium_analysis.source import Once, Record, Relay, note
+from cilium_analysis.source import Once, Record, Relay, note, recorded_range
 from cilium_analysis.targets.asking import METRICS, in_bins
 from cilium_analysis.targets.histograms import HISTOGRAMS
 from cilium_analysis.topics import TOPICS, setup, verdict
@@ -126,7 +126,7 @@ def _has_any(source: Source, window: Window, baseline: Window, match: str) -> bo
         counted = ask(f"count_over_time({selector}[<range>])" for selector in part)
         for bins in dict.fromkeys(map(in_bins, windows)):
             promql = counted.render(match=matchers, step=bins.step)
-            if source.range(promql, bins).shape[1]:
+            if recorded_range(source, promql, bins).shape[1]:
                 return True
     return False
 

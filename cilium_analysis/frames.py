@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 
     from cilium_analysis.window import Window
 
+#: In ``frame.attrs`` of an answer that was computed here: what it rests on.
+NOTE = "cilium_analysis.note"
 How = Literal["sum", "max", "min", "mean"]
 
 

@@ -9,7 +9,7 @@ from datetime import UTC, datetime, timedelta
 from threading import Lock
 from typing import TYPE_CHECKING
 
-from cilium_analysis.source import Record, Relay, followed, note
+from cilium_analysis.source import Record, Relay, computes, followed, note
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -19,7 +19,8 @@ if TYPE_CHECKING:
     from cilium_analysis.source import Source
     from cilium_analysis.window import Window
 
-    Key = tuple[str, Window | datetime]
+    #: The last tells whether a recording may compute the answer.
+    Key = tuple[str, Window | datetime, bool]
 
 #: After its end, a window still gains samples for so long: scrapes are written late, and the
 #: newest 30 s of VictoriaMetrics are not real.
@@ -68,11 +69,13 @@ class Remembering(Relay):
 
     def range(self, promql: str, window: Window) -> pd.DataFrame:
         """Answer a range query from memory, or pass it on; errors are those of the source."""
-        return self._answer((promql, window), lambda: self.source.range(promql, window), window)
+        key = (promql, window, computes())
+        return self._answer(key, lambda: self.source.range(promql, window), window)
 
     def instant(self, promql: str, moment: datetime) -> pd.DataFrame:
         """Answer an instant query from memory, or pass it on; errors are those of the source."""
-        return self._answer((promql, moment), lambda: self.source.instant(promql, moment), None)
+        key = (promql, moment, False)
+        return self._answer(key, lambda: self.source.instant(promql, moment), None)
 
     def forget(self) -> None:
         """Forget all answers."""

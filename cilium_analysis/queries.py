@@ -17,6 +17,17 @@ _MATCHER = re.compile(
     r"""\s*(?P<label>[a-zA-Z_][a-zA-Z0-9_]*)\s*(?P<operator>=~|!~|!=|=)\s*"(?P<value>(?:[^"\\]|\\.)*)"\s*""",
     re.DOTALL,
 )
+#: The words and signs of PromQL; a text that is still open goes to the end.
+TOKEN = re.compile(
+    r"""(?P<space>\s+|\#[^\n]*\n)
+      | (?P<comment>\#[^\n]*$)
+      | (?P<string>"(?:[^"\\\n]|\\.)*"|'(?:[^'\\\n]|\\.)*'|`[^`]*`)
+      | (?P<open>["'`].*$)
+      | (?P<word>[a-zA-Z_:][a-zA-Z0-9_:]*)
+      | (?P<number>[0-9.][0-9a-zA-Z_.]*)
+      | (?P<sign>=~|!~|!=|==|>=|<=|.)""",
+    re.DOTALL | re.VERBOSE,
+)
 _TEXT = re.compile(r'"(?:[^"\\]|\\.)*"')
 _SELECTED = re.compile(r"([a-zA-Z_:][a-zA-Z0-9_:]*)?\s*\{")
 _ESCAPES = {"\\": "\\\\", '"': '\\"', "\n": "\\n"}
@@ -91,18 +102,38 @@ def parse_matchers(text: str) -> tuple[Matcher, ...]:
         if not match or (rest and not rest.startswith(",")):
             hint = 'write it as label="value",other=~"a|b"'
             raise ParameterError(f"cannot read the label matchers {text!r}: {hint}")
-        found.append(Matcher(match["label"], match["operator"], _unescaped(match["value"])))
+        found.append(Matcher(match["label"], match["operator"], unescaped(match["value"])))
         rest = rest.removeprefix(",")
     return tuple(found)
 
 
-def _unescaped(text: str) -> str:
+def unescaped(text: str) -> str:
     """Read the text between quotes; a backslash that begins no escape is kept."""
     try:
         # Bytes, since \\xc3\\xa9 is one character.
         return _ESCAPE.sub(_meant, text.encode()).decode()
     except (OverflowError, ValueError):
         raise ParameterError(f"the value {text!r} of a label matcher is not UTF-8") from None
+
+
+def check_pattern(matcher: Matcher) -> None:
+    """Refuse a pattern that servers refuse: they read it by RE2, as pyarrow does.
+
+    Raises
+    ------
+    ParameterError
+        With the reason of RE2.
+    """
+    if matcher.operator in ("=", "!="):
+        return
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    try:
+        pc.match_substring_regex(pa.array([""]), matcher.value)
+    except ValueError as problem:
+        reason = str(problem).removeprefix("Invalid regular expression: ")
+        raise ParameterError(f"cannot read the pattern of {matcher}: {reason}") from None
 
 
 def _meant(escape: re.Match[bytes]) -> bytes:

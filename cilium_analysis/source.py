@@ -282,6 +282,35 @@ class _Held(Generic[Key, Found]):
     found: dict[Key, tuple[Found, Said]] = field(default_factory=dict)
 
 
+#: Whether a recording gives only what was recorded, in this thread.
+_AS_RECORDED: ContextVar[bool] = ContextVar("as_recorded", default=False)
+
+
+@contextmanager
+def as_recorded() -> Iterator[None]:
+    """While the block lasts, recordings compute nothing in this thread: all topics ask so.
+
+    What people ask by themselves, `cilium_analysis.bundle.Bundle` may compute from what it holds.
+    A report never rests on that.
+    """
+    token = _AS_RECORDED.set(True)
+    try:
+        yield
+    finally:
+        _AS_RECORDED.reset(token)
+
+
+def computes() -> bool:
+    """Tell whether a recording may compute an answer now, see `as_recorded`."""
+    return not _AS_RECORDED.get()
+
+
+def recorded_range(source: Source, promql: str, window: Window) -> pd.DataFrame:
+    """Ask a range query, which a recording answers only if it was recorded."""
+    with as_recorded():
+        return source.range(promql, window)
+
+
 class Relay:
     """A source that passes questions on to another; what is more to it, its kinds add.
 

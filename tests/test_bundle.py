@@ -28,7 +28,7 @@ from cilium_analysis.errors import (
     QueryRejected,
     ServerUnavailable,
 )
-from cilium_analysis.source import iso
+from cilium_analysis.source import as_recorded, iso
 from cilium_analysis.window import Window
 from tests.sources import MemorySource, grid
 
@@ -90,10 +90,15 @@ def test_anything_else_says_what_the_bundle_holds(recorded: Path, window: Window
 
 
 def test_another_query_says_so(recorded: Path) -> None:
-    with pytest.raises(BundleError, match="not to this query: down"):
+    with pytest.raises(BundleError, match="holds nothing of down; this works: nothing"):
+        Bundle(recorded).range("down", WINDOW)
+    with as_recorded(), pytest.raises(BundleError, match="not to this query: down"):
         Bundle(recorded).range("down", WINDOW)
     with pytest.raises(BundleError):
         Bundle(recorded).instant("up", START)
+    with pytest.raises(BundleError, match="cannot answer down : ") as raised:
+        Bundle(recorded).range("  down\n", WINDOW)
+    assert "\n" not in str(raised.value)
 
 
 def test_the_same_answer_is_kept_once(recorded: Path) -> None:

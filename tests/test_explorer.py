@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import json
 import shlex
+import shutil
 import threading
 from collections.abc import Callable, Iterator
 from dataclasses import replace
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from queue import Empty, Queue
 from typing import TYPE_CHECKING, Any
@@ -16,6 +17,7 @@ import pandas as pd
 import pytest
 
 from cilium_analysis import connect, frames
+from cilium_analysis.connection import SAMPLES, sample_directory
 from cilium_analysis.errors import ParameterError, UsageError, WindowError
 from cilium_analysis.explorer import asking, panels, pictures, reporting, scope
 from cilium_analysis.explorer.background import Job, Runner
@@ -27,6 +29,7 @@ from cilium_analysis.explorer.state import (
     dragged,
     inside,
     matchers,
+    read,
     unsaid,
     window_from,
 )
@@ -61,6 +64,9 @@ class Screen:
 
     def opened(self) -> None:
         assert self.session.overview is not None
+
+    def unopened(self, problem: str) -> None:
+        self.problems += [problem] if problem else []
 
     def chosen(self) -> None:
         pass
@@ -516,3 +522,136 @@ def test_a_job_asks_as_its_source_does() -> None:
         assert client.name == source.name
         assert client.transport == source.transport
         assert client.transport.session is not source.transport.session
+
+
+@pytest.mark.parametrize("topic", TOPICS)
+def test_a_count_of_nodes_without_data_is_unknown(
+    incident: dict[str, Loaded], state: State, topic: str
+) -> None:
+    nowhere = panels.panel(incident[topic], state.filtered("node", ["worker-9"]))
+    assert nowhere.headline == "Unknown"
+    assert nowhere.beside == "no data of worker-9 in this window"
+    assert "Unknown: no data of worker-9" in pictures.picture(nowhere, timezone="UTC", title="x")
+    beside = panels.panel(incident[topic], state.filtered("node", ["worker-2", "worker-9"]))
+    only = panels.panel(incident[topic], state.filtered("node", ["worker-2"]))
+    assert beside.headline == only.headline != "Unknown"
+    assert beside.beside == f"{only.beside}; no data of worker-9 in this window"
+
+
+def test_a_sample_is_named_as_people_name_it(
+    incident: dict[str, Loaded], sample: Scope, state: State, tmp_path: Path
+) -> None:
+    for name in SAMPLES:
+        assert scope.address_of(connect(name)) == name
+    copy = tmp_path / "copy"
+    shutil.copytree(sample_directory(), copy)
+    assert scope.address_of(connect(str(copy))) == str(copy)
+    question = incident["drop_reasons"].asked
+    here = scope.of(connect("sample"), scope.address_of(connect("sample")), question.window)
+    made = reporting.recipe(state, question, here, incident, output="reports")
+    assert " --source sample " in made.command
+
+
+# What is typed
+
+
+@pytest.fixture
+def typed(state: State) -> dict[str, str]:
+    """The fields as they are shown at first."""
+    ends = {"start": "2026-03-21 08:00:00", "end": "2026-03-21 10:00:00"}
+    return ends | {"step": "30s", "baseline": "previous", "match": ""}
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"start": "half past eight"}, {"start": "is not a time"}),
+        ({"end": ""}, {"end": "is not a time"}),
+        ({"step": "often"}, {"step": "is not a duration"}),
+        ({"start": "11:00"}, {"end": "not later than From"}),
+        ({"step": "3h"}, {"step": "longer than the window"}),
+        ({"start": "2200-01-01", "end": "2200-01-02"}, {"start": "starts in the future"}),
+        ({"baseline": "before"}, {"baseline": "is not a duration"}),
+        ({"baseline": "1h"}, {"baseline": "overlaps the window"}),
+        ({"match": "cluster=prod"}, {"match": 'write it as label="value"'}),
+        ({"match": 'node=~"worker-("'}, {"match": "cannot read the pattern of node"}),
+        (
+            {"start": "x", "step": "y", "baseline": "z", "match": "!"},
+            dict.fromkeys(("start", "step", "baseline", "match"), ""),
+        ),
+    ],
+)
+def test_each_field_says_why_its_text_was_rejected(
+    sample: Scope, state: State, typed: dict[str, str], changes: dict[str, str], said: Any
+) -> None:
+    server = replace(sample, held=())
+    found, wrong = read(typed | changes, state, server)
+    assert found == state
+    assert set(wrong) == set(said)
+    assert all(said[name] in reason for name, reason in wrong.items())
+
+
+def test_what_can_be_read_holds_beside_what_cannot(
+    sample: Scope, state: State, typed: dict[str, str]
+) -> None:
+    server = replace(sample, held=())
+    changes = {"start": "08:30", "match": "cluster=prod", "baseline": "1d"}
+    found, wrong = read(typed | changes, state, server)
+    assert set(wrong) == {"match"}
+    assert (found.window.start.minute, found.baseline, found.match) == (30, "1d", "")
+    # A recording takes no matchers, and has a step of its own.
+    found, wrong = read(typed | {"match": "!", "step": "?", "end": "09:00"}, state, sample)
+    assert wrong == {}
+    assert found.window.length == timedelta(hours=1)
+    # A window that what holds cannot be compared with waits.
+    hourly = replace(state, baseline="2h")
+    found, wrong = read(typed | {"end": "10:30", "baseline": "2h"}, hourly, server)
+    assert (found, set(wrong)) == (hourly, {"baseline"})
+
+
+# Another source
+
+
+def test_a_server_is_opened_where_it_has_metrics(cluster_server: Serve) -> None:
+    url = cluster_server("sample").url
+    far = Window.parse("2026-01-01 08:00", "2026-01-01 12:00", step="10s")
+    source = Prometheus(url)
+    found = scope.there(source, far, match="", now=datetime(2026, 4, 2, tzinfo=UTC))
+    assert found.length == timedelta(hours=2)
+    assert found.step == timedelta(seconds=30)
+    assert drops.load(source, found, found.baseline()).now.counts.shape[1]
+    stays = Window.parse(*INCIDENT, step="5s")
+    found = scope.there(source, stays, match="")
+    assert (found.start, found.end) == (stays.start, stays.end)
+    assert found.step == timedelta(seconds=15)  # as often as it is scraped
+    present = datetime(2026, 3, 21, 9, 40, tzinfo=UTC)
+    assert scope.there(source, far, match="", now=present).end == present
+    assert scope.there(source, far, match='node="nowhere"', now=present) == far
+
+
+@pytest.mark.slow
+def test_another_source_brings_its_window_step_and_matchers(
+    cluster_server: Serve, tmp_path: Path
+) -> None:
+    url = cluster_server("sample").url
+    made = Screen(State(Window.parse("2026-01-01 08:00", "2026-01-01 12:00", step="1h")))
+    session = made.session
+    session.open("sample")
+    made.finish()
+    session.choose(replace(session.state, window=Window.parse(*INCIDENT, step="30s")))
+    session.open(url)
+    made.finish()
+    # It has that too, in the steps in which it is scraped.
+    assert session.state.window == Window.parse(*INCIDENT, step="15s")
+    session.choose(replace(session.state, match='node=~"worker-.*"', baseline="1d"))
+    made.finish()
+    copy = shutil.copytree(sample_directory(), tmp_path / "copy")
+    manifest = json.loads((copy / "manifest.json").read_text())
+    assert manifest["match"] == ""
+    session.open(str(copy))
+    made.finish()
+    assert session.state.match == ""
+    assert session.state.baseline == "1d"
+    assert session.scope is not None
+    assert session.state.window == session.scope.extent
+    assert made.problems == []

@@ -222,9 +222,88 @@ def test_a_slow_server_holds_nothing_up(
         wait_whole(page)
         assert total(page) == recorded
         open_by_hand(page, "http://127.0.0.1:9")
-        problem = page.locator(f"{EXPLORER} .ca-problem")
+        problem = page.locator(f"{EXPLORER} .ca-wide .ca-problem")
         expect(problem).to_contain_text("cannot reach http://127.0.0.1:9", timeout=PATIENCE)
         assert total(page) == recorded
+
+
+@pytest.mark.slow
+def test_what_is_typed_stays_until_it_is_right(
+    jupyterlab: JupyterLab, lab_context: BrowserContext, cluster_server: Serve
+) -> None:
+    """On a recording, then on a server that has nothing in its window, then on no server."""
+    cell = _ASK.format(source="sample", times="")
+    notebook = shown(jupyterlab, lab_context, "typed.ipynb", cell)
+    page = notebook.page
+    wait_whole(page)
+    expect(page.locator("pre.ca-command")).to_contain_text("--source sample --start")
+    start, end = (page.get_by_label(name, exact=True) for name in ("From", "To"))
+    type_into(start, "2026-03-21 09:00")
+    expect(start).to_have_value("2026-03-21 09:00:00")
+    type_into(end, "08:45")
+    expect(why(end)).to_contain_text("not later than From")
+    expect(end).to_have_value("08:45")
+    notebook.screenshot(SCREENSHOTS / "explorer-rejected.png")
+    assert Axe().run(page, context=EXPLORER).violations_count == 0
+    type_into(start, "08:30")
+    expect(end).to_have_value("2026-03-21 08:45:00")
+    expect(why(end)).to_be_hidden()
+    wait_whole(page)
+    type_into(start, "half past eight")
+    expect(why(start)).to_contain_text("is not a time")
+    expect(start).to_have_value("half past eight")
+    # Another window by the mouse takes its place.
+    page.get_by_role("button", name="All", exact=True).click()
+    expect(start).to_have_value("2026-03-21 08:00:00")
+    expect(why(start)).to_be_hidden()
+
+    open_by_hand(page, cluster_server("quiet").url)
+    match = page.get_by_label("Only series with", exact=True)
+    expect(match).to_be_enabled(timeout=PATIENCE)
+    wait_whole(page)
+    expect(start).not_to_have_value("2026-03-21 08:00:00")  # it has another day
+    assert "no " not in card(page, "endpoint_growth").inner_text()
+    asked = total(page, "endpoint_growth")
+    for text, said in (("cluster=prod", 'write it as label="value"'), ('node=~"("', "pattern")):
+        type_into(match, text)
+        expect(why(match)).to_contain_text(said)
+        expect(match).to_have_value(text)
+    baseline = page.get_by_label("Compared with", exact=True)
+    type_into(baseline, "yesterday")
+    expect(why(baseline)).to_contain_text("is not a duration")
+    assert total(page, "endpoint_growth") == asked
+    type_into(match, 'node="nowhere"')
+    expect(why(match)).to_be_hidden()
+    headline = page.locator(f"{EXPLORER} .ca-total").first
+    expect(headline).to_have_text("Unknown", timeout=PATIENCE)
+    expect(baseline).to_have_value("yesterday")
+    wait_whole(page)
+    notebook.screenshot(SCREENSHOTS / "explorer-no-data.png")
+
+    source = page.get_by_label("Source", exact=True)
+    open_by_hand(page, "nowhere")
+    expect(why(source)).to_contain_text("no source 'nowhere'")
+    type_into(match, 'node=~".*"')
+    wait_whole(page)
+    expect(source).to_have_value("nowhere")
+    open_by_hand(page, "sample-real")
+    expect(match).to_be_disabled(timeout=PATIENCE)
+    expect(match).to_have_value("")
+    expect(why(source)).to_be_hidden()
+    wait_whole(page)
+    assert amount(total(page)) > 0
+
+
+def type_into(field: Locator, text: str) -> None:
+    field.fill(text)
+    field.press("Enter")
+
+
+def why(field: Locator) -> Locator:
+    """Find why the text in a field was rejected, which stands below it."""
+    return field.locator("xpath=ancestor::*[contains(@class, 'ca-field')][1]").locator(
+        ".ca-problem"
+    )
 
 
 def open_by_hand(page: Page, address: str, *, enter: bool = False) -> None:

@@ -107,7 +107,7 @@ def test_what_one_place_answered_is_not_shown_of_another(cluster_server: Serve) 
 def test_what_the_first_place_still_answers_is_not_kept_for_the_second(
     cluster_server: Serve,
 ) -> None:
-    """Also where nothing can be asked of the second: the baseline lies in its window."""
+    """Nor its baseline, which lies in the window of the second."""
     screen, window = on_server(cluster_server("sample").url)
     session = screen.session
     session.choose(replace(session.state, baseline="2026-03-21T08:10Z/2026-03-21T08:50Z"))
@@ -116,13 +116,12 @@ def test_what_the_first_place_still_answers_is_not_kept_for_the_second(
     while session.scope is None or not session.scope.held:
         screen.step()
     seen = len(screen.shown)
-    assert len(screen.problems) == 1
-    screen.finish()
+    assert session.state.baseline == "previous"
     assert session.loaded == {}
-    assert len(screen.shown) == seen
-    session.choose(replace(session.state, window=window))
-    assert not any(session.fresh(topic) for topic in TOPICS)
     screen.finish()
+    assert screen.problems == []
+    assert {one for _, one in screen.shown[seen:]} == {session.scope.extent} != {window}
+    assert all(session.fresh(topic) for topic in TOPICS)
 
 
 @pytest.mark.slow
@@ -149,6 +148,30 @@ def test_the_button_opens_what_was_typed(shown: Shown, copied: str, clicked: str
     shown.settle()
     assert shown.place == copied
     assert sources.address.value == copied
+
+
+@pytest.mark.parametrize(
+    ("typed", "kept"),
+    [
+        ("nowhere", "nowhere"),
+        ("http://me:hunter2@prometheus:9090", "http://…@prometheus:9090"),
+        ("http://prometheus:9090?namespace=shop&token=hunter2", "http://prometheus:9090?namespace"),
+    ],
+)
+def test_an_address_that_was_not_opened_stays_without_its_credentials(
+    shown: Shown, typed: str, kept: str
+) -> None:
+    sources, before = shown.explorer.sources, shown.place
+    elsewhere(lambda: setattr(sources.address, "value", typed))
+    shown.drain()
+    shown.settle()
+    assert sources.address.value.startswith(kept)
+    assert "hunter2" not in sources.address.value
+    assert shown.place == before
+    # It stays when something else is chosen.
+    shown.explorer.session.choose(replace(shown.explorer.session.state, topic="http_status"))
+    shown.settle()
+    assert sources.address.value.startswith(kept)
 
 
 @pytest.mark.slow

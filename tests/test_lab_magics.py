@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import inspect
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -20,11 +22,11 @@ from IPython.core.interactiveshell import InteractiveShell
 from IPython.utils.capture import capture_output
 
 import cilium_analysis
-from cilium_analysis import Prometheus, Window, connect, counters
+from cilium_analysis import Prometheus, Window, connect, counters, frames
 from cilium_analysis.bundle import Bundle
 from cilium_analysis.connection import sample_directory
 from cilium_analysis.errors import Interrupted
-from cilium_analysis.magics.commands import ALONE, WITH_VALUE
+from cilium_analysis.magics.commands import ALONE, WITH_VALUE, CiliumMagics
 from cilium_analysis.magics.extension import zooming
 from cilium_analysis.magics.session import Session, Vocabulary
 from cilium_analysis.memory import Remembering
@@ -168,8 +170,37 @@ def test_what_cannot_be_is_said_in_a_line(shell: InteractiveShell, line: str, sa
 
 def test_a_bundle_says_which_queries_it_answers(shell: InteractiveShell) -> None:
     run(shell, "%promql --source sample")
-    shown = failing(shell, "%promql sum(cilium_endpoint)")
+    shown = failing(shell, "%promql topk(3, cilium_endpoint)")
     assert "last_over_time(cilium_endpoint{}[30s])" in shown
+    shown = failing(shell, "%promql sum by (pod) (rate(cilium_forward_count_total[5m]))")
+    works = shown.rpartition("this works: ")[2].strip()
+    assert works == "sum by (direction, instance) (rate(cilium_forward_count_total[5m]))"
+    assert run(shell, f"%promql {works}").shape[1] > 1
+
+
+def test_the_example_in_the_help_runs(shell: InteractiveShell) -> None:
+    with capture_output() as shown:
+        shell.run_line_magic("pinfo", "%promql")
+    text = re.sub(r"\x1b\[[0-9;]*m", "", str(shown.stdout) + str(shown.outputs))
+    assert "source.range(" in text
+    help_ = inspect.cleandoc(CiliumMagics.promql.__doc__ or "")
+    example = help_.rpartition("::")[2]
+    frame = run(shell, inspect.cleandoc(example))
+    assert frames.values(frame, "node") == ["worker-2"]
+
+
+def test_what_a_bundle_computed_says_so_wherever_it_is_shown(shell: InteractiveShell) -> None:
+    run(shell, "%promql --source sample")
+    mark = "Computed from the recorded cilium_drop_count_total, one sample per 30s"
+    query = "sum by (node) (rate(cilium_drop_count_total[5m]))"
+    with capture_output() as shown:
+        run(shell, f"%promql --as rates {query}")
+    assert mark in str(shown.outputs[0].data)
+    rates = shell.user_ns["rates"]
+    for frame in (rates, rates.tail(3), rates.iloc[:, :0]):
+        for mime in ("text/html", "text/plain"):
+            assert shell.display_formatter is not None
+            assert mark in shell.display_formatter.format(frame)[0][mime]
 
 
 def test_what_the_server_warns_of_is_shown(shell: InteractiveShell) -> None:

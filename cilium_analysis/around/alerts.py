@@ -12,6 +12,7 @@ from cilium_analysis import frames
 from cilium_analysis.around.search import Event
 from cilium_analysis.errors import ParameterError, suggest
 from cilium_analysis.queries import Matcher, parse_matchers
+from cilium_analysis.source import recorded_range
 from cilium_analysis.texts import clipped
 from cilium_analysis.window import Window, format_duration, interval
 
@@ -86,7 +87,7 @@ def _selector(matchers: Sequence[Matcher], over: timedelta) -> str:
 
 def _firing(source: Source, matchers: Sequence[Matcher], window: Window) -> pd.DatetimeIndex:
     """Give the ends of the steps in which an alert fired."""
-    frame = source.range(f"count({_selector(matchers, window.step)})", window)
+    frame = recorded_range(source, f"count({_selector(matchers, window.step)})", window)
     there = frame.notna().any(axis=1).to_numpy(dtype=bool)
     return pd.DatetimeIndex(frame.index[there])
 

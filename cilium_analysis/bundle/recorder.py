@@ -23,6 +23,7 @@ from cilium_analysis.source import (
     followed,
     iso,
     note,
+    recorded_range,
     weighed,
     window_as_json,
 )
@@ -165,7 +166,9 @@ class Recorder(Relay):
     def range(self, promql: str, window: Window) -> pd.DataFrame:
         """Pass a range query on, and keep its answer, or its refusal."""
         when = {"window": window_as_json(window)}
-        return self._answer(promql, when, lambda: self.source.range(promql, window), window)
+        return self._answer(
+            promql, when, lambda: recorded_range(self.source, promql, window), window
+        )
 
     def instant(self, promql: str, moment: datetime) -> pd.DataFrame:
         """Pass an instant query on, and keep its answer, or its refusal."""

@@ -5,17 +5,21 @@ from __future__ import annotations
 import hashlib
 import json
 import re
+import time
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from cilium_analysis import foreign
 from cilium_analysis.bundle import manifest as manifests
+from cilium_analysis.bundle.computed import Answer, Held, chosen, compute, covers, instead
 from cilium_analysis.bundle.files import read_frame, read_table
-from cilium_analysis.errors import BundleError
-from cilium_analysis.frames import astray
+from cilium_analysis.bundle.simple import Simple, parse
+from cilium_analysis.errors import BundleError, ParameterError
+from cilium_analysis.frames import NOTE, astray
 from cilium_analysis.metrics import Exported, Help, find, help_on, search
-from cilium_analysis.source import Record, iso, note
+from cilium_analysis.source import Record, computes, iso, note
+from cilium_analysis.texts import line
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
@@ -170,17 +174,23 @@ class Bundle:
     def range(self, promql: str, window: Window) -> pd.DataFrame:
         """Answer a range query from the recorded answers.
 
+        A simple query that it does not hold is computed from another one that it holds, see
+        `cilium_analysis.bundle.computed`. A warning in the journal says so, and the frame has it
+        in ``attrs``, see `cilium_analysis.frames.NOTE`. What topics ask is never computed, see
+        `cilium_analysis.source.as_recorded`.
+
         Raises
         ------
         BundleError
-            If the bundle does not hold the query for this window and step.
+            If the bundle neither holds the query for this window and step, nor what it can be
+            computed from.
         PrometheusError
             If the server refused the query when the bundle was recorded.
         """
         rows = [row for row in self._held(promql) if row["window"] and "exemplars" not in row]
         for row in rows:
             held = manifests.window(row["window"])
-            if _covers(held, window):
+            if covers(held, window):
                 frame = self._load(row)
                 if said := astray(frame, held):
                     raise self._damaged(row, f": {said}")
@@ -190,7 +200,53 @@ class Bundle:
                 inside = frame.loc[(frame.index >= window.start) & (frame.index <= window.end)]
                 there = np.flatnonzero(np.asarray(inside.notna()).any(axis=0))
                 return self._note(row, inside.iloc[:, there], window)
+        asked = parse(promql) if computes() else None
+        if asked is not None:
+            found = self._simple(asked.metric)
+            if twin := next((f for f in found if f.query.means(asked) and f.has(window)), None):
+                return self.range(twin.promql, window)
+            recorded = [one for one in found if one.is_of_series]
+            if best := chosen(recorded, asked, window):
+                return self._computed(promql, asked, best, window)
+            if not rows:
+                known = dict.fromkeys(one.promql for one in self._answers() if one.has(window))
+                who = self.called + ("" if self.whole else ", whose recording was cut short,")
+                said = instead(promql, asked, recorded, known, window)
+                raise BundleError(line(f"{who} cannot answer {said}"))
         raise BundleError(self._missing(promql, rows, f"{iso(window.start)} to {iso(window.end)}"))
+
+    def _computed(self, promql: str, asked: Simple, best: Held, window: Window) -> pd.DataFrame:
+        """Compute an answer from one that was recorded, and mark it."""
+        began = time.perf_counter()
+        recorded = self._load(best.row)
+        if said := astray(recorded, best.window):
+            raise self._damaged(best.row, f": {said}")
+        try:
+            frame = compute(recorded, best, asked, window)
+        except ParameterError as problem:
+            said = line(f"{self.called} cannot answer {promql}: {problem}")
+            raise BundleError(said) from None
+        mark = best.mark(asked, window)
+        frame.attrs[NOTE] = mark
+        spent, samples = time.perf_counter() - began, int(frame.notna().to_numpy().sum())
+        warnings = (mark, *best.row["warnings"])
+        note(self, Record(promql, window, frame.shape[1], samples, 0, spent, warnings))
+        return frame
+
+    def _answers(self) -> Iterator[Answer]:
+        """Yield the answers to range queries."""
+        for row in self.manifest["answers"]:
+            if row["window"] and "file" in row and "exemplars" not in row:
+                yield Answer(row, manifests.window(row["window"]))
+
+    def _simple(self, metric: str) -> list[Held]:
+        """List the answers to simple queries for a metric."""
+        found = []
+        for one in self._answers():
+            query = parse(one.promql) if metric in one.promql else None
+            if query is not None and query.metric == metric:
+                found.append(Held(one.row, one.window, query))
+        return found
 
     def instant(self, promql: str, moment: datetime) -> pd.DataFrame:
         """Answer an instant query from the recorded answers; errors as for `range`."""
@@ -340,13 +396,6 @@ class Bundle:
         series = row["series"] if "exemplars" in row else frame.shape[1]
         note(self, Record(row["promql"], window, series, samples, **cost))
         return frame
-
-
-def _covers(held: Window, wanted: Window) -> bool:
-    """Return whether every point of the wanted window is a point of the one held."""
-    inside = held.start <= wanted.start and wanted.end <= held.end
-    in_phase = not (wanted.start - held.start) % held.step
-    return held.step == wanted.step and inside and in_phase
 
 
 def metrics_of(queries: Iterable[str]) -> list[str]:

@@ -131,7 +131,7 @@ class Details:
         notes = Notes(loaded.notes, empty="No caveats from what this topic asked.")
         self._text.value = (
             f"<h2>Findings{of_all}</h2>{loaded.findings.to_html()}"
-            f"<h2>By {table.index.name}</h2>{Table(table, empty='Nothing to show.')._repr_html_()}"
+            f"<h2>By {table.index.name}</h2>{Table(table, empty=panel.empty)._repr_html_()}"
             f"{more}<h2>How far to trust this</h2>{notes._repr_html_()}"
         )
         self.mark(loaded.topic, old=False)

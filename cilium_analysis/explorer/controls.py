@@ -12,6 +12,7 @@ from cilium_analysis.config import SOURCE_VARIABLE
 from cilium_analysis.connection import SAMPLES
 from cilium_analysis.explorer.background import Quiet
 from cilium_analysis.explorer.cards import NAMES
+from cilium_analysis.explorer.scope import without_credentials
 from cilium_analysis.texts import escaped, line
 from cilium_analysis.window import format_duration, zone
 
@@ -30,6 +31,30 @@ def status(text: str, *, wrong: bool = False) -> str:
     """Give a line of status as HTML; screen readers read it out."""
     kind = ' class="ca-problem"' if wrong else ""
     return f'<span role="status"{kind}>{escaped(line(text))}</span>'
+
+
+class Field:
+    """A text field, and below it why its text was rejected.
+
+    Parameters
+    ----------
+    widget
+        The text field.
+    """
+
+    def __init__(self, widget: Any) -> None:
+        self.text = widget
+        self._why = widgets.HTML(layout={"display": "none"})
+        self.widget = widgets.VBox([widget, self._why])
+        self.widget.add_class("ca-field")
+        self.rejected = False
+
+    def reject(self, why: str) -> None:
+        """Say why the text was rejected, which stays; empty if it was not."""
+        self.rejected = bool(why)
+        self._why.value = f'<span role="alert" class="ca-problem">{escaped(line(why))}</span>'
+        self._why.layout.display = "" if why else "none"
+        (self.text.add_class if why else self.text.remove_class)("ca-rejected")
 
 
 class Sources:
@@ -53,21 +78,33 @@ class Sources:
             ensure_option=False,
             continuous_update=False,
             style=_AUTO,
-            layout={"flex": "1 1 420px", "width": "auto"},
+            layout={"width": "auto"},
         )
         self.open = widgets.Button(
             description="Open", tooltip="Look at this source", layout={"width": "90px"}
         )
         self.address.observe(self._quiet.unless(open_), "value")
         self.open.on_click(lambda _: open_(self.address.value))
-        self.widget = widgets.HBox([self.address, self.open])
+        self._field = Field(self.address)
+        self._field.widget.layout.flex = "1 1 420px"
+        self.widget = widgets.HBox([self._field.widget, self.open])
         self.widget.add_class("ca-row")
         self.widget.add_class("ca-wide")
 
     def show(self, address: str) -> None:
-        """Show the open source; that opens nothing."""
+        """Show the open source, unless what was typed since was rejected; that opens nothing."""
+        if not self._field.rejected:
+            with self._quiet:
+                self.address.value = address
+
+    def reject(self, why: str) -> None:
+        """Say why the address was not opened, which stays; empty if it was.
+
+        Credentials in it do not stay: the notebook would keep them.
+        """
         with self._quiet:
-            self.address.value = address
+            self.address.value = without_credentials(self.address.value)
+        self._field.reject(why)
 
 
 class Times:
@@ -90,7 +127,10 @@ class Times:
         self.baseline = self._field("Compared with", "previous, 1d, 1w, or T/T", "190px")
         self.step = self._field("Step", "by length", "130px")
         self.match = self._field("Only series with", 'cluster="prod"', "auto")
-        self.match.layout.flex = "1 1 260px"
+        names = ("start", "end", "baseline", "step", "match")
+        self._fields = {name: Field(getattr(self, name)) for name in names}
+        self._fields["match"].widget.layout.flex = "1 1 260px"
+        self._window: Window | None = None
         buttons = []
         for way, title, tip in (
             ("earlier", "◀ Earlier", "Half a window earlier"),
@@ -106,10 +146,11 @@ class Times:
         self.again = widgets.Button(
             description="Ask again", tooltip="Ask the source anew", layout={"width": "auto"}
         )
+        start, end, *others = (field.widget for field in self._fields.values())
         rows = [
-            widgets.HBox([self.start, self.end, self.zone]),
+            widgets.HBox([start, end, self.zone]),
             widgets.HBox(buttons),
-            widgets.HBox([self.baseline, self.step, self.match]),
+            widgets.HBox(others),
         ]
         for row in rows:
             row.add_class("ca-row")
@@ -138,16 +179,41 @@ class Times:
         self._choose()
 
     def show(self, state: State, *, fixed: bool) -> None:
-        """Show a state; that chooses nothing. A recording fixes the step and takes no matchers."""
+        """Show a state; that chooses nothing. A recording fixes the step and takes no matchers.
+
+        A text that was rejected stays, unless another window was chosen by other means.
+        """
+        window = state.window
+        values = {
+            "start": local(window.start, window),
+            "end": local(window.end, window),
+            "baseline": state.baseline,
+            "step": format_duration(window.step),
+            "match": state.match,
+        }
+        if window != self._window:
+            self.reject(dict.fromkeys(("start", "end", "step"), ""))
+        self._window = window
         with self._quiet:
-            window = state.window
-            self.start.value, self.end.value = (
-                local(moment, window) for moment in (window.start, window.end)
-            )
-            self.baseline.value, self.match.value = state.baseline, state.match
-            self.step.value = format_duration(window.step)
+            for name, value in values.items():
+                if not self._fields[name].rejected:
+                    self._fields[name].text.value = value
             self.step.disabled = self.match.disabled = fixed
             self.zone.value = f'<span class="ca-quiet">{escaped(window.timezone)}</span>'
+
+    @property
+    def typed(self) -> dict[str, str]:
+        """The texts of the fields, as of `cilium_analysis.explorer.state.read`."""
+        return {name: field.text.value for name, field in self._fields.items()}
+
+    def reject(self, why: Mapping[str, str]) -> None:
+        """Say of the named fields why their texts were rejected; empty if they were not."""
+        for name, reason in why.items():
+            self._fields[name].reject(reason)
+
+    def accept(self) -> None:
+        """Forget what was rejected."""
+        self.reject(dict.fromkeys(self._fields, ""))
 
 
 def local(moment: datetime, window: Window) -> str:

@@ -31,6 +31,7 @@ SIZE = (660, 150)
 GREY = "#808080"
 #: A shorter drag counts as a click [pixels].
 CLICK = 4
+NOTHING = "No data: not scraped, not exported, or not selected"
 COLOURS = {DROPPED: "#0072B2", FAILED: "#D55E00"}
 
 
@@ -60,6 +61,9 @@ class Overview:
         _style(ax, extent)
         for name in frame.columns:
             _strip(ax, frame, str(name))
+        if not frame.notna().to_numpy().any():
+            place: Any = {"transform": ax.transAxes, "ha": "center", "va": "center"}
+            ax.text(0.5, 0.5, NOTHING, color=GREY, fontsize=10, **place)
         self._span = _Span(
             ax,
             self._dragged,

@@ -89,11 +89,27 @@ def panel(loaded: Loaded, state: State) -> Panel:
     made = replace(made, marks=tuple((one.start, one.end) for one in loaded.findings))
     reasons = [r for each in loaded.findings.unknown for r in each.reasons]
     if not reasons:
-        return made
+        return _without_unknown_nodes(made, loaded, state)
     # The topic cannot be judged; its counts are shown all the same.
     counted = f"{made.headline}; " if made.total > 0 else ""
     beside = counted + "; ".join(reasons)
     return replace(made, headline="Unknown", beside=beside, empty=f"Unknown: {reasons[0]}")
+
+
+def _without_unknown_nodes(made: Panel, loaded: Loaded, state: State) -> Panel:
+    """Say of which of the chosen nodes there are no data: of these a count of 0 says nothing."""
+    chosen, known = state.filter("node"), set(values(loaded).get("node", ()))
+    if loaded.topic == "drop_reasons":
+        # A series of drops is born at the first one.
+        scraped = loaded.data.now.scraped
+        known |= {str(node) for node in scraped.columns if scraped[node].any()}
+    missing = [node or "unnamed" for node in chosen if node not in known]
+    if not missing:
+        return made
+    said = f"no data of {', '.join(missing)} in this window"
+    if len(missing) < len(chosen) or made.total:
+        return replace(made, beside=f"{made.beside}; {said}")
+    return replace(made, headline="Unknown", beside=said, empty=f"Unknown: {said}")
 
 
 def key(loaded: Loaded, state: State) -> tuple[object, ...]:

@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from cilium_analysis import targets
 from cilium_analysis.bundle import Bundle
-from cilium_analysis.connection import connect
+from cilium_analysis.connection import SAMPLES, connect, sample_directory
 from cilium_analysis.errors import ParameterError
 from cilium_analysis.explorer.asking import Watched
 from cilium_analysis.memory import Remembering
 from cilium_analysis.prometheus import Prometheus
-from cilium_analysis.prometheus.credentials import of_parameters, parameters_of
+from cilium_analysis.prometheus.credentials import masked, of_parameters, parameters_of
+from cilium_analysis.source import iso
+from cilium_analysis.texts import bare_address
 from cilium_analysis.topics import loading
-from cilium_analysis.window import Window
+from cilium_analysis.topics.setup.newest import newest
+from cilium_analysis.window import Window, fitting_step, format_duration
 
 if TYPE_CHECKING:
     from cilium_analysis.explorer.background import Job
@@ -43,6 +47,8 @@ class Scope:
         That of a recording.
     labels
         Dimensions that every series has as a label, so that a matcher can select by them.
+    match
+        Matchers of a recording, which answers no other queries.
     """
 
     name: str
@@ -51,6 +57,7 @@ class Scope:
     held: tuple[Window, ...] = ()
     baseline: Window | None = None
     labels: frozenset[str] = frozenset()
+    match: str = ""
 
     def answers(self, window: Window) -> bool:
         """Tell whether the source answers for a window at all."""
@@ -73,7 +80,8 @@ def of(source: Source, address: str, extent: Window) -> Scope:
         if row["step_seconds"] == step
     }
     shown = replace(bare.window, timezone=extent.timezone)
-    return Scope(source.name, address, shown, tuple(held.values()), bare.baseline)
+    windows = tuple(held.values())
+    return Scope(source.name, address, shown, windows, bare.baseline, match=bare.match or "")
 
 
 def with_labels(scope: Scope, source: Source, *, match: str = "") -> Scope:
@@ -86,6 +94,42 @@ def with_labels(scope: Scope, source: Source, *, match: str = "") -> Scope:
     return replace(scope, labels=frozenset(_OF_TARGETS if named else ()))
 
 
+def there(source: Source, window: Window, *, match: str, now: datetime | None = None) -> Window:
+    """Give a window in which a server has metrics, with the step that fits its scrape intervals.
+
+    Parameters
+    ----------
+    source
+        A server.
+    window
+        Stays if there are any in it; else it is the last two hours, or those that end with the
+        newest metrics. If there are none at all, it stays too.
+    match
+        Label matchers of the user.
+    now
+        The clock if not given.
+    """
+    present = now or datetime.now(UTC)
+    recent = Window.parse("-2h", "now", timezone=window.timezone, now=present)
+    for one in (window, recent):
+        known = targets.of(source, one, match=match)
+        if len(known.table):
+            return _fitting(one, known)
+    last = newest(source, recent, match=match, now=present).time
+    if last is None:
+        return window
+    last = last.replace(second=0, microsecond=0)
+    found = replace(recent, start=last - timedelta(hours=2), end=last)
+    return _fitting(found, targets.of(source, found, match=match))
+
+
+def _fitting(window: Window, known: targets.Targets) -> Window:
+    ends, zone = (iso(window.start), iso(window.end)), window.timezone
+    usual = Window.parse(*ends, timezone=zone)
+    step = fitting_step(usual, known.slowest, {*known.table["interval"]})
+    return Window.parse(*ends, step=format_duration(step), timezone=zone)
+
+
 def plain(source: Source) -> Source:
     """Give the source behind a memory."""
     while isinstance(source, Remembering):
@@ -94,9 +138,12 @@ def plain(source: Source) -> Source:
 
 
 def address_of(source: Source) -> str:
-    """Write a source as ``--source`` takes it, without credentials."""
+    """Write a source as ``--source`` takes it, without credentials; a sample by its name."""
     bare = plain(source)
-    return str(bare.directory) if isinstance(bare, Bundle) else bare.name
+    if not isinstance(bare, Bundle):
+        return bare.name
+    named = {sample_directory(name): name for name in SAMPLES}
+    return named.get(bare.directory, bare.called)
 
 
 def opened(address: str) -> Source:
@@ -120,6 +167,15 @@ def opened(address: str) -> Source:
             " CILIUM_ANALYSIS_USERNAME and CILIUM_ANALYSIS_PASSWORD_FILE instead"
         )
     return connect(text)
+
+
+def without_credentials(address: str) -> str:
+    """Give an address as it was typed, without what a notebook must not keep."""
+    bare = bare_address(address)
+    try:
+        return masked(bare, of_parameters(parameters_of(bare)))
+    except ValueError:
+        return bare
 
 
 def for_job(memory: Remembering, job: Job) -> Watched:

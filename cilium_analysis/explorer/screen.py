@@ -26,6 +26,7 @@ from cilium_analysis.explorer.state import (
     context,
     dragged,
     inside,
+    read,
     unsaid,
     window_from,
 )
@@ -81,7 +82,7 @@ class Explorer:
             state = replace(state, baseline=text) if back else state
         self.session = Session(self, state, post)
         here = partial(posted, post)
-        self.sources = Sources(_short(scopes.address_of(question.source)), here(self._open))
+        self.sources = Sources(scopes.address_of(question.source), here(self._open))
         self.times = Times(self._typed, here(self._move), post)
         self.overview = Overview(here(self._dragged))
         self.filters = Filters(here(self._filter), here(self._clear), post)
@@ -92,6 +93,7 @@ class Explorer:
         self.progress = widgets.IntProgress(max=len(TOPICS), layout={"width": "160px"})
         self._status = widgets.HTML()
         self._values: dict[str, tuple[str, ...]] = {}
+        self._place = ""
         self.stop.on_click(here(self._halt))
         self.times.again.on_click(here(self._again))
         self.widget = self._laid_out()
@@ -141,18 +143,15 @@ class Explorer:
 
     def _typed(self) -> None:
         with self._errors_shown():
-            held = self._scope()
-            times, state = self.times, self.session.state
-            zone = state.window.timezone
-            window = window_from(
-                times.start.value, times.end.value, held, step=times.step.value, timezone=zone
-            )
-            matched = times.match.value != state.match
-            chosen = replace(
-                state, window=window, baseline=times.baseline.value, match=times.match.value
-            )
+            held, before = self._scope(), self.session.state
+            chosen, wrong = read(self.times.typed, before, held)
+            self.times.accept()
+            self.times.reject(wrong)
+            if chosen == before and wrong:
+                self._say("Nothing new was asked: see what is marked.", wrong=True)
+                return
             self._choose(chosen)
-            if matched:
+            if chosen.match != before.match:
                 self.session.look(held.extent)
 
     def _dragged(self, start: datetime, end: datetime) -> None:
@@ -230,9 +229,21 @@ class Explorer:
         """Show another source."""
         held, session = self._scope(), self.session
         assert session.overview is not None  # noqa: S101 - it comes with the scope
-        self.sources.show(_short(held.address))
+        self.sources.show(held.address)
+        if held.address != self._place:
+            self.times.accept()
+        self._place = held.address
         self._values = {}
         self.overview.show(session.overview, held.extent, session.state.window)
+
+    def unopened(self, problem: str) -> None:
+        """Say why a source was not opened, while what was open stays; empty if it was."""
+        self.sources.reject(problem)
+        if problem and self.session.scope is None:
+            self._say("No source is open.", wrong=True)
+            self._rest()
+        elif problem:
+            self.ended("")
 
     def chosen(self) -> None:
         """Show the choice, and mark what is not loaded yet."""
@@ -318,13 +329,6 @@ class Explorer:
 def _words(window: Any) -> str:
     first, last = (local(moment, window) for moment in (window.start, window.end))
     return f"{first} to {last[11:] if last[:10] == first[:10] else last} {window.timezone}"
-
-
-def _short(address: str) -> str:
-    """Replace the directory of a sample by its name."""
-    from cilium_analysis.connection import SAMPLES, sample_directory
-
-    return {str(sample_directory(name)): name for name in SAMPLES}.get(address, address)
 
 
 def _poster() -> Post:

@@ -11,12 +11,12 @@ from cilium_analysis.errors import CiliumAnalysisError
 from cilium_analysis.explorer import asking
 from cilium_analysis.explorer import scope as scopes
 from cilium_analysis.explorer.background import Runner, describe
-from cilium_analysis.explorer.state import TOPICS, State, asked, context
+from cilium_analysis.explorer.state import TOPICS, State, asked, context, fits
 from cilium_analysis.memory import SETTLING, Remembering
 from cilium_analysis.texts import line
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     import pandas as pd
 
@@ -36,6 +36,9 @@ class View(Protocol):
 
     def opened(self) -> None:
         """Show another source, or another part of it; its overview is there."""
+
+    def unopened(self, problem: str) -> None:
+        """Show why a source was not opened, while what was open stays; empty if it was."""
 
     def chosen(self) -> None:
         """Show another choice, and mark as old what belongs to an earlier one."""
@@ -87,8 +90,9 @@ class Session:
     def open(self, source: Source | str, *, window: Window | None = None) -> None:
         """Open a source, or the one at an address, which is connected in the background.
 
-        The window is that of a recording if none is given. An address that is being opened is not
-        opened twice.
+        If no window is given, it is that of a recording; of another server it is one in which
+        there are metrics, with a step that fits. An address that is being opened is not opened
+        twice.
         """
         if isinstance(source, str) and source == self._opening and self._opener.busy:
             return
@@ -99,7 +103,7 @@ class Session:
             typed = source.strip() if isinstance(source, str) else scopes.address_of(found)
             yield self._look(found, typed, window or self.state.window, window is None, job)
 
-        self._open(work)
+        self._open(work, end=self._unopened)
 
     def look(self, extent: Window) -> None:
         """Show another part of the open server in the overview."""
@@ -114,25 +118,31 @@ class Session:
             shown = asking.overview(watched, extent, match=self.state.match)
             yield _Opened(source, replace(held, extent=extent), self.state.window, shown)
 
-        self._open(work)
+        self._open(work, end=self._end)
 
-    def _open(self, work: object) -> None:
-        self._opener.start(work, show=self._opened, end=self._end)  # type: ignore[arg-type]
+    def _open(self, work: object, *, end: Callable[[Exception | None], None]) -> None:
+        self._opener.start(work, show=self._opened, end=end)  # type: ignore[arg-type]
         self.view.chosen()
 
     def _look(self, source: Source, address: str, window: Window, whole: bool, job: Job) -> _Opened:
         """Find out what a source can be asked, in the background."""
         watched = scopes.for_job(Remembering(scopes.plain(source)), job)
-        found = scopes.of(source, address, context(window))
+        found, match = scopes.of(source, address, context(window)), self.state.match
         if found.held:
             inside = found.extent.start <= window.start and window.end <= found.extent.end
             in_step = window.step == found.extent.step
             window = window if inside and in_step and not whole else found.extent
-        found = scopes.with_labels(found, watched, match=self.state.match)
-        overview = asking.overview(watched, found.extent, match=self.state.match)
+            match = found.match
+        elif whole and not (self.scope is not None and self.scope.address == address):
+            window = scopes.there(watched, window, match=match)
+            found = replace(found, extent=context(window))
+        found = scopes.with_labels(found, watched, match=match)
+        overview = asking.overview(watched, found.extent, match=match)
         return _Opened(source, found, window, overview)
 
     def _opened(self, opened: _Opened) -> None:
+        if self._opening is not None:
+            self.view.unopened("")
         known = self.scope is not None and opened.scope.address == self.scope.address
         self.scope, self.overview = opened.scope, opened.overview
         if not known or self._memory is None:
@@ -143,8 +153,15 @@ class Session:
             self._runner.stop()
             self.asked, self.loaded = None, {}
             self.state = replace(self.state, filters=())
+        state = replace(self.state, window=opened.window)
+        if opened.scope.held:
+            state = replace(state, match=opened.scope.match)
+        if not fits(state.baseline, state.window):
+            # Of the source before.
+            state = replace(state, baseline="previous")
+        self.state = state
         self.view.opened()
-        self.choose(replace(self.state, window=opened.window))
+        self.choose(state)
 
     def choose(self, state: State, *, again: bool = False) -> None:
         """Choose something else; what is loaded already is shown at once, or asked `again`."""
@@ -203,6 +220,12 @@ class Session:
             while len(self._kept) > KEPT:
                 self._kept.popitem(last=False)
         self.view.drawn(piece.topic)
+
+    def _unopened(self, problem: Exception | None) -> None:
+        if problem is not None:
+            self.view.unopened(describe(problem))
+        else:
+            self._end(None)
 
     def _end(self, problem: Exception | None) -> None:
         if problem is not None:

@@ -7,10 +7,17 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
-from cilium_analysis.errors import WindowError
-from cilium_analysis.queries import Matcher, any_of, parse_matchers
+from cilium_analysis.errors import UsageError, WindowError
+from cilium_analysis.queries import Matcher, any_of, check_pattern, parse_matchers
 from cilium_analysis.source import iso
-from cilium_analysis.window import Window, format_duration, parse_time, sensible_step, zone
+from cilium_analysis.window import (
+    Window,
+    format_duration,
+    parse_duration,
+    parse_time,
+    sensible_step,
+    zone,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -151,6 +158,105 @@ def matchers(state: State, scope: Scope) -> str:
 def unsaid(state: State, scope: Scope) -> tuple[str, ...]:
     """Name the dimensions whose filters become no matcher: they select among the answers."""
     return tuple(dimension for dimension, _ in state.filters if dimension not in scope.labels)
+
+
+def read(
+    typed: Mapping[str, str], state: State, scope: Scope, *, now: datetime | None = None
+) -> tuple[State, dict[str, str]]:
+    """Read what was typed into the fields; one that is rejected changes nothing.
+
+    Parameters
+    ----------
+    typed
+        Texts of the fields `start`, `end`, `step`, `baseline` and `match`.
+    state
+        That holds so far.
+    scope
+        What the source can be asked. A recording takes no step and no matchers.
+    now
+        The clock if not given.
+
+    Returns
+    -------
+    tuple
+        The state that follows, and why each field was rejected that was.
+    """
+    wrong: dict[str, str] = {}
+    window = _window(typed, state.window, scope, now=now, wrong=wrong)
+    baseline, match = state.baseline, state.match
+    try:
+        baseline = _baseline(typed["baseline"], window)
+    except UsageError as problem:
+        wrong["baseline"] = str(problem)
+        # One that no longer fits holds the window back: nothing would be compared.
+        window = window if fits(state.baseline, window) else state.window
+    if not scope.held:
+        try:
+            match = _checked(typed["match"])
+        except UsageError as problem:
+            wrong["match"] = str(problem)
+    return replace(state, window=window, baseline=baseline, match=match), wrong
+
+
+def _window(
+    typed: Mapping[str, str],
+    before: Window,
+    scope: Scope,
+    *,
+    now: datetime | None,
+    wrong: dict[str, str],
+) -> Window:
+    """Read the window; if that cannot be, give the one before, and add to what is wrong."""
+    step, moments = "" if scope.held else typed["step"].strip(), []
+    for name in ("start", "end"):
+        try:
+            moments.append(_moment(typed[name], scope, timezone=before.timezone, now=now))
+        except WindowError as problem:
+            wrong[name] = str(problem)
+    try:
+        parse_duration(step or "30s")
+    except WindowError as problem:
+        wrong["step"] = str(problem)
+    if wrong:
+        return before
+    if moments[1] <= moments[0]:
+        wrong["end"] = "not later than From: choose a later time here, or an earlier one there"
+        return before
+    for one in (step, ""):
+        try:
+            window = window_from(
+                *(typed["start"], typed["end"], scope), step=one, timezone=before.timezone, now=now
+            )
+        except WindowError as problem:
+            wrong["step" if one else "start"] = str(problem)
+        else:
+            return before if wrong else window
+    wrong.pop("step", None)  # the times are to blame, whatever the step
+    return before
+
+
+def _baseline(text: str, window: Window) -> str:
+    try:
+        window.baseline(text.strip() or "previous")
+    except WindowError as problem:
+        more = "" if "previous" in str(problem) else "; or previous, or two times as T/T"
+        raise WindowError(f"{problem}{more}") from None
+    return text.strip()
+
+
+def fits(baseline: str, window: Window) -> bool:
+    """Tell whether a window can be compared with a baseline."""
+    try:
+        _baseline(baseline, window)
+    except UsageError:
+        return False
+    return True
+
+
+def _checked(text: str) -> str:
+    for matcher in parse_matchers(text):
+        check_pattern(matcher)
+    return text.strip()
 
 
 def window_from(

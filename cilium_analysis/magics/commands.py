@@ -25,6 +25,7 @@ from IPython.display import display
 
 from cilium_analysis import plots, show
 from cilium_analysis.bundle import Bundle, metrics_of
+from cilium_analysis.bundle.simple import parse as parse_simple
 from cilium_analysis.errors import (
     BundleError,
     CiliumAnalysisError,
@@ -32,6 +33,7 @@ from cilium_analysis.errors import (
     ParameterError,
     suggest,
 )
+from cilium_analysis.frames import NOTE
 from cilium_analysis.magics.displays import definition_html, definition_text, differing
 from cilium_analysis.magics.pointing import message
 from cilium_analysis.magics.session import Choice, Session, window
@@ -201,7 +203,11 @@ class CiliumMagics(Magics):
         Braces and dollar signs are PromQL's: no Python variable is put in. Where one is needed,
         ask the source itself, with texts quoted for PromQL::
 
+            from cilium_analysis import Window, connect
             from cilium_analysis.queries import quote
+            source = connect("sample")
+            window = Window.parse("2026-03-21 08:00", "2026-03-21 10:00", step="30s")
+            node = "worker-2"
             source.range(f"cilium_endpoint{{node={quote(node)}}}", window)
         """
         with briefly():
@@ -230,12 +236,12 @@ class CiliumMagics(Magics):
 
     @staticmethod
     def _answer(source: Remembering, promql: str, when: Window) -> pd.DataFrame:
-        """Ask; if a bundle does not hold the query, name similar ones that it holds."""
+        """Ask; if a bundle cannot answer, name similar queries that it holds."""
         try:
             return source.range(promql, when)
         except BundleError as problem:
             inner = source.source
-            if not isinstance(inner, Bundle) or promql in inner.queries:
+            if not isinstance(inner, Bundle) or promql in inner.queries or parse_simple(promql):
                 raise
             near = _like(promql, inner)
             held = "".join(f"\n  {one}" for one in near) or " those that Tab shows after %promql"
@@ -263,8 +269,12 @@ class CiliumMagics(Magics):
         when = window(chosen, source)
         with progress(source.source), followed() as said:
             frame = self._answer(source, arguments.query, when)
-        if said.warnings:
-            display(show.Notes([f"The server says: {text}" for text in said.warnings]))
+        mark = frame.attrs.get(NOTE)
+        # What shows the frame shows its mark; a picture does not.
+        notes = [mark] if mark and (arguments.name or arguments.plot) else []
+        notes += [f"The server says: {text}" for text in said.warnings if text != mark]
+        if notes:
+            display(show.Notes(notes))
         if arguments.name:
             self.shell.user_ns[arguments.name] = frame
         if arguments.plot:

@@ -17,6 +17,7 @@ import pandas as pd
 from cilium_analysis import show
 from cilium_analysis.bundle import Bundle
 from cilium_analysis.findings import Finding, Findings
+from cilium_analysis.frames import NOTE
 from cilium_analysis.memory import Remembering
 from cilium_analysis.metrics import COLUMNS, Help
 from cilium_analysis.prometheus import Prometheus
@@ -144,6 +145,8 @@ def course(values: np.ndarray) -> str:
 def frame_html(frame: pd.DataFrame, *, timezone: str = "UTC") -> str:
     """Show a label frame: what it holds, and a table of its series to sort and filter."""
     above = f"<p><strong>{escaped(summary(frame, timezone=timezone))}</strong></p>"
+    if mark := _mark(frame):
+        above += f"<p>{escaped(mark)}</p>"
     if frame.empty:
         return f'{style()}<div class="ca-lab">{above}</div>'
     table, shared = series(frame.iloc[:, :MOST])
@@ -157,14 +160,21 @@ def frame_html(frame: pd.DataFrame, *, timezone: str = "UTC") -> str:
 
 def frame_text(frame: pd.DataFrame, *, timezone: str = "UTC") -> str:
     """Show a label frame as plain text."""
+    said = [summary(frame, timezone=timezone), _mark(frame)]
     if frame.empty:
-        return summary(frame, timezone=timezone)
+        return "\n".join(filter(None, said))
     table, shared = series(frame.iloc[:, :_MOST_IN_TEXT])
     clean = table.map(lambda cell: clipped(line(cell), 40) if isinstance(cell, str) else cell)
     rest = frame.shape[1] - _MOST_IN_TEXT
     more = f"and {rest:,} more series" if rest > 0 else ""
-    parts = (summary(frame, timezone=timezone), _facts(shared), repr(show.Table(clean)), more)
+    parts = (*said, _facts(shared), repr(show.Table(clean)), more)
     return "\n".join(filter(None, parts))
+
+
+def _mark(frame: pd.DataFrame) -> str:
+    """Say what an answer that was computed from a recording rests on; empty for any other."""
+    mark = frame.attrs.get(NOTE)
+    return line(mark) if isinstance(mark, str) else ""
 
 
 def _facts(shared: dict[str, str]) -> str:

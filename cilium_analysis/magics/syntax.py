@@ -10,7 +10,7 @@ import re
 from dataclasses import dataclass
 from typing import Literal
 
-from cilium_analysis.queries import quote
+from cilium_analysis.queries import TOKEN, quote
 
 AGGREGATIONS = (
     "avg", "bottomk", "count", "count_values", "group", "limitk", "max", "min", "quantile",
@@ -31,16 +31,6 @@ KEYWORDS = ("and", "bool", "by", "group_left", "group_right", "ignoring", "offse
             "unless", "without")  # fmt: skip
 DURATIONS = ("1m", "5m", "10m", "15m", "30m", "1h", "6h", "1d", "1w")
 
-_TOKEN = re.compile(
-    r"""(?P<space>\s+|\#[^\n]*\n)
-      | (?P<comment>\#[^\n]*$)
-      | (?P<string>"(?:[^"\\\n]|\\.)*"|'(?:[^'\\\n]|\\.)*'|`[^`]*`)
-      | (?P<open>["'`].*$)
-      | (?P<word>[a-zA-Z_:][a-zA-Z0-9_:]*)
-      | (?P<number>[0-9.][0-9a-zA-Z_.]*)
-      | (?P<sign>=~|!~|!=|==|>=|<=|.)""",
-    re.DOTALL | re.VERBOSE,
-)
 _CLOSING = {")": "(", "}": "{", "]": "["}
 
 Kind = Literal["expression", "keyword", "label", "value", "duration", "nothing"]
@@ -88,7 +78,7 @@ def cursor(before: str, after: str = "") -> Cursor:
     before, after
         The query up to the cursor, and from there on.
     """
-    tokens = [(str(found.lastgroup), found[0]) for found in _TOKEN.finditer(before)]
+    tokens = [(str(found.lastgroup), found[0]) for found in TOKEN.finditer(before)]
     if tokens and tokens[-1][0] == "comment":
         return Cursor("nothing", "")
     open_string = tokens.pop()[1] if tokens and tokens[-1][0] == "open" else ""

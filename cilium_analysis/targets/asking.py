@@ -11,7 +11,7 @@ import numpy as np
 from cilium_analysis import frames
 from cilium_analysis.errors import BudgetExceeded, QueryRejected
 from cilium_analysis.queries import Matcher, Query, any_of, parse_matchers
-from cilium_analysis.source import Once
+from cilium_analysis.source import Once, recorded_range
 from cilium_analysis.targets import histograms, words
 from cilium_analysis.targets.model import Targets, put_together
 from cilium_analysis.targets.naming import Names
@@ -203,7 +203,7 @@ class _Asker:
         for window in dict.fromkeys(map(in_bins, self.windows)):
             text = Query(promql, "samples", "").render(match=self.match, step=window.step)
             try:
-                frame = self.source.range(text, window)
+                frame = recorded_range(self.source, text, window)
             except (QueryRejected, BudgetExceeded) as problem:
                 refused[what] = problem.why
                 continue

@@ -13,6 +13,7 @@ import numpy as np
 from cilium_analysis import frames
 from cilium_analysis.errors import BudgetExceeded, BundleError, QueryRejected
 from cilium_analysis.queries import Query
+from cilium_analysis.source import recorded_range
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping, Sequence
@@ -89,7 +90,7 @@ def native(
         """Return the highest value of each series by its labels; NaN if it has none."""
         found: dict[tuple[str, ...], float] = {}
         for window in bins:
-            frame = source.range(query.render(match=match, step=window.step), window)
+            frame = recorded_range(source, query.render(match=match, step=window.step), window)
             keys = zip(*(frames.values(frame, label) for label in labels), strict=True)
             for key, value in zip(keys, frame.max().to_numpy(dtype="float64"), strict=True):
                 found[key] = float(np.fmax(found.get(key, np.nan), value))

@@ -21,6 +21,7 @@ import pandas as pd
 from cilium_analysis import frames
 from cilium_analysis.errors import BudgetExceeded, QueryRejected
 from cilium_analysis.queries import Matcher, Query, any_of
+from cilium_analysis.source import recorded_range
 from cilium_analysis.targets.stored import END, differing, own_labels
 
 if TYPE_CHECKING:
@@ -354,9 +355,8 @@ class Comparer:
                 break
         query = Query(f"max_over_time({metric}{{<match>}}[<range>])", "1", "to compare targets by")
         try:
-            return self.source.range(
-                query.render(match=(*self.match, *extra), step=window.step), window
-            )
+            promql = query.render(match=(*self.match, *extra), step=window.step)
+            return recorded_range(self.source, promql, window)
         except (QueryRejected, BudgetExceeded):
             return frames.empty()
 

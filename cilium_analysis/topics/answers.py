@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from cilium_analysis import frames
 from cilium_analysis.errors import BudgetExceeded, NamesNoWorkload, QueryRejected
-from cilium_analysis.source import tell, weighed
+from cilium_analysis.source import as_recorded, tell, weighed
 from cilium_analysis.texts import clipped, line
 
 if TYPE_CHECKING:
@@ -59,7 +59,7 @@ def answered(
         As for `fetch`.
     """
     try:
-        with weighed(source):
+        with weighed(source), as_recorded():
             return ask()
     except (BudgetExceeded, QueryRejected) as problem:
         if strict:

@@ -10,6 +10,7 @@ import pandas as pd
 
 from cilium_analysis.errors import BudgetExceeded, QueryRejected
 from cilium_analysis.queries import Query, parse_matchers
+from cilium_analysis.source import recorded_range
 from cilium_analysis.targets.asking import METRICS
 
 if TYPE_CHECKING:
@@ -128,7 +129,7 @@ def _reaching(edge: datetime, window: Window, *, back: bool) -> Iterator[Window]
 
 
 def _times(source: Source, window: Window) -> pd.Series:
-    frame = source.range(LOOK.render(step=window.step), window)
+    frame = recorded_range(source, LOOK.render(step=window.step), window)
     return frame.iloc[:, 0].dropna() if frame.shape[1] else pd.Series(dtype="float64")
 
 

@@ -1,0 +1,331 @@
+"""Answers to simple queries, computed from the recorded answers to others. Pure.
+
+A recorded metric has one sample per step. A plain metric and its aggregations are exact: a server
+evaluates them at the same steps. ``rate`` and ``increase`` follow Prometheus 2 as if it had scraped
+at just these steps: a reset counts from 0, a range begins and ends with a sample and takes in both,
+what is missing at either end is extrapolated, and a birth within the range loses its first value.
+They differ from a server's in that the samples between two steps are not known, and that a server
+extrapolates from its first and last sample in the range to both ends: over a range of n scrape
+intervals Prometheus 3 sees what n - 1 of them gained, and multiplies it by n / (n - 1).
+"""
+
+from __future__ import annotations
+
+import difflib
+import re
+from dataclasses import dataclass, replace
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from cilium_analysis import frames
+from cilium_analysis.bundle.simple import OVER_TIME, RATES, Simple
+from cilium_analysis.metrics import find
+from cilium_analysis.metrics.known import CONTEXT, CONTEXT_LABELS
+from cilium_analysis.queries import check_pattern
+from cilium_analysis.source import iso
+from cilium_analysis.window import Window, format_duration
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+    from datetime import datetime
+
+    from numpy.typing import NDArray
+
+    from cilium_analysis.queries import Matcher
+
+#: Prometheus takes a sample for the present value for so long (``--query.lookback-delta``).
+_LOOKBACK = timedelta(minutes=5)
+#: Series whose increases are computed at the same time, as that takes ten times their memory.
+_AT_ONCE = 1000
+
+
+@dataclass(frozen=True)
+class Answer:
+    """A recorded answer to a range query.
+
+    Parameters
+    ----------
+    row
+        Of the manifest.
+    window
+        That it was recorded for.
+    """
+
+    row: Mapping[str, Any]
+    window: Window
+
+    @property
+    def promql(self) -> str:
+        """The query that it answers."""
+        return str(self.row["promql"])
+
+    def has(self, window: Window) -> bool:
+        """Tell whether it has every step of a window."""
+        return covers(self.window, window)
+
+
+@dataclass(frozen=True)
+class Held(Answer):
+    """A recorded answer to a query for one metric.
+
+    Parameters
+    ----------
+    row, window
+        As of `Answer`.
+    query
+        The query that it answers, read.
+    """
+
+    query: Simple
+
+    @property
+    def labels(self) -> frozenset[str] | None:
+        """The labels that its series have; None if they have all."""
+        return frozenset(self.query.labels) if self.query.aggregation else None
+
+    @property
+    def is_of_series(self) -> bool:
+        """Whether it tells the series of the metric apart: no two of a target are one.
+
+        Topics ask for ``max by (labels) (max_over_time(metric[step]))``, which is the same where
+        the labels are all that Cilium exports with the metric, beside those of the target.
+        """
+        query = self.query
+        if not query.aggregation:
+            return not query.function
+        known = find(query.metric)
+        if known is None or query.without or query.aggregation not in ("max", "min"):
+            return False
+        if query.function not in OVER_TIME or query.over > self.window.step:
+            return False
+        own = known.labels - {CONTEXT} | (
+            {*CONTEXT_LABELS} if CONTEXT in known.labels else frozenset()
+        )
+        return own | ({"le"} if query.metric.endswith("_bucket") else set()) <= {*query.labels}
+
+    def nearest(self, asked: Simple) -> Simple:
+        """Give the query nearest to the one asked for that can be computed from this answer."""
+        own = self.query.matchers
+        mended = replace(asked, matchers=tuple(dict.fromkeys((*own, *asked.matchers))))
+        if set(mended.matchers) == set(asked.matchers):
+            mended = asked
+        if asked.function in RATES:
+            mended = replace(mended, over=max(asked.over, 2 * self.window.step))
+        elif asked.function:
+            mended = replace(mended, function="", over=timedelta())
+        if self.labels is None:
+            return mended
+        kept = tuple(m for m in mended.matchers if m in own or m.label in self.labels)
+        by = tuple(label for label in asked.labels if label in self.labels)
+        if not asked.aggregation or asked.without:
+            by = tuple(sorted(self.labels - ({*asked.labels} if asked.without else frozenset())))
+        return replace(
+            mended,
+            matchers=kept,
+            aggregation=asked.aggregation or ("sum" if mended.function else "max"),
+            labels=by or tuple(sorted(self.labels)) if asked.labels else by,
+            without=False,
+        )
+
+    def answers(self, asked: Simple) -> bool:
+        """Tell whether a query can be computed from it."""
+        return self.nearest(asked) == asked and self.reaches(asked)
+
+    def reaches(self, asked: Simple) -> bool:
+        """Tell whether it is as long as the range of a query."""
+        return self.window.start + asked.over <= self.window.end
+
+    def mark(self, asked: Simple, window: Window) -> str:
+        """Say what the answer rests on."""
+        step, query = format_duration(self.window.step), self.query
+        which = {"max": "highest", "min": "lowest", "last": "last"}.get(query.function[:-10])
+        samples = f"its {which} value of each {step}" if which else f"one sample per {step}"
+        said = f"Computed from the recorded {Simple(query.metric, query.matchers)}, {samples}"
+        if asked.function or which:
+            said += "; a server may give slightly different values"
+        known = self.window.start + asked.over
+        if window.start < known:
+            rest = format_duration(known - window.start)
+            said += f"; the first {rest} are unknown, as the recording does not begin earlier"
+        return said
+
+
+def covers(held: Window, wanted: Window) -> bool:
+    """Return whether every point of the wanted window is a point of the one held."""
+    inside = held.start <= wanted.start and wanted.end <= held.end
+    in_phase = not (wanted.start - held.start) % held.step
+    return held.step == wanted.step and inside and in_phase
+
+
+def chosen(held: Sequence[Held], asked: Simple, window: Window) -> Held | None:
+    """Give the recorded answer to compute from; None if there is none."""
+    able = [one for one in held if one.answers(asked) and one.has(window)]
+    # Samples from before the window first, then all labels.
+    return min(
+        able,
+        key=lambda one: (one.window.start + asked.over > window.start, one.labels is not None),
+        default=None,
+    )
+
+
+def instead(
+    promql: str, asked: Simple, held: Sequence[Held], there: Iterable[str], window: Window
+) -> str:
+    """Say what is held of a metric instead of an answer, and a query that can be answered.
+
+    Parameters
+    ----------
+    promql, asked
+        The query, as it was written and read.
+    held
+        All that is held of its metric.
+    there
+        All queries that are answered in the window.
+    window
+        That was asked for.
+    """
+    if not held:
+        named = [one for one in there if re.search(rf"\b{re.escape(asked.metric)}\b", one)]
+        near = difflib.get_close_matches(promql, named or there, n=1, cutoff=0.0)
+        what = f"{asked.metric} in other queries only" if named else f"nothing of {asked.metric}"
+        return f"{promql}: it holds {what}" + "".join(f"; this works: {one}" for one in near)
+    fitting = [one for one in held if one.has(window)]
+    if not fitting:
+        spans = dict.fromkeys(
+            f"{iso(one.window.start)} to {iso(one.window.end)}"
+            f" every {format_duration(one.window.step)}"
+            for one in held
+        )
+        return f"{promql}: it holds {asked.metric} for {', '.join(spans)}"
+    one = max(fitting, key=lambda each: _alike(each, asked))
+    works, own = one.nearest(asked), one.query.matchers
+    if not one.reaches(asked):
+        works = replace(works, over=2 * one.window.step)
+    only = f" of {{{','.join(map(str, own))}}}" if own else ""
+    labels = f"the labels {', '.join(sorted(one.labels))}" if one.labels else "all labels"
+    step, first = format_duration(one.window.step), iso(one.window.start)
+    return (
+        f"{promql}: it holds {asked.metric}{only} with {labels}, one sample per {step} from"
+        f" {first} on; this works: {works}"
+    )
+
+
+def _alike(held: Held, asked: Simple) -> tuple[int, int]:
+    """Tell how little of a query has to change, to be answered from what is held."""
+    near = held.nearest(asked)
+    same = (near.matchers == asked.matchers) + (near.aggregation == asked.aggregation)
+    return same, len({*near.labels} & {*asked.labels})
+
+
+def compute(frame: pd.DataFrame, held: Held, asked: Simple, window: Window) -> pd.DataFrame:
+    """Compute the answer to a simple query from a recorded answer.
+
+    Parameters
+    ----------
+    frame
+        Of the recorded answer, whole: also from before the window.
+    held
+        What it answers.
+    asked
+        A query to which `held` is the nearest.
+    window
+        With the step of the recording.
+
+    Raises
+    ------
+    ParameterError
+        If RE2 refuses a pattern of a matcher.
+    """
+    for matcher in asked.matchers:
+        if matcher not in held.query.matchers:
+            kept = _matched(frames.values(frame, matcher.label), matcher)
+            frame = frame.iloc[:, np.flatnonzero(kept)]
+    if asked.function:
+        values = np.empty(frame.shape)
+        for at in range(0, frame.shape[1], _AT_ONCE):
+            part = frame.iloc[:, at : at + _AT_ONCE]
+            values[:, at : at + _AT_ONCE] = _increases(part, asked.over, held.window.start)
+        if asked.function == "rate":
+            values = values / asked.over.total_seconds()
+        frame = pd.DataFrame(values, index=frame.index, columns=frame.columns)
+    elif held.labels is not None:
+        frame = _filled(frame, held.window.step)
+    frame = frame.loc[(frame.index >= window.start) & (frame.index <= window.end)]
+    if asked.aggregation:
+        frame = _aggregated(frame, asked)
+    elif asked.function:
+        names = [str(name) for name in frame.columns.names if name != "__name__"]
+        frame = frames.group(frame, names)
+    frame = frame.iloc[:, np.flatnonzero(frame.notna().to_numpy().any(axis=0))]
+    if not frame.shape[1]:
+        return frames.empty()
+    there = [str(name) for name in frame.columns.names if any(frames.values(frame, str(name)))]
+    return frames.with_levels(frame, there or ["__name__"])
+
+
+def _matched(texts: list[str], matcher: Matcher) -> NDArray[np.bool_]:
+    """Tell which labels a matcher selects; patterns are read by RE2, as Prometheus does."""
+    if matcher.operator in ("=", "!="):
+        found = np.array([text == matcher.value for text in texts], dtype=bool)
+    else:
+        # First, so that no bracket of it closes ours.
+        check_pattern(matcher)
+        whole = pc.match_substring_regex(pa.array(texts, pa.string()), f"^(?s:{matcher.value})$")
+        found = np.asarray(whole.to_numpy(zero_copy_only=False), dtype=bool)
+    return found if matcher.operator in ("=", "=~") else ~found
+
+
+def _filled(frame: pd.DataFrame, step: timedelta) -> pd.DataFrame:
+    """Fill the steps between two scrapes, as a server does with the sample before."""
+    return frame.ffill(limit=max(int(_LOOKBACK / step) - 1, 1)).where(frame.bfill().notna())
+
+
+def _aggregated(frame: pd.DataFrame, asked: Simple) -> pd.DataFrame:
+    names = {str(name) for name in frame.columns.names}
+    by = sorted(names - {*asked.labels, "__name__"} if asked.without else {*asked.labels} & names)
+    if asked.aggregation == "count":
+        return frames.group(frame.notna().astype("float64").where(frame.notna()), by)
+    how = {"avg": "mean", "max": "max", "min": "min", "sum": "sum"}[asked.aggregation]
+    return frames.group(frame, by, how=how)  # type: ignore[arg-type]
+
+
+def _increases(frame: pd.DataFrame, over: timedelta, start: datetime) -> NDArray[np.float64]:
+    """Give ``increase`` at each time, for the range that ends there; NaN before all is known.
+
+    See ``extrapolatedRate`` of Prometheus 2.42 (promql/functions.go).
+    """
+    values = frame.to_numpy(dtype="float64")
+    times = frames.milliseconds(frame.index) / 1000.0
+    if not values.size:
+        return values
+    rows = np.arange(len(times))
+    first_row = np.searchsorted(times, times - over.total_seconds(), side="left")
+    there = ~np.isnan(values)
+    last = np.maximum.accumulate(np.where(there, rows[:, None], -1), axis=0)
+    after = np.where(there, rows[:, None], len(rows))
+    first = np.minimum.accumulate(after[::-1], axis=0)[::-1][first_row]
+    known = (last > first) & (times - over.total_seconds() >= start.timestamp())[:, None]
+    first, last = np.where(known, first, 0), np.where(known, last, 0)
+    lost = frame.ffill().to_numpy(dtype="float64")
+    fallen = np.zeros_like(values)
+    fallen[1:] = np.where(there[1:] & (values[1:] < lost[:-1]), lost[:-1], 0.0)
+    at = np.arange(values.shape[1])
+    resets, counted = np.cumsum(fallen, axis=0), np.cumsum(there, axis=0)
+    begun = values[first, at]
+    gained = values[last, at] - begun + resets[last, at] - resets[first, at]
+    with np.errstate(divide="ignore", invalid="ignore"):
+        sampled = times[last] - times[first]
+        average = sampled / (counted[last, at] - counted[first, at])
+        before = times[first] - (times - over.total_seconds())[:, None]
+        # A counter was not below 0.
+        since_zero = np.where((gained > 0) & (begun >= 0), sampled * begun / gained, np.inf)
+        before = np.minimum(before, since_zero)
+        behind = times[:, None] - times[last]
+        ends = [np.where(end < 1.1 * average, end, average / 2) for end in (before, behind)]
+        result = gained * (sampled + ends[0] + ends[1]) / sampled
+    return np.where(known, result, np.nan)
