@@ -4,6 +4,10 @@ from __future__ import annotations
 
 import html
 import re
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 
 def line(text: str) -> str:
@@ -73,6 +77,19 @@ def bare_address(address: str) -> str:
 def bare(text: str) -> str:
     """Remove possible users and passwords from all addresses in a text, also from invalid ones."""
     return re.sub(r"//[^\s'\"]*@", "//…@", text)
+
+
+def listed(names: Sequence[str], *, word: str = "and") -> str:
+    """Write names as ``a``, ``a and b`` or ``a, b and c``; empty if there are none.
+
+    Parameters
+    ----------
+    names
+        In order.
+    word
+        Before the last one.
+    """
+    return f" {word} ".join(filter(None, (", ".join(names[:-1]), *names[-1:])))
 
 
 def counted(number: int, what: str) -> str:

@@ -55,6 +55,26 @@ class Tls:
         trusted = bool(self.authorities) or self.ca_file or True
         return {"verify": trusted if self.verify else False, "cert": cert}
 
+    def context(self, trusted: str) -> ssl.SSLContext:
+        """Give what a handshake takes that is tried alone.
+
+        Parameters
+        ----------
+        trusted
+            File of the authorities that are trusted where nothing else is said.
+        """
+        if self.authorities:
+            context = ssl.create_default_context(cadata=self.authorities)
+        else:
+            context = ssl.create_default_context(cafile=self.ca_file or trusted)
+        if self.cert_file:
+            context.load_cert_chain(self.cert_file, self.key_file or None)
+        if not self.verify:
+            context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+        context.minimum_version = self.lowest or context.minimum_version
+        context.maximum_version = self.highest or context.maximum_version
+        return context
+
     def pool(self) -> dict[str, Any]:
         """Give what urllib3's pools take beside them; nothing where all is as usual.
 

@@ -70,6 +70,11 @@ def check(source: str) -> None:
     Source.parse(source)
 
 
+def address(source: str, *, credentials: Credentials) -> tuple[str, Access]:
+    """Give the address of Grafana, as `cilium_analysis.ways.address`."""
+    return Source.parse(source).url, access_of(credentials)
+
+
 def reach(
     source: str, *, credentials: Credentials, timeout: float, deadline: Deadline
 ) -> Prometheus:

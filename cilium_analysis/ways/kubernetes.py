@@ -97,6 +97,14 @@ def check(source: str) -> None:
     Source.parse(source)
 
 
+def address(source: str, *, credentials: Credentials) -> tuple[str, Access]:
+    """Give the address of the API server, as `cilium_analysis.ways.address`."""
+    asked = Source.parse(source)
+    cluster = Kubernetes(asked.kubeconfig, asked.context)
+    configuration = cluster.configuration()
+    return configuration.host, _access(cluster, configuration)
+
+
 def reach(
     source: str, *, credentials: Credentials, timeout: float, deadline: Deadline
 ) -> Prometheus:
@@ -204,7 +212,12 @@ def _through_the_api_server(
     scheme = "https:" if service.tls else ""
     path = f"api/v1/namespaces/{quote(service.namespace)}/services/{scheme}{service.name}"
     url = f"{configuration.host.rstrip('/')}/{path}:{service.port}/proxy{service.prefix}"
-    access = Access(
+    access = _access(cluster, configuration)
+    return Prometheus(url, access=access, called=called, get_only=True, **limits)
+
+
+def _access(cluster: Kubernetes, configuration: Any) -> Access:
+    return Access(
         auth=_Signed(cluster) if _token_of(configuration) else None,
         tls=Tls(
             ca_file=configuration.ssl_ca_cert or "",
@@ -215,7 +228,6 @@ def _through_the_api_server(
         ),
         proxy=configuration.proxy or "",
     )
-    return Prometheus(url, access=access, called=called, get_only=True, **limits)
 
 
 class _Signed(Renewing):
