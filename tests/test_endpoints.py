@@ -272,7 +272,7 @@ def test_failed_regenerations_are_counted(
     table = endpoints.regenerations(data)
     assert table["failed"]["worker-2"] == true
     assert (table["done"] > 0).all()
-    assert table["mean s"].to_numpy() == pytest.approx(0.15, rel=0.1)
+    assert table["mean time"].to_numpy() == pytest.approx(0.15, rel=0.1)
 
 
 @pytest.mark.slow

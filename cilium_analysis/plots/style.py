@@ -162,6 +162,8 @@ def nothing(ax: Axes, text: str) -> Axes:
     ax.set_axis_off()
     if len(ax.figure.axes) == 1 and isinstance(ax.figure, Figure):
         ax.figure.set_figheight(0.9)
+    if len(ax.figure.axes) == 1:
+        ax.figure.set_label(text)
     ax.text(0.5, 0.5, plain(text), ha="center", va="center", color="#666666", style="italic")
     return ax
 

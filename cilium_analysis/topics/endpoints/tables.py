@@ -9,7 +9,7 @@ import pandas as pd
 
 from cilium_analysis import frames
 from cilium_analysis.statistics.forecast import Trend, Trends
-from cilium_analysis.topics.buckets import by_bound, quantile
+from cilium_analysis.topics.buckets import BOUNDS, bounds, by_bound, quantiles
 from cilium_analysis.topics.endpoints.data import not_ready as waiting
 from cilium_analysis.topics.endpoints.data import pick
 from cilium_analysis.topics.endpoints.growth import lives, settled, stable, together
@@ -213,7 +213,7 @@ def regenerations(data: Endpoints) -> pd.DataFrame:
     -------
     pandas.DataFrame
         By ``node``: ``done``, ``failed``, ``expected failed`` (what the baseline makes one
-        expect), ``mean s`` and ``usual mean s`` [s]; most failures first.
+        expect), ``mean time`` and ``usual mean time`` [s]; most failures first.
     """
     scale = data.window.length / data.baseline.length
     done = _sum_by_node(data.now.regenerations).sum()
@@ -223,8 +223,8 @@ def regenerations(data: Endpoints) -> pd.DataFrame:
             "done": done - failed,
             "failed": failed,
             "expected failed": failures(data.baseline).sum() * scale,
-            "mean s": data.now.seconds.sum() / data.now.regenerated.sum().replace(0.0, np.nan),
-            "usual mean s": data.baseline.seconds.sum()
+            "mean time": data.now.seconds.sum() / data.now.regenerated.sum().replace(0.0, np.nan),
+            "usual mean time": data.baseline.seconds.sum()
             / data.baseline.regenerated.sum().replace(0.0, np.nan),
         },
         dtype="float64",
@@ -254,15 +254,14 @@ def regeneration_times(data: Endpoints) -> pd.DataFrame:
         {
             "step": step,
             "done": max(buckets.values()),
-            **{f"p{100 * q:.0f}": quantile(q, buckets) for q in (0.5, 0.9, 0.99)},
-            **{
-                f"usual p{100 * q:.0f}": quantile(q, baseline.get((step,), {})) for q in (0.9, 0.99)
-            },
+            **quantiles(buckets, (0.5, 0.9, 0.99)),
+            **quantiles(baseline.get((step,), {}), (0.9, 0.99), before="usual "),
+            **dict(zip(BOUNDS, bounds(buckets, baseline.get((step,), {})), strict=True)),
         }
         for (step,), buckets in now.items()
         if any(buckets.values())
     ]
-    names = ["step", "done", "p50", "p90", "p99", "usual p90", "usual p99"]
+    names = ["step", "done", "p50", "p90", "p99", "usual p90", "usual p99", *BOUNDS]
     table = pd.DataFrame(rows, columns=names).set_index("step")
     return table.sort_values("p90", ascending=False, kind="stable")
 

@@ -28,7 +28,7 @@ from cilium_analysis.topics.http.statuses import (
 )
 from cilium_analysis.topics.model import found_once
 from cilium_analysis.topics.parties import namespace_of
-from cilium_analysis.topics.telling import between, largest, only, seconds, several, trifling
+from cilium_analysis.topics.telling import between, largest, only, several, trifling
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -350,14 +350,13 @@ def _slow(data: Http, slow: Slow) -> Finding:
     start = data.now.durations.index[slow.first] - data.window.step
     end = data.now.durations.index[slow.last - 1]
     rates = f"sum by (le) (rate({NAME}_bucket[5m]))"
-    name, more = f"p{slow.quantile * 100:.0f}", "more than " if slow.beyond else ""
+    name, (value, usual) = f"p{slow.quantile * 100:.0f}", slow.told()
     to = f" to {slow.destination}" if slow.destination else ""
     serious = slow.value >= CRITICAL_SECONDS and slow.value >= CRITICAL_SLOWER * slow.baseline
     return Finding(
         kind="http_latency",
         severity=Severity.CRITICAL if serious else Severity.WARNING,
-        title=f"Requests{to} are slow: {name} {more}{seconds(slow.value)} instead of"
-        f" {seconds(slow.baseline)}",
+        title=f"Requests{to} are slow: {name} {value} instead of {usual}",
         start=start.to_pydatetime(),
         end=end.to_pydatetime(),
         labels={n: t for n, t in _party("destination", slow.destination).items() if t},
