@@ -25,8 +25,10 @@ FORMATS: Mapping[str, str | Callable[[float], str]] = {
     **dict.fromkeys(("packets", "forwarded", "expected", "events", "requests"), "{:,.0f}"),
     **dict.fromkeys(("errors", "denied", "by policy", "by application"), "{:,.0f}"),
     **dict.fromkeys(("bytes", "expected bytes", "bytes/packet"), "{:,.0f}"),
-    **dict.fromkeys(("mean time", "usual mean time", "its mean time", "seconds"), duration),
-    **dict.fromkeys(("interval", "scrape interval"), duration),
+    **dict.fromkeys(
+        ("mean time", "usual mean time", "its mean time", "seconds", "duration"), duration
+    ),
+    "interval": duration,
     **dict.fromkeys(("error ratio", "usual ratio"), "{:.2%}"),
     **dict.fromkeys(("share", "scraped", "fill", "peak fill", "usual fill"), percent),
     **dict.fromkeys(("usual peak fill", "failed probes", "usual failed probes"), percent),

@@ -330,6 +330,17 @@ class Window:
         """Time from start to end."""
         return self.end - self.start
 
+    def told(self, moment: datetime) -> str:
+        """Write a time with the zone in a sentence; with its day unless it is the window's only.
+
+        Parameters
+        ----------
+        moment
+            Aware.
+        """
+        days = {t.astimezone(zone(self.timezone)).date() for t in (self.start, self.end, moment)}
+        return f"{clock(moment, self.timezone, day=len(days) > 1)} {self.timezone}"
+
     @property
     def middle(self) -> datetime:
         """Point nearest to the middle, not after it."""

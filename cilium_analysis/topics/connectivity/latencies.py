@@ -30,7 +30,6 @@ from cilium_analysis.topics.connectivity.asking import (
 )
 from cilium_analysis.topics.connectivity.reading import keys, no_frame
 from cilium_analysis.topics.intervals import runs
-from cilium_analysis.window import zone
 
 if TYPE_CHECKING:
     from cilium_analysis.topics.connectivity.data import Connectivity
@@ -251,8 +250,8 @@ def slow_finding(data: Connectivity, slow: Slow) -> Finding:
         kind="node_latency",
         severity=Severity.WARNING,
         title=f"Latency {whose} {where} rose to {duration(slow.value)} instead of"
-        f" {duration(slow.baseline)} {_lasting(data, slow.start, slow.end)}"
-        + (f" ({how})" if how else ""),
+        f" {duration(slow.baseline)} for"
+        f" {duration((slow.end - slow.start).total_seconds())}" + (f" ({how})" if how else ""),
         start=slow.start.to_pydatetime(),
         end=slow.end.to_pydatetime(),
         labels=({"node": slow.node} if slow.node else {}) | {"type": kind},
@@ -265,14 +264,6 @@ def slow_finding(data: Connectivity, slow: Slow) -> Finding:
         f" {plain(slow.node) or 'what they share'} (its errors and queues);"
         " `cilium-health status --probe` shows each path.",
     )
-
-
-def _lasting(data: Connectivity, start: pd.Timestamp, end: pd.Timestamp) -> str:
-    local = start.tz_convert(zone(data.window.timezone))
-    days = data.window.length > timedelta(days=1)
-    clock = f"{local:%Y-%m-%d %H:%M}" if days else f"{local:%H:%M}"
-    minutes = (end - start).total_seconds() / 60
-    return f"from {clock} {data.window.timezone} for {minutes:.0f} min"
 
 
 def _latency_query(data: Connectivity, slow: Slow) -> str:

@@ -132,7 +132,8 @@ def growth(data: Endpoints, *, most: int = 30) -> pd.DataFrame:
     pandas.DataFrame
         By ``node``, the sum of the nodes that were there all along first: ``now``, ``change``
         (against the baseline's median), ``per day`` with its 95 % interval ``low`` to ``high``
-        (NaN where the window says too little), and ``since`` when it goes like this.
+        (NaN where the window says too little), the same in words as ``trend``, and ``since`` when
+        it goes like this.
     """
     nodes = stable(data)
     now = settled(data.now.counts[nodes], data.now.agents)
@@ -144,7 +145,7 @@ def growth(data: Endpoints, *, most: int = 30) -> pd.DataFrame:
         rows.insert(
             0, _growth(CLUSTER, together(now), float(baseline.sum(min_count=len(baseline))))
         )
-    names = ["node", "now", "change", "per day", "low", "high", "since"]
+    names = ["node", "now", "change", "per day", "low", "high", "trend", "since"]
     return pd.DataFrame(rows, columns=names).set_index("node")
 
 
@@ -156,10 +157,21 @@ def _growth(name: str, level: pd.Series, baseline: float) -> dict[str, object]:
 
 def _slope(trend: Trend | None) -> dict[str, object]:
     if trend is None:
-        return {"per day": np.nan, "low": np.nan, "high": np.nan, "since": ""}
+        return {"per day": np.nan, "low": np.nan, "high": np.nan} | {
+            "trend": "unknown",
+            "since": pd.NaT,
+        }
     ends = [value if np.isfinite(value) else np.nan for value in (trend.low, trend.high)]
-    since = f"{trend.start:%Y-%m-%d %H:%M}Z"
-    return {"per day": trend.slope, "low": ends[0], "high": ends[1], "since": since}
+    numbers = {"per day": trend.slope, "low": ends[0], "high": ends[1]}
+    return numbers | {"trend": _said(trend), "since": pd.Timestamp(trend.start)}
+
+
+def _said(trend: Trend) -> str:
+    """Write a trend in words; one whose interval holds 0 is none."""
+    if trend.low <= 0 <= trend.high:
+        return "no trend"
+    low, high = (f"{end:+,.3g}" if np.isfinite(end) else "more" for end in (trend.low, trend.high))
+    return f"{trend.slope:+,.3g} per day ({low} to {high})"
 
 
 def limits(data: Endpoints, *, most: int = 15) -> pd.DataFrame:
@@ -173,22 +185,22 @@ def limits(data: Endpoints, *, most: int = 15) -> pd.DataFrame:
     Returns
     -------
     pandas.DataFrame
-        ``limit``, ``node``, ``fill`` and ``usual`` (1 is full), ``per day`` with its 95 %
+        ``limit``, ``node``, ``fill`` and ``usual fill`` (1 is full), ``per day`` with its 95 %
         interval ``low`` to ``high``, and ``runs out``: the date and its interval in words, or
         why there is none.
     """
     found = [fill for fill in fills(data) if not np.isnan(fill.now())]
     found.sort(key=lambda fill: (-fill.now(), fill.name, fill.node))
-    names = ["limit", "node", "fill", "usual", "per day", "low", "high", "runs out"]
+    names = ["limit", "node", "fill", "usual fill", "per day", "low", "high", "runs out"]
     return pd.DataFrame([_limit(data, fill) for fill in found[:most]], columns=names)
 
 
 def _limit(data: Endpoints, fill: Fill) -> dict[str, object]:
     trend = fill.trend()
     slope = _slope(trend)
-    del slope["since"]
+    del slope["trend"], slope["since"]
     head = {"limit": fill.name, "node": fill.node, "fill": fill.now()}
-    head |= {"usual": float(fill.baseline.median())}
+    head |= {"usual fill": float(fill.baseline.median())}
     return head | slope | {"runs out": _when(data, fill, trend)}
 
 
@@ -203,7 +215,7 @@ def _when(data: Endpoints, fill: Fill, trend: Trend | None) -> str:
         return NEVER
     if not foreseeable(trend, data.window.end):
         return "later than this window can tell"
-    return dates(foretell(trend, data.window.end))
+    return dates(foretell(trend, data.window.end), data.window.timezone)
 
 
 def regenerations(data: Endpoints) -> pd.DataFrame:

@@ -28,16 +28,14 @@ SECTIONS: Mapping[str, str] = {
     "errors": "errors and warnings in the agents' logs",
     "maps": "fill of the BPF maps (off by default before Cilium 1.14; absent while maps are empty)",
     "map operations": "operations on BPF maps",
-    "syscalls": "durations of BPF system calls (off by default; Helm: prometheus.metrics with"
-    " +cilium_bpf_syscall_duration_seconds)",
     "conntrack": "garbage collection of the connection tracking maps",
-    "api": "calls to the agents' API",
+    "api": "the rate limits of the agents' API",
     "kubernetes": "calls to the Kubernetes API",
     "controllers": "controllers of the agents",
     "modules": "the health of the agents' modules (Cilium 1.15 and later)",
     "kvstore": "the key-value store (only where one or a cluster mesh is in use)",
     "policy": "changes of policies, and the delay until they are in the datapath",
-    "watched": "events of Kubernetes objects, nodes and services",
+    "nodes": "the nodes that each agent knows",
     "operator": "process metrics of the operator (Helm: operator.prometheus.enabled; off by"
     " default before Cilium 1.15)",
     "operator errors": "errors and warnings in the operator's logs (Cilium 1.16 and later)",
@@ -170,9 +168,10 @@ def _addresses() -> Metric:
 def _of_cloud(name: str) -> dict[str, Metric]:
     """Declare the calls to a cloud's API, and the waits before them."""
     prefix, calls = f"cilium_operator_{name}_api", f"calls to the API of {name}"
+    counted, labels = f"{prefix}_duration_seconds_count", "response_code"
     waits = f"waits before {calls}, imposed by the client itself"
     return {
-        **durations(name, f"{prefix}_duration_seconds", calls, "response_code", inside="operation"),
+        f"{name}_count": counter(counted, calls, labels, inside="operation"),
         **durations(
             f"{name}_wait", f"{prefix}_rate_limit_duration_seconds", waits, inside="operation"
         ),

@@ -236,7 +236,7 @@ def traces(data: Http, *, most: int = 10) -> pd.DataFrame:
     shown = {
         "trace": column(chosen, name),
         "why": chosen["of"],
-        "time": chosen["time"].dt.strftime("%Y-%m-%d %H:%M:%SZ"),
+        "time": chosen["time"],
         "duration": chosen["value"].where(chosen["of"] == "slow"),
         "source": party(chosen, "source"),
         "destination": party(chosen, "destination"),
