@@ -21,8 +21,6 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.colors import Colormap
 
-PALETTE = ("#0072B2", "#E69F00", "#009E73", "#D55E00", "#56B4E9", "#CC79A7", "#F0E442")
-REST = "#999999"
 INK = "#222222"
 #: Colour of what is not known, and what the colours of shares mean.
 UNKNOWN = "#eeeeee"
