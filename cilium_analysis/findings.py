@@ -453,9 +453,10 @@ def _number(value: float | None) -> float | None:
 
 def _when(finding: Finding, window: Window) -> str:
     """Write when it was, for how long, and whether it is known to be over."""
-    if finding.end == finding.start:
+    seconds = (finding.end - finding.start).total_seconds()
+    if seconds < 1:
         return window.told(finding.start)
-    lasted = duration((finding.end - finding.start).total_seconds())
+    lasted = duration(seconds)
     over = ", ongoing" if finding.goes_on(window) else ""
     return f"{interval(finding.start, finding.end, window.timezone)}, {lasted}{over}"
 

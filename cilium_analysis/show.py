@@ -101,7 +101,7 @@ class Table:
             for name, look in zip(names, looks, strict=True)
         )
         opened = [
-            f'<td{look} data-label="{escaped(name)}"'
+            f'<td{look} data-label="{escaped(DATE.sub(_unbroken, name))}"'
             for name, look in zip(names, looks, strict=True)
         ]
         body = "".join(
@@ -170,6 +170,11 @@ def _heading(name: str) -> str:
         return text
     rest = DATE.sub(r'<span class="ca-time">\g<0></span>', rest)
     return f'{text} <span style="white-space: nowrap">({rest}</span>'
+
+
+def _unbroken(day: re.Match[str]) -> str:
+    """Write a day with hyphens that do not break, where no element can keep it whole."""
+    return day[0].replace("-", "\N{NON-BREAKING HYPHEN}")
 
 
 def _look(column: pd.Series, texts: pd.Series) -> str:

@@ -690,7 +690,11 @@ def test_address_management_and_cloud_are_shown() -> None:
 
 
 def test_an_agent_that_knows_fewer_nodes_is_named() -> None:
-    keys = {("a", "10.0.0.1:9962"): 5.0, ("b", "10.0.0.2:9962"): 6.0, ("c", "10.0.0.3:9962"): 6.0}
+    keys: dict[tuple[str, ...], object] = {
+        ("a", "10.0.0.1:9962"): 5.0,
+        ("b", "10.0.0.2:9962"): 6.0,
+        ("c", "10.0.0.3:9962"): 6.0,
+    }
     data = from_memory({"nodes_known": grid(WIDE, keys, "node instance")})
     said = [note for note in health.notes(data) if "knew" in note]
     assert said == ["The agent on a knew at most 5 nodes, others know 6."]

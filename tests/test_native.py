@@ -96,7 +96,6 @@ TABLES: dict[str, tuple[ModuleType, Callable[[Any], pd.DataFrame]]] = {
     "regenerations": (endpoints, endpoints.regenerations),
     "steps": (endpoints, endpoints.regeneration_times),
     "durations": (health, health.latency),
-    "activity": (health, health.activity),
     "probes": (connectivity, connectivity.latency),
 }
 

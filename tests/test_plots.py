@@ -155,7 +155,8 @@ def test_a_thing_has_one_colour_whatever_is_beside_it() -> None:
             assert [part.get_label() for part in drawn_as] == names
         assert [line.get_color() for line in lines] == [plots.colour(name) for name in names]
         for name, area in zip(names, areas, strict=True):
-            assert to_hex(area.get_facecolor()[0]).upper() == plots.colour(name)
+            (face,) = np.asarray(area.get_facecolor())
+            assert to_hex(tuple(face)).upper() == plots.colour(name)
 
 
 def test_numbered_things_lie_apart_and_what_fails_is_red() -> None:
