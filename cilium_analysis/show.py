@@ -70,7 +70,7 @@ class Table:
     frame
         Rows to show; its index is shown if it has a name. Its times are in UTC.
     empty
-        Text if there are no rows.
+        Text if there are no rows; if empty, a page leaves out a section with nothing else.
     folded
         Line below which a long table is folded away on a screen; if empty, the table is open.
     on_paper

@@ -296,7 +296,7 @@ def _folded(body: str, details: frozenset[str]) -> str:
     """Make each section a part of its own.
 
     After the first ones, those that are no details are folded by a narrow page only. A section in
-    which there is nothing but sentences that say so is one line.
+    which there is nothing but sentences that say so is one line; without words it is left out.
     """
     lead, *parts = _BEGINS.split(body)
     # Before the first section they stand directly below the title.
@@ -309,7 +309,7 @@ def _folded(body: str, details: frozenset[str]) -> str:
         if said:
             where, what = re.findall(r'id="([^"]*)">(.*)</h2>', heading)[0]
             line = f'<p id="{where}" class="ca-quiet ca-void"><strong>{what}</strong>:'
-            made.append(f"{line} {' '.join(said)}</p>")
+            made += [f"{line} {' '.join(said)}</p>"] if any(said) else []
             continue
         if place < 3 * answers:
             made.append(f"<section>{heading}{opened}{rest}</section>")

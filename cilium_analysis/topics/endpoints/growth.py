@@ -15,6 +15,7 @@ import pandas as pd
 
 from cilium_analysis.findings import Finding, Severity
 from cilium_analysis.statistics.forecast import Trend, Trends
+from cilium_analysis.texts import number
 from cilium_analysis.topics import verdict
 from cilium_analysis.topics.endpoints.common import STUCK, caveats, query_for, steps_of
 from cilium_analysis.topics.intervals import runs
@@ -326,5 +327,7 @@ def _pace(trend: Trend | None) -> str:
         return ", and no longer grow"
     short = trend.length < timedelta(days=1)
     scale, unit = (24.0, "hour") if short else (1.0, "day")
-    high = "more" if np.isinf(trend.high) else f"{trend.high / scale:.3g}"
-    return f", now by {trend.slope / scale:.3g} ({trend.low / scale:.3g} to {high}) per {unit}"
+    high = "more" if np.isinf(trend.high) else number(trend.high / scale)
+    return (
+        f", now by {number(trend.slope / scale)} ({number(trend.low / scale)} to {high}) per {unit}"
+    )

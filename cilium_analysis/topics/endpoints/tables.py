@@ -9,6 +9,7 @@ import pandas as pd
 
 from cilium_analysis import frames
 from cilium_analysis.statistics.forecast import Trend, Trends
+from cilium_analysis.texts import number
 from cilium_analysis.topics.buckets import BOUNDS, bounds, by_bound, quantiles
 from cilium_analysis.topics.endpoints.data import not_ready as waiting
 from cilium_analysis.topics.endpoints.data import pick
@@ -170,8 +171,8 @@ def _said(trend: Trend) -> str:
     """Write a trend in words; one whose interval holds 0 is none."""
     if trend.low <= 0 <= trend.high:
         return "no trend"
-    low, high = (f"{end:+,.3g}" if np.isfinite(end) else "more" for end in (trend.low, trend.high))
-    return f"{trend.slope:+,.3g} per day ({low} to {high})"
+    low, high = (number(end) if np.isfinite(end) else "more" for end in (trend.low, trend.high))
+    return f"{number(trend.slope)} per day ({low} to {high})"
 
 
 def limits(data: Endpoints, *, most: int = 15) -> pd.DataFrame:
