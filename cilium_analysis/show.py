@@ -30,7 +30,7 @@ FORMATS: Mapping[str, str | Callable[[float], str]] = {
     ),
     "interval": duration,
     **dict.fromkeys(("error ratio", "usual ratio"), "{:.2%}"),
-    **dict.fromkeys(("share", "scraped", "fill", "peak fill", "usual fill"), percent),
+    **dict.fromkeys(("share", "scraped", "up", "fill", "peak fill", "usual fill"), percent),
     **dict.fromkeys(("usual peak fill", "failed probes", "usual failed probes"), percent),
     "change": "{:+,.0f}",
     "of traffic": "{:.3%}",
