@@ -35,17 +35,15 @@ FORMATS: Mapping[str, str | Callable[[float], str]] = {
     "change": "{:+,.0f}",
     "of traffic": "{:.3%}",
 }
-#: Columns of quantiles of durations [s]; in a table that has the columns `BOUNDS`, which are not
-#: shown, those outside of these are only known to be less, or more.
+#: Columns of quantiles; in a table with the columns `BOUNDS`, which are not shown, they are
+#: durations [s], and those outside of the bounds are only known to be less, or more.
 QUANTILES = frozenset(f"{usual}p{q}" for usual in ("", "usual ") for q in (50, 90, 95, 99))
 #: Columns in the words of people, where the name in the frame is that of a label.
 HEADINGS: Mapping[str, str] = {
     "rcode": "result code",
     "qtypes": "record types asked for",
-    "type of record": "record type",
     "ips returned": "addresses returned",
     "nxdomain": "no such name",
-    "query": "name",
     "syn": "SYN",
     "syn-ack": "SYN-ACK",
     **{name: name for name in QUANTILES},
@@ -129,12 +127,12 @@ class Table:
     def _cells(self) -> pd.DataFrame:
         """Write every cell as text."""
         flat = self._flat()
-        nothing = [np.nan] * len(flat)
+        timed, nothing = BOUNDS[0] in self.frame, [np.nan] * len(flat)
         first, last = (self.frame[n].tolist() if n in self.frame else nothing for n in BOUNDS)
         texts = {
             line(str(name)): [
                 within(*each)
-                if _plain(name) in QUANTILES
+                if timed and _plain(name) in QUANTILES
                 else _text(each[0], FORMATS.get(_plain(name)))
                 for each in zip(column, first, last, strict=True)
             ]

@@ -20,14 +20,15 @@ PALETTE = ("#0072B2", "#E69F00", "#009E73", "#D55E00", "#56B4E9", "#CC79A7", "#F
 _MORE = (*PALETTE[:6], "#332288", "#999933", "#882255", "#44AA99", "#AA4499", "#661100")
 REST = "#999999"
 OTHERS = "all others"
-_FINE, _ODD, _PARTLY, _BAD, _LIGHT, _OTHER, _YELLOW = PALETTE
+_FINE, _ODD, _GREEN, _BAD, _LIGHT, _OTHER, _YELLOW = PALETTE
 _DARK, _OLIVE, _WINE, _TEAL = _MORE[6:10]
 FIXED: Mapping[str, str] = {
     OTHERS: REST,
     **dict.fromkeys(("FORWARDED", "2xx", "200", "No Error", "INGRESS", "SYN"), _FINE),
     **dict.fromkeys(("EGRESS", "4xx", "404", "Non-Existent Domain", "FIN"), _ODD),
     **dict.fromkeys(("DROPPED", "5xx", "500", "Server Failure", "RST", "Policy denied"), _BAD),
-    **dict.fromkeys(("REDIRECTED", "3xx", "SYN-ACK", "TRANSLATED"), _LIGHT),
+    **dict.fromkeys(("REDIRECTED", "3xx", "SYN-ACK"), _LIGHT),
+    **dict.fromkeys(("TRANSLATED", "PSH", "ACK"), _GREEN),
     **dict.fromkeys(("ERROR", "403", "Query Refused"), _OTHER),
     **dict.fromkeys(("no response", "0", "503", "Invalid source ip"), _DARK),
     **dict.fromkeys(("1xx", "AUDIT", "Unsupported L3 protocol"), _OLIVE),

@@ -352,8 +352,8 @@ def _first_row(section: str) -> str:
     cells = _CELL.findall(found[1]) if found else []
     told = [
         f"{_uncapital(name)} {text}" if place and "ca-number" in kind else text
-        for place, (kind, name, text) in enumerate(cells)
-        if text != MISSING
+        for place, (kind, name, cell) in enumerate(cells)
+        if (text := _TAG.sub("", cell)) != MISSING
     ]
     return ", ".join(told[:_FIRST_CELLS])
 

@@ -238,8 +238,11 @@ def latency(data: Connectivity) -> pd.DataFrame:
         return pd.DataFrame(columns=[*keys, *data.now.quantiles.columns, *baseline.columns])
     baseline = baseline.reindex(data.now.quantiles.index)
     table = pd.concat([data.now.quantiles, baseline], axis=1).reset_index()
+    # Gauges, which name their targets, have no buckets.
+    table[BOUNDS[0]] = table.get(BOUNDS[0], np.nan)
+    shown = dict.fromkeys([*keys, *data.now.quantiles.columns, *baseline.columns, BOUNDS[0]])
     return (
-        table[[*keys, *data.now.quantiles.columns, *baseline.columns]]
+        table[list(shown)]
         .sort_values(keys, ascending=[False, True, True], ignore_index=True)
         .rename(columns=lambda name: name.replace("failed", "failed probes"))
     )

@@ -173,6 +173,8 @@ def dates(when: RunsOut, timezone: str) -> str:
     day = when.expected.astimezone(zone(timezone)).date()
     first, last = (_date(end, day, timezone) for end in (when.earliest, when.latest))
     interval = f"{first} to {last}" if when.latest else f"{first} or later"
+    if first == last == _minute(when.expected, timezone, day=False):
+        return f"{_minute(when.expected, timezone)} {timezone}"
     return f"{_minute(when.expected, timezone)} {timezone} ({interval})"
 
 
