@@ -6,7 +6,6 @@ would be three hundred times the same answer.
 
 from __future__ import annotations
 
-import re
 from dataclasses import replace
 from functools import cache
 from typing import TYPE_CHECKING
@@ -15,7 +14,7 @@ import pandas as pd
 
 from cilium_analysis import frames, incident
 from cilium_analysis.errors import BudgetExceeded, QueryRejected
-from cilium_analysis.queries import Query, parse_matchers
+from cilium_analysis.queries import Query, parse_matchers, selected
 from cilium_analysis.source import Once, Record, Relay, note
 from cilium_analysis.targets.asking import METRICS, in_bins
 from cilium_analysis.targets.histograms import HISTOGRAMS
@@ -33,8 +32,6 @@ if TYPE_CHECKING:
 #: Names in a query: servers and proxies limit its length.
 _AT_ONCE = 80
 _OURS = ("cilium_", "hubble_")
-_TEXT = re.compile(r'"(?:[^"\\]|\\.)*"')
-_SELECTED = re.compile(r"([a-zA-Z_:][a-zA-Z0-9_:]*)?\s*\{")
 #: Targets of Cilium without any metric are known too, and asked about.
 _UP = 'up{job=~".*(cilium|envoy|hubble).*",<match>}', 'up{instance=~".+:(9962|9965)",<match>}'
 
@@ -79,7 +76,7 @@ class Sparing(Relay):
 
     def _vain(self, promql: str) -> bool:
         window, baseline, match = self._about
-        names = _names(promql)
+        names = selected(promql)
         return bool(names) and names <= absent(self.source, window, baseline, match=match)
 
 
@@ -139,14 +136,9 @@ def _all_names() -> frozenset[str]:
     """List the metrics of Cilium that any topic may ask for."""
     queries = [q for topic in TOPICS.values() for q in topic.module.QUERIES.values()]
     queries += incident.QUERIES.values()
-    found = {name for query in queries for name in _names(query.promql)}
+    found = {name for query in queries for name in selected(query.promql)}
     found |= {*HISTOGRAMS, *(name for names in METRICS.values() for name in names)}
     return frozenset(name for name in found if name.startswith(_OURS))
-
-
-def _names(promql: str) -> frozenset[str]:
-    """List what a query selects; ``""`` for a selector that names no metric."""
-    return frozenset(_SELECTED.findall(_TEXT.sub('""', promql)))
 
 
 def setup_of(question: Question) -> Setup:

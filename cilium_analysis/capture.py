@@ -46,6 +46,20 @@ def check_topics(topics: Sequence[str]) -> tuple[str, ...]:
     return tuple(dict.fromkeys(topics)) or TOPICS
 
 
+def check_workloads(topics: Sequence[str], workloads: str) -> None:
+    """Check the text that names workloads; a question about a pair needs two.
+
+    Raises
+    ------
+    ParameterError
+        If they cannot be read, or are no two.
+    """
+    if PATH in topics:
+        Workloads.pair(workloads)
+    elif workloads:
+        Workloads.parse(workloads)
+
+
 def choose_topics(topics: Sequence[str], source: Source) -> tuple[str, ...]:
     """Give the topics that are meant; none named means all that a source can answer.
 

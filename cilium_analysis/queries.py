@@ -17,6 +17,8 @@ _MATCHER = re.compile(
     r"""\s*(?P<label>[a-zA-Z_][a-zA-Z0-9_]*)\s*(?P<operator>=~|!~|!=|=)\s*"(?P<value>(?:[^"\\]|\\.)*)"\s*""",
     re.DOTALL,
 )
+_TEXT = re.compile(r'"(?:[^"\\]|\\.)*"')
+_SELECTED = re.compile(r"([a-zA-Z_:][a-zA-Z0-9_:]*)?\s*\{")
 _ESCAPES = {"\\": "\\\\", '"': '\\"', "\n": "\\n"}
 #: Escapes of PromQL in double quotes (util/strutil/quote.go, UnquoteChar).
 _ESCAPE = re.compile(
@@ -39,6 +41,17 @@ class Matcher:
     label: str
     operator: str
     value: str
+
+    @property
+    def needs_label(self) -> bool:
+        """Whether a series without the label does not match; to PromQL its value is ``""``."""
+        try:
+            alike = (
+                self.value == "" if "~" not in self.operator else bool(re.fullmatch(self.value, ""))
+            )
+        except re.error:  # RE2 reads some that Python does not
+            return True
+        return alike == self.operator.startswith("!")
 
     def __str__(self) -> str:
         return f"{self.label}{self.operator}{quote(self.value)}"
@@ -98,6 +111,20 @@ def _meant(escape: re.Match[bytes]) -> bytes:
     if escape["octal"] or escape["byte"]:
         return bytes([int(escape["octal"], 8) if escape["octal"] else int(escape["byte"], 16)])
     return chr(int(escape["short"] or escape["long"], 16)).encode()
+
+
+def selected(promql: str) -> frozenset[str]:
+    """List the metrics that a query selects; ``""`` for a selector that names no metric."""
+    return frozenset(_SELECTED.findall(_TEXT.sub('""', promql)))
+
+
+def count_each(metrics: Iterable[str], matchers: Sequence[str] = ("",)) -> str:
+    """Write PromQL that counts series by ``metric``; some servers match names only exactly."""
+    return " or ".join(
+        f'label_replace(count({metric}{{{each}<match>}}), "metric", "{metric}", "", "")'
+        for metric in metrics
+        for each in matchers
+    )
 
 
 @dataclass(frozen=True)

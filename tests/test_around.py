@@ -30,7 +30,7 @@ def truth(served: ClusterServer) -> tuple[datetime, datetime]:
     """When what is to be found really began and ended."""
     expected = served.scenario.truth
     assert expected is not None
-    events = [sought.event for sought in expected.finding if sought.event is not None]
+    events = [sought.event for sought in expected.finding if sought.event is not None] or [0]
     incidents = [served.truth.incidents[number] for number in events]
     return min(each.onset for each in incidents), max(each.end for each in incidents)
 
@@ -49,6 +49,7 @@ INCIDENTS = {
     "slow_backend": "slow HTTP responses",
     "operator_down": "missing operators",
     "scrape_outage": "failed scrapes of agents",
+    "surge": "forwarded packets",
 }
 
 
@@ -78,7 +79,9 @@ def test_a_time_in_a_long_incident_finds_both_its_ends(cluster_server: Serve) ->
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", ["quiet_day", "quiet_rollouts", "quiet_node_pool"])
+@pytest.mark.parametrize(
+    "name", ["quiet_day", "quiet_rollouts", "quiet_node_pool", "quiet_morning"]
+)
 def test_a_quiet_day_gives_an_hour(name: str, cluster_server: Serve) -> None:
     served = cluster_server(variant(name, 0))
     found = at(served, served.scenario.start + timedelta(hours=3))

@@ -112,8 +112,18 @@ clusters:
   - name: prod-us
     source: http://prometheus.us.example:9090/prefix
     topics: drop_reasons
+    workloads: shop/cart to shop/db
     timezone: America/New_York
     credentials: {username: ann, password_env: CILIUM_ANALYSIS_US_PASSWORD}
+"""
+
+
+FLEET_OF_WORKLOADS = f"""\
+defaults: {{topics: [drop_reasons], baseline: '{BASELINE}'}}
+window: {SAMPLE}
+clusters:
+  - {{name: all, source: sample}}
+  - {{name: dns, source: sample, workloads: kube-system/coredns}}
 """
 
 
@@ -125,6 +135,7 @@ def test_a_fleet_file_says_what_each_cluster_is_asked() -> None:
     assert (eu.topics, eu.baseline, eu.timezone) == (("incident", "dns"), "1d", "Europe/Berlin")
     assert (eu.match, eu.credentials.bearer_token_file) == ('cluster="eu"', "/etc/ca/eu-token")
     assert (us.topics, us.timezone) == (("drop_reasons",), "America/New_York")
+    assert (eu.workloads, us.workloads) == ("", "shop/cart to shop/db")
     assert us.credentials.password_env == "CILIUM_ANALYSIS_US_PASSWORD"
 
 
@@ -151,6 +162,9 @@ BAD = {
     "the future": (ONE.replace("last: 1h", "start: 2999-01-01"), "fleet.yaml:1: the window starts"),
     "bad zone": (ONE + "    timezone: Mars\n", "fleet.yaml:5: unknown time zone 'Mars'"),
     "bad matcher": (ONE + "    match: cluster=a\n", ":5: cannot read the label matchers"),
+    "bad workloads": (ONE + "    workloads: a to b to c\n", ":5: 'a to b to c' names"),
+    "no pair": (ONE + "    topics: [path]\n", ":3: this question is about two workloads"),
+    "one": (ONE + "    topics: [path]\n    workloads: a/b\n", ":6: this question is about two"),
     "bad step": (ONE + "    step: often\n", "fleet.yaml:5: 'often' is not a duration"),
     "bad baseline": (ONE + "    baseline: 10m\n", "fleet.yaml:3: the baseline '10m' overlaps"),
     "no text": (ONE + "    match: [a]\n", "fleet.yaml:5: match has to be a text"),
@@ -185,6 +199,18 @@ BAD = {
     "both": (
         ONE + "    credentials: {bearer_token_file: /a, username: b, password_file: /c}\n",
         "fleet.yaml:5: there is a bearer token and a user",
+    ),
+    "two ways": (
+        ONE + "    credentials: {http_config: /h, ca_file: /c}\n",
+        "fleet.yaml:5: http_config says how to sign in",
+    ),
+    "a relative file": (
+        ONE + "    credentials: {http_config: h.yaml}\n",
+        "fleet.yaml:5: http_config takes the path of a file",
+    ),
+    "a command and a file": (
+        ONE + "    credentials: {bearer_token_command: oc whoami -t, bearer_token_file: /t}\n",
+        "fleet.yaml:5: a credential comes from one place",
     ),
     "no password": (
         ONE + "    credentials: {username: b}\n",
@@ -447,6 +473,22 @@ def test_a_report_names_its_cluster(tmp_path: Path) -> None:
     assert (run["name"], run["source"][:7]) == (outcome.task.run, "sample ")
     assert 'data-source="prod-eu"' in Path("reports/index.html").read_text()
     assert "<h1>prod-eu</h1>" in (Path("reports") / run["name"] / "index.html").read_text()
+
+
+@pytest.mark.slow
+def test_a_report_is_about_the_workloads_of_its_cluster() -> None:
+    text = Path(written(FLEET_OF_WORKLOADS)).read_text()
+    made(read_fleet(Path("fleet.yaml")), Told())
+    runs = summaries()
+    assert runs["all"]["parameters"]["workloads"] == ""
+    assert runs["dns"]["parameters"]["workloads"] == "kube-system/coredns"
+    # Nobody dropped packets of this one: the incident of the sample is not its own.
+    assert sum(runs["all"]["findings"].values())
+    assert not sum(runs["dns"]["findings"].values())
+    # A report on other workloads is another report.
+    other = read_fleet(written(text.replace("kube-system/coredns", "kube-system")))
+    (again,) = made(other, Told({"dns": answer()}), missing=True).outcomes
+    assert again.task.cluster.name == "dns"
 
 
 @pytest.mark.slow

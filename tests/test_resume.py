@@ -89,7 +89,7 @@ def failed_once(tmp_path_factory: pytest.TempPathFactory) -> Run[Path]:
     mine = notebook(folder / "mine", "print('fine')")
     notebook(mine, "raise ValueError('not today')", topic="setup_check")
     return report(
-        ask(source="sample", baseline=""),
+        ask(source="sample", baseline="", around="2026-03-21 09:10"),
         topics=TOPICS,
         directory=folder / "out",
         notebooks=mine,
@@ -111,6 +111,10 @@ def test_what_failed_is_tried_again_and_may_fail_again(failed: Run[Path], tmp_pa
     notebook(tmp_path / "mine", "print('better')", topic="setup_check")
     whole = resume(failed.directory, notebooks=tmp_path / "mine")
     assert whole.failures == {}
+    # How its window was found is still said.
+    assert whole.summary["located"].startswith("Around 09:10")
+    assert whole.summary["located"] == failed.summary["located"]
+    assert f"<dd>{whole.summary['located']}</dd>" in (whole.directory / "index.html").read_text()
     assert "pdf" not in whole.summary
     # What is asked for now is made of what is there.
     whole = resume(failed.directory, notebooks=tmp_path / "mine", paper=True)

@@ -56,6 +56,8 @@ HOSTILE = (
     'cluster="%"',
     'cluster="ü 東京 🐝"',
 )
+#: What no workload is called, but a person may type.
+ODD = "a'$b%"
 printable = st.text(st.characters(exclude_categories=["C", "Zl", "Zp"]), max_size=40)
 #: Texts that are made of what some reader minds.
 PIECES = ["$", "$$", "$(A)", "${A}", "%", "%n", "\\", "\\\\", "\\%", "'", '"', "`", ";", "#", "{}"]
@@ -125,6 +127,29 @@ def assert_asks_for_it_all(arguments: list[str], output: str) -> None:
         }
         == found
     )
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        (["--workload", "shop"], {"workload": "shop", "from": "", "to": ""}),
+        (["--from", ODD, "--to", "b/c"], {"workload": "", "from": ODD, "to": "b/c"}),
+    ],
+)
+@pytest.mark.parametrize("platform", PLATFORMS)
+def test_a_part_of_the_cluster_is_passed_on(
+    platform: str, given: list[str], said: dict[str, str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    text = printed(capsys, platform, "--source", URL, *given)
+    if platform == "kubernetes":
+        arguments = arguments_of(text)
+    elif platform == "systemd":
+        _, *arguments = command_of(service_of(text))
+    else:
+        command = cron_reads(text.splitlines()[-1], strips=True, pairs=True)
+        words = shlex.split(command.split("exit 75; ")[1].split(" >>")[0])
+        arguments = words[words.index("report") :]
+    assert parsed(arguments).items() >= (said | {"namespace": ""}).items()
 
 
 @pytest.mark.parametrize("platform", PLATFORMS)
@@ -216,6 +241,8 @@ BAD = {
     "a step too long": (["cron", "--step", "2h"], "longer than the window"),
     "baseline": (["cron", "--every", "1d", "--baseline", "1h"], "overlaps the window"),
     "zone": (["cron", "--timezone", "Mars/Olympus"], "unknown time zone"),
+    "half a pair": (["cron", "--from", "shop/cart"], "--from and --to go together"),
+    "no pair": (["cron", "path", "--workload", "a/b"], "this question is about two workloads"),
     "match": (["cron", "--match", "cluster=prod"], "cannot read the label matchers"),
     "line end": (["cron", "--match", 'a="b\nc"'], "holds the character U+000A"),
     "a program of two lines": (["cron", "--program", "/x\n* * * * * y"], "character U+000A"),
@@ -229,6 +256,10 @@ BAD = {
     "a value": (["systemd", "--credential", "hunter2"], "does not hold a value"),
     "an odd file": (["cron", "--credential", "token=/a b"], "is not a path"),
     "half": (["cron", "--username", "ann"], "a password needs a user name"),
+    "http-config and a token": (
+        ["cron", "--credential", "http-config=/h", "--credential", "token=/t"],
+        "http-config says how to sign in: leave token out",
+    ),
     "half of TLS": (["cron", "--credential", "tls.key=/k"], "name tls.crt too"),
     "units' name": (["systemd", "--name", "a/b"], "--name 'a/b' is not a name"),
     "a user": (["systemd", "--user", "a b"], "is not the name of a user"),

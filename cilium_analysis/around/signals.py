@@ -246,6 +246,7 @@ class _Answers:
                 yield _Counts(what, self.total(name, self.agents), few=True)
         yield from self._missing()
         yield from self._others()
+        yield from self._traffic()
 
     def _drops(self) -> Iterator[_Counts]:
         if self.frames["drops"].shape[1]:
@@ -288,6 +289,13 @@ class _Answers:
         there = known.where(known).ffill().notna() & known.where(known).bfill().notna()
         yield _Counts("missing scrapes", (~known).astype(float).where(there), few=True)
 
+    def _traffic(self) -> Iterator[_Counts]:
+        """Give what only matters if it is several times the usual."""
+        yield _Counts("forwarded packets", self.total("forwarded", self.agents))
+        for name in ("requests", "queries"):
+            what = "HTTP requests" if name == "requests" else "DNS queries"
+            yield _Counts(what, self.total(name, self.hubble))
+
     def _others(self) -> Iterator[_Counts]:
         for name, label, value, what in _OTHERS:
             known = self.hubble if name == "flags" else self.agents
@@ -306,10 +314,6 @@ def _filled(values: pd.Series, known: pd.Series) -> pd.Series:
     """Make what is missing 0 where others are known."""
     filled = values.reindex(known.index)
     return filled.mask(filled.isna() & known, 0.0)
-
-
-def _total(frame: pd.DataFrame, known: pd.Series) -> pd.Series:
-    return _filled(frame.sum(axis=1, min_count=1), known)
 
 
 def _rises(of: _Counts, window: Window) -> Iterator[Unusual]:

@@ -68,19 +68,20 @@ def add_question(parser: argparse.ArgumentParser, *, topics: str = "") -> None:
     add_kubernetes(parser)
 
 
-def add_workloads(parser: argparse.ArgumentParser) -> None:
-    """Add which workloads it is about."""
+def add_workloads(parser: argparse.ArgumentParser, *, namespace: bool = True) -> None:
+    """Add which workloads it is about; ``--workload`` takes a namespace, too."""
     group = parser.add_argument_group(
         "a part of the cluster", "narrows Hubble's metrics; those of agents cover all workloads"
     )
-    group.add_argument("--namespace", metavar="NS", default="", help="traffic of a namespace")
+    if namespace:
+        group.add_argument("--namespace", metavar="NS", default="", help="traffic of a namespace")
     workload = partial(group.add_argument, metavar="NS/NAME", default="")
-    workload("--workload", help="traffic of a workload, such as shop/cart")
+    workload("--workload", help="traffic of a workload, such as shop/cart, or of a namespace")
     workload("--from", help="one end of a pair, or a namespace; its lookups count too")
     workload("--to", help="the other end; traffic in both directions counts")
 
 
-def workloads(options: argparse.Namespace) -> str:
+def workloads(options: argparse.Namespace, *, namespace: str = "") -> str:
     """Give the workloads that the options name, as `cilium_analysis.question.ask` takes them.
 
     Raises
@@ -92,7 +93,7 @@ def workloads(options: argparse.Namespace) -> str:
     if any(pair) and not all(pair):
         raise ParameterError("--from and --to go together: give both, or --workload NS/NAME")
     both = " to ".join(pair) if any(pair) else ""
-    given = [one for one in (options.namespace, options.workload, both) if one]
+    given = [one for one in (namespace, options.workload, both) if one]
     if len(given) > 1:
         raise ParameterError("give one of --namespace, --workload, and --from with --to")
     return given[0] if given else ""
@@ -345,7 +346,9 @@ def question(options: argparse.Namespace) -> Question:
         cilium_namespace=options.cilium_namespace,
         timeout=format_duration(options.timeout),
         deadline=format_duration(options.deadline),
-        workloads=workloads(options) if hasattr(options, "workload") else "",
+        workloads=workloads(options, namespace=options.namespace)
+        if hasattr(options, "workload")
+        else "",
         around=getattr(options, "around", ""),
         alert=getattr(options, "alert", ""),
     )

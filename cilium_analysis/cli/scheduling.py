@@ -16,7 +16,9 @@ from cilium_analysis.cli.options import (
     add_fail_on,
     add_routine,
     add_text,
+    add_workloads,
     number,
+    workloads,
 )
 from cilium_analysis.cli.words import NAME, put_file, say
 from cilium_analysis.errors import ParameterError
@@ -36,7 +38,7 @@ command has no influence: the schedule says all that a run uses.
 #: Options that say of one server what a fleet file says of each cluster.
 _SAID_BY_A_FLEET = (
     *("source", "window", "baseline", "step", "match", "jobs", "kubernetes"),
-    *("username", "tenant", "credential", "kubeconfig"),
+    *("username", "tenant", "credential", "kubeconfig", "workload", "from", "to"),
 )
 _PLATFORMS = {
     "kubernetes": "a CronJob and what it needs",
@@ -93,6 +95,8 @@ def _add_plan(parser: argparse.ArgumentParser) -> None:
         "read the Kubernetes API too, as in-cluster or a context",
     )
     add_cilium_namespace(parser)
+    # A CronJob has a --namespace of its own.
+    add_workloads(parser, namespace=False)
     text("--username", "NAME", "user name for basic authentication")
     text("--tenant", "NAME", "tenant to send as X-Scope-OrgID")
 
@@ -108,8 +112,8 @@ def _add_machine(parser: argparse.ArgumentParser, platform: str) -> None:
         action="append",
         default=[],
         metavar="KEY=FILE",
-        help="file with a token, password, ca.crt, tls.crt, tls.key, aws-credentials or"
-        " google-credentials; may be repeated",
+        help="file with a token, password, ca.crt, tls.crt, tls.key, http-config, aws-credentials"
+        " or google-credentials; may be repeated",
     )
     text("--kubeconfig", "FILE", "kubeconfig for --kubernetes")
     if platform == "systemd":
@@ -133,7 +137,7 @@ def _add_kubernetes(parser: argparse.ArgumentParser) -> None:
     text(
         "--secret",
         "NAME:KEY,…",
-        "Secret with some of: token, username, password, ca.crt, tls.crt, tls.key,"
+        "Secret with some of: token, username, password, ca.crt, tls.crt, tls.key, http-config,"
         " aws-credentials, google-credentials, and notify, the addresses of services to notify",
     )
     text("--claim", "NAME", "existing PersistentVolumeClaim for the reports (default: a new one)")
@@ -186,6 +190,7 @@ def _plan(options: argparse.Namespace) -> Plan | FleetPlan:
         jobs=options.jobs,
         kubernetes=options.kubernetes,
         cilium_namespace=options.cilium_namespace,
+        workloads=workloads(options),
         username=options.username,
         tenant=options.tenant,
         **_routine(options),

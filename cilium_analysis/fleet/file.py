@@ -11,10 +11,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import parse_qsl, urlsplit
 
-from cilium_analysis.capture import check_topics
+from cilium_analysis.capture import check_topics, check_workloads
 from cilium_analysis.connection import SAMPLES, is_stored
 from cilium_analysis.errors import ParameterError
-from cilium_analysis.fleet.lines import Entry, read
+from cilium_analysis.lines import Entry, read
 from cilium_analysis.prometheus.credentials import PREFIX, Credentials, of_parameters
 from cilium_analysis.queries import parse_matchers
 from cilium_analysis.storage import Address
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 _NAME = re.compile(r"[A-Za-z0-9][\w.-]{0,62}", re.ASCII)
 _FILE_NAME = re.compile(r"[A-Za-z0-9][\w-]{0,62}", re.ASCII)
-_SETTINGS = ("topics", "baseline", "step", "match", "timezone", "cilium_namespace")
+_SETTINGS = (*("topics", "baseline", "step", "match", "timezone", "cilium_namespace", "workloads"),)
 _OWN = ("name", "source", "credentials", "kubernetes", "kubeconfig")
 _REFERENCES = tuple(each.name for each in fields(Credentials))
 #: Names for a credential itself, and what to write instead.
@@ -53,7 +53,7 @@ class Cluster:
         References; what they name is read where a report is made.
     topics
         Names of notebooks; none means all.
-    baseline, step, match, timezone, kubernetes, kubeconfig, cilium_namespace
+    baseline, step, match, timezone, kubernetes, kubeconfig, cilium_namespace, workloads
         As for `cilium_analysis.question.ask`.
     """
 
@@ -69,6 +69,7 @@ class Cluster:
     kubernetes: str = ""
     kubeconfig: str = ""
     cilium_namespace: str = "kube-system"
+    workloads: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -135,7 +136,7 @@ def read_fleet(file: Path) -> Fleet:
             f"a fleet has the name of its file, and {file.stem!r} is not a name for a page:"
             " use letters, digits, - and _"
         )
-    root = read(file)
+    root = read(file, needs="`window` and `clusters`")
     parts = root.mapping("the fleet file", known=("clusters", "window", "defaults"))
     for needed in ("window", "clusters"):
         if needed not in parts:
@@ -187,12 +188,15 @@ def _cluster(entry: Entry, defaults: Mapping[str, Entry]) -> Cluster:
         for key in ("kubernetes", "kubeconfig", *_SETTINGS)
         if key in found and key != "topics"
     }
+    topics = found["topics"].texts("topics") if "topics" in found else ()
+    with found.get("workloads", entry).named():
+        check_workloads(topics, texts.get("workloads", ""))
     return Cluster(
         name=name,
         place=entry.place,
         source=source,
         credentials=_credentials(own["credentials"]) if "credentials" in own else Credentials(),
-        topics=found["topics"].texts("topics") if "topics" in found else (),
+        topics=topics,
         **texts,
     )
 
@@ -254,17 +258,19 @@ def _check_reference(entry: Entry, name: str, value: str) -> None:
             f"{name} takes the name of a variable that begins with {PREFIX}:"
             " notebooks do not see those"
         )
-    is_file = name.endswith("_file") or name.startswith("client_")
+    is_file = name.endswith("_file") or name.startswith("client_") or name == "http_config"
     if is_file and not Path(value).is_absolute():
         raise entry.mistake(f"{name} takes the path of a file, from the root: /etc/…")
 
 
 def _check_together(entry: Entry, values: Mapping[str, str]) -> None:
     given = set(values)
-    token = given & {"bearer_token_file", "bearer_token_env"}
+    if "http_config" in given and given - {"http_config", "tenant"}:
+        raise entry.mistake("http_config says how to sign in: leave all but tenant out beside it")
+    token = given & {"bearer_token_file", "bearer_token_env", "bearer_token_command"}
     password = given & {"password_file", "password_env"}
     if len(token) > 1 or len(password) > 1:
-        raise entry.mistake("a credential is in a file or in a variable: name one of the two")
+        raise entry.mistake("a credential comes from one place: a file, a variable or a command")
     if token and (password or "username" in given):
         raise entry.mistake("there is a bearer token and a user: a server takes one of the two")
     if bool(password) != ("username" in given):

@@ -113,7 +113,7 @@ def run_fleet(
 def existing(planned: Sequence[Task], where: Place) -> list[Outcome]:
     """Give the outcomes of the tasks whose report exists and is complete.
 
-    That is a report on the same cluster, window and matchers, which has all the topics.
+    That is a report on the same cluster, window, matchers and workloads, which has all the topics.
 
     Parameters
     ----------
@@ -125,14 +125,16 @@ def existing(planned: Sequence[Task], where: Place) -> list[Outcome]:
     runs: dict[tuple[str, ...], list[dict[str, Any]]] = {}
     for run in where.runs():
         if run["status"] == "complete" and run.get("cluster"):
-            window, match = run["window"], run["parameters"]["match"]
-            about = (run["cluster"], window["start"], window["end"], match)
+            window, given = run["window"], run["parameters"]
+            narrowed = (given["match"], given.get("workloads", ""))
+            about = (run["cluster"], window["start"], window["end"], *narrowed)
             runs.setdefault(about, []).append(run)
     outcomes = []
     for task in planned:
         window, cluster = task.window, task.cluster
         wanted = set(cluster.topics or TOPICS)
-        about = (cluster.name, iso(window.start), iso(window.end), cluster.match)
+        narrowed = (cluster.match, cluster.workloads)
+        about = (cluster.name, iso(window.start), iso(window.end), *narrowed)
         for run in runs.get(about, ()):
             if wanted <= {row["topic"] for row in run["topics"]}:
                 outcome = Outcome(
@@ -230,5 +232,6 @@ class _Course:
             window=task.window,
             baseline=task.baseline,
             match=task.cluster.match,
+            workloads=task.cluster.workloads,
             topics=task.cluster.topics,
         )

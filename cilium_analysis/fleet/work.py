@@ -140,6 +140,7 @@ def _report(task: Mapping[str, Any]) -> Run[Path | Address]:
         kubernetes=kubernetes,
         cilium_namespace=question["cilium_namespace"],
         called=question["called"],
+        workloads=question["workloads"],
     )
     return report(
         asked,

@@ -1,7 +1,7 @@
-"""Credentials: where they come from, how they sign requests, and how no message shows them.
+"""Credentials: where they come from, and how no message shows them.
 
-Values are read when a request is sent, and kept nowhere. A server or a proxy may quote what it was
-sent, so that texts are masked before anybody sees them.
+Values are read when a request is sent. A server or a proxy may quote what it was sent, so that
+texts are masked before anybody sees them. How requests are signed is in `access`.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import html
 import json
 import os
 import re
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import parse_qsl, quote, unquote, urlsplit, urlunsplit
@@ -63,6 +63,12 @@ class Credentials:
         Certificates of the authorities to trust instead of the usual ones.
     tenant
         Sent as ``X-Scope-OrgID`` (Mimir, Cortex, Loki's habit).
+    bearer_token_command
+        Prints a bearer token; split into words as a shell does, and run without a shell. It is
+        run again when its token expires, or is refused.
+    http_config
+        File in the form of Prometheus' ``http_config``, as promtool takes it: says all of the
+        above but the tenant.
     """
 
     bearer_token_file: str = ""
@@ -74,6 +80,8 @@ class Credentials:
     client_key: str = ""
     ca_file: str = ""
     tenant: str = ""
+    bearer_token_command: str = ""
+    http_config: str = ""
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str] | None = None) -> Credentials:
@@ -81,7 +89,8 @@ class Credentials:
 
         So a notebook or a scheduled run needs no parameter for them: ``BEARER_TOKEN_FILE``,
         ``BEARER_TOKEN``, ``USERNAME``, ``PASSWORD_FILE``, ``PASSWORD``, ``CLIENT_CERT``,
-        ``CLIENT_KEY``, ``CA_FILE``, ``TENANT``, each behind the prefix.
+        ``CLIENT_KEY``, ``CA_FILE``, ``TENANT``, ``BEARER_TOKEN_COMMAND``, ``HTTP_CONFIG``, each
+        behind the prefix.
 
         Parameters
         ----------
@@ -96,14 +105,6 @@ class Credentials:
             values[one.name] = variable if value and one.name.endswith("_env") else value
         return cls(**values)
 
-    def auth(self) -> AuthBase | None:
-        """Return what signs a request; None if nothing is set."""
-        if self.bearer_token_file or self.bearer_token_env:
-            return _Bearer(self)
-        if self.username or self.password_file or self.password_env:
-            return _Basic(self)
-        return None
-
     @property
     def cert(self) -> str | tuple[str, str] | None:
         """Certificate and key for mutual TLS, as requests takes them."""
@@ -112,17 +113,42 @@ class Credentials:
         return self.client_cert or None
 
 
-def _secret(file: str, variable: str) -> str:
-    """Read a secret from its file, or else its variable; the message never holds it."""
-    if not file:
-        if variable and not os.environ.get(variable):
-            raise AccessDenied(f"no credentials in the environment variable {variable}: set it")
-        return os.environ.get(variable, "")
-    try:
-        return Path(file).read_text(encoding="utf-8").strip()
-    except (OSError, UnicodeDecodeError) as problem:
-        reason = getattr(problem, "strerror", None) or "not text"
-        raise AccessDenied(f"cannot read the credentials in {file}: {reason}") from None
+@dataclass(frozen=True)
+class Secret:
+    """Where a secret is; it is read whenever it is needed, so that it may rotate.
+
+    Parameters
+    ----------
+    file, variable
+        A file, or else a variable of the environment.
+    value
+        Or the secret itself, of a file that is all secret.
+    """
+
+    file: str = ""
+    variable: str = ""
+    value: str = field(default="", repr=False)
+
+    def read(self) -> str:
+        """Give the secret.
+
+        Raises
+        ------
+        AccessDenied
+            If it cannot be read; the message never holds it.
+        """
+        if self.value:
+            return self.value
+        if not self.file:
+            if self.variable and not os.environ.get(self.variable):
+                name = self.variable
+                raise AccessDenied(f"no credentials in the environment variable {name}: set it")
+            return os.environ.get(self.variable, "")
+        try:
+            return Path(self.file).read_text(encoding="utf-8").strip()
+        except (OSError, UnicodeDecodeError) as problem:
+            reason = getattr(problem, "strerror", None) or "not text"
+            raise AccessDenied(f"cannot read the credentials in {self.file}: {reason}") from None
 
 
 def basic(username: str, password: str) -> AuthBase:
@@ -162,29 +188,6 @@ def split_url(url: str) -> tuple[str, AuthBase | None]:
 def parameters_of(url: str) -> tuple[tuple[str, str], ...]:
     """Return the query part of a URL that `split_url` accepts: names and values."""
     return tuple(parse_qsl(urlsplit(url).query, keep_blank_values=True))
-
-
-@dataclass(frozen=True)
-class _Bearer(AuthBase):
-    credentials: Credentials
-
-    def __call__(self, request: PreparedRequest) -> PreparedRequest:
-        file, variable = self.credentials.bearer_token_file, self.credentials.bearer_token_env
-        token = _secret(file, variable)
-        if not re.fullmatch(r"[!-~]+", token):
-            raise AccessDenied(f"what {file or variable} holds is not one bearer token: mend it")
-        request.headers["Authorization"] = f"Bearer {token}"
-        return request
-
-
-@dataclass(frozen=True)
-class _Basic(AuthBase):
-    credentials: Credentials
-
-    def __call__(self, request: PreparedRequest) -> PreparedRequest:
-        password = _secret(self.credentials.password_file, self.credentials.password_env)
-        signed: PreparedRequest = basic(self.credentials.username, password)(request)
-        return signed
 
 
 class Anonymous(AuthBase):

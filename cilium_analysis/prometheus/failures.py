@@ -294,7 +294,7 @@ def failure(
     if status in (401, 403):
         hint = (
             "give credentials or a tenant, see the variables CILIUM_ANALYSIS_BEARER_TOKEN_FILE,"
-            " …_USERNAME and …_TENANT"
+            " …_BEARER_TOKEN_COMMAND, …_USERNAME, …_HTTP_CONFIG and …_TENANT"
         )
         return AccessDenied(f"{url} denies access ({status}): {why}; {hint}{asked}")
     if document is None and _WANTS_TLS.search(body):

@@ -121,9 +121,18 @@ class AbandonableAdapter(HTTPAdapter):
     stays open until the server answers.
     """
 
-    def __init__(self, *, pool_maxsize: int) -> None:
+    def __init__(self, *, pool_maxsize: int, **tls: Any) -> None:
+        self._tls = tls
         super().__init__(pool_maxsize=pool_maxsize)
         self._wires = _Wires()
+
+    def init_poolmanager(self, *args: Any, **kwargs: Any) -> None:
+        """Make the pools, with what TLS is like to this server."""
+        super().init_poolmanager(*args, **kwargs | self._tls)
+
+    def proxy_manager_for(self, proxy: str, **kwargs: Any) -> Any:
+        """Give the pools of a proxy, likewise."""
+        return super().proxy_manager_for(proxy, **kwargs | self._tls)
 
     def get_connection_with_tls_context(
         self,

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 from urllib.parse import urlsplit
 
 import requests
+import urllib3
 
 from cilium_analysis.errors import (
     AccessDenied,
@@ -25,6 +26,7 @@ from cilium_analysis.errors import (
     ServerUnavailable,
     shortened,
 )
+from cilium_analysis.prometheus.access import access_of
 from cilium_analysis.prometheus.columns import Answer
 from cilium_analysis.prometheus.credentials import (
     Anonymous,
@@ -46,6 +48,7 @@ from cilium_analysis.prometheus.limits import (
     within,
 )
 from cilium_analysis.prometheus.slots import Slots
+from cilium_analysis.prometheus.tokens import Renewing
 from cilium_analysis.retry import RETRYABLE, backoff, retry_after
 
 if TYPE_CHECKING:
@@ -152,10 +155,14 @@ class Transport:
         if not 0 < self.timeout <= _LONGEST:
             raise ParameterError(f"a timeout of {self.timeout} s cannot be: give seconds above 0")
         self.slots = Slots(self.concurrency)
+        self.access = access_of(self.credentials)
+        if not self.access.tls.verify:
+            # The user knows; a warning per request would hide all else.
+            urllib3.disable_warnings(urllib3.exceptions.InsecureRequestWarning)
         self._owned = self.http is None
         self.session = self.http or requests.Session()
         if self._owned:
-            adapter = AbandonableAdapter(pool_maxsize=16)
+            adapter = AbandonableAdapter(pool_maxsize=16, **self.access.tls.pool())
             self.session.mount("http://", adapter)
             self.session.mount("https://", adapter)
         self._packed = self.compression == "gzip" or (
@@ -315,6 +322,7 @@ class Transport:
         """Send; redirects are not followed, so that nothing reaches another host."""
         headers = {"Accept": "application/json", **self.headers}
         headers["Accept-Encoding"] = "gzip" if self._packed else "identity"
+        headers |= self.access.read_headers()
         if self.credentials.tenant:
             headers["X-Scope-OrgID"] = self.credentials.tenant
         request = requests.Request(
@@ -323,13 +331,38 @@ class Transport:
             data=dict(params) if form else None,
             params=[*([] if form else params.items()), *self.parameters],
             headers=headers,
-            auth=self.auth or self.credentials.auth() or self.session.auth or Anonymous(),
+            auth=self._signer,
         )
         prepared = self.session.prepare_request(request)
+        reply = self._sent(prepared, until)
+        if reply.status_code == HTTPStatus.UNAUTHORIZED:
+            again = self._signed_anew(prepared)
+            if again is not None:
+                reply.close()
+                reply = self._sent(again, until)
+        return reply
+
+    def _sent(self, prepared: requests.PreparedRequest, until: Deadline) -> requests.Response:
         settings = self._settings if self._owned else self._environment()
         return self.session.send(
             prepared, timeout=max(until.left, 0.001), allow_redirects=False, **settings
         )
+
+    @property
+    def _signer(self) -> Any:
+        return self.auth or self.access.auth or self.session.auth or Anonymous()
+
+    def _signed_anew(self, refused: requests.PreparedRequest) -> requests.PreparedRequest | None:
+        """Sign a request again, with credentials that may have been renewed; None if they are not.
+
+        Tokens expire in the middle of a run, and files of tokens rotate.
+        """
+        if isinstance(self._signer, Renewing):
+            self._signer.forget(refused)
+        request = refused.copy()
+        request.prepare_auth(self._signer)
+        name = "Authorization"
+        return request if request.headers.get(name) != refused.headers.get(name) else None
 
     @cached_property
     def _settings(self) -> dict[str, Any]:
@@ -338,8 +371,7 @@ class Transport:
 
     def _environment(self) -> dict[str, Any]:
         """Give what session and environment say of proxies and certificates."""
-        ca_file, cert = self.credentials.ca_file or None, self.credentials.cert
-        return dict(self.session.merge_environment_settings(self.base, {}, True, ca_file, cert))
+        return self.access.settings(self.session, self.base)
 
     def _read(self, reply: requests.Response, *, query: str) -> _Tried:
         self.is_victoria |= "X-Server-Hostname" in reply.headers
@@ -384,7 +416,7 @@ class Transport:
 
     def _confided(self, reply: requests.Response) -> tuple[str, ...]:
         """Give what the request of a reply said in confidence, to this server or to a proxy."""
-        names = (*self.headers, "X-Scope-OrgID")
+        names = (*self.headers, *self.access.headers, "X-Scope-OrgID")
         own = (*of_proxies(self.session.proxies), *of_parameters(self.parameters))
         return (*sent(reply.request.headers, names), *own)
 

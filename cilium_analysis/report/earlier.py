@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -104,7 +104,7 @@ class Earlier:
         question = ask_source(bundle, **given, called=self.summary.get("cluster", ""))
         if (question.window, question.baseline) != (bundle.window, bundle.baseline):
             raise RunDamaged(f"the bundle of {self.directory.name} is of another window")
-        return question
+        return replace(question, located=self.summary.get("located", ""))
 
     def _given(self) -> dict[str, Any]:
         """Give what the run was asked with; one may be older than the last parameter."""
@@ -124,7 +124,7 @@ class Earlier:
 
     def asked_again(self, source: str, *, timeout: float) -> Question:
         """Ask its server again, as `cilium_analysis.question.ask_again`."""
-        return ask_again(
+        question = ask_again(
             str(self.summary["source"]),
             self._given(),
             source=source,
@@ -132,6 +132,7 @@ class Earlier:
             called=self.summary.get("cluster", ""),
             timeout=timeout,
         )
+        return replace(question, located=self.summary.get("located", ""))
 
     def copy_to(self, directory: Path) -> None:
         """Copy the recording and the notebooks that ran to where the rest is to be made.
@@ -159,8 +160,9 @@ def _check(run: Mapping[str, Any]) -> None:
     """
     given = {"workloads": ""} | run["parameters"]
     foreign.fields(given, dict.fromkeys((*_ASKED, "workloads"), foreign.is_text))
-    whole = {"cluster": "", "asked": [], "verdict": "", "pdf_error": ""} | dict(run)
-    kinds = dict.fromkeys(("cluster", "verdict", "pdf_error"), foreign.is_text)
+    texts = dict.fromkeys(("cluster", "located", "verdict", "pdf_error"), "")
+    whole = texts | {"asked": []} | dict(run)
+    kinds = dict.fromkeys(texts, foreign.is_text)
 
     def is_duration(value: object) -> bool:
         return foreign.is_number(value) and 0 <= value < 10**8  # type: ignore[operator]

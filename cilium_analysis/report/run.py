@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Generic, TypeVar, cast
 
 from cilium_analysis.bundle import Bundle
-from cilium_analysis.capture import capture, choose_topics
+from cilium_analysis.capture import capture, check_workloads, choose_topics
 from cilium_analysis.connection import SAMPLES, sample_directory
 from cilium_analysis.errors import CiliumAnalysisError, Interrupted, OutputError
 from cilium_analysis.findings import Severity
@@ -24,8 +24,6 @@ from cilium_analysis.report.notebooks import check_parameters, notebook_director
 from cilium_analysis.report.summary import BUNDLE, About, parameters, write
 from cilium_analysis.report.verdict import is_unknown
 from cilium_analysis.storage import place, runs
-from cilium_analysis.topics import PATH
-from cilium_analysis.topics.workloads import Workloads
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -212,8 +210,7 @@ def _answerable(question: Question, topics: Sequence[str]) -> tuple[str, ...]:
         ours = question.source.directory in map(sample_directory, SAMPLES)
         question.source.verify(deeply=not ours)
     chosen = choose_topics(topics, question.source)
-    if PATH in chosen:
-        Workloads.pair(question.workloads)
+    check_workloads(chosen, question.workloads)
     _ = question.answers  # it fails if no such workloads are known
     return chosen
 

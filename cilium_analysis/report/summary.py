@@ -189,6 +189,7 @@ def _summary(
         "kubernetes": kubernetes or None,
         "window": window_as_json(question.window),
         "baseline": window_as_json(question.baseline),
+        "located": question.located,
         "parameters": {"topics": [executed.topic for executed in done], **given},
         "versions": bundle.manifest.get("versions", {}),
         "findings": {str(s): counts[str(s)] for s in sorted(Severity, reverse=True)},

@@ -98,6 +98,7 @@ def write_unmade(
     window: Window,
     baseline: Window,
     match: str = "",
+    workloads: str = "",
     topics: Sequence[str] = (),
 ) -> None:
     """Write a run that could not be made, so that it is listed with the others as failed.
@@ -112,7 +113,7 @@ def write_unmade(
         Why it could not be made, in one line.
     cluster, source
         What it would have been about.
-    window, baseline, match, topics
+    window, baseline, match, workloads, topics
         What was asked for.
 
     Raises
@@ -133,6 +134,7 @@ def write_unmade(
             "topics": list(topics),
             "step": format_duration(window.step),
             "match": match,
+            "workloads": workloads,
             "timezone": window.timezone,
         },
         topics=[],

@@ -18,6 +18,7 @@ FILES = {
     "ca.crt": f"{PREFIX}CA_FILE",
     "tls.crt": f"{PREFIX}CLIENT_CERT",
     "tls.key": f"{PREFIX}CLIENT_KEY",
+    "http-config": f"{PREFIX}HTTP_CONFIG",
     # Of object stores; that of S3 may hold an ``endpoint_url`` too.
     "aws-credentials": "AWS_SHARED_CREDENTIALS_FILE",
     "google-credentials": "GOOGLE_APPLICATION_CREDENTIALS",
@@ -139,5 +140,9 @@ def check_keys(keys: tuple[str, ...], *, username: bool) -> None:
         raise ParameterError("a password needs a user name, and a user name a password")
     if "tls.key" in keys and "tls.crt" not in keys:
         raise ParameterError("tls.key needs its certificate: name tls.crt too")
+    others = {"token", "password", "ca.crt", "tls.crt", "tls.key"} & set(keys)
+    if "http-config" in keys and others:
+        said = f"leave {', '.join(sorted(others))} out"
+        raise ParameterError(f"http-config says how to sign in: {said}")
     if twice := {key for key in keys if keys.count(key) > 1}:
         raise ParameterError(f"{', '.join(sorted(twice))} is named twice: name one file for it")

@@ -5,12 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from cilium_analysis.capture import check_topics
+from cilium_analysis.capture import check_topics, check_workloads
 from cilium_analysis.errors import ParameterError
 from cilium_analysis.queries import parse_matchers
 from cilium_analysis.report.notify import check_receivers
 from cilium_analysis.schedule import checks
 from cilium_analysis.schedule.credentials import KUBECONFIG, NOTIFY, check_keys
+from cilium_analysis.topics.workloads import Workloads
 from cilium_analysis.window import Window, format_duration, parse_duration
 
 if TYPE_CHECKING:
@@ -93,7 +94,7 @@ class Plan(Routine):
         As for `cilium_analysis.question.ask`.
     jobs
         Notebooks to run at a time; 0 leaves it to the command.
-    kubernetes, cilium_namespace
+    kubernetes, cilium_namespace, workloads
         As for `cilium_analysis.question.ask`.
     """
 
@@ -106,17 +107,20 @@ class Plan(Routine):
     jobs: int = 0
     kubernetes: str = ""
     cilium_namespace: str = "kube-system"
+    workloads: str = ""
 
     def __post_init__(self) -> None:
         interval = self.timing.interval
         default = format_duration(interval) if interval else _DEFAULT_WINDOW
         object.__setattr__(self, "source", checks.url(self.source))
         object.__setattr__(self, "window", self.window.strip() or default)
-        for what in ("baseline", "step", "match", "kubernetes", "username", "tenant", "link"):
+        texts = ("baseline", "step", "match", "kubernetes", "username", "tenant", "link")
+        for what in texts:
             checks.one_line(getattr(self, what), f"--{what}")
         checks.name(self.cilium_namespace, "--cilium-namespace")
         check_topics(self.topics)
         parse_matchers(self.match)
+        check_workloads(self.topics, self.workloads)
         # What each run will ask is checked now: it must not fail for the first time at night.
         if not parse_duration(self.window):
             raise ParameterError("a window of zero has nothing to report on: write it as 1h")
@@ -137,6 +141,11 @@ class Plan(Routine):
         output
             Directory of all runs.
         """
+        narrowed = {}
+        if self.workloads:
+            asked = Workloads.parse(self.workloads)
+            ends = {"from": asked.source, "to": asked.destination}
+            narrowed = ends if asked.destination else {"workload": asked.source}
         words = self._words(
             source=self.source,
             start=f"-{self.window}",
@@ -147,6 +156,7 @@ class Plan(Routine):
             match=self.match,
             kubernetes=self.kubernetes,
             cilium_namespace=self.cilium_namespace if self.kubernetes else "",
+            **narrowed,
             output=output,
             jobs=str(self.jobs or ""),
         )

@@ -71,7 +71,8 @@ class Topic:
 
     def unknown(self, data: Any) -> tuple[str, ...]:
         """Say why the question cannot be answered; nothing if it can."""
-        return tuple(self.module.unknown(data))
+        reasons: tuple[str, ...] = data.remarks.silenced.explain(self.module.unknown(data))
+        return reasons
 
 
 #: The notebook that puts the answers of all topics together,

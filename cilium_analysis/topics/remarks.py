@@ -10,6 +10,7 @@ from cilium_analysis.errors import NamesNoWorkload
 from cilium_analysis.queries import Matcher
 from cilium_analysis.topics import freshness, loading
 from cilium_analysis.topics.buckets import for_people
+from cilium_analysis.topics.silenced import Silenced, silenced
 from cilium_analysis.topics.workloads import narrowing
 from cilium_analysis.window import format_duration
 
@@ -39,6 +40,8 @@ class Remarks:
         That it is about.
     refused
         What the server did not tell.
+    silenced
+        What the user's matchers leave out whole.
     workloads
         That the question is narrowed to; empty if it is about all.
     named
@@ -54,6 +57,7 @@ class Remarks:
     caveats: tuple[str, ...] = ()
     targets: Targets | None = None
     refused: tuple[Refusal, ...] = ()
+    silenced: Silenced = field(default_factory=Silenced)
     workloads: str = ""
     named: frozenset[str] = frozenset()
     nodes: frozenset[str] = frozenset()
@@ -107,7 +111,7 @@ class Remarks:
         # Which metrics name no workloads is said among the notes, once for all.
         others = (e for e in self.refused if not isinstance(e.problem, NamesNoWorkload))
         lacking = (f"{text[0].upper()}{text[1:]}" for text in map(str, others))
-        return (*self.caveats, *dict.fromkeys(lacking), *self.notes)
+        return (*self.caveats, *self.silenced.notes, *dict.fromkeys(lacking), *self.notes)
 
 
 def remarks(source: Source, window: Window, baseline: Window, *, match: str, said: Said) -> Remarks:
@@ -140,15 +144,18 @@ def remarks(source: Source, window: Window, baseline: Window, *, match: str, sai
             f" {format_duration(window.step)}: what was counted between two scrapes is spread"
             " evenly, and times are known to within one scrape."
         )
+    left_out = silenced(source, window, match=match, said=said)
     refused = tuple(said.refusals)
     narrowed = narrowing(source)
     if narrowed is None:
-        return Remarks(tuple(notes), known.caveats, known, refused)
+        return Remarks(tuple(notes), known.caveats, known, refused, left_out)
     about = narrowed.workloads.text
     notes.insert(
         0, f"Hubble's metrics are narrowed to {about}. Metrics of agents cover all workloads."
     )
-    if silenced := ", ".join(sorted(narrowed.silenced)):
-        notes.insert(1, f"Nothing can be said about {about} from {silenced}.")
+    if unnamed := ", ".join(sorted(narrowed.silenced)):
+        notes.insert(1, f"Nothing can be said about {about} from {unnamed}.")
     named = frozenset(narrowed.named)
-    return Remarks(tuple(notes), known.caveats, known, refused, about, named, narrowed.nodes)
+    return Remarks(
+        tuple(notes), known.caveats, known, refused, left_out, about, named, narrowed.nodes
+    )

@@ -59,10 +59,17 @@ def told(
     unknown
         Reasons why the question cannot be answered; none if it can.
     """
-    reasons, remarks = tuple(unknown), data.remarks
+    reasons, remarks = data.remarks.silenced.explain(unknown), data.remarks
     if refused(remarks):
         # What the server refused to tell is not missing.
         found = [each for each in found if each.kind != "missing_metrics"]
+    # Nor is what the user's matchers leave out.
+    found = [
+        each
+        for each in found
+        if each.kind != "missing_metrics"
+        or not remarks.silenced.any_of([each.labels.get("metric", "")])
+    ]
     if remarks.nodes:
         # Of a question about some workloads; a finding of several nodes names none as a label.
         found = [each for each in found if each.labels.get("node", "") in {"", *remarks.nodes}]

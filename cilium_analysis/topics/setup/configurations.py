@@ -48,6 +48,8 @@ class Facts:
         Whether the start times of the agents' processes are there.
     classic
         Series of classic histograms, ``…_count``, that are there beside native ones.
+    left_out
+        Whether the user's matchers leave metrics out: what is not there may be stored.
     """
 
     unnamed: Mapping[str, int] = field(default_factory=dict)
@@ -56,6 +58,7 @@ class Facts:
     bounds: tuple[str, ...] = ()
     starts: bool = True
     classic: tuple[str, ...] = ()
+    left_out: bool = False
 
 
 @dataclass(frozen=True)
@@ -206,11 +209,17 @@ def _lately(targets: Targets, facts: Facts, window: Window) -> str:
 
 def _no_starts(targets: Targets, facts: Facts, window: Window) -> str:
     agents = (targets.table["component"] == "agent").any()
-    return "" if facts.starts or not agents else "cilium_process_start_time_seconds is not stored"
+    return (
+        ""
+        if facts.starts or facts.left_out or not agents
+        else "cilium_process_start_time_seconds is not stored"
+    )
 
 
 def _one_only(targets: Targets, facts: Facts, window: Window) -> str:
     there = set(targets.table["component"])
+    if facts.left_out:
+        return ""
     if there & {"agent", "hubble"} == {"hubble"}:
         return "metrics of Hubble, none of the agents"
     if there & {"agent", "hubble"} == {"agent"}:

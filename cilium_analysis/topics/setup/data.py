@@ -11,7 +11,7 @@ import pandas as pd
 
 from cilium_analysis import frames
 from cilium_analysis.errors import NotPrometheus, QueryRejected
-from cilium_analysis.queries import Matcher, Query, parse_matchers
+from cilium_analysis.queries import Matcher, Query, count_each, parse_matchers
 from cilium_analysis.targets.naming import cluster_of
 from cilium_analysis.targets.stored import Row, host
 from cilium_analysis.topics import answers
@@ -20,7 +20,7 @@ from cilium_analysis.topics.setup.checks import CHECKS
 from cilium_analysis.topics.setup.configurations import Facts
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Mapping, Sequence
     from datetime import datetime
 
     from cilium_analysis.source import Source
@@ -43,20 +43,11 @@ _HINTS = {"Envoy": ("envoy", "9964"), "relay": ("relay", "9966")}
 NAMES = {"agent": "agent", "hubble": "Hubble", "operator": "operator"}
 
 
-def _counted(metrics: Iterable[str], matchers: Sequence[str] = ("",)) -> str:
-    """Write PromQL that counts series by metric; some servers match names only exactly."""
-    return " or ".join(
-        f'label_replace(count({metric}{{{each}<match>}}), "metric", "{metric}", "", "")'
-        for metric in metrics
-        for each in matchers
-    )
-
-
 #: ``<range>`` is the length of the window here. What there is is asked at three moments: over the
 #: whole window even a count would read more samples than a server allows.
 QUERIES: Mapping[str, Query] = {
     "present": Query(
-        _counted(sorted({metric for check in CHECKS for metric in check.metrics})),
+        count_each(sorted({metric for check in CHECKS for metric in check.metrics})),
         "series",
         "series of each metric that the questions need",
     ),
@@ -72,17 +63,17 @@ QUERIES: Mapping[str, Query] = {
         spare=True,
     ),
     "labels": Query(
-        _counted(_NAMED, [f'source_{name}!="",' for name in ("workload", "app", "pod")]),
+        count_each(_NAMED, [f'source_{name}!="",' for name in ("workload", "app", "pod")]),
         "series",
         "series of Hubble that name the workloads by labelsContext",
     ),
     "context": Query(
-        _counted(_NAMED, ['source!="",']),
+        count_each(_NAMED, ['source!="",']),
         "series",
         "series of Hubble that name the parties by sourceContext",
     ),
     "bare": Query(
-        _counted(_NAMED, ['source_app!="",source_namespace="",']),
+        count_each(_NAMED, ['source_app!="",source_namespace="",']),
         "series",
         "series of Hubble that name a workload without its namespace",
         spare=True,
@@ -235,7 +226,7 @@ def _classic(
     """Ask which native histograms have classic series too."""
     if not scraping.native:
         return ()
-    counted = _counted(f"{name}_count" for name in sorted(scraping.native))
+    counted = count_each(f"{name}_count" for name in sorted(scraping.native))
     promql = Query(counted, "series", "").render(match=matchers, step=window.step)
     found = _most([_by(source.instant(promql, moment), "metric") for moment in moments])
     return tuple(found.index)

@@ -11,7 +11,7 @@ from cilium_analysis.topics.model import found_once
 from cilium_analysis.topics.setup.checks import CHECKS
 from cilium_analysis.topics.setup.kubernetes import objects_of, remedy
 from cilium_analysis.topics.setup.objects import later, not_scraped, some, without_agent
-from cilium_analysis.topics.setup.tables import configurations, there
+from cilium_analysis.topics.setup.tables import configurations, left_out, there
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -45,7 +45,7 @@ def findings(data: Setup) -> Findings:
     missing = [
         _missing(data, check, _NEEDED[check.name])
         for check in CHECKS
-        if check.name in _NEEDED and not there(data, check)
+        if check.name in _NEEDED and not there(data, check) and not left_out(data, check)
     ]
     down = data.now.targets[data.now.targets["up"] == 0]
     never = [_down(data, row) for _, row in down.iterrows()]
@@ -88,8 +88,9 @@ def judge(data: Setup) -> str:
         return f"wrong: {'; '.join(wrong)}"
     if data.now.scraping.caveats:
         return f"unknown in part: {' '.join(data.now.scraping.caveats)}"
-    lacking = [check.name for check in CHECKS if not check.of and not there(data, check)]
-    but = [f"without {name}" for name in lacking]
+    lacking = [check for check in CHECKS if not check.of and not there(data, check)]
+    but = [f"without {check.name}" for check in lacking if not left_out(data, check)]
+    but += data.remarks.silenced.said
     but += list(configurations(data)["configuration"])
     return f"ok, but: {', '.join(but)}" if but else "ok"
 

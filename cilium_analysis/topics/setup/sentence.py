@@ -14,7 +14,7 @@ from cilium_analysis.topics.setup.checks import CHECKS
 from cilium_analysis.topics.setup.kubernetes import objects_of
 from cilium_analysis.topics.setup.newest import FAR, REACHES
 from cilium_analysis.topics.setup.objects import not_scraped, some, without_agent
-from cilium_analysis.topics.setup.tables import gaps, there
+from cilium_analysis.topics.setup.tables import gaps, left_out, there
 from cilium_analysis.window import clock, format_duration, interval
 
 if TYPE_CHECKING:
@@ -50,7 +50,7 @@ def sentence(data: Setup) -> str:
         return _unanswered(data)
     lost = sorted(_agents_lost(data))
     lacking = _lacking(data)
-    clauses = [_who(data, scraped, lost), *lacking, *_more(data)]
+    clauses = [_who(data, scraped, lost), *lacking, *_more(data), *data.remarks.silenced.said]
     if len(clauses) == 1 and all(scraped.values()) and not lost and not _is_nameless(data):
         who = _listed([_counted(name, count) for name, count in scraped.items()])
         return f"Everything that the reports need is scraped from {who}{_clusters(data)}."
@@ -176,7 +176,7 @@ def _is_nameless(data: Setup) -> bool:
 
 def _lacking(data: Setup) -> list[str]:
     """Say what is missing: whole components first, of the others what the reports would show."""
-    absent = [check for check in CHECKS if not there(data, check)]
+    absent = [c for c in CHECKS if not there(data, c) and not left_out(data, c)]
     gone = {check.name for check in absent}
     whole = [_nothing_of(check.name) for check in absent if check.name in _WHOLE]
     part = [check for check in absent if check.name not in _WHOLE and check.of not in gone]

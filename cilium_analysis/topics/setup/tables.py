@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pandas as pd
@@ -23,6 +24,13 @@ def there(data: Setup, check: Check) -> bool:
     return any(name in data.now.present.index for name in check.metrics) or bool((mine != 0).any())
 
 
+def left_out(data: Setup, check: Check) -> bool:
+    """Tell whether a check's metrics may be there, but do not match what the user asks for."""
+    silenced = data.remarks.silenced
+    nothing = not len(data.now.present) and bool(silenced.match)
+    return not there(data, check) and (nothing or silenced.any_of(check.metrics))
+
+
 def checks(data: Setup) -> pd.DataFrame:
     """Give what there is, one row per check.
 
@@ -30,8 +38,8 @@ def checks(data: Setup) -> pd.DataFrame:
     -------
     pandas.DataFrame
         ``what``, ``state`` (``there``, ``missing``, ``missing, or nothing happened``, ``unknown``
-        where what exports it is not scraped), ``series``, ``answers``, ``how to switch it on``
-        (Helm values; empty if it is there).
+        where what exports it is not scraped, or where no label matches), ``series``, ``answers``,
+        ``how to switch it on`` (Helm values; empty if it is there).
     """
     return pd.DataFrame([_row(data, check) for check in CHECKS])
 
@@ -40,9 +48,12 @@ def _row(data: Setup, check: Check) -> dict[str, object]:
     found = there(data, check)
     absent = "missing, or nothing happened" if check.born_late else "missing"
     # What is not scraped at all tells nothing of what it would export.
-    blind = any(each.name == check.of and not there(data, each) for each in CHECKS)
+    parent = next((c for c in CHECKS if c.name == check.of and not there(data, c)), None)
+    blind = parent is not None
     if blind:
         absent = f"unknown: {check.of} is not scraped"
+    if left_out(data, check) or (parent and left_out(data, parent)):
+        blind, absent = True, "unknown: nothing matches"
     if data.untold("present"):
         blind, absent = True, "unknown: the server refused to tell"
     return {
@@ -82,7 +93,8 @@ def gaps(data: Setup) -> pd.DataFrame:
 
 def configurations(data: Setup) -> pd.DataFrame:
     """List what is out of the ordinary about the scraping, as `configurations.configurations`."""
-    return how.configurations(data.now.scraping, data.now.facts, data.window)
+    facts = replace(data.now.facts, left_out=bool(data.remarks.silenced.metrics))
+    return how.configurations(data.now.scraping, facts, data.window)
 
 
 def versions(data: Setup) -> pd.DataFrame:
@@ -108,7 +120,7 @@ def notes(data: Setup) -> list[str]:
             " ask with a step of that length, or scrape more often."
         )
     # Many do without it, so that it is no finding.
-    if not there(data, OPERATOR):
+    if not there(data, OPERATOR) and not left_out(data, OPERATOR):
         todo = kubernetes.remedy(data, OPERATOR.name) or f"Helm: {OPERATOR.helm}."
         said.append(
             "No metrics of the operator: its health, IPAM and the garbage collection of identities"

@@ -61,19 +61,31 @@ class Entry:
         ParameterError
             If this is no mapping, or a key is unknown or there twice.
         """
+        found = self.any_mapping(what)
+        for name in found:
+            if name not in known:
+                shown = clipped(line(name), _SHOWN)
+                text = f"unknown key {shown!r} in {what}: {suggest(shown, known)}"
+                raise self._key(name).mistake(text)
+        return found
+
+    def any_mapping(self, what: str) -> dict[str, Entry]:
+        """Give the entries of a mapping by their keys, whatever they are; else as `mapping`."""
         if not isinstance(self.node, yaml.MappingNode):
             raise self.mistake(f"{what} has to be a mapping, as in `key: value`")
         found: dict[str, Entry] = {}
         for key_node, node in self.node.value:
             key = Entry(self.file, key_node)
             name = key.text(f"a key of {what}")
-            if name not in known:
-                shown = clipped(line(name), _SHOWN)
-                raise key.mistake(f"unknown key {shown!r} in {what}: {suggest(shown, known)}")
             if name in found:
                 raise key.mistake(f"the key {name!r} occurs twice in {what}")
             found[name] = Entry(self.file, node)
         return found
+
+    def _key(self, name: str) -> Entry:
+        return next(
+            Entry(self.file, key) for key, _ in self.node.value if str(key.value).strip() == name
+        )
 
     def items(self, what: str) -> list[Entry]:
         """Give the entries of a list.
@@ -103,11 +115,30 @@ class Entry:
             raise self.mistake(f"{what} holds line ends or control characters")
         return value
 
+    def block(self, what: str) -> str:
+        """Give a text of several lines; otherwise as `text`."""
+        if not isinstance(self.node, yaml.ScalarNode) or not self.node.value.strip():
+            raise self.mistake(f"{what} has to be a text")
+        return str(self.node.value)
+
     def texts(self, what: str) -> tuple[str, ...]:
         """Give the texts of a list, or a single text in place of a list."""
         if isinstance(self.node, yaml.ScalarNode):
             return (self.text(what),)
         return tuple(entry.text(what) for entry in self.items(what))
+
+    def flag(self, what: str) -> bool:
+        """Give ``true`` or ``false``.
+
+        Raises
+        ------
+        ParameterError
+            If it is neither.
+        """
+        text = self.text(what)
+        if text not in ("true", "false"):
+            raise self.mistake(f"{what} is true or false")
+        return text == "true"
 
     @contextmanager
     def named(self) -> Iterator[None]:
@@ -124,8 +155,15 @@ class Entry:
             raise self.mistake(str(problem)) from None
 
 
-def read(file: Path) -> Entry:
+def read(file: Path, *, needs: str) -> Entry:
     """Read a YAML file; nothing in it is executed or made into objects.
+
+    Parameters
+    ----------
+    file
+        To read.
+    needs
+        What an empty file lacks, for people.
 
     Raises
     ------
@@ -145,5 +183,5 @@ def read(file: Path) -> Entry:
     except RecursionError:
         raise ParameterError(f"{file} is nested too deeply") from None
     if root is None:
-        raise ParameterError(f"{file} is empty: it needs `window` and `clusters`")
+        raise ParameterError(f"{file} is empty: it needs {needs}")
     return Entry(file, root)

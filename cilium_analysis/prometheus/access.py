@@ -1,0 +1,203 @@
+"""How requests reach a server and are signed: from references to credentials, or an http_config."""
+
+from __future__ import annotations
+
+import ssl
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from requests.auth import AuthBase
+from requests.utils import should_bypass_proxies
+
+from cilium_analysis.errors import AccessDenied, ParameterError
+from cilium_analysis.prometheus.credentials import PREFIX, Credentials, Secret, basic
+from cilium_analysis.prometheus.tokens import Command, Token
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    import requests
+    from requests import PreparedRequest
+
+
+@dataclass(frozen=True)
+class Tls:
+    """What TLS is like, where it is not the usual.
+
+    Parameters
+    ----------
+    ca_file, authorities
+        Certificates of the authorities to trust instead of the usual ones: a file, or in PEM.
+    cert_file, key_file
+        The own certificate.
+    server_name
+        That the server's certificate is for, and that is sent (SNI).
+    verify
+        Whether the server's certificate is checked.
+    lowest, highest
+        Versions of TLS.
+    """
+
+    ca_file: str = ""
+    authorities: str = ""
+    cert_file: str = ""
+    key_file: str = ""
+    server_name: str = ""
+    verify: bool = True
+    lowest: ssl.TLSVersion | None = None
+    highest: ssl.TLSVersion | None = None
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """``verify`` and ``cert``, as `requests` takes them."""
+        cert = (self.cert_file, self.key_file) if self.key_file else self.cert_file or None
+        trusted = bool(self.authorities) or self.ca_file or True
+        return {"verify": trusted if self.verify else False, "cert": cert}
+
+    def pool(self) -> dict[str, Any]:
+        """Give what urllib3's pools take beside them; nothing where all is as usual.
+
+        Raises
+        ------
+        ParameterError
+            If the authorities are no certificates.
+        """
+        found: dict[str, Any] = {}
+        if self.server_name:
+            found |= {"server_hostname": self.server_name, "assert_hostname": self.server_name}
+        if self.authorities or self.lowest or self.highest:
+            context = ssl.create_default_context()
+            try:
+                if self.authorities:
+                    context = ssl.create_default_context(cadata=self.authorities)
+            except ssl.SSLError:
+                raise ParameterError("`ca` holds no certificates in PEM") from None
+            context.check_hostname = self.verify and not self.server_name
+            context.minimum_version = self.lowest or context.minimum_version
+            context.maximum_version = self.highest or context.maximum_version
+            found["ssl_context"] = context
+        return found
+
+
+@dataclass(frozen=True)
+class Access:
+    """The way to a server.
+
+    Parameters
+    ----------
+    auth
+        Signs requests; None if nobody does.
+    headers
+        Sent along, by name; each is read when a request is sent.
+    tls
+        What TLS is like.
+    proxy, no_proxy
+        Address of a proxy, and hosts that are reached without it; that of the environment if empty.
+    """
+
+    auth: AuthBase | None = None
+    headers: Mapping[str, tuple[Secret, ...]] = field(default_factory=dict)
+    tls: Tls = field(default_factory=Tls)
+    proxy: str = field(default="", repr=False)
+    no_proxy: str = ""
+
+    def read_headers(self) -> dict[str, str]:
+        """Give the headers to send along."""
+        return {name: ", ".join(e.read() for e in each) for name, each in self.headers.items()}
+
+    def settings(self, session: requests.Session, url: str) -> dict[str, Any]:
+        """Give certificates and proxies as `requests.Session.send` takes them.
+
+        Parameters
+        ----------
+        session
+            Its own settings count, and those of the environment, where nothing else is said.
+        url
+            Of the server.
+        """
+        own, proxies = self.tls.settings, self.proxies(url)
+        verify = None if own["verify"] is True else own["verify"]
+        found = dict(session.merge_environment_settings(url, {}, True, verify, own["cert"]))
+        return found if proxies is None else found | {"proxies": proxies}
+
+    def proxies(self, url: str) -> dict[str, str] | None:
+        """Give the proxies to a server, as `requests` takes them; None if it is not said."""
+        if not self.proxy:
+            return None
+        if should_bypass_proxies(url, no_proxy=self.no_proxy or None):
+            return {}
+        return {"http": self.proxy, "https": self.proxy}
+
+
+def access_of(credentials: Credentials) -> Access:
+    """Give the way to a server by references to credentials.
+
+    Raises
+    ------
+    ParameterError
+        If they contradict each other, or an http_config cannot be read.
+    """
+    if credentials.http_config:
+        beside = [
+            f"{PREFIX}{each.name.removesuffix('_env').upper()}"
+            for each in fields(credentials)
+            if each.name not in ("http_config", "tenant") and getattr(credentials, each.name)
+        ]
+        if beside:
+            raise ParameterError(
+                f"{PREFIX}HTTP_CONFIG says how to sign in: leave {', '.join(beside)} out"
+            )
+        from cilium_analysis.prometheus.http_config import read
+
+        return read(Path(credentials.http_config))
+    return Access(
+        auth=_auth(credentials),
+        tls=Tls(
+            ca_file=credentials.ca_file,
+            cert_file=credentials.client_cert,
+            key_file=credentials.client_key,
+        ),
+    )
+
+
+def _auth(known: Credentials) -> AuthBase | None:
+    if known.bearer_token_file or known.bearer_token_env:
+        return Bearer(Secret(known.bearer_token_file, known.bearer_token_env))
+    if known.username or known.password_file or known.password_env:
+        return Basic(known.username, Secret(known.password_file, known.password_env))
+    return Command(known.bearer_token_command) if known.bearer_token_command else None
+
+
+@dataclass(frozen=True)
+class Bearer(AuthBase):
+    """Signs with a token, or with other words of an authorization."""
+
+    token: Secret
+    scheme: str = "Bearer"
+
+    def __call__(self, request: PreparedRequest) -> PreparedRequest:
+        """Sign a request."""
+        text = self.token.read()
+        if self.scheme == "Bearer":
+            try:
+                Token(text)
+            except ValueError:
+                where = self.token.file or self.token.variable or "the http_config"
+                raise AccessDenied(f"what {where} holds is not one bearer token: mend it") from None
+        request.headers["Authorization"] = f"{self.scheme} {text}"
+        return request
+
+
+@dataclass(frozen=True)
+class Basic(AuthBase):
+    """Signs by basic authentication."""
+
+    username: str | Secret
+    password: Secret
+
+    def __call__(self, request: PreparedRequest) -> PreparedRequest:
+        """Sign a request."""
+        name = self.username if isinstance(self.username, str) else self.username.read()
+        signed: PreparedRequest = basic(name, self.password.read())(request)
+        return signed
