@@ -617,6 +617,11 @@ def test_modules_policies_and_limits_are_findings() -> None:
     ):
         found = only(from_memory({name: grid(WIDE, rising(1.0), KEYS)}))
         assert (found.labels["subsystem"], found.total) == (subsystem, 150.0), name
+        (row,) = health.failed(from_memory({name: grid(WIDE, rising(1.0), KEYS)})).to_dict(
+            "records"
+        )
+        assert words in row["what"]
+        assert (row["failures"], row["expected"], row["change"]) == (150.0, 0.0, 150.0)
         assert words in found.title
 
 
