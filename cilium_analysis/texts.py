@@ -62,8 +62,9 @@ def percent(share: float) -> str:
     """
     if share in (0.0, 1.0):
         return f"{share:.0%}"
-    inside = 0.0 < share < 1.0
-    return f"{min(max(share, 0.001), 0.999) if inside else share:.1%}"
+    if 0.0 < share < 0.001:
+        return "< 0.001%" if share < 1e-5 else f"{number(100 * share)}%"
+    return f"{min(share, 0.999) if share < 1.0 else share:.1%}"
 
 
 def number(value: float) -> str:

@@ -92,7 +92,7 @@ def test_durations_and_numbers_have_three_digits_and_the_unit_of_a_person() -> N
     rows = repr(show.Table(frame)).splitlines()
     assert rows[1].split() == ["0.8", "ms", "33.6%", "0.0188", "34,777"]
     assert rows[2].split() == ["64.2", "ms", "100%", "103", "5"]
-    assert rows[3].split() == ["2.5", "min", "0.1%", "12,346", "0"]
+    assert rows[3].split() == ["2.5", "min", "0.04%", "12,346", "0"]
 
 
 def test_a_quantile_is_written_as_far_as_the_buckets_tell() -> None:
