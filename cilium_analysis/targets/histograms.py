@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from cilium_analysis.source import Source
     from cilium_analysis.window import Window
 
-#: All histograms that the topics read.
+#: All histograms that the topics read, or did when bundles were recorded that hold the answer.
 HISTOGRAMS = (
     "cilium_agent_api_process_time_seconds",
     "cilium_bpf_syscall_duration_seconds",

@@ -125,7 +125,7 @@ def hubble_notes(
     versions
         Of Cilium, as far as they are known.
     """
-    said = [*verdict.gaps(seen, window, of="Hubble on "), *verdict.started(restarts)]
+    said = [*verdict.gaps(seen, window, of="Hubble on "), *verdict.started(restarts, window)]
     if len(restarts):
         said.append("Hubble's counters begin anew with their agent.")
     by_source = lost.sum().groupby(level="source").sum()

@@ -14,7 +14,6 @@ from cilium_analysis.topics.connectivity.outages import detect
 from cilium_analysis.topics.connectivity.pace import short
 from cilium_analysis.topics.connectivity.reading import column
 from cilium_analysis.topics.model import found_once
-from cilium_analysis.window import zone
 
 if TYPE_CHECKING:
     from cilium_analysis.topics.connectivity.data import Connectivity
@@ -164,18 +163,14 @@ def _list(names: tuple[str, ...], most: int = 4) -> str:
 
 
 def _when(data: Connectivity, outage: Outage) -> str:
-    tz = zone(data.window.timezone)
-    days = data.window.length > timedelta(days=1)
-    start = outage.start.tz_convert(tz)
-    clock = f"{start:%Y-%m-%d %H:%M:%S}" if days else f"{start:%H:%M:%S}"
-    begin = "since before the window" if outage.before else f"from {clock} {data.window.timezone}"
+    begin = "since before the window " if outage.before else ""
     lasts = f"for {short(outage.end - outage.start)}"
     if outage.after:
         lasts += " until the end of the window"
     if outage.times > 1:
         lasts += f", failing {outage.times} times"
     known = "" if outage.before and outage.after else f", {data.now.pace.told(outage.within)}"
-    return f"{begin} {lasts}{known}"
+    return f"{begin}{lasts}{known}"
 
 
 def _aside(outage: Outage) -> str:
