@@ -26,6 +26,13 @@ _LONGEST = 400
 _MOMENT = timedelta(minutes=2)
 #: What changes of policies before a story, and at its end, are evidence of.
 CHANGE = "policy_change"
+#: First words of clauses that are no names, and therefore small within a sentence.
+_PLAIN = frozenset(
+    (
+        *("A", "Agents", "All", "Endpoints", "Forwarded", "Latency", "Links", "Map", "Maps"),
+        *("New", "No", "Nodes", "Policies", "Requests", "Rollout:", "The"),
+    )
+)
 
 
 def length(duration: timedelta) -> str:
@@ -92,11 +99,18 @@ def told(story: Finding, window: Window, timezone: str) -> str:
         As for `when`.
     """
     others = [e for e in story.evidence if e.severity >= Severity.WARNING]
-    clauses = [brief(each) for each in (story, *others[:TOLD])]
+    clauses = [brief(story), *(_within(brief(each)) for each in others[:TOLD])]
     if len(others) > TOLD:
-        clauses.append(f"and {len(others) - TOLD} more signs of it")
+        clauses.append(f"and {counted(len(others) - TOLD, 'more sign')}")
     text = f"{when(story, window, timezone)}: {'; '.join(clauses)}."
     return " ".join([text, *_changed(story, timezone)])
+
+
+def _within(clause: str) -> str:
+    """Write a clause as it stands within a sentence."""
+    first = clause.partition(" ")[0]
+    plain = first in _PLAIN
+    return clause[0].lower() + clause[1:] if plain else clause
 
 
 def changes(story: Finding) -> tuple[list[Finding], list[Finding]]:

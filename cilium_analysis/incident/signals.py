@@ -88,7 +88,8 @@ def _destination(lead: Finding) -> dict[str, list[str]]:
 def _lookups(data: Incident, lead: Finding) -> _Seen:
     now = data.topics["dns"].now
     counts = ended(now.asked, now.counts)
-    return _Seen(_rate(only(counts, _of(lead, *map(str, counts.columns.names)))))
+    mine = only(counts, _of(lead, *map(str, counts.columns.names)))
+    return _Seen(_rate(mine), unit="lookups/s")
 
 
 def _connections(data: Incident, lead: Finding) -> _Seen:
@@ -105,7 +106,7 @@ def _probes(data: Incident, lead: Finding) -> _Seen | None:
     if not node or not failing.shape[1]:
         return None
     share = failing.sum(axis=1, min_count=1) / only(now.target_observers, wanted).sum(axis=1)
-    return _Seen(share)
+    return _Seen(100.0 * share, 100.0 * lead.baseline_value, "% of probes")
 
 
 def _endpoints(data: Incident, lead: Finding) -> _Seen:

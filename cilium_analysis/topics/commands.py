@@ -62,5 +62,17 @@ def workload(name: str) -> str:
     return name if _WORKLOAD.fullmatch(name) else ""
 
 
+def pods_of(name: str) -> str:
+    """Write the command that lists the pods beside a workload, to stand behind a word.
+
+    Parameters
+    ----------
+    name
+        As ``namespace/workload``; nothing is written if it is none.
+    """
+    namespace, slash, _ = workload(name).partition("/")
+    return f" (`kubectl -n {namespace} get pods -o wide`)" if slash else ""
+
+
 def _number(version: str) -> tuple[int, ...]:
     return tuple(int(part) for part in re.findall(r"[0-9]+", version)[:2])

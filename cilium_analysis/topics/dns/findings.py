@@ -51,19 +51,22 @@ ALIKE = 0.5
 #: Queries without a response of a smaller share are in flight, or lost by Hubble.
 MISSING_SHARE = 0.01
 
+#: Of CoreDNS, as kubeadm and the managed clusters label it.
+_LOG = "`kubectl -n kube-system logs -l k8s-app=kube-dns --tail=200`"
 NEXT = {
-    "Server Failure": "Look at the log of the DNS servers (CoreDNS: plugin errors, forward) and at"
-    " their upstream servers; see whether one name or all are affected.",
+    "Server Failure": f"Look at the log of the DNS servers ({_LOG}: errors of plugins, forward) and"
+    " at their upstream servers; see whether one name or all are affected.",
     ABSENT: "See which name is looked up and who began to: a name that went away, a"
     " typing error in a new release, or search domains (ndots) tried in vain.",
     "Query Refused": "See whether the DNS servers allow this client and this zone, and whether"
     " they are overloaded.",
     DENIED: "See which names the clients' policies allow (toFQDNs, rules: dns matchPattern), and"
     " which change of policy or of the client came first.",
-    NO_RESPONSE: "See whether the DNS servers run and answer, whether drops or unreachable nodes"
+    NO_RESPONSE: "See whether the DNS servers run (`kubectl -n kube-system get pods -l"
+    f" k8s-app=kube-dns -o wide`) and what they log ({_LOG}), whether drops or unreachable nodes"
     " lie between, and whether Cilium's DNS proxy is overloaded.",
 }
-ELSE = "Look up the code, and see the log of the DNS servers."
+ELSE = f"Look up the code, and see the log of the DNS servers ({_LOG})."
 
 
 @dataclass(frozen=True)

@@ -365,6 +365,7 @@ def _slow(data: Http, slow: Slow) -> Finding:
         unit="s",
         trust_reasons=tuple(f"server: {text}" for text in data.warnings),
         query=f"histogram_quantile({slow.quantile:g}, {rates})",
-        next_step="Look at the load, limits and dependencies of the destination, and at the"
+        next_step="Look at the load, limits and dependencies of the destination"
+        f"{commands.pods_of(slow.destination)}, and at the"
         " traces of slow requests (exemplars) if they are stored.",
     )
