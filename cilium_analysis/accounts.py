@@ -40,9 +40,10 @@ def length(duration: timedelta) -> str:
     seconds = round(duration.total_seconds())
     if seconds < 120:
         return f"{seconds} s"
-    minutes = round(seconds / 60)
+    minutes, rest = divmod(seconds, 60)
     if minutes < 60:
-        return f"{minutes} min"
+        return f"{minutes} min {rest} s" if rest else f"{minutes} min"
+    minutes = round(seconds / 60)
     hours, minutes = divmod(minutes, 60)
     if hours < 48:
         return f"{hours} h {minutes} min" if minutes else f"{hours} h"
@@ -99,18 +100,22 @@ def told(story: Finding, window: Window, timezone: str) -> str:
         As for `when`.
     """
     others = [e for e in story.evidence if e.severity >= Severity.WARNING]
-    clauses = [brief(story), *(_within(brief(each)) for each in others[:TOLD])]
+    clauses = [brief(story), *(_within(each, story, timezone) for each in others[:TOLD])]
     if len(others) > TOLD:
         clauses.append(f"and {counted(len(others) - TOLD, 'more sign')}")
     text = f"{when(story, window, timezone)}: {'; '.join(clauses)}."
     return " ".join([text, *_changed(story, timezone)])
 
 
-def _within(clause: str) -> str:
-    """Write a clause as it stands within a sentence."""
-    first = clause.partition(" ")[0]
-    plain = first in _PLAIN
-    return clause[0].lower() + clause[1:] if plain else clause
+def _within(finding: Finding, story: Finding, timezone: str) -> str:
+    """Write a finding within the sentence of its story; its own time if that is another one."""
+    clause = brief(finding)
+    if clause.partition(" ")[0] in _PLAIN:
+        clause = clause[0].lower() + clause[1:]
+    ends = zip((finding.start, finding.end), (story.start, story.end), strict=True)
+    if max(abs(mine - other) for mine, other in ends) < _MOMENT:
+        return clause
+    return f"{clause}, {clock(finding.start, timezone)}–{clock(finding.end, timezone)}"
 
 
 def changes(story: Finding) -> tuple[list[Finding], list[Finding]]:

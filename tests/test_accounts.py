@@ -193,9 +193,8 @@ def test_a_signal_is_drawn_where_it_is_known() -> None:
     drawn = cards.Signal(times, values, 0.5, "packets/s")
     html = cards.stories(found(finding()), "UTC", signals={1: drawn})
     assert html.count("M") == 3  # the line is broken once; the baseline is a line of its own
-    assert (
-        "0 to 34 packets/s; shaded: 09:00 to 09:42 UTC; dashed: the baseline, 0.5 packets/s" in html
-    )
+    said = "UTC: 0 to 34 packets/s; shaded: 09:00 to 09:42; dashed: the baseline, 0.5 packets/s"
+    assert said in html
     unknown = cards.Signal(times, [float("nan")] * 240, float("nan"), "packets/s")
     assert "<svg" not in cards.stories(found(finding()), "UTC", signals={1: unknown})
 

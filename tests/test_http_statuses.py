@@ -68,7 +68,7 @@ def test_requests_without_a_response_have_failed(statuses: tuple[str, ...]) -> N
     assert finding.labels["status"] == "0"
     assert finding.title.startswith(
         "Requests from shop/front to shop/cart without a response: 0.4/s (23.1% of all requests to"
-        " shop/cart meanwhile)"
+        " shop/cart in that time)"
     )
     gone = totals(data.now.counts, ["status"])["0"]
     assert finding.total == pytest.approx(gone)
@@ -108,7 +108,9 @@ def test_requests_of_http_v1_have_their_statuses_elsewhere() -> None:
 def test_errors_are_judged_by_their_share(bad: float, of: float, severity: Severity) -> None:
     (finding,) = http.findings(load(answers(requests=requests(s200=of, s500=bad))))
     assert finding.severity is severity
-    assert f"({percent(bad / (bad + of))} of all requests to shop/cart meanwhile)" in finding.title
+    assert (
+        f"({percent(bad / (bad + of))} of all requests to shop/cart in that time)" in finding.title
+    )
     assert finding.share == pytest.approx(bad / (bad + of), rel=0.01)
 
 

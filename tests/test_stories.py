@@ -115,7 +115,8 @@ def test_servers_that_fail_in_another_way_go_on_failing(
     kind: str, begin: str, labels: dict[str, str], stories_told: int
 ) -> None:
     first = finding("dns_failures", rcode="no response", destination="kube-system/coredns")
-    then = finding(kind, begin, "40", rcode="Server Failure", **labels)
+    given: dict[str, Any] = {"rcode": "Server Failure", **labels}
+    then = finding(kind, begin, "40", **given)
     assert len(told(first, then)) == stories_told
 
 

@@ -35,9 +35,8 @@ def complete(text: str, *, node: str = "", versions: Sequence[str] = ()) -> str:
     versions
         Of Cilium, as far as they are known.
     """
-    name = node.rpartition("/")[2]
     pod = "ds/cilium"
-    if _NODE.fullmatch(name):
+    if name := node_of(node):
         where = f"-l k8s-app=cilium --field-selector spec.nodeName={name}"
         pod = f"$(kubectl -n kube-system get pod {where} -o name)"
     old = bool(versions) and all(_number(each) < _RENAMED for each in versions)
@@ -50,6 +49,12 @@ def complete(text: str, *, node: str = "", versions: Sequence[str] = ()) -> str:
         return f"`{command}`"
 
     return _CODE.sub(whole, text)
+
+
+def node_of(name: str) -> str:
+    """Give the name of a node, without its cluster, if it can be part of a command."""
+    last = name.rpartition("/")[2]
+    return last if _NODE.fullmatch(last) else ""
 
 
 def plain(name: str) -> str:

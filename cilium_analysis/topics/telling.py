@@ -140,6 +140,8 @@ def place(named: Sequence[str], nodes: int, *, elsewhere: bool = False, ranked: 
     if len(named) <= 3:
         # Of all nodes of a cluster together only the cluster is known.
         return f"{mostly}on " + ", ".join(name.rstrip("/") for name in named)
+    # Of all nodes alike none has most of it.
+    ranked = ranked and len(named) < nodes
     first = f", {'above all' if elsewhere else 'most on'} {named[0]}" if ranked else ""
     return f"{mostly}on {len(named)} of {nodes} nodes{first}"
 

@@ -177,7 +177,7 @@ def _aside(outage: Outage) -> str:
     said = {
         "cut off": "; it could not reach them either",
         "reaches": "; it reached them itself: asymmetric",
-        "silent": "; its own agent was not scraped meanwhile",
+        "silent": "; its own agent was not scraped in that time",
         "unknown": "",
     }
     if outage.role in ("source", "observer"):
@@ -223,10 +223,13 @@ def _query(outage: Outage) -> str:
 def _next_step(outage: Outage) -> str:
     node = commands.plain(outage.node) or "an affected node"
     if outage.own == "silent":
+        name = commands.node_of(outage.node)
+        here = f" --field-selector spec.nodeName={name}" if name else ""
+        look = f"kubectl describe node {name}" if name else "kubectl get nodes -o wide"
         return (
-            f"Check whether {node} is up (`kubectl get node -o wide`, its console, the cloud"
-            " provider's events) and its Cilium agent runs (`kubectl -n kube-system get pods -l"
-            " k8s-app=cilium -o wide`)."
+            f"Check whether {node} is up, or was started anew (`{look}`, its console, the cloud"
+            " provider's events), and its Cilium agent runs (`kubectl -n kube-system get pods -l"
+            f" k8s-app=cilium{here} -o wide`)."
         )
     if outage.types == ("endpoint",):
         return (

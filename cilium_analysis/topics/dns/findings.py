@@ -202,7 +202,7 @@ def _missing_in_all(data: Dns, burst: Burst) -> bool:
 
 
 def _share(lookups: _Ended, burst: Burst, labels: dict[str, str] | None = None) -> float:
-    """Give the share of a burst in all lookups meanwhile, or in those with some labels."""
+    """Give the share of a burst in all lookups in that time, or in those with some labels."""
     whole = burst.inside(only(lookups.now, labels or {}))
     return burst.inside(burst.counts) / whole if whole else 0.0
 
@@ -222,7 +222,7 @@ def _finding(data: Dns, lookups: _Ended, burst: Burst) -> Finding:
         node for f in (data.now.counts, data.now.asked) for node in frames.values(f, "node")
     } - {""}
     where = place(burst.nodes, len(nodes) or data.now.scraped.shape[1], elsewhere=burst.elsewhere)
-    part = f"{share:.1%} of all lookups meanwhile"
+    part = f"{share:.1%} of all lookups in that time"
     if _client(burst):
         part += f", {_share(lookups, burst, _client(burst)):.1%} of this client's"
     return Finding(
@@ -241,7 +241,7 @@ def _finding(data: Dns, lookups: _Ended, burst: Burst) -> Finding:
         query=_query(burst.labels, data.code_label),
         next_step=NEXT.get(burst.labels["rcode"], ELSE),
         brief=f"{amount:,.0f} {_subject(burst)} {where} ({percent(share)} of all lookups"
-        " meanwhile)",
+        " in that time)",
     )
 
 

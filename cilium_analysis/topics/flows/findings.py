@@ -233,7 +233,7 @@ def _finding(data: Flows, burst: _Burst) -> Finding:
     return Finding(
         kind="tcp_failures",
         severity=_severity(value, burst.share, end - start),
-        title=f"{_WORDS[burst.flag]}{between(burst.labels)} {where}:"
+        title=f"{_WORDS[burst.flag]}{between(burst.labels)}, seen {where}:"
         f" {_amount(burst)}, {short(value)}/s instead of {short(before)}"
         f"{_connections(data, burst)}{_mostly(burst)}",
         start=start.to_pydatetime(),
@@ -248,7 +248,7 @@ def _finding(data: Flows, burst: _Burst) -> Finding:
         next_step=_NEXT[burst.flag].format(
             pods=commands.pods_of(burst.labels.get("destination", ""))
         ),
-        brief=f"{_amount(burst)}{between(burst.labels)} {where}",
+        brief=f"{_amount(burst)}{between(burst.labels)}, seen {where}",
     )
 
 

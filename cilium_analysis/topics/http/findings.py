@@ -285,7 +285,7 @@ def _brief(stream: _Stream, bad: pd.DataFrame, total: float, share: float) -> st
     got = "no response" if statuses == UNANSWERED else statuses
     how = "got 403, denied by policy" if stream.kind == "http_denied" else f"got {got}"
     whole = f"all requests to {stream.destination}" if stream.destination else "all requests"
-    return f"{total:,.0f} requests{ends} {how} ({percent(share)} of {whole} meanwhile)"
+    return f"{total:,.0f} requests{ends} {how} ({percent(share)} of {whole} in that time)"
 
 
 def _title(
@@ -304,13 +304,15 @@ def _title(
     how = "without a response" if status == UNANSWERED else f"answered with {status}"
     if stream.kind == "http_denied":
         how = "denied by policy (403)"
-    how = f"mostly {how}" if "status" in most and "status" in labels else how
+    if "status" in most and "status" in labels:
+        # Most of those that failed, not of all.
+        how = f"failed, mostly {how},"
     on = f"{' mostly' if 'node' in most else ''} on {labels['node']}" if "node" in labels else ""
     usual = "" if math.isnan(before) else f" ({percent(_usual_share(stream))})"
     whole = f"all requests to {stream.destination}" if stream.destination else "all requests"
     return (
         f"Requests{between(ends, most)} {how}{on}: {short(value)}/s ({percent(share)} of {whole}"
-        f" meanwhile) instead of {short(before)}{usual}, {total:,.0f} in all"
+        f" in that time) instead of {short(before)}{usual}, {total:,.0f} in all"
     )
 
 
