@@ -18,7 +18,7 @@ import requests
 from requests.utils import DEFAULT_CA_BUNDLE_PATH, get_environ_proxies
 
 from cilium_analysis import frames, targets, ways
-from cilium_analysis.connection import connect
+from cilium_analysis.connection import connect, credentials_for
 from cilium_analysis.errors import (
     AccessDenied,
     CiliumAnalysisError,
@@ -167,7 +167,8 @@ def _first(source: str) -> tuple[str, Access]:
     known = Credentials.from_environment()
     if ways.is_way(source):
         return ways.address(source, credentials=known)
-    return split_url(source)[0], access_of(known)
+    url = split_url(source)[0]
+    return url, access_of(credentials_for(source), url)
 
 
 Found = TypeVar("Found")

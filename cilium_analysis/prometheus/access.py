@@ -150,8 +150,15 @@ class Access:
         return {"http": self.proxy, "https": self.proxy}
 
 
-def access_of(credentials: Credentials) -> Access:
+def access_of(credentials: Credentials, url: str) -> Access:
     """Give the way to a server by references to credentials.
+
+    Parameters
+    ----------
+    credentials
+        The references.
+    url
+        Of the server.
 
     Raises
     ------
@@ -172,7 +179,7 @@ def access_of(credentials: Credentials) -> Access:
 
         return read(Path(credentials.http_config))
     return Access(
-        auth=_auth(credentials),
+        auth=_auth(credentials, url),
         tls=Tls(
             ca_file=credentials.ca_file,
             cert_file=credentials.client_cert,
@@ -181,12 +188,18 @@ def access_of(credentials: Credentials) -> Access:
     )
 
 
-def _auth(known: Credentials) -> AuthBase | None:
+def _auth(known: Credentials, url: str) -> AuthBase | None:
     if known.bearer_token_file or known.bearer_token_env:
         return Bearer(Secret(known.bearer_token_file, known.bearer_token_env))
     if known.username or known.password_file or known.password_env:
         return Basic(known.username, Secret(known.password_file, known.password_env))
-    return Command(known.bearer_token_command) if known.bearer_token_command else None
+    if known.bearer_token_command:
+        return Command(known.bearer_token_command)
+    if known.sign_in:
+        from cilium_analysis.prometheus.managed import signer
+
+        return signer(known.sign_in, url)
+    return None
 
 
 @dataclass(frozen=True)

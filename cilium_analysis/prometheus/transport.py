@@ -160,7 +160,7 @@ class Transport:
         if not 0 < self.timeout <= _LONGEST:
             raise ParameterError(f"a timeout of {self.timeout} s cannot be: give seconds above 0")
         self.slots = Slots(self.concurrency)
-        self.access = self.way or access_of(self.credentials)
+        self.access = self.way or access_of(self.credentials, self.base)
         if not self.access.tls.verify:
             # The user knows; a warning per request would hide all else.
             urllib3.disable_warnings(urllib3.exceptions.InsecureRequestWarning)
