@@ -130,9 +130,9 @@ def source_of(options: argparse.Namespace) -> str:
         If a context is given to a source that needs none.
     """
     source = str(options.source)
-    if not source.startswith("kubernetes:"):
+    if not source.startswith(("kubernetes:", "openshift:")):
         if options.context:
-            raise ParameterError("--context is for --source kubernetes:, leave it out")
+            raise ParameterError("--context is for --source kubernetes: and openshift:")
         return source
     file = str(Path(options.kubeconfig).absolute()) if options.kubeconfig else ""
     given = {"context": options.context, "kubeconfig": file}

@@ -103,6 +103,9 @@ class Aws(AuthBase):
                 f"the credentials of AWS cannot be had ({type(problem).__name__}): see whether `aws"
                 " sts get-caller-identity` can"
             ) from None
+        # A blank is %20 to AWS; requests writes + for it, and %2B for +.
+        path, mark, query = str(request.url).partition("?")
+        request.url = path + mark + query.replace("+", "%20")
         headers = {name: request.headers[name] for name in _SIGNED if name in request.headers}
         signed = AWSRequest(request.method, request.url, headers=headers, data=request.body or b"")
         SigV4Auth(frozen, "aps", self._region).add_auth(signed)

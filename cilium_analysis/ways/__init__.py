@@ -1,6 +1,7 @@
 """Ways to a Prometheus that has no address of its own: found in a cluster, or behind a Grafana.
 
-Each is written as a source: ``kubernetes:…`` or ``grafana:…``. `connection.connect` takes them.
+Each is written as a source: ``kubernetes:…``, ``openshift:`` or ``grafana:…``, which
+`connection.connect` takes.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ if TYPE_CHECKING:
     from cilium_analysis.prometheus.access import Access
 
 #: Modules here that have ``check`` and ``reach``, by how their sources begin.
-WAYS = ("kubernetes", "grafana")
+WAYS = ("kubernetes", "openshift", "grafana")
 
 
 def is_way(source: str) -> bool:

@@ -99,8 +99,16 @@ def check(source: str) -> None:
 
 def address(source: str, *, credentials: Credentials) -> tuple[str, Access]:
     """Give the address of the API server, as `cilium_analysis.ways.address`."""
-    asked = Source.parse(source)
-    cluster = Kubernetes(asked.kubeconfig, asked.context)
+    return api_server(cluster_of(Source.parse(source)))
+
+
+def cluster_of(asked: Source) -> Kubernetes:
+    """Give the cluster that a source is in."""
+    return Kubernetes(asked.kubeconfig, asked.context)
+
+
+def api_server(cluster: Kubernetes) -> tuple[str, Access]:
+    """Give the address of a cluster's API server, and the way to it."""
     configuration = cluster.configuration()
     return configuration.host, _access(cluster, configuration)
 
@@ -110,7 +118,7 @@ def reach(
 ) -> Prometheus:
     """Connect to the Prometheus in a cluster, as `cilium_analysis.ways.reach`."""
     asked = Source.parse(source)
-    cluster = Kubernetes(asked.kubeconfig, asked.context, timeout=min(timeout, 30.0))
+    cluster = replace(cluster_of(asked), timeout=min(timeout, 30.0))
     in_pod = cluster.uses_service_account
 
     def connect(service: Service, *, brief: bool = False) -> Prometheus:
