@@ -9,7 +9,7 @@ from datetime import timedelta
 from typing import TYPE_CHECKING
 
 from cilium_analysis.findings import ABOUT_MONITORING, Severity, spoken, unknown_lines
-from cilium_analysis.texts import clipped, counted, line, parted
+from cilium_analysis.texts import clipped, counted, lasting, line, parted
 from cilium_analysis.window import clock, interval, zone
 
 if TYPE_CHECKING:
@@ -35,21 +35,6 @@ _PLAIN = frozenset(
 )
 
 
-def length(duration: timedelta) -> str:
-    """Write a duration as a person says it, such as ``42 min`` or ``1 h 10 min``."""
-    seconds = round(duration.total_seconds())
-    if seconds < 120:
-        return f"{seconds} s"
-    minutes, rest = divmod(seconds, 60)
-    if minutes < 60:
-        return f"{minutes} min {rest} s" if rest else f"{minutes} min"
-    minutes = round(seconds / 60)
-    hours, minutes = divmod(minutes, 60)
-    if hours < 48:
-        return f"{hours} h {minutes} min" if minutes else f"{hours} h"
-    return f"{hours // 24} d {hours % 24} h" if hours % 24 else f"{hours // 24} d"
-
-
 def when(finding: Finding, window: Window, timezone: str, *, day: bool = True) -> str:
     """Write when something was, how long it lasted, and whether it is over.
 
@@ -65,7 +50,7 @@ def when(finding: Finding, window: Window, timezone: str, *, day: bool = True) -
         Whether to write the date.
     """
     start, end = (each.astimezone(zone(timezone)) for each in (finding.start, finding.end))
-    lasted = length(end - start)
+    lasted = lasting(end - start)
     begun, ongoing = finding.had_begun(window), finding.goes_on(window)
     first = clock(start, timezone, day=day)
     if ongoing:
@@ -76,7 +61,7 @@ def when(finding: Finding, window: Window, timezone: str, *, day: bool = True) -
     last = clock(end, timezone, day=start.date() != end.date())
     if begun:
         return f"before {first} to {last} {timezone} (more than {lasted}, over)"
-    if lasted == length(timedelta()):
+    if lasted == lasting(timedelta()):
         return f"{first} {timezone}"
     if finding.kind == CHANGE:
         return f"between {first} and {last} {timezone}"

@@ -195,13 +195,15 @@ def _drawing(signal: Signal, story: Finding, timezone: str) -> str:
         line += f"{pen}{x(signal.times[place]):.1f} {y(max(some)):.1f}" if some else ""
         pen = "L" if some else "M"
     start, end = x(story.start), x(story.end)
+    # Times are those of the ends of the steps.
+    begun = signal.times[0] - (signal.times[1] - signal.times[0])
     still = 'fill="none" stroke="currentColor" vector-effect="non-scaling-stroke"'
     level, base = "unknown", ""
     if math.isfinite(signal.level):
         level = f"{_short(signal.level)} {signal.unit}"
         base = f'<path d="M0 {y(signal.level):.1f}H{_WIDTH:.0f}" stroke-dasharray="4 4" {still}/>'
     text = escaped(
-        f"{clock(signal.times[0], timezone)} to {clock(signal.times[-1], timezone)} {timezone}:"
+        f"{clock(begun, timezone)} to {clock(signal.times[-1], timezone)} {timezone}:"
         f" {_short(min(known))} to {_short(max(known))} {signal.unit}; shaded:"
         f" {clock(story.start, timezone)} to {clock(story.end, timezone)}; dashed: the baseline,"
         f" {level}"

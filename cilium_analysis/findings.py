@@ -13,7 +13,7 @@ from enum import IntEnum
 from typing import TYPE_CHECKING, Any, overload
 
 from cilium_analysis.source import iso, window_as_json
-from cilium_analysis.texts import duration, escaped, line, marked
+from cilium_analysis.texts import escaped, lasting, line, marked
 from cilium_analysis.window import Window, interval
 
 if TYPE_CHECKING:
@@ -456,7 +456,7 @@ def _when(finding: Finding, window: Window) -> str:
     seconds = (finding.end - finding.start).total_seconds()
     if seconds < 1:
         return window.told(finding.start)
-    lasted = duration(seconds)
+    lasted = lasting(finding.end - finding.start)
     over = ", ongoing" if finding.goes_on(window) else ""
     return f"{interval(finding.start, finding.end, window.timezone)}, {lasted}{over}"
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from datetime import timedelta
 
 
 def line(text: str) -> str:
@@ -98,6 +99,21 @@ def duration(seconds: float) -> str:
         if seconds < most:
             return f"{number(seconds / length)} {unit}"
     return f"{number(seconds / 86_400)} days"
+
+
+def lasting(time: timedelta) -> str:
+    """Write how long something lasted, such as ``42 min``, ``9 min 30 s`` or ``1 h 10 min``."""
+    seconds = round(time.total_seconds())
+    if seconds < 120:
+        return f"{seconds} s"
+    minutes, rest = divmod(seconds, 60)
+    if minutes < 60:
+        return f"{minutes} min {rest} s" if rest else f"{minutes} min"
+    minutes = round(seconds / 60)
+    hours, minutes = divmod(minutes, 60)
+    if hours < 48:
+        return f"{hours} h {minutes} min" if minutes else f"{hours} h"
+    return f"{hours // 24} d {hours % 24} h" if hours % 24 else f"{hours // 24} d"
 
 
 def within(seconds: float, first: float, last: float) -> str:

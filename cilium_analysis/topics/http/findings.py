@@ -52,7 +52,7 @@ _NEXT = {
     " dependencies: `hubble observe --protocol http --http-status {status}{to}`.",
     "http_denied": "Compare the layer 7 rules of the CiliumNetworkPolicies that select the"
     " destination with these requests (method, path, headers): `hubble observe --verdict DROPPED"
-    " --protocol http`.",
+    " --protocol http{to}`.",
 }
 
 
