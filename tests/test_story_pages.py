@@ -89,7 +89,7 @@ def test_a_signal_is_drawn_and_described(open_page: Callable[[str], Page]) -> No
     assert box is not None
     assert box["width"] > 250
     label = drawing.get_attribute("aria-label") or ""
-    assert "packets/s; shaded: 09:00 to 09:42 UTC; dashed: the baseline, 0.00306" in label
+    assert "packets/s; shaded: 09:00 to 09:42; dashed: the baseline, 0.00306" in label
 
 
 @pytest.mark.slow(group="stories")
