@@ -16,6 +16,7 @@ from cilium_analysis.cli.options import (
     add_question,
     add_report,
     add_routine,
+    add_textfile,
     add_workloads,
     joined_times,
 )
@@ -182,6 +183,7 @@ def _add_reports(commands: Any) -> None:
         help="finish a run that stopped or failed (directory or address): make only the reports"
         " that it lacks",
     )
+    add_textfile(report)
     add_routine(report)
     text = "make reports on many clusters, and compare the clusters"
     fleet = _command(commands, "fleet", reports.fleet, text)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from contextlib import suppress
+from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -21,7 +22,14 @@ from cilium_analysis.cli.options import (
     question,
 )
 from cilium_analysis.cli.words import put, say
-from cilium_analysis.errors import BundleError, ParameterError, PrometheusError, TimeIsUp
+from cilium_analysis.errors import (
+    BundleError,
+    OutputError,
+    ParameterError,
+    PrometheusError,
+    TimeIsUp,
+)
+from cilium_analysis.texts import bare
 
 if TYPE_CHECKING:
     import argparse
@@ -78,25 +86,60 @@ def report(options: argparse.Namespace) -> int:
     receivers = _receivers(options)
     asked = None
     try:
+        _check_places(options)
         if options.resume:
             run = _resumed(options)
         else:
-            _check_places(options)
             asked = question(options)
             run = _made(asked, options, topics=options.topics, keep=options.keep)
     except (Exception, TimeIsUp) as problem:
         source, window = (asked.source.name, asked.window) if asked else (options.source, None)
+        _put_failure(options, asked.called if asked and asked.called else source)
         message = about_failure(problem, source=source, match=options.match, window=window)
         _send(receivers, message)
         raise
     with stopped_after(run.directory):
         # Before anything is printed: the terminal may be gone, and the others still have to know.
+        placed = _put_metrics(options, run)
         page = run.directory.absolute() / "index.html"
         link = f"{options.link}/{run.directory.name}/index.html" if options.link else str(page)
         _send(receivers, about_run(run, **_worth(options), page=link))
         if asked is not None and run.unknown and options.format == "text":
             _say_if_nothing_is_there(asked)
-        return _told(run, options, page=link)
+        code = _told(run, options, page=link)
+        return code if placed else code or 1
+
+
+def _put_metrics(options: argparse.Namespace, run: Run[Path | Address]) -> bool:
+    """Write the metrics of a run where a collector reads them; say if that fails."""
+    from cilium_analysis.report import openmetrics
+
+    if not options.textfile:
+        return True
+    path = Path(options.textfile)
+    try:
+        openmetrics.place(
+            path, openmetrics.render(run.summary, run.findings, called_report=path.stem)
+        )
+    except OutputError as problem:
+        say(str(problem))
+        return False
+    return True
+
+
+def _put_failure(options: argparse.Namespace, source: str) -> None:
+    """Write that a run could not be made: what the last one found is not known to hold."""
+    from cilium_analysis.report import openmetrics
+
+    path = Path(options.textfile)
+    # What cannot be written to was said before, or is the error itself.
+    with suppress(ParameterError, OutputError):
+        if options.textfile:
+            openmetrics.check_place(path)
+            text = openmetrics.render_failure(
+                source=bare(source), began=datetime.now(UTC), called_report=path.stem
+            )
+            openmetrics.place(path, text)
 
 
 def _say_if_nothing_is_there(asked: Question) -> None:
@@ -111,10 +154,13 @@ def _say_if_nothing_is_there(asked: Question) -> None:
 
 def _check_places(options: argparse.Namespace) -> None:
     """Check the places that are given before a server is asked anything."""
+    from cilium_analysis.report.openmetrics import check_place
     from cilium_analysis.storage import located
 
     for text in (options.output, options.compare or ""):
         located(text)
+    if options.textfile:
+        check_place(Path(options.textfile))
 
 
 def demo(options: argparse.Namespace) -> int:

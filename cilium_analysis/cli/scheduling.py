@@ -16,6 +16,7 @@ from cilium_analysis.cli.options import (
     add_fail_on,
     add_routine,
     add_text,
+    add_textfile,
     add_workloads,
     number,
     workloads,
@@ -116,6 +117,7 @@ def _add_machine(parser: argparse.ArgumentParser, platform: str) -> None:
         " or google-credentials; may be repeated",
     )
     text("--kubeconfig", "FILE", "kubeconfig for --kubernetes")
+    add_textfile(parser)
     if platform == "systemd":
         add("--name", default=NAME, help=f"name of both units (default: {NAME})")
         add(
@@ -191,6 +193,7 @@ def _plan(options: argparse.Namespace) -> Plan | FleetPlan:
         kubernetes=options.kubernetes,
         cilium_namespace=options.cilium_namespace,
         workloads=workloads(options),
+        textfile=getattr(options, "textfile", ""),
         username=options.username,
         tenant=options.tenant,
         **_routine(options),
@@ -201,6 +204,9 @@ def _fleet_plan(options: argparse.Namespace) -> FleetPlan:
     from cilium_analysis.schedule import FleetPlan
     from cilium_analysis.schedule.fleets import check_machine
 
+    if getattr(options, "textfile", ""):
+        hint = "each run of a fleet has a findings.prom of its own"
+        raise ParameterError(f"--textfile is for one server, leave it out: {hint}")
     given = [name for name in _SAID_BY_A_FLEET if getattr(options, name, None)]
     if given or options.topics:
         named = [f"--{name}" for name in given] + list(options.topics)
@@ -289,6 +295,9 @@ def _systemd(plan: Plan | FleetPlan, options: argparse.Namespace) -> str:
     )
     if service.in_a_home:
         say(f"{service.program} is in a home, which services usually cannot read: see --program")
+    if options.textfile and not options.user:
+        where = Path(options.textfile).parent
+        say(f"a service with a user of its own usually cannot write to {where}: see --user")
     return units(plan, service)
 
 

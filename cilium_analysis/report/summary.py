@@ -1,4 +1,4 @@
-"""Writes the results of a run: ``findings.json``, ``run.json`` and the pages."""
+"""Writes the results of a run: ``findings.json``, ``findings.prom``, ``run.json``, the pages."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from cilium_analysis import accounts
 from cilium_analysis.bundle import Bundle
 from cilium_analysis.findings import Finding, Findings, Severity, merge, without_unknown
-from cilium_analysis.report import html, pdf
+from cilium_analysis.report import html, openmetrics, pdf
 from cilium_analysis.report.execute import STOPPED
 from cilium_analysis.report.verdict import UNKNOWN, called, first, verdict
 from cilium_analysis.source import iso, window_as_json
@@ -119,7 +119,7 @@ def write(
     (directory / "report.md").write_text(f"{text}\n", encoding="utf-8")
     for topic, page in pages.items():
         (directory / f"{topic}.html").write_text(page, encoding="utf-8")
-    runs.write_json(directory / "run.json", summary)
+    _write_run(directory, summary, found)
     if paper:  # all else is written already
         try:
             error = pdf.write_pdf(directory / pdf.NAME, pages, title=html.title(summary))
@@ -128,8 +128,14 @@ def write(
         summary |= {"status": "failed", "pdf_error": error} if error else {"pdf": pdf.NAME}
         first = html.run_page(summary, found)
         (directory / f"{pdf.SUMMARY}.html").write_text(first, encoding="utf-8")
-        runs.write_json(directory / "run.json", summary)
+        _write_run(directory, summary, found)
     return summary, found
+
+
+def _write_run(directory: Path, summary: dict[str, Any], found: dict[str, Any]) -> None:
+    metrics = openmetrics.render(summary, found)
+    (directory / openmetrics.NAME).write_text(metrics, encoding="utf-8")
+    runs.write_json(directory / "run.json", summary)
 
 
 def _merged(question: Question, done: Sequence[Executed]) -> Findings:

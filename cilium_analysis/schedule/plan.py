@@ -96,6 +96,8 @@ class Plan(Routine):
         Notebooks to run at a time; 0 leaves it to the command.
     kubernetes, cilium_namespace, workloads
         As for `cilium_analysis.question.ask`.
+    textfile
+        File that a node exporter's textfile collector reads, for the metrics of each report.
     """
 
     source: str
@@ -108,6 +110,7 @@ class Plan(Routine):
     kubernetes: str = ""
     cilium_namespace: str = "kube-system"
     workloads: str = ""
+    textfile: str = ""
 
     def __post_init__(self) -> None:
         interval = self.timing.interval
@@ -117,6 +120,8 @@ class Plan(Routine):
         texts = ("baseline", "step", "match", "kubernetes", "username", "tenant", "link")
         for what in texts:
             checks.one_line(getattr(self, what), f"--{what}")
+        if self.textfile:
+            checks.textfile(self.textfile)
         checks.name(self.cilium_namespace, "--cilium-namespace")
         check_topics(self.topics)
         parse_matchers(self.match)
@@ -159,6 +164,7 @@ class Plan(Routine):
             **narrowed,
             output=output,
             jobs=str(self.jobs or ""),
+            textfile=self.textfile,
         )
         return ["report", *self.topics, *words]
 
