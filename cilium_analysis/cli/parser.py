@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from cilium_analysis import __version__
-from cilium_analysis.cli import lab, others, reports, scheduling
+from cilium_analysis.cli import lab, others, reports, scheduling, serving
 from cilium_analysis.cli.options import (
     add_command,
     add_question,
@@ -216,6 +216,8 @@ def _add_others(commands: Any) -> None:
     )
     text = "put the notebooks into a directory, and start JupyterLab there"
     lab.add_lab(_command(commands, "lab", lab.lab, text))
+    text = "serve the analysis to assistants, as tools of the Model Context Protocol"
+    serving.add_mcp(_command(commands, "mcp", serving.mcp, text))
     text = "print a schedule that makes reports regularly"
     scheduling.add_schedule(_command(commands, "schedule", scheduling.schedule, text))
 
