@@ -9,6 +9,7 @@ import math
 import re
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
+from urllib.parse import quote
 
 from cilium_analysis import accounts
 from cilium_analysis.findings import MIME, Severity, anchor, spoken, unknown_lines
@@ -136,7 +137,7 @@ def _card(rank: int, story: Finding, found: Findings, timezone: str, signal: Sig
     items = "".join(
         f'<li id="{anchor(each)}"><strong>{word}:</strong> {escaped(each.title)}'
         f' <span class="ca-faint">{escaped(accounts.when(each, found.window, timezone, day=False))}'
-        f"</span>{_see(each)}</li>"
+        f"</span>{_see(each)}{_explore(each)}</li>"
         for word, each in evidence
     )
     facts = [accounts.when(story, found.window, timezone)]
@@ -153,7 +154,7 @@ def _card(rank: int, story: Finding, found: Findings, timezone: str, signal: Sig
             f"<p><strong>Next:</strong> {marked(story.next_step)}</p>" if story.next_step else "",
             f'<p class="ca-doubt"><strong>Doubtful:</strong> {doubts}</p>' if doubts else "",
             "<details><summary>Query and labels</summary>",
-            f"<p><code>{escaped(story.query)}</code></p>",
+            f"<p><code>{escaped(story.query)}</code>{_explore(story)}</p>",
             _facts(story.labels) if story.labels else "",
             "</details></li>",
         )
@@ -169,6 +170,11 @@ def _see(finding: Finding) -> str:
     if not _TOPIC.fullmatch(finding.topic):
         return ""
     return f"<!--see {finding.topic} {anchor(finding)}-->"
+
+
+def _explore(finding: Finding) -> str:
+    """Mark where a page of a run links to the query of a finding in Grafana."""
+    return f"<!--explore {quote(finding.query, safe='')}-->" if finding.query else ""
 
 
 def _drawing(signal: Signal, story: Finding, timezone: str) -> str:

@@ -23,6 +23,7 @@ from typing import Any, TypeVar
 import psutil
 import pytest
 from mcp import Client, StdioServerParameters
+from mcp_types import TextContent
 
 from cilium_analysis import connect
 from cilium_analysis.cli import main
@@ -78,8 +79,9 @@ def error(server: object, name: str, **arguments: Any) -> str:
     result = within(server, lambda client: client.call_tool(name, arguments))
     assert result.is_error
     assert result.structured_content is None
-    (said,) = [each.text for each in result.content]
-    return str(said)
+    (said,) = result.content
+    assert isinstance(said, TextContent)
+    return said.text
 
 
 @pytest.fixture(scope="module")
@@ -94,6 +96,7 @@ def test_all_tools_only_read_and_say_what_they_give(server: Server) -> None:
     tools = {tool.name: tool for tool in within(server, lambda c: c.list_tools()).tools}
     assert set(tools) == READING
     for tool in tools.values():
+        assert tool.annotations is not None
         assert tool.annotations.read_only_hint
         assert tool.description
         assert tool.output_schema["type"] == "object"
@@ -108,6 +111,7 @@ def test_reports_are_made_only_where_the_command_line_says_so(tmp_path: Path) ->
     tools = within(make(SAMPLE, output=str(tmp_path)), lambda c: c.list_tools()).tools
     (one,) = [tool for tool in tools if tool.name not in READING]
     assert one.name == "report"
+    assert one.annotations is not None
     assert not one.annotations.read_only_hint
     assert "output" not in one.input_schema["properties"]
 

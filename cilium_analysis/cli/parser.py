@@ -13,6 +13,7 @@ from cilium_analysis import __version__
 from cilium_analysis.cli import lab, others, reports, scheduling, serving
 from cilium_analysis.cli.options import (
     add_command,
+    add_grafana,
     add_question,
     add_report,
     add_routine,
@@ -184,6 +185,7 @@ def _add_reports(commands: Any) -> None:
         " that it lacks",
     )
     add_textfile(report)
+    add_grafana(report)
     add_routine(report)
     text = "make reports on many clusters, and compare the clusters"
     fleet = _command(commands, "fleet", reports.fleet, text)

@@ -80,10 +80,12 @@ def add_fleet(parser: argparse.ArgumentParser) -> None:
 
 def report(options: argparse.Namespace) -> int:
     """Make a report, or finish one; notify."""
+    from cilium_analysis.report.grafana import Annotations, annotate
     from cilium_analysis.report.messages import about_failure, about_run
     from cilium_analysis.storage.runs import stopped_after
 
-    receivers = _receivers(options)
+    annotations = Annotations.parse(options.annotate) if options.annotate else None
+    receivers = _receivers(options, annotated=bool(annotations))
     asked = None
     try:
         _check_places(options)
@@ -104,6 +106,9 @@ def report(options: argparse.Namespace) -> int:
         page = run.directory.absolute() / "index.html"
         link = f"{options.link}/{run.directory.name}/index.html" if options.link else str(page)
         _send(receivers, about_run(run, **_worth(options), page=link))
+        if annotations:
+            at, served = _worth(options)["at"], link if options.link else ""
+            annotate(annotations, run.summary, run.findings, at=at, page=served, tell=say)
         if asked is not None and run.unknown and options.format == "text":
             _say_if_nothing_is_there(asked)
         code = _told(run, options, page=link)
@@ -154,6 +159,7 @@ def _say_if_nothing_is_there(asked: Question) -> None:
 
 def _check_places(options: argparse.Namespace) -> None:
     """Check the places that are given before a server is asked anything."""
+    from cilium_analysis.report.grafana import Explore
     from cilium_analysis.report.openmetrics import check_place
     from cilium_analysis.storage import located
 
@@ -161,6 +167,8 @@ def _check_places(options: argparse.Namespace) -> None:
         located(text)
     if options.textfile:
         check_place(Path(options.textfile))
+    if options.grafana:
+        Explore.parse(options.grafana)
 
 
 def demo(options: argparse.Namespace) -> int:
@@ -228,6 +236,7 @@ def _how(options: argparse.Namespace) -> dict[str, Any]:
         "show_code": options.show_code,
         "compare": located(options.compare) if options.compare else None,
         "paper": options.pdf,
+        "explore": getattr(options, "grafana", ""),  # not of the demo
         "progress": sys.stderr.isatty(),
         "tell": say,
     }
@@ -316,13 +325,18 @@ def _summed_up(result: Result, cluster: str) -> str:
     return ", ".join(said) or "nothing unusual"
 
 
-def _receivers(options: argparse.Namespace) -> Sequence[Receiver]:
-    """Give the services to notify, before anything is made."""
+def _receivers(options: argparse.Namespace, *, annotated: bool = False) -> Sequence[Receiver]:
+    """Give the services to notify, before anything is made.
+
+    A Grafana that is annotated is one, too, for ``--notify-on`` and ``--link``.
+    """
     from cilium_analysis.report.notify import NOTIFY_VARIABLE, check_receivers, receivers
 
     found = receivers(options.notify)
     hint = f"add --notify file:PATH, or set {NOTIFY_VARIABLE}"
-    check_receivers(bool(found), notify_on=options.notify_on, link=options.link, hint=hint)
+    check_receivers(
+        bool(found) or annotated, notify_on=options.notify_on, link=options.link, hint=hint
+    )
     return found
 
 

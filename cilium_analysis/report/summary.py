@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from cilium_analysis.question import Question
     from cilium_analysis.report.compare import Other
     from cilium_analysis.report.execute import Executed
+    from cilium_analysis.report.grafana import Explore
 
 BUNDLE = "bundle"
 #: The topics whose findings are stories made of those of all others.
@@ -75,6 +76,7 @@ def write(
     show_code: bool,
     other: Other | None,
     paper: bool = False,
+    explore: Explore | None = None,
 ) -> tuple[dict[str, Any], dict[str, Any]]:
     """Write the findings, the summary and the pages of a run.
 
@@ -94,6 +96,8 @@ def write(
         Another run to compare with.
     paper
         Whether to make a PDF of all pages too.
+    explore
+        Grafana that findings link to.
 
     Returns
     -------
@@ -103,6 +107,8 @@ def write(
     found = _merged(question, done).as_json()
     summary = _summary(question, done, found, about.asked, Bundle(directory / BUNDLE))
     summary |= {"name": about.name, "began": iso(about.began.replace(microsecond=0))}
+    if explore is not None:
+        summary["grafana"] = asdict(explore)
     if other is not None:
         summary["compared"] = other.beside(found, unknown=summary["verdict"] == UNKNOWN)
     took = datetime.now(UTC) - (about.since or about.began)
