@@ -732,6 +732,29 @@ def test_metrics_go_where_a_collector_of_this_machine_reads_them(
     assert main(["schedule", "kubernetes", *given]) == 2
 
 
+@pytest.mark.parametrize("platform", PLATFORMS)
+def test_findings_go_to_a_grafana_with_a_token_of_its_own(
+    platform: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    where = "grafana:https://grafana.example.org/g"
+    given = ["--source", URL, "--grafana", where[8:], "--annotate", where, "--notify-on", "warning"]
+    token = (
+        ["--secret", "guarded:grafana-token"]
+        if platform == "kubernetes"
+        else ["--credential", "grafana-token=/etc/grafana-token"]
+    )
+    text = printed(capsys, platform, *given, *token)
+    for words in (f"--annotate={where}", f"--grafana={where[8:]}", "GRAFANA_TOKEN_FILE"):
+        assert words in text
+    for wrong, said in (
+        (given, "go together"),
+        (["--source", URL, *token], "go together"),
+        ([*given, *token, "--annotate", "grafana:https://u:p@g"], "not the address"),
+    ):
+        assert main(["schedule", platform, *wrong]) == 2
+        assert said in capsys.readouterr().err
+
+
 def test_the_units() -> None:
     service = Service(
         name="nightly",

@@ -14,6 +14,7 @@ from cilium_analysis.cli.options import (
     add_command,
     add_comparison,
     add_fail_on,
+    add_grafana,
     add_routine,
     add_text,
     add_textfile,
@@ -90,6 +91,7 @@ def _add_plan(parser: argparse.ArgumentParser) -> None:
         help="notebooks to run at a time (default: 2)",
     )
     add("--pdf", action="store_true", help="also make a PDF of each report")
+    add_grafana(parser)
     text(
         "--kubernetes",
         "WHERE",
@@ -113,8 +115,8 @@ def _add_machine(parser: argparse.ArgumentParser, platform: str) -> None:
         action="append",
         default=[],
         metavar="KEY=FILE",
-        help="file with a token, password, ca.crt, tls.crt, tls.key, http-config, aws-credentials"
-        " or google-credentials; may be repeated",
+        help="file with a token, password, ca.crt, tls.crt, tls.key, http-config, grafana-token,"
+        " aws-credentials or google-credentials; may be repeated",
     )
     text("--kubeconfig", "FILE", "kubeconfig for --kubernetes")
     add_textfile(parser)
@@ -140,7 +142,8 @@ def _add_kubernetes(parser: argparse.ArgumentParser) -> None:
         "--secret",
         "NAME:KEY,…",
         "Secret with some of: token, username, password, ca.crt, tls.crt, tls.key, http-config,"
-        " aws-credentials, google-credentials, and notify, the addresses of services to notify",
+        " grafana-token, aws-credentials, google-credentials, and notify, the addresses of services"
+        " to notify",
     )
     text("--claim", "NAME", "existing PersistentVolumeClaim for the reports (default: a new one)")
     text("--volume-size", "Q", "size of the new volume (default: 10Gi)", default="10Gi")
@@ -194,6 +197,8 @@ def _plan(options: argparse.Namespace) -> Plan | FleetPlan:
         cilium_namespace=options.cilium_namespace,
         workloads=workloads(options),
         textfile=getattr(options, "textfile", ""),
+        grafana=options.grafana,
+        annotate=options.annotate,
         username=options.username,
         tenant=options.tenant,
         **_routine(options),
@@ -204,9 +209,9 @@ def _fleet_plan(options: argparse.Namespace) -> FleetPlan:
     from cilium_analysis.schedule import FleetPlan
     from cilium_analysis.schedule.fleets import check_machine
 
-    if getattr(options, "textfile", ""):
-        hint = "each run of a fleet has a findings.prom of its own"
-        raise ParameterError(f"--textfile is for one server, leave it out: {hint}")
+    for name in ("textfile", "grafana", "annotate"):
+        if getattr(options, name, ""):
+            raise ParameterError(f"--{name} is for one server: leave it out")
     given = [name for name in _SAID_BY_A_FLEET if getattr(options, name, None)]
     if given or options.topics:
         named = [f"--{name}" for name in given] + list(options.topics)

@@ -118,18 +118,24 @@ class Annotations:
         ParameterError
             If it is no such place, or there is no token; a credential is never shown.
         """
-        if not text.startswith("grafana:"):
-            raise ParameterError(f"--annotate takes a Grafana: {_WHERE}")
-        given = ways.Source.parse(text)
-        if given.wanted:
-            raise ParameterError(f"--annotate takes no data source: {_WHERE}")
+        url = cls.address(text)
         file = os.environ.get(TOKEN_FILE, "")
         if not file and not os.environ.get(TOKEN):
             raise ParameterError(
                 f"to annotate, a token of a service account of Grafana is needed: set {TOKEN_FILE}"
             )
         authorities = Tls(ca_file=Credentials.from_environment().ca_file)
-        return cls(given.url, Access(auth=Bearer(Secret(file, TOKEN)), tls=authorities))
+        return cls(url, Access(auth=Bearer(Secret(file, TOKEN)), tls=authorities))
+
+    @staticmethod
+    def address(text: str) -> str:
+        """Give the URL of ``grafana:URL``; errors as of `parse`."""
+        if not text.startswith("grafana:"):
+            raise ParameterError(f"--annotate takes a Grafana: {_WHERE}")
+        given = ways.Source.parse(text)
+        if given.wanted:
+            raise ParameterError(f"--annotate takes no data source: {_WHERE}")
+        return given.url
 
 
 def annotate(
