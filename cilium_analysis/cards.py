@@ -148,13 +148,13 @@ def _card(rank: int, story: Finding, found: Findings, timezone: str, signal: Sig
         (
             f'<li class="ca-card ca-story ca-edge-{story.severity}" id="story-{rank}">',
             f'<h3 id="{anchor(story)}">{_chip(story.severity)} {escaped(story.title)}</h3>',
-            f'<p class="ca-when">{escaped(" · ".join(facts))}{_see(story)}</p>',
+            f'<p class="ca-when">{escaped(" · ".join(facts))}{_see(story)}{_explore(story)}</p>',
             _drawing(signal, story, timezone) if signal is not None else "",
             f'<ul class="ca-evidence">{items}</ul>' if items else "",
             f"<p><strong>Next:</strong> {marked(story.next_step)}</p>" if story.next_step else "",
             f'<p class="ca-doubt"><strong>Doubtful:</strong> {doubts}</p>' if doubts else "",
             "<details><summary>Query and labels</summary>",
-            f"<p><code>{escaped(story.query)}</code>{_explore(story)}</p>",
+            f"<p><code>{escaped(story.query)}</code></p>",
             _facts(story.labels) if story.labels else "",
             "</details></li>",
         )

@@ -7,6 +7,7 @@ import json
 import os
 import re
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -431,6 +432,31 @@ def test_a_call_that_never_ends_is_given_up(monkeypatch: pytest.MonkeyPatch) -> 
     assert told == "given up after the deadline of 1s: ask for a shorter window"
 
 
+def test_calls_that_were_given_up_keep_their_places(monkeypatch: pytest.MonkeyPatch) -> None:
+    gate, began = threading.Event(), [0]
+
+    def waits(*_: object) -> None:
+        began[0] += 1
+        gate.wait(60)
+
+    monkeypatch.setattr(asking, "check", waits)
+    monkeypatch.setattr("cilium_analysis.mcp.server._LATER", 0.1)
+
+    async def many(client: Client) -> list[Any]:
+        said = [await client.call_tool("check", {}) for _ in range(3)]
+        assert began == [2]
+        gate.set()
+        while began == [2]:  # a place is free again
+            await client.call_tool("check", {})
+        return said
+
+    try:
+        said = within(make(replace(SAMPLE, deadline="1s")), many)
+    finally:
+        gate.set()
+    assert all("given up" in each.content[0].text for each in said)
+
+
 # The command itself, over its standard input and output
 
 
@@ -533,29 +559,74 @@ def test_nothing_but_the_protocol_is_on_its_standard_output() -> None:
         assert process.stdout.read() == ""
 
 
+def call_to_come(number: int, name: str) -> dict[str, Any]:
+    params = {"name": name, "arguments": {}}
+    return {"jsonrpc": "2.0", "id": number, "method": "tools/call", "params": params}
+
+
+def assert_ends_with_its_report(
+    process: subprocess.Popen[str], directory: Path, end: Callable[[], None]
+) -> None:
+    limit = time.monotonic() + 60
+    while not list(directory.glob(".2026*")):
+        assert time.monotonic() < limit
+        time.sleep(0.1)
+    children = psutil.Process(process.pid).children(recursive=True)
+    assert children
+    end()
+    process.wait(60)
+    assert not [child for child in children if runs(child.pid)]
+    assert list(directory.glob(".2026*")) == []
+
+
 @pytest.mark.parametrize("end", ["input", "SIGTERM"])
 @pytest.mark.slow
 def test_a_report_that_is_being_made_ends_with_it(end: str, tmp_path: Path) -> None:
     with started("--source", "sample", "--output", str(tmp_path)) as process:
         greet(process)
         assert process.stdin is not None
-        params = {"name": "report", "arguments": {}}
-        asked = {"jsonrpc": "2.0", "id": 2, "method": "tools/call", "params": params}
-        process.stdin.write(json.dumps(asked) + "\n")
+        process.stdin.write(json.dumps(call_to_come(2, "report")) + "\n")
         process.stdin.flush()
+        ends = process.stdin.close if end == "input" else process.terminate
+        assert_ends_with_its_report(process, tmp_path, ends)
+
+
+@pytest.mark.slow
+def test_a_report_for_somebody_on_http_ends_with_it(tmp_path: Path) -> None:
+    with over_http("--output", str(tmp_path)) as (process, port):
+        asked = threading.Thread(
+            target=status, args=(port,), kwargs={"body": call_to_come(2, "report")}, daemon=True
+        )
+        asked.start()
+        assert_ends_with_its_report(process, tmp_path, process.terminate)
+        asked.join(20)
+        assert process.stderr is not None
+        assert "Traceback" not in process.stderr.read()
+
+
+def reports_of_mine() -> list[psutil.Process]:
+    with suppress(psutil.NoSuchProcess):
+        return [each for each in psutil.Process().children() if "report" in each.cmdline()]
+    return []
+
+
+@pytest.mark.slow
+def test_a_report_that_is_given_up_leaves_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("cilium_analysis.mcp.server._LATER", 0.1)
+    made = make(replace(SAMPLE, deadline="2s"), output=str(tmp_path))
+
+    async def wait_for_the_end(client: Client) -> str:
+        said = await client.call_tool("report", {})
         limit = time.monotonic() + 60
-        while not list(tmp_path.glob(".2026*")):
+        while list(tmp_path.glob(".2026*")) or reports_of_mine():
             assert time.monotonic() < limit
-            time.sleep(0.1)
-        children = psutil.Process(process.pid).children(recursive=True)
-        assert children
-        if end == "input":
-            process.stdin.close()
-        else:
-            process.send_signal(signal.SIGTERM)
-        process.wait(60)
-        assert not [child for child in children if runs(child.pid)]
-        assert list(tmp_path.glob(".2026*")) == []
+            await asyncio.sleep(0.1)
+        return str(said.content[0].text)  # type: ignore[union-attr]
+
+    assert "deadline" in within(made, wait_for_the_end)
+    assert list(tmp_path.glob(".2026*")) == []
 
 
 @pytest.mark.slow
@@ -603,11 +674,11 @@ def over_http(*arguments: str) -> Iterator[tuple[subprocess.Popen[str], int]]:
         yield process, port
 
 
-def status(port: int, **headers: str) -> int:
-    """How a greeting is answered that has these headers."""
+def status(port: int, *, body: object = HELLO, **headers: str) -> int:
+    """How a greeting, or another message, is answered that has these headers."""
     given = {"Content-Type": "application/json", "Accept": "application/json, text/event-stream"}
     request = urllib.request.Request(
-        f"http://127.0.0.1:{port}/mcp", json.dumps(HELLO).encode(), given | headers
+        f"http://127.0.0.1:{port}/mcp", json.dumps(body).encode(), given | headers
     )
     try:
         with urllib.request.urlopen(request, timeout=20) as answer:
@@ -615,6 +686,8 @@ def status(port: int, **headers: str) -> int:
     except urllib.error.HTTPError as refused:
         with refused:
             return refused.code
+    except ConnectionError:
+        return 0
 
 
 def test_http_answers_this_machine_and_nobody_that_comes_by_another_name(server: Server) -> None:
@@ -658,6 +731,13 @@ def test_a_mistake_on_the_command_line_is_told_at_once(
     monkeypatch.delenv("CILIUM_ANALYSIS_SOURCE", raising=False)
     assert main(["mcp", *arguments]) == 2
     assert said in capsys.readouterr().err
+
+
+def test_a_port_that_is_taken_is_told(capsys: pytest.CaptureFixture[str]) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        assert main(["mcp", "--source", "sample", "--http", str(port)]) == 2
+    assert f"cannot listen on 127.0.0.1:{port}: Address already in use" in capsys.readouterr().err
 
 
 def test_without_its_package_it_says_how_to_get_it(

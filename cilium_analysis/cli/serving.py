@@ -83,9 +83,12 @@ def mcp(options: argparse.Namespace) -> int:
     if not options.http:
         server.serve_stdio(made)
         return 0
-    say(f"Listening on http://{options.host}:{options.http}/mcp")
     server.serve_http(
-        made, host=options.host, port=options.http, allowed=tuple(options.allowed_host)
+        made,
+        host=options.host,
+        port=options.http,
+        allowed=tuple(options.allowed_host),
+        tell=say,
     )
     return 0
 

@@ -8,11 +8,12 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from dataclasses import dataclass
+import time
+from contextlib import suppress
+from dataclasses import dataclass, field
 from pathlib import Path
+from threading import Lock
 from typing import TYPE_CHECKING
-
-import anyio
 
 from cilium_analysis.config import SOURCE_VARIABLE
 from cilium_analysis.errors import OutputError, ParameterError
@@ -21,6 +22,7 @@ from cilium_analysis.mcp.results import text
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from threading import Event
 
     from cilium_analysis.mcp.asking import Fixed, When
 
@@ -28,14 +30,19 @@ _PROGRAM = "import sys; from cilium_analysis.cli import main; sys.exit(main(sys.
 _PAGE = "Report: "
 #: How long a process may take to end its kernels and to keep what it has [s].
 _PATIENCE = 20.0
+#: How often a process is asked whether its call was given up [s].
+_LOOK = 0.5
 
 
-@dataclass(frozen=True)
+@dataclass
 class Reporter:
     """Makes reports on the source of the command line, into its directory."""
 
     fixed: Fixed
     output: str
+    _running: list[subprocess.Popen[str]] = field(default_factory=list)
+    _lock: Lock = field(default_factory=Lock)
+    _closed: bool = False
 
     def command(self, when: When, topics: Sequence[str]) -> list[str]:
         """Give the words of the command; what a caller gave is only ever a value."""
@@ -67,50 +74,66 @@ class Reporter:
             raise ParameterError("a text with a null character is not valid")
         return [sys.executable, "-c", _PROGRAM, "report", *topics, *given]
 
-    async def make(self, when: When, topics: Sequence[str], *, seconds: float) -> results.Report:
-        """Make a report; a call that is given up ends the process.
+    def make(self, when: When, topics: Sequence[str], given_up: Event) -> results.Report:
+        """Make a report; its process is ended when the call is given up.
 
         Raises
         ------
         OutputError
             If it could not be made, with what the command said.
         """
+        command = self.command(when, topics)
         # Not as a word: a source may be a URL with a password, and others list processes.
         environment = os.environ | {SOURCE_VARIABLE: self.fixed.source}
-        process = await anyio.open_process(
-            self.command(when, topics),
-            stdin=subprocess.DEVNULL,
-            env=environment,
-            start_new_session=True,
-        )
+        with self._lock:
+            if self._closed or given_up.is_set():
+                raise OutputError("given up before it began")
+            process = subprocess.Popen(  # noqa: S603 - no shell, and our own program
+                command,
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+                text=True,
+                errors="replace",
+                env=environment,
+                start_new_session=True,
+            )
+            self._running.append(process)
         try:
-            with anyio.move_on_after(seconds + _PATIENCE):
-                async with anyio.create_task_group() as tasks:
-                    said: dict[str, str] = {}
-                    for name in ("stdout", "stderr"):
-                        tasks.start_soon(_read, getattr(process, name), said, name)
-                await process.wait()
-                return _made(said["stdout"], said["stderr"])
-            raise OutputError("given up after the deadline: ask for a shorter window")
+            while True:
+                with suppress(subprocess.TimeoutExpired):
+                    return _made(*process.communicate(timeout=_LOOK))
+                if given_up.is_set():
+                    raise OutputError("given up after the deadline: ask for a shorter window")
         finally:
-            await _ended(process)
+            _end([process])
+            self._running.remove(process)
+            for stream in (process.stdout, process.stderr):
+                if stream is not None:
+                    stream.close()
+
+    def close(self) -> None:
+        """End all that is being made, and make nothing more."""
+        with self._lock:
+            self._closed = True
+        _end(list(self._running))
 
 
-async def _read(stream: anyio.abc.ByteReceiveStream, said: dict[str, str], name: str) -> None:
-    said[name] = b"".join([piece async for piece in stream]).decode("utf-8", "replace")
-
-
-async def _ended(process: anyio.abc.Process) -> None:
-    """See that a process has ended: it cleans up after SIGTERM, or else is killed."""
-    if process.returncode is not None:
-        return
-    process.terminate()
-    with anyio.CancelScope(shield=True):
-        with anyio.move_on_after(_PATIENCE):
-            await process.wait()
-            return
-        process.kill()
-        await process.wait()
+def _end(processes: Sequence[subprocess.Popen[str]]) -> None:
+    """See that processes have ended: they clean up after SIGTERM, or else are killed."""
+    for process in processes:
+        if process.poll() is None:
+            process.terminate()
+    until = time.monotonic() + _PATIENCE
+    try:
+        for process in processes:
+            process.wait(max(0.0, until - time.monotonic()))
+    except BaseException as problem:  # a second Ctrl-C, too
+        for process in processes:
+            process.kill()
+            process.wait()
+        if not isinstance(problem, subprocess.TimeoutExpired):
+            raise
 
 
 def _made(out: str, err: str) -> results.Report:

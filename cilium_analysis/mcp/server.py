@@ -5,13 +5,14 @@ from __future__ import annotations
 import functools
 import os
 import signal
+import socket
 import sys
 import traceback
 from concurrent.futures import CancelledError
 from contextlib import contextmanager, suppress
 from contextvars import copy_context
 from dataclasses import dataclass
-from threading import Thread
+from threading import Event, Thread
 from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 import anyio
@@ -25,7 +26,7 @@ from mcp_types import ToolAnnotations
 from pydantic import Field
 
 from cilium_analysis import __version__
-from cilium_analysis.errors import CiliumAnalysisError, OutOfMemory
+from cilium_analysis.errors import CiliumAnalysisError, OutOfMemory, ParameterError
 from cilium_analysis.mcp import asking, results
 from cilium_analysis.mcp.asking import MOST_POINTS, MOST_SERIES, Fixed, When
 from cilium_analysis.mcp.reporting import Reporter
@@ -83,6 +84,9 @@ class Limits:
 class Server(MCPServer[Any]):
     """Tells of each failed call in one line, and takes no argument that a tool does not have."""
 
+    #: Ends what calls have begun in processes of their own.
+    close: Callable[[], None] = staticmethod(lambda: None)
+
     async def call_tool(self, name: str, arguments: dict[str, Any], context: Any = None) -> Any:
         """Call a tool."""
         known = {tool.name: tool for tool in await self.list_tools()}
@@ -126,7 +130,9 @@ def make(fixed: Fixed, *, output: str = "", debug: bool = False) -> Server:
     _add_stories(server, fixed, limits, slots)
     _add_details(server, fixed, limits, slots)
     if output:
-        _add_report(server, Reporter(fixed, output), limits, slots)
+        reporter = Reporter(fixed, output)
+        server.close = reporter.close
+        _add_report(server, reporter, limits, slots)
     return server
 
 
@@ -249,17 +255,28 @@ def _add_report(
     ) -> results.Report:
         """Make a report with pages for people, and say where it is."""
         when = When(start, end, step, baseline, match, workloads, around, alert)
-        async with slots:
-            with _told(limits):
-                return await reporter.make(when, topics, seconds=limits.seconds)
+        given_up = Event()
+        try:
+            ask = functools.partial(reporter.make, when, topics, given_up)
+            return await _within(limits, slots, ask)
+        finally:
+            given_up.set()
 
 
 async def _within(limits: Limits, slots: anyio.CapacityLimiter, ask: Callable[[], Found]) -> Found:
-    """Answer in a thread of its own, within the deadline, a place among the others included."""
+    """Answer in a thread, within the deadline, the wait for a place among the others included.
+
+    A call that is given up keeps its place until its thread ends, which takes time and memory.
+    """
+    mine = object()
+
+    def leave() -> None:
+        slots.release_on_behalf_of(mine)
+
     with _told(limits):
         with anyio.move_on_after(limits.seconds + _LATER):
-            async with slots:
-                return await _in_thread(ask)
+            await slots.acquire_on_behalf_of(mine)
+            return await _in_thread(ask, leave)
         limit = format_duration(parse_duration(f"{limits.seconds:g}s"))
         raise ToolError(f"given up after the deadline of {limit}: ask for a shorter window")
 
@@ -282,11 +299,23 @@ def _told(limits: Limits) -> Iterator[None]:
         raise ToolError(f"unexpected {type(problem).__name__} ({hint})") from None
 
 
-async def _in_thread(ask: Callable[[], Found]) -> Found:
-    """Run a call in a thread that neither a cancelled call nor the end of the process waits for."""
+async def _in_thread(ask: Callable[[], Found], leave: Callable[[], None]) -> Found:
+    """Run a call in a thread that neither a cancelled call nor the end of the process waits for.
+
+    Parameters
+    ----------
+    ask
+        The call.
+    leave
+        Is called when the thread ends, whether anybody still waits for it or not.
+    """
     done = anyio.Event()
     outcome: list[tuple[Found | None, BaseException | None]] = []
     token = anyio.lowlevel.current_token()
+
+    def ended() -> None:
+        leave()
+        done.set()
 
     def run() -> None:
         try:
@@ -294,7 +323,7 @@ async def _in_thread(ask: Callable[[], Found]) -> Found:
         except BaseException as problem:
             outcome.append((None, problem))
         with suppress(*_GONE):
-            anyio.from_thread.run_sync(done.set, token=token)
+            anyio.from_thread.run_sync(ended, token=token)
 
     Thread(target=copy_context().run, args=(run,), daemon=True, name=NAME).start()
     await done.wait()
@@ -306,7 +335,10 @@ async def _in_thread(ask: Callable[[], Found]) -> Found:
 
 def serve_stdio(server: Server) -> None:
     """Serve one client over standard input and output, until the input ends or a signal comes."""
-    anyio.run(_stdio, server)
+    try:
+        anyio.run(_stdio, server)
+    finally:
+        server.close()
 
 
 async def _stdio(server: Server) -> None:
@@ -361,7 +393,14 @@ class _Lines:
                     yield one.decode("utf-8", "replace")
 
 
-def serve_http(server: Server, *, host: str, port: int, allowed: Sequence[str]) -> None:
+def serve_http(
+    server: Server,
+    *,
+    host: str,
+    port: int,
+    allowed: Sequence[str],
+    tell: Callable[[str], None],
+) -> None:
     """Serve over HTTP at ``/mcp``, to who names the host in an allowed way.
 
     Parameters
@@ -371,7 +410,14 @@ def serve_http(server: Server, *, host: str, port: int, allowed: Sequence[str]) 
     host, port
         To listen on.
     allowed
-        Names that a client may ask for, besides those of loopback; as ``name`` or ``name:port``.
+        Names that a client may ask for, besides those of loopback.
+    tell
+        Takes a line on where it listens.
+
+    Raises
+    ------
+    ParameterError
+        If it cannot listen there.
     """
     import uvicorn
 
@@ -385,10 +431,19 @@ def serve_http(server: Server, *, host: str, port: int, allowed: Sequence[str]) 
     app = server.streamable_http_app(
         host=host, transport_security=security, json_response=True, stateless_http=True
     )
-    config = uvicorn.Config(
-        app, host=host, port=port, log_level="error", timeout_graceful_shutdown=2
-    )
-    uvicorn.Server(config).run()
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    try:
+        listening = socket.create_server((host, port), family=family)
+    except OSError as problem:
+        raise ParameterError(f"cannot listen on {host}:{port}: {problem.strerror}") from None
+    tell(f"Listening on http://{f'[{host}]' if ':' in host else host}:{port}/mcp")
+    # What is cut short at the end is no error to tell of.
+    config = uvicorn.Config(app, log_level="critical", timeout_graceful_shutdown=2)
+    try:
+        with listening:
+            uvicorn.Server(config).run(sockets=[listening])
+    finally:
+        server.close()
 
 
 def is_loopback(host: str) -> bool:
