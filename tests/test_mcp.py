@@ -717,6 +717,7 @@ def test_http_answers_this_machine_and_nobody_that_comes_by_another_name(server:
         (("--source", "sample", "--host", "0.0.0.0"), "go with --http"),
         (("--source", "sample", "--http", "8000", "--host", "0.0.0.0"), "--allowed-host"),
         (("--source", "sample", "--http", "0"), "is not a port"),
+        (("--source", "sample", "--output", "s3://bucket/x"), "a directory of this machine"),
         (("--source", "sample", "--match", "x"), "match"),
         (("--source", "sample", "--timezone", "Moon"), "Moon"),
         (("--source", "sample", "--kubernetes", "current"), "a bundle brings its own"),

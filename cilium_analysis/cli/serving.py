@@ -59,13 +59,14 @@ def mcp(options: argparse.Namespace) -> int:
         ) from None
     from cilium_analysis.mcp.asking import Fixed, When, ask
     from cilium_analysis.queries import parse_matchers
-    from cilium_analysis.storage import located
+    from cilium_analysis.storage import Address, located
     from cilium_analysis.ways import is_way
     from cilium_analysis.window import format_duration, zone
 
     parse_matchers(options.match)
     zone(options.timezone)
-    located(options.output)
+    if options.output and isinstance(located(options.output), Address):
+        raise ParameterError("--output of mcp is a directory of this machine")
     _check_reach(options)
     fixed = Fixed(
         source=source_of(options),

@@ -8,7 +8,6 @@ import signal
 import socket
 import sys
 import traceback
-from concurrent.futures import CancelledError
 from contextlib import contextmanager, suppress
 from contextvars import copy_context
 from dataclasses import dataclass
@@ -42,8 +41,6 @@ NAME = "cilium-analysis"
 AT_ONCE = 2
 #: A call is given up so long after its deadline: the client of a server ends first, and says why.
 _LATER = 3.0
-#: What a thread meets when the server has ended meanwhile, and nobody waits for it any more.
-_GONE = (RuntimeError, OSError, anyio.BrokenResourceError, CancelledError)
 _LOOPBACK = ("127.0.0.1", "localhost", "::1")
 _INSTRUCTIONS = """\
 Post-incident analysis of Cilium from its Prometheus metrics. The source is fixed; nothing is
@@ -322,7 +319,7 @@ async def _in_thread(ask: Callable[[], Found], leave: Callable[[], None]) -> Fou
             outcome.append((ask(), None))
         except BaseException as problem:
             outcome.append((None, problem))
-        with suppress(*_GONE):
+        with suppress(BaseException):  # the server has ended, and nobody waits any more
             anyio.from_thread.run_sync(ended, token=token)
 
     Thread(target=copy_context().run, args=(run,), daemon=True, name=NAME).start()
@@ -379,7 +376,8 @@ class _Lines:
         token = anyio.lowlevel.current_token()
 
         def pump() -> None:
-            with suppress(*_GONE):
+            # When the server has ended, it is told so by one of several kinds of cancellation.
+            with suppress(BaseException):
                 while piece := os.read(0, 1 << 16):
                     anyio.from_thread.run(send.send, piece, token=token)
                 anyio.from_thread.run_sync(send.close, token=token)
