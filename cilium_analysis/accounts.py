@@ -9,7 +9,7 @@ from datetime import timedelta
 from typing import TYPE_CHECKING
 
 from cilium_analysis.findings import ABOUT_MONITORING, Severity, spoken, unknown_lines
-from cilium_analysis.texts import clipped, counted, line, parted
+from cilium_analysis.texts import clipped, counted, lasting, line, parted
 from cilium_analysis.window import clock, interval, zone
 
 if TYPE_CHECKING:
@@ -26,20 +26,13 @@ _LONGEST = 400
 _MOMENT = timedelta(minutes=2)
 #: What changes of policies before a story, and at its end, are evidence of.
 CHANGE = "policy_change"
-
-
-def length(duration: timedelta) -> str:
-    """Write a duration as a person says it, such as ``42 min`` or ``1 h 10 min``."""
-    seconds = round(duration.total_seconds())
-    if seconds < 120:
-        return f"{seconds} s"
-    minutes = round(seconds / 60)
-    if minutes < 60:
-        return f"{minutes} min"
-    hours, minutes = divmod(minutes, 60)
-    if hours < 48:
-        return f"{hours} h {minutes} min" if minutes else f"{hours} h"
-    return f"{hours // 24} d {hours % 24} h" if hours % 24 else f"{hours // 24} d"
+#: First words of clauses that are no names, and therefore small within a sentence.
+_PLAIN = frozenset(
+    (
+        *("A", "Agents", "All", "Endpoints", "Forwarded", "Latency", "Links", "Map", "Maps"),
+        *("New", "No", "Nodes", "Policies", "Requests", "Rollout:", "The"),
+    )
+)
 
 
 def when(finding: Finding, window: Window, timezone: str, *, day: bool = True) -> str:
@@ -57,7 +50,7 @@ def when(finding: Finding, window: Window, timezone: str, *, day: bool = True) -
         Whether to write the date.
     """
     start, end = (each.astimezone(zone(timezone)) for each in (finding.start, finding.end))
-    lasted = length(end - start)
+    lasted = lasting(end - start)
     begun, ongoing = finding.had_begun(window), finding.goes_on(window)
     first = clock(start, timezone, day=day)
     if ongoing:
@@ -68,7 +61,7 @@ def when(finding: Finding, window: Window, timezone: str, *, day: bool = True) -
     last = clock(end, timezone, day=start.date() != end.date())
     if begun:
         return f"before {first} to {last} {timezone} (more than {lasted}, over)"
-    if lasted == length(timedelta()):
+    if lasted == lasting(timedelta()):
         return f"{first} {timezone}"
     if finding.kind == CHANGE:
         return f"between {first} and {last} {timezone}"
@@ -92,11 +85,22 @@ def told(story: Finding, window: Window, timezone: str) -> str:
         As for `when`.
     """
     others = [e for e in story.evidence if e.severity >= Severity.WARNING]
-    clauses = [brief(each) for each in (story, *others[:TOLD])]
+    clauses = [brief(story), *(_within(each, story, timezone) for each in others[:TOLD])]
     if len(others) > TOLD:
-        clauses.append(f"and {len(others) - TOLD} more signs of it")
+        clauses.append(f"and {counted(len(others) - TOLD, 'more sign')}")
     text = f"{when(story, window, timezone)}: {'; '.join(clauses)}."
     return " ".join([text, *_changed(story, timezone)])
+
+
+def _within(finding: Finding, story: Finding, timezone: str) -> str:
+    """Write a finding within the sentence of its story; its own time if that is another one."""
+    clause = brief(finding)
+    if clause.partition(" ")[0] in _PLAIN:
+        clause = clause[0].lower() + clause[1:]
+    ends = zip((finding.start, finding.end), (story.start, story.end), strict=True)
+    if max(abs(mine - other) for mine, other in ends) < _MOMENT:
+        return clause
+    return f"{clause}, {clock(finding.start, timezone)}–{clock(finding.end, timezone)}"
 
 
 def changes(story: Finding) -> tuple[list[Finding], list[Finding]]:

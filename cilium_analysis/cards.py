@@ -26,9 +26,9 @@ _MARKS: Final = {Severity.CRITICAL: "▲", Severity.WARNING: "◆", Severity.INF
 #: The whole that the share of a finding refers to, by kind.
 SHARE_OF: Mapping[str, str] = {
     "drop_spike": "of all packets dropped in the window",
-    "http_errors": "of the requests there meanwhile",
-    "http_denied": "of the requests there meanwhile",
-    "dns_failures": "of all lookups meanwhile",
+    "http_errors": "of the requests there in that time",
+    "http_denied": "of the requests there in that time",
+    "dns_failures": "of all lookups in that time",
     "regeneration_failures": "of the regenerations there",
     "endpoint_not_ready": "of the endpoints there",
 }
@@ -136,12 +136,12 @@ def _card(rank: int, story: Finding, found: Findings, timezone: str, signal: Sig
     ]
     items = "".join(
         f'<li id="{anchor(each)}"><strong>{word}:</strong> {escaped(each.title)}'
-        f' <span class="ca-faint">{escaped(accounts.when(each, found.window, timezone, day=False))}'
-        f"</span>{_see(each)}{_explore(each)}</li>"
+        f' <span class="ca-faint">· {escaped(moment)}</span>{_see(each)}{_explore(each)}</li>'
         for word, each in evidence
+        for moment in [accounts.when(each, found.window, timezone, day=False)]
     )
     facts = [accounts.when(story, found.window, timezone)]
-    if story.share is not None:
+    if story.share is not None and percent(story.share) not in story.title:
         facts.append(f"{percent(story.share)} {SHARE_OF.get(story.kind, 'of the whole')}")
     doubts = escaped("; ".join(story.trust_reasons))
     return "".join(
@@ -201,15 +201,18 @@ def _drawing(signal: Signal, story: Finding, timezone: str) -> str:
         line += f"{pen}{x(signal.times[place]):.1f} {y(max(some)):.1f}" if some else ""
         pen = "L" if some else "M"
     start, end = x(story.start), x(story.end)
+    # Times are those of the ends of the steps.
+    begun = signal.times[0] - (signal.times[1] - signal.times[0])
     still = 'fill="none" stroke="currentColor" vector-effect="non-scaling-stroke"'
     level, base = "unknown", ""
     if math.isfinite(signal.level):
         level = f"{_short(signal.level)} {signal.unit}"
         base = f'<path d="M0 {y(signal.level):.1f}H{_WIDTH:.0f}" stroke-dasharray="4 4" {still}/>'
     text = escaped(
-        f"{_short(min(known))} to {_short(max(known))} {signal.unit};"
-        f" shaded: {clock(story.start, timezone)} to"
-        f" {clock(story.end, timezone)} {timezone}; dashed: the baseline, {level}"
+        f"{clock(begun, timezone)} to {clock(signal.times[-1], timezone)} {timezone}:"
+        f" {_short(min(known))} to {_short(max(known))} {signal.unit}; shaded:"
+        f" {clock(story.start, timezone)} to {clock(story.end, timezone)}; dashed: the baseline,"
+        f" {level}"
     )
     return (
         f'<figure class="ca-signal"><svg viewBox="0 0 {_WIDTH:.0f} {_HEIGHT:.0f}" width="100%"'

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -30,6 +31,23 @@ def is_stored(address: str) -> bool:
     """Return whether an address is one of an object store."""
     scheme, slashes, _ = address.partition("://")
     return bool(slashes) and scheme.lower() in EXTRAS
+
+
+def credentials_for(address: str) -> Credentials:
+    """Take the credentials for a server from the environment.
+
+    Those of a managed service are found by the library of its vendor, if no others are named.
+
+    Parameters
+    ----------
+    address
+        Its URL.
+    """
+    from cilium_analysis.prometheus import Credentials
+    from cilium_analysis.prometheus.managed import service_of
+
+    found = Credentials.from_environment()
+    return found if found.signs else replace(found, sign_in=service_of(address))
 
 
 def connect(
@@ -64,10 +82,10 @@ def connect(
     """
     text = address.strip()
     if text.lower().startswith(("http://", "https://")):
-        from cilium_analysis.prometheus import Credentials, Deadline, Prometheus
+        from cilium_analysis.prometheus import Deadline, Prometheus
 
         if credentials is None:
-            credentials = Credentials.from_environment()
+            credentials = credentials_for(text)
         until = Deadline() if deadline is None else deadline
         return Prometheus(text, credentials=credentials, timeout=timeout, deadline=until)
     if is_way(text):

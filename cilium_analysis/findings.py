@@ -13,8 +13,8 @@ from enum import IntEnum
 from typing import TYPE_CHECKING, Any, overload
 
 from cilium_analysis.source import iso, window_as_json
-from cilium_analysis.texts import escaped, line, marked
-from cilium_analysis.window import Window
+from cilium_analysis.texts import escaped, lasting, line, marked
+from cilium_analysis.window import Window, interval
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -371,7 +371,9 @@ class Findings(Sequence[Finding]):
         before = f'<p class="{look}">{verdict}</p>' if verdict else ""
         if not self.items:
             return before
-        body = "".join(_row(rank, finding) for rank, finding in enumerate(self.items, start=1))
+        body = "".join(
+            _row(rank, finding, self.window) for rank, finding in enumerate(self.items, start=1)
+        )
         head = "".join(
             f"<th{_LEFT}>{name}</th>" for name in ("#", "Severity", "What", "Next", "Trust")
         )
@@ -449,7 +451,17 @@ def _number(value: float | None) -> float | None:
     return float(value) if value is not None and math.isfinite(value) else None
 
 
-def _row(rank: int, finding: Finding) -> str:
+def _when(finding: Finding, window: Window) -> str:
+    """Write when it was, for how long, and whether it is known to be over."""
+    seconds = (finding.end - finding.start).total_seconds()
+    if seconds < 1:
+        return window.told(finding.start)
+    lasted = lasting(finding.end - finding.start)
+    over = ", ongoing" if finding.goes_on(window) else ""
+    return f"{interval(finding.start, finding.end, window.timezone)}, {lasted}{over}"
+
+
+def _row(rank: int, finding: Finding, window: Window) -> str:
     reasons = "; ".join(finding.trust_reasons)
     trust = f"{finding.trust}: {reasons}" if reasons else finding.trust
     items = "".join(f"<li>{escaped(each.title)}</li>" for each in finding.evidence)
@@ -458,6 +470,7 @@ def _row(rank: int, finding: Finding) -> str:
     cells = [escaped(text) for text in texts]
     cells[3] = marked(finding.next_step)
     # A page of a run links from here to the story that the finding belongs to.
-    cells[2] += f"{evidence}<!--story {anchor(finding)}-->"
+    when = f'<br><span class="ca-when">{escaped(_when(finding, window))}</span>'
+    cells[2] += f"{when}{evidence}<!--story {anchor(finding)}-->"
     inner = "".join(f"<td{_LEFT}>{cell}</td>" for cell in cells)
     return f'<tr class="ca-{finding.severity}" id="{anchor(finding)}">{inner}</tr>'

@@ -173,7 +173,9 @@ class Question:
         """Return the name of the API without reading it."""
         if isinstance(self.source, Bundle):
             row = self.source.manifest.get("kubernetes")
-            return f"{row['server']}, read {row['read'][:19]}Z" if row else ""
+            if not row:
+                return ""
+            return f"{row['server']}, read {self.window.told(datetime.fromisoformat(row['read']))}"
         return self.kubernetes.name if self.kubernetes else ""
 
 

@@ -2,38 +2,59 @@
 
 from __future__ import annotations
 
+import re
+import sys
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import pandas as pd
 
-from cilium_analysis.source import Record, iso
-from cilium_analysis.texts import escaped, line, percent, visible
-from cilium_analysis.window import format_duration, zone
+from cilium_analysis.texts import duration, escaped, line, number, percent, visible, within
+from cilium_analysis.topics.buckets import BOUNDS
+from cilium_analysis.window import clock, format_duration, interval, zone
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
+    from cilium_analysis.source import Record
     from cilium_analysis.window import Window
 
-#: How numbers are written, by the name of their column.
+#: How numbers are written, by the name of their column; of others, as `texts.number` does.
 FORMATS: Mapping[str, str | Callable[[float], str]] = {
     **dict.fromkeys(("packets", "forwarded", "expected", "events", "requests"), "{:,.0f}"),
     **dict.fromkeys(("errors", "denied", "by policy", "by application"), "{:,.0f}"),
     **dict.fromkeys(("bytes", "expected bytes", "bytes/packet"), "{:,.0f}"),
-    **dict.fromkeys(("p50", "p95", "p99", "usual p50", "usual p95", "usual p99"), "{:.3g}"),
+    **dict.fromkeys(
+        ("mean time", "usual mean time", "its mean time", "seconds", "duration"), duration
+    ),
+    "interval": duration,
     **dict.fromkeys(("error ratio", "usual ratio"), "{:.2%}"),
-    **dict.fromkeys(("share", "scraped"), percent),
-    **dict.fromkeys(("samples", "series"), "{:,}"),
+    **dict.fromkeys(("share", "scraped", "up", "fill", "peak fill", "usual fill"), percent),
+    **dict.fromkeys(("usual peak fill", "failed probes", "usual failed probes"), percent),
     "change": "{:+,.0f}",
     "of traffic": "{:.3%}",
-    "seconds": "{:.3f}",
+}
+#: Columns of quantiles; in a table with the columns `BOUNDS`, which are not shown, they are
+#: durations [s], and those outside of the bounds are only known to be less, or more.
+QUANTILES = frozenset(f"{usual}p{q}" for usual in ("", "usual ") for q in (50, 90, 95, 99))
+#: Columns in the words of people, where the name in the frame is that of a label.
+HEADINGS: Mapping[str, str] = {
+    "rcode": "result code",
+    "qtypes": "record types asked for",
+    "ips returned": "addresses returned",
+    "nxdomain": "no such name",
+    "syn": "SYN",
+    "syn-ack": "SYN-ACK",
+    **{name: name for name in QUANTILES},
 }
 MISSING = "–"
 #: A table with more columns than this gets smaller letters.
 WIDE = 9
 #: Characters of a text that needs no line of its own on a narrow page; notes that are not folded.
 _BRIEF, _OPEN = 14, 4
+#: A day, which does not break at its hyphens.
+DATE = re.compile(r"\d{4}-\d\d-\d\d")
 #: MIME type of notes in a notebook, beside the text.
 NOTES = "application/vnd.cilium-analysis.notes.v1+json"
 
@@ -45,19 +66,22 @@ class Table:
     Parameters
     ----------
     frame
-        Rows to show; its index is shown if it has a name.
+        Rows to show; its index is shown if it has a name. Its times are in UTC.
     empty
-        Text if there are no rows.
+        Text if there are no rows; if empty, a page leaves out a section with nothing else.
     folded
         Line below which a long table is folded away on a screen; if empty, the table is open.
     on_paper
         Whether a folded table is on paper; else the line stands for it there.
+    timezone
+        In which times are written; the headings name it.
     """
 
     frame: pd.DataFrame
     empty: str = "Nothing to show."
     folded: str = ""
     on_paper: bool = True
+    timezone: str = "UTC"
 
     def __repr__(self) -> str:
         return self._cells().to_string(index=False) if len(self.frame) else line(self.empty)
@@ -75,7 +99,7 @@ class Table:
             for name, look in zip(names, looks, strict=True)
         )
         opened = [
-            f'<td{look} data-label="{escaped(name)}"'
+            f'<td{look} data-label="{escaped(DATE.sub(_unbroken, name))}"'
             for name, look in zip(names, looks, strict=True)
         ]
         body = "".join(
@@ -95,14 +119,23 @@ class Table:
         return f'<details class="{kind}">{summary}{table}</details>'
 
     def _flat(self) -> pd.DataFrame:
+        """Give what is shown: one column for each heading."""
         named = any(name is not None for name in self.frame.index.names)
-        return self.frame.reset_index() if named else self.frame
+        flat = self.frame.reset_index() if named else self.frame
+        return local(flat.drop(columns=[n for n in BOUNDS if n in flat]), self.timezone)
 
     def _cells(self) -> pd.DataFrame:
         """Write every cell as text."""
         flat = self._flat()
+        timed, nothing = BOUNDS[0] in self.frame, [np.nan] * len(flat)
+        first, last = (self.frame[n].tolist() if n in self.frame else nothing for n in BOUNDS)
         texts = {
-            line(str(name)): [_text(value, FORMATS.get(str(name))) for value in column]
+            line(str(name)): [
+                within(*each)
+                if timed and _plain(name) in QUANTILES
+                else _text(each[0], FORMATS.get(_plain(name)))
+                for each in zip(column, first, last, strict=True)
+            ]
             for name, column in flat.items()
         }
         return pd.DataFrame(texts)
@@ -111,23 +144,35 @@ class Table:
 def _text(value: object, pattern: str | Callable[[float], str] | None) -> str:
     if value is None or value is pd.NaT or value is pd.NA or value == "" or value != value:
         return MISSING
-    if pattern and isinstance(value, int | float):
-        return pattern.format(value) if isinstance(pattern, str) else pattern(value)
-    if not isinstance(value, float):
-        return f"{value:,}" if type(value) is int else visible(str(value)).replace("\n", " ")
-    return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.4g}"
+    if isinstance(value, bool | np.bool_) or not isinstance(value, int | float | np.number):
+        return visible(str(value)).replace("\n", " ")
+    if pattern:
+        return pattern.format(value) if isinstance(pattern, str) else pattern(float(value))
+    return f"{value:,}" if isinstance(value, int | np.integer) else number(float(value))
+
+
+def _plain(name: object) -> str:
+    return str(name).replace("_", " ")
 
 
 def _name(name: object) -> str:
     """Write the name of a column as people read it."""
-    words = line(str(name)).replace("_", " ")
-    return words[:1].upper() + words[1:]
+    words = line(HEADINGS.get(_plain(name), _plain(name)))
+    return words if words in QUANTILES else words[:1].upper() + words[1:]
 
 
 def _heading(name: str) -> str:
     """Write a heading, with what is in parentheses, such as a zone, on one line."""
     text, bracket, rest = escaped(name).partition(" (")
-    return f'{text} <span style="white-space: nowrap">({rest}</span>' if bracket else text
+    if not bracket:
+        return text
+    rest = DATE.sub(r'<span class="ca-time">\g<0></span>', rest)
+    return f'{text} <span style="white-space: nowrap">({rest}</span>'
+
+
+def _unbroken(day: re.Match[str]) -> str:
+    """Write a day with hyphens that do not break, where no element can keep it whole."""
+    return day[0].replace("-", "\N{NON-BREAKING HYPHEN}")
 
 
 def _look(column: pd.Series, texts: pd.Series) -> str:
@@ -143,7 +188,7 @@ def _cell(opened: str, text: str, value: Any) -> str:
     # The exact number, for sorting: the text is rounded and grouped.
     exact = ""
     if opened.startswith('<td class="ca-number"') and not pd.isna(value):
-        exact = f' data-value="{float(value)!r}"'
+        exact = f' data-value="{min(float(value), sys.float_info.max)!r}"'
     return f"{opened}{exact}>{escaped(text)}</td>"
 
 
@@ -187,17 +232,15 @@ def definition_list(rows: Mapping[str, str]) -> str:
 
 def span(window: Window) -> str:
     """Write a window in the reader's zone."""
-    tz = zone(window.timezone)
-    start, end = window.start.astimezone(tz), window.end.astimezone(tz)
-    last = f"{end:%H:%M:%S}" if start.date() == end.date() else f"{end:%Y-%m-%d %H:%M:%S}"
-    step = format_duration(window.step)
-    return f"{start:%Y-%m-%d %H:%M:%S} to {last} {window.timezone}, every {step}"
+    whole = interval(window.start, window.end, window.timezone, seconds=True)
+    return f"{whole}, every {format_duration(window.step)}"
 
 
 def local(table: pd.DataFrame, timezone: str) -> pd.DataFrame:
     """Write a table's times in the reader's zone; the headings name it.
 
-    If all times are on one day, the headings name the day too.
+    If all times are on one day, the headings name the day too. On a day with a clock change each
+    time has its offset.
 
     Parameters
     ----------
@@ -208,10 +251,13 @@ def local(table: pd.DataFrame, timezone: str) -> pd.DataFrame:
     """
     times = [n for n, kind in table.dtypes.items() if isinstance(kind, pd.DatetimeTZDtype)]
     tz = zone(timezone)
-    moments = {str(n): [None if pd.isna(t) else t.astimezone(tz) for t in table[n]] for n in times}
-    days = {t.date() for column in moments.values() for t in column if t is not None}
-    form, day = ("%H:%M:%S", f"{days.pop()} ") if len(days) == 1 else ("%Y-%m-%d %H:%M:%S", "")
-    texts = {n: ["" if t is None else t.strftime(form) for t in c] for n, c in moments.items()}
+    moments = {str(n): [None if pd.isna(t) else t for t in table[n]] for n in times}
+    days = {t.astimezone(tz).date() for column in moments.values() for t in column if t}
+    day = f"{days.pop()} " if len(days) == 1 else ""
+    texts = {
+        n: ["" if t is None else clock(t, timezone, day=not day, seconds=True) for t in column]
+        for n, column in moments.items()
+    }
     return table.assign(**texts).rename(columns={n: f"{n} ({day}{timezone})" for n in times})
 
 
@@ -220,7 +266,7 @@ def journal(records: Sequence[Record]) -> Table:
     rows = [
         {
             "query": record.promql,
-            "from": iso(record.window.start) if record.window else MISSING,
+            "from": pd.Timestamp(record.window.start) if record.window else None,
             "series": record.series,
             "samples": record.samples,
             "seconds": record.seconds,

@@ -3,7 +3,13 @@
 from __future__ import annotations
 
 import html
+import math
 import re
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from datetime import timedelta
 
 
 def line(text: str) -> str:
@@ -61,8 +67,68 @@ def percent(share: float) -> str:
     """
     if share in (0.0, 1.0):
         return f"{share:.0%}"
-    inside = 0.0 < share < 1.0
-    return f"{min(max(share, 0.001), 0.999) if inside else share:.1%}"
+    if 0.0 < share < 0.001:
+        return "< 0.001%" if share < 1e-5 else f"{number(100 * share)}%"
+    return f"{min(share, 0.999) if share < 1.0 else share:.1%}"
+
+
+def number(value: float) -> str:
+    """Write a number with three significant digits, and all of those before the point."""
+    if not math.isfinite(value):
+        return "–"
+    if abs(value) >= 100 or value == round(value):
+        return f"{value:,.0f}"
+    digits = 2 - math.floor(math.log10(abs(value)))
+    text = f"{value:,.{digits}f}"
+    return text.rstrip("0").rstrip(".")
+
+
+def duration(seconds: float) -> str:
+    """Write a duration with three significant digits in the unit that a person would say.
+
+    Parameters
+    ----------
+    seconds
+        0 or more [s].
+    """
+    if not math.isfinite(seconds):
+        return "–"
+    if 0 < seconds < 1:
+        return f"{number(1000 * seconds)} ms"
+    for unit, length, most in (("s", 1, 120), ("min", 60, 7200), ("h", 3600, 172_800)):
+        if seconds < most:
+            return f"{number(seconds / length)} {unit}"
+    return f"{number(seconds / 86_400)} days"
+
+
+def lasting(time: timedelta) -> str:
+    """Write how long something lasted, such as ``42 min``, ``9 min 30 s`` or ``1 h 10 min``."""
+    seconds = round(time.total_seconds())
+    if seconds < 120:
+        return f"{seconds} s"
+    minutes, rest = divmod(seconds, 60)
+    if minutes < 60:
+        return f"{minutes} min {rest} s" if rest else f"{minutes} min"
+    minutes = round(seconds / 60)
+    hours, minutes = divmod(minutes, 60)
+    if hours < 48:
+        return f"{hours} h {minutes} min" if minutes else f"{hours} h"
+    return f"{hours // 24} d {hours % 24} h" if hours % 24 else f"{hours // 24} d"
+
+
+def within(seconds: float, first: float, last: float) -> str:
+    """Write a duration that was read off the buckets of a histogram, as far as these tell.
+
+    Parameters
+    ----------
+    seconds
+        The duration [s]; infinite if it is beyond the last finite bound.
+    first, last
+        Bound of the first bucket, and the last finite one [s]; NaN if there are no buckets.
+    """
+    if seconds <= first:
+        return f"< {duration(first)}"
+    return f"> {duration(last)}" if math.isinf(seconds) else duration(seconds)
 
 
 def bare_address(address: str) -> str:
@@ -73,6 +139,19 @@ def bare_address(address: str) -> str:
 def bare(text: str) -> str:
     """Remove possible users and passwords from all addresses in a text, also from invalid ones."""
     return re.sub(r"//[^\s'\"]*@", "//…@", text)
+
+
+def listed(names: Sequence[str], *, word: str = "and") -> str:
+    """Write names as ``a``, ``a and b`` or ``a, b and c``; empty if there are none.
+
+    Parameters
+    ----------
+    names
+        In order.
+    word
+        Before the last one.
+    """
+    return f" {word} ".join(filter(None, (", ".join(names[:-1]), *names[-1:])))
 
 
 def counted(number: int, what: str) -> str:

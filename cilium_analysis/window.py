@@ -95,7 +95,7 @@ def zone(name: str) -> ZoneInfo:
         raise WindowError(f"unknown time zone {name!r}: {hint}") from None
 
 
-def clock(moment: datetime, timezone: str, *, day: bool = False) -> str:
+def clock(moment: datetime, timezone: str, *, day: bool = False, seconds: bool = False) -> str:
     """Write a time as the reader's clock shows it; the offset too where the clock changes that day.
 
     Parameters
@@ -106,16 +106,18 @@ def clock(moment: datetime, timezone: str, *, day: bool = False) -> str:
         IANA name.
     day
         Whether to write the date.
+    seconds
+        Whether to write seconds that are 0 too, as in a column of times.
     """
     local = moment.astimezone(zone(timezone))
-    form = "%H:%M" if not local.second else "%H:%M:%S"
+    form = "%H:%M:%S" if local.second or seconds else "%H:%M"
     midnight = local.replace(hour=0, minute=0, second=0, microsecond=0, fold=0)
     changes = midnight.utcoffset() != (midnight + timedelta(days=1)).utcoffset()
     offset = local.isoformat()[-6:] if changes else ""
     return f"{local:%Y-%m-%d} {local:{form}}{offset}" if day else f"{local:{form}}{offset}"
 
 
-def interval(start: datetime, end: datetime, timezone: str) -> str:
+def interval(start: datetime, end: datetime, timezone: str, *, seconds: bool = False) -> str:
     """Write an interval with its zone; the day of its end only if it is another.
 
     Parameters
@@ -124,10 +126,13 @@ def interval(start: datetime, end: datetime, timezone: str) -> str:
         Aware.
     timezone
         IANA name.
+    seconds
+        As for `clock`.
     """
     tz = zone(timezone)
     days = start.astimezone(tz).date() != end.astimezone(tz).date()
-    return f"{clock(start, timezone, day=True)} to {clock(end, timezone, day=days)} {timezone}"
+    first = clock(start, timezone, day=True, seconds=seconds)
+    return f"{first} to {clock(end, timezone, day=days, seconds=seconds)} {timezone}"
 
 
 def parse_time(text: str, *, timezone: str = "UTC", now: datetime | None = None) -> datetime:
@@ -324,6 +329,17 @@ class Window:
     def length(self) -> timedelta:
         """Time from start to end."""
         return self.end - self.start
+
+    def told(self, moment: datetime) -> str:
+        """Write a time with the zone in a sentence; with its day unless it is the window's only.
+
+        Parameters
+        ----------
+        moment
+            Aware.
+        """
+        days = {t.astimezone(zone(self.timezone)).date() for t in (self.start, self.end, moment)}
+        return f"{clock(moment, self.timezone, day=len(days) > 1)} {self.timezone}"
 
     @property
     def middle(self) -> datetime:

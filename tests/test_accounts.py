@@ -9,6 +9,7 @@ import pytest
 
 from cilium_analysis import accounts, cards
 from cilium_analysis.findings import Finding, Findings, Severity, Unknown
+from cilium_analysis.texts import lasting
 from cilium_analysis.topics.commands import complete, workload
 from cilium_analysis.window import Window, clock
 
@@ -106,10 +107,17 @@ def test_times_have_their_offset_on_the_day_of_a_clock_change() -> None:
 
 @pytest.mark.parametrize(
     ("seconds", "said"),
-    [(35, "35 s"), (119, "119 s"), (120, "2 min"), (4200, "1 h 10 min"), (3600 * 50, "2 d 2 h")],
+    [
+        (35, "35 s"),
+        (119, "119 s"),
+        (120, "2 min"),
+        (570, "9 min 30 s"),
+        (4200, "1 h 10 min"),
+        (3600 * 50, "2 d 2 h"),
+    ],
 )
 def test_durations_are_written_as_people_say_them(seconds: int, said: str) -> None:
-    assert accounts.length(timedelta(seconds=seconds)) == said
+    assert lasting(timedelta(seconds=seconds)) == said
 
 
 def test_nothing_unusual_is_said_only_of_what_was_judged() -> None:
@@ -193,9 +201,8 @@ def test_a_signal_is_drawn_where_it_is_known() -> None:
     drawn = cards.Signal(times, values, 0.5, "packets/s")
     html = cards.stories(found(finding()), "UTC", signals={1: drawn})
     assert html.count("M") == 3  # the line is broken once; the baseline is a line of its own
-    assert (
-        "0 to 34 packets/s; shaded: 09:00 to 09:42 UTC; dashed: the baseline, 0.5 packets/s" in html
-    )
+    said = "UTC: 0 to 34 packets/s; shaded: 09:00 to 09:42; dashed: the baseline, 0.5 packets/s"
+    assert said in html
     unknown = cards.Signal(times, [float("nan")] * 240, float("nan"), "packets/s")
     assert "<svg" not in cards.stories(found(finding()), "UTC", signals={1: unknown})
 

@@ -382,7 +382,7 @@ def test_quantiles_of_latency_leave_failures_out(base: Base) -> None:
         assert (table[["p50", "p90", "p99"]] < 0.006).all(axis=None)
         assert (table["p50"] <= table["p99"]).all()
     # 7 of 64 paths, and 7 back, fail for a quarter of the hour.
-    assert table["failed"].tolist() == pytest.approx([14 / 64 / 4] * 4, rel=0.1)
+    assert table["failed probes"].tolist() == pytest.approx([14 / 64 / 4] * 4, rel=0.1)
 
 
 def test_the_matrix_shows_row_and_column_of_a_node(base: Base) -> None:

@@ -40,7 +40,7 @@ def test_a_short_reboot_is_told_of_the_node(
     assert finding.labels["node"] == "worker-1"
     assert abs(finding.start - at(75)) <= slack(scenario)
     assert abs(finding.end - at(75) - timedelta(seconds=150)) <= slack(scenario)
-    assert "its own agent was not scraped meanwhile" in finding.title
+    assert "its own agent was not scraped in that time" in finding.title
     assert "to within one probe" in finding.title
 
 

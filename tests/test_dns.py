@@ -123,7 +123,7 @@ def test_types_and_the_proxys_times_are_the_true_ones(
         bound = min(b for b in proxy.BOUNDS if b >= proxy.DNS_SECONDS[str(step)])
         assert 0.0 <= line["p50"] <= line["p99"] <= bound
     waits = dns.waits(data)
-    assert waits["mean s"].to_numpy() == pytest.approx(proxy.DNS_SECONDS["upstreamTime"])
+    assert waits["mean time"].to_numpy() == pytest.approx(proxy.DNS_SECONDS["upstreamTime"])
     assert waits["lookups"].sum() == pytest.approx(really.sum(), rel=0.01)
 
 

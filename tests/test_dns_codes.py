@@ -98,7 +98,7 @@ def test_failures_and_lookups_without_an_answer_add_up_by_server() -> None:
     servers = dns.by_server(data)
     assert servers["missing"].to_dict() == {"dns/one": 0, "8.8.8.8": codes[NO_RESPONSE]}
     assert found[NO_RESPONSE].share == pytest.approx(1 / 12, rel=0.01)
-    assert "8.3% of all lookups meanwhile" in found[NO_RESPONSE].title
+    assert "8.3% of all lookups in that time" in found[NO_RESPONSE].title
 
 
 def test_missing_answers_belong_to_a_server_that_was_asked_by_another_name() -> None:
@@ -125,7 +125,7 @@ def test_failures_are_judged_by_their_share(bad: float, of: float, severity: Sev
     data = dns.load(answers(responses=grid(WIDE, series, LABELS)), WINDOW, WINDOW.baseline())
     (finding,) = dns.findings(data)
     assert finding.severity is severity
-    assert f"{bad / (bad + of):.1%} of all lookups meanwhile" in finding.title
+    assert f"{bad / (bad + of):.1%} of all lookups in that time" in finding.title
 
 
 def test_one_client_under_two_spellings_is_one() -> None:

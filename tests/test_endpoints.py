@@ -140,7 +140,7 @@ def test_the_date_on_which_a_map_is_full(
     table = endpoints.limits(data).set_index(["limit", "node"])
     said = str(table["runs out"]["BPF map ct4_global", "worker-2"])
     assert said in limit.title
-    expected = datetime.fromisoformat(said.split("Z")[0]).replace(tzinfo=UTC)
+    expected = datetime.fromisoformat(said.split(" UTC")[0]).replace(tzinfo=UTC)
     assert abs(expected - full) <= timedelta(minutes=2)
     assert limit.severity is Severity.CRITICAL
     now = last(made, fill.name, data.window.end, node="worker-2", map_name="ct4_global")
@@ -272,7 +272,7 @@ def test_failed_regenerations_are_counted(
     table = endpoints.regenerations(data)
     assert table["failed"]["worker-2"] == true
     assert (table["done"] > 0).all()
-    assert table["mean s"].to_numpy() == pytest.approx(0.15, rel=0.1)
+    assert table["mean time"].to_numpy() == pytest.approx(0.15, rel=0.1)
 
 
 @pytest.mark.slow

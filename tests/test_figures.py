@@ -64,14 +64,15 @@ def test_its_ink_follows_the_page() -> None:
     assert 'fill="currentColor"' in svg
     assert "prefers-color-scheme:dark" in svg
     drawn_in = set(re.findall(r"(?:fill|stroke): (#\w+)", svg))
-    assert drawn_in == {plots.PALETTE[0].lower()}
+    assert drawn_in == {plots.colour("a").lower()}
 
 
 def test_the_level_parts_of_a_line_are_one_step() -> None:
     flat = pd.DataFrame({"a": np.where(np.arange(len(TIMES)) < 100, 1.0, 5.0)}, index=TIMES)
     svg = drawn(plots.stacked(flat))[WIDE]
     assert len(svg) < 8_000
-    (area,) = re.findall(r'd="(M[^"]*)"[^>]*style="fill: #0072b2', svg.replace("z", ""))[-1:]
+    fill = f"fill: {plots.colour('a').lower()}"
+    (area,) = re.findall(rf'd="(M[^"]*)"[^>]*style="{fill}', svg.replace("z", ""))[-1:]
     assert len(re.findall("[hvl]", area)) <= 12
 
 

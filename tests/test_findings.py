@@ -92,3 +92,13 @@ def test_a_document_is_read_as_it_was_written() -> None:
     )
     document = json.loads(json.dumps(whole.as_json(), allow_nan=False))
     assert Findings.from_json(document).as_json() == document
+
+
+def test_a_table_says_when_in_the_zone_of_the_window() -> None:
+    in_tokyo = replace(WINDOW, timezone="Asia/Tokyo")
+    moment = replace(FINDING, title="restarted", end=START)
+    ongoing = replace(FINDING, title="goes on", end=WINDOW.end, total=1.0)
+    shown = replace(findings(FINDING, moment, ongoing), window=in_tokyo).to_html()
+    assert "2026-03-21 17:00 to 17:05 Asia/Tokyo, 5 min<" in shown
+    assert ">17:00 Asia/Tokyo<" in shown
+    assert "2026-03-21 17:00 to 19:00 Asia/Tokyo, 2 h, ongoing<" in shown

@@ -172,7 +172,7 @@ def test_a_narrow_policy_is_told_from_an_application(
     assert found.title.startswith(asked)
     whole = served.truth.requests(found.start, found.end, by=("destination",))["default/web"]
     assert found.share == pytest.approx(policy.total / whole, rel=0.02)
-    assert f"({found.share:.1%} of all requests to default/web meanwhile)" in found.title
+    assert f"({found.share:.1%} of all requests to default/web in that time)" in found.title
 
 
 @pytest.mark.slow

@@ -5,11 +5,11 @@ from __future__ import annotations
 import pandas as pd
 import pytest
 
-from cilium_analysis import connect
+from cilium_analysis import connect, show
 from cilium_analysis.topics import http
 from cilium_analysis.window import Window
 from tests.conftest import installed_or_skip
-from tests.field.asking import served, serving, when
+from tests.field.asking import available, served, serving, when
 from tests.field.cases import INCIDENT
 from tests.field.make import END, START, Metrics, counter, hubble, iso, steady, vitals
 from tests.servers.prometheus import NotInstalled
@@ -87,3 +87,44 @@ def test_parties_of_requests_are_read_from_identities(identity: str) -> None:
         assert found[status].title.startswith(f"Requests from {name} to shop/cart {how}: ")
         assert found[status].total == pytest.approx(24_000, rel=0.01)
         assert found[status].share == pytest.approx(2 / 7, rel=0.03)
+
+
+#: Of requests to three destinations, how many a second took at most so long [s]: all are faster
+#: than the first bound, all lie between the bounds, and a tenth is slower than the last one.
+DURATIONS = {
+    "fast": {"0.005": 20.0, "0.01": 20.0, "10": 20.0, "+Inf": 20.0},
+    "inside": {"0.005": 0.0, "0.01": 20.0, "10": 20.0, "+Inf": 20.0},
+    "slow": {"0.005": 0.0, "0.01": 0.0, "10": 18.0, "+Inf": 20.0},
+}
+
+
+def test_quantiles_are_written_as_far_as_the_servers_buckets_tell() -> None:
+    metrics = Metrics()
+    vitals(metrics, hubble(1) | {"job": "cilium-agent"}, hubble(1))
+    own = hubble(1) | {"method": "GET", "protocol": "HTTP/1.1", "reporter": "server"}
+    for workload, within in DURATIONS.items():
+        to = own | {"destination_namespace": "shop", "destination_workload": workload}
+        counter(metrics, "hubble_http_requests_total", to | {"status": "200"}, steady(20.0))
+        for le, rate in within.items():
+            name = "hubble_http_request_duration_seconds_bucket"
+            counter(metrics, name, to | {"le": le}, steady(rate), base=1000)
+    with available(metrics) as url:
+        data = load(url)
+        promql = (
+            "histogram_quantile(0.5, sum by (le, destination_workload) (increase("
+            "hubble_http_request_duration_seconds_bucket[2h])))"
+        )
+        theirs = connect(url).instant(promql, WINDOW.end).iloc[0]
+    table = http.latency(data).set_index("destination")
+    # The numbers are the server's own; how they are written says what they rest on.
+    for workload in ("fast", "inside"):
+        (level,) = theirs[theirs.index.get_level_values("destination_workload") == workload]
+        assert table.loc[f"shop/{workload}", "p50"] == pytest.approx(level, rel=0.01)
+    rows = [line.split() for line in repr(show.Table(table)).splitlines()[1:]]
+    words = {name: " ".join(cells) for name, *cells in rows}
+    assert words["shop/fast"] == " ".join(["< 5 ms"] * 6)
+    assert words["shop/inside"].startswith("7.5 ms 9.75 ms 9.95 ms")
+    assert words["shop/slow"].count("5.56 s > 10 s > 10 s") == 2
+    by_destination = repr(show.Table(http.by_destination(data)))
+    assert "< 5 ms" in by_destination
+    assert "> 10 s" in by_destination

@@ -112,7 +112,7 @@ def test_an_incident_that_began_in_the_baseline_is_found_from_the_start_of_the_w
     assert found.start == window.start
     assert abs(found.end - window.start - pd.Timedelta(minutes=20)) <= window.step
     assert found.baseline_value < 0.1 * found.value
-    assert "from 2026-03-24 09:00:00Z to 2026-03-24 09:30:00Z (drop spike)" in data.incidents[0]
+    assert "from 2026-03-24 09:00 to 09:30 UTC (drop spike)" in data.incidents[0]
 
 
 def test_what_comes_again_and_again_is_a_habit(

@@ -32,7 +32,7 @@ def test_the_conda_environment_is_in_step() -> None:
     # Pango is no Python package: PDFs are drawn with it.
     assert plain == [f"python{PROJECT['requires-python']}", "pango", "pip"]
     (line,) = nested
-    extras = re.fullmatch(r"--editable \.\[([a-z0-9,]+)\]", line)
+    extras = re.fullmatch(r"--editable \.\[([a-z0-9,-]+)\]", line)
     assert extras is not None, line
     assert set(extras[1].split(",")) == set(PROJECT["optional-dependencies"]) - FOR_DEVELOPERS
 

@@ -129,7 +129,10 @@ def test_a_phone_shows_the_verdict_first(name: str, open_page: Open) -> None:
 
 
 @pytest.mark.parametrize("width", WIDTHS)
-@pytest.mark.parametrize("name", [name for name in TOPICS if name != "setup_check"])
+# In the sample every probe succeeded, and a figure of nothing is a sentence.
+@pytest.mark.parametrize(
+    "name", [n for n in TOPICS if n not in ("setup_check", "node_connectivity")]
+)
 def test_figures_can_be_read(name: str, width: int, open_page: Open) -> None:
     page = open_page(name, width=width)
     unfold(page)
@@ -172,7 +175,8 @@ def test_on_a_phone_each_value_has_its_heading(name: str, open_page: Open, made:
           getComputedStyle(cell, "::before").content,
         ])"""
     )
-    assert all(f'"{heading}"' == label for heading, label in cells)
+    # A day in a heading does not break, nor does it beside a value.
+    assert all(f'"{heading}"' == label.replace("\u2011", "-") for heading, label in cells)
     assert cells or name in ("run", "index")
 
 
@@ -202,6 +206,65 @@ def test_a_folded_section_opens_where_a_link_leads(open_page: Open) -> None:
     again.goto(again.url + "#section-5")
     again.reload()
     assert again.locator("#section-5").evaluate("e => e.closest('details').open")
+
+
+def test_details_start_folded_on_a_wide_page_too(open_page: Open) -> None:
+    page = open_page("agent_health", width=1400)
+    section = page.locator("details.ca-detail", has=page.get_by_role("heading", name="BPF maps"))
+    assert section.get_attribute("open") is None
+    summary = section.locator("summary").first.inner_text()
+    # What is in it, and the foremost of it, tell whether opening is worthwhile.
+    assert "1 figure, 20 rows; first: cilium_policy_*, worker-2, fill 33.6%" in summary
+    page.get_by_role("navigation", name="Contents").get_by_text("BPF maps").click()
+    assert section.get_attribute("open") == ""
+    expect(section.locator("table")).to_be_visible()
+
+
+@pytest.mark.parametrize("name", ["agent_health", "dns", "http_status", "endpoint_growth"])
+def test_the_answer_takes_no_more_than_a_few_screens(name: str, open_page: Open) -> None:
+    page = open_page(name, width=1000)
+    assert page.evaluate("document.documentElement.scrollHeight") < 3000
+
+
+def test_a_section_without_content_is_a_sentence(open_page: Open) -> None:
+    page = open_page("http_status")
+    assert page.get_by_role("heading", name="Traces").count() == 0
+    # Traces are there where exemplars are stored.
+    assert page.get_by_text("Traces", exact=True).count() == 0
+    page = open_page("endpoint_growth")
+    assert page.get_by_role("heading", name="How fast").count() == 0
+    expect(page.get_by_text("How fast: No node has a trend.")).to_be_visible()
+    # A figure and a table that are both empty say it once.
+    page = open_page("node_connectivity")
+    assert page.get_by_text("No pair of nodes is known to have failed.").count() == 1
+    assert page.locator(".ca-notebook img").count() == 0
+
+
+def test_cards_are_sorted_by_what_is_chosen(open_page: Open) -> None:
+    page = open_page("endpoint_growth", width=400)
+    table = page.locator("table.ca-table").first
+    choice = page.locator(".ca-sort-by select").first
+    expect(choice).to_be_visible()
+    choice.select_option(label="Change")
+    changes = table.locator('td[data-label="Change"]').evaluate_all(
+        "cells => cells.map(cell => Number(cell.dataset.value))"
+    )
+    assert changes == sorted(changes, reverse=True)
+    choice.select_option(label="Node")
+    names = table.locator('td[data-label="Node"]').all_inner_texts()
+    assert names == sorted(names)
+    assert open_page("endpoint_growth", width=1000).locator(".ca-sort-by:visible").count() == 0
+
+
+def test_a_day_does_not_break(open_page: Open) -> None:
+    for width in (400, 1000):
+        page = open_page(INCIDENT, width=width)
+        unfold(page)
+        heights = page.locator(".ca-time:visible").evaluate_all(
+            "days => days.map(day => day.getClientRects().length)"
+        )
+        assert set(heights) <= {1}
+    assert heights
 
 
 def printed(page: Page) -> PdfReader:

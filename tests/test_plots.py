@@ -11,6 +11,7 @@ import pandas as pd
 import pytest
 from matplotlib import pyplot as plt
 from matplotlib.axes import Axes
+from matplotlib.colors import to_hex
 from matplotlib.patches import Rectangle
 
 from cilium_analysis import plots
@@ -142,6 +143,38 @@ def test_lines_keep_gaps_and_draw_the_highest_first() -> None:
     assert legend is not None
     assert legend.get_title().get_text() == "and 6 more below"
     assert ax.get_ylabel() == "endpoints"
+
+
+def test_a_thing_has_one_colour_whatever_is_beside_it() -> None:
+    frame = rates(6).set_axis(["worker-3", "worker-1", "worker-2", "db", "web", "n3"], axis=1)
+    fewer = frame[["worker-3", "db"]][::2]
+    for names in (list(frame), list(fewer)):
+        lines = plots.lines(frame[names]).get_lines()
+        areas = plots.stacked(frame[names]).collections
+        for drawn_as in (lines, areas):
+            assert [part.get_label() for part in drawn_as] == names
+        assert [line.get_color() for line in lines] == [plots.colour(name) for name in names]
+        for name, area in zip(names, areas, strict=True):
+            (face,) = np.asarray(area.get_facecolor())
+            assert to_hex(tuple(face)).upper() == plots.colour(name)
+
+
+def test_numbered_things_lie_apart_and_what_fails_is_red() -> None:
+    for names in ([f"worker-{n}" for n in range(1, 11)], [f"n{n}" for n in range(12)]):
+        assert len({plots.colour(name) for name in names}) == len(names)
+    assert plots.colour("DROPPED") == plots.colour("5xx") == plots.colour("Server Failure")
+    assert plots.colour("FORWARDED") == plots.colour("2xx") == plots.colour("No Error")
+    assert plots.colour("FORWARDED") != plots.colour("DROPPED")
+
+
+def test_things_of_one_colour_differ_in_their_pattern() -> None:
+    names = [f"{i}-x" for i in range(60)]
+    same = [name for name in names if plots.colour(name) == plots.colour(names[0])][:2]
+    frame = rates(2).set_axis(same, axis=1)
+    lines, areas = plots.lines(frame).get_lines(), plots.stacked(frame).collections
+    assert len({line.get_linestyle() for line in lines}) == 2
+    assert [area.get_hatch() for area in areas] == [None, "///"]
+    assert lines[0].get_color() == lines[1].get_color()
 
 
 def test_lines_of_nothing_say_so() -> None:

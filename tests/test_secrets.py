@@ -330,12 +330,22 @@ def unreachable(place: Place) -> Ran:
     return place.run("report", "--source", source, "--output", "unreachable", "--debug")
 
 
+def doctor(place: Place) -> Ran:
+    """Up to the server's metrics, which are older; then to a cluster with a plugin for tokens."""
+    first = place.run("doctor", "--source", place.prometheus.url, "--debug", without=TOKENS)
+    assert "✗ metrics of Cilium" in first.out, first
+    access = ["--context", "plugged", "--kubeconfig", kubeconfig(place.folder, place.kube.url)]
+    second = place.run("doctor", "--source", "kubernetes:", *access, "--debug")
+    return Ran(second.code, first.out + second.out, first.err + second.err, second.watch)
+
+
 COMMANDS: dict[str, tuple[Callable[[Place], Ran], int, str]] = {
     "report": (report_with_a_url, 0, "was not notified: the service cannot be reached"),
     "a report that fails": (report_that_fails, 1, "drop_reasons stopped with RuntimeError"),
     "fleet": (fleet, 1, "echo is down: "),
     "check": (check, 0, ""),
     "capture": (capture, 0, ""),
+    "doctor": (doctor, 1, ""),
     "unreachable": (unreachable, 1, "cannot reach https://prometheus.example/ through the proxy"),
 }
 
@@ -420,9 +430,9 @@ def test_schedules_refuse_what_is_planted_in_their_options(
 
 
 @pytest.mark.parametrize("status", [200, 400, 401, 422, 500, 502])
-@pytest.mark.parametrize("by", ["token", "basic", "headers"])
+@pytest.mark.parametrize("by", ["token", "basic", "headers", "config", "command", "aws"])
 def test_a_server_that_says_what_it_was_sent(
-    status: int, by: str, monkeypatch: pytest.MonkeyPatch
+    status: int, by: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     secret = planted("sent").replace("ü", "") if by != "basic" else planted("sent")
     monkeypatch.setenv("CILIUM_ANALYSIS_SENT", BEARER["token-file"] if by == "token" else secret)
@@ -431,7 +441,23 @@ def test_a_server_that_says_what_it_was_sent(
         monkeypatch.setenv("http_proxy", proxy.url.replace("//", f"//user:{user}@"))
         monkeypatch.delenv("no_proxy", raising=False)
         monkeypatch.delenv("NO_PROXY", raising=False)
+        if by == "config":
+            (tmp_path / "token").write_text(BEARER["token-file"])
+            (tmp_path / "http.yaml").write_text(
+                "authorization: {credentials_file: token}\n"
+                f"http_headers: {{X-Key: {{secrets: ['{MARK}-key']}}}}\n"
+                f"proxy_url: '{os.environ['http_proxy']}'\n"
+            )
+            monkeypatch.delenv("http_proxy")
+        if by == "aws":
+            monkeypatch.setenv("AWS_ACCESS_KEY_ID", f"{MARK}-key")
+            monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", planted("aws"))
+            monkeypatch.setenv("AWS_SESSION_TOKEN", f"{MARK}-session/+=")
+            monkeypatch.setenv("AWS_DEFAULT_REGION", "eu-west-1")
         credentials = {
+            "config": Credentials(http_config=str(tmp_path / "http.yaml")),
+            "command": Credentials(bearer_token_command=f"echo '{BEARER['token-variable']}'"),
+            "aws": Credentials(sign_in="aws"),
             "token": Credentials(bearer_token_env="CILIUM_ANALYSIS_SENT", tenant=f"{MARK}-tenant"),
             "basic": Credentials(username="ann", password_env="CILIUM_ANALYSIS_SENT"),
             "headers": Credentials(),

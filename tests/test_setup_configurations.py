@@ -144,7 +144,7 @@ def test_rare_and_mixed_scrapes_are_told() -> None:
 def test_metrics_that_begin_in_the_window_are_told() -> None:
     began = pd.Timestamp("2026-03-21T09:10Z")
     found = told(ordinary(first=began))
-    assert found == {"metrics switched on lately": "metrics of agents begin at 2026-03-21 09:10Z"}
+    assert found == {"metrics switched on lately": "metrics of agents begin at 09:10 UTC"}
     # A node that joins is none.
     assert told([*ordinary(), row("agent", 4, first=began), row("hubble", 4, first=began)]) == {}
 

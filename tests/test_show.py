@@ -1,12 +1,13 @@
 from __future__ import annotations
 
+import math
 from datetime import UTC, datetime, timedelta
 
 import pandas as pd
 
 from cilium_analysis import show
 from cilium_analysis.source import Record
-from cilium_analysis.window import Window
+from cilium_analysis.window import Window, parse_time
 
 START = datetime(2026, 3, 21, 8, tzinfo=UTC)
 WINDOW = Window(START, START + timedelta(hours=2), timedelta(seconds=30), timezone="Asia/Tokyo")
@@ -77,3 +78,60 @@ def test_times_of_one_day_name_it_once() -> None:
 
 def test_a_window_is_written_in_the_readers_zone() -> None:
     assert show.span(WINDOW) == "2026-03-21 17:00:00 to 19:00:00 Asia/Tokyo, every 30s"
+
+
+def test_durations_and_numbers_have_three_digits_and_the_unit_of_a_person() -> None:
+    frame = pd.DataFrame(
+        {
+            "mean time": [0.0008, 0.0642, 150.0],
+            "fill": [0.336, 1.0, 0.0004],
+            "x": [0.018754, 103.4, 12345.6],
+            "syn": pd.array([34777, 5, 0], dtype="Int64"),
+        }
+    )
+    rows = repr(show.Table(frame)).splitlines()
+    assert rows[1].split() == ["0.8", "ms", "33.6%", "0.0188", "34,777"]
+    assert rows[2].split() == ["64.2", "ms", "100%", "103", "5"]
+    assert rows[3].split() == ["2.5", "min", "0.04%", "12,346", "0"]
+
+
+def test_a_quantile_is_written_as_far_as_the_buckets_tell() -> None:
+    frame = pd.DataFrame(
+        {
+            "step": ["fast", "inside", "slow", "none"],
+            "p50": [0.0025, 0.02, math.inf, math.nan],
+            "first bound": 0.005,
+            "last bound": 10.0,
+        }
+    )
+    text = repr(show.Table(frame))
+    assert [" ".join(row.split()) for row in text.splitlines()[1:]] == [
+        "fast < 5 ms",
+        "inside 20 ms",
+        "slow > 10 s",
+        "none –",
+    ]
+    html = show.Table(frame)._repr_html_()
+    assert "bound" not in html.lower()
+    assert 'data-value="0.0025"' in html  # sorted by what is estimated
+    assert "&lt; 5 ms" in html
+
+
+def test_columns_have_the_words_of_people() -> None:
+    frame = pd.DataFrame({"qtypes": ["A"], "rcode": ["No Error"], "syn-ack": [1], "p95": [0.1]})
+    html = show.Table(frame)._repr_html_()
+    for words in ("Record types asked for", "Result code", "SYN-ACK", ">p95<"):
+        assert words in html
+
+
+def test_a_tables_times_are_in_its_zone_and_can_be_pasted_back() -> None:
+    # The clocks of Berlin were set from 02:00 to 03:00 on that day.
+    times = pd.to_datetime(["2026-03-29T00:30Z", "2026-03-29T01:30Z"], utc=True)
+    table = show.Table(pd.DataFrame({"since": times}), timezone="Europe/Berlin")
+    heading, *cells = repr(table).splitlines()
+    assert heading.strip() == "since (2026-03-29 Europe/Berlin)"
+    for cell, moment in zip(cells, times, strict=True):
+        pasted = parse_time(f"2026-03-29 {cell.strip()}", timezone="Europe/Berlin")
+        assert pasted == moment.to_pydatetime()
+    assert cells[1].strip() == "03:30:00+02:00"
+    assert '<span class="ca-time">2026-03-29</span>' in table._repr_html_()

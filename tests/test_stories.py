@@ -98,6 +98,28 @@ def test_other_parties_are_another_story(
     assert len(told(unnamed, other)) == 1, "who is not known may be anybody"
 
 
+@pytest.mark.parametrize(
+    ("kind", "begin", "labels", "stories_told"),
+    [
+        ("dns_failures", "30", {"destination": "kube-system/coredns"}, 1),
+        ("dns_failures", "31:45", {"destination": "kube-system/coredns"}, 1),
+        ("dns_failures", "28:30", {"destination": "kube-system/coredns"}, 1),
+        # Later, elsewhere, or of another kind, it is another event.
+        ("dns_failures", "33", {"destination": "kube-system/coredns"}, 2),
+        ("dns_failures", "30", {"destination": "8.8.8.8"}, 2),
+        ("dns_failures", "30", {}, 2),
+        ("endpoint_not_ready", "30", {"namespace": "kube-system", "workload": "coredns"}, 2),
+    ],
+)
+def test_servers_that_fail_in_another_way_go_on_failing(
+    kind: str, begin: str, labels: dict[str, str], stories_told: int
+) -> None:
+    first = finding("dns_failures", rcode="no response", destination="kube-system/coredns")
+    given: dict[str, Any] = {"rcode": "Server Failure", **labels}
+    then = finding(kind, begin, "40", **given)
+    assert len(told(first, then)) == stories_told
+
+
 @pytest.mark.parametrize("others", ERRORS)
 @pytest.mark.parametrize("spelled", ["data/db", "db", "data/db-0"])
 def test_the_same_party_under_another_label_is_the_same_story(

@@ -377,7 +377,7 @@ def test_a_report_with_nothing_but_a_kubeconfig(
 def test_a_context_is_for_a_cluster_only(cluster: Any, capsys: pytest.CaptureFixture[str]) -> None:
     cluster(STACK)
     assert main(["check", "--source", "sample", "--context", "x"]) == 2
-    assert "--context is for --source kubernetes:" in capsys.readouterr().err
+    assert "--context and --via are for --source kubernetes:" in capsys.readouterr().err
     assert main(["check", "--source", "kubernetes:", "--context", "her"]) != 0
     assert "has no context 'her': did you mean here?" in capsys.readouterr().err
 

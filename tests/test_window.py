@@ -10,7 +10,9 @@ from hypothesis import strategies as st
 from cilium_analysis.errors import UsageError, WindowError
 from cilium_analysis.window import (
     Window,
+    clock,
     format_duration,
+    interval,
     parse_duration,
     parse_time,
     sensible_step,
@@ -195,3 +197,20 @@ def test_a_window_beyond_the_calendar_is_an_error_of_ours(
         assert list(window.split(-(-window.points // 3) + 3))[-1].end <= window.end
         window.extended(before=timedelta(days=5000), after=timedelta(days=5000))
         assert window.baseline(baseline).end <= window.start
+
+
+def test_a_time_in_a_sentence_has_its_zone_and_its_day_where_there_are_several() -> None:
+    window = Window.parse("2026-03-21 08:00", "2026-03-21 10:00", step="30s", timezone="Asia/Tokyo")
+    assert window.told(window.start) == "08:00 Asia/Tokyo"
+    assert window.told(window.start + timedelta(seconds=5)) == "08:00:05 Asia/Tokyo"
+    assert window.told(window.start - timedelta(days=1)) == "2026-03-20 08:00 Asia/Tokyo"
+    night = Window.parse("2026-03-29 01:00", "2026-03-29 05:00", timezone="Europe/Berlin")
+    assert night.told(night.end) == "05:00+02:00 Europe/Berlin"
+
+
+def test_seconds_are_written_where_a_column_wants_them() -> None:
+    start = datetime(2026, 3, 21, 8, tzinfo=UTC)
+    assert clock(start, "UTC") == "08:00"
+    assert clock(start, "UTC", seconds=True) == "08:00:00"
+    end = start + timedelta(hours=2)
+    assert interval(start, end, "UTC", seconds=True) == "2026-03-21 08:00:00 to 10:00:00 UTC"

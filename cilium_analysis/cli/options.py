@@ -119,6 +119,12 @@ def add_source(parser: argparse.ArgumentParser, *, default: str = "") -> None:
         " bundle (directory or s3://…); sample, or sample-real" + default,
     )
     add_text(parser, "--context", "NAME", "context of the kubeconfig, for --source kubernetes:")
+    parser.add_argument(
+        "--via",
+        choices=("proxy", "port-forward"),
+        default="",
+        help="way to a Service: the API server's proxy (default), or a port-forward",
+    )
 
 
 def source_of(options: argparse.Namespace) -> str:
@@ -130,12 +136,12 @@ def source_of(options: argparse.Namespace) -> str:
         If a context is given to a source that needs none.
     """
     source = str(options.source)
-    if not source.startswith("kubernetes:"):
-        if options.context:
-            raise ParameterError("--context is for --source kubernetes:, leave it out")
+    if not source.startswith(("kubernetes:", "openshift:")):
+        if options.context or options.via:
+            raise ParameterError("--context and --via are for --source kubernetes:")
         return source
     file = str(Path(options.kubeconfig).absolute()) if options.kubeconfig else ""
-    given = {"context": options.context, "kubeconfig": file}
+    given = {"context": options.context, "kubeconfig": file, "via": options.via}
     more = urlencode({name: text for name, text in given.items() if text})
     return source + (("&" if "?" in source else "?") + more if more else "")
 

@@ -9,6 +9,8 @@ from cilium_analysis.cli.options import question
 from cilium_analysis.cli.reports import refuse_with_resume
 from cilium_analysis.cli.words import put, put_file, say
 
+_MARKS = {"ok": "✓", "missing": "–", "failed": "✗"}
+
 if TYPE_CHECKING:
     import argparse
 
@@ -91,6 +93,28 @@ def _asked_again(bundle: Bundle, options: argparse.Namespace) -> Question:
         shown=bundle.called,
         timeout=options.timeout.total_seconds(),
     )
+
+
+def doctor(options: argparse.Namespace) -> int:
+    """Try the way to a source, and print how far it leads."""
+    from cilium_analysis.cli.options import source_of
+    from cilium_analysis.doctor import examine
+    from cilium_analysis.errors import UsageError
+    from cilium_analysis.kube import Kubernetes
+
+    if not options.source:
+        raise UsageError("no source: give --source http://…, kubernetes: or grafana:…")
+    kubernetes = None
+    if options.kubernetes:
+        kubernetes = Kubernetes.at(options.kubernetes, kubeconfig=options.kubeconfig)
+    steps = examine(
+        source_of(options), match=options.match, timezone=options.timezone, kubernetes=kubernetes
+    )
+    failed = False
+    for step in steps:
+        put(f"{_MARKS[step.state]} {step.name}: {step.said}")
+        failed |= step.state == "failed"
+    return int(failed)
 
 
 def check(options: argparse.Namespace) -> int:

@@ -14,16 +14,27 @@ from cilium_analysis.cli import lab, others, reports, scheduling, serving
 from cilium_analysis.cli.options import (
     add_command,
     add_grafana,
+    add_kubernetes,
     add_question,
     add_report,
     add_routine,
+    add_source,
+    add_text,
     add_textfile,
     add_workloads,
     joined_times,
 )
 from cilium_analysis.cli.words import NAME, flush, say
 from cilium_analysis.config import SOURCE_VARIABLE
-from cilium_analysis.errors import CiliumAnalysisError, OutOfMemory, ParameterError, TimeIsUp
+from cilium_analysis.errors import (
+    AccessDenied,
+    CiliumAnalysisError,
+    NotPrometheus,
+    OutOfMemory,
+    ParameterError,
+    ServerUnavailable,
+    TimeIsUp,
+)
 from cilium_analysis.topics import INCIDENT, PATH, TOPICS, WAS_IT_THE_NETWORK, WHAT_HAPPENED
 from cilium_analysis.window import format_duration
 
@@ -32,6 +43,7 @@ if TYPE_CHECKING:
     from datetime import timedelta
 
 INTERRUPTED = 130
+_DOCTOR = f"; `{NAME} doctor` with the same --source tries the way to it step by step"
 #: A command that has not ended by itself is stopped so long after its deadline [s].
 _LATER = 2.0
 _EPILOG = f"""\
@@ -93,7 +105,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return INTERRUPTED
     except CiliumAnalysisError as error:
         _show_trace(given)
-        say(str(error))
+        way = isinstance(error, AccessDenied | NotPrometheus | ServerUnavailable)
+        say(f"{error}{_DOCTOR if way else ''}")
         return error.exit_code
     except MemoryError:
         _show_trace(given)
@@ -216,6 +229,12 @@ def _add_others(commands: Any) -> None:
         action="store_true",
         help="print the smallest ClusterRole that --kubernetes needs, for kubectl apply -f -",
     )
+    text = "try the way to a server step by step, and say where it ends and what to change"
+    doctor = _command(commands, "doctor", others.doctor, text)
+    add_source(doctor)
+    add_kubernetes(doctor)
+    add_text(doctor, "--match", "M", "label matchers that select the cluster")
+    add_text(doctor, "--timezone", "Z", "of times (default: UTC)", default="UTC")
     text = "put the notebooks into a directory, and start JupyterLab there"
     lab.add_lab(_command(commands, "lab", lab.lab, text))
     text = "serve the analysis to assistants, as tools of the Model Context Protocol"

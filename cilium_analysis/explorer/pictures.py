@@ -15,7 +15,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from cilium_analysis import plots
-from cilium_analysis.plots.style import PALETTE, REST
+from cilium_analysis.plots.colours import PALETTE
 from cilium_analysis.texts import escaped
 
 if TYPE_CHECKING:
@@ -171,18 +171,18 @@ def legend(panel: Panel) -> str:
         peaks = panel.frame[names].max().sort_values(ascending=False, kind="stable")
         names = list(peaks.index)
     items = [
-        (_swatch(panel, place, name), str(name), _row(panel, name))
-        for place, name in enumerate(names)
+        (_swatch(panel, *look), str(name), _row(panel, name))
+        for name, look in zip(names, plots.line_looks(names), strict=True)
     ]
     left = panel.frame.shape[1] - len(names)
     more = f"and {left} more" if panel.kind == "lines" and left > 0 else ""
     return _list(items, more)
 
 
-def _swatch(panel: Panel, place: int, name: object) -> str:
+def _swatch(panel: Panel, colour: str, style: str) -> str:
     """Give the style of a line or an area, as `cilium_analysis.plots` draws it."""
-    colour = REST if name == plots.OTHERS else PALETTE[place % len(PALETTE)]
-    line = ("solid", "dashed", "dashed", "dotted")[place % 4] if panel.kind == "lines" else "solid"
+    words = {"-": "solid", "--": "dashed", "-.": "dashed", ":": "dotted"}
+    line = words[style] if panel.kind == "lines" else "solid"
     return f"border-top-style: {line}; border-color: {colour}"
 
 

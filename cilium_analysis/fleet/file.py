@@ -272,7 +272,7 @@ def _check_together(entry: Entry, values: Mapping[str, str]) -> None:
     given = set(values)
     if "http_config" in given and given - {"http_config", "tenant"}:
         raise entry.mistake("http_config says how to sign in: leave all but tenant out beside it")
-    token = given & {"bearer_token_file", "bearer_token_env", "bearer_token_command"}
+    token = given & {"bearer_token_file", "bearer_token_env", "bearer_token_command", "sign_in"}
     password = given & {"password_file", "password_env"}
     if len(token) > 1 or len(password) > 1:
         raise entry.mistake("a credential comes from one place: a file, a variable or a command")

@@ -35,6 +35,8 @@ def findings(data: Incident) -> Findings:
     ranked = sorted(told, key=_rank)
     not_known = unknown(data)
     quiet = [name for name in data.topics if not any(_of(data, name))]
+    if data.revisions.shape[1] and not policy.changes(data):
+        quiet.append("policy_changes")
     return Findings(
         data.source,
         data.window,

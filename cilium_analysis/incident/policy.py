@@ -12,6 +12,7 @@ import pandas as pd
 from cilium_analysis import frames
 from cilium_analysis.findings import Finding, Severity
 from cilium_analysis.incident.links import ends, may_show_as, unlike
+from cilium_analysis.texts import counted
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -53,7 +54,7 @@ class Change:
     def text(self) -> str:
         """One sentence about it."""
         named = ", ".join("/".join(part for part in name if part) for name in self.names[:3])
-        where = f" ({len(self.nodes)} agents took them over)" if self.nodes else ""
+        where = f" (loaded by {counted(len(self.nodes), 'agent')})" if self.nodes else ""
         return f"Policies changed{': ' + named if named else ''}{where}"
 
 

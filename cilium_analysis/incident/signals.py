@@ -75,8 +75,9 @@ def _requests(data: Incident, lead: Finding) -> _Seen:
     wanted = _destination(lead)
     statuses = frames.values(counts, "status")
     failed = [s for s in statuses if s == lead.labels.get("status") or s.startswith("5")]
+    whole = only(counts, wanted)
     wanted["status"] = [lead.labels["status"]] if "status" in lead.labels else failed
-    return _Seen(_rate(only(counts, wanted)))
+    return _Seen(_rate(only(counts, wanted), of=whole))
 
 
 def _destination(lead: Finding) -> dict[str, list[str]]:
@@ -88,7 +89,8 @@ def _destination(lead: Finding) -> dict[str, list[str]]:
 def _lookups(data: Incident, lead: Finding) -> _Seen:
     now = data.topics["dns"].now
     counts = ended(now.asked, now.counts)
-    return _Seen(_rate(only(counts, _of(lead, *map(str, counts.columns.names)))))
+    mine = only(counts, _of(lead, *map(str, counts.columns.names)))
+    return _Seen(_rate(mine, of=counts), unit="lookups/s")
 
 
 def _connections(data: Incident, lead: Finding) -> _Seen:
@@ -105,7 +107,7 @@ def _probes(data: Incident, lead: Finding) -> _Seen | None:
     if not node or not failing.shape[1]:
         return None
     share = failing.sum(axis=1, min_count=1) / only(now.target_observers, wanted).sum(axis=1)
-    return _Seen(share)
+    return _Seen(100.0 * share, 100.0 * lead.baseline_value, "% of probes")
 
 
 def _endpoints(data: Incident, lead: Finding) -> _Seen:
@@ -195,9 +197,15 @@ def _of(lead: Finding, *names: str) -> dict[str, list[str]]:
     return {name: [lead.labels[name]] for name in names if lead.labels.get(name)}
 
 
-def _rate(counts: pd.DataFrame) -> pd.Series:
-    """Give the sum of what was counted in each step, per second; NaN where nothing is known."""
-    return counts.sum(axis=1, min_count=1) / (frames.step_seconds(counts) or 1.0)
+def _rate(counts: pd.DataFrame, *, of: pd.DataFrame | None = None) -> pd.Series:
+    """Give the sum of what was counted in each step, per second; NaN where nothing is known.
+
+    Where others of its kind were counted, there was none of it.
+    """
+    summed = counts.sum(axis=1, min_count=1)
+    if of is not None:
+        summed = summed.mask(summed.isna() & of.notna().any(axis=1), 0.0)
+    return summed / (frames.step_seconds(counts) or 1.0)
 
 
 _SEEN: Mapping[str, Callable[[Incident, Finding], _Seen | None]] = {

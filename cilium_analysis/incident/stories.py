@@ -19,6 +19,7 @@ from cilium_analysis.incident.links import (
     said,
     unlike,
 )
+from cilium_analysis.topics.parties import meet
 from cilium_analysis.topics.verdict import PROBE, PROBED
 
 if TYPE_CHECKING:
@@ -32,6 +33,8 @@ AT_ONCE = timedelta(minutes=2)
 #: What something else brings about shows within this time, unless it works slowly.
 SOON = timedelta(minutes=10)
 _GRADUAL = ("agent_restart", "endpoint_growth", "endpoint_limit", "map_pressure")
+#: Failures that a server's answers tell, or that it gives none.
+_ANSWERS = ("dns_failures", "http_errors")
 #: What fills something up begins long before it is full.
 _FILLS = ("endpoint_growth",)
 #: An agent has settled so long after its start, at the latest; what lasts longer is no part of it.
@@ -92,7 +95,11 @@ def stories(found: Iterable[Finding], *, step: timedelta) -> list[Story]:
     known = [_Known(finding, step) for finding in ordered]
     parents = list(range(len(known)))
     for place, one in enumerate(known):
-        alike = [other for other in range(place) if one.is_as(known[other])]
+        alike = [
+            other
+            for other in range(place)
+            if one.is_as(known[other]) or one.goes_on_from(known[other])
+        ]
         others = [p for p in range(len(known)) if p != place]
         reasons = [p for p in others if known[p].shows(one) and not known[p].follows(one)]
         best = [min(reasons, key=lambda p: one.distance(known[p]))] if reasons else []
@@ -148,6 +155,20 @@ class _Known:
             alike = said(one) == said(two)
             return alike and not unlike(self.ends.anywhere, other.ends.anywhere)
         return one.kind == two.kind and not unlike(self.ends, other.ends)
+
+    def goes_on_from(self, other: _Known) -> bool:
+        """Tell whether this begins where another ends: the same servers fail in another way.
+
+        Servers of names that come back after an outage say at first that they cannot answer.
+        """
+        one, two = self.finding, other.finding
+        return (
+            one.kind == two.kind
+            and one.kind in _ANSWERS
+            and abs(one.start - two.end) <= self.at_once
+            and meet(self.ends.destinations, other.ends.destinations)
+            and not unlike(self.ends, other.ends)
+        )
 
     def _of_one_map(self, other: _Known) -> bool:
         maps = (each.finding.labels.get("map_name", "") for each in (self, other))

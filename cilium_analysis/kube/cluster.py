@@ -233,8 +233,8 @@ def _forgotten(events: pd.DataFrame, window: Window) -> list[str]:
     if events.empty or oldest <= window.start:
         return []
     return [
-        f"The oldest event is of {oldest:%Y-%m-%d %H:%M:%S}Z, after the window's start: what was"
-        " before may be missing, as an API server forgets events, by default after an hour."
+        f"The oldest event is of {window.told(oldest)}, after the window's start: what was before"
+        " may be missing, as an API server forgets events, by default after an hour."
     ]
 
 

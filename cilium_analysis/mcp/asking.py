@@ -85,9 +85,13 @@ def ask(fixed: Fixed, when: When) -> Question:
 
 @contextmanager
 def _asked(fixed: Fixed, when: When) -> Iterator[tuple[Question, Said]]:
-    """Give the question, and what its source says meanwhile."""
+    """Give the question, and what its source says meanwhile; its connections end then."""
     with followed() as said:
-        yield ask(fixed, when), said
+        question = ask(fixed, when)
+        try:
+            yield question, said
+        finally:
+            getattr(question.source, "close", bool)()
 
 
 def _about(question: Question, said: Said) -> dict[str, Any]:
@@ -277,8 +281,9 @@ def check(fixed: Fixed, when: When) -> results.Check:
 
 def metrics(fixed: Fixed, about: str, *, absent: bool, most: int) -> results.Metrics:
     """Find metrics by name or meaning."""
-    source: Any = ask(fixed, When()).source
-    table: pd.DataFrame = source.metrics(about)
+    with _asked(fixed, When()) as (question, _):
+        source: Any = question.source
+        table: pd.DataFrame = source.metrics(about)
     chosen = table if absent else table[table["there"]]
     rows = [
         results.Metric(

@@ -8,7 +8,6 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-import time
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -41,6 +40,7 @@ class Reporter:
     fixed: Fixed
     output: str
     _running: list[subprocess.Popen[str]] = field(default_factory=list)
+    _told: list[subprocess.Popen[str]] = field(default_factory=list)
     _lock: Lock = field(default_factory=Lock)
     _closed: bool = False
 
@@ -106,8 +106,10 @@ class Reporter:
                 if given_up.is_set():
                     raise OutputError("given up after the deadline: ask for a shorter window")
         finally:
-            _end([process])
+            self._end(process)
             self._running.remove(process)
+            if process in self._told:
+                self._told.remove(process)
             for stream in (process.stdout, process.stderr):
                 if stream is not None:
                     stream.close()
@@ -116,24 +118,25 @@ class Reporter:
         """End all that is being made, and make nothing more."""
         with self._lock:
             self._closed = True
-        _end(list(self._running))
+        for process in list(self._running):
+            self._end(process)
 
+    def _end(self, process: subprocess.Popen[str]) -> None:
+        """See that a process has ended: it cleans up after SIGTERM, or else is killed.
 
-def _end(processes: Sequence[subprocess.Popen[str]]) -> None:
-    """See that processes have ended: they clean up after SIGTERM, or else are killed."""
-    for process in processes:
-        if process.poll() is None:
-            process.terminate()
-    until = time.monotonic() + _PATIENCE
-    try:
-        for process in processes:
-            process.wait(max(0.0, until - time.monotonic()))
-    except BaseException as problem:  # a second Ctrl-C, too
-        for process in processes:
+        A second SIGTERM would cut short what it does after the first.
+        """
+        with self._lock:
+            if process not in self._told and process.poll() is None:
+                self._told.append(process)
+                process.terminate()
+        try:
+            process.wait(_PATIENCE)
+        except BaseException as problem:  # a second Ctrl-C, too
             process.kill()
             process.wait()
-        if not isinstance(problem, subprocess.TimeoutExpired):
-            raise
+            if not isinstance(problem, subprocess.TimeoutExpired):
+                raise
 
 
 def _made(out: str, err: str) -> results.Report:

@@ -2,13 +2,14 @@
 
 Every function takes ``ax`` (a new one if not given) and returns it. Colours are those of Okabe
 and Ito (Color Universal Design, 2008), which stay apart for colour-blind eyes; series also
-differ in lightness and are labelled, so that a print in grey can be read.
+differ in lightness and are labelled, so that a print in grey can be read. One thing has one colour
+on all pages (`colours`).
 """
 
-from cilium_analysis.plots.style import PALETTE, plain, short, time_axis
+from cilium_analysis.plots.colours import OTHERS, PALETTE, colour, line_looks
+from cilium_analysis.plots.style import plain, short, time_axis
 from cilium_analysis.plots.tables import comparison, heatmap, matrix
 from cilium_analysis.plots.times import (
-    OTHERS,
     largest,
     lines,
     outages,
@@ -20,9 +21,11 @@ from cilium_analysis.plots.times import (
 __all__ = [
     "OTHERS",
     "PALETTE",
+    "colour",
     "comparison",
     "heatmap",
     "largest",
+    "line_looks",
     "lines",
     "matrix",
     "outages",

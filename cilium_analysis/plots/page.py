@@ -23,6 +23,7 @@ from matplotlib.ticker import FixedLocator
 
 from cilium_analysis.figures import AS_PAGE, FIGURE, NARROW, STYLE, WIDE
 from cilium_analysis.plots.style import INK, columns, folded, legend
+from cilium_analysis.texts import escaped, visible
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -51,6 +52,11 @@ class Drawing(Figure):
             raise NotImplementedError  # IPython shows it as any other
         from IPython.display import display
 
+        # A figure of nothing is a sentence.
+        if said := self.get_label():
+            html = f'<p class="ca-quiet">{escaped(str(said))}</p>'
+            display({"text/plain": visible(str(said)), "text/html": html}, raw=True)
+            return
         display(bundle(self), raw=True)
 
 

@@ -21,8 +21,6 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.colors import Colormap
 
-PALETTE = ("#0072B2", "#E69F00", "#009E73", "#D55E00", "#56B4E9", "#CC79A7", "#F0E442")
-REST = "#999999"
 INK = "#222222"
 #: Colour of what is not known, and what the colours of shares mean.
 UNKNOWN = "#eeeeee"
@@ -162,6 +160,8 @@ def nothing(ax: Axes, text: str) -> Axes:
     ax.set_axis_off()
     if len(ax.figure.axes) == 1 and isinstance(ax.figure, Figure):
         ax.figure.set_figheight(0.9)
+    if len(ax.figure.axes) == 1:
+        ax.figure.set_label(text)
     ax.text(0.5, 0.5, plain(text), ha="center", va="center", color="#666666", style="italic")
     return ax
 

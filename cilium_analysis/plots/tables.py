@@ -8,12 +8,11 @@ import numpy as np
 from matplotlib.colors import LogNorm, Normalize
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
+from cilium_analysis.plots.colours import PALETTE, REST
 from cilium_analysis.plots.style import (
     AMOUNTS,
     FAILING,
     INK,
-    PALETTE,
-    REST,
     SHARES,
     UNKNOWN,
     axes,

@@ -8,11 +8,10 @@ import matplotlib.dates as mdates
 import numpy as np
 
 from cilium_analysis.findings import spoken
+from cilium_analysis.plots.colours import OTHERS, REST, colour, hatches, line_looks
 from cilium_analysis.plots.style import (
     FAILING,
     INK,
-    PALETTE,
-    REST,
     SHARES,
     UNKNOWN,
     axes,
@@ -31,7 +30,6 @@ if TYPE_CHECKING:
     import pandas as pd
     from matplotlib.axes import Axes
 
-OTHERS = "all others"
 COLOURS = {"critical": "#B2182B", "warning": "#E69F00", "info": "#56B4E9"}
 #: Points that are drawn as lines; more become an image.
 _MOST_POINTS = 10_000
@@ -69,16 +67,18 @@ def stacked(
     parts = largest(rates.fillna(0.0), most=most)
     if not len(parts) or not parts.shape[1] or not parts.to_numpy().any():
         return nothing(ax, empty or ("None" if known else "No data") + " in this window")
-    colours = [REST if name == OTHERS else PALETTE[i] for i, name in enumerate(parts.columns)]
-    ax.stackplot(
+    areas = ax.stackplot(
         mdates.date2num(parts.index.to_numpy()),
         parts.to_numpy().T,
         labels=[plain(name) for name in parts.columns],
-        colors=colours,
+        colors=[colour(name) for name in parts.columns],
         step="pre",
         linewidth=0,
         rasterized=parts.size > _MOST_POINTS,
     )
+    for area, hatch in zip(areas, hatches(list(parts.columns)), strict=True):
+        if hatch:
+            area.set(hatch=hatch, edgecolor="white")
     tidy(ax)
     ax.set_ylabel(plain(unit))
     ax.set_ylim(bottom=0)
@@ -134,14 +134,14 @@ def lines(
     peaks = frame.max().dropna().sort_values(ascending=False, kind="stable")
     if not len(peaks):
         return nothing(ax, empty)
-    styles = ("-", "--", "-.", ":")
-    for place, name in enumerate(peaks.index[:most]):
+    names = list(peaks.index[:most])
+    for name, (ink, style) in zip(names, line_looks(names), strict=True):
         ax.plot(
             mdates.date2num(frame.index.to_numpy()),
             frame[name].to_numpy(dtype="float64"),
             label=plain(name),
-            color=PALETTE[place % len(PALETTE)],
-            linestyle=styles[place % len(styles)],
+            color=ink,
+            linestyle=style,
             linewidth=1.6,
             rasterized=frame.size > _MOST_POINTS,
         )

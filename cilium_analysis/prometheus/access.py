@@ -55,6 +55,26 @@ class Tls:
         trusted = bool(self.authorities) or self.ca_file or True
         return {"verify": trusted if self.verify else False, "cert": cert}
 
+    def context(self, trusted: str) -> ssl.SSLContext:
+        """Give what a handshake takes that is tried alone.
+
+        Parameters
+        ----------
+        trusted
+            File of the authorities that are trusted where nothing else is said.
+        """
+        if self.authorities:
+            context = ssl.create_default_context(cadata=self.authorities)
+        else:
+            context = ssl.create_default_context(cafile=self.ca_file or trusted)
+        if self.cert_file:
+            context.load_cert_chain(self.cert_file, self.key_file or None)
+        if not self.verify:
+            context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+        context.minimum_version = self.lowest or context.minimum_version
+        context.maximum_version = self.highest or context.maximum_version
+        return context
+
     def pool(self) -> dict[str, Any]:
         """Give what urllib3's pools take beside them; nothing where all is as usual.
 
@@ -130,8 +150,15 @@ class Access:
         return {"http": self.proxy, "https": self.proxy}
 
 
-def access_of(credentials: Credentials) -> Access:
+def access_of(credentials: Credentials, url: str) -> Access:
     """Give the way to a server by references to credentials.
+
+    Parameters
+    ----------
+    credentials
+        The references.
+    url
+        Of the server.
 
     Raises
     ------
@@ -152,7 +179,7 @@ def access_of(credentials: Credentials) -> Access:
 
         return read(Path(credentials.http_config))
     return Access(
-        auth=_auth(credentials),
+        auth=_auth(credentials, url),
         tls=Tls(
             ca_file=credentials.ca_file,
             cert_file=credentials.client_cert,
@@ -161,12 +188,18 @@ def access_of(credentials: Credentials) -> Access:
     )
 
 
-def _auth(known: Credentials) -> AuthBase | None:
+def _auth(known: Credentials, url: str) -> AuthBase | None:
     if known.bearer_token_file or known.bearer_token_env:
         return Bearer(Secret(known.bearer_token_file, known.bearer_token_env))
     if known.username or known.password_file or known.password_env:
         return Basic(known.username, Secret(known.password_file, known.password_env))
-    return Command(known.bearer_token_command) if known.bearer_token_command else None
+    if known.bearer_token_command:
+        return Command(known.bearer_token_command)
+    if known.sign_in:
+        from cilium_analysis.prometheus.managed import signer
+
+        return signer(known.sign_in, url)
+    return None
 
 
 @dataclass(frozen=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from concurrent.futures import ThreadPoolExecutor, as_completed
+from contextlib import ExitStack
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, Self
 
@@ -84,6 +85,8 @@ class Prometheus(Catalogue):
     ----------
     found
         How the server was found, in one line; empty if its address was given.
+    beside
+        What is closed with it, such as a way to it.
 
     Raises
     ------
@@ -130,7 +133,7 @@ class Prometheus(Catalogue):
             way=access,
             get_only=get_only,
         )
-        self.called, self.found = called, ""
+        self.called, self.found, self.beside = called, "", ExitStack()
         self.max_samples = max_samples
         self.concurrency = concurrency
         self.progress = progress
@@ -153,8 +156,9 @@ class Prometheus(Catalogue):
         return self.transport.base
 
     def close(self) -> None:
-        """Close the session."""
+        """Close the session, and what was opened beside it."""
         self.transport.close()
+        self.beside.close()
 
     @property
     def server(self) -> Mapping[str, str]:

@@ -66,6 +66,9 @@ class Credentials:
     bearer_token_command
         Prints a bearer token; split into words as a shell does, and run without a shell. It is
         run again when its token expires, or is refused.
+    sign_in
+        How a managed service wants it: ``aws``, ``google`` or ``azure``; by the credentials that
+        the libraries of these find.
     http_config
         File in the form of Prometheus' ``http_config``, as promtool takes it: says all of the
         above but the tenant.
@@ -81,6 +84,7 @@ class Credentials:
     ca_file: str = ""
     tenant: str = ""
     bearer_token_command: str = ""
+    sign_in: str = ""
     http_config: str = ""
 
     @classmethod
@@ -89,8 +93,8 @@ class Credentials:
 
         So a notebook or a scheduled run needs no parameter for them: ``BEARER_TOKEN_FILE``,
         ``BEARER_TOKEN``, ``USERNAME``, ``PASSWORD_FILE``, ``PASSWORD``, ``CLIENT_CERT``,
-        ``CLIENT_KEY``, ``CA_FILE``, ``TENANT``, ``BEARER_TOKEN_COMMAND``, ``HTTP_CONFIG``, each
-        behind the prefix.
+        ``CLIENT_KEY``, ``CA_FILE``, ``TENANT``, ``BEARER_TOKEN_COMMAND``, ``SIGN_IN``,
+        ``HTTP_CONFIG``, each behind the prefix.
 
         Parameters
         ----------
@@ -104,6 +108,13 @@ class Credentials:
             value = found.get(variable, "")
             values[one.name] = variable if value and one.name.endswith("_env") else value
         return cls(**values)
+
+    @property
+    def signs(self) -> bool:
+        """Whether anything here signs requests."""
+        names = ("bearer_token_file", "bearer_token_env", "bearer_token_command", "username")
+        more = ("password_file", "password_env", "sign_in", "http_config")
+        return any(getattr(self, name) for name in (*names, *more))
 
     @property
     def cert(self) -> str | tuple[str, str] | None:
@@ -272,7 +283,7 @@ def sent(headers: Mapping[str, str], names: Iterable[str]) -> Iterator[str]:
     names
         Of headers that are confidential, beside those of HTTP.
     """
-    for name in ("Authorization", "Proxy-Authorization", *names):
+    for name in ("Authorization", "Proxy-Authorization", "X-Amz-Security-Token", *names):
         value = headers.get(name) or ""
         value = value.decode("latin-1") if isinstance(value, bytes) else value
         scheme, space, rest = value.partition(" ")

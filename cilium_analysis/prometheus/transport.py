@@ -160,7 +160,7 @@ class Transport:
         if not 0 < self.timeout <= _LONGEST:
             raise ParameterError(f"a timeout of {self.timeout} s cannot be: give seconds above 0")
         self.slots = Slots(self.concurrency)
-        self.access = self.way or access_of(self.credentials)
+        self.access = self.way or access_of(self.credentials, self.base)
         if not self.access.tls.verify:
             # The user knows; a warning per request would hide all else.
             urllib3.disable_warnings(urllib3.exceptions.InsecureRequestWarning)
@@ -317,8 +317,12 @@ class Transport:
         return self.base + shown_parameters(self.parameters)
 
     @property
+    def _proxies(self) -> dict[str, str]:
+        return {**self.session.proxies, "own": self.access.proxy}
+
+    @property
     def _broken(self) -> Broken:
-        secrets = (*of_proxies(self.session.proxies), *of_parameters(self.parameters))
+        secrets = (*of_proxies(self._proxies), *of_parameters(self.parameters))
         return Broken(self.shown, self.timeout, tuple(self.headers), secrets)
 
     def _send(
@@ -422,7 +426,7 @@ class Transport:
     def _confided(self, reply: requests.Response) -> tuple[str, ...]:
         """Give what the request of a reply said in confidence, to this server or to a proxy."""
         names = (*self.headers, *self.access.headers, "X-Scope-OrgID")
-        own = (*of_proxies(self.session.proxies), *of_parameters(self.parameters))
+        own = (*of_proxies(self._proxies), *of_parameters(self.parameters))
         return (*sent(reply.request.headers, names), *own)
 
     def _redirected(self, reply: requests.Response) -> NotPrometheus:

@@ -5,8 +5,8 @@ from __future__ import annotations
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
+from cilium_analysis import window
 from cilium_analysis.findings import ABOUT_MONITORING, Severity, unknown_lines
-from cilium_analysis.window import zone
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -24,8 +24,7 @@ _SEVERITIES = [str(severity) for severity in sorted(Severity, reverse=True)]
 
 def clock(stored: str, timezone: str, *, day: bool = True) -> str:
     """Write a stored UTC time as the reader's clock shows it."""
-    moment = datetime.fromisoformat(stored).astimezone(zone(timezone))
-    return f"{moment:%Y-%m-%d %H:%M:%S}" if day else f"{moment:%H:%M:%S}"
+    return window.clock(datetime.fromisoformat(stored), timezone, day=day, seconds=True)
 
 
 def called(run: Mapping[str, Any]) -> str:

@@ -22,16 +22,12 @@ if TYPE_CHECKING:
     from cilium_analysis.source import Source
     from cilium_analysis.window import Window
 
-#: All histograms that the topics read.
+#: All histograms that the topics read, or did when bundles were recorded that hold the answer.
 HISTOGRAMS = (
-    "cilium_agent_api_process_time_seconds",
-    "cilium_bpf_syscall_duration_seconds",
     "cilium_controllers_runs_duration_seconds",
-    "cilium_datapath_conntrack_gc_duration_seconds",
     "cilium_endpoint_regeneration_time_stats_seconds",
     "cilium_k8s_client_api_latency_time_seconds",
     "cilium_k8s_client_rate_limiter_duration_seconds",
-    "cilium_kvstore_events_queue_seconds",
     "cilium_kvstore_operations_duration_seconds",
     "cilium_node_health_connectivity_latency_seconds",
     "cilium_operator_alibabacloud_api_duration_seconds",
@@ -50,7 +46,6 @@ BOUNDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
 _DECADES = (0.00001, 0.0001, 0.001, 0.01, 0.1, 1.0, 10.0, 100.0)
 #: Bounds that some versions of Cilium have beside, or instead of, these (registry of 1.20).
 _OTHERS: Mapping[str, tuple[float, ...]] = {
-    "cilium_agent_api_process_time_seconds": (20.0, 30.0, 60.0, 90.0, 120.0),
     "cilium_endpoint_regeneration_time_stats_seconds": _DECADES,
     "cilium_node_health_connectivity_latency_seconds": (0.001, 0.0025, 2.0, 4.0, 8.0),
     "cilium_policy_implementation_delay": _DECADES,

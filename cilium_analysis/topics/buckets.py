@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
     from cilium_analysis.queries import Query
 
+#: Columns of a table of quantiles: the bound of the first bucket, and the last finite one [s].
+BOUNDS = ("first bound", "last bound")
 #: A running count may fall by this share where buckets were read at different moments.
 TORN = 0.05
 
@@ -55,6 +57,43 @@ def quantile(q: float, buckets: Mapping[str, float]) -> float:
             return min(low + (bound - low) * (q * total - below) / (count - below), bound)
         below, low = count, low if math.isinf(bound) else bound
     return low
+
+
+def quantiles(
+    buckets: Mapping[str, float], chosen: Sequence[float], *, before: str = ""
+) -> dict[str, float]:
+    """Estimate quantiles for a table; infinite where one lies beyond the highest finite bound.
+
+    Parameters
+    ----------
+    buckets
+        As for `quantile`.
+    chosen
+        Which, 0 to 1.
+    before
+        A word before their names ``p50``, ``p99``, …
+    """
+    _, last = bounds(buckets)
+    within = max((n for le, n in buckets.items() if bound_of(le) <= last), default=math.nan)
+    total = max(buckets.values(), default=math.nan)
+    return {
+        f"{before}p{100 * q:.0f}": math.inf if within < q * total else quantile(q, buckets)
+        for q in chosen
+    }
+
+
+def bounds(*told: Mapping[str, float]) -> tuple[float, float]:
+    """Give the bound of the first bucket and the last finite one; NaN without buckets.
+
+    A quantile below the first one is an interpolation from 0, of which nothing more is known.
+
+    Parameters
+    ----------
+    told
+        Buckets, each as for `quantile`.
+    """
+    finite = {bound_of(le) for each in told for le in each} - {math.inf}
+    return (min(finite), max(finite)) if finite else (math.nan, math.nan)
 
 
 def by_bound(counts: pd.DataFrame, by: Sequence[str]) -> dict[tuple[str, ...], dict[str, float]]:

@@ -102,7 +102,7 @@ def of_hubble(
     counted = [source != RING for source in frames.values(lost, "source")]
     gone = float(frames.between(lost.loc[:, counted], start, end).sum().sum())
     if gone > LOST_SHARE * amount:
-        found.append(f"Hubble lost {gone:,.0f} events meanwhile, of any kind")
+        found.append(f"Hubble lost {gone:,.0f} events in that time, of any kind")
     return found
 
 
@@ -125,7 +125,7 @@ def hubble_notes(
     versions
         Of Cilium, as far as they are known.
     """
-    said = [*verdict.gaps(seen, window, of="Hubble on "), *verdict.started(restarts)]
+    said = [*verdict.gaps(seen, window, of="Hubble on "), *verdict.started(restarts, window)]
     if len(restarts):
         said.append("Hubble's counters begin anew with their agent.")
     by_source = lost.sum().groupby(level="source").sum()

@@ -35,9 +35,8 @@ def complete(text: str, *, node: str = "", versions: Sequence[str] = ()) -> str:
     versions
         Of Cilium, as far as they are known.
     """
-    name = node.rpartition("/")[2]
     pod = "ds/cilium"
-    if _NODE.fullmatch(name):
+    if name := node_of(node):
         where = f"-l k8s-app=cilium --field-selector spec.nodeName={name}"
         pod = f"$(kubectl -n kube-system get pod {where} -o name)"
     old = bool(versions) and all(_number(each) < _RENAMED for each in versions)
@@ -52,6 +51,12 @@ def complete(text: str, *, node: str = "", versions: Sequence[str] = ()) -> str:
     return _CODE.sub(whole, text)
 
 
+def node_of(name: str) -> str:
+    """Give the name of a node, without its cluster, if it can be part of a command."""
+    last = name.rpartition("/")[2]
+    return last if _NODE.fullmatch(last) else ""
+
+
 def plain(name: str) -> str:
     """Give a name for the text of a next step, where it makes no command."""
     return name.replace("`", "'")
@@ -60,6 +65,18 @@ def plain(name: str) -> str:
 def workload(name: str) -> str:
     """Give the name of a workload if it can be part of a command, otherwise nothing."""
     return name if _WORKLOAD.fullmatch(name) else ""
+
+
+def pods_of(name: str) -> str:
+    """Write the command that lists the pods beside a workload, to stand behind a word.
+
+    Parameters
+    ----------
+    name
+        As ``namespace/workload``; nothing is written if it is none.
+    """
+    namespace, slash, _ = workload(name).partition("/")
+    return f" (`kubectl -n {namespace} get pods -o wide`)" if slash else ""
 
 
 def _number(version: str) -> tuple[int, ...]:

@@ -31,7 +31,7 @@ _MOST = 0.8
 _SOON = 3
 
 
-def downsampled(*scraped: pd.DataFrame) -> list[str]:
+def downsampled(*scraped: pd.DataFrame, window: Window) -> list[str]:
     """Say until when samples are downsampled: regularly 5 min or 1 h apart, and denser later.
 
     Parameters
@@ -40,6 +40,8 @@ def downsampled(*scraped: pd.DataFrame) -> list[str]:
         In order of time, such as of the baseline and of the window: one column per target, true
         (or a level, not NaN) in each step in which a sample of it was scraped. Between two
         scrapes it is false. The step has to be shorter than 5 min.
+    window
+        That was asked for.
 
     Returns
     -------
@@ -47,7 +49,7 @@ def downsampled(*scraped: pd.DataFrame) -> list[str]:
         One sentence per spacing. Samples 5 min apart without denser ones later may as well be
         scraped so; samples an hour apart never are.
     """
-    return [said for tier in TIERS for said in _tier(scraped, tier)]
+    return [said for tier in TIERS for said in _tier(scraped, tier, window)]
 
 
 def late(scraped: pd.DataFrame, window: Window) -> list[str]:
@@ -75,14 +77,14 @@ def late(scraped: pd.DataFrame, window: Window) -> list[str]:
     count = there.shape[1]
     whose = f"of all {count} targets" if count > 1 else "of the only target"
     return [
-        f"The newest samples {whose} are of {last:%Y-%m-%d %H:%M:%S}Z,"
+        f"The newest samples {whose} are of {window.told(last)},"
         f" {_apart(missing.total_seconds())} before the window ends: they are stored late (remote"
         " write, uploads), or nothing was scraped since. What happened after is unknown: let the"
         " window end there, or ask again later."
     ]
 
 
-def _tier(scraped: tuple[pd.DataFrame, ...], tier: float) -> Iterator[str]:
+def _tier(scraped: tuple[pd.DataFrame, ...], tier: float, window: Window) -> Iterator[str]:
     """Say until when samples are so many seconds apart, for most targets."""
     parts = [part for part in scraped if part.shape[1] and frames.step_seconds(part) < tier]
     ends: dict[object, pd.Timestamp] = {}
@@ -110,7 +112,7 @@ def _tier(scraped: tuple[pd.DataFrame, ...], tier: float) -> Iterator[str]:
         until, now = max(told.values()), [denser[t] for t in told if t in denser]
         later = f", later ones {_apart(float(np.median(now)))}" if now else ""
         yield (
-            f"Samples up to {until:%Y-%m-%d %H:%M:%S}Z are {_apart(tier)} apart{later}: older data"
+            f"Samples up to {window.told(until)} are {_apart(tier)} apart{later}: older data"
             " are downsampled (as Thanos does), or were scraped more rarely. Totals of counters"
             f" hold; what is shorter than {_apart(tier)} cannot be seen there, and no onset is"
             " sharper."

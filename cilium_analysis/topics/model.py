@@ -21,7 +21,7 @@ from cilium_analysis.findings import Findings, Severity, spoken
 from cilium_analysis.source import Once, followed
 from cilium_analysis.topics.reader import Reader
 from cilium_analysis.topics.remarks import Remarks, remarks
-from cilium_analysis.window import Window, zone
+from cilium_analysis.window import Window, interval, zone
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -269,7 +269,7 @@ def cleaned(data: Data, find: Callable[[Data], Findings]) -> Data:
         what, rest = "too much of it to leave it out", before
     said = {
         "the baseline was itself an incident"
-        f" from {f.start:%Y-%m-%d %H:%M:%S}Z to {f.end:%Y-%m-%d %H:%M:%S}Z"
+        f" from {interval(f.start, f.end, data.window.timezone)}"
         f" ({spoken(f.kind)}), {what}": None
         for f in sorted(found, key=lambda finding: (finding.start, finding.end))
     }

@@ -136,7 +136,7 @@ def remarks(source: Source, window: Window, baseline: Window, *, match: str, sai
     now, usual = (
         loading.scrapes(source, each, "agent", match=match).raw for each in (window, baseline)
     )
-    notes += [*freshness.downsampled(usual, now), *freshness.late(now, window)]
+    notes += [*freshness.downsampled(usual, now, window=window), *freshness.late(now, window)]
     slowest = known.slowest
     if slowest > window.step:
         notes.append(

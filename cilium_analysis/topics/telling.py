@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 
 import pandas as pd
 
+from cilium_analysis.texts import number
+
 if TYPE_CHECKING:
     from collections.abc import Collection, Container, Mapping, Sequence
 
@@ -110,10 +112,10 @@ def several(sums: pd.Series) -> str:
         Such as ``a and b``; ``mostly a``, if one has most of it; empty, if none of this is so.
     """
     ranked = sums[sums > 0].sort_values(ascending=False, kind="stable")
-    for number in range(1, min(3, len(ranked)) + 1):
-        names = [str(name) for name in ranked.index[:number]]
-        if ranked.iloc[:number].sum() >= NEARLY_ALL * ranked.sum():
-            return f"{', '.join(names[:-1])} and {names[-1]}" if number > 1 else names[0]
+    for most in range(1, min(3, len(ranked)) + 1):
+        names = [str(name) for name in ranked.index[:most]]
+        if ranked.iloc[:most].sum() >= NEARLY_ALL * ranked.sum():
+            return f"{', '.join(names[:-1])} and {names[-1]}" if most > 1 else names[0]
     name, _ = largest(ranked)
     return f"mostly {name}" if name else ""
 
@@ -138,6 +140,8 @@ def place(named: Sequence[str], nodes: int, *, elsewhere: bool = False, ranked: 
     if len(named) <= 3:
         # Of all nodes of a cluster together only the cluster is known.
         return f"{mostly}on " + ", ".join(name.rstrip("/") for name in named)
+    # Of all nodes alike none has most of it.
+    ranked = ranked and len(named) < nodes
     first = f", {'above all' if elsewhere else 'most on'} {named[0]}" if ranked else ""
     return f"{mostly}on {len(named)} of {nodes} nodes{first}"
 
@@ -149,11 +153,4 @@ def beyond(sums: pd.Series, named: Sequence[str]) -> bool:
 
 def short(value: float) -> str:
     """Write a rate with three digits."""
-    if math.isnan(value):
-        return "an unknown rate"
-    return f"{value:.0f}" if value >= 100 else f"{value:.3g}"
-
-
-def seconds(value: float) -> str:
-    """Write a duration with three digits, in the unit that a person would say."""
-    return f"{value:.3g} s" if value >= 1 or not value else f"{1000 * value:.3g} ms"
+    return "an unknown rate" if math.isnan(value) else number(value)

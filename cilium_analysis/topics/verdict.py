@@ -279,16 +279,18 @@ def gaps(seen: pd.DataFrame, window: Window, *, of: str = "") -> list[str]:
     ]
 
 
-def started(restarts: pd.DataFrame) -> list[str]:
+def started(restarts: pd.DataFrame, window: Window) -> list[str]:
     """Say when agents started, in the same words on all pages.
 
     Parameters
     ----------
     restarts
         ``time`` and ``node``.
+    window
+        That was asked for.
     """
     return [
-        f"The agent on {row['node']} started at {row['time']:%Y-%m-%d %H:%M:%S}Z."
+        f"The agent on {row['node']} started at {window.told(row['time'])}."
         for _, row in restarts.iterrows()
     ]
 

@@ -1,6 +1,7 @@
 """Ways to a Prometheus that has no address of its own: found in a cluster, or behind a Grafana.
 
-Each is written as a source: ``kubernetes:…`` or ``grafana:…``. `connection.connect` takes them.
+Each is written as a source: ``kubernetes:…``, ``openshift:`` or ``grafana:…``, which
+`connection.connect` takes.
 """
 
 from __future__ import annotations
@@ -10,9 +11,10 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from cilium_analysis.prometheus import Credentials, Deadline, Prometheus
+    from cilium_analysis.prometheus.access import Access
 
 #: Modules here that have ``check`` and ``reach``, by how their sources begin.
-WAYS = ("kubernetes", "grafana")
+WAYS = ("kubernetes", "openshift", "grafana")
 
 
 def is_way(source: str) -> bool:
@@ -29,6 +31,24 @@ def check(source: str) -> None:
         If it is not as it has to be.
     """
     import_module(f"{__name__}.{source.partition(':')[0]}").check(source)
+
+
+def address(source: str, *, credentials: Credentials) -> tuple[str, Access]:
+    """Give the address that is asked first, and the way to it; nobody is asked.
+
+    Parameters
+    ----------
+    source, credentials
+        As for `reach`.
+
+    Raises
+    ------
+    ParameterError, SourceError
+        If the source, or what it names, cannot be read.
+    """
+    module = import_module(f"{__name__}.{source.partition(':')[0]}")
+    found: tuple[str, Access] = module.address(source, credentials=credentials)
+    return found
 
 
 def reach(

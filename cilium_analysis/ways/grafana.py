@@ -70,11 +70,18 @@ def check(source: str) -> None:
     Source.parse(source)
 
 
+def address(source: str, *, credentials: Credentials) -> tuple[str, Access]:
+    """Give the address of Grafana, as `cilium_analysis.ways.address`."""
+    url = Source.parse(source).url
+    return url, access_of(credentials, url)
+
+
 def reach(
     source: str, *, credentials: Credentials, timeout: float, deadline: Deadline
 ) -> Prometheus:
     """Connect to a data source of a Grafana, as `cilium_analysis.ways.reach`."""
-    asked, access = Source.parse(source), access_of(credentials)
+    asked = Source.parse(source)
+    access = access_of(credentials, asked.url)
     known = [
         each
         for each in _listed(asked.url, access, min(timeout, 30.0))

@@ -19,6 +19,7 @@ from cilium_analysis.kube.reading import Resource, Unread
 from cilium_analysis.prometheus import Credentials, Prometheus
 from cilium_analysis.prometheus.access import Access, Tls
 from cilium_analysis.prometheus.tokens import Renewing, Token, expiry_of
+from cilium_analysis.ways.forward import forward_to
 from cilium_analysis.ways.services import Service, described, known
 
 if TYPE_CHECKING:
@@ -29,7 +30,8 @@ _SOURCE = re.compile(
     r"kubernetes:(?:(?P<namespace>[a-z0-9-]{1,63})/(?P<service>[a-z0-9-]{1,63})(?::(?P<port>[0-9]{1,5}))?)?"
     r"(?:\?(?P<options>.*))?"
 )
-_OPTIONS = ("context", "kubeconfig")
+_OPTIONS = ("context", "kubeconfig", "via")
+_VIA = ("proxy", "port-forward")
 _SERVICES = Resource("services", "services", dict, "list_service_for_all_namespaces")
 _SERVICE = Resource("services", "services", dict, "read_namespaced_service", verb="get")
 #: Which of several has metrics of Cilium; names are matched exactly, as some servers want.
@@ -53,6 +55,9 @@ class Source:
         Where the Prometheus is; empty, and 0, if it is to be found.
     context, kubeconfig
         As of `Kubernetes`.
+    via
+        ``proxy`` of the API server, which is taken if it is empty, or ``port-forward``: then the
+        Prometheus gets the credentials that are named for it.
     """
 
     namespace: str = ""
@@ -60,6 +65,7 @@ class Source:
     port: int = 0
     context: str = ""
     kubeconfig: str = ""
+    via: str = ""
 
     @classmethod
     def parse(cls, text: str) -> Source:
@@ -77,6 +83,8 @@ class Source:
         for name in options:
             if name not in _OPTIONS:
                 raise ParameterError(f"{text!r} has an unknown {name!r}: {suggest(name, _OPTIONS)}")
+        if options.get("via", _VIA[0]) not in _VIA:
+            raise ParameterError(f"{text!r} goes via neither {' nor '.join(_VIA)}")
         port = int(found["port"] or 0)
         if port > 65535:
             raise ParameterError(f"{text!r} names no port: {_FORM}")
@@ -97,12 +105,28 @@ def check(source: str) -> None:
     Source.parse(source)
 
 
+def address(source: str, *, credentials: Credentials) -> tuple[str, Access]:
+    """Give the address of the API server, as `cilium_analysis.ways.address`."""
+    return api_server(cluster_of(Source.parse(source)))
+
+
+def cluster_of(asked: Source) -> Kubernetes:
+    """Give the cluster that a source is in."""
+    return Kubernetes(asked.kubeconfig, asked.context)
+
+
+def api_server(cluster: Kubernetes) -> tuple[str, Access]:
+    """Give the address of a cluster's API server, and the way to it."""
+    configuration = cluster.configuration()
+    return configuration.host, _access(cluster, configuration)
+
+
 def reach(
     source: str, *, credentials: Credentials, timeout: float, deadline: Deadline
 ) -> Prometheus:
     """Connect to the Prometheus in a cluster, as `cilium_analysis.ways.reach`."""
     asked = Source.parse(source)
-    cluster = Kubernetes(asked.kubeconfig, asked.context, timeout=min(timeout, 30.0))
+    cluster = replace(cluster_of(asked), timeout=min(timeout, 30.0))
     in_pod = cluster.uses_service_account
 
     def connect(service: Service, *, brief: bool = False) -> Prometheus:
@@ -114,6 +138,13 @@ def reach(
             host = f"{service.name}.{service.namespace}.svc"
             url = f"http{'s' if service.tls else ''}://{host}:{service.port}{service.prefix}"
             return Prometheus(url, credentials=credentials, **limits)
+        if asked.via == "port-forward":
+            way = forward_to(cluster, service)
+            url = f"http{'s' if service.tls else ''}://127.0.0.1:{way.port}{service.prefix}"
+            limits |= {"credentials": credentials, "called": named.text}
+            server = Prometheus(url, **limits)
+            server.beside.callback(way.close)
+            return server
         return _through_the_api_server(cluster, service, called=named.text, **limits)
 
     if asked.service:
@@ -204,7 +235,12 @@ def _through_the_api_server(
     scheme = "https:" if service.tls else ""
     path = f"api/v1/namespaces/{quote(service.namespace)}/services/{scheme}{service.name}"
     url = f"{configuration.host.rstrip('/')}/{path}:{service.port}/proxy{service.prefix}"
-    access = Access(
+    access = _access(cluster, configuration)
+    return Prometheus(url, access=access, called=called, get_only=True, **limits)
+
+
+def _access(cluster: Kubernetes, configuration: Any) -> Access:
+    return Access(
         auth=_Signed(cluster) if _token_of(configuration) else None,
         tls=Tls(
             ca_file=configuration.ssl_ca_cert or "",
@@ -215,7 +251,6 @@ def _through_the_api_server(
         ),
         proxy=configuration.proxy or "",
     )
-    return Prometheus(url, access=access, called=called, get_only=True, **limits)
 
 
 class _Signed(Renewing):

@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -160,6 +160,59 @@ def described(item: object, *, port: int = 0) -> Service | None:
     )
 
 
+def selector_of(item: object) -> str:
+    """Write the labels by which a Service chooses its pods; empty if it chooses none.
+
+    Parameters
+    ----------
+    item
+        The Service, as the API gives it.
+    """
+    wanted = _mapping(_mapping(item, "spec"), "selector")
+    return ",".join(f"{name}={value}" for name, value in sorted(wanted.items()))
+
+
+def ready_pod(items: Iterable[object]) -> Mapping[str, Any] | None:
+    """Choose a pod that is ready, the first by its name; None if none is.
+
+    Parameters
+    ----------
+    items
+        Pods, as the API gives them.
+    """
+
+    def is_ready(pod: object) -> bool:
+        named = bool(_mapping(pod, "metadata").get("name"))
+        conditions = _listed(_mapping(pod, "status"), "conditions")
+        return named and any(
+            each.get("type") == "Ready" and each.get("status") == "True" for each in conditions
+        )
+
+    ready = [dict(item) for item in items if isinstance(item, Mapping) and is_ready(item)]
+    return min(ready, key=lambda pod: str(pod["metadata"]["name"]), default=None)
+
+
+def pod_port(item: object, pod: object, port: int) -> int:
+    """Give the port of a pod that a Service's port leads to.
+
+    Parameters
+    ----------
+    item, pod
+        Both, as the API gives them.
+    port
+        Of the Service.
+    """
+    target = next((one.get("targetPort") for one in _ports(item) if one.get("port") == port), None)
+    if isinstance(target, int):
+        return target
+    for container in _listed(_mapping(pod, "spec"), "containers"):
+        for one in _listed(container, "ports"):
+            number = one.get("containerPort")
+            if one.get("name") == target and isinstance(number, int):
+                return number
+    return port
+
+
 def _rank(item: object) -> int | None:
     """Give the position of a Service's kind; None if it is of none."""
     labels = _mapping(_mapping(item, "metadata"), "labels")
@@ -172,8 +225,7 @@ def _rank(item: object) -> int | None:
 
 def _ports(item: object) -> Sequence[Mapping[str, object]]:
     """Give the ports for an API, the likeliest first."""
-    listed = _mapping(item, "spec").get("ports")
-    ports = [one for one in listed if isinstance(one, Mapping)] if isinstance(listed, list) else []
+    ports = _listed(_mapping(item, "spec"), "ports")
     fit = [
         one
         for one in ports
@@ -192,3 +244,9 @@ def _ports(item: object) -> Sequence[Mapping[str, object]]:
 def _mapping(of: object, key: str) -> Mapping[str, object]:
     found = of.get(key) if isinstance(of, Mapping) else None
     return found if isinstance(found, Mapping) else {}
+
+
+def _listed(of: object, key: str) -> list[Mapping[str, object]]:
+    """Give the objects of a list."""
+    found = of.get(key) if isinstance(of, Mapping) else None
+    return [each for each in found if isinstance(each, Mapping)] if isinstance(found, list) else []

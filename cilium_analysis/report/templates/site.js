@@ -51,6 +51,25 @@
     });
   };
 
+  // Where rows are cards, there are no headings to press.
+  const choosable = (table) => {
+    const heads = [...table.tHead.rows[0].cells];
+    const options = heads.map((head, column) => make("option", { value: column }, head.textContent));
+    const select = make("select", {}, make("option", { value: "" }, "as it is"), ...options);
+    select.addEventListener("change", () => {
+      if (select.value === "") return;
+      whole(table);
+      const column = Number(select.value);
+      // Most of a number first; texts by the alphabet.
+      const up = !heads[column].classList.contains("ca-number");
+      heads.forEach((other) => other.removeAttribute("aria-sort"));
+      heads[column].setAttribute("aria-sort", up ? "ascending" : "descending");
+      sort(table, column, up ? 1 : -1);
+    });
+    const cards = table.classList.contains("ca-wide") ? "ca-sort-by ca-wide-cards" : "ca-sort-by";
+    table.before(make("label", { class: cards }, "Sort by ", select));
+  };
+
   const searchable = (table) => {
     const rows = [...table.tBodies[0].rows];
     const told = make("output", { class: "ca-faint" });
@@ -85,7 +104,10 @@
 
   for (const table of document.querySelectorAll("table.ca-table")) {
     const rows = table.tBodies[0] ? table.tBodies[0].rows.length : 0;
-    if (rows > 1 && table.tHead) sortable(table);
+    if (rows > 1 && table.tHead) {
+      choosable(table);
+      sortable(table);
+    }
     if (table.hasAttribute("data-filtered")) continue;
     if (rows > SEARCHED_FROM) searchable(table);
     if (rows > NARROW + 1) shorten(table, rows);
@@ -117,7 +139,7 @@
   };
   const reveal = () => {
     const target = document.getElementById(decodeURIComponent(location.hash.slice(1)));
-    target?.closest("details")?.setAttribute("open", "");
+    for (let part = target?.closest("details"); part; part = part.parentElement.closest("details")) part.open = true;
     if (target) target.scrollIntoView();
   };
   narrow.addEventListener("change", fit);

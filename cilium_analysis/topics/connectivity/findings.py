@@ -14,7 +14,6 @@ from cilium_analysis.topics.connectivity.outages import detect
 from cilium_analysis.topics.connectivity.pace import short
 from cilium_analysis.topics.connectivity.reading import column
 from cilium_analysis.topics.model import found_once
-from cilium_analysis.window import zone
 
 if TYPE_CHECKING:
     from cilium_analysis.topics.connectivity.data import Connectivity
@@ -164,25 +163,21 @@ def _list(names: tuple[str, ...], most: int = 4) -> str:
 
 
 def _when(data: Connectivity, outage: Outage) -> str:
-    tz = zone(data.window.timezone)
-    days = data.window.length > timedelta(days=1)
-    start = outage.start.tz_convert(tz)
-    clock = f"{start:%Y-%m-%d %H:%M:%S}" if days else f"{start:%H:%M:%S}"
-    begin = "since before the window" if outage.before else f"from {clock} {data.window.timezone}"
+    begin = "since before the window " if outage.before else ""
     lasts = f"for {short(outage.end - outage.start)}"
     if outage.after:
         lasts += " until the end of the window"
     if outage.times > 1:
         lasts += f", failing {outage.times} times"
     known = "" if outage.before and outage.after else f", {data.now.pace.told(outage.within)}"
-    return f"{begin} {lasts}{known}"
+    return f"{begin}{lasts}{known}"
 
 
 def _aside(outage: Outage) -> str:
     said = {
         "cut off": "; it could not reach them either",
         "reaches": "; it reached them itself: asymmetric",
-        "silent": "; its own agent was not scraped meanwhile",
+        "silent": "; its own agent was not scraped in that time",
         "unknown": "",
     }
     if outage.role in ("source", "observer"):
@@ -228,10 +223,13 @@ def _query(outage: Outage) -> str:
 def _next_step(outage: Outage) -> str:
     node = commands.plain(outage.node) or "an affected node"
     if outage.own == "silent":
+        name = commands.node_of(outage.node)
+        here = f" --field-selector spec.nodeName={name}" if name else ""
+        look = f"kubectl describe node {name}" if name else "kubectl get nodes -o wide"
         return (
-            f"Check whether {node} is up (`kubectl get node -o wide`, its console, the cloud"
-            " provider's events) and its Cilium agent runs (`kubectl -n kube-system get pods -l"
-            " k8s-app=cilium -o wide`)."
+            f"Check whether {node} is up, or was started anew (`{look}`, its console, the cloud"
+            " provider's events), and its Cilium agent runs (`kubectl -n kube-system get pods -l"
+            f" k8s-app=cilium{here} -o wide`)."
         )
     if outage.types == ("endpoint",):
         return (

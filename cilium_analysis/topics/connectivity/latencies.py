@@ -12,6 +12,8 @@ import pandas as pd
 from cilium_analysis import counters, frames
 from cilium_analysis.findings import Finding, Severity
 from cilium_analysis.queries import Matcher, any_of
+from cilium_analysis.texts import duration
+from cilium_analysis.topics.buckets import BOUNDS
 from cilium_analysis.topics.commands import plain
 from cilium_analysis.topics.connectivity.asking import (
     FAILED,
@@ -28,7 +30,6 @@ from cilium_analysis.topics.connectivity.asking import (
 )
 from cilium_analysis.topics.connectivity.reading import keys, no_frame
 from cilium_analysis.topics.intervals import runs
-from cilium_analysis.window import zone
 
 if TYPE_CHECKING:
     from cilium_analysis.topics.connectivity.data import Connectivity
@@ -119,7 +120,7 @@ def _of_buckets(counts: pd.Series) -> dict[str, float]:
     edges = np.concatenate([[0.0], good.index.to_numpy()])
     levels = np.maximum.accumulate(np.concatenate([[0.0], good.to_numpy()]))
     found = {name: float(np.interp(q * reached, levels, edges)) for name, q in QUANTILES.items()}
-    return found | {"failed": 1.0 - reached / whole}
+    return found | {"failed": 1.0 - reached / whole, BOUNDS[0]: float(good.index[0])}
 
 
 @dataclass(frozen=True)
@@ -248,9 +249,9 @@ def slow_finding(data: Connectivity, slow: Slow) -> Finding:
     return Finding(
         kind="node_latency",
         severity=Severity.WARNING,
-        title=f"Latency {whose} {where} rose to {_short(slow.value)} instead of"
-        f" {_short(slow.baseline)} {_lasting(data, slow.start, slow.end)}"
-        + (f" ({how})" if how else ""),
+        title=f"Latency {whose} {where} rose to {duration(slow.value)} instead of"
+        f" {duration(slow.baseline)} for"
+        f" {duration((slow.end - slow.start).total_seconds())}" + (f" ({how})" if how else ""),
         start=slow.start.to_pydatetime(),
         end=slow.end.to_pydatetime(),
         labels=({"node": slow.node} if slow.node else {}) | {"type": kind},
@@ -263,18 +264,6 @@ def slow_finding(data: Connectivity, slow: Slow) -> Finding:
         f" {plain(slow.node) or 'what they share'} (its errors and queues);"
         " `cilium-health status --probe` shows each path.",
     )
-
-
-def _lasting(data: Connectivity, start: pd.Timestamp, end: pd.Timestamp) -> str:
-    local = start.tz_convert(zone(data.window.timezone))
-    days = data.window.length > timedelta(days=1)
-    clock = f"{local:%Y-%m-%d %H:%M}" if days else f"{local:%H:%M}"
-    minutes = (end - start).total_seconds() / 60
-    return f"from {clock} {data.window.timezone} for {minutes:.0f} min"
-
-
-def _short(seconds: float) -> str:
-    return f"{seconds:.2g} s" if seconds >= 1 else f"{1000 * seconds:.3g} ms"
 
 
 def _latency_query(data: Connectivity, slow: Slow) -> str:

@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 
 from cilium_analysis import frames
+from cilium_analysis.topics.buckets import BOUNDS
 from cilium_analysis.topics.connectivity.outages import detect
 from cilium_analysis.topics.connectivity.reading import column, keys, names
 
@@ -228,14 +229,20 @@ def latency(data: Connectivity) -> pd.DataFrame:
     pandas.DataFrame
         ``type``, ``protocol``, ``address_type``; ``p50``, ``p90``, ``p99`` and the same as
         ``usual_…`` [s]: over all pairs of nodes where the data names them, else read off the
-        buckets of a histogram, which also gives the share of probes that ``failed``.
+        buckets of a histogram (`BOUNDS`), which also gives the share of ``failed probes``.
     """
     keys = ["type", "protocol", "address_type"]
-    baseline = data.baseline.quantiles.add_prefix("usual_")
+    known = data.baseline.quantiles
+    baseline = known.drop(columns=[n for n in BOUNDS if n in known]).add_prefix("usual_")
     if not len(data.now.quantiles):
         return pd.DataFrame(columns=[*keys, *data.now.quantiles.columns, *baseline.columns])
     baseline = baseline.reindex(data.now.quantiles.index)
     table = pd.concat([data.now.quantiles, baseline], axis=1).reset_index()
-    return table[[*keys, *data.now.quantiles.columns, *baseline.columns]].sort_values(
-        keys, ascending=[False, True, True], ignore_index=True
+    # Gauges, which name their targets, have no buckets.
+    table[BOUNDS[0]] = table.get(BOUNDS[0], np.nan)
+    shown = dict.fromkeys([*keys, *data.now.quantiles.columns, *baseline.columns, BOUNDS[0]])
+    return (
+        table[list(shown)]
+        .sort_values(keys, ascending=[False, True, True], ignore_index=True)
+        .rename(columns=lambda name: name.replace("failed", "failed probes"))
     )

@@ -51,19 +51,22 @@ ALIKE = 0.5
 #: Queries without a response of a smaller share are in flight, or lost by Hubble.
 MISSING_SHARE = 0.01
 
+#: Of CoreDNS, as kubeadm and the managed clusters label it.
+_LOG = "`kubectl -n kube-system logs -l k8s-app=kube-dns --tail=200`"
 NEXT = {
-    "Server Failure": "Look at the log of the DNS servers (CoreDNS: plugin errors, forward) and at"
-    " their upstream servers; see whether one name or all are affected.",
+    "Server Failure": f"Look at the log of the DNS servers ({_LOG}: errors of plugins, forward) and"
+    " at their upstream servers; see whether one name or all are affected.",
     ABSENT: "See which name is looked up and who began to: a name that went away, a"
     " typing error in a new release, or search domains (ndots) tried in vain.",
     "Query Refused": "See whether the DNS servers allow this client and this zone, and whether"
     " they are overloaded.",
     DENIED: "See which names the clients' policies allow (toFQDNs, rules: dns matchPattern), and"
     " which change of policy or of the client came first.",
-    NO_RESPONSE: "See whether the DNS servers run and answer, whether drops or unreachable nodes"
+    NO_RESPONSE: "See whether the DNS servers run (`kubectl -n kube-system get pods -l"
+    f" k8s-app=kube-dns -o wide`) and what they log ({_LOG}), whether drops or unreachable nodes"
     " lie between, and whether Cilium's DNS proxy is overloaded.",
 }
-ELSE = "Look up the code, and see the log of the DNS servers."
+ELSE = f"Look up the code, and see the log of the DNS servers ({_LOG})."
 
 
 @dataclass(frozen=True)
@@ -199,7 +202,7 @@ def _missing_in_all(data: Dns, burst: Burst) -> bool:
 
 
 def _share(lookups: _Ended, burst: Burst, labels: dict[str, str] | None = None) -> float:
-    """Give the share of a burst in all lookups meanwhile, or in those with some labels."""
+    """Give the share of a burst in all lookups in that time, or in those with some labels."""
     whole = burst.inside(only(lookups.now, labels or {}))
     return burst.inside(burst.counts) / whole if whole else 0.0
 
@@ -219,7 +222,7 @@ def _finding(data: Dns, lookups: _Ended, burst: Burst) -> Finding:
         node for f in (data.now.counts, data.now.asked) for node in frames.values(f, "node")
     } - {""}
     where = place(burst.nodes, len(nodes) or data.now.scraped.shape[1], elsewhere=burst.elsewhere)
-    part = f"{share:.1%} of all lookups meanwhile"
+    part = f"{share:.1%} of all lookups in that time"
     if _client(burst):
         part += f", {_share(lookups, burst, _client(burst)):.1%} of this client's"
     return Finding(
@@ -238,7 +241,7 @@ def _finding(data: Dns, lookups: _Ended, burst: Burst) -> Finding:
         query=_query(burst.labels, data.code_label),
         next_step=NEXT.get(burst.labels["rcode"], ELSE),
         brief=f"{amount:,.0f} {_subject(burst)} {where} ({percent(share)} of all lookups"
-        " meanwhile)",
+        " in that time)",
     )
 
 

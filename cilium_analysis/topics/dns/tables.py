@@ -10,7 +10,7 @@ from cilium_analysis import frames
 from cilium_analysis.frames import totals
 from cilium_analysis.metrics import defects
 from cilium_analysis.topics import caveats, tables, verdict
-from cilium_analysis.topics.buckets import by_bound, quantile, untold
+from cilium_analysis.topics.buckets import BOUNDS, bounds, by_bound, quantiles, untold
 from cilium_analysis.topics.dns.data import ANSWERED, ASKED, KEYS, PROXY_TIMES
 from cilium_analysis.topics.dns.outcomes import (
     ABSENT,
@@ -271,7 +271,8 @@ def proxy_latency(data: Dns) -> pd.DataFrame:
     pandas.DataFrame
         ``step`` (``upstreamTime`` is the DNS server's), ``outcome`` (``allow``, ``denied``,
         ``timeout``, …), ``lookups``, quantiles ``p50``, ``p95``, ``p99``, ``usual p95`` and
-        ``usual p99`` [s], interpolated within the buckets of their histogram; longest first.
+        ``usual p99`` [s], interpolated within the buckets of their histogram (`BOUNDS`); longest
+        first.
     """
     by = ["scope", "error"]
     baseline = by_bound(data.baseline.proxy_times, by)
@@ -280,13 +281,14 @@ def proxy_latency(data: Dns) -> pd.DataFrame:
             "step": key[0],
             "outcome": key[1],
             "lookups": max(buckets.values()),
-            **{f"p{100 * q:.0f}": quantile(q, buckets) for q in (0.5, 0.95, 0.99)},
-            **{f"usual p{100 * q:.0f}": quantile(q, baseline.get(key, {})) for q in (0.95, 0.99)},
+            **quantiles(buckets, (0.5, 0.95, 0.99)),
+            **quantiles(baseline.get(key, {}), (0.95, 0.99), before="usual "),
+            **dict(zip(BOUNDS, bounds(buckets, baseline.get(key, {})), strict=True)),
         }
         for key, buckets in by_bound(data.now.proxy_times, by).items()
         if max(buckets.values()) >= 0.5
     ]
-    names = ["step", "outcome", "lookups", "p50", "p95", "p99", "usual p95", "usual p99"]
+    names = ["step", "outcome", "lookups", "p50", "p95", "p99", "usual p95", "usual p99", *BOUNDS]
     table = pd.DataFrame(rows, columns=names)
     return table.sort_values(["p99", "lookups"], ascending=False, kind="stable", ignore_index=True)
 
@@ -297,7 +299,7 @@ def waits(data: Dns) -> pd.DataFrame:
     Returns
     -------
     pandas.DataFrame
-        Index ``node``; ``lookups`` sent on, ``mean s`` [s]; the slowest first.
+        Index ``node``; ``lookups`` sent on, ``mean time`` [s]; the slowest first.
     """
     sums = totals(data.now.waited, ["part", "node"]).rename("total").reset_index()
     counts, seconds = (
@@ -305,9 +307,9 @@ def waits(data: Dns) -> pd.DataFrame:
     )
     counts = counts[counts > 0]
     table = pd.DataFrame(
-        {"lookups": counts.round(), "mean s": seconds.reindex(counts.index) / counts}
+        {"lookups": counts.round(), "mean time": seconds.reindex(counts.index) / counts}
     )
-    return table.sort_values("mean s", ascending=False, kind="stable")
+    return table.sort_values("mean time", ascending=False, kind="stable")
 
 
 def notes(data: Dns) -> list[str]:

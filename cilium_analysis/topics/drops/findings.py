@@ -18,7 +18,7 @@ from cilium_analysis.frames import totals
 from cilium_analysis.queries import Matcher
 from cilium_analysis.statistics.rises import Rises, join
 from cilium_analysis.texts import percent
-from cilium_analysis.topics import bursts, caveats, telling, verdict
+from cilium_analysis.topics import bursts, caveats, commands, telling, verdict
 from cilium_analysis.topics.drops import events, judging
 from cilium_analysis.topics.drops.events import parties
 from cilium_analysis.topics.model import found_once
@@ -26,7 +26,7 @@ from cilium_analysis.topics.parties import namespace_of
 from cilium_analysis.topics.reasons import explain, from_hubble
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
     from datetime import timedelta
 
     import numpy as np
@@ -259,9 +259,22 @@ def _finding(data: Drops, burst: _Burst) -> Finding:
         share=burst.total / whole if whole else None,
         trust_reasons=tuple(_caveats(data, burst)),
         query=_query(data, burst, labels),
-        next_step=explain(burst.reason).next_step,
+        next_step=_next_step(burst, labels),
         brief=_brief(burst, events, burst.total / whole if whole else None),
     )
+
+
+def _next_step(burst: _Burst, labels: Mapping[str, str]) -> str:
+    """Say what to do about a reason, at the side and the workload that the drops are about."""
+    text = explain(burst.reason).next_step
+    sides = {"INGRESS": "the destination", "EGRESS": "the source"}
+    if side := sides.get(burst.direction, ""):
+        text = text.replace("the destination (INGRESS) or source (EGRESS)", side)
+    to = "from" if burst.direction == "EGRESS" else "to"
+    if name := commands.workload(labels.get("workload", "")):
+        command = "hubble observe --verdict DROPPED"
+        text = text.replace(f"`{command}`", f"`{command} --{to}-workload {name}`")
+    return text
 
 
 def _severity(burst: _Burst, length: timedelta, part: float | None) -> Severity:
@@ -329,10 +342,8 @@ def _title(burst: _Burst, ends: str, value: float, part: float | None) -> str:
     baseline = (
         f"instead of {telling.short(burst.baseline_rate)}" if burst.compared else "(no baseline)"
     )
-    whose = "their" if len(burst.counted) > 1 else "its"
-    traffic = (
-        f"{whose} {burst.direction.lower()} packets" if burst.direction else f"{whose} packets"
-    )
+    of = f"{burst.direction.lower()} packets" if burst.direction else "packets"
+    traffic = f"all {of} there"
     shown = "unknown share" if part is None else judging.written(part)
     tail = _HUBBLE.get(burst.of.metric, ("", f", {shown} of {traffic}"))[1]
     return (

@@ -231,7 +231,10 @@ def notes(data: Drops) -> list[str]:
     said += _hubble_notes(data)
     if data.state in ("counted", "zero"):
         said += defects.notes(data.versions, ["cilium_drop_count_total"])
-    said += [*verdict.gaps(data.now.scraped, data.window), *verdict.started(data.now.restarts)]
+    said += [
+        *verdict.gaps(data.now.scraped, data.window),
+        *verdict.started(data.now.restarts, data.window),
+    ]
     for event, text in _EVENTS.items():
         amounts = data.now.events[data.now.events["event"] == event].groupby("node")["amount"].sum()
         said += [

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from cilium_analysis import frames
+from cilium_analysis.texts import duration
 from cilium_analysis.topics import loading, verdict
 from cilium_analysis.topics.buckets import untold
 from cilium_analysis.topics.endpoints.data import QUERIES, REGENERATION_TIMES
@@ -140,12 +141,12 @@ def _joined_or_left(data: Endpoints) -> list[str]:
     table = lives(data)
     had = frames.last(data.now.counts)
     said = [
-        f"{node} joined at {when:%Y-%m-%d %H:%M}Z, or was not scraped before; its"
+        f"{node} joined at {data.window.told(when)}, or was not scraped before; its"
         f" {had.get(node, np.nan):.0f} endpoints are a change in nodes, not growth."
         for node, when in table["joined"].dropna().items()
     ]
     return said + [
-        f"{node} was last seen at {when:%Y-%m-%d %H:%M}Z, with {had.get(node, np.nan):.0f}"
+        f"{node} was last seen at {data.window.told(when)}, with {had.get(node, np.nan):.0f}"
         " endpoints: it left, or is no longer scraped."
         for node, when in table["left"].dropna().items()
     ]
@@ -160,10 +161,10 @@ def _gaps(data: Endpoints) -> list[str]:
 def _starts(data: Endpoints) -> list[str]:
     if not len(data.now.restarts):
         return []
-    said = verdict.started(data.now.restarts)
+    said = verdict.started(data.now.restarts, data.window)
     for _, row in restorations(data).iterrows():
         text = f"The agent on {row['node']} restored {row['restored']:.0f} of {row['total']:.0f}"
-        text += " endpoints" + (f" in {row['seconds']:.3g} s" if row["seconds"] > 0 else "")
+        text += " endpoints" + (f" in {duration(row['seconds'])}" if row["seconds"] > 0 else "")
         text += f", skipped {row['skipped']:.0f}" if row["skipped"] else ""
         text += f", failed with {row['failed']:.0f}" if row["failed"] else ""
         text += f", and has {row['open']:.0f} yet to restore" if row["open"] else ""

@@ -15,6 +15,7 @@ import pandas as pd
 
 from cilium_analysis.findings import Finding, Severity
 from cilium_analysis.statistics.forecast import Trend, Trends
+from cilium_analysis.texts import number
 from cilium_analysis.topics import verdict
 from cilium_analysis.topics.endpoints.common import STUCK, caveats, query_for, steps_of
 from cilium_analysis.topics.intervals import runs
@@ -292,15 +293,15 @@ def _finding(data: Endpoints, group: Sequence[_Growth], now: pd.DataFrame) -> Fi
     labels = {"node": nodes[0]} if len(nodes) == 1 and len(group) == 1 else {}
     compared = all(each.compared for each in group)
     ended = bool(end < data.now.counts.index[-1])
-    since = "before the window" if main.started_before else f"{start:%H:%M}Z"
-    how = f"since {since}" + (f", and fell again at {end:%H:%M}Z" if ended else "")
+    how = " since before the window" if main.started_before else ""
+    how += ", and fell again" if ended else ""
     pace = "" if ended else _pace(_TRENDS.latest(together(now[list(nodes)])))
     where = place(nodes, len(data.now.counts.columns), ranked=False)
     return Finding(
         kind="endpoint_growth",
         # What fell again by itself was no leak.
         severity=Severity.INFO if ended else Severity.WARNING,
-        title=f"Endpoints {where} grew from {baseline:.0f} to {value:.0f} {how}{pace}",
+        title=f"Endpoints {where} grew from {baseline:.0f} to {value:.0f}{how}{pace}",
         start=start.to_pydatetime(),
         end=end.to_pydatetime(),
         labels=labels,
@@ -323,8 +324,10 @@ def _pace(trend: Trend | None) -> str:
     if trend is None or (not trend.rising and trend.slope != 0):
         return ""
     if not trend.rising:
-        return f", and are no more since {trend.start:%H:%M}Z"
+        return ", and no longer grow"
     short = trend.length < timedelta(days=1)
     scale, unit = (24.0, "hour") if short else (1.0, "day")
-    high = "more" if np.isinf(trend.high) else f"{trend.high / scale:.3g}"
-    return f", now by {trend.slope / scale:.3g} ({trend.low / scale:.3g} to {high}) per {unit}"
+    high = "more" if np.isinf(trend.high) else number(trend.high / scale)
+    return (
+        f", now by {number(trend.slope / scale)} ({number(trend.low / scale)} to {high}) per {unit}"
+    )

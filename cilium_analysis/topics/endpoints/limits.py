@@ -15,6 +15,7 @@ from cilium_analysis.topics.endpoints.common import caveats, query_for, steps_of
 from cilium_analysis.topics.endpoints.data import pick
 from cilium_analysis.topics.endpoints.growth import LATELY, TOLERANCE, settled, smooth
 from cilium_analysis.topics.intervals import runs
+from cilium_analysis.window import clock, zone
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -165,20 +166,27 @@ def foreseeable(trend: Trend, now: datetime) -> bool:
     return expected is not None and expected - now <= FORESIGHT * trend.length
 
 
-def dates(when: RunsOut) -> str:
-    """Write a date and its interval: 2026-03-21 08:12Z (08:05Z to 08:31Z)."""
+def dates(when: RunsOut, timezone: str) -> str:
+    """Write a date and its interval: 2026-03-21 08:12 UTC (08:05 to 08:31)."""
     if when.expected is None:
         return NEVER
-    day = when.expected.date()
-    first, last = (_date(end, day) for end in (when.earliest, when.latest))
+    day = when.expected.astimezone(zone(timezone)).date()
+    first, last = (_date(end, day, timezone) for end in (when.earliest, when.latest))
     interval = f"{first} to {last}" if when.latest else f"{first} or later"
-    return f"{when.expected:%Y-%m-%d %H:%M}Z ({interval})"
+    if first == last == _minute(when.expected, timezone, day=False):
+        return f"{_minute(when.expected, timezone)} {timezone}"
+    return f"{_minute(when.expected, timezone)} {timezone} ({interval})"
 
 
-def _date(moment: datetime | None, day: object) -> str:
+def _date(moment: datetime | None, day: object, timezone: str) -> str:
     if moment is None:
         return "never"
-    return f"{moment:%H:%M}Z" if moment.date() == day else f"{moment:%Y-%m-%d %H:%M}Z"
+    return _minute(moment, timezone, day=moment.astimezone(zone(timezone)).date() != day)
+
+
+def _minute(moment: datetime, timezone: str, *, day: bool = True) -> str:
+    """Write a forecast to the minute: it is no better than that."""
+    return clock(moment.replace(second=0, microsecond=0), timezone, day=day)
 
 
 @dataclass(frozen=True)
@@ -292,12 +300,9 @@ def _title(data: Endpoints, worst: _Limit, nodes: int) -> str:
     head = f"{fill.name[:1].upper()}{fill.name[1:]}{where}{more}"
     trend = worst.trend
     if worst.foretold and trend is not None:
-        when = dates(foretell(trend, data.window.end))
+        when = dates(foretell(trend, data.window.end), data.window.timezone)
         return f"{head}: {worst.value:.0%} full, and full by {when} at this rate"
-    if worst.end < data.now.agents.index[-1].to_pydatetime():
-        levels = f"between {worst.start:%H:%M}Z and {worst.end:%H:%M}Z"
-        return f"{head}: {worst.value:.0%} full {levels}"
-    return f"{head}: {worst.value:.0%} full since {worst.start:%H:%M}Z"
+    return f"{head}: {worst.value:.0%} full"
 
 
 def _far(data: Endpoints, worst: _Limit) -> tuple[str, ...]:

@@ -9,7 +9,8 @@ import pandas as pd
 
 from cilium_analysis import frames
 from cilium_analysis.statistics.forecast import Trend, Trends
-from cilium_analysis.topics.buckets import by_bound, quantile
+from cilium_analysis.texts import number
+from cilium_analysis.topics.buckets import BOUNDS, bounds, by_bound, quantiles
 from cilium_analysis.topics.endpoints.data import not_ready as waiting
 from cilium_analysis.topics.endpoints.data import pick
 from cilium_analysis.topics.endpoints.growth import lives, settled, stable, together
@@ -132,7 +133,8 @@ def growth(data: Endpoints, *, most: int = 30) -> pd.DataFrame:
     pandas.DataFrame
         By ``node``, the sum of the nodes that were there all along first: ``now``, ``change``
         (against the baseline's median), ``per day`` with its 95 % interval ``low`` to ``high``
-        (NaN where the window says too little), and ``since`` when it goes like this.
+        (NaN where the window says too little), the same in words as ``trend``, and ``since`` when
+        it goes like this.
     """
     nodes = stable(data)
     now = settled(data.now.counts[nodes], data.now.agents)
@@ -144,7 +146,7 @@ def growth(data: Endpoints, *, most: int = 30) -> pd.DataFrame:
         rows.insert(
             0, _growth(CLUSTER, together(now), float(baseline.sum(min_count=len(baseline))))
         )
-    names = ["node", "now", "change", "per day", "low", "high", "since"]
+    names = ["node", "now", "change", "per day", "low", "high", "trend", "since"]
     return pd.DataFrame(rows, columns=names).set_index("node")
 
 
@@ -156,10 +158,21 @@ def _growth(name: str, level: pd.Series, baseline: float) -> dict[str, object]:
 
 def _slope(trend: Trend | None) -> dict[str, object]:
     if trend is None:
-        return {"per day": np.nan, "low": np.nan, "high": np.nan, "since": ""}
+        return {"per day": np.nan, "low": np.nan, "high": np.nan} | {
+            "trend": "unknown",
+            "since": pd.NaT,
+        }
     ends = [value if np.isfinite(value) else np.nan for value in (trend.low, trend.high)]
-    since = f"{trend.start:%Y-%m-%d %H:%M}Z"
-    return {"per day": trend.slope, "low": ends[0], "high": ends[1], "since": since}
+    numbers = {"per day": trend.slope, "low": ends[0], "high": ends[1]}
+    return numbers | {"trend": _said(trend), "since": pd.Timestamp(trend.start)}
+
+
+def _said(trend: Trend) -> str:
+    """Write a trend in words; one whose interval holds 0 is none."""
+    if trend.low <= 0 <= trend.high:
+        return "no trend"
+    low, high = (number(end) if np.isfinite(end) else "more" for end in (trend.low, trend.high))
+    return f"{number(trend.slope)} per day ({low} to {high})"
 
 
 def limits(data: Endpoints, *, most: int = 15) -> pd.DataFrame:
@@ -173,22 +186,22 @@ def limits(data: Endpoints, *, most: int = 15) -> pd.DataFrame:
     Returns
     -------
     pandas.DataFrame
-        ``limit``, ``node``, ``fill`` and ``usual`` (1 is full), ``per day`` with its 95 %
+        ``limit``, ``node``, ``fill`` and ``usual fill`` (1 is full), ``per day`` with its 95 %
         interval ``low`` to ``high``, and ``runs out``: the date and its interval in words, or
         why there is none.
     """
     found = [fill for fill in fills(data) if not np.isnan(fill.now())]
     found.sort(key=lambda fill: (-fill.now(), fill.name, fill.node))
-    names = ["limit", "node", "fill", "usual", "per day", "low", "high", "runs out"]
+    names = ["limit", "node", "fill", "usual fill", "per day", "low", "high", "runs out"]
     return pd.DataFrame([_limit(data, fill) for fill in found[:most]], columns=names)
 
 
 def _limit(data: Endpoints, fill: Fill) -> dict[str, object]:
     trend = fill.trend()
     slope = _slope(trend)
-    del slope["since"]
+    del slope["trend"], slope["since"]
     head = {"limit": fill.name, "node": fill.node, "fill": fill.now()}
-    head |= {"usual": float(fill.baseline.median())}
+    head |= {"usual fill": float(fill.baseline.median())}
     return head | slope | {"runs out": _when(data, fill, trend)}
 
 
@@ -203,7 +216,7 @@ def _when(data: Endpoints, fill: Fill, trend: Trend | None) -> str:
         return NEVER
     if not foreseeable(trend, data.window.end):
         return "later than this window can tell"
-    return dates(foretell(trend, data.window.end))
+    return dates(foretell(trend, data.window.end), data.window.timezone)
 
 
 def regenerations(data: Endpoints) -> pd.DataFrame:
@@ -213,7 +226,7 @@ def regenerations(data: Endpoints) -> pd.DataFrame:
     -------
     pandas.DataFrame
         By ``node``: ``done``, ``failed``, ``expected failed`` (what the baseline makes one
-        expect), ``mean s`` and ``usual mean s`` [s]; most failures first.
+        expect), ``mean time`` and ``usual mean time`` [s]; most failures first.
     """
     scale = data.window.length / data.baseline.length
     done = _sum_by_node(data.now.regenerations).sum()
@@ -223,8 +236,8 @@ def regenerations(data: Endpoints) -> pd.DataFrame:
             "done": done - failed,
             "failed": failed,
             "expected failed": failures(data.baseline).sum() * scale,
-            "mean s": data.now.seconds.sum() / data.now.regenerated.sum().replace(0.0, np.nan),
-            "usual mean s": data.baseline.seconds.sum()
+            "mean time": data.now.seconds.sum() / data.now.regenerated.sum().replace(0.0, np.nan),
+            "usual mean time": data.baseline.seconds.sum()
             / data.baseline.regenerated.sum().replace(0.0, np.nan),
         },
         dtype="float64",
@@ -254,15 +267,14 @@ def regeneration_times(data: Endpoints) -> pd.DataFrame:
         {
             "step": step,
             "done": max(buckets.values()),
-            **{f"p{100 * q:.0f}": quantile(q, buckets) for q in (0.5, 0.9, 0.99)},
-            **{
-                f"usual p{100 * q:.0f}": quantile(q, baseline.get((step,), {})) for q in (0.9, 0.99)
-            },
+            **quantiles(buckets, (0.5, 0.9, 0.99)),
+            **quantiles(baseline.get((step,), {}), (0.9, 0.99), before="usual "),
+            **dict(zip(BOUNDS, bounds(buckets, baseline.get((step,), {})), strict=True)),
         }
         for (step,), buckets in now.items()
         if any(buckets.values())
     ]
-    names = ["step", "done", "p50", "p90", "p99", "usual p90", "usual p99"]
+    names = ["step", "done", "p50", "p90", "p99", "usual p90", "usual p99", *BOUNDS]
     table = pd.DataFrame(rows, columns=names).set_index("step")
     return table.sort_values("p90", ascending=False, kind="stable")
 

@@ -10,6 +10,7 @@ import pandas as pd
 from cilium_analysis import frames
 from cilium_analysis.findings import Finding, Severity
 from cilium_analysis.statistics.rises import Rises, join
+from cilium_analysis.texts import percent
 from cilium_analysis.topics import bursts
 from cilium_analysis.topics.endpoints.common import (
     CRITICAL_SHARE,
@@ -84,15 +85,13 @@ def _stuck_finding(
     index, (state, partly) = data.now.states.index, _state(data, nodes, run)
     start, end = index[run[0]] - data.window.step, index[run[1] - 1]
     where = {"node": one[0]} if one else {}
-    until = "" if run[1] == len(index) else f" to {end:%H:%M}Z"
     at = place(named, levels.shape[1], elsewhere=not one and beyond(excess, named))
-    how = f"({'mostly ' if partly else ''}{state}) " if state else ""
-    when = f"{'from' if until else 'since'} {start:%H:%M}Z{until}"
+    how = f" ({'mostly ' if partly else ''}{state})" if state else ""
     return Finding(
         kind="endpoint_not_ready",
         severity=Severity.CRITICAL if critical else Severity.WARNING,
         title=f"{value:.0f} of {whole:.0f} endpoints {at}"
-        f" {'is' if f'{value:.0f}' == '1' else 'are'} not ready {how}{when}",
+        f" {'is' if f'{value:.0f}' == '1' else 'are'} not ready{how}",
         start=start.to_pydatetime(),
         end=end.to_pydatetime(),
         labels=where | ({"state": state} if state else {}),
@@ -196,7 +195,7 @@ def unrestored(data: Endpoints) -> Iterator[Finding]:
         kind="endpoint_not_ready",
         severity=Severity.CRITICAL if critical else Severity.WARNING,
         title=f"{value:.0f} of {total:.0f} endpoints {place(nodes, data.now.counts.shape[1])} were"
-        f" not restored after {agents} started at {start:%H:%M}Z ({worst['phase']} failed)",
+        f" not restored after {agents} started ({worst['phase']} failed)",
         start=start.to_pydatetime(),
         end=data.window.end,
         labels=labels,
@@ -248,7 +247,7 @@ def _failed_finding(
     value = float(inside[one] if one else inside.sum())
     done = _done(data, [one] if one else list(counts.columns), run)
     share = value / done
-    part = f"{100 * share:.2g} %" if share < 0.995 else "all"
+    part = percent(share) if share < 0.995 else "all"
     found = _why(data, named, run)
     labels = ({"node": one} if one else {}) | {name: text for name, (text, _) in found.items()}
     why = "".join(

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from cilium_analysis import frames
 from cilium_analysis.findings import Finding, Findings, Severity
 from cilium_analysis.frames import totals
-from cilium_analysis.topics import bursts, verdict
+from cilium_analysis.topics import bursts, commands, verdict
 from cilium_analysis.topics.flows.exchanges import ENDS, fallen
 from cilium_analysis.topics.flows.traffic import caveats_of, scraped, shifts, usually
 from cilium_analysis.topics.model import found_once
@@ -59,10 +59,10 @@ _QUERIES = {
     ' - sum(rate(hubble_tcp_flags_total{flag="SYN-ACK"}[5m]))',
 }
 _NEXT = {
-    "RST": "See whether the server listens, restarts or refuses (its log and readiness), and"
-    " whether the client gives up early; a proxy or a load balancer between them resets too.",
-    NO_ANSWER: "See whether the server's pods run and are ready, whether drops or policy denials"
-    " began at the same time, and whether the way back exists (routes, firewalls, NAT).",
+    "RST": "See whether the server listens, restarts or refuses{pods}, and whether the client gives"
+    " up early; a proxy or a load balancer between them resets too.",
+    NO_ANSWER: "See whether the server's pods run and are ready{pods}, whether drops or policy"
+    " denials began at the same time, and whether the way back exists (routes, firewalls, NAT).",
 }
 
 
@@ -233,7 +233,7 @@ def _finding(data: Flows, burst: _Burst) -> Finding:
     return Finding(
         kind="tcp_failures",
         severity=_severity(value, burst.share, end - start),
-        title=f"{_WORDS[burst.flag]}{between(burst.labels)} {where}:"
+        title=f"{_WORDS[burst.flag]}{between(burst.labels)}, seen {where}:"
         f" {_amount(burst)}, {short(value)}/s instead of {short(before)}"
         f"{_connections(data, burst)}{_mostly(burst)}",
         start=start.to_pydatetime(),
@@ -245,8 +245,10 @@ def _finding(data: Flows, burst: _Burst) -> Finding:
         total=amount,
         trust_reasons=tuple(said),
         query=_QUERIES[burst.flag],
-        next_step=_NEXT[burst.flag],
-        brief=f"{_amount(burst)}{between(burst.labels)} {where}",
+        next_step=_NEXT[burst.flag].format(
+            pods=commands.pods_of(burst.labels.get("destination", ""))
+        ),
+        brief=f"{_amount(burst)}{between(burst.labels)}, seen {where}",
     )
 
 
@@ -263,6 +265,8 @@ def _amount(burst: _Burst) -> str:
     amount, opened = burst.inside(burst.counts), burst.inside(burst.opened)
     if amount > opened:
         return f"{amount:,.0f} {what}"
+    if amount == opened:
+        return f"all {amount:,.0f} {what}"
     return f"{amount:,.0f} {what}, {amount / opened:.1%} of {opened:,.0f} {whole}"
 
 

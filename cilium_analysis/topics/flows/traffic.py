@@ -14,7 +14,7 @@ from cilium_analysis import frames
 from cilium_analysis.findings import Finding, Severity
 from cilium_analysis.queries import Matcher
 from cilium_analysis.statistics.rises import join
-from cilium_analysis.topics import bursts, caveats
+from cilium_analysis.topics import bursts, caveats, commands
 from cilium_analysis.topics.telling import between, only, short, total
 
 if TYPE_CHECKING:
@@ -39,8 +39,8 @@ MOST_PARTIES = 200
 MINOR_NODE = 0.02
 FORWARDED = ("FORWARDED", "REDIRECTED")
 _NEXT = {
-    "stopped": "See whether the workload still runs, whether its clients can resolve and reach it,"
-    " and whether Hubble still counts flows there (lost events, dynamic metrics, filters).",
+    "stopped": "See whether the workload still runs{pods}, whether its clients can resolve and"
+    " reach it, and whether Hubble still counts flows there (lost events, filters).",
     "rose": "See what was rolled out or scaled then, and whether a client retries or a job runs.",
     "fell": "See what was rolled out or scaled then, and whether clients still reach it.",
 }
@@ -302,7 +302,9 @@ def _shifted(data: Flows, change: _Change) -> Finding:
             data, shift.first, shift.last, nodes=nodes, amount=max(amount, before * seconds)
         ),
         query=_shift_query(change.labels),
-        next_step=_NEXT[verb],
+        next_step=_NEXT[verb].format(
+            pods=commands.pods_of(parties.get("destination", parties.get("source", "")))
+        ),
     )
 
 

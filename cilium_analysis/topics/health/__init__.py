@@ -4,13 +4,10 @@ What restarted, logged errors, filled up or answered slowly, against the baselin
 """
 
 from cilium_analysis.topics.health.activity import (
-    activity,
-    calls,
-    events,
+    failed,
     forwarded,
     forwarded_over_time,
     latency,
-    told,
 )
 from cilium_analysis.topics.health.catalogue import QUERIES
 from cilium_analysis.topics.health.data import Health, load
@@ -31,13 +28,11 @@ from cilium_analysis.topics.health.tables import (
 __all__ = [
     "QUERIES",
     "Health",
-    "activity",
-    "calls",
     "clustermesh",
     "cpu",
     "errors",
     "errors_over_time",
-    "events",
+    "failed",
     "findings",
     "forwarded",
     "forwarded_over_time",
@@ -50,6 +45,5 @@ __all__ = [
     "pressure_over_time",
     "resources",
     "restarts",
-    "told",
     "unknown",
 ]

@@ -116,21 +116,8 @@ AGENTS: Mapping[str, Mapping[str, Metric]] = {
         ),
         "cpu": counter(f"{_PROCESS}cpu_seconds_total", "CPU time of the agents"),
         "memory": gauge(f"{_PROCESS}resident_memory_bytes", "bytes", "memory that the agents hold"),
-        "virtual": gauge(
-            f"{_PROCESS}virtual_memory_bytes", "bytes", "virtual memory of the agents"
-        ),
         "files": gauge(f"{_PROCESS}open_fds", "files", "files that the agents have open"),
         "files_limit": gauge(f"{_PROCESS}max_fds", "files", "files that the agents may have open"),
-        "map_memory": gauge(
-            "cilium_bpf_maps_virtual_memory_max_bytes",
-            "bytes",
-            "memory that the host's BPF maps may take",
-        ),
-        "program_memory": gauge(
-            "cilium_bpf_progs_virtual_memory_max_bytes",
-            "bytes",
-            "memory that the host's BPF programs may take",
-        ),
     },
     "errors": {
         "errors": counter(
@@ -155,34 +142,7 @@ AGENTS: Mapping[str, Mapping[str, Metric]] = {
             "map_name",
         ),
     },
-    "syscalls": {
-        **durations(
-            "syscall",
-            "cilium_bpf_syscall_duration_seconds",
-            "BPF system calls",
-            "operation",
-            inside="outcome",
-        ),
-    },
     "conntrack": {
-        **durations(
-            "conntrack_gc",
-            "cilium_datapath_conntrack_gc_duration_seconds",
-            "garbage collections of the connection tracking maps",
-            "family protocol status",
-        ),
-        "conntrack_runs": counter(
-            "cilium_datapath_conntrack_gc_runs_total",
-            "garbage collections of the connection tracking maps, by how they ended",
-            "status",
-            inside="family protocol",
-        ),
-        "conntrack_resets": counter(
-            "cilium_datapath_conntrack_dump_resets_total",
-            "dumps of the connection tracking maps that began anew",
-            "family",
-            inside="area name",
-        ),
         "conntrack_entries": metric(
             "gauge",
             "cilium_datapath_conntrack_gc_entries",
@@ -193,19 +153,6 @@ AGENTS: Mapping[str, Mapping[str, Metric]] = {
         ),
     },
     "api": {
-        **durations(
-            "api",
-            "cilium_agent_api_process_time_seconds",
-            "calls to the agents' API",
-            "method",
-            inside="path return_code",
-        ),
-        "api_codes": counter(
-            "cilium_agent_api_process_time_seconds_count",
-            "calls to the agents' API, by return code",
-            "return_code",
-            inside="method path",
-        ),
         "requests_limited": counter(
             "cilium_api_limiter_processed_requests_total",
             "requests that passed the rate limits of the agents' API, by outcome",
@@ -296,12 +243,6 @@ AGENTS: Mapping[str, Mapping[str, Metric]] = {
             "failed writes to the key-value store",
             inside="scope source_cluster",
         ),
-        **durations(
-            "kvstore_wait",
-            "cilium_kvstore_events_queue_seconds",
-            "events of the key-value store waiting for their queue",
-            inside="action scope",
-        ),
     },
     "policy": {
         "policy_changes": counter(
@@ -330,29 +271,9 @@ AGENTS: Mapping[str, Mapping[str, Metric]] = {
             "scope",
         ),
     },
-    "watched": {
+    "nodes": {
         "nodes_known": metric(
             "gauge", "cilium_nodes_all_num", "nodes", "nodes that each agent knows", over="last"
-        ),
-        "events_received_each": counter(
-            "cilium_kubernetes_events_received_total",
-            "events of Kubernetes objects that each agent received",
-            inside="action equal scope valid",
-        ),
-        "events_each": counter(
-            "cilium_kubernetes_events_total",
-            "events of Kubernetes objects that each agent handled",
-            inside="action scope status",
-        ),
-        "node_events_each": counter(
-            "cilium_nodes_all_events_received_total",
-            "events of nodes that each agent received",
-            inside="event_type source",
-        ),
-        "service_events_each": counter(
-            "cilium_services_events_total",
-            "events of services that each agent handled",
-            inside="action",
         ),
     },
 }

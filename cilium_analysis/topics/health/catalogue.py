@@ -28,16 +28,14 @@ SECTIONS: Mapping[str, str] = {
     "errors": "errors and warnings in the agents' logs",
     "maps": "fill of the BPF maps (off by default before Cilium 1.14; absent while maps are empty)",
     "map operations": "operations on BPF maps",
-    "syscalls": "durations of BPF system calls (off by default; Helm: prometheus.metrics with"
-    " +cilium_bpf_syscall_duration_seconds)",
     "conntrack": "garbage collection of the connection tracking maps",
-    "api": "calls to the agents' API",
+    "api": "the rate limits of the agents' API",
     "kubernetes": "calls to the Kubernetes API",
     "controllers": "controllers of the agents",
     "modules": "the health of the agents' modules (Cilium 1.15 and later)",
     "kvstore": "the key-value store (only where one or a cluster mesh is in use)",
     "policy": "changes of policies, and the delay until they are in the datapath",
-    "watched": "events of Kubernetes objects, nodes and services",
+    "nodes": "the nodes that each agent knows",
     "operator": "process metrics of the operator (Helm: operator.prometheus.enabled; off by"
     " default before Cilium 1.15)",
     "operator errors": "errors and warnings in the operator's logs (Cilium 1.16 and later)",
@@ -47,108 +45,14 @@ SECTIONS: Mapping[str, str] = {
     "clustermesh": "a cluster mesh",
 }
 
-_EVENTS = "cilium_kubernetes_events"
-_API = "cilium_agent_api_process_time_seconds"
-_KUBERNETES = "cilium_k8s_client_api_latency_time_seconds"
-_KVSTORE = "cilium_kvstore_operations_duration_seconds"
-
 #: Counters of all agents together: labels with many values, added up by the server.
 TOTALS: Mapping[str, Mapping[str, Metric]] = {
-    "watched": {
-        "events": gained(
-            f"{_EVENTS}_total",
-            "events of Kubernetes objects that agents handled",
-            "action scope status",
-        ),
-        "events_received": gained(
-            f"{_EVENTS}_received_total",
-            "events of Kubernetes objects that agents received",
-            "action equal scope valid",
-        ),
-        "node_events": gained(
-            "cilium_nodes_all_events_received_total",
-            "events of nodes that agents received",
-            "event_type source",
-        ),
-        "service_events": gained(
-            "cilium_services_events_total", "events of services that agents handled", "action"
-        ),
-    },
-    "api": {
-        "api_paths_count": gained(
-            f"{_API}_count", "calls to the agents' API, by path", "method path return_code"
-        ),
-        "api_paths_seconds": gained(
-            f"{_API}_sum",
-            "time taken by calls to the agents' API, by path",
-            "method path return_code",
-            unit="s",
-        ),
-    },
-    "kubernetes": {
-        "kubernetes_paths_count": gained(
-            f"{_KUBERNETES}_count", "calls to the Kubernetes API, by path", "method path"
-        ),
-        "kubernetes_paths_seconds": gained(
-            f"{_KUBERNETES}_sum",
-            "time taken by calls to the Kubernetes API, by path",
-            "method path",
-            unit="s",
-        ),
-        "kubernetes_methods": gained(
-            "cilium_k8s_client_api_calls_total",
-            "calls to the Kubernetes API, by method and return code",
-            "method return_code",
-        ),
-    },
-    "kvstore": {
-        "kvstore_scopes_count": gained(
-            f"{_KVSTORE}_count", "operations on the key-value store, by scope", "action scope"
-        ),
-        "kvstore_scopes_seconds": gained(
-            f"{_KVSTORE}_sum",
-            "time taken by operations on the key-value store, by scope",
-            "action scope",
-            unit="s",
-        ),
-        "kvstore_events": gained(
-            "cilium_kvstore_events_queue_seconds_count",
-            "events received from the key-value store",
-            "action scope",
-        ),
-    },
-    "modules": {
-        "jobs_failed": gained(
-            "cilium_hive_jobs_runs_failed",
-            "runs of the modules' jobs that failed, by job (Cilium 1.19 and later)",
-            "job_name module_id",
-        ),
-    },
     "policy": {
-        "policy_sources": gained(
-            "cilium_policy_change_total",
-            "changes of policies, by what changed and where it came from (Cilium 1.14 and later)",
-            "operation outcome source",
-        ),
         "policy_identity_buckets": gained(
             "cilium_policy_incremental_update_duration_bucket",
             "new identities that reached all policies within so many seconds (Cilium 1.18 and"
             " later)",
             "le scope",
-        ),
-    },
-    "map operations": {
-        "map_names": gained(
-            "cilium_bpf_map_ops_total",
-            "operations on BPF maps, by map",
-            "map_name operation outcome",
-        ),
-    },
-    "conntrack": {
-        "conntrack_dumps": gained(
-            "cilium_datapath_conntrack_dump_resets_total",
-            "dumps of the connection tracking maps that began anew, by area",
-            "area family name",
         ),
     },
 }
@@ -170,9 +74,10 @@ def _addresses() -> Metric:
 def _of_cloud(name: str) -> dict[str, Metric]:
     """Declare the calls to a cloud's API, and the waits before them."""
     prefix, calls = f"cilium_operator_{name}_api", f"calls to the API of {name}"
+    counted, labels = f"{prefix}_duration_seconds_count", "response_code"
     waits = f"waits before {calls}, imposed by the client itself"
     return {
-        **durations(name, f"{prefix}_duration_seconds", calls, "response_code", inside="operation"),
+        f"{name}_count": counter(counted, calls, labels, inside="operation"),
         **durations(
             f"{name}_wait", f"{prefix}_rate_limit_duration_seconds", waits, inside="operation"
         ),

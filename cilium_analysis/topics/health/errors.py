@@ -317,7 +317,7 @@ def _title(
     part = "" if math.isnan(main.share) else f" ({percent(main.share)} of all)"
     baseline = "" if math.isnan(main.expected) else f" instead of {main.expected:,.0f}"
     failing = f", {main.failing:.0f} {_FAILING[main.of.subsystem]}" if main.failing else ""
-    after = f" after the restart at {started:%H:%M:%S}Z" if started is not None else ""
+    after = " after the restart" if started is not None else ""
     others = sorted(
         {t.of.subsystem for t in group} - {main.of.subsystem}
         | {t.of.what for t in group[1:] if t.of.subsystem == main.of.subsystem}
@@ -349,8 +349,8 @@ def _caveats(data: Health, group: Sequence[Burst], started: pd.Timestamp | None)
         said += not_scraped(data, main.nodes, main.first, main.stop)
         start, end = interval(data, main.of.counts.index, main.first, main.stop)
         said += [
-            f"the agent on {s.node} started at {s.time:%H:%M:%S}Z: what it counted just before"
-            " may be missing"
+            f"the agent on {s.node} started at {data.window.told(s.time)}: what it counted just"
+            " before may be missing"
             for s in data.now.starts
             if started is None and s.node in main.nodes and start <= s.time <= end
         ]

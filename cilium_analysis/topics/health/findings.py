@@ -16,7 +16,6 @@ from cilium_analysis.topics.health.errors import SETTLES_WITHIN, errors, operato
 from cilium_analysis.topics.health.gaps import gap_finding, unexplained, without_operator
 from cilium_analysis.topics.health.restarts import restart_finding, restarts
 from cilium_analysis.topics.health.states import full_maps, lost_clusters, without_addresses
-from cilium_analysis.topics.health.tables import resources
 from cilium_analysis.topics.model import found_once
 
 if TYPE_CHECKING:
@@ -93,6 +92,7 @@ def notes(data: Health) -> list[str]:
         *_starts(data),
         *verdict.gaps(data.now.scraped, data.window),
         *_files(data),
+        *_nodes_known(data),
         *_defects(data),
         *_untimed(data),
     ]
@@ -142,23 +142,28 @@ def _starts(data: Health) -> Iterator[str]:
     for start in data.now.starts:
         if not any(start.node == r.node and start.time == r.time for r in restarted):
             yield (
-                f"The agent on {start.node} started at {start.time:%Y-%m-%d %H:%M:%S}Z for the"
+                f"The agent on {start.node} started at {data.window.told(start.time)} for the"
                 " first time that the data shows: no restart."
             )
     if data.now.starts:
         minutes = SETTLES_WITHIN.total_seconds() / 60
         yield f"What agents log within {minutes:.0f} minutes of their start is no finding."
     for node, moment in operator_starts(data.now):
-        yield f"An operator started at {moment:%Y-%m-%d %H:%M:%S}Z ({node})."
+        yield f"An operator started at {data.window.told(moment)} ({node})."
 
 
 def _files(data: Health) -> Iterator[str]:
-    for node, row in resources(data).iterrows():
-        if row["peak files"] >= MANY_FILES * row["files limit"]:
-            yield (
-                f"The agent on {node} had {row['peak files']:,.0f} of"
-                f" {row['files limit']:,.0f} files open."
-            )
+    most, limit = (data.now.per_node(n, how="max").max() for n in ("files", "files_limit"))
+    for node, number in most[most >= MANY_FILES * limit.reindex(most.index)].items():
+        yield f"The agent on {node} had {number:,.0f} of {limit[str(node)]:,.0f} files open."
+
+
+def _nodes_known(data: Health) -> Iterator[str]:
+    """Name agents that know fewer nodes than others do: they cannot reach the rest."""
+    levels = data.now.per_node("nodes_known", how="max")
+    known, others = levels.max().dropna(), frames.last(levels).max()
+    for node, number in known[known < others].items():
+        yield f"The agent on {node} knew at most {number:.0f} nodes, others know {others:.0f}."
 
 
 def _defects(data: Health) -> list[str]:

@@ -374,22 +374,20 @@ def _title(found: Restarts, *, of: int) -> str:
     place = where(found.nodes, of, foremost="first")
     times = f"{len(found.starts)} times" if found.looping else ""
     away = f", not scraped for {duration(found.away)}" if found.away >= LONG_AWAY else ""
-    moment = f"{found.starts[0].time:%H:%M:%S}Z"
     many = len(found.nodes) > 1
     agents = "Agents" if many else "The agent"
-    span = f"from {moment} to {found.end:%H:%M:%S}Z" if len(found.starts) > 1 else f"at {moment}"
     change = f", Cilium {found.versions[0]} became {found.versions[1]}" if found.versions else ""
     if found.looping:
-        started = f"{agents} {place} started {times} {span}"
+        started = f"{agents} {place} started {times}"
         return f"{started}: a crash loop, if nobody restarted {'them' if many else 'it'}{away}"
     if found.how == "reboot":
         who = "Nodes rebooted" if many else "The node rebooted"
-        return f"{who} ({place}): {agents.lower()} started {span}{away}"
+        return f"{who} ({place}){away}"
     if found.how == "replaced":
         what = "Rollout: new pods replaced the agents" if many else "A new pod replaced the agent"
-        return f"{what} {place} {span}{change}{away}"
+        return f"{what} {place}{change}{away}"
     why = " in place (crash, kill, or failed liveness probe)" if found.how == "in place" else ""
-    return f"{agents} {place} restarted{why} {span}{change}{away}"
+    return f"{agents} {place} restarted{why}{change}{away}"
 
 
 def _caveats(data: Health, found: Restarts) -> tuple[str, ...]:

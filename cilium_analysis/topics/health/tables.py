@@ -34,10 +34,8 @@ def resources(data: Health) -> pd.DataFrame:
     pandas.DataFrame
         Index ``node``; ``scraped`` (share of the window's steps), ``CPU``, ``peak CPU``,
         ``usual CPU`` [cores], ``memory``, ``peak memory``, ``usual memory`` [MiB] (the highest
-        of the last step, of the window, the baseline's mean), ``virtual memory`` [MiB], ``files``,
-        ``peak files``, ``usual files``, ``files limit``; ``connections``
-        (entries that connection tracking kept), ``degraded modules`` (the most at once), and
-        ``BPF maps`` and ``BPF programs`` [MiB], the memory that all of the host may take.
+        of the last step, of the window, the baseline's mean), and ``connections`` (entries that
+        connection tracking kept).
     """
     cores = cpu(data), cpu(data, baseline=True)
     alive = plain(frames.group(pick(data.now["conntrack_entries"], "status", "alive"), ["node"]))
@@ -47,13 +45,7 @@ def resources(data: Health) -> pd.DataFrame:
             "peak CPU": cores[0].max(),
             "usual CPU": cores[1].mean(),
             **_levels(data, "memory", "memory", MIB),
-            "virtual memory": frames.last(data.now.per_node("virtual", how="max")) / MIB,
-            **_levels(data, "files", "files", 1.0),
-            "files limit": frames.last(data.now.per_node("files_limit", how="max")),
             "connections": frames.last(alive),
-            "degraded modules": data.now.per_node("modules_degraded", how="max").max(),
-            "BPF maps": frames.last(data.now.per_node("map_memory", how="max")) / MIB,
-            "BPF programs": frames.last(data.now.per_node("program_memory", how="max")) / MIB,
         },
         dtype="float64",
     )
@@ -62,8 +54,6 @@ def resources(data: Health) -> pd.DataFrame:
     nodes = [node for node in nodes if node in data.now.scraped or table.loc[node].notna().any()]
     table = table.reindex(pd.Index(nodes, name="node"))
     table.insert(0, "scraped", verdict.scraped(data.now.scraped).reindex(table.index))
-    if table["files limit"].notna().all():
-        table["files limit"] = table["files limit"].astype("int64")
     return table.sort_values(["peak CPU", "peak memory"], ascending=False, kind="stable")
 
 
@@ -185,7 +175,8 @@ def pressure(data: Health, *, most: int = 20) -> pd.DataFrame:
     Returns
     -------
     pandas.DataFrame
-        ``map``, ``node``, ``now``, ``peak``, ``usual peak`` [share of 1], ``failed updates``;
+        ``map``, ``node``, ``fill``, ``peak fill``, ``usual peak fill`` (1 is full), ``failed
+        updates``;
         fullest first.
     """
     by = ["map_name", "node"]
@@ -194,9 +185,9 @@ def pressure(data: Health, *, most: int = 20) -> pd.DataFrame:
     )
     table = pd.DataFrame(
         {
-            "now": frames.last(now),
-            "peak": now.max(),
-            "usual peak": baseline.max(),
+            "fill": frames.last(now),
+            "peak fill": now.max(),
+            "usual peak fill": baseline.max(),
             "failed updates": data.now.whole("map_failures", by).sum(),
         },
         dtype="float64",
@@ -206,8 +197,8 @@ def pressure(data: Health, *, most: int = 20) -> pd.DataFrame:
     if not len(table):
         table.index = pd.MultiIndex.from_arrays([[], []])
     table.index = table.index.set_names(["map", "node"])
-    table = table[table["peak"].notna() | (table["failed updates"] > 0)]
-    return table.sort_values("peak", ascending=False, kind="stable").reset_index().head(most)
+    table = table[table["peak fill"].notna() | (table["failed updates"] > 0)]
+    return table.sort_values("peak fill", ascending=False, kind="stable").reset_index().head(most)
 
 
 def pressure_over_time(data: Health) -> pd.DataFrame:

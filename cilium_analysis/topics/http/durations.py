@@ -11,8 +11,9 @@ import pandas as pd
 
 from cilium_analysis import frames
 from cilium_analysis.statistics.rises import Rises
+from cilium_analysis.texts import within
 from cilium_analysis.topics import buckets, hubble
-from cilium_analysis.topics.buckets import bound_of, quantile
+from cilium_analysis.topics.buckets import BOUNDS, bound_of, bounds, quantile
 
 if TYPE_CHECKING:
     from datetime import timedelta
@@ -44,15 +45,16 @@ def latency(data: Http) -> pd.DataFrame:
     -------
     pandas.DataFrame
         ``destination``, then ``p50``, ``p95``, ``p99`` and ``usual p50`` … [s], interpolated
-        within Hubble's buckets (of 5 ms to 10 s): good to the width of a bucket.
+        within Hubble's buckets (of 5 ms to 10 s, `BOUNDS`): good to the width of a bucket.
     """
     now, baseline = (
         buckets.by_bound(each.durations, ["destination"]) for each in (data.now, data.baseline)
     )
     rows = [
         {"destination": key[0]}
-        | {f"p{q * 100:.0f}": quantile(q, now.get(key, {})) for q in QUANTILES}
-        | {f"usual p{q * 100:.0f}": quantile(q, baseline.get(key, {})) for q in QUANTILES}
+        | buckets.quantiles(now.get(key, {}), QUANTILES)
+        | buckets.quantiles(baseline.get(key, {}), QUANTILES, before="usual ")
+        | dict(zip(BOUNDS, bounds(now.get(key, {}), baseline.get(key, {})), strict=True))
         for key in sorted({*now, *baseline})
     ]
     return pd.DataFrame(rows)
@@ -84,6 +86,8 @@ class Slow:
         Which one rose, 0 to 1.
     value, baseline
         Of the duration, then and in the baseline [s].
+    bounds
+        Of the first bucket, and the last finite one [s].
     beyond
         Whether the value lies beyond the highest bucket, so that it was longer than that.
     """
@@ -94,7 +98,13 @@ class Slow:
     quantile: float
     value: float
     baseline: float
+    bounds: tuple[float, float]
     beyond: bool
+
+    def told(self) -> tuple[str, str]:
+        """Write the value and the baseline's, as far as the buckets tell."""
+        value = math.inf if self.beyond else self.value
+        return within(value, *self.bounds), within(self.baseline, *self.bounds)
 
 
 def slow_requests(data: Http) -> list[Slow]:
@@ -155,12 +165,14 @@ def _bound(baseline: pd.DataFrame) -> str | None:
     return finite[0] if finite else None
 
 
-def _slower(now: pd.DataFrame, baseline: pd.DataFrame) -> tuple[float, float, float, bool] | None:
-    """Give the first quantile that rose enough, its values, and whether it left the buckets."""
+def _slower(
+    now: pd.DataFrame, baseline: pd.DataFrame
+) -> tuple[float, float, float, tuple[float, float], bool] | None:
+    """Give the first quantile that rose enough, its values, and how far the buckets tell them."""
     sums, before = ({str(le): float(n) for le, n in t.sum().items()} for t in (now, baseline))
-    highest = max(bound_of(le) for le in sums if not math.isinf(bound_of(le)))
+    told = bounds(sums)
     for q in QUANTILES[1:]:
         value, level = quantile(q, sums), quantile(q, before)
         if value >= SLOWER_BY * level:
-            return q, value, level, value >= highest
+            return q, value, level, told, value >= told[1]
     return None

@@ -28,7 +28,7 @@ from cilium_analysis.topics.http.statuses import (
 )
 from cilium_analysis.topics.model import found_once
 from cilium_analysis.topics.parties import namespace_of
-from cilium_analysis.topics.telling import between, largest, only, seconds, several, trifling
+from cilium_analysis.topics.telling import between, largest, only, several, short, trifling
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -52,7 +52,7 @@ _NEXT = {
     " dependencies: `hubble observe --protocol http --http-status {status}{to}`.",
     "http_denied": "Compare the layer 7 rules of the CiliumNetworkPolicies that select the"
     " destination with these requests (method, path, headers): `hubble observe --verdict DROPPED"
-    " --protocol http`.",
+    " --protocol http{to}`.",
 }
 
 
@@ -285,7 +285,7 @@ def _brief(stream: _Stream, bad: pd.DataFrame, total: float, share: float) -> st
     got = "no response" if statuses == UNANSWERED else statuses
     how = "got 403, denied by policy" if stream.kind == "http_denied" else f"got {got}"
     whole = f"all requests to {stream.destination}" if stream.destination else "all requests"
-    return f"{total:,.0f} requests{ends} {how} ({percent(share)} of {whole} meanwhile)"
+    return f"{total:,.0f} requests{ends} {how} ({percent(share)} of {whole} in that time)"
 
 
 def _title(
@@ -304,13 +304,15 @@ def _title(
     how = "without a response" if status == UNANSWERED else f"answered with {status}"
     if stream.kind == "http_denied":
         how = "denied by policy (403)"
-    how = f"mostly {how}" if "status" in most and "status" in labels else how
+    if "status" in most and "status" in labels:
+        # Most of those that failed, not of all.
+        how = f"failed, mostly {how},"
     on = f"{' mostly' if 'node' in most else ''} on {labels['node']}" if "node" in labels else ""
-    old = "an unknown rate" if math.isnan(before) else f"{before:.3g} ({_usual_share(stream):.2%})"
+    usual = "" if math.isnan(before) else f" ({percent(_usual_share(stream))})"
     whole = f"all requests to {stream.destination}" if stream.destination else "all requests"
     return (
-        f"Requests{between(ends, most)} {how}{on}: {value:.3g}/s ({share:.1%} of {whole} meanwhile)"
-        f" instead of {old}, {total:,.0f} in all"
+        f"Requests{between(ends, most)} {how}{on}: {short(value)}/s ({percent(share)} of {whole}"
+        f" in that time) instead of {short(before)}{usual}, {total:,.0f} in all"
     )
 
 
@@ -350,14 +352,13 @@ def _slow(data: Http, slow: Slow) -> Finding:
     start = data.now.durations.index[slow.first] - data.window.step
     end = data.now.durations.index[slow.last - 1]
     rates = f"sum by (le) (rate({NAME}_bucket[5m]))"
-    name, more = f"p{slow.quantile * 100:.0f}", "more than " if slow.beyond else ""
+    name, (value, usual) = f"p{slow.quantile * 100:.0f}", slow.told()
     to = f" to {slow.destination}" if slow.destination else ""
     serious = slow.value >= CRITICAL_SECONDS and slow.value >= CRITICAL_SLOWER * slow.baseline
     return Finding(
         kind="http_latency",
         severity=Severity.CRITICAL if serious else Severity.WARNING,
-        title=f"Requests{to} are slow: {name} {more}{seconds(slow.value)} instead of"
-        f" {seconds(slow.baseline)}",
+        title=f"Requests{to} are slow: {name} {value} instead of {usual}",
         start=start.to_pydatetime(),
         end=end.to_pydatetime(),
         labels={n: t for n, t in _party("destination", slow.destination).items() if t},
@@ -366,6 +367,7 @@ def _slow(data: Http, slow: Slow) -> Finding:
         unit="s",
         trust_reasons=tuple(f"server: {text}" for text in data.warnings),
         query=f"histogram_quantile({slow.quantile:g}, {rates})",
-        next_step="Look at the load, limits and dependencies of the destination, and at the"
+        next_step="Look at the load, limits and dependencies of the destination"
+        f"{commands.pods_of(slow.destination)}, and at the"
         " traces of slow requests (exemplars) if they are stored.",
     )

@@ -10,7 +10,7 @@ import pandas as pd
 from cilium_analysis import frames
 from cilium_analysis.frames import totals
 from cilium_analysis.topics import tables, verdict
-from cilium_analysis.topics.buckets import by_bound, quantile
+from cilium_analysis.topics.buckets import BOUNDS, bounds, by_bound, quantiles
 from cilium_analysis.topics.http import durations
 from cilium_analysis.topics.http.data import KEYS, REQUESTS, RESPONSES
 from cilium_analysis.topics.http.statuses import (
@@ -156,9 +156,12 @@ def by_destination(data: Http) -> pd.DataFrame:
     table["usual ratio"] = baseline.reindex(table.index)
     denied = forbidden(data).groupby("destination")["by policy"].sum()
     table["denied"] = denied.reindex(table.index, fill_value=0.0)
-    for name, frame in (("p95", data.now.durations), ("usual p95", data.baseline.durations)):
-        found = by_bound(frame, ["destination"])
-        table[name] = [quantile(0.95, found.get((d,), {})) for d in table.index]
+    now, usual = (by_bound(s.durations, ["destination"]) for s in (data.now, data.baseline))
+    for place in table.index:
+        both = now.get((place,), {}), usual.get((place,), {})
+        table.loc[place, ["p95"]] = quantiles(both[0], [0.95])["p95"]
+        table.loc[place, ["usual p95"]] = quantiles(both[1], [0.95])["p95"]
+        table.loc[place, list(BOUNDS)] = bounds(*both)
     return table.sort_values(["errors", "requests"], ascending=False)
 
 
@@ -233,7 +236,7 @@ def traces(data: Http, *, most: int = 10) -> pd.DataFrame:
     shown = {
         "trace": column(chosen, name),
         "why": chosen["of"],
-        "time": chosen["time"].dt.strftime("%Y-%m-%d %H:%M:%SZ"),
+        "time": chosen["time"],
         "duration": chosen["value"].where(chosen["of"] == "slow"),
         "source": party(chosen, "source"),
         "destination": party(chosen, "destination"),

@@ -203,7 +203,7 @@ def _lately(targets: Targets, facts: Facts, window: Window) -> str:
     for component, mine in _cilium(targets).groupby("component"):
         first = mine["first"].min()
         if first > pd.Timestamp(window.start) and first < pd.Timestamp(window.end):
-            return f"metrics of {_NAMES[str(component)]} begin at {first:%Y-%m-%d %H:%M}Z"
+            return f"metrics of {_NAMES[str(component)]} begin at {window.told(first)}"
     return ""
 
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import pandas as pd
 
 from cilium_analysis.queries import parse_matchers
-from cilium_analysis.texts import counted
+from cilium_analysis.texts import counted, listed
 from cilium_analysis.topics import verdict
 from cilium_analysis.topics.setup.checks import CHECKS
 from cilium_analysis.topics.setup.kubernetes import objects_of
@@ -52,7 +52,7 @@ def sentence(data: Setup) -> str:
     lacking = _lacking(data)
     clauses = [_who(data, scraped, lost), *lacking, *_more(data), *data.remarks.silenced.said]
     if len(clauses) == 1 and all(scraped.values()) and not lost and not _is_nameless(data):
-        who = _listed([_counted(name, count) for name, count in scraped.items()])
+        who = listed([_counted(name, count) for name, count in scraped.items()])
         return f"Everything that the reports need is scraped from {who}{_clusters(data)}."
     return f"{'; '.join(clauses)}."
 
@@ -154,7 +154,7 @@ def _who(data: Setup, scraped: dict[str, int], lost: Sequence[str]) -> str:
     others = [_counted(name, scraped[name]) for name in ("operator", "Hubble") if scraped[name]]
     if agents and lost:
         whole = agents + len(lost)
-        beside = f", beside {_listed(others)}" if others else ""
+        beside = f", beside {listed(others)}" if others else ""
         return (
             f"Agents {are} scraped on {agents} of {whole} nodes (not on {some(list(lost), 3)})"
             f"{beside}{_clusters(data)}"
@@ -164,7 +164,7 @@ def _who(data: Setup, scraped: dict[str, int], lost: Sequence[str]) -> str:
     if agents and _is_nameless(data):
         names, verb = ["Agents", *others], are
     apart = ", but no label tells the agents apart" if agents and _is_nameless(data) else ""
-    return f"{_listed(names)} {verb} scraped{_clusters(data)}{apart}"
+    return f"{listed(names)} {verb} scraped{_clusters(data)}{apart}"
 
 
 def _is_nameless(data: Setup) -> bool:
@@ -180,10 +180,10 @@ def _lacking(data: Setup) -> list[str]:
     gone = {check.name for check in absent}
     whole = [_nothing_of(check.name) for check in absent if check.name in _WHOLE]
     part = [check for check in absent if check.name not in _WHOLE and check.of not in gone]
-    said = [f"there are no metrics of {_listed(whole, word='or')}"] if whole else []
+    said = [f"there are no metrics of {listed(whole, word='or')}"] if whole else []
     for late, state in ((False, "missing"), (True, "missing, or nothing happened that they count")):
         names = _metrics_of([check for check in part if check.born_late == late])
-        said += [f"{_listed(names)} are {state}"] if names else []
+        said += [f"{listed(names)} are {state}"] if names else []
     return said
 
 
@@ -198,8 +198,8 @@ def _metrics_of(checks: Sequence[Check]) -> list[str]:
     named = [name.upper() if name in _ACRONYMS else name for name in hubble]
     more = len(named) - _MOST_NAMED
     named = [*named[:_MOST_NAMED], f"{more} other"] if more > 1 else named
-    said = [f"metrics of {_listed(own)}"] if own else []
-    return said + ([f"Hubble's {_listed(named)} metrics"] if named else [])
+    said = [f"metrics of {listed(own)}"] if own else []
+    return said + ([f"Hubble's {listed(named)} metrics"] if named else [])
 
 
 def _more(data: Setup) -> list[str]:
@@ -237,14 +237,10 @@ def _unanswered(data: Setup) -> str:
         return "No metrics of agents, operators or Hubble; only others of Cilium are there."
     sizes = known.groupby("component").size()
     names = [f"{_nothing_of(name)} ({sizes[name]})" for name in _WHOLE if name in sizes]
-    return f"All scrapes of Cilium's targets fail: {_listed(names)}."
+    return f"All scrapes of Cilium's targets fail: {listed(names)}."
 
 
 def _clusters(data: Setup) -> str:
     """Say of how many clusters the targets are, if there are several."""
     names = set(data.now.scraping.table["cluster"]) - {""}
     return f", in {len(names)} clusters" if len(names) > 1 else ""
-
-
-def _listed(names: Sequence[str], *, word: str = "and") -> str:
-    return f" {word} ".join(filter(None, (", ".join(names[:-1]), names[-1])))
