@@ -9,6 +9,7 @@ import math
 import re
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
+from urllib.parse import quote
 
 from cilium_analysis import accounts
 from cilium_analysis.findings import MIME, Severity, anchor, spoken, unknown_lines
@@ -135,7 +136,7 @@ def _card(rank: int, story: Finding, found: Findings, timezone: str, signal: Sig
     ]
     items = "".join(
         f'<li id="{anchor(each)}"><strong>{word}:</strong> {escaped(each.title)}'
-        f' <span class="ca-faint">· {escaped(moment)}</span>{_see(each)}</li>'
+        f' <span class="ca-faint">· {escaped(moment)}</span>{_see(each)}{_explore(each)}</li>'
         for word, each in evidence
         for moment in [accounts.when(each, found.window, timezone, day=False)]
     )
@@ -147,7 +148,7 @@ def _card(rank: int, story: Finding, found: Findings, timezone: str, signal: Sig
         (
             f'<li class="ca-card ca-story ca-edge-{story.severity}" id="story-{rank}">',
             f'<h3 id="{anchor(story)}">{_chip(story.severity)} {escaped(story.title)}</h3>',
-            f'<p class="ca-when">{escaped(" · ".join(facts))}{_see(story)}</p>',
+            f'<p class="ca-when">{escaped(" · ".join(facts))}{_see(story)}{_explore(story)}</p>',
             _drawing(signal, story, timezone) if signal is not None else "",
             f'<ul class="ca-evidence">{items}</ul>' if items else "",
             f"<p><strong>Next:</strong> {marked(story.next_step)}</p>" if story.next_step else "",
@@ -169,6 +170,11 @@ def _see(finding: Finding) -> str:
     if not _TOPIC.fullmatch(finding.topic):
         return ""
     return f"<!--see {finding.topic} {anchor(finding)}-->"
+
+
+def _explore(finding: Finding) -> str:
+    """Mark where a page of a run links to the query of a finding in Grafana."""
+    return f"<!--explore {quote(finding.query, safe='')}-->" if finding.query else ""
 
 
 def _drawing(signal: Signal, story: Finding, timezone: str) -> str:

@@ -96,7 +96,8 @@ def pages(directory: Path) -> list[str]:
 def test_a_run_has_all_that_the_contract_names(sample_run: Run[Path]) -> None:
     names = {path.name for path in sample_run.directory.iterdir()}
     pair = {"drop_reasons.ipynb", "drop_reasons.html"}
-    assert names == {"index.html", "report.md", "findings.json", "run.json", "bundle"} | pair
+    written = {"index.html", "report.md", "findings.json", "findings.prom", "run.json", "bundle"}
+    assert names == written | pair
     assert {p.name for p in sample_run.directory.parent.iterdir()} == {
         "index.html",
         sample_run.directory.name,

@@ -712,6 +712,49 @@ def service_of(text: str) -> dict[str, list[str]]:
     return service["Service"]
 
 
+def test_metrics_go_where_a_collector_of_this_machine_reads_them(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    file = "/var/lib/node_exporter/textfile_collector/cilium.prom"
+    given = ["--source", URL, "--textfile", file]
+    line = command_of_cron(printed(capsys, "cron", *given))
+    assert f"--textfile={file}" in line
+    service = service_of(printed(capsys, "systemd", *given, "--user", "reports"))
+    assert service["ReadWritePaths"] == [str(Path(file).parent)]
+    assert f"--textfile={file}" in service["ExecStart"][0]
+    assert main(["schedule", "systemd", *given]) == 0
+    assert "usually cannot write to /var/lib/node_exporter/textfile" in capsys.readouterr().err
+    for wrong in ("cilium.prom", "/var/lib/metrics.txt", "/var/lib/a b.prom"):
+        assert main(["schedule", "cron", "--source", URL, "--textfile", wrong]) == 2
+        assert "--textfile" in capsys.readouterr().err
+    assert main(["schedule", "cron", "--fleet", "fleet.yaml", "--textfile", file]) == 2
+    assert "for one server" in capsys.readouterr().err
+    assert main(["schedule", "kubernetes", *given]) == 2
+
+
+@pytest.mark.parametrize("platform", PLATFORMS)
+def test_findings_go_to_a_grafana_with_a_token_of_its_own(
+    platform: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    where = "grafana:https://grafana.example.org/g"
+    given = ["--source", URL, "--grafana", where[8:], "--annotate", where, "--notify-on", "warning"]
+    token = (
+        ["--secret", "guarded:grafana-token"]
+        if platform == "kubernetes"
+        else ["--credential", "grafana-token=/etc/grafana-token"]
+    )
+    text = printed(capsys, platform, *given, *token)
+    for words in (f"--annotate={where}", f"--grafana={where[8:]}", "GRAFANA_TOKEN_FILE"):
+        assert words in text
+    for wrong, said in (
+        (given, "go together"),
+        (["--source", URL, *token], "go together"),
+        ([*given, *token, "--annotate", "grafana:https://u:p@g"], "not the address"),
+    ):
+        assert main(["schedule", platform, *wrong]) == 2
+        assert said in capsys.readouterr().err
+
+
 def test_the_units() -> None:
     service = Service(
         name="nightly",

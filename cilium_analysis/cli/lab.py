@@ -33,13 +33,14 @@ def add_lab(parser: argparse.ArgumentParser) -> None:
     add_kubernetes(parser)
     parser.set_defaults(cilium_namespace="")  # that of the directory, if it says one
     add("--no-browser", action="store_true", help="print the address, do not open a browser")
-    add("--port", type=_port, metavar="N", help="port (default: the first free one from 8888 on)")
+    add("--port", type=port, metavar="N", help="port (default: the first free one from 8888 on)")
     add_text(parser, "--ip", "IP", "address to listen on (default: this machine only)")
     add("--allow-root", action="store_true", help="start JupyterLab even as root")
     add("--no-start", action="store_true", help="write the notebooks, do not start JupyterLab")
 
 
-def _port(text: str) -> int:
+def port(text: str) -> int:
+    """Read a port."""
     if not text.isdecimal() or not 0 < int(text) < 65536:
         raise argparse.ArgumentTypeError(f"{text!r} is not a port: use 1 to 65535")
     return int(text)

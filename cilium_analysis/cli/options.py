@@ -217,6 +217,32 @@ def add_report(parser: argparse.ArgumentParser) -> None:
     add("--show-code", action="store_true", help="show the code cells on the HTML pages")
 
 
+def add_textfile(parser: argparse.ArgumentParser) -> None:
+    """Add where the metrics of a run go, beside its directory."""
+    text = (
+        "also write what was found as metrics to FILE.prom, for the textfile collector of a node"
+        " exporter; a later run takes its place"
+    )
+    add_text(parser, "--textfile", "FILE", text)
+
+
+def add_grafana(parser: argparse.ArgumentParser) -> None:
+    """Add a Grafana to link to, and one that gets annotations."""
+    add_text(
+        parser,
+        "--grafana",
+        "URL",
+        "Grafana whose Explore shows the query of a finding: a link beside each; with"
+        " ?datasource=NAME, if it is not the default one",
+    )
+    add_text(
+        parser,
+        "--annotate",
+        "grafana:URL",
+        "Grafana that gets findings as annotations, from the severity of --notify-on on",
+    )
+
+
 def add_fail_on(parser: argparse.ArgumentParser) -> None:
     """Add what makes a run fail, beside errors."""
     parser.add_argument(

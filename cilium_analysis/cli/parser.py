@@ -10,15 +10,17 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from cilium_analysis import __version__
-from cilium_analysis.cli import lab, others, reports, scheduling
+from cilium_analysis.cli import lab, others, reports, scheduling, serving
 from cilium_analysis.cli.options import (
     add_command,
+    add_grafana,
     add_kubernetes,
     add_question,
     add_report,
     add_routine,
     add_source,
     add_text,
+    add_textfile,
     add_workloads,
     joined_times,
 )
@@ -195,6 +197,8 @@ def _add_reports(commands: Any) -> None:
         help="finish a run that stopped or failed (directory or address): make only the reports"
         " that it lacks",
     )
+    add_textfile(report)
+    add_grafana(report)
     add_routine(report)
     text = "make reports on many clusters, and compare the clusters"
     fleet = _command(commands, "fleet", reports.fleet, text)
@@ -233,6 +237,8 @@ def _add_others(commands: Any) -> None:
     add_text(doctor, "--timezone", "Z", "of times (default: UTC)", default="UTC")
     text = "put the notebooks into a directory, and start JupyterLab there"
     lab.add_lab(_command(commands, "lab", lab.lab, text))
+    text = "serve the analysis to assistants, as tools of the Model Context Protocol"
+    serving.add_mcp(_command(commands, "mcp", serving.mcp, text))
     text = "print a schedule that makes reports regularly"
     scheduling.add_schedule(_command(commands, "schedule", scheduling.schedule, text))
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from contextlib import suppress
+from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -21,7 +22,14 @@ from cilium_analysis.cli.options import (
     question,
 )
 from cilium_analysis.cli.words import put, say
-from cilium_analysis.errors import BundleError, ParameterError, PrometheusError, TimeIsUp
+from cilium_analysis.errors import (
+    BundleError,
+    OutputError,
+    ParameterError,
+    PrometheusError,
+    TimeIsUp,
+)
+from cilium_analysis.texts import bare
 
 if TYPE_CHECKING:
     import argparse
@@ -72,31 +80,71 @@ def add_fleet(parser: argparse.ArgumentParser) -> None:
 
 def report(options: argparse.Namespace) -> int:
     """Make a report, or finish one; notify."""
+    from cilium_analysis.report.grafana import Annotations, annotate
     from cilium_analysis.report.messages import about_failure, about_run
     from cilium_analysis.storage.runs import stopped_after
 
-    receivers = _receivers(options)
+    annotations = Annotations.parse(options.annotate) if options.annotate else None
+    receivers = _receivers(options, annotated=bool(annotations))
     asked = None
     try:
+        _check_places(options)
         if options.resume:
             run = _resumed(options)
         else:
-            _check_places(options)
             asked = question(options)
             run = _made(asked, options, topics=options.topics, keep=options.keep)
     except (Exception, TimeIsUp) as problem:
         source, window = (asked.source.name, asked.window) if asked else (options.source, None)
+        _put_failure(options, asked.called if asked and asked.called else source)
         message = about_failure(problem, source=source, match=options.match, window=window)
         _send(receivers, message)
         raise
     with stopped_after(run.directory):
         # Before anything is printed: the terminal may be gone, and the others still have to know.
+        placed = _put_metrics(options, run)
         page = run.directory.absolute() / "index.html"
         link = f"{options.link}/{run.directory.name}/index.html" if options.link else str(page)
         _send(receivers, about_run(run, **_worth(options), page=link))
+        if annotations:
+            at, served = _worth(options)["at"], link if options.link else ""
+            annotate(annotations, run.summary, run.findings, at=at, page=served, tell=say)
         if asked is not None and run.unknown and options.format == "text":
             _say_if_nothing_is_there(asked)
-        return _told(run, options, page=link)
+        code = _told(run, options, page=link)
+        return code if placed else code or 1
+
+
+def _put_metrics(options: argparse.Namespace, run: Run[Path | Address]) -> bool:
+    """Write the metrics of a run where a collector reads them; say if that fails."""
+    from cilium_analysis.report import openmetrics
+
+    if not options.textfile:
+        return True
+    path = Path(options.textfile)
+    try:
+        openmetrics.place(
+            path, openmetrics.render(run.summary, run.findings, called_report=path.stem)
+        )
+    except OutputError as problem:
+        say(str(problem))
+        return False
+    return True
+
+
+def _put_failure(options: argparse.Namespace, source: str) -> None:
+    """Write that a run could not be made: what the last one found is not known to hold."""
+    from cilium_analysis.report import openmetrics
+
+    path = Path(options.textfile)
+    # What cannot be written to was said before, or is the error itself.
+    with suppress(ParameterError, OutputError):
+        if options.textfile:
+            openmetrics.check_place(path)
+            text = openmetrics.render_failure(
+                source=bare(source), began=datetime.now(UTC), called_report=path.stem
+            )
+            openmetrics.place(path, text)
 
 
 def _say_if_nothing_is_there(asked: Question) -> None:
@@ -111,10 +159,16 @@ def _say_if_nothing_is_there(asked: Question) -> None:
 
 def _check_places(options: argparse.Namespace) -> None:
     """Check the places that are given before a server is asked anything."""
+    from cilium_analysis.report.grafana import Explore
+    from cilium_analysis.report.openmetrics import check_place
     from cilium_analysis.storage import located
 
     for text in (options.output, options.compare or ""):
         located(text)
+    if options.textfile:
+        check_place(Path(options.textfile))
+    if options.grafana:
+        Explore.parse(options.grafana)
 
 
 def demo(options: argparse.Namespace) -> int:
@@ -182,6 +236,7 @@ def _how(options: argparse.Namespace) -> dict[str, Any]:
         "show_code": options.show_code,
         "compare": located(options.compare) if options.compare else None,
         "paper": options.pdf,
+        "explore": getattr(options, "grafana", ""),  # not of the demo
         "progress": sys.stderr.isatty(),
         "tell": say,
     }
@@ -270,13 +325,18 @@ def _summed_up(result: Result, cluster: str) -> str:
     return ", ".join(said) or "nothing unusual"
 
 
-def _receivers(options: argparse.Namespace) -> Sequence[Receiver]:
-    """Give the services to notify, before anything is made."""
+def _receivers(options: argparse.Namespace, *, annotated: bool = False) -> Sequence[Receiver]:
+    """Give the services to notify, before anything is made.
+
+    A Grafana that is annotated is one, too, for ``--notify-on`` and ``--link``.
+    """
     from cilium_analysis.report.notify import NOTIFY_VARIABLE, check_receivers, receivers
 
     found = receivers(options.notify)
     hint = f"add --notify file:PATH, or set {NOTIFY_VARIABLE}"
-    check_receivers(bool(found), notify_on=options.notify_on, link=options.link, hint=hint)
+    check_receivers(
+        bool(found) or annotated, notify_on=options.notify_on, link=options.link, hint=hint
+    )
     return found
 
 

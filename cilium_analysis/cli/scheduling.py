@@ -14,8 +14,10 @@ from cilium_analysis.cli.options import (
     add_command,
     add_comparison,
     add_fail_on,
+    add_grafana,
     add_routine,
     add_text,
+    add_textfile,
     add_workloads,
     number,
     workloads,
@@ -89,6 +91,7 @@ def _add_plan(parser: argparse.ArgumentParser) -> None:
         help="notebooks to run at a time (default: 2)",
     )
     add("--pdf", action="store_true", help="also make a PDF of each report")
+    add_grafana(parser)
     text(
         "--kubernetes",
         "WHERE",
@@ -112,10 +115,11 @@ def _add_machine(parser: argparse.ArgumentParser, platform: str) -> None:
         action="append",
         default=[],
         metavar="KEY=FILE",
-        help="file with a token, password, ca.crt, tls.crt, tls.key, http-config, aws-credentials"
-        " or google-credentials; may be repeated",
+        help="file with a token, password, ca.crt, tls.crt, tls.key, http-config, grafana-token,"
+        " aws-credentials or google-credentials; may be repeated",
     )
     text("--kubeconfig", "FILE", "kubeconfig for --kubernetes")
+    add_textfile(parser)
     if platform == "systemd":
         add("--name", default=NAME, help=f"name of both units (default: {NAME})")
         add(
@@ -138,7 +142,8 @@ def _add_kubernetes(parser: argparse.ArgumentParser) -> None:
         "--secret",
         "NAME:KEY,…",
         "Secret with some of: token, username, password, ca.crt, tls.crt, tls.key, http-config,"
-        " aws-credentials, google-credentials, and notify, the addresses of services to notify",
+        " grafana-token, aws-credentials, google-credentials, and notify, the addresses of services"
+        " to notify",
     )
     text("--claim", "NAME", "existing PersistentVolumeClaim for the reports (default: a new one)")
     text("--volume-size", "Q", "size of the new volume (default: 10Gi)", default="10Gi")
@@ -191,6 +196,9 @@ def _plan(options: argparse.Namespace) -> Plan | FleetPlan:
         kubernetes=options.kubernetes,
         cilium_namespace=options.cilium_namespace,
         workloads=workloads(options),
+        textfile=getattr(options, "textfile", ""),
+        grafana=options.grafana,
+        annotate=options.annotate,
         username=options.username,
         tenant=options.tenant,
         **_routine(options),
@@ -201,6 +209,9 @@ def _fleet_plan(options: argparse.Namespace) -> FleetPlan:
     from cilium_analysis.schedule import FleetPlan
     from cilium_analysis.schedule.fleets import check_machine
 
+    for name in ("textfile", "grafana", "annotate"):
+        if getattr(options, name, ""):
+            raise ParameterError(f"--{name} is for one server: leave it out")
     given = [name for name in _SAID_BY_A_FLEET if getattr(options, name, None)]
     if given or options.topics:
         named = [f"--{name}" for name in given] + list(options.topics)
@@ -289,6 +300,9 @@ def _systemd(plan: Plan | FleetPlan, options: argparse.Namespace) -> str:
     )
     if service.in_a_home:
         say(f"{service.program} is in a home, which services usually cannot read: see --program")
+    if options.textfile and not options.user:
+        where = Path(options.textfile).parent
+        say(f"a service with a user of its own usually cannot write to {where}: see --user")
     return units(plan, service)
 
 

@@ -16,6 +16,7 @@ from functools import cache
 from html import unescape
 from importlib.resources import files
 from typing import TYPE_CHECKING, Any
+from urllib.parse import unquote
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
@@ -24,9 +25,10 @@ from cilium_analysis import cards, texts
 from cilium_analysis.figures import FIGURE, picture
 from cilium_analysis.findings import MIME, Findings, spoken, unknown_lines
 from cilium_analysis.report.finished import sanitized
+from cilium_analysis.report.grafana import Explore
 from cilium_analysis.report.verdict import PITCH, bars, called, clock, weight, worst
 from cilium_analysis.show import DATE, MISSING
-from cilium_analysis.texts import counted, visible
+from cilium_analysis.texts import counted, escaped, visible
 from cilium_analysis.topics import INCIDENT
 
 if TYPE_CHECKING:
@@ -43,6 +45,7 @@ _SECTION = re.compile(r"<h2>(.*?)</h2>")
 _TAG = re.compile(r"<[^>]*>")
 #: Where a page links to the page of a finding's topic, and to its story.
 _SEE = re.compile(r"<!--see ([a-z0-9_]+) (finding-[0-9a-f]+--?[0-9]+)-->")
+_EXPLORE = re.compile(r"<!--explore ([A-Za-z0-9%._~-]+)-->")
 _STORY = re.compile(r"<!--story (finding-[0-9a-f]+--?[0-9]+)-->")
 #: What a notebook says below its title, in the same cell.
 _INTRODUCTION = re.compile(r"(</h1>\s*)(<p>(?:(?!</?div|<h[1-6]).)*?)(\s*</div>)", re.DOTALL)
@@ -245,7 +248,9 @@ def _exporter(*, show_code: bool) -> HTMLExporter:
 
 
 def _to_pages(body: str, topic: str, run: Mapping[str, Any]) -> str:
-    """Link findings to the page of their topic, and topics to the stories, where a run has both.
+    """Link findings to the page of their topic and to Grafana, and topics to the stories.
+
+    Each where there is such a page.
 
     Parameters
     ----------
@@ -267,7 +272,15 @@ def _to_pages(body: str, topic: str, run: Mapping[str, Any]) -> str:
         link = f' <a class="ca-see" href="{INCIDENT}.html#{found[1]}">what else happened then</a>'
         return link if INCIDENT in pages else ""
 
-    return _STORY.sub(story, _SEE.sub(see, body))
+    grafana = Explore(**run["grafana"]) if "grafana" in run else None
+
+    def explore(found: re.Match[str]) -> str:
+        if grafana is None:
+            return ""
+        link = escaped(grafana.link(unquote(found[1]), run["window"]))
+        return f' <a class="ca-see" href="{link}">Explore</a>'
+
+    return _EXPLORE.sub(explore, _STORY.sub(story, _SEE.sub(see, body)))
 
 
 def _linked(body: str) -> tuple[str, list[tuple[str, str]]]:

@@ -18,6 +18,7 @@ from cilium_analysis.report import pdf, unfinished
 from cilium_analysis.report.compare import Other, read_findings
 from cilium_analysis.report.earlier import Earlier
 from cilium_analysis.report.execute import STOPPED, Executed
+from cilium_analysis.report.grafana import Explore
 from cilium_analysis.report.html import runs_page
 from cilium_analysis.report.jobs import Jobs
 from cilium_analysis.report.notebooks import check_parameters, notebook_directory
@@ -79,6 +80,7 @@ class _Making:
     other: Other | None
     paper: bool
     progress: bool
+    explore: str
 
     def executed(
         self,
@@ -104,6 +106,9 @@ class _Making:
             show_code=self.show_code,
             other=self.other,
             paper=self.paper,
+            explore=Explore.parse(self.explore, source=question.source.name)
+            if self.explore
+            else None,
         )
 
 
@@ -121,6 +126,7 @@ def report(
     name: str = "",
     index: bool = True,
     progress: bool = False,
+    explore: str = "",
     tell: Callable[[str], None] = lambda _: None,
 ) -> Run[Where]:
     """Make a report.
@@ -155,6 +161,8 @@ def report(
         Whether to write the list of all runs anew; whoever makes many does it once.
     progress
         Whether to show progress bars.
+    explore
+        Address of a Grafana that findings link to, as of `grafana.Explore.parse`; none if empty.
     tell
         Takes a line on what is being done now.
 
@@ -178,7 +186,7 @@ def report(
     Interrupted
         If somebody stopped it when something was recorded: that is kept, for `resume`.
     """
-    making = _Making(jobs, show_code, _prepared(paper, compare, tell), paper, progress)
+    making = _Making(jobs, show_code, _prepared(paper, compare, tell), paper, progress, explore)
     chosen = _answerable(question, topics)
     files = _files(chosen, question, notebooks)
     # Of another recording nothing is worth keeping; whoever chose a name tries anew.
@@ -243,6 +251,7 @@ def resume(
     paper: bool = False,
     keep: timedelta | None = None,
     progress: bool = False,
+    explore: str = "",
     tell: Callable[[str], None] = lambda _: None,
 ) -> Run[Where]:
     """Go on with a run that stopped: record the rest, and run the notebooks that it lacks.
@@ -256,7 +265,7 @@ def resume(
         somebody names, and not for one that a file does.
     timeout
         For each query, with all its tries [s].
-    notebooks, jobs, show_code, compare, paper, keep, progress, tell
+    notebooks, jobs, show_code, compare, paper, keep, progress, explore, tell
         As for `report`.
 
     Returns
@@ -273,7 +282,7 @@ def resume(
     PrometheusError
         If its recording is not whole, and its server does not answer.
     """
-    making = _Making(jobs, show_code, _prepared(paper, compare, tell), paper, progress)
+    making = _Making(jobs, show_code, _prepared(paper, compare, tell), paper, progress, explore)
     if isinstance(directory, Path):
         unfinished.revive(directory.parent, tell=lambda _: None)
     run = directory.resolve() if isinstance(directory, Path) else directory

@@ -1,16 +1,16 @@
-"""Writes the results of a run: ``findings.json``, ``run.json`` and the pages."""
+"""Writes the results of a run: ``findings.json``, ``findings.prom``, ``run.json``, the pages."""
 
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from cilium_analysis import accounts
 from cilium_analysis.bundle import Bundle
 from cilium_analysis.findings import Finding, Findings, Severity, merge, without_unknown
-from cilium_analysis.report import html, pdf
+from cilium_analysis.report import html, openmetrics, pdf
 from cilium_analysis.report.execute import STOPPED
 from cilium_analysis.report.verdict import UNKNOWN, called, first, verdict
 from cilium_analysis.source import iso, window_as_json
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from cilium_analysis.question import Question
     from cilium_analysis.report.compare import Other
     from cilium_analysis.report.execute import Executed
+    from cilium_analysis.report.grafana import Explore
 
 BUNDLE = "bundle"
 #: The topics whose findings are stories made of those of all others.
@@ -75,6 +76,7 @@ def write(
     show_code: bool,
     other: Other | None,
     paper: bool = False,
+    explore: Explore | None = None,
 ) -> tuple[dict[str, Any], dict[str, Any]]:
     """Write the findings, the summary and the pages of a run.
 
@@ -94,6 +96,8 @@ def write(
         Another run to compare with.
     paper
         Whether to make a PDF of all pages too.
+    explore
+        Grafana that findings link to.
 
     Returns
     -------
@@ -103,6 +107,8 @@ def write(
     found = _merged(question, done).as_json()
     summary = _summary(question, done, found, about.asked, Bundle(directory / BUNDLE))
     summary |= {"name": about.name, "began": iso(about.began.replace(microsecond=0))}
+    if explore is not None:
+        summary["grafana"] = asdict(explore)
     if other is not None:
         summary["compared"] = other.beside(found, unknown=summary["verdict"] == UNKNOWN)
     took = datetime.now(UTC) - (about.since or about.began)
@@ -119,7 +125,7 @@ def write(
     (directory / "report.md").write_text(f"{text}\n", encoding="utf-8")
     for topic, page in pages.items():
         (directory / f"{topic}.html").write_text(page, encoding="utf-8")
-    runs.write_json(directory / "run.json", summary)
+    _write_run(directory, summary, found)
     if paper:  # all else is written already
         try:
             error = pdf.write_pdf(directory / pdf.NAME, pages, title=html.title(summary))
@@ -128,8 +134,14 @@ def write(
         summary |= {"status": "failed", "pdf_error": error} if error else {"pdf": pdf.NAME}
         first = html.run_page(summary, found)
         (directory / f"{pdf.SUMMARY}.html").write_text(first, encoding="utf-8")
-        runs.write_json(directory / "run.json", summary)
+        _write_run(directory, summary, found)
     return summary, found
+
+
+def _write_run(directory: Path, summary: dict[str, Any], found: dict[str, Any]) -> None:
+    metrics = openmetrics.render(summary, found)
+    (directory / openmetrics.NAME).write_text(metrics, encoding="utf-8")
+    runs.write_json(directory / "run.json", summary)
 
 
 def _merged(question: Question, done: Sequence[Executed]) -> Findings:

@@ -24,6 +24,7 @@ from cilium_analysis.errors import (
     TimeIsUp,
 )
 from cilium_analysis.findings import Severity
+from cilium_analysis.report import openmetrics
 from cilium_analysis.report.html import unmade_page
 from cilium_analysis.report.summary import BUNDLE, parameters
 from cilium_analysis.scratch import clear
@@ -165,6 +166,8 @@ def _without_results(
 def _write(directory: Path, summary: dict[str, Any]) -> None:
     write_json(directory / "run.json", summary)
     (directory / "index.html").write_text(unmade_page(summary), encoding="utf-8")
+    metrics = openmetrics.render(summary, None)
+    (directory / openmetrics.NAME).write_text(metrics, encoding="utf-8")
 
 
 def kept(directory: Path, problem: BaseException | None) -> bool:

@@ -12,6 +12,7 @@ from urllib.parse import urlsplit
 
 from cilium_analysis import ways
 from cilium_analysis.errors import ParameterError, SourceError
+from cilium_analysis.report import openmetrics
 
 _LABEL = re.compile(r"[a-z0-9]([-a-z0-9]*[a-z0-9])?")
 _DOTTED = re.compile(rf"{_LABEL.pattern}(\.{_LABEL.pattern})*")
@@ -87,6 +88,14 @@ def file(value: str, what: str) -> str:
     """Give the absolute path of a file or directory, without anything that needs quotes."""
     hint = "it has to be absolute, without spaces, quotes, colons and dollar signs"
     return _checked(value, what, _FILE, "a path for a schedule", hint)
+
+
+def textfile(value: str) -> str:
+    """Give the absolute path of a file that a textfile collector reads."""
+    if not file(value, "--textfile").endswith(openmetrics.ENDING):
+        hint = f"the collector reads files that end in {openmetrics.ENDING} only"
+        raise ParameterError(f"--textfile {value!r}: {hint}")
+    return value
 
 
 def _checked(

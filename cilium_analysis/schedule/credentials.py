@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from cilium_analysis.errors import ParameterError, suggest
 from cilium_analysis.prometheus.credentials import PREFIX
+from cilium_analysis.report.grafana import TOKEN_FILE
 from cilium_analysis.report.notify import NOTIFY_VARIABLE
 from cilium_analysis.schedule import checks
 
@@ -19,11 +20,12 @@ FILES = {
     "tls.crt": f"{PREFIX}CLIENT_CERT",
     "tls.key": f"{PREFIX}CLIENT_KEY",
     "http-config": f"{PREFIX}HTTP_CONFIG",
+    "grafana-token": TOKEN_FILE,
     # Of object stores; that of S3 may hold an ``endpoint_url`` too.
     "aws-credentials": "AWS_SHARED_CREDENTIALS_FILE",
     "google-credentials": "GOOGLE_APPLICATION_CREDENTIALS",
 }
-KUBECONFIG, NOTIFY = "kubeconfig", "notify"
+KUBECONFIG, NOTIFY, GRAFANA = "kubeconfig", "notify", "grafana-token"
 #: Files that are not for a server of metrics, and have options of their own.
 _OTHERS = {KUBECONFIG: "KUBECONFIG", NOTIFY: NOTIFY_VARIABLE}
 
@@ -132,8 +134,10 @@ class Secret:
         return {key: (FILES | _OTHERS)[key] for key in self.keys if key != USERNAME}
 
 
-def check_keys(keys: tuple[str, ...], *, username: bool) -> None:
+def check_keys(keys: tuple[str, ...], *, username: bool, annotate: str = "") -> None:
     """Check that credentials go together, and that none lacks its other part."""
+    if bool(annotate) != (GRAFANA in keys):
+        raise ParameterError(f"--annotate and the credential {GRAFANA} go together: name both")
     if "token" in keys and (username or "password" in keys):
         raise ParameterError("a token and a password cannot both be sent: name one of them")
     if ("password" in keys) != username:

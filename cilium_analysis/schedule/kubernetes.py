@@ -162,7 +162,8 @@ def manifests(plan: Plan | FleetPlan, job: CronJob) -> str:
     keys = job.secret.keys if job.secret else ()
     if plan.username and USERNAME in keys:
         raise ParameterError("the user name is given twice: leave out --username")
-    check_keys(keys, username=bool(plan.username) or USERNAME in keys)
+    username = bool(plan.username) or USERNAME in keys
+    check_keys(keys, username=username, annotate=plan.annotate)
     plan.check_receivers(
         NOTIFY in keys, hint="add the key notify to --secret, as NAME:token,notify"
     )

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from cilium_analysis.capture import check_topics, check_workloads
 from cilium_analysis.errors import ParameterError
 from cilium_analysis.queries import parse_matchers
+from cilium_analysis.report.grafana import Annotations, Explore
 from cilium_analysis.report.notify import check_receivers
 from cilium_analysis.schedule import checks
 from cilium_analysis.schedule.credentials import KUBECONFIG, NOTIFY, check_keys
@@ -48,6 +49,8 @@ class Routine:
         command.
     username, tenant
         To sign in with, and to ask for. They are no secrets, so they are written out.
+    annotate
+        Grafana that gets the findings of one server as annotations.
     """
 
     timing: Timing
@@ -59,9 +62,11 @@ class Routine:
     link: str = ""
     username: str = ""
     tenant: str = ""
+    annotate: str = ""
 
     def check_receivers(self, receivers: bool, *, hint: str) -> None:
-        """As of `cilium_analysis.report.notify.check_receivers`."""
+        """As of `cilium_analysis.report.notify.check_receivers`; a Grafana is such a service."""
+        receivers = receivers or bool(self.annotate)
         check_receivers(receivers, notify_on=self.notify_on, link=self.link, hint=hint)
 
     def _words(self, **options: str) -> list[str]:
@@ -96,6 +101,10 @@ class Plan(Routine):
         Notebooks to run at a time; 0 leaves it to the command.
     kubernetes, cilium_namespace, workloads
         As for `cilium_analysis.question.ask`.
+    textfile
+        File that a node exporter's textfile collector reads, for the metrics of each report.
+    grafana
+        Grafana that pages link to.
     """
 
     source: str
@@ -108,6 +117,8 @@ class Plan(Routine):
     kubernetes: str = ""
     cilium_namespace: str = "kube-system"
     workloads: str = ""
+    textfile: str = ""
+    grafana: str = ""
 
     def __post_init__(self) -> None:
         interval = self.timing.interval
@@ -115,8 +126,14 @@ class Plan(Routine):
         object.__setattr__(self, "source", checks.url(self.source))
         object.__setattr__(self, "window", self.window.strip() or default)
         texts = ("baseline", "step", "match", "kubernetes", "username", "tenant", "link")
-        for what in texts:
+        for what in (*texts, "grafana", "annotate"):
             checks.one_line(getattr(self, what), f"--{what}")
+        if self.textfile:
+            checks.textfile(self.textfile)
+        if self.grafana:
+            Explore.parse(self.grafana)
+        if self.annotate:
+            Annotations.address(self.annotate)
         checks.name(self.cilium_namespace, "--cilium-namespace")
         check_topics(self.topics)
         parse_matchers(self.match)
@@ -159,6 +176,9 @@ class Plan(Routine):
             **narrowed,
             output=output,
             jobs=str(self.jobs or ""),
+            textfile=self.textfile,
+            grafana=self.grafana,
+            annotate=self.annotate,
         )
         return ["report", *self.topics, *words]
 
@@ -181,7 +201,7 @@ def check_files(plan: Plan | FleetPlan, credentials: Sequence[Credential], *, ho
         If files are missing, or do not go together.
     """
     keys = tuple(one.key for one in credentials)
-    check_keys(keys, username=bool(plan.username))
+    check_keys(keys, username=bool(plan.username), annotate=plan.annotate)
     plan.check_receivers(NOTIFY in keys, hint="add --notify file:/PATH")
     if plan.kubernetes == "in-cluster":
         raise ParameterError("in-cluster works only in a pod: name a context, or current")

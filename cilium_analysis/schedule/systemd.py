@@ -4,18 +4,18 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from pathlib import PurePosixPath
 from typing import TYPE_CHECKING
 
 from cilium_analysis.errors import ParameterError
 from cilium_analysis.schedule import checks
 from cilium_analysis.schedule.credentials import TENANT_VARIABLE, USERNAME_VARIABLE
 from cilium_analysis.schedule.fleets import FleetPlan
-from cilium_analysis.schedule.plan import DEADLINE, check_files
+from cilium_analysis.schedule.plan import DEADLINE, Plan, check_files
 from cilium_analysis.storage import Address, located
 
 if TYPE_CHECKING:
     from cilium_analysis.schedule.credentials import Credential
-    from cilium_analysis.schedule.plan import Plan
 
 _UNITS = "/etc/systemd/system"
 _STATE = "/var/lib/"
@@ -168,6 +168,8 @@ def _files(plan: Plan | FleetPlan, service: Service) -> str:
     lines = [f"User={service.user}" if service.user else "DynamicUser=yes"]
     if service.state:
         lines += [f"StateDirectory={_escaped(service.state)}", "StateDirectoryMode=0750"]
+    if isinstance(plan, Plan) and plan.textfile:
+        lines.append(f"ReadWritePaths={_escaped(str(PurePosixPath(plan.textfile).parent))}")
     lines += [
         # What matplotlib and IPython keep for themselves.
         f"CacheDirectory={service.name}",

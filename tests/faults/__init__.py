@@ -35,13 +35,17 @@ PATIENCE = 20.0
 
 @dataclass(frozen=True)
 class Request:
-    """A request as it arrived; the parameters of the URL and of a form are one."""
+    """A request as it arrived; the parameters of the URL and of a form are one.
+
+    Of several with the same name the last is in `params`, and all are in `query`.
+    """
 
     method: str
     path: str
     params: Mapping[str, str]
     headers: Mapping[str, str]
     body: bytes = b""
+    query: str = ""
 
     @property
     def counts(self) -> bool:
@@ -317,13 +321,18 @@ class _Handler(BaseHTTPRequestHandler):
     def do_POST(self) -> None:
         self._serve()
 
+    def do_PUT(self) -> None:
+        self._serve()
+
     def _serve(self) -> None:
         where = urlsplit(self.path)
         body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
         params = parse_qsl(where.query) + parse_qsl(body.decode())
         headers = {name.lower(): value for name, value in self.headers.items()}
         self._reply(
-            self.server.stub.answer(Request(self.command, where.path, dict(params), headers, body))
+            self.server.stub.answer(
+                Request(self.command, where.path, dict(params), headers, body, where.query)
+            )
         )
 
     def _reply(self, reply: Reply) -> None:
