@@ -9,6 +9,7 @@ import re
 import signal
 import subprocess
 import sys
+from datetime import datetime
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -237,6 +238,12 @@ class Cut(MemorySource):
 
     def range(self, promql: str, window: Window) -> pd.DataFrame:
         return super().range(promql, window).loc[window.start : window.end]
+
+    def instant(self, promql: str, moment: datetime) -> pd.DataFrame:
+        # There is something of Cilium, so that it is asked for the rest.
+        if promql.startswith("max(cilium_"):
+            return grid(WINDOW, {("a",): np.ones(WINDOW.points)}, "job").iloc[-1:]
+        return super().instant(promql, moment)
 
 
 @pytest.fixture
