@@ -5,6 +5,7 @@ How a story looks on a page is in `cilium_analysis.cards`.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
@@ -13,7 +14,7 @@ from cilium_analysis.texts import clipped, counted, lasting, line, parted
 from cilium_analysis.window import clock, interval, zone
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Mapping, Sequence
 
     from cilium_analysis.findings import Finding, Findings
     from cilium_analysis.window import Window
@@ -85,22 +86,42 @@ def told(story: Finding, window: Window, timezone: str) -> str:
         As for `when`.
     """
     others = [e for e in story.evidence if e.severity >= Severity.WARNING]
-    clauses = [brief(story), *(_within(each, story, timezone) for each in others[:TOLD])]
+    whole = _whole([story, *others], window)
+    clauses = [
+        brief(story) + _own_time(story, whole, timezone),
+        *(_small(brief(each)) + _own_time(each, whole, timezone) for each in others[:TOLD]),
+    ]
     if len(others) > TOLD:
         clauses.append(f"and {counted(len(others) - TOLD, 'more sign')}")
-    text = f"{when(story, window, timezone)}: {'; '.join(clauses)}."
+    text = f"{when(whole, window, timezone)}: {'; '.join(clauses)}."
     return " ".join([text, *_changed(story, timezone)])
 
 
-def _within(finding: Finding, story: Finding, timezone: str) -> str:
-    """Write a finding within the sentence of its story; its own time if that is another one."""
-    clause = brief(finding)
-    if clause.partition(" ")[0] in _PLAIN:
-        clause = clause[0].lower() + clause[1:]
-    ends = zip((finding.start, finding.end), (story.start, story.end), strict=True)
+def _whole(members: Sequence[Finding], window: Window) -> Finding:
+    """Give the first finding with the time of all together."""
+    going = [each for each in members if each.goes_on(window)]
+    return replace(
+        members[0],
+        start=min(each.start for each in members),
+        end=max(each.end for each in members),
+        begun_before=any(each.had_begun(window) for each in members),
+        ongoing=bool(going),
+        known_until=next((each.known_until for each in going if each.known_until), None),
+    )
+
+
+def _small(clause: str) -> str:
+    """Write a clause as it stands within a sentence."""
+    plain = clause.partition(" ")[0] in _PLAIN
+    return clause[0].lower() + clause[1:] if plain else clause
+
+
+def _own_time(finding: Finding, whole: Finding, timezone: str) -> str:
+    """Write when a finding was, if that is not when the whole story was."""
+    ends = zip((finding.start, finding.end), (whole.start, whole.end), strict=True)
     if max(abs(mine - other) for mine, other in ends) < _MOMENT:
-        return clause
-    return f"{clause}, {clock(finding.start, timezone)}–{clock(finding.end, timezone)}"
+        return ""
+    return f", {clock(finding.start, timezone)}–{clock(finding.end, timezone)}"
 
 
 def changes(story: Finding) -> tuple[list[Finding], list[Finding]]:

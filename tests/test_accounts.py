@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
@@ -191,7 +192,10 @@ def test_cards_hold_no_html_of_others() -> None:
     assert "<script" not in html
     assert "<!channel" not in html
     assert "\x1b" not in html
-    assert "<!--" not in html  # no link to a page of that name
+    # No link to a page of that name; of a query only what stands for its characters.
+    marks = re.findall(r"<!--(.*?)-->", html, re.DOTALL)
+    assert all(re.fullmatch(r"explore [A-Za-z0-9%._~-]+", mark) for mark in marks), marks
+    assert html.count("<!--") == len(marks)
     assert "ca-command" not in html  # nothing of theirs is offered to be copied
 
 
@@ -246,3 +250,17 @@ def test_only_names_of_workloads_go_into_commands() -> None:
     assert not workload("shop/cart;id")
     assert not workload("a/b/c")
     assert not workload("--help")
+
+
+def test_a_story_lasts_as_long_as_its_signs_and_each_has_its_own_time() -> None:
+    later = replace(finding(), kind="http_errors", title="Requests failed", brief="Requests failed")
+    later = replace(later, start=at(65), end=at(110), severity=Severity.WARNING)
+    story = finding(evidence=(later,))
+    said = accounts.told(story, WINDOW, "UTC")
+    assert said.startswith("2026-03-21 09:00–09:50 UTC (50 min, over): ")
+    assert ", 09:00–09:42; requests failed, 09:05–09:50." in said
+    going_on = replace(story, evidence=(replace(later, end=WINDOW.end),))
+    assert accounts.told(going_on, WINDOW, "UTC").startswith("since 2026-03-21 09:00 UTC (1 h, ong")
+    # What is no warning is not told, and does not count.
+    info = replace(story, evidence=(replace(later, severity=Severity.INFO),))
+    assert accounts.told(info, WINDOW, "UTC").startswith("2026-03-21 09:00–09:42 UTC (42 min")

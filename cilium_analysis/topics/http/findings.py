@@ -306,7 +306,7 @@ def _title(
         how = "denied by policy (403)"
     if "status" in most and "status" in labels:
         # Most of those that failed, not of all.
-        how = f"failed, mostly {how},"
+        how = f"failed, mostly {how}"
     on = f"{' mostly' if 'node' in most else ''} on {labels['node']}" if "node" in labels else ""
     usual = "" if math.isnan(before) else f" ({percent(_usual_share(stream))})"
     whole = f"all requests to {stream.destination}" if stream.destination else "all requests"
