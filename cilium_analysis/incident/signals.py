@@ -43,11 +43,18 @@ def signals(data: Incident, found: Findings) -> dict[int, Signal]:
     drawn = {}
     for rank, lead in enumerate(found, start=1):
         seen = _SEEN[lead.kind](data, lead) if lead.kind in _SEEN else None
-        if seen is None or seen.series.notna().sum() < 2:
+        series = (
+            None
+            if seen is None
+            else frames.between(seen.series.to_frame(), data.window.start, data.window.end).iloc[
+                :, 0
+            ]
+        )
+        if seen is None or series is None or series.notna().sum() < 2:
             continue
-        times = [time.to_pydatetime() for time in pd.DatetimeIndex(seen.series.index)]
+        times = [time.to_pydatetime() for time in pd.DatetimeIndex(series.index)]
         level = lead.baseline_value if seen.level is None else seen.level
-        drawn[rank] = Signal(times, seen.series.tolist(), level, seen.unit or lead.unit)
+        drawn[rank] = Signal(times, series.tolist(), level, seen.unit or lead.unit)
     return drawn
 
 
@@ -127,8 +134,9 @@ def _fill(data: Incident, lead: Finding) -> _Seen | None:
     pressure = data.topics["endpoint_growth"].now.pressure
     if "map_name" not in lead.labels:
         return None
-    scale = 100.0 if lead.unit.startswith("%") else 1.0
-    return _Seen(only(pressure, _of(lead, "map_name", "node")).max(axis=1) * scale)
+    filled = 100.0 * only(pressure, _of(lead, "map_name", "node")).max(axis=1)
+    level = lead.baseline_value * (1.0 if lead.unit.startswith("%") else 100.0)
+    return _Seen(filled, level, "% full")
 
 
 def _durations(data: Incident, lead: Finding) -> _Seen | None:

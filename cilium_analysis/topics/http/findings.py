@@ -281,9 +281,14 @@ def _brief(stream: _Stream, bad: pd.DataFrame, total: float, share: float) -> st
     """Say how many requests, between whom, how they ended, and which part of all these are."""
     sources = several(totals(bad, ["source"]))
     ends = between({"source": sources, "destination": stream.destination})
-    statuses = several(totals(bad, ["status"])) or "5xx"
-    got = "no response" if statuses == UNANSWERED else statuses
-    how = "got 403, denied by policy" if stream.kind == "http_denied" else f"got {got}"
+    counted = totals(bad, ["status"])
+    statuses = several(counted) or "5xx"
+    got = "no response" if statuses == UNANSWERED else statuses.removeprefix("mostly ")
+    how = f"got {got}"
+    if (counted > 0).sum() > 1 + statuses.count(",") + statuses.count(" and "):
+        how = f"failed, most of them with {got}"
+    if stream.kind == "http_denied":
+        how = "got 403, denied by policy"
     whole = f"all requests to {stream.destination}" if stream.destination else "all requests"
     return f"{total:,.0f} requests{ends} {how} ({percent(share)} of {whole} in that time)"
 
