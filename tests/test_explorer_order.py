@@ -17,6 +17,7 @@ from cilium_analysis.connection import sample_directory
 from cilium_analysis.explorer import Explorer, scope
 from cilium_analysis.explorer.background import Quiet
 from cilium_analysis.explorer.panels import panel
+from cilium_analysis.explorer.reporting import recipe
 from cilium_analysis.explorer.state import TOPICS
 from cilium_analysis.question import ask
 from tests.test_explorer import INCIDENT, PATIENCE, on_server
@@ -33,9 +34,10 @@ pytestmark = pytest.mark.filterwarnings("ignore:Passing unrecognized arguments")
 class Shown:
     """An explorer of the sample, and what waits to be done where results are shown."""
 
-    def __init__(self) -> None:
+    def __init__(self, workloads: str = "") -> None:
         self.calls: Queue[Callable[[], None]] = Queue()
-        self.explorer = Explorer(ask(source="sample"), post=self.calls.put)
+        question = ask(source="sample", workloads=workloads)
+        self.explorer = Explorer(question, post=self.calls.put)
         self.settle()
 
     def settle(self) -> None:
@@ -81,6 +83,34 @@ def elsewhere(call: Callable[[], object]) -> None:
     thread = Thread(target=call)
     thread.start()
     thread.join()
+
+
+@pytest.mark.slow
+def test_a_part_of_the_cluster_is_shown_until_another_source_is_opened(shown: Shown) -> None:
+    whole = shown.explorer.session
+    narrowed = Shown("default/frontend to default/web")
+    part = narrowed.explorer.session
+    assert part.scope is not None
+    assert part.scope.held  # it is the recording, and asked as one
+    totals = [panel(each.loaded["http_status"], each.state).total for each in (whole, part)]
+    assert 0 < totals[1] < totals[0]
+    # Requests of the pair, both ways: none is left out, and none of others is in.
+    http = whole.loaded["http_status"].data.now.counts
+    ends = {"default/frontend", "default/web"}
+    mine = [
+        set(pair) == ends
+        for pair in zip(
+            *(http.columns.get_level_values(n) for n in ("source", "destination")), strict=True
+        )
+    ]
+    assert totals[1] == pytest.approx(float(http.loc[:, mine].sum().sum()))
+    made = recipe(part.state, part.asked, part.scope, part.loaded, output="reports")  # type: ignore[arg-type]
+    assert made.command.endswith("--from default/frontend --to default/web")
+    # The same source, opened by its address, is all of it.
+    part.open("sample")
+    narrowed.settle()
+    assert part.scope.workloads == ""
+    assert panel(part.loaded["http_status"], part.state).total == totals[0]
 
 
 @pytest.mark.slow

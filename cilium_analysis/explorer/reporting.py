@@ -20,6 +20,7 @@ from cilium_analysis.findings import Findings, merge
 from cilium_analysis.show import Notes
 from cilium_analysis.source import iso
 from cilium_analysis.texts import escaped
+from cilium_analysis.topics.workloads import Workloads
 from cilium_analysis.window import format_duration
 
 if TYPE_CHECKING:
@@ -70,6 +71,10 @@ def recipe(
         "--timezone": window.timezone if window.timezone != "UTC" else "",
         "--output": output if output != "reports" else "",
     }
+    if scope.workloads:
+        asked_of = Workloads.parse(scope.workloads)
+        ends = {"--from": asked_of.source, "--to": asked_of.destination}
+        options |= ends if asked_of.destination else {"--workload": asked_of.source}
     arguments = ["report", *topics]
     for name, value in options.items():
         # A value that begins with a dash would be read as another option.

@@ -19,6 +19,7 @@ from cilium_analysis.source import iso
 from cilium_analysis.texts import bare_address
 from cilium_analysis.topics import loading
 from cilium_analysis.topics.setup.newest import newest
+from cilium_analysis.topics.workloads import narrowing
 from cilium_analysis.window import Window, fitting_step, format_duration
 
 if TYPE_CHECKING:
@@ -49,6 +50,8 @@ class Scope:
         Dimensions that every series has as a label, so that a matcher can select by them.
     match
         Matchers of a recording, which answers no other queries.
+    workloads
+        That what Hubble saw is narrowed to; all if empty.
     """
 
     name: str
@@ -58,6 +61,7 @@ class Scope:
     baseline: Window | None = None
     labels: frozenset[str] = frozenset()
     match: str = ""
+    workloads: str = ""
 
     def answers(self, window: Window) -> bool:
         """Tell whether the source answers for a window at all."""
@@ -69,9 +73,10 @@ class Scope:
 
 def of(source: Source, address: str, extent: Window) -> Scope:
     """Describe a source, without asking it; of a server the overview shows the extent."""
-    bare = plain(source)
+    bare, narrowed = _bare(source), narrowing(source)
+    workloads = narrowed.workloads.text if narrowed else ""
     if not isinstance(bare, Bundle):
-        return Scope(source.name, address, extent)
+        return Scope(source.name, address, extent, workloads=workloads)
     step = bare.window.step.total_seconds()
     rows = [row["window"] for row in bare.manifest["answers"] if row["window"]]
     held = {
@@ -81,7 +86,15 @@ def of(source: Source, address: str, extent: Window) -> Scope:
     }
     shown = replace(bare.window, timezone=extent.timezone)
     windows = tuple(held.values())
-    return Scope(source.name, address, shown, windows, bare.baseline, match=bare.match or "")
+    return Scope(
+        source.name,
+        address,
+        shown,
+        windows,
+        bare.baseline,
+        match=bare.match or "",
+        workloads=workloads,
+    )
 
 
 def with_labels(scope: Scope, source: Source, *, match: str = "") -> Scope:
@@ -137,9 +150,15 @@ def plain(source: Source) -> Source:
     return source
 
 
+def _bare(source: Source) -> Source:
+    """Give the server or the recording itself."""
+    narrowed = narrowing(source)
+    return plain(source if narrowed is None else narrowed.source)
+
+
 def address_of(source: Source) -> str:
     """Write a source as ``--source`` takes it, without credentials; a sample by its name."""
-    bare = plain(source)
+    bare = _bare(source)
     if not isinstance(bare, Bundle):
         return bare.name
     named = {sample_directory(name): name for name in SAMPLES}

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import ipywidgets as widgets
 
-from cilium_analysis.errors import CiliumAnalysisError, ParameterError
+from cilium_analysis.errors import CiliumAnalysisError
 from cilium_analysis.explorer import scope as scopes
 from cilium_analysis.explorer.background import posted
 from cilium_analysis.explorer.cards import Card, Details
@@ -60,17 +60,12 @@ class Explorer:
     Raises
     ------
     ParameterError
-        If the question is narrowed to some workloads.
+        If the question is narrowed to workloads that nobody knows.
     """
 
     def __init__(
         self, question: Question, *, output: str = "reports", post: Post | None = None
     ) -> None:
-        if question.workloads:
-            raise ParameterError(
-                "the explorer shows all workloads, and filters by source and destination: leave"
-                " workloads out"
-            )
         self._output = output
         self._question = question
         post = post or _poster()
@@ -82,7 +77,8 @@ class Explorer:
             state = replace(state, baseline=text) if back else state
         self.session = Session(self, state, post)
         here = partial(posted, post)
-        self.sources = Sources(scopes.address_of(question.source), here(self._open))
+        source = question.answers
+        self.sources = Sources(scopes.address_of(source), here(self._open))
         self.times = Times(self._typed, here(self._move), post)
         self.overview = Overview(here(self._dragged))
         self.filters = Filters(here(self._filter), here(self._clear), post)
@@ -97,7 +93,7 @@ class Explorer:
         self.stop.on_click(here(self._halt))
         self.times.again.on_click(here(self._again))
         self.widget = self._laid_out()
-        self.session.open(question.source, window=question.window)
+        self.session.open(source, window=question.window)
 
     def _laid_out(self) -> widgets.VBox:
         style = (files(__package__) / "style.css").read_text(encoding="utf-8")
@@ -300,7 +296,9 @@ class Explorer:
         if problem:
             self._say(problem, wrong=True)
         elif not self.session.busy:
-            self._say(f"{self._scope().name}, {_words(self.session.state.window)}")
+            scope = self._scope()
+            only = f", Hubble's metrics only of {scope.workloads}" if scope.workloads else ""
+            self._say(f"{scope.name}, {_words(self.session.state.window)}{only}")
         self._rest()
 
     def _rest(self) -> None:

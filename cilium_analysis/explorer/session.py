@@ -143,7 +143,8 @@ class Session:
     def _opened(self, opened: _Opened) -> None:
         if self._opening is not None:
             self.view.unopened("")
-        known = self.scope is not None and opened.scope.address == self.scope.address
+        held, new = self.scope, opened.scope
+        known = held is not None and (new.address, new.workloads) == (held.address, held.workloads)
         self.scope, self.overview = opened.scope, opened.overview
         if not known or self._memory is None:
             bare = scopes.plain(opened.source)
