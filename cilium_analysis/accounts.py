@@ -9,8 +9,8 @@ from dataclasses import replace
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
-from cilium_analysis.findings import ABOUT_MONITORING, Severity, spoken, unknown_lines
-from cilium_analysis.texts import clipped, counted, lasting, line, parted
+from cilium_analysis.findings import ABOUT_MONITORING, Severity
+from cilium_analysis.texts import clipped, counted, lasting, line, parted, spoken, unknown_lines
 from cilium_analysis.window import clock, interval, zone
 
 if TYPE_CHECKING:

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import quote
 
 from cilium_analysis import accounts
-from cilium_analysis.findings import MIME, Severity, anchor, spoken, unknown_lines
-from cilium_analysis.texts import escaped, marked, percent
+from cilium_analysis.findings import MIME, Severity, anchor
+from cilium_analysis.texts import escaped, marked, percent, spoken, unknown_lines
 from cilium_analysis.window import clock
 
 if TYPE_CHECKING:

@@ -13,7 +13,7 @@ from enum import IntEnum
 from typing import TYPE_CHECKING, Any, overload
 
 from cilium_analysis.source import iso, window_as_json
-from cilium_analysis.texts import escaped, lasting, line, marked
+from cilium_analysis.texts import escaped, lasting, line, marked, unknown_lines
 from cilium_analysis.window import Window, interval
 
 if TYPE_CHECKING:
@@ -199,44 +199,6 @@ class Unknown:
     def as_json(self) -> dict[str, Any]:
         """Give it as ``findings.json`` holds it."""
         return {"topic": self.topic, "reasons": list(self.reasons)}
-
-
-def spoken(topic: str) -> str:
-    """Write the name of a topic's notebook, or the kind of a finding, in words."""
-    words = topic.replace("_", " ")
-    for name in ("http", "dns", "tcp"):
-        words = words.replace(name, name.upper())
-    return words
-
-
-def unknown_lines(rows: Iterable[Mapping[str, Any]]) -> list[str]:
-    """Write what is unknown, one line for all topics with the same reasons.
-
-    Parameters
-    ----------
-    rows
-        As ``findings.json`` holds them under ``unknown``.
-    """
-    topics: dict[tuple[str, ...], list[str]] = {}
-    every = list(rows)
-    # The incident, which puts the other topics together, adds no reason of its own.
-    for row in [row for row in every if row["topic"] != "incident"] or every:
-        topics.setdefault(tuple(row["reasons"]), []).append(spoken(row["topic"]))
-    return [f"{', '.join(names)}: {'; '.join(reasons)}" for reasons, names in topics.items()]
-
-
-def without_unknown(notes: Iterable[str], rows: Iterable[Mapping[str, Any]]) -> list[str]:
-    """Leave out the notes that repeat a reason why something is unknown, and repeated ones.
-
-    Parameters
-    ----------
-    notes
-        Sentences.
-    rows
-        As for `unknown_lines`.
-    """
-    reasons = tuple(reason.lower() for row in rows for reason in row["reasons"])
-    return [n for n in dict.fromkeys(notes) if not n.lower().startswith(reasons)]
 
 
 @dataclass(frozen=True)

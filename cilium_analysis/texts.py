@@ -5,10 +5,10 @@ from __future__ import annotations
 import html
 import math
 import re
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Mapping, Sequence
     from datetime import timedelta
 
 
@@ -157,3 +157,41 @@ def listed(names: Sequence[str], *, word: str = "and") -> str:
 def counted(number: int, what: str) -> str:
     """Write how many there are of something, as ``1 run`` or ``2 runs``."""
     return f"{number:,} {what}{'' if number == 1 else 's'}"
+
+
+def spoken(topic: str) -> str:
+    """Write the name of a topic's notebook, or the kind of a finding, in words."""
+    words = topic.replace("_", " ")
+    for name in ("http", "dns", "tcp"):
+        words = words.replace(name, name.upper())
+    return words
+
+
+def unknown_lines(rows: Iterable[Mapping[str, Any]]) -> list[str]:
+    """Write what is unknown, one line for all topics with the same reasons.
+
+    Parameters
+    ----------
+    rows
+        As ``findings.json`` holds them under ``unknown``.
+    """
+    topics: dict[tuple[str, ...], list[str]] = {}
+    every = list(rows)
+    # The incident, which puts the other topics together, adds no reason of its own.
+    for row in [row for row in every if row["topic"] != "incident"] or every:
+        topics.setdefault(tuple(row["reasons"]), []).append(spoken(row["topic"]))
+    return [f"{', '.join(names)}: {'; '.join(reasons)}" for reasons, names in topics.items()]
+
+
+def without_unknown(notes: Iterable[str], rows: Iterable[Mapping[str, Any]]) -> list[str]:
+    """Leave out the notes that repeat a reason why something is unknown, and repeated ones.
+
+    Parameters
+    ----------
+    notes
+        Sentences.
+    rows
+        As for `unknown_lines`.
+    """
+    reasons = tuple(reason.lower() for row in rows for reason in row["reasons"])
+    return [n for n in dict.fromkeys(notes) if not n.lower().startswith(reasons)]

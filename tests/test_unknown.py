@@ -24,13 +24,13 @@ from cilium_analysis.explorer.overview import _legend
 from cilium_analysis.explorer.panels import panel
 from cilium_analysis.explorer.pictures import picture
 from cilium_analysis.explorer.state import State
-from cilium_analysis.findings import Findings, Severity, merge, spoken, unknown_lines
+from cilium_analysis.findings import Findings, Severity, merge
 from cilium_analysis.question import Question, ask
 from cilium_analysis.report import Run
 from cilium_analysis.report.html import runs_page
 from cilium_analysis.report.messages import about_run
 from cilium_analysis.report.verdict import QUIET, UNKNOWN, first, verdict
-from cilium_analysis.texts import percent
+from cilium_analysis.texts import percent, spoken, unknown_lines
 from cilium_analysis.topics import TOPICS, setup
 from cilium_analysis.topics.verdict import gaps, scraped
 from cilium_analysis.window import Window

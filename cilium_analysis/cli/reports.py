@@ -355,8 +355,8 @@ def _send(receivers: Sequence[Receiver], message: Message | None) -> None:
 
 def _lines(run: Run[Path | Address]) -> list[str]:
     """Say what is unknown, what was found, and where to read it."""
-    from cilium_analysis.findings import unknown_lines
     from cilium_analysis.report.verdict import clock
+    from cilium_analysis.texts import unknown_lines
 
     unknown = [f"Unknown: {text}" for text in unknown_lines(run.findings.get("unknown", ()))]
     zone = run.summary["parameters"]["timezone"]

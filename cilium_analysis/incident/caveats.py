@@ -6,8 +6,9 @@ from operator import attrgetter
 from typing import TYPE_CHECKING
 
 from cilium_analysis import frames
-from cilium_analysis.findings import ABOUT_MONITORING, Unknown, without_unknown
+from cilium_analysis.findings import ABOUT_MONITORING, Unknown
 from cilium_analysis.frames import totals
+from cilium_analysis.texts import without_unknown
 from cilium_analysis.topics import TOPICS
 from cilium_analysis.topics.reasons import from_hubble
 

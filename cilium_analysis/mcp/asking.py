@@ -178,7 +178,7 @@ def _findings(
 ) -> dict[str, Any]:
     """Give the fields of `results.Findings`."""
     from cilium_analysis import accounts
-    from cilium_analysis.findings import without_unknown
+    from cilium_analysis.texts import without_unknown
 
     merged, document, word = _document(question, found, stories=stories, topics=topics)
     rows, unknown = document["findings"], document["unknown"]

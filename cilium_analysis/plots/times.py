@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING
 import matplotlib.dates as mdates
 import numpy as np
 
-from cilium_analysis.findings import spoken
 from cilium_analysis.plots.colours import OTHERS, REST, colour, hatches, line_looks
 from cilium_analysis.plots.style import (
     FAILING,
@@ -22,6 +21,7 @@ from cilium_analysis.plots.style import (
     tidy,
     time_axis,
 )
+from cilium_analysis.texts import spoken
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

@@ -23,12 +23,12 @@ from markupsafe import Markup
 
 from cilium_analysis import cards, texts
 from cilium_analysis.figures import FIGURE, picture
-from cilium_analysis.findings import MIME, Findings, spoken, unknown_lines
+from cilium_analysis.findings import MIME, Findings
 from cilium_analysis.report.finished import sanitized
 from cilium_analysis.report.grafana import Explore
 from cilium_analysis.report.verdict import PITCH, bars, called, clock, weight, worst
 from cilium_analysis.show import DATE, MISSING
-from cilium_analysis.texts import counted, escaped, visible
+from cilium_analysis.texts import counted, escaped, spoken, unknown_lines, visible
 from cilium_analysis.topics import INCIDENT
 
 if TYPE_CHECKING:

@@ -10,10 +10,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
 from cilium_analysis.errors import CiliumAnalysisError, TimeIsUp
-from cilium_analysis.findings import Severity, unknown_lines
+from cilium_analysis.findings import Severity
 from cilium_analysis.report.verdict import UNKNOWN, called, clock
 from cilium_analysis.source import iso
-from cilium_analysis.texts import bare_address, clipped, line
+from cilium_analysis.texts import bare_address, clipped, line, unknown_lines
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

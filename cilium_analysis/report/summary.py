@@ -9,12 +9,13 @@ from typing import TYPE_CHECKING, Any
 
 from cilium_analysis import accounts
 from cilium_analysis.bundle import Bundle
-from cilium_analysis.findings import Finding, Findings, Severity, merge, without_unknown
+from cilium_analysis.findings import Finding, Findings, Severity, merge
 from cilium_analysis.report import html, openmetrics, pdf
 from cilium_analysis.report.execute import STOPPED
 from cilium_analysis.report.verdict import UNKNOWN, called, first, verdict
 from cilium_analysis.source import iso, window_as_json
 from cilium_analysis.storage import runs
+from cilium_analysis.texts import without_unknown
 from cilium_analysis.topics import INCIDENT, PATH
 from cilium_analysis.window import format_duration
 

@@ -6,7 +6,8 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from cilium_analysis import window
-from cilium_analysis.findings import ABOUT_MONITORING, Severity, unknown_lines
+from cilium_analysis.findings import ABOUT_MONITORING, Severity
+from cilium_analysis.texts import unknown_lines
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
