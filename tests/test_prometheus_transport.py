@@ -25,7 +25,7 @@ from cilium_analysis.errors import (
     SourceError,
     shortened,
 )
-from cilium_analysis.prometheus import Prometheus, transport
+from cilium_analysis.prometheus import Prometheus, packing
 from cilium_analysis.prometheus.credentials import split_url
 from cilium_analysis.prometheus.limits import NEVER, Deadline
 from cilium_analysis.prometheus.slots import Slots
@@ -578,7 +578,7 @@ def test_a_redirect_to_nowhere_is_an_error(stub: Stub, client: Prometheus) -> No
     ("compression", "sent"), [("auto", "identity"), ("gzip", "gzip"), ("identity", "identity")]
 )
 def test_a_server_on_this_machine_need_not_pack(
-    compression: transport.Compression, sent: str, stub: Stub
+    compression: packing.Compression, sent: str, stub: Stub
 ) -> None:
     with Prometheus(stub.url, compression=compression) as client:
         assert_whole(client.query(QUERY))
@@ -606,7 +606,7 @@ def test_a_server_far_away_is_asked_to_pack(far: str, stub: Stub) -> None:
 def encodings(stub: Stub, url: str, monkeypatch: pytest.MonkeyPatch, **limits: float) -> list[str]:
     """What is asked for in five requests, with other limits."""
     for name, value in {"_ENOUGH": 1, **limits}.items():
-        monkeypatch.setattr(transport, name, value)
+        monkeypatch.setattr(packing, name, value)
 
     def pack_or_not(request: Request) -> Reply:
         return packed(UP) if request.headers["accept-encoding"] == "gzip" else UP

@@ -19,7 +19,7 @@ from cilium_analysis.prometheus.failures import smaller, warnings
 from cilium_analysis.prometheus.limits import NEVER, Deadline
 from cilium_analysis.prometheus.planning import Plan, number, seconds
 from cilium_analysis.prometheus.slots import Slots
-from cilium_analysis.prometheus.transport import Compression, Transport
+from cilium_analysis.prometheus.transport import Transport
 from cilium_analysis.prometheus.upstream import as_upstream, as_upstream_writes, timeout_of
 from cilium_analysis.source import Record, note
 
@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 
     from cilium_analysis.prometheus.access import Access
     from cilium_analysis.prometheus.columns import Answer
+    from cilium_analysis.prometheus.packing import Compression
     from cilium_analysis.window import Window
 
 

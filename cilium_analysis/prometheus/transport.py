@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ipaddress
 import json
 import math
 import time
@@ -10,7 +9,7 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property
 from http import HTTPStatus
 from itertools import count
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 from urllib.parse import urlsplit
 
 import requests
@@ -47,6 +46,7 @@ from cilium_analysis.prometheus.limits import (
     largest_answer,
     within,
 )
+from cilium_analysis.prometheus.packing import Compression, Packing
 from cilium_analysis.prometheus.slots import Slots
 from cilium_analysis.prometheus.tokens import Renewing
 from cilium_analysis.retry import RETRYABLE, backoff, retry_after
@@ -56,20 +56,12 @@ if TYPE_CHECKING:
 
     from requests.auth import AuthBase
 
-Compression = Literal["auto", "gzip", "identity"]
-
 _PIECE = 1 << 18
 #: Packed a thousandfold, it is large enough; older versions of urllib3 unpack it at once.
 _PACKED_PIECE = 1 << 16
 #: 203 is what a proxy gives that has written an answer anew (RFC 9110, section 15.3.4).
 _ANSWERS = (200, 203)
 _LONGEST = 365 * 86400.0
-#: Prometheus packs about 14 MB of JSON per second: packed replies that come about as fast wait
-#: for the packing, and plain ones that come slower wait for the link [bytes/s].
-_PACKING = 8e6
-_SLOW = 10e6
-#: Replies smaller than this say nothing about speed [bytes].
-_ENOUGH = 1 << 22
 #: Of a reply that is no answer, so much is read [bytes].
 _REASON = 1 << 20
 #: A request may take so much more, so that what waits within it can say what it waits for.
@@ -153,8 +145,6 @@ class Transport:
     get_only: bool = False
     _has_answered: bool = False
     _post_works: bool = False
-    _packed: bool = field(default=True, init=False)
-    _settled: bool = field(default=False, init=False)
 
     def __post_init__(self) -> None:
         if not 0 < self.timeout <= _LONGEST:
@@ -170,9 +160,7 @@ class Transport:
             adapter = AbandonableAdapter(pool_maxsize=16, **self.access.tls.pool())
             self.session.mount("http://", adapter)
             self.session.mount("https://", adapter)
-        self._packed = self.compression == "gzip" or (
-            self.compression == "auto" and not _is_near(self.base)
-        )
+        self._packing = Packing(self.compression, self.base)
 
     def close(self) -> None:
         """Close the session, as a `with` over upstream's client does."""
@@ -330,7 +318,7 @@ class Transport:
     ) -> requests.Response:
         """Send; redirects are not followed, so that nothing reaches another host."""
         headers = {"Accept": "application/json", **self.headers}
-        headers["Accept-Encoding"] = "gzip" if self._packed else "identity"
+        headers["Accept-Encoding"] = self._packing.encoding
         headers |= self.access.read_headers()
         if self.credentials.tenant:
             headers["X-Scope-OrgID"] = self.credentials.tenant
@@ -398,7 +386,7 @@ class Transport:
         try:
             for piece in reply.iter_content(_PACKED_PIECE if packed else _PIECE):
                 decoder.feed(piece)
-            self._adapt(reply, decoder.size, time.perf_counter() - began)
+            self._packing.learn(reply.headers, decoder.size, time.perf_counter() - began)
             answer = decoder.finish()
         except ForeignBodyError as problem:
             return self._failed(reply, None, str(problem), query=query)
@@ -437,25 +425,6 @@ class Transport:
             f"{self.shown} redirects to {where}, which is not followed with your credentials:"
             f" if that is the server, give its address.{sign_in(location)}"
         )
-
-    def _adapt(self, reply: requests.Response, size: int, seconds: float) -> None:
-        """Choose the encoding of the next reply by the speed of this one [bytes, s]."""
-        if self.compression != "auto" or size < _ENOUGH or self._settled:
-            return
-        rate = size / max(seconds, 1e-9)
-        if reply.headers.get("Content-Encoding") == "gzip":
-            self._packed = rate < _PACKING
-        elif rate < _SLOW:
-            self._packed = self._settled = True
-
-
-def _is_near(url: str) -> bool:
-    """Tell whether the server is on this machine."""
-    host = urlsplit(url).hostname or ""
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"
 
 
 def _beginning(reply: requests.Response) -> bytes:
