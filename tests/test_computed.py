@@ -336,7 +336,7 @@ def test_all_code_that_asks_for_a_report_asks_for_what_was_recorded() -> None:
     """Sources that pass on, and what people type, are all that calls ``range`` by itself."""
     home = Path(cilium_analysis.__file__).parent
     relays = {"source.py", "memory.py", "absence.py", "topics/workloads.py"}
-    people = {"magics/commands.py"}
+    people = {"magics/commands.py", "mcp/asking.py"}
     guarded = {"topics/loading.py", "topics/connectivity/asking.py"}  # inside answers.answered
     for path in home.rglob("*.py"):
         calls = [

@@ -64,7 +64,7 @@ def test_the_title_says_the_share_of_the_traffic() -> None:
     cluster.lost("Policy denied", 2, minute=60, minutes=20, rate=25.0)
     (finding,) = warnings(cluster.drops())
     forwarded, dropped = 100.0 * 20 * 60, finding.total or 0.0
-    part = float(finding.title.rpartition(", ")[2].removesuffix("% of its ingress packets"))
+    part = float(finding.title.rpartition(", ")[2].removesuffix("% of all ingress packets there"))
     assert part == pytest.approx(100.0 * dropped / (dropped + forwarded), rel=0.02)
     (finding,) = warnings(cluster.drops(forwarded=False))
-    assert "unknown share of its ingress packets" in finding.title
+    assert "unknown share of all ingress packets there" in finding.title

@@ -48,6 +48,7 @@ def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         ("https://aps-workspaces.eu-west-1.amazonaws.com.example.org/", ""),
         ("https://monitoring.googleapis.com.example.org", ""),
         ("http://prometheus:9090", ""),
+        ("http://ann:hunter2@[", ""),
     ],
 )
 def test_services_are_known_by_their_whole_host(url: str, service: str) -> None:

@@ -8,6 +8,7 @@ import signal
 import socket
 import sys
 import traceback
+import warnings
 from contextlib import contextmanager, suppress
 from contextvars import copy_context
 from dataclasses import dataclass
@@ -332,6 +333,8 @@ async def _in_thread(ask: Callable[[], Found], leave: Callable[[], None]) -> Fou
 
 def serve_stdio(server: Server) -> None:
     """Serve one client over standard input and output, until the input ends or a signal comes."""
+    # What the thread that reads was about to hand over when the server ended is of no use.
+    warnings.filterwarnings("ignore", "coroutine .* was never awaited", RuntimeWarning)
     try:
         anyio.run(_stdio, server)
     finally:

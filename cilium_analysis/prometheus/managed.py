@@ -38,7 +38,10 @@ _SIGNED = ("Content-Type", "X-Scope-OrgID")
 
 def service_of(url: str) -> str:
     """Name the way to sign in to a managed service by its address; empty if it is none."""
-    host = urlsplit(url).hostname or ""
+    try:
+        host = urlsplit(url).hostname or ""
+    except ValueError:  # no URL; whoever connects says so
+        return ""
     return next((name for name, known in _HOSTS.items() if known.fullmatch(host)), "")
 
 
