@@ -90,6 +90,7 @@ class _Socket(websocket.WebSocketHandler):
         self.of.opened += 1
         self.waiting: list[bytes] = []
         self.writer: asyncio.StreamWriter | None = None
+        self.back: asyncio.Task[None] | None = None
         for channel in (0, 1):
             await self.write_message(bytes([channel]) + port.to_bytes(2, "little"), binary=True)
         here = self.of.ports.get((pod, port))
@@ -100,7 +101,7 @@ class _Socket(websocket.WebSocketHandler):
         reader, self.writer = await asyncio.open_connection("127.0.0.1", here)
         for piece in self.waiting:
             self.writer.write(piece)
-        asyncio.get_event_loop().create_task(self._back(reader))
+        self.back = asyncio.get_running_loop().create_task(self._back(reader))
 
     async def _back(self, reader: asyncio.StreamReader) -> None:
         while piece := await reader.read(1 << 16):
@@ -115,5 +116,7 @@ class _Socket(websocket.WebSocketHandler):
             self.writer.write(message[1:])
 
     def on_close(self) -> None:
+        if getattr(self, "back", None) is not None:
+            self.back.cancel()  # type: ignore[union-attr]
         if getattr(self, "writer", None) is not None:
             self.writer.close()  # type: ignore[union-attr]
