@@ -424,7 +424,7 @@ def test_no_more_calls_than_agreed_ask_at_the_same_time(monkeypatch: pytest.Monk
 def test_a_call_that_never_ends_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
     gate = threading.Event()
     monkeypatch.setattr(asking, "check", lambda *_: gate.wait(60))
-    monkeypatch.setattr("cilium_analysis.mcp.server._LATER", 0.1)
+    monkeypatch.setattr("cilium_analysis.mcp.calls._LATER", 0.1)
     try:
         told = error(make(replace(SAMPLE, deadline="1s")), "check")
     finally:
@@ -440,7 +440,7 @@ def test_calls_that_were_given_up_keep_their_places(monkeypatch: pytest.MonkeyPa
         gate.wait(60)
 
     monkeypatch.setattr(asking, "check", waits)
-    monkeypatch.setattr("cilium_analysis.mcp.server._LATER", 0.1)
+    monkeypatch.setattr("cilium_analysis.mcp.calls._LATER", 0.1)
 
     async def many(client: Client) -> list[Any]:
         said = [await client.call_tool("check", {}) for _ in range(3)]
@@ -614,7 +614,7 @@ def reports_of_mine() -> list[psutil.Process]:
 def test_a_report_that_is_given_up_leaves_nothing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("cilium_analysis.mcp.server._LATER", 0.1)
+    monkeypatch.setattr("cilium_analysis.mcp.calls._LATER", 0.1)
     made = make(replace(SAMPLE, deadline="2s"), output=str(tmp_path))
 
     async def wait_for_the_end(client: Client) -> str:

@@ -50,7 +50,7 @@ def mcp(options: argparse.Namespace) -> int:
     if not options.source:
         raise UsageError(f"no source: give --source http://…, or set {SOURCE_VARIABLE}")
     try:
-        from cilium_analysis.mcp import server
+        from cilium_analysis.mcp import server, serving
     except ModuleNotFoundError as missing:
         if (missing.name or "").partition(".")[0] == "cilium_analysis":
             raise
@@ -82,9 +82,9 @@ def mcp(options: argparse.Namespace) -> int:
         ask(fixed, When())  # of a recording, what is wrong is known now
     made = server.make(fixed, output=options.output, debug=options.debug)
     if not options.http:
-        server.serve_stdio(made)
+        serving.serve_stdio(made)
         return 0
-    server.serve_http(
+    serving.serve_http(
         made,
         host=options.host,
         port=options.http,
@@ -96,7 +96,7 @@ def mcp(options: argparse.Namespace) -> int:
 
 def _check_reach(options: argparse.Namespace) -> None:
     """Refuse options that do not go together, and a server that anybody could reach unnoticed."""
-    from cilium_analysis.mcp.server import is_loopback
+    from cilium_analysis.mcp.serving import is_loopback
 
     if not options.http:
         if options.host != _HOST or options.allowed_host:
