@@ -254,7 +254,9 @@ def compute(frame: pd.DataFrame, held: Held, asked: Simple, window: Window) -> p
             values = values / asked.over.total_seconds()
         frame = pd.DataFrame(values, index=frame.index, columns=frame.columns)
     elif held.labels is not None:
-        frame = _filled(frame, held.window.step)
+        # As a server fills the steps between two scrapes with the sample before.
+        steps = max(int(_LOOKBACK / held.window.step) - 1, 1)
+        frame = frame.ffill(limit=steps).where(frame.bfill().notna())
     frame = frame.loc[(frame.index >= window.start) & (frame.index <= window.end)]
     if asked.aggregation:
         frame = _aggregated(frame, asked)
@@ -278,11 +280,6 @@ def _matched(texts: list[str], matcher: Matcher) -> NDArray[np.bool_]:
         whole = pc.match_substring_regex(pa.array(texts, pa.string()), f"^(?s:{matcher.value})$")
         found = np.asarray(whole.to_numpy(zero_copy_only=False), dtype=bool)
     return found if matcher.operator in ("=", "=~") else ~found
-
-
-def _filled(frame: pd.DataFrame, step: timedelta) -> pd.DataFrame:
-    """Fill the steps between two scrapes, as a server does with the sample before."""
-    return frame.ffill(limit=max(int(_LOOKBACK / step) - 1, 1)).where(frame.bfill().notna())
 
 
 def _aggregated(frame: pd.DataFrame, asked: Simple) -> pd.DataFrame:

@@ -56,18 +56,14 @@ def timeline(data: Incident, found: Findings) -> pd.DataFrame:
 
 def _told(lead: Finding, rank: int) -> Iterator[_Row]:
     for finding in (lead, *lead.evidence):
-        yield _row(finding.start, finding.end, finding.kind, finding.title, _where(finding), rank)
+        where = ", ".join(filter(None, (str(ends(finding)), finding.labels.get("map_name", ""))))
+        yield _row(finding.start, finding.end, finding.kind, finding.title, where, rank)
 
 
 def _row(
     start: object, end: object, kind: str, what: str, where: str = "", story: int | None = None
 ) -> _Row:
     return dict(zip(COLUMNS, (start, end, kind, what, where, story), strict=True))
-
-
-def _where(finding: Finding) -> str:
-    """Name source, destination, nodes and the BPF map."""
-    return ", ".join(filter(None, (str(ends(finding)), finding.labels.get("map_name", ""))))
 
 
 def _policies(data: Incident, found: Findings) -> Iterator[_Row]:

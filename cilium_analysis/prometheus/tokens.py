@@ -16,7 +16,7 @@ from threading import Lock
 from typing import TYPE_CHECKING, Any
 
 import requests
-from requests.auth import AuthBase
+from requests.auth import AuthBase, HTTPBasicAuth
 
 from cilium_analysis.errors import AccessDenied, ParameterError
 
@@ -225,7 +225,7 @@ class ClientCredentials(Renewing):
                 return session.post(
                     known.url,
                     data=form,
-                    auth=_basic(*auth) if auth else _no_netrc,
+                    auth=HTTPBasicAuth(*(part.encode() for part in auth)) if auth else _no_netrc,
                     timeout=_PATIENCE,
                     allow_redirects=False,
                     **known.settings,
@@ -233,10 +233,6 @@ class ClientCredentials(Renewing):
         except (requests.RequestException, OSError) as problem:
             why = type(problem).__name__
             raise AccessDenied(f"cannot reach the token endpoint {known.url} ({why})") from None
-
-
-def _basic(client: str, secret: str) -> requests.auth.HTTPBasicAuth:
-    return requests.auth.HTTPBasicAuth(client.encode(), secret.encode())
 
 
 def _no_netrc(request: PreparedRequest) -> PreparedRequest:

@@ -167,7 +167,11 @@ def annotate(
     int
         How many were written.
     """
-    rows = [row for row in found["findings"] if at is not None and _severity(row) >= at]
+    rows = [
+        row
+        for row in found["findings"]
+        if at is not None and Severity[row["severity"].upper()] >= at
+    ]
     made, until = 0, time.monotonic() + PATIENCE
     try:
         with requests.Session() as session:
@@ -182,10 +186,6 @@ def annotate(
     if made < len(rows):
         tell(f"{place.url} has {made} of {counted(len(rows), 'annotation')}: {why}")
     return made
-
-
-def _severity(row: Mapping[str, Any]) -> Severity:
-    return Severity[row["severity"].upper()]
 
 
 def _annotation(row: Mapping[str, Any], run: Mapping[str, Any], page: str) -> dict[str, Any]:

@@ -93,7 +93,7 @@ def notebook_page(executed: Executed, *, run: Mapping[str, Any], show_code: bool
     body, sections = _linked(body)
     body = _folded(_INTRODUCTION.sub(_ABOUT, body, count=1), details)
     sections = [each for each in sections if f'<h2 id="{each[0]}">' in body]
-    body = _pictured(body, drawn)
+    body = _STANDS.sub(lambda found: drawn.get(found[1], found[0]), body)
     return _page(
         "notebook.html.j2",
         title=executed.title,
@@ -386,11 +386,6 @@ def _code_style() -> Markup:
 
     rules = HtmlFormatter(style="default").get_style_defs(".highlight")
     return Markup(rules)  # noqa: S704  pygments' own rules
-
-
-def _pictured(body: str, drawn: Mapping[str, str]) -> str:
-    """Put the drawn figures where something stands for them."""
-    return _STANDS.sub(lambda found: drawn.get(found[1], found[0]), body)
 
 
 def _described(notebook: NotebookNode) -> tuple[NotebookNode, dict[str, str]]:

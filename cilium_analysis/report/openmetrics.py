@@ -139,7 +139,10 @@ def _of_findings(rows: Sequence[Mapping[str, Any]]) -> list[_Sample]:
     for row in rows[:MOST]:
         which = {name: str(row[name]) for name in ("id", "kind", "severity")}
         which |= {"topic": str(row.get("topic", "")), "node": str(row["labels"].get("node", ""))}
-        value, baseline = (_level(row[name]) for name in ("value", "baseline_value"))
+        value, baseline = (
+            math.nan if row[name] is None else float(row[name])
+            for name in ("value", "baseline_value")
+        )
         where = ", ".join(f"{name}={value}" for name, value in sorted(row["labels"].items()))
         told = {"id": which["id"], "title": str(row["title"]), "where": where}
         samples += [
@@ -150,11 +153,6 @@ def _of_findings(rows: Sequence[Mapping[str, Any]]) -> list[_Sample]:
             ("finding_info", told, 1.0),
         ]
     return samples
-
-
-def _level(value: float | None) -> float:
-    """Give a level; one that is unknown is NaN."""
-    return math.nan if value is None else float(value)
 
 
 def _seconds(stored: str) -> float:
@@ -171,13 +169,10 @@ def _number(value: float) -> str:
 
 def _labels(labels: Mapping[str, str]) -> str:
     """Write labels, those without a value left out: to Prometheus that is the same."""
-    given = {name: clipped(_encodable(line(text)), LONGEST) for name, text in labels.items()}
+    lines = {name: line(text).encode("utf-8", "replace").decode() for name, text in labels.items()}
+    given = {name: clipped(text, LONGEST) for name, text in lines.items()}
     written = ",".join(f'{name}="{_escaped(text)}"' for name, text in given.items() if text)
     return f"{{{written}}}" if written else ""
-
-
-def _encodable(text: str) -> str:
-    return text.encode("utf-8", "replace").decode("utf-8")
 
 
 def _escaped(text: str) -> str:

@@ -55,14 +55,10 @@ class Source:
         if not sound or "@" in parts.netloc or parts.fragment:
             raise ParameterError(f"this is not the address of a Grafana: {_FORM}")
         options = dict(parse_qsl(parts.query, keep_blank_values=True))
+        wanted = options.pop("datasource", "")
         for name in options:
-            if name != "datasource":
-                raise ParameterError(f"a grafana: source has an unknown {name!r}: {_FORM}")
-        return cls(f"{parts.scheme}://{parts.netloc}{parts.path.rstrip('/')}", **_wanted(options))
-
-
-def _wanted(options: Mapping[str, str]) -> dict[str, str]:
-    return {"wanted": options["datasource"]} if options.get("datasource") else {}
+            raise ParameterError(f"a grafana: source has an unknown {name!r}: {_FORM}")
+        return cls(f"{parts.scheme}://{parts.netloc}{parts.path.rstrip('/')}", wanted)
 
 
 def check(source: str) -> None:
