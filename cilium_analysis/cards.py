@@ -14,7 +14,7 @@ from urllib.parse import quote
 from cilium_analysis import accounts
 from cilium_analysis.findings import MIME, Severity, anchor
 from cilium_analysis.texts import escaped, marked, percent, spoken, unknown_lines
-from cilium_analysis.window import clock
+from cilium_analysis.window import clock, zone
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -141,8 +141,9 @@ def _card(rank: int, story: Finding, found: Findings, timezone: str, signal: Sig
         for moment in [accounts.when(each, found.window, timezone, day=False)]
     )
     facts = [accounts.when(story, found.window, timezone)]
-    if story.share is not None and percent(story.share) not in story.title:
-        facts.append(f"{percent(story.share)} {SHARE_OF.get(story.kind, 'of the whole')}")
+    share = "" if story.share is None else percent(story.share)
+    if share and not re.search(rf"(?<![\d.]){re.escape(share)}", story.title):
+        facts.append(f"{share} {SHARE_OF.get(story.kind, 'of the whole')}")
     doubts = escaped("; ".join(story.trust_reasons))
     return "".join(
         (
@@ -208,11 +209,15 @@ def _drawing(signal: Signal, story: Finding, timezone: str) -> str:
     if math.isfinite(signal.level):
         level = f"{_short(signal.level)} {signal.unit}"
         base = f'<path d="M0 {y(signal.level):.1f}H{_WIDTH:.0f}" stroke-dasharray="4 4" {still}/>'
+    ends = (begun, signal.times[-1])
+    day = len({moment.astimezone(zone(timezone)).date() for moment in ends}) > 1
+    drawn, shaded = (
+        " to ".join(clock(moment, timezone, day=day) for moment in both)
+        for both in (ends, (story.start, story.end))
+    )
     text = escaped(
-        f"{clock(begun, timezone)} to {clock(signal.times[-1], timezone)} {timezone}:"
-        f" {_short(min(known))} to {_short(max(known))} {signal.unit}; shaded:"
-        f" {clock(story.start, timezone)} to {clock(story.end, timezone)}; dashed: the baseline,"
-        f" {level}"
+        f"{drawn} {timezone}: {_short(min(known))} to {_short(max(known))} {signal.unit};"
+        f" shaded: {shaded}; dashed: the baseline, {level}"
     )
     return (
         f'<figure class="ca-signal"><svg viewBox="0 0 {_WIDTH:.0f} {_HEIGHT:.0f}" width="100%"'

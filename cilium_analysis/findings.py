@@ -81,6 +81,8 @@ class Finding:
         the window tells.
     known_until
         Until when anything is known where it was seen; None where that is the end of the window.
+    nodes
+        Where most of it was seen, if that is more than a label tells. Not written anywhere.
     """
 
     kind: str
@@ -103,6 +105,7 @@ class Finding:
     begun_before: bool | None = None
     ongoing: bool | None = None
     known_until: datetime | None = None
+    nodes: tuple[str, ...] = field(default=(), compare=False)
 
     def had_begun(self, window: Window) -> bool:
         """Tell whether it may have begun before anything is known of it."""

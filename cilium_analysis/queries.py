@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
@@ -63,6 +63,14 @@ class Matcher:
         except re.error:  # RE2 reads some that Python does not
             return True
         return alike == self.operator.startswith("!")
+
+    def or_without(self) -> Matcher | None:
+        """Return a matcher that also takes series without the label; None if none can say so."""
+        if not self.needs_label:
+            return self
+        if self.operator == "=":
+            return any_of(self.label, (self.value, ""))
+        return replace(self, value=f"(?:{self.value})|") if self.operator == "=~" else None
 
     def __str__(self) -> str:
         return f"{self.label}{self.operator}{quote(self.value)}"

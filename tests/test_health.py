@@ -702,7 +702,20 @@ def test_an_agent_that_knows_fewer_nodes_is_named() -> None:
     }
     data = from_memory({"nodes_known": grid(WIDE, keys, "node instance")})
     said = [note for note in health.notes(data) if "knew" in note]
-    assert said == ["The agent on a knew at most 5 nodes, others know 6."]
+    assert said == ["The agent on a knew 5 nodes at the end, others of its cluster 6."]
+
+
+def test_agents_of_other_clusters_or_that_are_gone_know_other_nodes() -> None:
+    gone = [3.0] * 20 + [None] * (WIDE.points - 20)
+    keys: dict[tuple[str, ...], object] = {
+        ("big/a", "10.0.0.1:9962"): 3.0,
+        ("big/b", "10.0.0.2:9962"): 3.0,
+        ("small/a", "10.0.1.1:9962"): 2.0,
+        ("small/b", "10.0.1.2:9962"): 2.0,
+        ("small/c", "10.0.1.3:9962"): np.array(gone, dtype=float),
+    }
+    data = from_memory({"nodes_known": grid(WIDE, keys, "node instance")})
+    assert not [note for note in health.notes(data) if "knew" in note]
 
 
 def test_forwarded_packets_have_their_size(loaded: Loaded, server_kind: str) -> None:

@@ -7,13 +7,17 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 import pytest
 
 from cilium_analysis import connect
 from cilium_analysis.cli import main
+from cilium_analysis.errors import QueryRejected
+from cilium_analysis.prometheus.client import Prometheus
 from cilium_analysis.queries import Matcher, parse_matchers
 from cilium_analysis.question import ask_source
 from cilium_analysis.topics import TOPICS, setup
+from cilium_analysis.window import Window
 from tests.field.asking import available
 from tests.field.make import (
     END,
@@ -56,6 +60,68 @@ def url() -> Iterator[str]:
 def load(topic: str, source: str, match: str) -> Any:
     asked = ask_source(connect(source), start=iso(START), end=iso(END), match=match)
     return TOPICS[topic].load(asked.source, asked.window, asked.baseline, match=asked.match)
+
+
+@pytest.fixture(scope="module")
+def two_clusters() -> Iterator[str]:
+    """Serve two clusters: the agents of one alone have a label ``team``."""
+    metrics = Metrics()
+    for cluster in ("eu", "us"):
+        target = agent(1, cluster=cluster) | ({"team": "net"} if cluster == "us" else {})
+        vitals(metrics, target, hubble(1, cluster=cluster, team="net"), at=scrapes())
+        drops(metrics, target, burst(20.0, 60, 70, beside=0.1), at=scrapes())
+    with available(metrics) as address:
+        yield address
+
+
+@pytest.mark.parametrize(
+    ("match", "left_out"),
+    [
+        ('cluster="eu",team="net"', True),
+        ('team=~"net|web",cluster=~"e.*"', True),
+        ('cluster="us",team="net"', False),
+        ('cluster!="us",team="net"', True),
+    ],
+)
+def test_each_matcher_is_judged_among_what_the_others_leave(
+    two_clusters: str, match: str, left_out: bool
+) -> None:
+    data = load("setup_check", two_clusters, match)
+    names = {name for left in data.remarks.silenced.metrics.values() for name in left}
+    assert (names >= AGENTS) is left_out
+    assert "missing_metrics" not in [each.kind for each in setup.findings(data)]
+
+
+def test_what_the_server_refuses_to_tell_is_not_left_out(
+    url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ask = Prometheus.range
+
+    def refusing(self: Prometheus, promql: str, window: Window) -> pd.DataFrame:
+        if 'source_namespace!=""' in promql:
+            raise QueryRejected("too many samples")
+        return ask(self, promql, window)
+
+    monkeypatch.setattr(Prometheus, "range", refusing)
+    data = load("flows", url, 'source_namespace="web"')
+    assert not data.remarks.silenced.metrics
+    assert any("refused to tell of which metrics" in note for note in TOPICS["flows"].notes(data))
+
+
+@pytest.mark.parametrize(
+    ("match", "mild"),
+    [
+        ('a="x.y"', 'a=~"x\\\\.y|"'),
+        ('a=~"x|y"', 'a=~"(?:x|y)|"'),
+        ('a!="x"', 'a!="x"'),
+        ('a=""', 'a=""'),
+        ('a!=""', "None"),
+        ('a!~"x|"', "None"),
+    ],
+)
+def test_a_matcher_can_be_made_to_take_what_lacks_its_label(match: str, mild: str) -> None:
+    (matcher,) = parse_matchers(match)
+    assert str(matcher.or_without()) == mild
 
 
 @pytest.mark.parametrize(

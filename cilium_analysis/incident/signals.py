@@ -81,7 +81,7 @@ def _requests(data: Incident, lead: Finding) -> _Seen:
     counts = data.topics["http_status"].now.counts
     wanted = _destination(lead)
     statuses = frames.values(counts, "status")
-    failed = [s for s in statuses if s == lead.labels.get("status") or s.startswith("5")]
+    failed = [status for status in statuses if status.startswith("5")]
     whole = only(counts, wanted)
     wanted["status"] = [lead.labels["status"]] if "status" in lead.labels else failed
     return _Seen(_rate(only(counts, wanted), of=whole))
@@ -208,11 +208,12 @@ def _of(lead: Finding, *names: str) -> dict[str, list[str]]:
 def _rate(counts: pd.DataFrame, *, of: pd.DataFrame | None = None) -> pd.Series:
     """Give the sum of what was counted in each step, per second; NaN where nothing is known.
 
-    Where others of its kind were counted, there was none of it.
+    Where others of its kind were counted on the same nodes, there was none of it.
     """
     summed = counts.sum(axis=1, min_count=1)
     if of is not None:
-        summed = summed.mask(summed.isna() & of.notna().any(axis=1), 0.0)
+        there = only(of, {"node": frames.values(counts, "node")})
+        summed = summed.mask(summed.isna() & there.notna().any(axis=1), 0.0)
     return summed / (frames.step_seconds(counts) or 1.0)
 
 

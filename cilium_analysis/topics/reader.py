@@ -23,6 +23,9 @@ if TYPE_CHECKING:
     from cilium_analysis.topics.metric import Metric
     from cilium_analysis.window import Window
 
+#: By component, the attribute that holds its scrapes.
+_SCRAPES = {"agent": "agents", "hubble": "hubble", "operator": "operators"}
+
 
 @dataclass(frozen=True)
 class Reader:
@@ -65,9 +68,12 @@ class Reader:
 
     @property
     def scraped(self) -> dict[str, pd.DataFrame]:
-        """Whether each node's agent, and Hubble, was scraped in each step, if that was asked."""
-        known = {"agents", "hubble"} & set(vars(self))
-        return {name: getattr(self, name).scraped(self.window) for name in known}
+        """Whether each target was scraped in each step, by component, if that was asked."""
+        return {
+            component: getattr(self, name).scraped(self.window)
+            for component, name in _SCRAPES.items()
+            if name in vars(self)
+        }
 
     @property
     def nodes(self) -> int:
@@ -154,7 +160,7 @@ class Reader:
 
     def _of(self, metric: Metric) -> loading.Scrapes | None:
         """Give the scrapes of the process that a metric is of; None if nothing tells of them."""
-        of = {"agent": "agents", "hubble": "hubble", "operator": "operators"}.get(metric.process)
+        of = _SCRAPES.get(metric.process)
         scrapes: loading.Scrapes | None = getattr(self, of) if of else None
         return scrapes if scrapes and scrapes.starts.shape[1] else None
 

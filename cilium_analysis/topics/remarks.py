@@ -49,8 +49,8 @@ class Remarks:
     nodes
         Where traffic of the workloads was seen; none if that is not known.
     scraped
-        By ``agents`` and ``hubble``, as far as they were looked at: frames of bool, one column per
-        node, whether it was scraped in each step of the window.
+        By ``agent``, ``hubble`` and ``operator``, as far as they were looked at: frames of bool,
+        one column per node, whether it was scraped in each step of the window.
     """
 
     notes: tuple[str, ...] = ()

@@ -12,15 +12,16 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from cilium_analysis import frames
-from cilium_analysis.errors import BundleError
+from cilium_analysis.errors import BudgetExceeded, BundleError, QueryRejected
 from cilium_analysis.metrics.known import CONTEXT_LABELS
 from cilium_analysis.queries import Matcher, Query, count_each, parse_matchers, selected
+from cilium_analysis.source import tell
 from cilium_analysis.targets.histograms import HISTOGRAMS
 from cilium_analysis.texts import counted
 from cilium_analysis.topics import answers
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable, Mapping
+    from collections.abc import Collection, Iterable, Mapping, Sequence
 
     from cilium_analysis.source import Said, Source
     from cilium_analysis.window import Window
@@ -103,27 +104,41 @@ def silenced(source: Source, window: Window, *, match: str, said: Said) -> Silen
         found |= names if record.series and len(names) == 1 else set()
     left = {}
     for matcher in needed:
-        without = _there(source, window, asked - found, Matcher(matcher.label, "=", ""))
-        names = without - _there(source, window, without, Matcher(matcher.label, "!=", ""))
-        if names:
+        # What another matcher excludes anyway, such as another cluster, tells nothing of this one.
+        rest = [
+            mild
+            for each in parse_matchers(match)
+            if each.label != matcher.label and (mild := each.or_without())
+        ]
+        have, lack = (Matcher(matcher.label, operator, "") for operator in ("!=", "="))
+        without = _there(source, window, asked - found, [lack, *rest])
+        others = _there(source, window, without or set(), [have, *rest])
+        if without is None or others is None:  # not known
+            continue
+        if names := without - others:
             left[matcher] = tuple(sorted({_plain(name) for name in names}))
     return Silenced(match, left)
 
 
-def _there(source: Source, window: Window, metrics: set[str], only: Matcher) -> set[str]:
-    """Give those of some metrics of which there is a series that matches."""
+def _there(
+    source: Source, window: Window, metrics: set[str], match: Sequence[Matcher]
+) -> set[str] | None:
+    """Give those of some metrics of which there is a series that matches; None if not known."""
     step = timedelta(seconds=math.ceil(window.length.total_seconds() / 2))
     moments = replace(window, start=window.end - 2 * step, step=step)
     there: set[str] = set()
     names = sorted(metrics)
     for first in range(0, len(names), _AT_ONCE):
         some = names[first : first + _AT_ONCE]
-        query = Query(count_each(some), "series", f"which metrics have {only}", spare=True)
-        promql = query.render(match=[only], step=step)
+        query = Query(count_each(some), "series", f"which metrics have {match[0]}", spare=True)
+        ask = partial(source.range, query.render(match=match, step=step), moments)
         try:
-            frame = answers.answered(source, query, partial(source.range, promql, moments))
+            frame = answers.answered(source, query, ask, strict=True)
         except BundleError:  # recorded before this was asked, or for another window
-            return set()
+            return None
+        except (BudgetExceeded, QueryRejected) as problem:
+            tell(refusals=[answers.Refusal(query, problem)])
+            return None
         there |= set(frames.values(frame, "metric"))
     return there
 

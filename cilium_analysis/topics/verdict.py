@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from cilium_analysis.targets import Targets
     from cilium_analysis.topics.model import Compared
     from cilium_analysis.topics.remarks import Remarks
     from cilium_analysis.window import Window
@@ -34,6 +35,8 @@ WHOLE = 0.98
 _OF_SCRAPES = frozenset(("agent_restart", "missing_metrics", "scrape_gap"))
 #: What other nodes tell of a node; they probe it so often, or less.
 PROBED, PROBE = frozenset(("node_unreachable", "node_latency")), timedelta(minutes=2)
+#: Who counts what the query of a finding shows; the agent, if nothing is said here.
+_COUNTED_BY = (("hubble_", "hubble"), ("cilium_operator_", "operator"))
 #: Longer scrape intervals are gaps.
 _LONGEST = timedelta(minutes=5)
 #: Targets that were scraped in less than this share of the window leave most of it unknown.
@@ -106,15 +109,15 @@ def _reach(finding: Finding, data: Compared[Any, Any]) -> Finding:
     What a node counts itself is known as long as it was scraped; that it is away, others tell.
     The newest samples are up to a scrape interval old, and an end is known to within a step.
     """
-    frame = data.remarks.scraped.get("hubble" if "hubble_" in finding.query else "agents")
+    component = next((name for mark, name in _COUNTED_BY if mark in finding.query), "agent")
+    frame = data.remarks.scraped.get(component)
     if finding.kind in _OF_SCRAPES or frame is None or not frame.to_numpy().any():
         return finding
-    node, step = finding.labels.get("node", ""), data.window.step
-    probed = finding.kind in PROBED
-    own = node in frame and not probed and bool(frame[node].any())
-    times = frame.index[(frame[node] if own else frame.any(axis=1)).to_numpy()]
-    intervals = data.remarks.targets.table["interval"] if data.remarks.targets else pd.Series()
-    sharp = step + timedelta(seconds=min(float(intervals.max() or 0.0), _LONGEST.total_seconds()))
+    step, probed = data.window.step, finding.kind in PROBED
+    named = {finding.labels["node"]} if finding.labels.get("node") else finding.nodes
+    own = [node for node in frame if node in named and frame[node].any() and not probed]
+    times = frame.index[(frame[own] if own else frame).any(axis=1).to_numpy()]
+    sharp = step + min(_interval(data.remarks.targets, component), _LONGEST)
     sharp += PROBE if probed else timedelta()
     first, last = times[0] - step, times[-1]
     return replace(
@@ -123,6 +126,14 @@ def _reach(finding: Finding, data: Compared[Any, Any]) -> Finding:
         ongoing=bool(finding.end >= last - sharp),
         known_until=last.to_pydatetime() if last < frame.index[-1] else None,
     )
+
+
+def _interval(targets: Targets | None, component: str) -> timedelta:
+    """Give the longest scrape interval of a component's targets; 0 if none is known."""
+    if targets is None:
+        return timedelta()
+    mine = targets.table.loc[targets.table["component"] == component, "interval"]
+    return timedelta(seconds=float(mine.max()) if mine.notna().any() else 0.0)
 
 
 def missing_metrics(

@@ -12,7 +12,7 @@ import pandas as pd
 from cilium_analysis import counters, frames
 from cilium_analysis.findings import Finding, Severity
 from cilium_analysis.queries import Matcher, any_of
-from cilium_analysis.texts import duration
+from cilium_analysis.texts import duration, lasting
 from cilium_analysis.topics.buckets import BOUNDS
 from cilium_analysis.topics.commands import plain
 from cilium_analysis.topics.connectivity.asking import (
@@ -251,7 +251,7 @@ def slow_finding(data: Connectivity, slow: Slow) -> Finding:
         severity=Severity.WARNING,
         title=f"Latency {whose} {where} rose to {duration(slow.value)} instead of"
         f" {duration(slow.baseline)} for"
-        f" {duration((slow.end - slow.start).total_seconds())}" + (f" ({how})" if how else ""),
+        f" {lasting(slow.end - slow.start)}" + (f" ({how})" if how else ""),
         start=slow.start.to_pydatetime(),
         end=slow.end.to_pydatetime(),
         labels=({"node": slow.node} if slow.node else {}) | {"type": kind},

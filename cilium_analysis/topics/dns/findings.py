@@ -232,6 +232,7 @@ def _finding(data: Dns, lookups: _Ended, burst: Burst) -> Finding:
         start=start.to_pydatetime(),
         end=end.to_pydatetime(),
         labels=dict(burst.labels),
+        nodes=burst.nodes,
         value=value,
         baseline_value=before,
         unit="responses/s",

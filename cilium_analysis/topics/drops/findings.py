@@ -252,6 +252,7 @@ def _finding(data: Drops, burst: _Burst) -> Finding:
         start=burst.start.to_pydatetime(),
         end=burst.end.to_pydatetime(),
         labels=labels,
+        nodes=burst.nodes,
         value=value,
         baseline_value=burst.baseline_rate,
         unit=f"{burst.of.unit}/s",

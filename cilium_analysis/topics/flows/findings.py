@@ -239,6 +239,7 @@ def _finding(data: Flows, burst: _Burst) -> Finding:
         start=start.to_pydatetime(),
         end=end.to_pydatetime(),
         labels={"protocol": "TCP", "flag": burst.flag, **burst.labels},
+        nodes=burst.nodes,
         value=value,
         baseline_value=before,
         unit="flows/s",

@@ -74,14 +74,6 @@ def where(nodes: Sequence[str], of: int, *, foremost: str = "most") -> str:
     return f"on {len(nodes)} of {of} nodes ({foremost} on {nodes[0]})"
 
 
-def duration(length: timedelta) -> str:
-    """Write a length of time in minutes and seconds."""
-    minutes, rest = divmod(round(length.total_seconds()), 60)
-    if not minutes:
-        return f"{rest} s"
-    return f"{minutes} min {rest} s" if rest else f"{minutes} min"
-
-
 def braces(labels: Mapping[str, str]) -> str:
     """Write labels as the matchers of a selector; nothing for none."""
     inner = ",".join(str(Matcher(name, "=", text)) for name, text in sorted(labels.items()))

@@ -14,10 +14,9 @@ from cilium_analysis import frames
 from cilium_analysis.findings import Finding, Severity
 from cilium_analysis.queries import Matcher
 from cilium_analysis.statistics.rises import Rises, join
-from cilium_analysis.texts import percent
+from cilium_analysis.texts import lasting, percent
 from cilium_analysis.topics import caveats
 from cilium_analysis.topics.health.common import (
-    duration,
     from_server,
     interval,
     not_scraped,
@@ -277,6 +276,7 @@ def _finding(data: Health, group: Sequence[Burst]) -> Finding:
         start=start,
         end=end,
         labels=labels,
+        nodes=main.nodes,
         value=counted,
         baseline_value=main.expected,
         unit="count",
@@ -325,7 +325,7 @@ def _title(
     also = f"; at the same time: {', '.join(others)}" if others else ""
     return (
         f"{who if agent else 'The operator'}, {main.of.subsystem}: {number}{part}{baseline} in"
-        f" {duration(length)}{after}{failing}{also}"
+        f" {lasting(length)}{after}{failing}{also}"
     )
 
 

@@ -159,11 +159,19 @@ def _files(data: Health) -> Iterator[str]:
 
 
 def _nodes_known(data: Health) -> Iterator[str]:
-    """Name agents that know fewer nodes than others do: they cannot reach the rest."""
-    levels = data.now.per_node("nodes_known", how="max")
-    known, others = levels.max().dropna(), frames.last(levels).max()
-    for node, number in known[known < others].items():
-        yield f"The agent on {node} knew at most {number:.0f} nodes, others know {others:.0f}."
+    """Name agents that know fewer nodes than others of their cluster: they cannot reach the rest.
+
+    Nodes come and go: only what agents knew at the same time, at the end, is compared.
+    """
+    known = data.now.per_node("nodes_known", how="max").tail(1).max().dropna()
+    clusters = [str(node).rpartition("/")[0] for node in known.index]
+    most = known.groupby(clusters).transform("max")
+    for node, number, others in zip(known.index, known, most, strict=True):
+        if number < others:
+            yield (
+                f"The agent on {node} knew {number:.0f} nodes at the end, others of its cluster"
+                f" {others:.0f}."
+            )
 
 
 def _defects(data: Health) -> list[str]:

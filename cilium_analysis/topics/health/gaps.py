@@ -12,8 +12,9 @@ import pandas as pd
 
 from cilium_analysis import frames
 from cilium_analysis.findings import Finding, Severity
+from cilium_analysis.texts import lasting
 from cilium_analysis.topics import loading
-from cilium_analysis.topics.health.common import braces, duration, from_server, where
+from cilium_analysis.topics.health.common import braces, from_server, where
 from cilium_analysis.topics.health.restarts import MOST, TOGETHER_WITHIN, scrape_interval
 
 if TYPE_CHECKING:
@@ -222,7 +223,7 @@ def gap_finding(data: Health, found: Gaps) -> Finding:
         severity=Severity.WARNING
         if length >= LONG or (everyone and of > 1) or not found.over
         else Severity.INFO,
-        title=f"{who} {why} for {duration(length)}{still}",
+        title=f"{who} {why} for {lasting(length)}{still}",
         start=max(found.start.to_pydatetime(), data.window.start),
         end=found.end.to_pydatetime(),
         labels=labels,
@@ -256,7 +257,7 @@ def _operator_finding(data: Health, gap: Gap) -> Finding:
     return Finding(
         kind="scrape_gap",
         severity=Severity.WARNING,
-        title=f"No operator was scraped for {duration(gap.length)}{still}, while agents were",
+        title=f"No operator was scraped for {lasting(gap.length)}{still}, while agents were",
         start=max(gap.start.to_pydatetime(), data.window.start),
         end=gap.end.to_pydatetime(),
         labels={"metric": _OPERATOR},

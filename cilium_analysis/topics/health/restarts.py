@@ -15,7 +15,8 @@ import pandas as pd
 
 from cilium_analysis import frames
 from cilium_analysis.findings import Finding, Severity
-from cilium_analysis.topics.health.common import braces, duration, from_server, where
+from cilium_analysis.texts import lasting
+from cilium_analysis.topics.health.common import braces, from_server, where
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -373,7 +374,7 @@ _NEXT_STEPS = {
 def _title(found: Restarts, *, of: int) -> str:
     place = where(found.nodes, of, foremost="first")
     times = f"{len(found.starts)} times" if found.looping else ""
-    away = f", not scraped for {duration(found.away)}" if found.away >= LONG_AWAY else ""
+    away = f", not scraped for {lasting(found.away)}" if found.away >= LONG_AWAY else ""
     many = len(found.nodes) > 1
     agents = "Agents" if many else "The agent"
     change = f", Cilium {found.versions[0]} became {found.versions[1]}" if found.versions else ""
@@ -394,7 +395,7 @@ def _caveats(data: Health, found: Restarts) -> tuple[str, ...]:
     said: list[str] = []
     step = data.window.step
     if found.looping and step > timedelta(minutes=1):
-        said.append(f"more than two starts within one step ({duration(step)}) count as two")
+        said.append(f"more than two starts within one step ({lasting(step)}) count as two")
     if found.how == "unknown":
         said.append("whether pods were replaced is not in the data")
     if any(start.last_seen is None for start in found.starts):

@@ -17,7 +17,7 @@ from cilium_analysis.queries import Matcher
 from cilium_analysis.statistics.rises import Rises, join
 from cilium_analysis.texts import percent
 from cilium_analysis.topics import commands, verdict
-from cilium_analysis.topics.bursts import spilled, summed
+from cilium_analysis.topics.bursts import fewest, spilled, summed
 from cilium_analysis.topics.http.durations import NAME, Slow, slow_requests
 from cilium_analysis.topics.http.statuses import (
     DENIED_STATUS,
@@ -218,6 +218,7 @@ def _finding(data: Http, stream: _Stream, first: int, last: int) -> Finding:
         start=start.to_pydatetime(),
         end=end.to_pydatetime(),
         labels=labels,
+        nodes=fewest(totals(bad, ["node"]).sort_values(ascending=False)),
         value=value,
         baseline_value=before,
         unit="requests/s",

@@ -157,11 +157,12 @@ def by_destination(data: Http) -> pd.DataFrame:
     denied = forbidden(data).groupby("destination")["by policy"].sum()
     table["denied"] = denied.reindex(table.index, fill_value=0.0)
     now, usual = (by_bound(s.durations, ["destination"]) for s in (data.now, data.baseline))
-    for place in table.index:
-        both = now.get((place,), {}), usual.get((place,), {})
-        table.loc[place, ["p95"]] = quantiles(both[0], [0.95])["p95"]
-        table.loc[place, ["usual p95"]] = quantiles(both[1], [0.95])["p95"]
-        table.loc[place, list(BOUNDS)] = bounds(*both)
+    both = [(now.get((place,), {}), usual.get((place,), {})) for place in table.index]
+    durations = [
+        (*(quantiles(counts, [0.95])["p95"] for counts in each), *bounds(*each)) for each in both
+    ]
+    columns = ["p95", "usual p95", *BOUNDS]
+    table = table.join(pd.DataFrame(durations, index=table.index, columns=columns, dtype=float))
     return table.sort_values(["errors", "requests"], ascending=False)
 
 
