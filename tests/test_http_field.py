@@ -11,7 +11,18 @@ from cilium_analysis.window import Window
 from tests.conftest import installed_or_skip
 from tests.field.asking import available, served, serving, when
 from tests.field.cases import INCIDENT
-from tests.field.make import END, START, Metrics, counter, hubble, iso, steady, vitals
+from tests.field.make import (
+    END,
+    START,
+    Metrics,
+    agent,
+    counter,
+    hubble,
+    iso,
+    scrapes,
+    steady,
+    vitals,
+)
 from tests.servers.prometheus import NotInstalled
 
 WINDOW = Window.parse(iso(START), iso(END), step="30s")
@@ -128,3 +139,18 @@ def test_quantiles_are_written_as_far_as_the_servers_buckets_tell() -> None:
     by_destination = repr(show.Table(http.by_destination(data)))
     assert "< 5 ms" in by_destination
     assert "> 10 s" in by_destination
+
+
+def test_workloads_of_one_name_are_told_apart_by_their_kind() -> None:
+    """A Deployment and a Job called ``web``, as labelsContext tells them from Cilium 1.15 on."""
+    metrics, target = Metrics(), hubble(1)
+    vitals(metrics, agent(1), target)
+    ends = {"reporter": "server", "method": "GET", "status": "500", "destination_workload": "db"}
+    ends |= {"source_namespace": "shop", "source_workload": "web", "destination_namespace": "shop"}
+    for kind, rate in (("Deployment", 10.0), ("Job", 8.0)):
+        labels = target | ends | {"source_workload_kind": kind}
+        counter(metrics, "hubble_http_requests_total", labels, steady(rate), at=scrapes())
+    with available(metrics) as url:
+        counts = load(url).now.counts
+    assert counts.to_numpy().sum() == pytest.approx(18.0 * 7200, rel=0.01)
+    assert set(counts.columns.get_level_values("source")) == {"shop/web"}
