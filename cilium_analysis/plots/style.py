@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from typing import TYPE_CHECKING
 
@@ -11,6 +12,7 @@ from matplotlib.colors import LinearSegmentedColormap
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 
+from cilium_analysis.figures import AS_PAGE
 from cilium_analysis.texts import clipped, visible
 from cilium_analysis.window import zone
 
@@ -57,6 +59,9 @@ def axes(ax: Axes | None, size: tuple[float, float]) -> Axes:
     from cilium_analysis.plots.page import Drawing  # which uses this module
 
     _, made = plt.subplots(figsize=size, layout="constrained", FigureClass=Drawing)
+    if os.environ.get(AS_PAGE):
+        # Else IPython draws each figure once more before it is shown, for nobody.
+        plt.uninstall_repl_displayhook()
     return made
 
 
