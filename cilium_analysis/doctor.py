@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING, TypeVar, cast
 from urllib.parse import urlsplit
 
 import requests
-from requests.utils import DEFAULT_CA_BUNDLE_PATH, get_environ_proxies
+from requests.utils import DEFAULT_CA_BUNDLE_PATH, get_environ_proxies, select_proxy
+from urllib3.util import parse_url
 
 from cilium_analysis import frames, targets, ways
 from cilium_analysis.connection import connect, credentials_for
@@ -95,6 +96,7 @@ def examine(
     kubernetes
         The API that is to be read beside it; None if none is.
     """
+    source = source.strip()
     try:
         found = connect(source) if not _is_remote(source) else None
     except CiliumAnalysisError as problem:
@@ -131,11 +133,14 @@ def _to_the_host(source: str) -> Iterator[Step]:
         url, access = _first(source)
     except CiliumAnalysisError as problem:
         raise _fails("source", str(problem)) from None
-    parts = urlsplit(url)
-    proxies = access.proxies(url)
-    proxy = (get_environ_proxies(url) if proxies is None else proxies).get(parts.scheme, "")
-    through = urlsplit(proxy) if proxy else parts
-    host = through.hostname or ""
+    parts, proxies = urlsplit(url), access.proxies(url)
+    proxy = select_proxy(url, get_environ_proxies(url) if proxies is None else proxies)
+    try:
+        through = parse_url(proxy or url)
+    except ValueError:
+        said = "the address of the proxy is not valid: write http_proxy=http://host:port"
+        raise _fails("source", said) from None
+    host = (through.host or "").strip("[]")
     port = through.port or (443 if through.scheme == "https" else 80)
     yield Step("source", "ok", f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}")
     role = "of the proxy, " if proxy else ""
@@ -179,7 +184,7 @@ def _in_time(work: Callable[[], Found]) -> Found:
 
 
 def _trusted(access: Access, url: str) -> str:
-    """Give the file of the authorities that requests trusts where nothing else is said."""
+    """Give the authorities that requests trusts where nothing else is said: file or directory."""
     with requests.Session() as session:
         verify = access.settings(session, url)["verify"]
     return verify if isinstance(verify, str) else DEFAULT_CA_BUNDLE_PATH
@@ -189,6 +194,13 @@ def _tls(wire: socket.socket, host: str, access: Access, *, trusted: str) -> Ste
     """Shake hands, as the requests will."""
     try:
         context = access.tls.context(trusted)
+    except (OSError, ValueError) as problem:
+        raise _fails(
+            "TLS",
+            f"a certificate cannot be read ({_why(problem) or 'it is none'}): look at the files in"
+            " CILIUM_ANALYSIS_CA_FILE, CILIUM_ANALYSIS_CLIENT_CERT and _KEY, or in tls_config",
+        ) from None
+    try:
         with context.wrap_socket(wire, server_hostname=access.tls.server_name or host) as shaken:
             certificate, version = shaken.getpeercert() or {}, shaken.version()
     except ssl.SSLCertVerificationError as problem:
@@ -198,17 +210,22 @@ def _tls(wire: socket.socket, host: str, access: Access, *, trusted: str) -> Ste
             " authority in CILIUM_ANALYSIS_CA_FILE, or ca_file of an http_config",
         ) from None
     except (OSError, ValueError) as problem:
-        why = str(getattr(problem, "reason", None) or getattr(problem, "strerror", None) or "")
+        said = _why(problem) or "the handshake broke off"
         todo = "is the port one of TLS, and your own certificate right (CILIUM_ANALYSIS_CLIENT_…)?"
-        if "WRONG_VERSION" in why or "RECORD_LAYER" in why:
+        if "wrong version" in said or "record layer" in said:
             todo = "it answers without TLS: write http://"
-        said = why.replace("_", " ").lower() or "the handshake broke off"
         raise _fails("TLS", f"no TLS with {host} ({said}): {todo}") from None
     until = certificate.get("notAfter")
     if not isinstance(until, str):
         return Step("TLS", "ok", f"{version}; the certificate is not checked, as asked for")
     left = timedelta(seconds=ssl.cert_time_to_seconds(until) - datetime.now(UTC).timestamp())
     return Step("TLS", "ok", f"{version}; the certificate is trusted, for {left.days} more days")
+
+
+def _why(problem: Exception) -> str:
+    """Say what OpenSSL or the system says."""
+    said = getattr(problem, "reason", None) or getattr(problem, "strerror", None) or ""
+    return str(said).replace("_", " ").lower()
 
 
 def _signed_in(source: str) -> Prometheus:
@@ -227,7 +244,8 @@ def _signed_in(source: str) -> Prometheus:
 def _of_server(server: Prometheus) -> Iterator[Step]:
     """Say how it was found and signed in to, and what it is."""
     wire = server.transport
-    signed = wire.auth or wire.access.auth
+    access = wire.access
+    signed = wire.auth or access.auth or access.headers or access.tls.cert_file
     yield Step("sign-in", "ok", "credentials are accepted" if signed else "none is asked for")
     build = " ".join(filter(None, map(server.server.get, ("application", "version"))))
     found = f"{server.found}. " if server.found else ""
@@ -240,7 +258,6 @@ def _of_cilium(server: Prometheus, match: str, timezone: str) -> Iterator[Step]:
     now = datetime.now(UTC)
     window = Window.parse("-1h", "now", timezone=timezone, now=now)
     present = _counts(server, (*_AGENT, *_HUBBLE), match, now)
-    agents = max((present.get(name, 0) for name in _AGENT[:2]), default=0)
     hubble = [name for name in _HUBBLE if name in present]
     if not present:
         newest = setup.newest(server, window, match=match)
@@ -250,8 +267,13 @@ def _of_cilium(server: Prometheus, match: str, timezone: str) -> Iterator[Step]:
             + " Is this the server that scrapes the cluster, and are prometheus.enabled and"
             " hubble.metrics.enabled set (Helm)?",
         )
-    if agents:
-        yield Step("metrics of Cilium", "ok", f"{counted(agents, 'agent')} just now")
+    found = targets.of(server, window, window.baseline(), match=match)
+    if any(name in present for name in _AGENT[:2]):
+        # Servers of a pair, and shards that overlap, store a target twice.
+        once = found.table[found.table["replica_of"] < 0]
+        agents = (once["component"] == "agent") & (once["last"] >= window.start)
+        said = f"{counted(int(agents.sum()), 'agent')} in the last hour"
+        yield Step("metrics of Cilium", "ok", said)
     else:
         todo = "drops are known from Hubble alone (Helm: prometheus.enabled=true)"
         yield Step("metrics of Cilium", "missing", f"none of the agents: {todo}")
@@ -261,9 +283,8 @@ def _of_cilium(server: Prometheus, match: str, timezone: str) -> Iterator[Step]:
         todo = "who sent and received is unknown (Helm: hubble.metrics.enabled)"
         yield Step("metrics of Hubble", "missing", f"none, or nothing happened: {todo}")
     yield _retention(server, tuple(present), match, now)
-    slowest = targets.of(server, window, window.baseline(), match=match).slowest
-    if slowest:
-        said = f"{format_duration(slowest)}: onsets are known to within that"
+    if found.slowest:
+        said = f"{format_duration(found.slowest)}: onsets are known to within that"
         yield Step("scrape interval", "ok", said)
 
 

@@ -5,6 +5,7 @@ Scalars are taken as they are written: ``1h``, ``2026-03-21 08:00`` and ``no`` a
 
 from __future__ import annotations
 
+import re
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
 
 _NOTHING = "tag:yaml.org,2002:null"
 _SHOWN = 60
+_REPEATING = re.compile(r"(alias|anchor|handle) .*", re.DOTALL)
 
 
 @dataclass(frozen=True)
@@ -177,7 +179,11 @@ def read(file: Path, *, needs: str) -> Entry:
     except yaml.MarkedYAMLError as problem:
         mark = problem.problem_mark or problem.context_mark
         place = f"{file}:{mark.line + 1}" if mark else str(file)
-        raise ParameterError(f"{place}: this is not YAML: {problem.problem}") from None
+        # It repeats a value that begins with *, & or !, and that may be a password.
+        said = _REPEATING.sub(r"\1", str(problem.problem))
+        quoting = said != problem.problem or "cannot start any token" in said
+        hint = ": put quotes around a text that begins with * & ! % @ or `" if quoting else ""
+        raise ParameterError(f"{place}: this is not YAML: {said}{hint}") from None
     except (UnicodeDecodeError, yaml.YAMLError):
         raise ParameterError(f"{file} is not text in UTF-8") from None
     except RecursionError:

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import socket
 import ssl
+import subprocess
 import time
 from collections.abc import Iterator
 from contextlib import closing
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -78,6 +80,18 @@ def test_a_proxy_that_is_not_there(closed: int, monkeypatch: pytest.MonkeyPatch)
     ends("http://prometheus.invalid:9090", "TCP", "of the proxy, no connection to 127.0.0.1")
 
 
+@pytest.mark.parametrize("variable", ["http_proxy", "all_proxy", "ALL_PROXY"])
+def test_a_proxy_as_requests_takes_it(
+    variable: str, closed: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("no_proxy", "NO_PROXY"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv(variable, f"127.0.0.1:{closed}")
+    ends("http://prometheus.invalid:9090", "TCP", "of the proxy, no connection to 127.0.0.1")
+    monkeypatch.setenv(variable, "http://127.0.0.1:99999")
+    ends("http://prometheus.invalid:9090", "source", "the address of the proxy is not valid")
+
+
 @pytest.fixture(scope="module")
 def authority() -> trustme.CA:
     return trustme.CA()
@@ -104,7 +118,37 @@ def test_tls(
     assert shaken.state == "ok"
     assert "the certificate is trusted, for " in shaken.said
     monkeypatch.setenv("CILIUM_ANALYSIS_CLIENT_CERT", str(tmp_path / "gone.pem"))
-    ends(secure, "TLS", "no TLS with 127.0.0.1 (no such file or directory)")
+    unread = "a certificate cannot be read (no such file or directory): look at the files in"
+    ends(secure, "TLS", unread)
+    monkeypatch.delenv("CILIUM_ANALYSIS_CLIENT_CERT")
+    monkeypatch.setenv("CILIUM_ANALYSIS_CA_FILE", str(tmp_path / "gone.pem"))
+    ends(secure, "TLS", unread)
+
+
+def test_authorities_in_a_directory(
+    secure: str, authority: trustme.CA, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    authority.cert_pem.write_to_path(tmp_path / "ca.pem")
+    subprocess.run(["openssl", "rehash", str(tmp_path)], check=True)
+    monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(tmp_path))
+    assert last(secure).name != "TLS"
+
+
+def test_a_certificate_is_a_way_to_sign_in(
+    authority: trustme.CA, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    authority.issue_cert("127.0.0.1").configure_cert(context)
+    authority.configure_trust(context)
+    context.verify_mode = ssl.CERT_REQUIRED
+    authority.cert_pem.write_to_path(tmp_path / "ca.pem")
+    mine = authority.issue_cert("me").private_key_and_cert_chain_pem
+    mine.write_to_path(tmp_path / "me.pem")
+    monkeypatch.setenv("CILIUM_ANALYSIS_CA_FILE", str(tmp_path / "ca.pem"))
+    monkeypatch.setenv("CILIUM_ANALYSIS_CLIENT_CERT", str(tmp_path / "me.pem"))
+    with Stub(UP, tls=context) as stub:
+        steps = {step.name: step for step in examine(stub.url)}
+    assert steps["sign-in"].said == "credentials are accepted"
 
 
 @pytest.mark.parametrize(
@@ -150,12 +194,13 @@ def test_a_server_without_cilium(prometheus3: PrometheusServer) -> None:
     )
 
 
-def served(*, agents: bool = True, hubbles: bool = True) -> Metrics:
-    """The last three hours of two nodes."""
+def served(*, agents: bool = True, hubbles: bool = True, replica: str = "") -> Metrics:
+    """The last three hours of two nodes; each stored twice, if a label tells the replicas."""
     metrics, now = Metrics(), int(time.time())
     at = list(range(now - 3 * 3600, now, 60))
-    for number in (1, 2):
-        target, seen = agent(number, cluster="eu"), hubble(number, cluster="eu")
+    for number, one in product((1, 2), ("p-0", "p-1") if replica else ("",)):
+        told = {"cluster": "eu"} | ({replica: one} if replica else {})
+        target, seen = agent(number) | told, hubble(number) | told
         if agents:
             vitals(metrics, target, seen, at=at)
             constant(metrics, "cilium_version", target | {"version": "1.17.0"}, 1, at)
@@ -173,7 +218,7 @@ def test_a_way_that_leads_all_along() -> None:
         said = {step.name: step.said for step in steps}
         assert said["sign-in"] == "none is asked for"
         assert said["API"].startswith("Prometheus 3")
-        assert said["metrics of Cilium"] == "2 agents just now"
+        assert said["metrics of Cilium"] == "2 agents in the last hour"
         assert said["metrics of Hubble"] == "hubble_flows_processed_total"
         assert said["scrape interval"].startswith("1m: onsets are known")
         assert list(said) == [
@@ -181,6 +226,12 @@ def test_a_way_that_leads_all_along() -> None:
             *("how far back", "scrape interval"),
         ]
         ends(url, "metrics of Cilium", "match", "without these matchers", match='cluster="us"')
+
+
+def test_agents_that_a_pair_of_servers_stores_are_counted_once() -> None:
+    with available(served(replica="prometheus_replica")) as url:
+        steps = {step.name: step for step in examine(f" {url} ")}
+    assert steps["metrics of Cilium"].said == "2 agents in the last hour"
 
 
 @pytest.mark.parametrize("agents", [True, False])
@@ -212,7 +263,7 @@ def test_a_cluster(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, closed: int)
             steps = {step.name: step for step in examine("kubernetes:")}
             assert steps["sign-in"].said == "credentials are accepted"
             assert steps["API"].said.startswith("Found monitoring/kps-prometheus:9090")
-            assert steps["metrics of Cilium"].said == "2 agents just now"
+            assert steps["metrics of Cilium"].said == "2 agents in the last hour"
             api.forbid(PATHS["Service"])
             ends("kubernetes:", "API", "cannot list services", "or name the Prometheus")
     with KubeApi({PATHS["Service"]: [STACK]}) as api:

@@ -41,6 +41,8 @@ def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     [
         ("https://aps-workspaces.eu-west-1.amazonaws.com/workspaces/ws-1", "aws"),
         ("https://aps-workspaces-fips.us-gov-west-1.amazonaws.com/workspaces/ws-1", "aws"),
+        ("https://aps-workspaces.eu-west-1.api.aws/workspaces/ws-1", "aws"),
+        ("https://vpce-0a-b.aps-workspaces.eu-west-1.vpce.amazonaws.com/workspaces/w", "aws"),
         ("https://monitoring.googleapis.com/v1/projects/p/location/global/prometheus", "google"),
         ("https://mine-abc.westeurope.prometheus.monitor.azure.com", "azure"),
         ("https://mine.chinaeast.prometheus.monitor.azure.cn", "azure"),
@@ -190,6 +192,39 @@ def test_without_credentials_or_a_region_of_aws(monkeypatch: pytest.MonkeyPatch)
     assert isinstance(source, Prometheus)
     with pytest.raises(AccessDenied, match="no credentials of AWS were found: set AWS_PROFILE"):
         source.query("up")
+
+
+def test_the_region_is_that_of_aws_region(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AWS_REGION", "eu-west-2")
+    monkeypatch.setenv("AWS_DEFAULT_REGION", "eu-west-1")
+    assert Aws("http://localhost:1")._region == "eu-west-2"
+    own = "https://vpce-0a-b.aps-workspaces.us-east-1.vpce.amazonaws.com/workspaces/w"
+    assert Aws(own)._region == "us-east-1"
+
+
+def test_a_profile_of_aws_that_is_not_there(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CILIUM_ANALYSIS_SIGN_IN", "aws")
+    monkeypatch.setenv("AWS_PROFILE", "gone")
+    with pytest.raises(AccessDenied, match=r"cannot be had \(ProfileNotFound\): see whether `aws"):
+        connect("http://localhost:1")
+
+
+def test_a_web_identity_that_aws_does_not_take(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN"):
+        monkeypatch.delenv(name, raising=False)
+    (tmp_path / "token").write_text(SECRET)
+    monkeypatch.setenv("AWS_WEB_IDENTITY_TOKEN_FILE", str(tmp_path / "token"))
+    monkeypatch.setenv("AWS_ROLE_ARN", "arn:aws:iam::1:role/reports")
+    monkeypatch.setenv("AWS_REGION", "eu-west-1")
+    denied = f"<ErrorResponse><Error><Code>AccessDenied</Code><Message>{SECRET}</Message></Error>"
+    with Stub(Reply(f"{denied}</ErrorResponse>".encode(), 403, content_type="text/xml")) as sts:
+        monkeypatch.setenv("AWS_ENDPOINT_URL_STS", sts.url)
+        client = Prometheus("http://localhost:1", credentials=Credentials(sign_in="aws"))
+        with pytest.raises(AccessDenied, match=r"cannot be had \(ClientError\)") as caught:
+            client.query("up")
+    assert SECRET not in str(caught.value)
 
 
 def test_an_unknown_way_and_a_library_that_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -110,6 +110,17 @@ BAD = {
         ":4: token_url is not a URL",
     ),
     "no YAML": (f"bearer_token: [{SECRET}", "this is not YAML"),
+    "alias": (f"bearer_token: *{SECRET}", ":1: this is not YAML: found undefined alias: put quot"),
+    "tag": (f"bearer_token: !{SECRET}!a b", "found undefined tag handle: put quotes around a tex"),
+    "token": (f"bearer_token: @{SECRET}", "cannot start any token: put quotes around a text"),
+    "password in an endpoint": (
+        f"oauth2:\n  client_id: a\n  token_url: https://a:{SECRET}@b/",
+        ":3: token_url holds a name and perhaps a password: write them as client_id",
+    ),
+    "endpoint of another name": (
+        "oauth2:\n  client_id: a\n  token_url: https://a/\n  tls_config: {server_name: b}",
+        ":4: of a token endpoint server_name, min_version and max_version cannot be set",
+    ),
     "empty": ("", "is empty: it needs `authorization`, `basic_auth` or `oauth2`"),
 }
 
@@ -186,6 +197,31 @@ def test_tls_by_an_http_config(authority: trustme.CA, tmp_path: Path) -> None:
         with client_of(stub.url, tmp_path, inline) as client:
             with pytest.raises(ServerUnavailable, match="no TLS with"):
                 client.query(QUERY)
+
+
+@pytest.mark.parametrize("variable", ["REQUESTS_CA_BUNDLE", "SSL_CERT_FILE"])
+def test_authorities_that_are_named_replace_the_usual_ones(
+    authority: trustme.CA, variable: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    usual = trustme.CA()
+    usual.cert_pem.write_to_path(tmp_path / "usual.pem")
+    for name in ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv(variable, str(tmp_path / "usual.pem"))
+    monkeypatch.setattr("requests.adapters.DEFAULT_CA_BUNDLE_PATH", str(tmp_path / "usual.pem"))
+    authority.cert_pem.write_to_path(tmp_path / "ca.pem")
+    pem = authority.cert_pem.bytes().decode().replace("\n", "\n    ")
+    ways = [f"ca: |\n    {pem}", "ca_file: ca.pem"]
+    ways += [f"{way}\n  min_version: TLS12" for way in ways]
+    with Stub(UP, tls=served_as(usual, "127.0.0.1")) as stub:
+        asked(stub.url, tmp_path, "tls_config: {min_version: TLS12}")
+        for way in ways:
+            with client_of(stub.url, tmp_path, f"tls_config:\n  {way}\n") as client:
+                with pytest.raises(ServerUnavailable, match="unable to get local issuer"):
+                    client.query(QUERY)
+    with Stub(UP, tls=served_as(authority, "127.0.0.1")) as stub:
+        for way in ways:
+            asked(stub.url, tmp_path, f"tls_config:\n  {way}\n")
 
 
 def test_a_version_of_tls_that_the_server_lacks(authority: trustme.CA, tmp_path: Path) -> None:
@@ -281,6 +317,15 @@ def test_an_endpoint_that_gives_no_token(tmp_path: Path) -> None:
             client.query(QUERY)
 
 
+def test_a_key_in_the_address_of_an_endpoint_is_not_shown(tmp_path: Path) -> None:
+    with Stub(Reply(b"{}", 403)) as stub:
+        config = oauth(stub.url).replace("/token", f"/token?api_key={SECRET}")
+        with client_of(stub.url, tmp_path, config) as client:
+            with pytest.raises(AccessDenied, match=r"endpoint .*/token gives no token") as caught:
+                client.query(QUERY)
+            assert SECRET not in str(caught.value) + repr(client.transport.access.auth)
+
+
 def test_a_server_that_refuses_every_token_is_asked_twice(tmp_path: Path) -> None:
     with Stub(lambda r: Desk().give(r) if r.path == "/token" else DENIED) as stub:
         with client_of(stub.url, tmp_path, oauth(stub.url)) as client:
@@ -355,6 +400,11 @@ def test_a_command_may_print_what_plugins_of_kubectl_print(stub: Stub) -> None:
         (printing(f"print('{SECRET} and more')"), "prints is not one bearer token"),
         (printing("print()"), "prints is not one bearer token"),
         (printing("print('{')"), "prints is not one bearer token"),
+        (printing("""print('{"status": "Failure"}')"""), "prints is not one bearer token"),
+        (
+            printing("""print('{"status": {"token": "t", "expirationTimestamp": 5}}')"""),
+            "is not one",
+        ),
         (printing("import sys; sys.stdout.buffer.write(bytes([255]))"), "is not one bearer token"),
         ("no-such-program --token", "cannot run the token command no-such-program: No such file"),
     ],
@@ -364,6 +414,15 @@ def test_a_command_without_a_token(command: str, said: str, stub: Stub) -> None:
         client.query(QUERY)
     assert said in str(caught.value)
     assert SECRET not in str(caught.value)
+    assert not stub.requests
+
+
+def test_a_slow_command_is_not_blamed_on_the_server(stub: Stub) -> None:
+    credentials = Credentials(bearer_token_command=printing("import time; time.sleep(20)"))
+    with Prometheus(stub.url, credentials=credentials, timeout=0.5, retries=0) as client:
+        said = r"the token command .* has given no token within 0\.5 s"
+        with pytest.raises(AccessDenied, match=said):
+            client.query(QUERY)
     assert not stub.requests
 
 

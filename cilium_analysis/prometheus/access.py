@@ -27,8 +27,9 @@ class Tls:
 
     Parameters
     ----------
-    ca_file, authorities
-        Certificates of the authorities to trust instead of the usual ones: a file, or in PEM.
+    ca_file
+        Certificates of the authorities to trust instead of the usual ones: a file, or a directory
+        as OpenSSL hashes it.
     cert_file, key_file
         The own certificate.
     server_name
@@ -40,7 +41,6 @@ class Tls:
     """
 
     ca_file: str = ""
-    authorities: str = ""
     cert_file: str = ""
     key_file: str = ""
     server_name: str = ""
@@ -52,8 +52,7 @@ class Tls:
     def settings(self) -> dict[str, Any]:
         """``verify`` and ``cert``, as `requests` takes them."""
         cert = (self.cert_file, self.key_file) if self.key_file else self.cert_file or None
-        trusted = bool(self.authorities) or self.ca_file or True
-        return {"verify": trusted if self.verify else False, "cert": cert}
+        return {"verify": (self.ca_file or True) if self.verify else False, "cert": cert}
 
     def context(self, trusted: str) -> ssl.SSLContext:
         """Give what a handshake takes that is tried alone.
@@ -61,43 +60,36 @@ class Tls:
         Parameters
         ----------
         trusted
-            File of the authorities that are trusted where nothing else is said.
+            File or directory of the authorities that are trusted where nothing else is said.
         """
-        if self.authorities:
-            context = ssl.create_default_context(cadata=self.authorities)
+        context, authorities = self._bare(), self.ca_file or trusted
+        if Path(authorities).is_dir():
+            context.load_verify_locations(capath=authorities)
         else:
-            context = ssl.create_default_context(cafile=self.ca_file or trusted)
+            context.load_verify_locations(authorities)
         if self.cert_file:
             context.load_cert_chain(self.cert_file, self.key_file or None)
         if not self.verify:
             context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
-        context.minimum_version = self.lowest or context.minimum_version
-        context.maximum_version = self.highest or context.maximum_version
         return context
 
     def pool(self) -> dict[str, Any]:
-        """Give what urllib3's pools take beside them; nothing where all is as usual.
-
-        Raises
-        ------
-        ParameterError
-            If the authorities are no certificates.
-        """
+        """Give what urllib3's pools take beside them; nothing where all is as usual."""
         found: dict[str, Any] = {}
         if self.server_name:
             found |= {"server_hostname": self.server_name, "assert_hostname": self.server_name}
-        if self.authorities or self.lowest or self.highest:
-            context = ssl.create_default_context()
-            try:
-                if self.authorities:
-                    context = ssl.create_default_context(cadata=self.authorities)
-            except ssl.SSLError:
-                raise ParameterError("`ca` holds no certificates in PEM") from None
+        if self.lowest or self.highest:
+            context = self._bare()
             context.check_hostname = self.verify and not self.server_name
-            context.minimum_version = self.lowest or context.minimum_version
-            context.maximum_version = self.highest or context.maximum_version
             found["ssl_context"] = context
         return found
+
+    def _bare(self) -> ssl.SSLContext:
+        """Make a context that trusts nobody yet: what is added to the usual ones replaces none."""
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+        context.minimum_version = self.lowest or context.minimum_version
+        context.maximum_version = self.highest or context.maximum_version
+        return context
 
 
 @dataclass(frozen=True)

@@ -7,15 +7,20 @@ written in it, only where.
 
 from __future__ import annotations
 
+import atexit
 import re
+import shutil
 import ssl
+from functools import lru_cache
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from cilium_analysis import lines
+from cilium_analysis.errors import ParameterError
 from cilium_analysis.prometheus.access import Access, Basic, Bearer, Tls
 from cilium_analysis.prometheus.credentials import Secret
 from cilium_analysis.prometheus.tokens import ClientCredentials, TokenEndpoint
+from cilium_analysis.scratch import scratch
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -103,6 +108,10 @@ def _oauth2(entry: Entry) -> AuthBase:
             raise entry.mistake(f"oauth2 has no `{needed}`")
     url = found["token_url"].text("token_url")
     _check_url(found["token_url"], url, "token_url")
+    if urlsplit(url).username is not None:
+        raise found["token_url"].mistake(
+            "token_url holds a name and perhaps a password: write them as client_id, client_secret"
+        )
     parameters = {}
     if "endpoint_params" in found:
         node = found["endpoint_params"]
@@ -112,7 +121,7 @@ def _oauth2(entry: Entry) -> AuthBase:
     tls = _tls(found["tls_config"]) if "tls_config" in found else Tls()
     if tls.pool():
         raise found["tls_config"].mistake(
-            "of a token endpoint only ca_file, cert_file, key_file and insecure_skip_verify count"
+            "of a token endpoint server_name, min_version and max_version cannot be set"
         )
     settings = tls.settings
     if proxy := _proxy(found):
@@ -135,18 +144,31 @@ def _tls(entry: Entry) -> Tls:
     if "key_file" in found and "cert_file" not in found:
         raise found["key_file"].mistake("key_file needs cert_file")
     files = {n: _path(found[n], n) for n in ("ca_file", "cert_file", "key_file") if n in found}
+    if "ca" in found:
+        with found["ca"].named():
+            files["ca_file"] = _written(found["ca"].block("ca"))
     skipped = "insecure_skip_verify" in found
-    made = Tls(
+    return Tls(
         **files,
-        authorities=found["ca"].block("ca") if "ca" in found else "",
         server_name=found["server_name"].text("server_name") if "server_name" in found else "",
         verify=not (skipped and found["insecure_skip_verify"].flag("insecure_skip_verify")),
         lowest=_version(found, "min_version"),
         highest=_version(found, "max_version"),
     )
-    with entry.named():
-        made.pool()
-    return made
+
+
+@lru_cache
+def _written(authorities: str) -> str:
+    """Write certificates into a file of this process: requests takes files only."""
+    try:
+        ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_verify_locations(cadata=authorities)
+    except (ssl.SSLError, ValueError, TypeError):
+        raise ParameterError("`ca` holds no certificates in PEM") from None
+    folder = scratch()
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    file = folder / "ca.pem"
+    file.write_text(authorities)
+    return str(file)
 
 
 def _version(found: dict[str, Entry], name: str) -> ssl.TLSVersion | None:

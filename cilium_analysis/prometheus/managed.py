@@ -8,6 +8,7 @@ imported when they are needed; no credential is kept here but the newest token.
 from __future__ import annotations
 
 import math
+import os
 import re
 from datetime import UTC
 from typing import TYPE_CHECKING, Any
@@ -26,7 +27,8 @@ if TYPE_CHECKING:
 #: Hosts of the services, by how one signs in to them.
 _HOSTS = {
     "aws": re.compile(
-        r"aps-workspaces(-fips)?\.(?P<region>[a-z0-9-]+)\.(amazonaws\.com(\.cn)?|api\.aws)"
+        r"([a-z0-9-]+\.)?aps-workspaces(-fips)?\.(?P<region>[a-z0-9-]+)"
+        r"\.((vpce\.)?amazonaws\.com(\.cn)?|api\.aws)"
     ),
     "google": re.compile(r"monitoring\.googleapis\.com"),
     "azure": re.compile(r"[a-z0-9.-]+\.prometheus\.monitor\.azure\.(com|us|cn)"),
@@ -72,27 +74,32 @@ class Aws(AuthBase):
     """Signs by AWS Signature Version 4, with the credentials that botocore finds.
 
     Those are variables, profiles, roles, web identities, and the metadata of an instance or a pod
-    (botocore, "Credentials"). The region is that of the address, else the one of the profile.
+    (botocore, "Credentials"). The region is that of the address, else ``AWS_REGION`` or the one of
+    the profile.
     """
 
     def __init__(self, url: str) -> None:
         try:
+            import botocore.exceptions
             import botocore.session
         except ImportError:
             raise _missing("botocore", "aws") from None
         found = _HOSTS["aws"].fullmatch(urlsplit(url).hostname or "")
         self._session = botocore.session.get_session()
-        region = found["region"] if found else self._session.get_config_variable("region")
-        if not region:
+        region = found["region"] if found else os.environ.get("AWS_REGION")
+        try:  # botocore alone among AWS' tools does not know AWS_REGION
+            self._region = str(region or self._session.get_config_variable("region") or "")
+        except botocore.exceptions.BotoCoreError as problem:
+            raise _no_aws(problem) from None
+        if not self._region:
             raise ParameterError("the address names no region of AWS: set AWS_REGION")
-        self._region = str(region)
         self._credentials: Any = None
 
     def __call__(self, request: PreparedRequest) -> PreparedRequest:
         """Sign a request."""
         from botocore.auth import SigV4Auth
         from botocore.awsrequest import AWSRequest
-        from botocore.exceptions import BotoCoreError
+        from botocore.exceptions import BotoCoreError, ClientError
 
         try:
             self._credentials = self._credentials or self._session.get_credentials()
@@ -101,11 +108,8 @@ class Aws(AuthBase):
                     "no credentials of AWS were found: set AWS_PROFILE, or sign in (aws sso login)"
                 )
             frozen = self._credentials.get_frozen_credentials()
-        except BotoCoreError as problem:
-            raise AccessDenied(
-                f"the credentials of AWS cannot be had ({type(problem).__name__}): see whether `aws"
-                " sts get-caller-identity` can"
-            ) from None
+        except (BotoCoreError, ClientError) as problem:
+            raise _no_aws(problem) from None
         # A blank is %20 to AWS; requests writes + for it, and %2B for +.
         path, mark, query = str(request.url).partition("?")
         request.url = path + mark + query.replace("+", "%20")
@@ -116,11 +120,18 @@ class Aws(AuthBase):
         return request
 
 
+def _no_aws(problem: Exception) -> AccessDenied:
+    return AccessDenied(
+        f"the credentials of AWS cannot be had ({type(problem).__name__}): see whether `aws sts"
+        " get-caller-identity` can"
+    )
+
+
 class Google(Renewing):
     """Takes tokens of Google's application default credentials."""
 
     def __init__(self, url: str) -> None:
-        super().__init__()
+        super().__init__("the sign-in to Google")
         try:
             import google.auth
             import google.auth.transport.requests  # noqa: F401
@@ -153,7 +164,7 @@ class Azure(Renewing):
     """Takes tokens of Azure's default credential: variables, managed identity, CLI, and others."""
 
     def __init__(self, url: str) -> None:
-        super().__init__()
+        super().__init__("the sign-in to Azure")
         try:
             import azure.identity  # noqa: F401
         except ImportError:
@@ -170,7 +181,7 @@ class Azure(Renewing):
         try:
             self._credential = self._credential or DefaultAzureCredential()
             found = self._credential.get_token(self._scope)
-        except AzureError as problem:
+        except (AzureError, ValueError) as problem:
             raise AccessDenied(
                 f"no token of Azure ({type(problem).__name__}): sign in (az login), or set"
                 " AZURE_CLIENT_ID, AZURE_TENANT_ID and a secret or a federated token"

@@ -11,7 +11,7 @@ import subprocess
 import time
 from abc import abstractmethod
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import UTC, datetime
 from threading import Lock
 from typing import TYPE_CHECKING, Any
 
@@ -56,9 +56,18 @@ class Token:
 
 
 class Renewing(AuthBase):
-    """Signs with a token that is kept until it expires or is refused."""
+    """Signs with a token that is kept until it expires or is refused.
 
-    def __init__(self) -> None:
+    Parameters
+    ----------
+    giver
+        Who gives the tokens, for people.
+    """
+
+    def __init__(self, giver: str) -> None:
+        self.giver = giver
+        #: Whether a token has been asked for, and has not come yet.
+        self.waits = False
         self._lock = Lock()
         self._token: Token | None = None
 
@@ -66,7 +75,11 @@ class Renewing(AuthBase):
         """Sign a request."""
         with self._lock:
             if self._token is None or time.time() > self._token.expires - _MARGIN:
-                self._token = self.fetch()
+                self.waits = True
+                try:
+                    self._token = self.fetch()
+                finally:
+                    self.waits = False
             request.headers["Authorization"] = f"Bearer {self._token.text}"
         return request
 
@@ -103,17 +116,16 @@ class Command(Renewing):
     """
 
     def __init__(self, line: str) -> None:
-        super().__init__()
         try:
             self._words = shlex.split(line)
         except ValueError as problem:
             raise ParameterError(f"cannot read the token command: {problem}") from None
         if not self._words:
             raise ParameterError("the token command is empty: name a program")
+        super().__init__(f"the token command {self._words[0]}")
 
     def fetch(self) -> Token:
         """Run the command."""
-        name = self._words[0]
         hint = "run it by hand to see why"
         try:
             done = subprocess.run(  # noqa: S603 - what the user names, and no shell
@@ -121,17 +133,17 @@ class Command(Renewing):
             )
         except subprocess.TimeoutExpired:
             raise AccessDenied(
-                f"the token command {name} printed nothing within {_PATIENCE:.0f} s; {hint}"
+                f"{self.giver} printed nothing within {_PATIENCE:.0f} s; {hint}"
             ) from None
         except OSError as problem:
-            raise AccessDenied(f"cannot run the token command {name}: {problem.strerror}") from None
+            raise AccessDenied(f"cannot run {self.giver}: {problem.strerror}") from None
         if done.returncode:
-            raise AccessDenied(f"the token command {name} ended with {done.returncode}; {hint}")
+            raise AccessDenied(f"{self.giver} ended with {done.returncode}; {hint}")
         try:
             return _printed(done.stdout[:_LONGEST].decode().strip())
-        except ValueError:
+        except (ValueError, AttributeError):  # a status may also be a text
             raise AccessDenied(
-                f"what the token command {name} prints is not one bearer token; {hint}"
+                f"what {self.giver} prints is not one bearer token; {hint}"
             ) from None
 
 
@@ -140,9 +152,12 @@ def _printed(text: str) -> Token:
     if not text.startswith("{"):
         return Token(text, expiry_of(text))
     status = json.loads(text).get("status") or {}
-    until = status.get("expirationTimestamp")
-    token = str(status.get("token") or "")
-    return Token(token, datetime.fromisoformat(until).timestamp() if until else expiry_of(token))
+    until, token = status.get("expirationTimestamp"), str(status.get("token") or "")
+    if not until:
+        return Token(token, expiry_of(token))
+    moment = datetime.fromisoformat(str(until))
+    # Without a zone it is UTC, as Kubernetes writes times.
+    return Token(token, moment.replace(tzinfo=moment.tzinfo or UTC).timestamp())
 
 
 def expiry_of(token: str) -> float:
@@ -184,7 +199,7 @@ class TokenEndpoint:
         Certificates and proxies, as `requests.Session.request` takes them.
     """
 
-    url: str
+    url: str = field(repr=False)
     client: str
     secret: Secret
     parameters: Mapping[str, str] = field(default_factory=dict, repr=False)
@@ -195,7 +210,8 @@ class ClientCredentials(Renewing):
     """Takes the tokens of a `TokenEndpoint`."""
 
     def __init__(self, endpoint: TokenEndpoint) -> None:
-        super().__init__()
+        # A query in the address may hold a key.
+        super().__init__(f"the token endpoint {endpoint.url.partition('?')[0]}")
         self._endpoint = endpoint
 
     def fetch(self) -> Token:
@@ -213,7 +229,7 @@ class ClientCredentials(Renewing):
             return Token(str(document.get("access_token") or ""), began + lasts)
         except (ValueError, AttributeError, TypeError):
             raise AccessDenied(
-                f"the token endpoint {known.url} gives no token ({reply.status_code}"
+                f"{self.giver} gives no token ({reply.status_code}"
                 f"{_error(reply)}): look at client_id, client_secret and scopes"
             ) from None
 
@@ -232,7 +248,7 @@ class ClientCredentials(Renewing):
                 )
         except (requests.RequestException, OSError) as problem:
             why = type(problem).__name__
-            raise AccessDenied(f"cannot reach the token endpoint {known.url} ({why})") from None
+            raise AccessDenied(f"cannot reach {self.giver} ({why})") from None
 
 
 def _no_netrc(request: PreparedRequest) -> PreparedRequest:

@@ -257,6 +257,9 @@ class Transport:
                 give_up=self._give_up,
             )
         except TimeoutError:
+            if isinstance(self._signer, Renewing) and self._signer.waits:
+                said = f"{self._signer.giver} has given no token within {self.timeout:g} s"
+                return _Tried(AccessDenied(f"{said}{asked}"), None)
             return _Tried(self._broken.late(asked), None)
 
     def _over(self, asked: str) -> DeadlinePassed:

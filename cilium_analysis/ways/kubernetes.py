@@ -257,7 +257,7 @@ class _Signed(Renewing):
     """Signs as a kubeconfig says, whose exec plugin is run again when its token expires."""
 
     def __init__(self, cluster: Kubernetes) -> None:
-        super().__init__()
+        super().__init__("the sign-in to Kubernetes")
         self._cluster = cluster
 
     def fetch(self) -> Token:
