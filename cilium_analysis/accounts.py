@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from cilium_analysis.findings import ABOUT_MONITORING, Severity
 from cilium_analysis.texts import clipped, counted, lasting, line, parted, spoken, unknown_lines
-from cilium_analysis.window import clock, interval, zone
+from cilium_analysis.times import clock, interval, zone
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence

@@ -14,7 +14,7 @@ from urllib.parse import quote
 from cilium_analysis import accounts
 from cilium_analysis.findings import MIME, Severity, anchor
 from cilium_analysis.texts import escaped, marked, percent, spoken, unknown_lines
-from cilium_analysis.window import clock, zone
+from cilium_analysis.times import clock, zone
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

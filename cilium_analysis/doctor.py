@@ -33,8 +33,9 @@ from cilium_analysis.prometheus.credentials import split_url
 from cilium_analysis.prometheus.limits import within
 from cilium_analysis.queries import Query, count_each, parse_matchers
 from cilium_analysis.texts import counted, listed
+from cilium_analysis.times import format_duration
 from cilium_analysis.topics import setup
-from cilium_analysis.window import Window, format_duration
+from cilium_analysis.window import Window
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

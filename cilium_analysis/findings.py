@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING, Any, overload
 
 from cilium_analysis.source import iso, window_as_json
 from cilium_analysis.texts import escaped, lasting, line, marked, unknown_lines
-from cilium_analysis.window import Window, interval
+from cilium_analysis.times import interval
+from cilium_analysis.window import Window
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping

@@ -8,7 +8,7 @@ from datetime import timedelta
 from typing import TYPE_CHECKING
 
 from cilium_analysis.errors import ParameterError
-from cilium_analysis.window import format_duration
+from cilium_analysis.times import format_duration
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence

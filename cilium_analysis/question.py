@@ -25,7 +25,8 @@ from cilium_analysis.queries import parse_matchers
 from cilium_analysis.show import definition_list, span
 from cilium_analysis.source import iso
 from cilium_analysis.texts import visible
-from cilium_analysis.window import Window, fitting_step, format_duration, parse_duration
+from cilium_analysis.times import format_duration, parse_duration
+from cilium_analysis.window import Window, fitting_step
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

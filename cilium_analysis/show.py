@@ -11,8 +11,8 @@ import numpy as np
 import pandas as pd
 
 from cilium_analysis.texts import duration, escaped, line, number, percent, visible, within
+from cilium_analysis.times import clock, format_duration, interval, zone
 from cilium_analysis.topics.buckets import BOUNDS
-from cilium_analysis.window import clock, format_duration, interval, zone
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence

@@ -11,8 +11,9 @@ import pytest
 from cilium_analysis import accounts, cards
 from cilium_analysis.findings import Finding, Findings, Severity, Unknown
 from cilium_analysis.texts import lasting
+from cilium_analysis.times import clock
 from cilium_analysis.topics.commands import complete, workload
-from cilium_analysis.window import Window, clock
+from cilium_analysis.window import Window
 
 START = datetime(2026, 3, 21, 8, tzinfo=UTC)
 WINDOW = Window(START, START + timedelta(hours=2), timedelta(seconds=30))

@@ -7,7 +7,8 @@ import pandas as pd
 
 from cilium_analysis import show
 from cilium_analysis.source import Record
-from cilium_analysis.window import Window, parse_time
+from cilium_analysis.times import parse_time
+from cilium_analysis.window import Window
 
 START = datetime(2026, 3, 21, 8, tzinfo=UTC)
 WINDOW = Window(START, START + timedelta(hours=2), timedelta(seconds=30), timezone="Asia/Tokyo")

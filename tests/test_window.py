@@ -8,15 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cilium_analysis.errors import UsageError, WindowError
-from cilium_analysis.window import (
-    Window,
-    clock,
-    format_duration,
-    interval,
-    parse_duration,
-    parse_time,
-    sensible_step,
-)
+from cilium_analysis.times import clock, format_duration, interval, parse_duration, parse_time
+from cilium_analysis.window import Window, sensible_step
 
 NOW = datetime(2026, 3, 22, 12, 0, tzinfo=UTC)
 

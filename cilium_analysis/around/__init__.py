@@ -14,7 +14,7 @@ from cilium_analysis.around.recorded import around_in
 from cilium_analysis.around.search import Around, Event, around
 from cilium_analysis.bundle import Bundle
 from cilium_analysis.errors import WindowError
-from cilium_analysis.window import clock, parse_time
+from cilium_analysis.times import clock, parse_time
 
 if TYPE_CHECKING:
     from cilium_analysis.source import Source
@@ -38,7 +38,7 @@ def locate(
     source
         A server or a bundle.
     time
-        As of `cilium_analysis.window.parse_time`.
+        As of `cilium_analysis.times.parse_time`.
     alert
         Name of the alert, instead of a time: it is the last time that it fired.
     match, timezone

@@ -14,7 +14,8 @@ from cilium_analysis.errors import ParameterError, suggest
 from cilium_analysis.queries import Matcher, parse_matchers
 from cilium_analysis.source import recorded_range
 from cilium_analysis.texts import clipped
-from cilium_analysis.window import Window, format_duration, interval
+from cilium_analysis.times import format_duration, interval
+from cilium_analysis.window import Window
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -9,8 +9,8 @@ from cilium_analysis.around.signals import Unusual
 from cilium_analysis.errors import BundleError, WindowError
 from cilium_analysis.findings import Severity
 from cilium_analysis.texts import clipped
+from cilium_analysis.times import clock, interval
 from cilium_analysis.topics import TOPICS
-from cilium_analysis.window import clock, interval
 
 if TYPE_CHECKING:
     from datetime import datetime

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 
 from cilium_analysis import targets
 from cilium_analysis.around.signals import Unusual, grouped, step_for, unusual
-from cilium_analysis.window import Window, clock, interval, zone
+from cilium_analysis.times import clock, interval, zone
+from cilium_analysis.window import Window
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

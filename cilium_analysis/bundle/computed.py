@@ -28,7 +28,7 @@ from cilium_analysis.metrics import find
 from cilium_analysis.metrics.known import CONTEXT, CONTEXT_LABELS
 from cilium_analysis.queries import check_pattern
 from cilium_analysis.source import iso
-from cilium_analysis.window import Window, format_duration
+from cilium_analysis.times import format_duration
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from cilium_analysis.queries import Matcher
+    from cilium_analysis.window import Window
 
 #: Prometheus takes a sample for the present value for so long (``--query.lookback-delta``).
 _LOOKBACK = timedelta(minutes=5)

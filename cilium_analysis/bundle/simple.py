@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from cilium_analysis.errors import ParameterError, WindowError
 from cilium_analysis.queries import TOKEN, Matcher, unescaped
-from cilium_analysis.window import format_duration, parse_duration
+from cilium_analysis.times import format_duration, parse_duration
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

@@ -311,7 +311,7 @@ def _keep(text: str) -> timedelta:
 
 
 def _duration(text: str, *, nothing: str = "is no time at all: write it as 30m") -> timedelta:
-    from cilium_analysis.window import format_duration, parse_duration
+    from cilium_analysis.times import format_duration, parse_duration
 
     try:
         duration = parse_duration(text)
@@ -382,7 +382,7 @@ def question(options: argparse.Namespace) -> Question:
     """Give the question that the options ask."""
     from cilium_analysis.capture import check_topics
     from cilium_analysis.question import ask
-    from cilium_analysis.window import format_duration
+    from cilium_analysis.times import format_duration
 
     check_topics(getattr(options, "topics", ()))
     if not options.source:

@@ -75,7 +75,7 @@ def _cut_short(options: argparse.Namespace) -> Bundle:
 def _asked_again(bundle: Bundle, options: argparse.Namespace) -> Question:
     from cilium_analysis.question import ask_again
     from cilium_analysis.source import iso
-    from cilium_analysis.window import format_duration
+    from cilium_analysis.times import format_duration
 
     window, baseline = bundle.window, bundle.baseline or bundle.window.baseline()
     given = {

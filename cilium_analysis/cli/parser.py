@@ -35,8 +35,8 @@ from cilium_analysis.errors import (
     ServerUnavailable,
     TimeIsUp,
 )
+from cilium_analysis.times import format_duration
 from cilium_analysis.topics import INCIDENT, PATH, TOPICS, WAS_IT_THE_NETWORK, WHAT_HAPPENED
-from cilium_analysis.window import format_duration
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence

@@ -60,8 +60,8 @@ def mcp(options: argparse.Namespace) -> int:
     from cilium_analysis.mcp.asking import Fixed, When, ask
     from cilium_analysis.queries import parse_matchers
     from cilium_analysis.storage import Address, located
+    from cilium_analysis.times import format_duration, zone
     from cilium_analysis.ways import is_way
-    from cilium_analysis.window import format_duration, zone
 
     parse_matchers(options.match)
     zone(options.timezone)

@@ -14,7 +14,7 @@ from cilium_analysis.explorer.background import Quiet
 from cilium_analysis.explorer.cards import NAMES
 from cilium_analysis.explorer.scope import without_credentials
 from cilium_analysis.texts import escaped, line
-from cilium_analysis.window import format_duration, zone
+from cilium_analysis.times import format_duration, zone
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence

@@ -20,8 +20,8 @@ from cilium_analysis.findings import Findings, merge
 from cilium_analysis.show import Notes
 from cilium_analysis.source import iso
 from cilium_analysis.texts import escaped
+from cilium_analysis.times import format_duration
 from cilium_analysis.topics.workloads import Workloads
-from cilium_analysis.window import format_duration
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence

@@ -17,10 +17,11 @@ from cilium_analysis.prometheus import Prometheus
 from cilium_analysis.prometheus.credentials import masked, of_parameters, parameters_of
 from cilium_analysis.source import iso
 from cilium_analysis.texts import bare_address
+from cilium_analysis.times import format_duration
 from cilium_analysis.topics import loading
 from cilium_analysis.topics.setup.newest import newest
 from cilium_analysis.topics.workloads import narrowing
-from cilium_analysis.window import Window, fitting_step, format_duration
+from cilium_analysis.window import Window, fitting_step
 
 if TYPE_CHECKING:
     from cilium_analysis.explorer.background import Job

@@ -10,14 +10,8 @@ from typing import TYPE_CHECKING
 from cilium_analysis.errors import UsageError, WindowError
 from cilium_analysis.queries import Matcher, any_of, check_pattern, parse_matchers
 from cilium_analysis.source import iso
-from cilium_analysis.window import (
-    Window,
-    format_duration,
-    parse_duration,
-    parse_time,
-    sensible_step,
-    zone,
-)
+from cilium_analysis.times import format_duration, parse_duration, parse_time, zone
+from cilium_analysis.window import Window, sensible_step
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping

@@ -19,7 +19,7 @@ from cilium_analysis.lines import Entry, read
 from cilium_analysis.prometheus.credentials import PREFIX, Credentials, of_parameters
 from cilium_analysis.queries import parse_matchers
 from cilium_analysis.storage import Address
-from cilium_analysis.window import parse_duration, zone
+from cilium_analysis.times import parse_duration, zone
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 import psutil
 
-from cilium_analysis.window import format_duration
+from cilium_analysis.times import format_duration
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

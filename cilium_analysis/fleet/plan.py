@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 from cilium_analysis.errors import ParameterError, UsageError
 from cilium_analysis.source import iso
 from cilium_analysis.storage.runs import run_name
-from cilium_analysis.window import Window, format_duration, parse_duration, parse_time, zone
+from cilium_analysis.times import format_duration, parse_duration, parse_time, zone
+from cilium_analysis.window import Window
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence

@@ -23,7 +23,8 @@ from cilium_analysis.metrics import COLUMNS, Help
 from cilium_analysis.prometheus import Prometheus
 from cilium_analysis.source import Record, iso
 from cilium_analysis.texts import clipped, escaped, line, visible
-from cilium_analysis.window import Window, format_duration, zone
+from cilium_analysis.times import format_duration, zone
+from cilium_analysis.window import Window
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

@@ -18,7 +18,8 @@ from cilium_analysis.memory import Remembering
 from cilium_analysis.metrics import find, known
 from cilium_analysis.metrics.known import CONTEXT
 from cilium_analysis.prometheus import Prometheus
-from cilium_analysis.window import Window, format_duration
+from cilium_analysis.times import format_duration
+from cilium_analysis.window import Window
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping

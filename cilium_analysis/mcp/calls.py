@@ -15,7 +15,7 @@ from mcp.server.mcpserver.exceptions import ToolError
 
 from cilium_analysis.errors import CiliumAnalysisError, OutOfMemory
 from cilium_analysis.mcp import results
-from cilium_analysis.window import format_duration, parse_duration
+from cilium_analysis.times import format_duration, parse_duration
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

@@ -16,7 +16,7 @@ from cilium_analysis.mcp import asking, results
 from cilium_analysis.mcp.asking import MOST_POINTS, MOST_SERIES, Fixed, When
 from cilium_analysis.mcp.calls import Calls
 from cilium_analysis.mcp.reporting import Reporter
-from cilium_analysis.window import parse_duration
+from cilium_analysis.times import parse_duration
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -14,7 +14,7 @@ from matplotlib.patches import Patch
 
 from cilium_analysis.figures import AS_PAGE
 from cilium_analysis.texts import clipped, visible
-from cilium_analysis.window import zone
+from cilium_analysis.times import zone
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

@@ -36,10 +36,12 @@ from cilium_analysis.prometheus.credentials import masked
 from cilium_analysis.prometheus.decode import BrokenBodyError, OddBodyError, TooLargeError
 from cilium_analysis.retry import RETRYABLE
 from cilium_analysis.source import iso
-from cilium_analysis.window import Window, format_duration, parse_duration
+from cilium_analysis.times import format_duration, parse_duration
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
+
+    from cilium_analysis.window import Window
 
 #: Errors of the libraries on the way to a server and back.
 RAISED = (OSError, ValueError, MemoryError, RecursionError, urllib3.exceptions.HTTPError)

@@ -16,8 +16,8 @@ from cilium_analysis.report.verdict import UNKNOWN, called, first, verdict
 from cilium_analysis.source import iso, window_as_json
 from cilium_analysis.storage import runs
 from cilium_analysis.texts import without_unknown
+from cilium_analysis.times import format_duration
 from cilium_analysis.topics import INCIDENT, PATH
-from cilium_analysis.window import format_duration
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -31,7 +31,7 @@ from cilium_analysis.scratch import clear
 from cilium_analysis.source import iso, window_as_json
 from cilium_analysis.storage.directory import claimed
 from cilium_analysis.storage.runs import RUN_SCHEMA, read_run, unfinished_since, write_json
-from cilium_analysis.window import format_duration
+from cilium_analysis.times import format_duration
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

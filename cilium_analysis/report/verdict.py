@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
-from cilium_analysis import window
+from cilium_analysis import times
 from cilium_analysis.findings import ABOUT_MONITORING, Severity
 from cilium_analysis.texts import unknown_lines
 
@@ -25,7 +25,7 @@ _SEVERITIES = [str(severity) for severity in sorted(Severity, reverse=True)]
 
 def clock(stored: str, timezone: str, *, day: bool = True) -> str:
     """Write a stored UTC time as the reader's clock shows it."""
-    return window.clock(datetime.fromisoformat(stored), timezone, day=day, seconds=True)
+    return times.clock(datetime.fromisoformat(stored), timezone, day=day, seconds=True)
 
 
 def called(run: Mapping[str, Any]) -> str:

@@ -12,8 +12,9 @@ from cilium_analysis.report.grafana import Annotations, Explore
 from cilium_analysis.report.notify import check_receivers
 from cilium_analysis.schedule import checks
 from cilium_analysis.schedule.credentials import KUBECONFIG, NOTIFY, check_keys
+from cilium_analysis.times import format_duration, parse_duration
 from cilium_analysis.topics.workloads import Workloads
-from cilium_analysis.window import Window, format_duration, parse_duration
+from cilium_analysis.window import Window
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

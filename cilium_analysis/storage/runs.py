@@ -13,7 +13,7 @@ from cilium_analysis import foreign
 from cilium_analysis.errors import Interrupted
 from cilium_analysis.findings import Severity
 from cilium_analysis.texts import counted
-from cilium_analysis.window import format_duration, zone
+from cilium_analysis.times import format_duration, zone
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence

@@ -20,9 +20,10 @@ from cilium_analysis import targets
 from cilium_analysis.findings import Findings, Severity
 from cilium_analysis.source import Once, followed
 from cilium_analysis.texts import spoken
+from cilium_analysis.times import interval, zone
 from cilium_analysis.topics.reader import Reader
 from cilium_analysis.topics.remarks import Remarks, remarks
-from cilium_analysis.window import Window, interval, zone
+from cilium_analysis.window import Window
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

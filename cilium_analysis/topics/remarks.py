@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING
 from cilium_analysis import targets
 from cilium_analysis.errors import NamesNoWorkload
 from cilium_analysis.queries import Matcher
+from cilium_analysis.times import format_duration
 from cilium_analysis.topics import freshness, loading
 from cilium_analysis.topics.buckets import for_people
 from cilium_analysis.topics.silenced import Silenced, silenced
 from cilium_analysis.topics.workloads import narrowing
-from cilium_analysis.window import format_duration
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

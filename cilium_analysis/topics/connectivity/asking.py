@@ -16,9 +16,9 @@ import pandas as pd
 
 from cilium_analysis import frames
 from cilium_analysis.queries import Matcher, Query, parse_matchers
+from cilium_analysis.times import format_duration
 from cilium_analysis.topics import answers, loading
 from cilium_analysis.topics.buckets import as_stored
-from cilium_analysis.window import format_duration
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

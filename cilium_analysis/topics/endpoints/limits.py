@@ -11,11 +11,11 @@ import pandas as pd
 
 from cilium_analysis.findings import Finding, Severity
 from cilium_analysis.statistics.forecast import RunsOut, Trend, Trends, runs_out
+from cilium_analysis.times import clock, zone
 from cilium_analysis.topics.endpoints.common import caveats, query_for, steps_of
 from cilium_analysis.topics.endpoints.data import pick
 from cilium_analysis.topics.endpoints.growth import LATELY, TOLERANCE, settled, smooth
 from cilium_analysis.topics.intervals import runs
-from cilium_analysis.window import clock, zone
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Protocol
 import numpy as np
 
 from cilium_analysis import targets as naming
-from cilium_analysis.window import format_duration
+from cilium_analysis.times import format_duration
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping, Sequence

@@ -9,13 +9,13 @@ import pandas as pd
 
 from cilium_analysis.queries import parse_matchers
 from cilium_analysis.texts import counted, listed
+from cilium_analysis.times import clock, format_duration, interval
 from cilium_analysis.topics import verdict
 from cilium_analysis.topics.setup.checks import CHECKS
 from cilium_analysis.topics.setup.kubernetes import objects_of
 from cilium_analysis.topics.setup.newest import FAR, REACHES
 from cilium_analysis.topics.setup.objects import not_scraped, some, without_agent
 from cilium_analysis.topics.setup.tables import gaps, left_out, there
-from cilium_analysis.window import clock, format_duration, interval
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
