@@ -67,6 +67,8 @@ _GIVEN_UP = frozenset({408, 499})
 _WANTS_TLS = re.compile(
     r"HTTP request (was sent )?to (an )?HTTPS|speaking plain HTTP to an SSL", re.I
 )
+#: Replies of gateways that want a certificate, or another one (nginx).
+_WANTS_CERTIFICATE = re.compile(r"SSL certificate (was sent|error)", re.I)
 _GRAFANA = re.compile(r'grafana|"traceID"|"accessErrorId"', re.IGNORECASE)
 _SIGN_IN = re.compile(r"(log|sign).?in|oauth|openid|\bsso\b|\bsaml\b", re.IGNORECASE)
 _TITLE = re.compile(r"<title[^>]*>(.*?)</title>", re.DOTALL | re.IGNORECASE)
@@ -266,6 +268,10 @@ def _written(value: object) -> str:
     return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
 
 
+#: 431 is Go's for what nginx answers with 414.
+TOO_LONG = (413, 414, 431)
+
+
 def failure(
     status: int,
     document: Mapping[str, Any] | None,
@@ -299,6 +305,9 @@ def failure(
             " …_BEARER_TOKEN_COMMAND, …_USERNAME, …_HTTP_CONFIG and …_TENANT"
         )
         return AccessDenied(f"{url} denies access ({status}): {why}; {hint}{asked}")
+    if document is None and _WANTS_CERTIFICATE.search(body):
+        hint = "name yours in CILIUM_ANALYSIS_CLIENT_CERT and …_CLIENT_KEY, or in tls_config"
+        return AccessDenied(f"{url} denies access ({status}): {why}; {hint}{asked}")
     if document is None and _WANTS_TLS.search(body):
         hint = f"it speaks TLS; write {url.replace('http://', 'https://', 1)}"
         return NotPrometheus(f"{url} did not answer like Prometheus ({status}: {why}); {hint}")
@@ -310,8 +319,9 @@ def failure(
             waits = format_duration(timedelta(seconds=round(again)))
             hint = f"it asks to be asked again in {waits}, at {iso(when)}"
         return ServerUnavailable(f"{url} cannot answer ({status}): {why}; {hint}{asked}")
-    if status in (413, 414):
-        return QueryRejected(f"{url} finds the request too long ({status}); shorten it{asked}")
+    if status in TOO_LONG:
+        hint = "have it, or the gateway before it, take POST, or larger requests"
+        return QueryRejected(f"{url} finds the request too long ({status}): {hint}{asked}")
     part = 200 < status < 300 and status != 203
     if part or (document is None and _looks_foreign(status, body)):
         hint = _where_it_is(body)

@@ -38,7 +38,15 @@ from cilium_analysis.prometheus.credentials import (
     shown_parameters,
 )
 from cilium_analysis.prometheus.decode import Decoder, ForeignBodyError
-from cilium_analysis.prometheus.failures import RAISED, Broken, failure, parsed, sign_in, spoken
+from cilium_analysis.prometheus.failures import (
+    RAISED,
+    TOO_LONG,
+    Broken,
+    failure,
+    parsed,
+    sign_in,
+    spoken,
+)
 from cilium_analysis.prometheus.limits import (
     NEVER,
     AbandonableAdapter,
@@ -288,6 +296,8 @@ class Transport:
         second = self._exchange(path, params, query=query, form=False, until=until)
         if isinstance(second.found, Answer) or (second.own and not first.own):
             self.get_only = True
+            return second
+        if second.status in TOO_LONG:  # it may be let through, but not as an address
             return second
         return first._replace(wait=second.wait)
 

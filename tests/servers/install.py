@@ -59,6 +59,8 @@ PACKAGES = (
     Package("prometheus-3", "forky", ("prometheus", "promtool"), ("prometheus", "promtool")),
     Package("victoria-1", "forky", ("victoria-metrics",), ("victoria-metrics",)),
     Package("victoria-1.79", "bookworm", ("victoria-metrics",), ("victoria-metrics",)),
+    # A gateway before them: TLS, client certificates, GET alone, and whatever else it asks for.
+    Package("nginx", "bookworm", ("nginx",), ("nginx",)),
 )
 
 
@@ -168,7 +170,12 @@ def _unpack(package: Package, debs: Path, files: Path, cache: Path) -> None:
     ready = debs / "ready"
     ready.mkdir()
     for name in package.programs:
-        shutil.move(files / "usr" / "bin" / name, ready / name)
+        found = next(
+            files / "usr" / each / name
+            for each in ("bin", "sbin")
+            if (files / "usr" / each / name).is_file()
+        )
+        shutil.move(found, ready / name)
     (ready / "VERSION").write_text("".join(f"{x.stem}\n" for x in sorted(debs.glob("*.deb"))))
     target = cache / package.name
     # A second installer that was quicker has put a whole one there; a broken one is in the way.
