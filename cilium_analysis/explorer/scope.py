@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
-from urllib.parse import parse_qsl, urlsplit
+from urllib.parse import urlsplit
 
 from cilium_analysis import targets
 from cilium_analysis.bundle import Bundle
@@ -14,9 +14,8 @@ from cilium_analysis.errors import ParameterError
 from cilium_analysis.explorer.asking import Watched
 from cilium_analysis.memory import Remembering
 from cilium_analysis.prometheus import Prometheus
-from cilium_analysis.prometheus.credentials import of_parameters, parameters_of, shown_parameters
+from cilium_analysis.prometheus.credentials import of_parameters, parameters_of
 from cilium_analysis.source import iso
-from cilium_analysis.texts import bare_address
 from cilium_analysis.topics import loading
 from cilium_analysis.topics.setup.newest import newest
 from cilium_analysis.topics.workloads import narrowing
@@ -186,12 +185,6 @@ def opened(address: str) -> Source:
             " CILIUM_ANALYSIS_USERNAME and CILIUM_ANALYSIS_PASSWORD_FILE instead"
         )
     return connect(text)
-
-
-def without_credentials(address: str) -> str:
-    """Give an address as it was typed, without what a notebook must not keep."""
-    query = address.rpartition("@")[2].partition("?")[2].partition("#")[0]
-    return bare_address(address) + shown_parameters(parse_qsl(query))
 
 
 def for_job(memory: Remembering, job: Job) -> Watched:
