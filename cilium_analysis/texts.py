@@ -11,6 +11,9 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
     from datetime import timedelta
 
+#: Up to the last @: a password may hold any character, and slashes may miss in what was typed.
+_USER = re.compile(r"^(\s*(?:grafana:)?(?:[a-z][a-z0-9+.-]*:)?/+)?.*@", re.DOTALL | re.IGNORECASE)
+
 
 def line(text: str) -> str:
     """Give a text as one line, with `visible` characters only."""
@@ -132,8 +135,11 @@ def within(seconds: float, first: float, last: float) -> str:
 
 
 def bare_address(address: str) -> str:
-    """Remove a possible user and password from one address, whatever their characters."""
-    return re.sub(r"//.*@", "//…@", address, flags=re.DOTALL)
+    """Remove what may be a credential from one address, which need not be a valid one.
+
+    That is all before an @ but for the scheme, and a query or fragment.
+    """
+    return re.sub(r"[?#].*", "", _USER.sub(r"\1…@", address), flags=re.DOTALL)
 
 
 def bare(text: str) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shlex
 import shutil
 import threading
@@ -15,8 +16,9 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 import pytest
+from matplotlib.figure import Figure
 
-from cilium_analysis import connect, frames
+from cilium_analysis import connect, frames, plots
 from cilium_analysis.connection import SAMPLES, sample_directory
 from cilium_analysis.errors import ParameterError, UsageError, WindowError
 from cilium_analysis.explorer import asking, panels, pictures, reporting, scope
@@ -206,6 +208,22 @@ def test_many_groups_are_drawn_as_few_that_add_up() -> None:
     assert drawn.shape[1] == pictures.MOST + 1
     assert drawn.sum(axis=1).iloc[0] == frame.sum(axis=1).iloc[0]
     assert drawn.index[-1] == frame.index[-1]
+    ax = Figure().subplots()
+    plots.stacked(drawn, most=pictures.MOST, ax=ax)
+    assert [area.get_label() for area in ax.collections] == list(drawn)
+    assert ax.dataLim.ymax == frame.sum(axis=1).iloc[0]
+
+
+@pytest.mark.parametrize("kind", ["stacked", "lines"])
+def test_the_legend_tells_apart_what_the_picture_does(kind: panels.Kind) -> None:
+    times = pd.date_range("2026-03-21", periods=9, freq="30s", tz="UTC")
+    every = [f"{i}-x" for i in range(300)]
+    same = [name for name in every if plots.colour(name) == plots.colour(every[0])][:4]
+    frame = pd.DataFrame({name: float(9 - i) for i, name in enumerate(same)}, index=times)
+    panel = panels.Panel("drop_reasons", kind, frame, "packets/s", 0.0, "", "", frame)
+    swatches = re.findall(r"<svg.*?</svg>", pictures.legend(panel))
+    assert len(set(swatches)) == 4
+    assert all(plots.colour(every[0]) in swatch for swatch in swatches)
 
 
 def test_a_window_is_read_as_people_write_it(sample: Scope) -> None:

@@ -271,18 +271,22 @@ def test_a_report_puts_it_beside_findings_json_and_where_the_collector_reads(
         assert report == made.parent.name
 
 
+@pytest.mark.parametrize(
+    ("begin", "code"), [("http://user:s3cr3t@", 1), ("user:s3cr3t@", 2), ("s3cr3t/?s3cr3t@", 2)]
+)
 def test_a_run_that_cannot_be_made_takes_the_place_of_the_last_findings(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    begin: str, code: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
     file = tmp_path / "nightly.prom"
     file.write_text(openmetrics.render(run(), document(finding()), called_report="nightly"))
-    url = f"http://user:s3cr3t@127.0.0.1:{free_port()}"
+    url = f"{begin}127.0.0.1:{free_port()}?token=s3cr3t"
     given = ["--source", url, "--timeout", "1s", "--textfile", str(file)]
-    assert main(["report", "drop_reasons", *given]) == 1
+    assert main(["report", "drop_reasons", *given]) == code
     text = file.read_text()
     check(text)
     assert "s3cr3t" not in text
+    assert "127.0.0.1" in text
     assert values(text, "run_failed", "report") == {("nightly",): 1}
     assert values(text, "finding") == {}
     assert files(tmp_path)[0] == "nightly.prom"

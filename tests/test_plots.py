@@ -167,6 +167,18 @@ def test_numbered_things_lie_apart_and_what_fails_is_red() -> None:
     assert plots.colour("FORWARDED") != plots.colour("DROPPED")
 
 
+def test_what_is_drawn_in_one_plot_has_colours_of_its_own() -> None:
+    for names in (
+        ["200", "404", "500", "403", "401", "429", "502", "503", "504", "no response"],
+        ["FORWARDED", "DROPPED", "ERROR", "AUDIT", "REDIRECTED", "TRACED", "TRANSLATED"],
+        ["SYN", "SYN-ACK", "ACK", "PSH", "FIN", "RST"],
+        ["No Error", "Non-Existent Domain", "Server Failure", "Query Refused"],
+        ["INGRESS", "EGRESS", "unknown"],
+    ):
+        alike = {name: plots.colour(name) for name in names}
+        assert len({*alike.values(), plots.colour(plots.OTHERS)}) == len(alike) + 1
+
+
 def test_things_of_one_colour_differ_in_their_pattern() -> None:
     names = [f"{i}-x" for i in range(60)]
     same = [name for name in names if plots.colour(name) == plots.colour(names[0])][:2]

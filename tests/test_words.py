@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cilium_analysis.show import Notes, Table, definition_list
-from cilium_analysis.texts import escaped, line, visible
+from cilium_analysis.texts import bare_address, escaped, line, visible
 
 #: C0, C1, direction, no width, line and paragraph separators.
 UNSEEN = [
@@ -88,3 +88,24 @@ def test_a_full_disk_is_an_error_in_one_line() -> None:
         )
     assert done.returncode == 2
     assert done.stderr == "cilium-analysis: cannot write the output: No space left on device\n"
+
+
+@pytest.mark.parametrize(
+    ("address", "bare"),
+    [
+        ("http://prometheus:9090/prom", "http://prometheus:9090/prom"),
+        ("kubernetes:monitoring/prometheus:9090", "kubernetes:monitoring/prometheus:9090"),
+        ("reports/run/bundle", "reports/run/bundle"),
+        ("http://me:SECRET@prometheus:9090", "http://…@prometheus:9090"),
+        ("http://me:SE@C//R?E#T@prometheus:9090", "http://…@prometheus:9090"),
+        ("me:SECRET@prometheus:9090", "…@prometheus:9090"),
+        ("me:/SECRET//@prometheus:9090", "me:/…@prometheus:9090"),
+        (" http:/me:SECRET@[prometheus", " http:/…@[prometheus"),
+        ("grafana:https://me:SECRET@grafana/", "grafana:https://…@grafana/"),
+        ("HTTP:///\nme:SECRET@h", "HTTP:///…@h"),
+        ("https://h/?token=SECRET", "https://h/"),
+        ("h:9090#SECRET?SECRET", "h:9090"),
+    ],
+)
+def test_an_address_is_shown_without_what_may_be_a_credential(address: str, bare: str) -> None:
+    assert bare_address(address) == bare

@@ -1,12 +1,8 @@
 """Answers to simple queries, computed from the recorded answers to others. Pure.
 
-A recorded metric has one sample per step. A plain metric and its aggregations are exact: a server
-evaluates them at the same steps. ``rate`` and ``increase`` follow Prometheus 2 as if it had scraped
-at just these steps: a reset counts from 0, a range begins and ends with a sample and takes in both,
-what is missing at either end is extrapolated, and a birth within the range loses its first value.
-They differ from a server's in that the samples between two steps are not known, and that a server
-extrapolates from its first and last sample in the range to both ends: over a range of n scrape
-intervals Prometheus 3 sees what n - 1 of them gained, and multiplies it by n / (n - 1).
+A recorded metric has one sample per step, or none where no scrape fell into the step. A plain
+metric and its aggregations are exact: a server evaluates them at the same steps. What stands
+between two samples, and what a counter gained, is in `cilium_analysis.bundle.samples`.
 """
 
 from __future__ import annotations
@@ -18,12 +14,13 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from cilium_analysis import frames
+from cilium_analysis.bundle.samples import LOOKBACK, at_all_steps, increases, intervals, kept
 from cilium_analysis.bundle.simple import OVER_TIME, RATES, Simple
+from cilium_analysis.errors import ParameterError
 from cilium_analysis.metrics import find
 from cilium_analysis.metrics.known import CONTEXT, CONTEXT_LABELS
 from cilium_analysis.queries import check_pattern
@@ -31,18 +28,13 @@ from cilium_analysis.source import iso
 from cilium_analysis.times import format_duration
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
-    from datetime import datetime
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
+    import pandas as pd
     from numpy.typing import NDArray
 
     from cilium_analysis.queries import Matcher
     from cilium_analysis.window import Window
-
-#: Prometheus takes a sample for the present value for so long (``--query.lookback-delta``).
-_LOOKBACK = timedelta(minutes=5)
-#: Series whose increases are computed at the same time, as that takes ten times their memory.
-_AT_ONCE = 1000
 
 
 @dataclass(frozen=True)
@@ -109,14 +101,25 @@ class Held(Answer):
         )
         return own | ({"le"} if query.metric.endswith("_bucket") else set()) <= {*query.labels}
 
-    def nearest(self, asked: Simple) -> Simple:
-        """Give the query nearest to the one asked for that can be computed from this answer."""
+    def nearest(self, asked: Simple, *, pair: timedelta = timedelta()) -> Simple:
+        """Give the query nearest to the one asked for that can be computed from this answer.
+
+        Parameters
+        ----------
+        asked
+            The query.
+        pair
+            How far apart a sample and the second after it are, if it is known: a range takes in
+            the steps at both its ends, and needs two samples.
+        """
         own = self.query.matchers
         mended = replace(asked, matchers=tuple(dict.fromkeys((*own, *asked.matchers))))
         if set(mended.matchers) == set(asked.matchers):
             mended = asked
         if asked.function in RATES:
-            mended = replace(mended, over=max(asked.over, 2 * self.window.step))
+            step = self.window.step
+            over = max(asked.over, 2 * step)
+            mended = replace(mended, over=over if over + step >= pair else pair)
         elif asked.function:
             mended = replace(mended, function="", over=timedelta())
         if self.labels is None:
@@ -141,6 +144,13 @@ class Held(Answer):
         """Tell whether it is as long as the range of a query."""
         return self.window.start + asked.over <= self.window.end
 
+    def works(self, asked: Simple, *, pair: timedelta) -> Simple:
+        """Give a query as of `nearest`, whose range is not longer than the recording."""
+        near = self.nearest(asked, pair=pair)
+        short = replace(near, over=max(pair, 2 * self.window.step))
+        plain = self.nearest(replace(asked, function="", over=timedelta()))
+        return next((one for one in (near, short) if self.reaches(one)), plain)
+
     def mark(self, asked: Simple, window: Window) -> str:
         """Say what the answer rests on."""
         step, query = format_duration(self.window.step), self.query
@@ -149,6 +159,9 @@ class Held(Answer):
         said = f"Computed from the recorded {Simple(query.metric, query.matchers)}, {samples}"
         if asked.function or which:
             said += "; a server may give slightly different values"
+        if which and not asked.function:
+            lookback = format_duration(LOOKBACK)
+            said += f", or show a series for up to {lookback} after its last sample"
         known = self.window.start + asked.over
         if window.start < known:
             rest = format_duration(known - window.start)
@@ -175,7 +188,13 @@ def chosen(held: Sequence[Held], asked: Simple, window: Window) -> Held | None:
 
 
 def instead(
-    promql: str, asked: Simple, held: Sequence[Held], there: Iterable[str], window: Window
+    promql: str,
+    asked: Simple,
+    held: Sequence[Held],
+    there: Iterable[str],
+    window: Window,
+    *,
+    load: Callable[[Held], pd.DataFrame],
 ) -> str:
     """Say what is held of a metric instead of an answer, and a query that can be answered.
 
@@ -189,6 +208,13 @@ def instead(
         All queries that are answered in the window.
     window
         That was asked for.
+    load
+        Reads the frame of a recorded answer.
+
+    Raises
+    ------
+    ParameterError
+        If RE2 refuses a pattern of a matcher.
     """
     if not held:
         named = [one for one in there if re.search(rf"\b{re.escape(asked.metric)}\b", one)]
@@ -204,16 +230,23 @@ def instead(
         )
         return f"{promql}: it holds {asked.metric} for {', '.join(spans)}"
     one = max(fitting, key=lambda each: _alike(each, asked))
-    works, own = one.nearest(asked), one.query.matchers
-    if not one.reaches(asked):
-        works = replace(works, over=2 * one.window.step)
+    own, pair = one.query.matchers, 2 * one.window.step
+    if asked.function in RATES:
+        selected = _selected(load(one), one, one.nearest(asked))
+        pair = _pair(selected, step=one.window.step)
+    works = one.works(asked, pair=pair)
     only = f" of {{{','.join(map(str, own))}}}" if own else ""
     labels = f"the labels {', '.join(sorted(one.labels))}" if one.labels else "all labels"
-    step, first = format_duration(one.window.step), iso(one.window.start)
     return (
-        f"{promql}: it holds {asked.metric}{only} with {labels}, one sample per {step} from"
-        f" {first} on; this works: {works}"
+        f"{promql}: it holds {asked.metric}{only} with {labels}, one sample per"
+        f" {format_duration(pair / 2)} from {iso(one.window.start)} on; this works: {works}"
     )
+
+
+def _pair(frame: pd.DataFrame, *, step: timedelta) -> timedelta:
+    """Give how far apart a sample and the second after it are, where that is farthest."""
+    found = intervals(frame, step=step, scrapes=2)
+    return timedelta(seconds=float(found.max())) if len(found) else 2 * step
 
 
 def _alike(held: Held, asked: Simple) -> tuple[int, int]:
@@ -240,35 +273,47 @@ def compute(frame: pd.DataFrame, held: Held, asked: Simple, window: Window) -> p
     Raises
     ------
     ParameterError
-        If RE2 refuses a pattern of a matcher.
+        If RE2 refuses a pattern of a matcher, or a range is too short for two samples.
     """
-    for matcher in asked.matchers:
-        if matcher not in held.query.matchers:
-            kept = _matched(frames.values(frame, matcher.label), matcher)
-            frame = frame.iloc[:, np.flatnonzero(kept)]
+    frame = _selected(frame, held, asked)
+    step, start = held.window.step, held.window.start
     if asked.function:
-        values = np.empty(frame.shape)
-        for at in range(0, frame.shape[1], _AT_ONCE):
-            part = frame.iloc[:, at : at + _AT_ONCE]
-            values[:, at : at + _AT_ONCE] = _increases(part, asked.over, held.window.start)
-        if asked.function == "rate":
-            values = values / asked.over.total_seconds()
-        frame = pd.DataFrame(values, index=frame.index, columns=frame.columns)
+        pair = _pair(frame, step=step)
+        works = held.works(asked, pair=pair)
+        if works != asked:
+            raise ParameterError(
+                f"samples of {asked.metric} are up to {format_duration(pair / 2)} apart, and"
+                f" {asked.function} needs two in its range; this works: {works}"
+            )
+    frame = at_all_steps(frame, step=step, end=window.end)
+    if asked.function:
+        frame = increases(frame, asked.over, since=start)
+        frame = frame / asked.over.total_seconds() if asked.function == "rate" else frame
     elif held.labels is not None:
-        # As a server fills the steps between two scrapes with the sample before.
-        steps = max(int(_LOOKBACK / held.window.step) - 1, 1)
-        frame = frame.ffill(limit=steps).where(frame.bfill().notna())
+        frame = kept(frame, step=step)
     frame = frame.loc[(frame.index >= window.start) & (frame.index <= window.end)]
     if asked.aggregation:
         frame = _aggregated(frame, asked)
     elif asked.function:
         names = [str(name) for name in frame.columns.names if name != "__name__"]
         frame = frames.group(frame, names)
-    frame = frame.iloc[:, np.flatnonzero(frame.notna().to_numpy().any(axis=0))]
+    there = frame.notna().to_numpy()
+    # Steps at which nothing can be known stay, as such.
+    rows = there.any(axis=1) | (frame.index < start + asked.over)
+    frame = frame.iloc[np.flatnonzero(rows), np.flatnonzero(there.any(axis=0))]
     if not frame.shape[1]:
         return frames.empty()
-    there = [str(name) for name in frame.columns.names if any(frames.values(frame, str(name)))]
-    return frames.with_levels(frame, there or ["__name__"])
+    names = [str(name) for name in frame.columns.names if any(frames.values(frame, str(name)))]
+    return frames.with_levels(frame, names or ["__name__"])
+
+
+def _selected(frame: pd.DataFrame, held: Held, asked: Simple) -> pd.DataFrame:
+    """Give the series of a recorded answer that a query selects."""
+    for matcher in asked.matchers:
+        if matcher not in held.query.matchers:
+            fitting = _matched(frames.values(frame, matcher.label), matcher)
+            frame = frame.iloc[:, np.flatnonzero(fitting)]
+    return frame
 
 
 def _matched(texts: list[str], matcher: Matcher) -> NDArray[np.bool_]:
@@ -290,40 +335,3 @@ def _aggregated(frame: pd.DataFrame, asked: Simple) -> pd.DataFrame:
         return frames.group(frame.notna().astype("float64").where(frame.notna()), by)
     how = {"avg": "mean", "max": "max", "min": "min", "sum": "sum"}[asked.aggregation]
     return frames.group(frame, by, how=how)  # type: ignore[arg-type]
-
-
-def _increases(frame: pd.DataFrame, over: timedelta, start: datetime) -> NDArray[np.float64]:
-    """Give ``increase`` at each time, for the range that ends there; NaN before all is known.
-
-    See ``extrapolatedRate`` of Prometheus 2.42 (promql/functions.go).
-    """
-    values = frame.to_numpy(dtype="float64")
-    times = frames.milliseconds(frame.index) / 1000.0
-    if not values.size:
-        return values
-    rows = np.arange(len(times))
-    first_row = np.searchsorted(times, times - over.total_seconds(), side="left")
-    there = ~np.isnan(values)
-    last = np.maximum.accumulate(np.where(there, rows[:, None], -1), axis=0)
-    after = np.where(there, rows[:, None], len(rows))
-    first = np.minimum.accumulate(after[::-1], axis=0)[::-1][first_row]
-    known = (last > first) & (times - over.total_seconds() >= start.timestamp())[:, None]
-    first, last = np.where(known, first, 0), np.where(known, last, 0)
-    lost = frame.ffill().to_numpy(dtype="float64")
-    fallen = np.zeros_like(values)
-    fallen[1:] = np.where(there[1:] & (values[1:] < lost[:-1]), lost[:-1], 0.0)
-    at = np.arange(values.shape[1])
-    resets, counted = np.cumsum(fallen, axis=0), np.cumsum(there, axis=0)
-    begun = values[first, at]
-    gained = values[last, at] - begun + resets[last, at] - resets[first, at]
-    with np.errstate(divide="ignore", invalid="ignore"):
-        sampled = times[last] - times[first]
-        average = sampled / (counted[last, at] - counted[first, at])
-        before = times[first] - (times - over.total_seconds())[:, None]
-        # A counter was not below 0.
-        since_zero = np.where((gained > 0) & (begun >= 0), sampled * begun / gained, np.inf)
-        before = np.minimum(before, since_zero)
-        behind = times[:, None] - times[last]
-        ends = [np.where(end < 1.1 * average, end, average / 2) for end in (before, behind)]
-        result = gained * (sampled + ends[0] + ends[1]) / sampled
-    return np.where(known, result, np.nan)

@@ -191,9 +191,7 @@ class Bundle:
         for row in rows:
             held = manifests.window(row["window"])
             if covers(held, window):
-                frame = self._load(row)
-                if said := astray(frame, held):
-                    raise self._damaged(row, f": {said}")
+                frame = self._loaded(Answer(row, held))
                 if held == window:
                     # The server may have moved start and end; the report had all of it.
                     return self._note(row, frame, window)
@@ -206,26 +204,23 @@ class Bundle:
             if twin := next((f for f in found if f.query.means(asked) and f.has(window)), None):
                 return self.range(twin.promql, window)
             recorded = [one for one in found if one.is_of_series]
-            if best := chosen(recorded, asked, window):
-                return self._computed(promql, asked, best, window)
-            if not rows:
-                known = dict.fromkeys(one.promql for one in self._answers() if one.has(window))
-                who = self.called + ("" if self.whole else ", whose recording was cut short,")
-                said = instead(promql, asked, recorded, known, window)
-                raise BundleError(line(f"{who} cannot answer {said}"))
+            try:
+                if best := chosen(recorded, asked, window):
+                    return self._computed(promql, asked, best, window)
+                if not rows:
+                    known = dict.fromkeys(one.promql for one in self._answers() if one.has(window))
+                    who = self.called + ("" if self.whole else ", whose recording was cut short,")
+                    said = instead(promql, asked, recorded, known, window, load=self._loaded)
+                    raise BundleError(line(f"{who} cannot answer {said}"))
+            except ParameterError as problem:
+                said = line(f"{self.called} cannot answer {promql}: {problem}")
+                raise BundleError(said) from None
         raise BundleError(self._missing(promql, rows, f"{iso(window.start)} to {iso(window.end)}"))
 
     def _computed(self, promql: str, asked: Simple, best: Held, window: Window) -> pd.DataFrame:
         """Compute an answer from one that was recorded, and mark it."""
         began = time.perf_counter()
-        recorded = self._load(best.row)
-        if said := astray(recorded, best.window):
-            raise self._damaged(best.row, f": {said}")
-        try:
-            frame = compute(recorded, best, asked, window)
-        except ParameterError as problem:
-            said = line(f"{self.called} cannot answer {promql}: {problem}")
-            raise BundleError(said) from None
+        frame = compute(self._loaded(best), best, asked, window)
         mark = best.mark(asked, window)
         frame.attrs[NOTE] = mark
         spent, samples = time.perf_counter() - began, int(frame.notna().to_numpy().sum())
@@ -361,6 +356,13 @@ class Bundle:
 
     def _load(self, row: Mapping[str, Any]) -> pd.DataFrame:
         return read_frame(self._content(row), file=f"{self._shown(row)}, {row['promql']}")
+
+    def _loaded(self, one: Answer) -> pd.DataFrame:
+        """Read an answer to a range query, all of whose samples must be from its window."""
+        frame = self._load(one.row)
+        if said := astray(frame, one.window):
+            raise self._damaged(one.row, f": {said}")
+        return frame
 
     def _shown(self, row: Mapping[str, Any]) -> str:
         return f"{self.called}/{row['file']}"

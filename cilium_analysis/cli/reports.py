@@ -29,7 +29,6 @@ from cilium_analysis.errors import (
     PrometheusError,
     TimeIsUp,
 )
-from cilium_analysis.texts import bare
 
 if TYPE_CHECKING:
     import argparse
@@ -134,6 +133,7 @@ def _put_metrics(options: argparse.Namespace, run: Run[Path | Address]) -> bool:
 
 def _put_failure(options: argparse.Namespace, source: str) -> None:
     """Write that a run could not be made: what the last one found is not known to hold."""
+    from cilium_analysis.prometheus.credentials import shown_address
     from cilium_analysis.report import openmetrics
 
     path = Path(options.textfile)
@@ -141,9 +141,8 @@ def _put_failure(options: argparse.Namespace, source: str) -> None:
     with suppress(ParameterError, OutputError):
         if options.textfile:
             openmetrics.check_place(path)
-            text = openmetrics.render_failure(
-                source=bare(source), began=datetime.now(UTC), called_report=path.stem
-            )
+            shown, began = shown_address(source), datetime.now(UTC)
+            text = openmetrics.render_failure(source=shown, began=began, called_report=path.stem)
             openmetrics.place(path, text)
 
 

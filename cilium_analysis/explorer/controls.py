@@ -12,7 +12,7 @@ from cilium_analysis.config import SOURCE_VARIABLE
 from cilium_analysis.connection import SAMPLES
 from cilium_analysis.explorer.background import Quiet
 from cilium_analysis.explorer.cards import NAMES
-from cilium_analysis.explorer.scope import without_credentials
+from cilium_analysis.prometheus.credentials import shown_address
 from cilium_analysis.texts import escaped, line
 from cilium_analysis.times import format_duration, zone
 
@@ -103,7 +103,7 @@ class Sources:
         Credentials in it do not stay: the notebook would keep them.
         """
         with self._quiet:
-            self.address.value = without_credentials(self.address.value)
+            self.address.value = shown_address(self.address.value)
         self._field.reject(why)
 
 

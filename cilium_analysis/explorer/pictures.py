@@ -41,6 +41,14 @@ _THEMED: Mapping[str, str] = {
     "#eeeeee": "var(--ca-grid)",
     "#ffffff": "var(--ca-paper)",
 }
+#: How swatches show the styles of lines, as lengths of dashes and gaps, and the patterns of areas.
+_DASHES: Mapping[str, str] = {"-": "18", "--": "5 2", "-.": "7 2 2 2", ":": "2 2"}
+_STROKES: Mapping[str, str] = {
+    "": "",
+    "///": "M0 9L9 0M5 9L14 0M10 9L19 0",
+    "...": "M2 3h2M8 3h2M14 3h2M5 7h2M11 7h2",
+    "xxx": "M0 9L9 0M9 9L18 0M0 0L9 9M9 0L18 9",
+}
 _INK = re.compile("|".join(_THEMED))
 _RC: Any = {
     "svg.fonttype": "none",
@@ -163,27 +171,35 @@ def legend(panel: Panel) -> str:
     """Give the groups of a picture as a list: colour, name, total."""
     names = list(thinned(panel).columns)
     if panel.kind == "outages" and not panel.total and names:
-        calm = f"border-top-style: solid; border-color: {PALETTE[2]}"
+        calm = f'<span class="ca-swatch" style="border-color: {PALETTE[2]}"></span>'
         return _list([(calm, "its probes are in the data, and none failed", "")])
     if not names or panel.kind == "outages":
         return _list([("", str(name), _row(panel, name)) for name in names[:4]])
     if panel.kind == "lines":
         peaks = panel.frame[names].max().sort_values(ascending=False, kind="stable")
         names = list(peaks.index)
+        swatches = [_swatch(ink, dashes=_DASHES[style]) for ink, style in plots.line_looks(names)]
+    else:
+        looks = zip(names, plots.hatches(names), strict=True)
+        swatches = [_swatch(plots.colour(name), strokes=_STROKES[hatch]) for name, hatch in looks]
     items = [
-        (_swatch(panel, *look), str(name), _row(panel, name))
-        for name, look in zip(names, plots.line_looks(names), strict=True)
+        (swatch, str(name), _row(panel, name)) for swatch, name in zip(swatches, names, strict=True)
     ]
     left = panel.frame.shape[1] - len(names)
     more = f"and {left} more" if panel.kind == "lines" and left > 0 else ""
     return _list(items, more)
 
 
-def _swatch(panel: Panel, colour: str, style: str) -> str:
-    """Give the style of a line or an area, as `cilium_analysis.plots` draws it."""
-    words = {"-": "solid", "--": "dashed", "-.": "dashed", ":": "dotted"}
-    line = words[style] if panel.kind == "lines" else "solid"
-    return f"border-top-style: {line}; border-color: {colour}"
+def _swatch(colour: str, *, dashes: str = "", strokes: str = "") -> str:
+    """Draw a piece of a line, or of an area, as `cilium_analysis.plots` draws it."""
+    if dashes:
+        look = (
+            f'<path d="M0 4.5H18" stroke="{colour}" stroke-width="3" stroke-dasharray="{dashes}"/>'
+        )
+    else:
+        over = f'<path d="{strokes}" stroke="var(--ca-ink)"/>' if strokes else ""
+        look = f'<rect width="18" height="9" fill="{colour}"/>{over}'
+    return f'<svg class="ca-look" viewBox="0 0 18 9" aria-hidden="true">{look}</svg>'
 
 
 def _row(panel: Panel, name: object) -> str:
@@ -202,10 +218,8 @@ def _row(panel: Panel, name: object) -> str:
 
 def _list(items: Sequence[tuple[str, str, str]], more: str = "") -> str:
     rows = "".join(
-        "<li>"
-        + (f'<span class="ca-swatch" style="{look}"></span>' if look else "")
-        + f"{escaped(name)} <b>{escaped(amount)}</b></li>"
-        for look, name, amount in items
+        f"<li>{swatch}{escaped(name)} <b>{escaped(amount)}</b></li>"
+        for swatch, name, amount in items
     )
     rest = f"<li>{escaped(more)}</li>" if more else ""
     return f'<ul class="ca-legend">{rows}{rest}</ul>' if rows or rest else ""

@@ -14,9 +14,8 @@ from cilium_analysis.errors import ParameterError
 from cilium_analysis.explorer.asking import Watched
 from cilium_analysis.memory import Remembering
 from cilium_analysis.prometheus import Prometheus
-from cilium_analysis.prometheus.credentials import masked, of_parameters, parameters_of
+from cilium_analysis.prometheus.credentials import of_parameters, parameters_of
 from cilium_analysis.source import iso
-from cilium_analysis.texts import bare_address
 from cilium_analysis.times import format_duration
 from cilium_analysis.topics import loading
 from cilium_analysis.topics.setup.newest import newest
@@ -187,15 +186,6 @@ def opened(address: str) -> Source:
             " CILIUM_ANALYSIS_USERNAME and CILIUM_ANALYSIS_PASSWORD_FILE instead"
         )
     return connect(text)
-
-
-def without_credentials(address: str) -> str:
-    """Give an address as it was typed, without what a notebook must not keep."""
-    bare = bare_address(address)
-    try:
-        return masked(bare, of_parameters(parameters_of(bare)))
-    except ValueError:
-        return bare
 
 
 def for_job(memory: Remembering, job: Job) -> Watched:

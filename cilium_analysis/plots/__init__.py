@@ -6,7 +6,7 @@ differ in lightness and are labelled, so that a print in grey can be read. One t
 on all pages (`colours`).
 """
 
-from cilium_analysis.plots.colours import OTHERS, PALETTE, colour, line_looks
+from cilium_analysis.plots.colours import OTHERS, PALETTE, colour, hatches, line_looks
 from cilium_analysis.plots.style import plain, short, time_axis
 from cilium_analysis.plots.tables import comparison, heatmap, matrix
 from cilium_analysis.plots.times import (
@@ -23,6 +23,7 @@ __all__ = [
     "PALETTE",
     "colour",
     "comparison",
+    "hatches",
     "heatmap",
     "largest",
     "line_looks",

@@ -1,8 +1,8 @@
 """One colour for one thing: the same on every page, whatever is drawn beside it. Pure.
 
 What Cilium and HTTP name has a fixed colour: blue for what is fine, red for what fails. All other
-names, such as those of nodes, have theirs by their text; numbered ones lie apart. Two names in one
-plot may share a colour: then their lines or their areas have different patterns.
+names, such as those of nodes, have theirs by their text; numbered ones lie apart. Names in one plot
+may share a colour: then their lines or their areas have different patterns, up to four of them.
 """
 
 from __future__ import annotations
@@ -21,20 +21,22 @@ _MORE = (*PALETTE[:6], "#332288", "#999933", "#882255", "#44AA99", "#AA4499", "#
 REST = "#999999"
 OTHERS = "all others"
 _FINE, _ODD, _GREEN, _BAD, _LIGHT, _OTHER, _YELLOW = PALETTE
-_DARK, _OLIVE, _WINE, _TEAL = _MORE[6:10]
+_DARK, _OLIVE, _WINE, _TEAL, _PURPLE, _BROWN = _MORE[6:]
 FIXED: Mapping[str, str] = {
     OTHERS: REST,
     **dict.fromkeys(("FORWARDED", "2xx", "200", "No Error", "INGRESS", "SYN"), _FINE),
     **dict.fromkeys(("EGRESS", "4xx", "404", "Non-Existent Domain", "FIN"), _ODD),
     **dict.fromkeys(("DROPPED", "5xx", "500", "Server Failure", "RST", "Policy denied"), _BAD),
     **dict.fromkeys(("REDIRECTED", "3xx", "SYN-ACK"), _LIGHT),
-    **dict.fromkeys(("TRANSLATED", "PSH", "ACK"), _GREEN),
+    **dict.fromkeys(("TRANSLATED", "ACK"), _GREEN),
     **dict.fromkeys(("ERROR", "403", "Query Refused"), _OTHER),
-    **dict.fromkeys(("no response", "0", "503", "Invalid source ip"), _DARK),
-    **dict.fromkeys(("1xx", "AUDIT", "Unsupported L3 protocol"), _OLIVE),
+    **dict.fromkeys(("no response", "0", "Invalid source ip"), _DARK),
+    **dict.fromkeys(("1xx", "AUDIT", "PSH", "Unsupported L3 protocol"), _OLIVE),
     **dict.fromkeys(("502", "CT: Truncated or invalid header"), _WINE),
     **dict.fromkeys(("TRACED", "401", "Stale or unroutable IP"), _TEAL),
-    **dict.fromkeys(("504", "429", "unknown"), _YELLOW),
+    **dict.fromkeys(("429", "unknown"), _YELLOW),
+    "503": _PURPLE,
+    "504": _BROWN,
 }
 STYLES = ("-", "--", "-.", ":")
 _HATCHES = ("", "///", "...", "xxx")
@@ -58,7 +60,7 @@ def colour(name: object) -> str:
 
 
 def line_looks(names: Sequence[object]) -> list[tuple[str, str]]:
-    """Give colour and style of each line: no two have both in common.
+    """Give colour and style of each line: no two of up to four of one colour have one style.
 
     Parameters
     ----------
@@ -74,7 +76,7 @@ def line_looks(names: Sequence[object]) -> list[tuple[str, str]]:
 
 
 def hatches(names: Sequence[object]) -> list[str]:
-    """Give the pattern of each area: empty, unless another area has its colour."""
+    """Give the pattern of each area, another one for each of up to four areas of one colour."""
     colours = [colour(name) for name in names]
     again = [colours[:place].count(each) for place, each in enumerate(colours)]
     return [_HATCHES[number % len(_HATCHES)] for number in again]

@@ -88,19 +88,20 @@ def stacked(
 
 
 def largest(rates: pd.DataFrame, *, most: int) -> pd.DataFrame:
-    """Keep the largest columns, and add the others up to one.
+    """Keep the largest columns, and add the others up to one, which is the last.
 
     Parameters
     ----------
     rates
-        Columns to choose from.
+        Columns to choose from; one of others that were added up before is never chosen.
     most
         How many to keep.
     """
-    order = rates.sum().sort_values(ascending=False, kind="stable").index
-    kept = rates[order[:most]].copy()
-    if len(order) > most:
-        kept[OTHERS] = rates[order[most:]].sum(axis=1)
+    sums = rates.sum().drop(OTHERS, errors="ignore")
+    kept = rates[sums.sort_values(ascending=False, kind="stable").index[:most]].copy()
+    rest = rates.drop(columns=kept.columns)
+    if rest.shape[1]:
+        kept[OTHERS] = rest.sum(axis=1)
     return kept
 
 

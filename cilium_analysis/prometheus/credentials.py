@@ -20,6 +20,7 @@ from urllib.parse import parse_qsl, quote, unquote, urlsplit, urlunsplit
 from requests.auth import AuthBase, HTTPBasicAuth
 
 from cilium_analysis.errors import AccessDenied, SourceError
+from cilium_analysis.texts import bare_address
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
@@ -271,6 +272,12 @@ def shown_parameters(parameters: Iterable[tuple[str, str]]) -> str:
     secrets = set(of_parameters(known))
     words = [f"{quote(n)}={SHOWN if v in secrets else quote(v, safe='/:,')}" for n, v in known]
     return "?" * bool(known) + "&".join(words)
+
+
+def shown_address(address: str) -> str:
+    """Write an address as it was typed, valid or not, without what may be a credential in it."""
+    query = address.rpartition("@")[2].partition("?")[2].partition("#")[0]
+    return bare_address(address) + shown_parameters(parse_qsl(query))
 
 
 def sent(headers: Mapping[str, str], names: Iterable[str]) -> Iterator[str]:

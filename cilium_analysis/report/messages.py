@@ -152,7 +152,7 @@ def about_failure(
     when = f", {interval(iso(window.start), iso(window.end), window.timezone)}" if window else ""
     ours = isinstance(problem, CiliumAnalysisError | TimeIsUp)
     reason = str(problem) if ours else f"unexpected {type(problem).__name__}; its log says more"
-    name = _name(bare_address(source.split("?")[0]), match)
+    name = _name(bare_address(source), match)
     return Message(f"[failed] {name}{when}", f"There is no report: {plain(reason, _REASON)}", None)
 
 
