@@ -7,6 +7,7 @@ import socket
 import threading
 import time
 from contextlib import suppress
+from queue import Queue
 from typing import TYPE_CHECKING, Self
 from urllib.parse import urlsplit
 
@@ -56,20 +57,33 @@ class SlowLink:
             while True:
                 near, _ = self._listener.accept()
                 far = socket.create_connection(self._target)
+                for end in (near, far):  # else the system waits to send pieces together
+                    end.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
                 threading.Thread(target=self._pump, args=(near, far, False), daemon=True).start()
                 threading.Thread(target=self._pump, args=(far, near, True), daemon=True).start()
 
     def _pump(self, source: socket.socket, sink: socket.socket, slow: bool) -> None:
+        pieces: Queue[tuple[float, bytes]] = Queue(maxsize=64)
+        threading.Thread(target=self._deliver, args=(pieces, sink, slow), daemon=True).start()
         with suppress(OSError):
             while piece := source.recv(_PIECE):
+                pieces.put((time.monotonic(), piece))
+        pieces.put((time.monotonic(), b""))
+
+    def _deliver(self, pieces: Queue[tuple[float, bytes]], sink: socket.socket, slow: bool) -> None:
+        """Hand pieces on; what is sent one after the other is under way at the same time."""
+        with suppress(OSError):
+            while True:
+                sent, piece = pieces.get()
+                if not piece:
+                    break
                 if slow:
                     self._wait(len(piece))
                 else:
-                    time.sleep(self._delay)
+                    time.sleep(max(0.0, sent + self._delay - time.monotonic()))
                 sink.sendall(piece)
-        for end in (source, sink):
-            with suppress(OSError):
-                end.shutdown(socket.SHUT_RDWR)
+        with suppress(OSError):
+            sink.shutdown(socket.SHUT_WR)
 
     def _wait(self, size: int) -> None:
         """Take the next slot of the link's time."""
