@@ -25,6 +25,7 @@ from cilium_analysis.queries import parse_matchers
 from cilium_analysis.show import definition_list, span
 from cilium_analysis.source import iso
 from cilium_analysis.texts import visible
+from cilium_analysis.ways import is_of_a_cluster
 from cilium_analysis.window import Window, fitting_step, format_duration, parse_duration
 
 if TYPE_CHECKING:
@@ -436,7 +437,7 @@ def _access(source: Source, where: str, kubeconfig: str) -> Kubernetes | None:
             )
         return None
     chosen = where or os.environ.get(KUBERNETES_VARIABLE, "")
-    if kubeconfig and not chosen:
+    if kubeconfig and not chosen and not is_of_a_cluster(source.name):
         raise ParameterError("a kubeconfig needs a context: add --kubernetes current, or its name")
     if not chosen:
         return None

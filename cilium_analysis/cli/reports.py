@@ -20,6 +20,7 @@ from cilium_analysis.cli.options import (
     least,
     number,
     question,
+    source_of,
 )
 from cilium_analysis.cli.words import put, say
 from cilium_analysis.errors import (
@@ -205,7 +206,7 @@ def _resumed(options: argparse.Namespace) -> Run[Path | Address]:
     refuse_with_resume(options, (*times, *narrowed))
     return resume(
         located(options.resume),
-        source=options.source,
+        source=source_of(options),
         timeout=options.timeout.total_seconds(),
         keep=options.keep,
         **_how(options),

@@ -8,19 +8,20 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from cilium_analysis.ways import is_of_a_cluster
 from cilium_analysis.ways.kubernetes import Source
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-_KINDS = ("kubernetes", "openshift")
 _QUERIER = "https://thanos-querier.openshift-monitoring.svc:9091"
 
 
 def found_by_api(source: str) -> Source | None:
     """Give what a source says of its cluster; None if no API of a cluster is asked for it."""
-    kind, colon, rest = source.partition(":")
-    return Source.parse(f"kubernetes:{rest}") if colon and kind in _KINDS else None
+    if not is_of_a_cluster(source):
+        return None
+    return Source.parse(f"kubernetes:{source.partition(':')[2]}")
 
 
 def unfit_for_pod(source: str) -> str:
