@@ -61,7 +61,7 @@ class Question:
     called
         Name of the cluster, if there are several; shown beside the source.
     workloads
-        What Hubble saw is narrowed to them; all if empty. As `ask` takes it.
+        Hubble's metrics are narrowed to them; all if empty. As `ask` takes it.
     located
         How the window was found, in one line; empty if start and end were given.
     """

@@ -128,7 +128,7 @@ def test_nothing_unusual_is_said_only_of_what_was_judged() -> None:
     partly = accounts.account(found(checked=("dns",), unknown=unknown), "UTC")
     assert partly == [
         "2026-03-21 08:00 to 10:00 UTC: nothing unusual in what can be judged.",
-        "Unknown: HTTP status: no request is visible.",
+        "Unknown: HTTP status (no request is visible).",
     ]
     # That the monitoring itself was looked at says nothing about the cluster.
     nothing = accounts.account(found(checked=("setup_check",), unknown=unknown), "UTC")
