@@ -226,6 +226,21 @@ def test_commands_are_complete() -> None:
     assert there.count("--field-selector spec.nodeName=worker-3 -o name)") == 2
 
 
+def test_commands_about_what_is_over_ask_about_that_time() -> None:
+    past = (at(60), at(102))
+    since, until = "2026-03-21T09:00:00Z", "2026-03-21T09:42:00Z"
+    assert complete("`hubble observe --verdict DROPPED`", past=past) == (
+        f"`hubble observe --verdict DROPPED --since {since} --until {until}`"
+    )
+    assert complete("`kubectl -n kube-system logs -l a=b --tail=200`", past=past) == (
+        f"`kubectl -n kube-system logs -l a=b --tail=-1 --since-time={since}`"
+    )
+    # A log of the run before ends at that time, and these take none.
+    for command in ("kubectl logs POD --previous", "kubectl get cnp -A", "hubble status"):
+        assert complete(f"`{command}`", past=past) == complete(f"`{command}`")
+    assert complete("`hubble observe`") == "`hubble observe`"
+
+
 @pytest.mark.parametrize("node", ["x; rm -rf /", "$(id)", "10.0.0.1", "a`b", "", "x" * 300, "A"])
 def test_only_names_of_nodes_go_into_commands(node: str) -> None:
     assert "exec ds/cilium -c" in complete("`cilium-dbg status`", node=node)
