@@ -279,3 +279,23 @@ def test_a_story_lasts_as_long_as_its_signs_and_each_has_its_own_time() -> None:
     # What is no warning is not told, and does not count.
     info = replace(story, evidence=(replace(later, severity=Severity.INFO),))
     assert accounts.told(info, WINDOW, "UTC").startswith("2026-03-21 09:00–09:42 UTC (42 min")
+
+
+def test_a_card_and_a_table_tell_the_time_of_the_story() -> None:
+    sign = replace(
+        finding(), kind="http_errors", title="Requests failed", start=at(65), end=at(110)
+    )
+    story = finding(evidence=(replace(sign, severity=Severity.WARNING),))
+    page = cards.stories(found(story), "UTC")
+    whole = "2026-03-21 09:00–09:50 UTC (50 min, over)"
+    assert f'<p class="ca-when">{whole} · the finding itself 09:00–09:42' in page
+    assert "· 09:05–09:50 UTC (45 min, over)</span>" in page
+    (row,) = [
+        line
+        for line in accounts.markdown(found(story), "UTC", name="c").splitlines()
+        if line.startswith("| 1 ")
+    ]
+    assert f"| {whole} |" in row
+    alone = cards.stories(found(finding()), "UTC")
+    assert '<p class="ca-when">2026-03-21 09:00–09:42 UTC (42 min, over)' in alone
+    assert "itself" not in alone
