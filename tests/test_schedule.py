@@ -538,7 +538,7 @@ def test_cron_gets_something_to_send_by_mail_when_a_run_fails(stub: Path, tmp_pa
     text = crontab(plan(), program=str(stub), output="out")
     done = sh(cron_reads(text.splitlines()[-1], strips=True, pairs=True), tmp_path, STUB_EXIT="20")
     code = "20 (75: the last one still runs)"
-    assert done.stdout == f"cilium-analysis ended with {code} on {URL}: see ./out/cron.log\n"
+    assert done.stdout == f"cilium-analysis ended with {code} on {URL} (see ./out/cron.log)\n"
 
 
 WAITING = """#!{python}

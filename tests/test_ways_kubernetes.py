@@ -382,6 +382,37 @@ def test_a_context_is_for_a_cluster_only(cluster: Any, capsys: pytest.CaptureFix
     assert "has no context 'her': did you mean here?" in capsys.readouterr().err
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("command", ["report", "capture"])
+def test_what_was_cut_short_goes_on_in_the_cluster_that_is_named(
+    command: str,
+    cluster: Any,
+    cluster_server: Callable[..., ClusterServer],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    behind = {"monitoring/kps-prometheus:9090": forward(cluster_server("sample").url)}
+    api = cluster(STACK, behind=behind)
+    config = tmp_path / "kubeconfig"
+    monkeypatch.delenv("KUBECONFIG")
+    where = ["--source", "kubernetes:", "--context", "here", "--kubeconfig", str(config)]
+    times = ["--start", "2026-03-21T08:50Z", "--end", "2026-03-21T09:10Z"]
+    out = tmp_path / "out"
+    assert main([command, "dns", *times, *where, "--output", str(out)]) == 0
+    directory = out if command == "capture" else next(out.glob("2*"))
+    bundle = directory if command == "capture" else directory / "bundle"
+    manifest = json.loads((bundle / "manifest.json").read_text())
+    manifest |= {"whole": False, "answers": manifest["answers"][:3]}
+    (bundle / "manifest.json").write_text(json.dumps(manifest))
+    if command == "report":
+        (directory / "dns.ipynb").unlink()
+    capsys.readouterr()
+    before = len(api.requests)
+    assert main([command, "--resume", str(directory), *where]) == 0, capsys.readouterr().err
+    assert len(api.requests) > before + 3
+
+
 def test_a_status_that_is_no_service_is_told(cluster: Any) -> None:
     api = cluster(STACK)
     api.always(SERVICES, status(500, "InternalError", "etcd is away"))
