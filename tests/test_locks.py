@@ -36,6 +36,10 @@ def test_a_lock_holds_what_is_asked_for(name: str) -> None:
         assert all(each in requirement.specifier for each in held), f"{requirement}: run make lock"
 
 
+def test_the_image_can_do_what_pods_are_told_to_do() -> None:
+    assert {"kubernetes", "notify"} <= set(IMAGE) <= set(PROJECT["optional-dependencies"])
+
+
 @pytest.mark.parametrize("name", EXTRAS)
 def test_each_file_has_its_hash_and_names_no_place(name: str) -> None:
     text = (ROOT / "locks" / f"{name}.txt").read_text()

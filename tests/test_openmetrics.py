@@ -287,10 +287,15 @@ def test_a_run_that_cannot_be_made_takes_the_place_of_the_last_findings(
     text = file.read_text()
     check(text)
     assert "s3cr3t" not in text
-    assert "127.0.0.1" in text
+    # What could not be opened has no name: that of the last run stays.
+    assert ("127.0.0.1" if code == 1 else 'cluster="prod-eu"') in text
     assert values(text, "run_failed", "report") == {("nightly",): 1}
     assert values(text, "finding") == {}
     assert files(tmp_path)[0] == "nightly.prom"
+    file.unlink()
+    assert main(["report", "drop_reasons", *given]) == code
+    assert "127.0.0.1" in file.read_text()
+    assert "s3cr3t" not in file.read_text()
 
 
 @pytest.mark.parametrize("cluster", ["prod-eu", 'a "b" \\n c', "kubernetes:m/p:9090?context=x"])

@@ -1076,11 +1076,7 @@ def test_the_image_runs_as_nobody_in_particular() -> None:
 def test_the_image_installs_what_the_project_names(tmp_path: Path) -> None:
     """From the files that it copies, and no others, the wheel gets all that it has."""
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-    (install,) = [text for name, text in instructions() if name == "RUN" and "pip" in text]
-    extras = re.search(r"pip install --no-cache-dir '\.\[([\w,]+)\]'", install)
-    assert extras is not None
-    assert set(extras[1].split(",")) <= set(project["optional-dependencies"])
-    assert {"kubernetes", "notify"} <= set(extras[1].split(","))  # what pods are told to do
+    # What it installs beside the wheel is in locks/image.txt; see test_locks.py.
     for name, text in instructions():
         if name == "COPY" and not text.startswith("--from"):
             copy(text.split(), tmp_path)
@@ -1102,6 +1098,7 @@ def copy(words: list[str], target: Path) -> None:
             ignored = shutil.ignore_patterns("__pycache__")
             shutil.copytree(ROOT / source, target / place, ignore=ignored)
         else:
+            (target / place).mkdir(parents=True, exist_ok=True)
             shutil.copy(ROOT / source, target / place)
 
 
@@ -1117,7 +1114,8 @@ def test_the_image_may_copy_what_is_not_ignored() -> None:
         if name == "COPY" and not text.startswith("--from")
         for word in text.split()[:-1]
     }
-    assert kept == copied
+    # Each of the two recipes takes its own lock file.
+    assert kept == {"locks" if word.startswith("locks/") else word for word in copied}
 
 
 # Whatever is matched, on every platform
