@@ -14,7 +14,7 @@ from cilium_analysis.ways.services import pod_port, ready_pod, selector_of
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from cilium_analysis.kube.access import Kubernetes
+    from cilium_analysis.ways.api_server import ApiServer
     from cilium_analysis.ways.services import Service
 
 _SERVICE = Resource("services", "services", dict, "read_namespaced_service", verb="get")
@@ -28,14 +28,14 @@ class Forward:
 
     Parameters
     ----------
-    cluster
-        Of the pod; its kubeconfig is read again for each connection, as tokens expire.
+    server
+        The API server of the pod's cluster.
     namespace, pod, port
         Where to pass them on to.
     """
 
-    def __init__(self, cluster: Kubernetes, namespace: str, pod: str, port: int) -> None:
-        self._cluster, self._pod, self._to = cluster, (pod, namespace), port
+    def __init__(self, server: ApiServer, namespace: str, pod: str, port: int) -> None:
+        self._server, self._pod, self._to = server, (pod, namespace), port
         self._one_at_a_time = Lock()
         self._listener = socket.create_server(("127.0.0.1", 0))
         self.port = int(self._listener.getsockname()[1])
@@ -75,7 +75,7 @@ class Forward:
 
         # The library changes its client for as long as it asks.
         with self._one_at_a_time:
-            api = CoreV1Api(ApiClient(self._cluster.configuration()))
+            api = CoreV1Api(ApiClient(self._server.configuration))
             ask = api.connect_get_namespaced_pod_portforward
             return portforward(ask, *self._pod, ports=str(self._to)).socket(self._to)
 
@@ -88,7 +88,7 @@ def _copy(source: Any, target: Any) -> None:
         target.shutdown(socket.SHUT_WR)
 
 
-def forward_to(cluster: Kubernetes, service: Service) -> Forward:
+def forward_to(server: ApiServer, service: Service) -> Forward:
     """Open a port that leads to a ready pod of a Service.
 
     Raises
@@ -98,7 +98,7 @@ def forward_to(cluster: Kubernetes, service: Service) -> Forward:
     """
     from kubernetes.client import CoreV1Api
 
-    with cluster.reader() as reader:
+    with server.reader() as reader:
         api = CoreV1Api(reader.api)
 
         def ask(resource: Resource, *names: str, **page: object) -> Mapping[str, object]:
@@ -116,4 +116,4 @@ def forward_to(cluster: Kubernetes, service: Service) -> Forward:
     if pod is None:
         raise SourceError(f"the Service {service.text} has no pod that is ready to forward to")
     name = str(pod["metadata"]["name"])
-    return Forward(cluster, service.namespace, name, pod_port(item, pod, service.port))
+    return Forward(server, service.namespace, name, pod_port(item, pod, service.port))

@@ -17,13 +17,13 @@ from cilium_analysis.errors import ParameterError, PrometheusError, SourceError,
 from cilium_analysis.kube.access import Kubernetes
 from cilium_analysis.kube.reading import Resource, Unread
 from cilium_analysis.prometheus import Credentials, Prometheus
-from cilium_analysis.prometheus.access import Access, Tls
-from cilium_analysis.prometheus.tokens import Renewing, Token, expiry_of
+from cilium_analysis.ways.api_server import ApiServer
 from cilium_analysis.ways.forward import forward_to
 from cilium_analysis.ways.services import Service, described, known
 
 if TYPE_CHECKING:
     from cilium_analysis.prometheus import Deadline
+    from cilium_analysis.prometheus.access import Access
 
 _FORM = "write kubernetes:, or kubernetes:NAMESPACE/SERVICE:PORT"
 _SOURCE = re.compile(
@@ -107,18 +107,13 @@ def check(source: str) -> None:
 
 def address(source: str, *, credentials: Credentials) -> tuple[str, Access]:
     """Give the address of the API server, as `cilium_analysis.ways.address`."""
-    return api_server(cluster_of(Source.parse(source)))
+    server = api_server(Source.parse(source))
+    return server.url, server.access
 
 
-def cluster_of(asked: Source) -> Kubernetes:
-    """Give the cluster that a source is in."""
-    return Kubernetes(asked.kubeconfig, asked.context)
-
-
-def api_server(cluster: Kubernetes) -> tuple[str, Access]:
-    """Give the address of a cluster's API server, and the way to it."""
-    configuration = cluster.configuration()
-    return configuration.host, _access(cluster, configuration)
+def api_server(asked: Source, *, timeout: float = 30.0) -> ApiServer:
+    """Give the API server of the cluster that a source is in."""
+    return ApiServer(Kubernetes(asked.kubeconfig, asked.context, min(timeout, 30.0)))
 
 
 def reach(
@@ -126,8 +121,8 @@ def reach(
 ) -> Prometheus:
     """Connect to the Prometheus in a cluster, as `cilium_analysis.ways.reach`."""
     asked = Source.parse(source)
-    cluster = replace(cluster_of(asked), timeout=min(timeout, 30.0))
-    in_pod = cluster.uses_service_account
+    api = api_server(asked, timeout=timeout)
+    in_pod = api.cluster.uses_service_account
 
     def connect(service: Service, *, brief: bool = False) -> Prometheus:
         named = replace(asked, namespace=service.namespace, service=service.name, port=service.port)
@@ -139,17 +134,18 @@ def reach(
             url = f"http{'s' if service.tls else ''}://{host}:{service.port}{service.prefix}"
             return Prometheus(url, credentials=credentials, **limits)
         if asked.via == "port-forward":
-            way = forward_to(cluster, service)
+            way = forward_to(api, service)
             url = f"http{'s' if service.tls else ''}://127.0.0.1:{way.port}{service.prefix}"
             limits |= {"credentials": credentials, "called": named.text}
             server = Prometheus(url, **limits)
             server.beside.callback(way.close)
             return server
-        return _through_the_api_server(cluster, service, called=named.text, **limits)
+        limits |= {"credentials": Credentials(tenant=credentials.tenant), "called": named.text}
+        return _through_the_api_server(api, service, **limits)
 
     if asked.service:
-        return connect(_named(cluster, asked))
-    services = _listed(cluster)
+        return connect(_named(api, asked))
+    services = _listed(api)
     if len(services) == 1:
         source_found = connect(services[0])
         source_found.found = f"Found {services[0].shown}"
@@ -187,9 +183,9 @@ def _chosen(services: list[Service], connect: Any) -> Prometheus:
     return source
 
 
-def _listed(cluster: Kubernetes) -> list[Service]:
+def _listed(server: ApiServer) -> list[Service]:
     """List the Services that answer like a Prometheus; at least one."""
-    with cluster.reader() as reader:
+    with server.reader() as reader:
         try:
             found = known(reader.rows(_SERVICES))
         except Unread as problem:
@@ -204,11 +200,11 @@ def _listed(cluster: Kubernetes) -> list[Service]:
     return found
 
 
-def _named(cluster: Kubernetes, asked: Source) -> Service:
+def _named(server: ApiServer, asked: Source) -> Service:
     """Describe the Service that is named; it is looked at if the port is not."""
     named = Service(asked.namespace, asked.service, asked.port)
     try:
-        with cluster.reader() as reader:
+        with server.reader() as reader:
             from kubernetes.client import CoreV1Api
 
             look = partial(
@@ -227,49 +223,9 @@ def _named(cluster: Kubernetes, asked: Source) -> Service:
     return found or named
 
 
-def _through_the_api_server(
-    cluster: Kubernetes, service: Service, *, called: str, **limits: Any
-) -> Prometheus:
+def _through_the_api_server(server: ApiServer, service: Service, **limits: Any) -> Prometheus:
     """Ask through the proxy to Services: by GET, as POST is the right to create."""
-    configuration = cluster.configuration()
     scheme = "https:" if service.tls else ""
     path = f"api/v1/namespaces/{quote(service.namespace)}/services/{scheme}{service.name}"
-    url = f"{configuration.host.rstrip('/')}/{path}:{service.port}/proxy{service.prefix}"
-    access = _access(cluster, configuration)
-    return Prometheus(url, access=access, called=called, get_only=True, **limits)
-
-
-def _access(cluster: Kubernetes, configuration: Any) -> Access:
-    return Access(
-        auth=_Signed(cluster) if _token_of(configuration) else None,
-        tls=Tls(
-            ca_file=configuration.ssl_ca_cert or "",
-            cert_file=configuration.cert_file or "",
-            key_file=configuration.key_file or "",
-            server_name=configuration.tls_server_name or "",
-            verify=bool(configuration.verify_ssl),
-        ),
-        proxy=configuration.proxy or "",
-    )
-
-
-class _Signed(Renewing):
-    """Signs as a kubeconfig says, whose exec plugin is run again when its token expires."""
-
-    def __init__(self, cluster: Kubernetes) -> None:
-        super().__init__()
-        self._cluster = cluster
-
-    def fetch(self) -> Token:
-        """Read the kubeconfig."""
-        token = _token_of(self._cluster.configuration())
-        return Token(token, expiry_of(token))
-
-
-def _token_of(configuration: Any) -> str:
-    """Give the bearer token of a kubeconfig; empty if it has none."""
-    # Its name was another one before kubernetes 36.
-    keys = ("BearerToken", "authorization")
-    held = [configuration.get_api_key_with_prefix(key) for key in keys]
-    header = str(next(filter(None, held), ""))
-    return header.removeprefix("Bearer ").strip()
+    url = f"{server.url}/{path}:{service.port}/proxy{service.prefix}"
+    return Prometheus(url, access=server.access, get_only=True, **limits)
