@@ -32,6 +32,8 @@ class Forwarding:
 
     def __init__(self, api: KubeApi, ports: dict[tuple[str, int], int | None]) -> None:
         self.api, self.ports = api, ports
+        #: Whether the user has the right to.
+        self.may_forward = True
         self.opened = 0
         self._ready = threading.Event()
         self._thread = threading.Thread(target=self._run, daemon=True)
@@ -78,6 +80,17 @@ class _Socket(websocket.WebSocketHandler):
     def initialize(self, of: Forwarding) -> None:
         self.of = of
 
+    async def get(self, *args: Any, **more: Any) -> None:
+        token = self.request.headers.get("Authorization", "").removeprefix("Bearer ")
+        if self.of.api.token and token != self.of.api.token:
+            self.set_status(401)
+        elif not self.of.may_forward:
+            self.set_status(403)
+            said = 'User "reader" cannot create resource "pods/portforward" in API group ""'
+            self.finish({"kind": "Status", "status": "Failure", "message": said})
+        else:
+            await super().get(*args, **more)
+
     def select_subprotocol(self, subprotocols: list[str]) -> str | None:
         return "v4.channel.k8s.io" if "v4.channel.k8s.io" in subprotocols else None
 
@@ -99,6 +112,9 @@ class _Socket(websocket.WebSocketHandler):
             self.close()
             return
         reader, self.writer = await asyncio.open_connection("127.0.0.1", here)
+        if self.ws_connection is None:  # closed in the meantime
+            self.writer.close()
+            return
         for piece in self.waiting:
             self.writer.write(piece)
         self.back = asyncio.get_running_loop().create_task(self._back(reader))

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import socket
-from contextlib import suppress
+from contextlib import ExitStack, suppress
+from http import HTTPStatus
 from threading import Lock, Thread
 from typing import TYPE_CHECKING, Any
 
@@ -69,7 +70,38 @@ class Forward:
             back.join()
             far.close()
 
+    def try_out(self) -> None:
+        """Open a connection that nobody uses, as later ones fail without a word.
+
+        Raises
+        ------
+        SourceError
+            If the API server refuses it.
+        """
+        try:
+            self._open().close()
+        except SourceError:
+            raise
+        except Exception as problem:  # kubernetes 36 raises an AttributeError for a refusal
+            status = _status(problem)
+            if status == HTTPStatus.FORBIDDEN:
+                raise SourceError(
+                    "cannot forward to pods (403): that needs the rights to get and to create"
+                    f" pods/portforward in the namespace {self._pod[1]}"
+                ) from None
+            pod, why = "/".join(reversed(self._pod)), f" ({status})" if status else ""
+            raise SourceError(f"cannot forward to the pod {pod}{why}") from None
+
     def _open(self) -> Any:
+        try:
+            return self._opened()
+        except Exception as problem:
+            if _status(problem) != HTTPStatus.UNAUTHORIZED:
+                raise
+        self._server.renew()
+        return self._opened()
+
+    def _opened(self) -> Any:
         from kubernetes.client import ApiClient, CoreV1Api
         from kubernetes.stream import portforward
 
@@ -78,6 +110,16 @@ class Forward:
             api = CoreV1Api(ApiClient(self._server.configuration))
             ask = api.connect_get_namespaced_pod_portforward
             return portforward(ask, *self._pod, ports=str(self._to)).socket(self._to)
+
+
+def _status(problem: BaseException) -> int:
+    """Give the status with which a WebSocket was refused; 0 if it was lost in another way."""
+    found: BaseException | None = problem
+    while found is not None:
+        if status := getattr(found, "status_code", 0):
+            return int(status)
+        found = found.__context__
+    return 0
 
 
 def _copy(source: Any, target: Any) -> None:
@@ -94,7 +136,7 @@ def forward_to(server: ApiServer, service: Service) -> Forward:
     Raises
     ------
     SourceError
-        If there is no such pod, or it may not be looked for.
+        If there is no such pod, or it may not be looked for or forwarded to.
     """
     from kubernetes.client import CoreV1Api
 
@@ -116,4 +158,9 @@ def forward_to(server: ApiServer, service: Service) -> Forward:
     if pod is None:
         raise SourceError(f"the Service {service.text} has no pod that is ready to forward to")
     name = str(pod["metadata"]["name"])
-    return Forward(server, service.namespace, name, pod_port(item, pod, service.port))
+    way = Forward(server, service.namespace, name, pod_port(item, pod, service.port))
+    with ExitStack() as undo:
+        undo.callback(way.close)
+        way.try_out()
+        undo.pop_all()
+    return way

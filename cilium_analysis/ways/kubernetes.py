@@ -17,13 +17,13 @@ from cilium_analysis.errors import ParameterError, PrometheusError, SourceError,
 from cilium_analysis.kube.access import Kubernetes
 from cilium_analysis.kube.reading import Resource, Unread
 from cilium_analysis.prometheus import Credentials, Prometheus
+from cilium_analysis.prometheus.access import Access, access_of
 from cilium_analysis.ways.api_server import ApiServer
 from cilium_analysis.ways.forward import forward_to
 from cilium_analysis.ways.services import Service, described, known
 
 if TYPE_CHECKING:
     from cilium_analysis.prometheus import Deadline
-    from cilium_analysis.prometheus.access import Access
 
 _FORM = "write kubernetes:, or kubernetes:NAMESPACE/SERVICE:PORT"
 _SOURCE = re.compile(
@@ -130,14 +130,14 @@ def reach(
         if brief:
             limits |= {"timeout": min(timeout, _PATIENCE), "retries": 0}
         if in_pod:
-            host = f"{service.name}.{service.namespace}.svc"
-            url = f"http{'s' if service.tls else ''}://{host}:{service.port}{service.prefix}"
+            url = f"{service.scheme}://{service.host}:{service.port}{service.prefix}"
             return Prometheus(url, credentials=credentials, **limits)
         if asked.via == "port-forward":
             way = forward_to(api, service)
-            url = f"http{'s' if service.tls else ''}://127.0.0.1:{way.port}{service.prefix}"
-            limits |= {"credentials": credentials, "called": named.text}
-            server = Prometheus(url, **limits)
+            url = f"{service.scheme}://127.0.0.1:{way.port}{service.prefix}"
+            limits |= {"access": _at(service, access_of(credentials, url)), "called": named.text}
+            tenant = Credentials(tenant=credentials.tenant)
+            server = Prometheus(url, credentials=tenant, **limits)
             server.beside.callback(way.close)
             return server
         limits |= {"credentials": Credentials(tenant=credentials.tenant), "called": named.text}
@@ -156,13 +156,14 @@ def reach(
 def _chosen(services: list[Service], connect: Any) -> Prometheus:
     """Take the first of several that has metrics of Cilium, else the first that answers."""
     answering: list[Service] = []
-    taken = None
+    taken, why_not = None, ""
     for service in services[:_MOST]:
-        with connect(service, brief=True) as server:
-            try:
+        try:
+            with connect(service, brief=True) as server:
                 cilium = not server.query(_HAS_CILIUM).empty
-            except (PrometheusError, AttributeError):
-                continue
+        except (PrometheusError, SourceError, AttributeError) as problem:
+            why_not = why_not or f" ({service.text}: {getattr(problem, 'why', problem)})"
+            continue
         answering.append(service)
         if cilium:
             taken = service
@@ -170,8 +171,8 @@ def _chosen(services: list[Service], connect: Any) -> Prometheus:
     names = ", ".join(service.shown for service in services[:_MOST])
     if not answering:
         raise SourceError(
-            f"none of the Services of the cluster answers like a Prometheus: {names}; name another"
-            " one: --source kubernetes:NAMESPACE/SERVICE:PORT"
+            f"none of the Services of the cluster answers like a Prometheus: {names}{why_not}; name"
+            " another one: --source kubernetes:NAMESPACE/SERVICE:PORT"
         )
     why = "which has metrics of Cilium" if taken else "the first that answers; none has Cilium's"
     taken = taken or answering[0]
@@ -181,6 +182,14 @@ def _chosen(services: list[Service], connect: Any) -> Prometheus:
         " another"
     )
     return source
+
+
+def _at(service: Service, access: Access) -> Access:
+    """Check the certificate for the name of a Service, whatever address is asked in its place."""
+    if not service.tls:
+        return access
+    name = access.tls.server_name or service.host
+    return replace(access, tls=replace(access.tls, server_name=name))
 
 
 def _listed(server: ApiServer) -> list[Service]:

@@ -104,6 +104,16 @@ class Service:
     tls: bool = False
 
     @property
+    def host(self) -> str:
+        """Its name in the cluster's DNS, which a certificate of it is for."""
+        return f"{self.name}.{self.namespace}.svc"
+
+    @property
+    def scheme(self) -> str:
+        """Of the URLs of its API."""
+        return "https" if self.tls else "http"
+
+    @property
     def text(self) -> str:
         """Write it as ``namespace/name:port``."""
         return f"{self.namespace}/{self.name}:{self.port}"
