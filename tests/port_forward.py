@@ -35,6 +35,7 @@ class Forwarding:
         #: Whether the user has the right to.
         self.may_forward = True
         self.opened = 0
+        self.writers: list[asyncio.StreamWriter] = []
         self._ready = threading.Event()
         self._thread = threading.Thread(target=self._run, daemon=True)
 
@@ -59,6 +60,14 @@ class Forwarding:
         httpserver.HTTPServer(app).add_sockets([listening])
         self._ready.set()
         self._loop.run_forever()
+        # Whoever listens behind it waits for the end of each connection.
+        tasks = asyncio.all_tasks(self._loop)
+        for task in tasks:
+            task.cancel()
+        self._loop.run_until_complete(asyncio.gather(*tasks, return_exceptions=True))
+        for writer in self.writers:
+            writer.transport.abort()
+        self._loop.run_until_complete(asyncio.sleep(0))
 
 
 class _Other(web.RequestHandler):
@@ -112,9 +121,7 @@ class _Socket(websocket.WebSocketHandler):
             self.close()
             return
         reader, self.writer = await asyncio.open_connection("127.0.0.1", here)
-        if self.ws_connection is None:  # closed in the meantime
-            self.writer.close()
-            return
+        self.of.writers.append(self.writer)
         for piece in self.waiting:
             self.writer.write(piece)
         self.back = asyncio.get_running_loop().create_task(self._back(reader))

@@ -15,7 +15,7 @@ import trustme
 from cilium_analysis.connection import connect
 from cilium_analysis.errors import ParameterError, ServerUnavailable, SourceError
 from cilium_analysis.prometheus import Prometheus
-from cilium_analysis.ways.services import pod_port, ready_pod, selector_of
+from cilium_analysis.ways.services import pod_port, ready_pods, selector_of
 from cilium_analysis.window import Window
 from tests.faults import Reply, Request, Stub, matrix, vector
 from tests.kube_api import CORE, PATHS, KubeApi, Object, write_kubeconfig
@@ -48,10 +48,8 @@ def test_what_a_service_leads_to() -> None:
     assert selector_of(SERVICE) == "app=prometheus,instance=kps"
     assert selector_of({}) == ""
     pods: list[Any] = [pod("b"), pod("a", ready=False), pod("c"), {"metadata": {}}, None]
-    chosen = ready_pod(pods)
-    assert chosen is not None
-    assert chosen["metadata"]["name"] == "b"
-    assert ready_pod([pod("a", ready=False)]) is None
+    assert [each["metadata"]["name"] for each in ready_pods(pods)] == ["b", "c"]
+    assert ready_pods([pod("a", ready=False)]) == []
     assert pod_port(SERVICE, pod("a"), 9090) == 9091
     numbered = {"spec": {"ports": [{"name": "web", "port": 80, "targetPort": 9095}]}}
     assert pod_port(numbered, pod("a"), 80) == 9095

@@ -9,17 +9,13 @@ from threading import Lock, Thread
 from typing import TYPE_CHECKING, Any
 
 from cilium_analysis.errors import SourceError
-from cilium_analysis.kube.reading import Resource, Unread
-from cilium_analysis.ways.services import pod_port, ready_pod, selector_of
+from cilium_analysis.kube.reading import Unread
+from cilium_analysis.ways.pods import pods_of
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
     from cilium_analysis.ways.api_server import ApiServer
     from cilium_analysis.ways.services import Service
 
-_SERVICE = Resource("services", "services", dict, "read_namespaced_service", verb="get")
-_PODS = Resource("pods", "pods", dict, "list_namespaced_pod")
 #: So much is passed on at a time [bytes].
 _PIECE = 1 << 16
 
@@ -138,27 +134,13 @@ def forward_to(server: ApiServer, service: Service) -> Forward:
     SourceError
         If there is no such pod, or it may not be looked for or forwarded to.
     """
-    from kubernetes.client import CoreV1Api
-
-    with server.reader() as reader:
-        api = CoreV1Api(reader.api)
-
-        def ask(resource: Resource, *names: str, **page: object) -> Mapping[str, object]:
-            method = getattr(api, resource.method)
-            return reader.ask(lambda **how: method(*names, **how), resource, **page)
-
-        try:
-            item = ask(_SERVICE, service.name, service.namespace)
-            selector = selector_of(item)
-            found = ask(_PODS, service.namespace, label_selector=selector) if selector else {}
-        except Unread as problem:
-            raise SourceError(str(problem)) from None
-    pods = found.get("items")
-    pod = ready_pod(pods if isinstance(pods, list) else [])
-    if pod is None:
+    try:
+        pods = pods_of(server, service)
+    except Unread as problem:
+        raise SourceError(str(problem)) from None
+    if not pods:
         raise SourceError(f"the Service {service.text} has no pod that is ready to forward to")
-    name = str(pod["metadata"]["name"])
-    way = Forward(server, service.namespace, name, pod_port(item, pod, service.port))
+    way = Forward(server, service.namespace, pods[0].name, pods[0].port)
     with ExitStack() as undo:
         undo.callback(way.close)
         way.try_out()
