@@ -250,11 +250,29 @@ def test_credentials_of_a_server_do_not_reach_the_api_server(
     assert "of-kube" not in repr(source) + repr(source.transport) + source.name
 
 
-def test_a_token_that_expires_is_asked_for_again(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("text", ["kubernetes:", "kubernetes:monitoring/mimir:80"])
+def test_the_tenant_passes_the_proxy_of_the_api_server(
+    text: str, cluster: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """An exec plugin of the kubeconfig is run again after a 401."""
-    count = tmp_path / "count"
+    monkeypatch.setenv("CILIUM_ANALYSIS_TENANT", "team")
+
+    def mimir(request: Request) -> Reply:
+        known = request.headers.get("x-scope-orgid") == "team"
+        return CILIUM if known else status(401, "Unauthorized", "no org id")
+
+    gateway = service("mimir", app("mimir", "gateway"), ("http-metrics", 80))
+    cluster(gateway, behind={"monitoring/mimir:80": mimir})
+    source = connect(text)
+    assert isinstance(source, Prometheus)
+    assert not source.query("up").empty
+
+
+def sign_by_plugin(folder: Path) -> Path:
+    """Let the kubeconfig there take tokens of an exec plugin; give the file that counts its runs.
+
+    The tokens are t1, t2 and so on.
+    """
+    count, config = folder / "count", folder / "kubeconfig"
     count.write_text("")
     code = (
         f"import json; f = open({str(count)!r}, 'a+'); f.write('x'); f.seek(0)\n"
@@ -262,19 +280,42 @@ def test_a_token_that_expires_is_asked_for_again(
         "print(json.dumps({'apiVersion': 'client.authentication.k8s.io/v1',"
         " 'kind': 'ExecCredential', 'status': status}))"
     )
+    document = yaml.safe_load(config.read_text())
+    plugin = {
+        "apiVersion": "client.authentication.k8s.io/v1",
+        "command": sys.executable,
+        "args": ["-c", code],
+        "interactiveMode": "Never",
+    }
+    document["users"][0]["user"] = {"exec": plugin}
+    config.write_text(yaml.safe_dump(document))
+    return count
+
+
+def test_one_discovery_runs_the_plugin_of_the_kubeconfig_once(cluster: Any, tmp_path: Path) -> None:
+    named = [service(f"p{n}", app("prometheus", "server"), ("http", 80)) for n in range(7)]
+    behind = {f"monitoring/p{n}:80": always(NOTHING) for n in range(7)}
+    api = cluster(
+        *named, OPERATED, behind={**behind, "monitoring/prometheus-operated:9090": always(CILIUM)}
+    )
+    api.token = "t1"
+    count = sign_by_plugin(tmp_path)
+    source = connect("kubernetes:")
+    assert source.name == "kubernetes:monitoring/prometheus-operated:9090"
+    assert isinstance(source, Prometheus)
+    source.query("up")
+    assert count.read_text() == "x"
+
+
+def test_a_token_that_expires_is_asked_for_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An exec plugin of the kubeconfig is run again after a 401."""
     with KubeApi(
         {SERVICES: [STACK]}, proxied={"monitoring/kps-prometheus:9090": always(CILIUM)}
     ) as api:
         config = write_kubeconfig(tmp_path / "kubeconfig", api.url)
-        document = yaml.safe_load(config.read_text())
-        plugin = {
-            "apiVersion": "client.authentication.k8s.io/v1",
-            "command": sys.executable,
-            "args": ["-c", code],
-            "interactiveMode": "Never",
-        }
-        document["users"][0]["user"] = {"exec": plugin}
-        config.write_text(yaml.safe_dump(document))
+        count = sign_by_plugin(tmp_path)
         monkeypatch.setenv("KUBECONFIG", str(config))
         source = connect("kubernetes:")
         assert isinstance(source, Prometheus)
