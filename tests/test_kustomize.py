@@ -1,4 +1,4 @@
-"""The Kustomize base: valid, as safe as what the command prints, and with options that there are."""
+"""The Kustomize base: valid, as safe as what the command prints, with options that there are."""
 
 from __future__ import annotations
 
