@@ -10,7 +10,7 @@ COMPILE := $(BIN)/python -m compileall -q -j 0 -x '/tests/' $(VENV)/lib cilium_a
 # Servers and browser are fetched while pip works, and types are checked while tests run.
 MAKEFLAGS += --jobs=2
 
-.PHONY: demo test test-all tests lint servers browser sample sweep bench incidents clean
+.PHONY: demo test test-all tests lint servers browser sample sweep bench incidents docs clean
 
 demo: $(STAMP)
 	$(BIN)/cilium-analysis demo
@@ -51,6 +51,10 @@ sweep: $(DEV_STAMP) servers
 bench: $(DEV_STAMP) servers
 	$(BIN)/python -m tests.benchmarks
 
+# The site, without a network: what it cannot resolve is an error.
+docs: $(DEV_STAMP)
+	$(BIN)/python -m sphinx --jobs 2 --quiet --fail-on-warning --keep-going docs docs/_build/html
+
 # How well incidents are found whose cause is known: half an hour, and minutes when asked again.
 incidents: $(DEV_STAMP) servers
 	$(BIN)/python -m tests.benchmarks.incidents
@@ -67,9 +71,9 @@ $(STAMP): pyproject.toml | $(VENV)
 	touch $@
 
 $(DEV_STAMP): pyproject.toml | $(VENV)
-	$(INSTALL) --editable '.[dev,bench]'
+	$(INSTALL) --editable '.[dev,bench,docs]'
 	$(COMPILE)
 	touch $@ $(STAMP)
 
 clean:
-	rm -rf $(VENV) .cache reports .mypy_cache .ruff_cache .pytest_cache .import_linter_cache
+	rm -rf $(VENV) .cache docs/_build docs/_generated reports .mypy_cache .ruff_cache .pytest_cache .import_linter_cache
