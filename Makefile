@@ -10,7 +10,10 @@ COMPILE := $(BIN)/python -m compileall -q -j 0 -x '/tests/' $(VENV)/lib cilium_a
 # Servers and browser are fetched while pip works, and types are checked while tests run.
 MAKEFLAGS += --jobs=2
 
-.PHONY: demo test test-all tests lint servers browser sample sweep bench incidents docs clean
+# What the image can do, beside what all can.
+IMAGE := fleet kubernetes notify pdf s3 gcs azure aws google azure-monitor
+
+.PHONY: demo test test-all tests lint lock servers browser sample sweep bench incidents docs clean
 
 demo: $(STAMP)
 	$(BIN)/cilium-analysis demo
@@ -65,15 +68,28 @@ $(VENV):
 	# The pip that comes with Python 3.11 takes twice as long to resolve.
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --upgrade pip
 
-$(STAMP): pyproject.toml | $(VENV)
-	$(INSTALL) --editable .
+# Every version and its hash, for all Pythons and systems: locks/ says what is installed.
+$(STAMP): locks/run.txt pyproject.toml | $(VENV)
+	$(INSTALL) --require-hashes --requirement locks/run.txt
+	$(INSTALL) --no-deps --no-build-isolation --editable .
 	$(COMPILE)
 	touch $@
 
-$(DEV_STAMP): pyproject.toml | $(VENV)
-	$(INSTALL) --editable '.[dev,bench,docs]'
+$(DEV_STAMP): locks/dev.txt pyproject.toml | $(VENV)
+	$(INSTALL) --require-hashes --requirement locks/dev.txt
+	$(INSTALL) --no-deps --no-build-isolation --editable .
 	$(COMPILE)
 	touch $@ $(STAMP)
+
+# Take the newest versions that pyproject.toml allows.
+LOCK = $(BIN)/uv pip compile --quiet --upgrade --universal --python-version 3.11 --no-header \
+	--no-annotate --no-emit-index-url --generate-hashes pyproject.toml locks/build.in
+lock: $(DEV_STAMP)
+	$(LOCK) --extra dev --extra bench --extra docs --output-file locks/dev.txt
+	$(LOCK) --constraints locks/dev.txt --output-file locks/run.txt
+	$(LOCK) --constraints locks/dev.txt $(IMAGE:%=--extra %) --output-file locks/image.txt
+	$(LOCK) --constraints locks/dev.txt --extra lab --extra kubernetes locks/lab.in \
+		--output-file locks/lab.txt
 
 clean:
 	rm -rf $(VENV) .cache docs/_build docs/_generated reports .mypy_cache .ruff_cache .pytest_cache .import_linter_cache

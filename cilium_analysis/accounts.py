@@ -14,7 +14,7 @@ from cilium_analysis.texts import clipped, counted, lasting, line, parted, spoke
 from cilium_analysis.times import clock, interval, zone
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Mapping
 
     from cilium_analysis.findings import Finding, Findings
     from cilium_analysis.window import Window
@@ -85,23 +85,33 @@ def told(story: Finding, window: Window, timezone: str) -> str:
     window, timezone
         As for `when`.
     """
-    others = [e for e in story.evidence if e.severity >= Severity.WARNING]
-    whole = _whole([story, *others], window)
+    others, all_of_it = _signs(story), whole(story, window)
+
+    def timed(clause: str, finding: Finding) -> str:
+        own = own_time(finding, all_of_it, timezone)
+        return f"{clause}, {own}" if own else clause
+
     clauses = [
-        brief(story) + _own_time(story, whole, timezone),
-        *(_small(brief(each)) + _own_time(each, whole, timezone) for each in others[:TOLD]),
+        timed(brief(story), story),
+        *(timed(_small(brief(each)), each) for each in others[:TOLD]),
     ]
     if len(others) > TOLD:
         clauses.append(f"and {counted(len(others) - TOLD, 'more sign')}")
-    text = f"{when(whole, window, timezone)}: {'; '.join(clauses)}."
+    text = f"{when(all_of_it, window, timezone)}: {'; '.join(clauses)}."
     return " ".join([text, *_changed(story, timezone)])
 
 
-def _whole(members: Sequence[Finding], window: Window) -> Finding:
-    """Give the first finding with the time of all together."""
+def _signs(story: Finding) -> list[Finding]:
+    """Give what a story was seen by, beside its lead."""
+    return [each for each in story.evidence if each.severity >= Severity.WARNING]
+
+
+def whole(story: Finding, window: Window) -> Finding:
+    """Give the lead of a story with the time of the story, which lasts as long as its signs."""
+    members = [story, *_signs(story)]
     going = [each for each in members if each.goes_on(window)]
     return replace(
-        members[0],
+        story,
         start=min(each.start for each in members),
         end=max(each.end for each in members),
         begun_before=any(each.had_begun(window) for each in members),
@@ -116,12 +126,12 @@ def _small(clause: str) -> str:
     return clause[0].lower() + clause[1:] if plain else clause
 
 
-def _own_time(finding: Finding, whole: Finding, timezone: str) -> str:
+def own_time(finding: Finding, story: Finding, timezone: str) -> str:
     """Write when a finding was, if that is not when the whole story was."""
-    ends = zip((finding.start, finding.end), (whole.start, whole.end), strict=True)
+    ends = zip((finding.start, finding.end), (story.start, story.end), strict=True)
     if max(abs(mine - other) for mine, other in ends) < _MOMENT:
         return ""
-    return f", {clock(finding.start, timezone)}–{clock(finding.end, timezone)}"
+    return f"{clock(finding.start, timezone)}–{clock(finding.end, timezone)}"
 
 
 def changes(story: Finding) -> tuple[list[Finding], list[Finding]]:
@@ -238,7 +248,7 @@ def _rows(found: Findings, timezone: str) -> list[tuple[str, str, str, str, str]
         (
             str(rank),
             str(each.severity),
-            when(each, found.window, timezone),
+            when(whole(each, found.window), found.window, timezone),
             each.title,
             each.next_step,
         )

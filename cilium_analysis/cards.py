@@ -140,7 +140,10 @@ def _card(rank: int, story: Finding, found: Findings, timezone: str, signal: Sig
         for word, each in evidence
         for moment in [accounts.when(each, found.window, timezone, day=False)]
     )
-    facts = [accounts.when(story, found.window, timezone)]
+    whole = accounts.whole(story, found.window)
+    facts = [accounts.when(whole, found.window, timezone)]
+    if own := accounts.own_time(story, whole, timezone):
+        facts.append(f"the finding itself {own}")
     share = "" if story.share is None else percent(story.share)
     if share and not re.search(rf"(?<![\d.]){re.escape(share)}", story.title):
         facts.append(f"{share} {SHARE_OF.get(story.kind, 'of the whole')}")

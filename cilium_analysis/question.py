@@ -26,6 +26,7 @@ from cilium_analysis.show import definition_list, span
 from cilium_analysis.source import iso
 from cilium_analysis.texts import visible
 from cilium_analysis.times import format_duration, parse_duration
+from cilium_analysis.ways import is_of_a_cluster
 from cilium_analysis.window import Window, fitting_step
 
 if TYPE_CHECKING:
@@ -61,7 +62,7 @@ class Question:
     called
         Name of the cluster, if there are several; shown beside the source.
     workloads
-        What Hubble saw is narrowed to them; all if empty. As `ask` takes it.
+        Hubble's metrics are narrowed to them; all if empty. As `ask` takes it.
     located
         How the window was found, in one line; empty if start and end were given.
     """
@@ -443,7 +444,7 @@ def _access(source: Source, where: str, kubeconfig: str) -> Kubernetes | None:
             )
         return None
     chosen = where or os.environ.get(KUBERNETES_VARIABLE, "")
-    if kubeconfig and not chosen:
+    if kubeconfig and not chosen and not is_of_a_cluster(source.name):
         raise ParameterError("a kubeconfig needs a context: add --kubernetes current, or its name")
     if not chosen:
         return None

@@ -186,7 +186,7 @@ def unknown_lines(rows: Iterable[Mapping[str, Any]]) -> list[str]:
     # The incident, which puts the other topics together, adds no reason of its own.
     for row in [row for row in every if row["topic"] != "incident"] or every:
         topics.setdefault(tuple(row["reasons"]), []).append(spoken(row["topic"]))
-    return [f"{', '.join(names)}: {'; '.join(reasons)}" for reasons, names in topics.items()]
+    return [f"{', '.join(names)} ({'; '.join(reasons)})" for reasons, names in topics.items()]
 
 
 def without_unknown(notes: Iterable[str], rows: Iterable[Mapping[str, Any]]) -> list[str]:

@@ -35,7 +35,7 @@ PATHS = {
     "NetworkPolicy": "/apis/networking.k8s.io/v1/networkpolicies",
 }
 _SERVICE = re.compile(rf"{CORE}/namespaces/([^/]+)/services/([^/:]+)")
-_PROXY = re.compile(rf"{CORE}/namespaces/([^/]+)/services/(?:https?:)?([^/]+)/proxy(/.*)")
+_PROXY = re.compile(rf"{CORE}/namespaces/([^/]+)/(services|pods)/(?:https?:)?([^/]+)/proxy(/.*)")
 CONFIG = f"{CORE}/namespaces/kube-system/configmaps/cilium-config"
 
 Object = dict[str, Any]
@@ -92,8 +92,9 @@ class KubeApi:
     token
         The only bearer token it accepts; any request will do if empty.
     proxied
-        What answers behind the proxy to Services, by ``namespace/name:port``; it may be read
-        only, as by those who may ``get`` but not ``create`` there.
+        What answers behind the proxy to Services, by ``namespace/name:port``, and to pods, by
+        ``namespace/pods/name:port``; it may be read only, as by those who may ``get`` but not
+        ``create`` there.
     """
 
     def __init__(
@@ -109,6 +110,8 @@ class KubeApi:
         self.config = config
         self.token = token
         self.proxied = dict(proxied or {})
+        #: Whether the user has the right to get pods/proxy.
+        self.may_ask_pods = True
         self.state = 1
         self.steps: dict[str, list[Step]] = defaultdict(list)
         self.stub = Stub(self.answer, tls=tls)
@@ -174,11 +177,14 @@ class KubeApi:
         zipped = "gzip" in request.headers.get("accept-encoding", "")
         return packed(reply) if zipped and reply.status == 200 else reply
 
-    def _proxy(self, request: Request, namespace: str, name: str, path: str) -> Reply:
-        where = f"{namespace}/{name}"
-        if request.method != "GET":
-            said = f'services "{name}" is forbidden: User "reader" cannot create resource'
-            return status(403, "Forbidden", f'{said} "services/proxy" in API group ""')
+    def _proxy(self, request: Request, namespace: str, kind: str, name: str, path: str) -> Reply:
+        where = f"{namespace}/{name}" if kind == "services" else f"{namespace}/{kind}/{name}"
+        verb = "create" if request.method != "GET" else ""
+        if kind == "pods" and not self.may_ask_pods:
+            verb = "get"
+        if verb:
+            said = f'{kind} "{name}" is forbidden: User "reader" cannot {verb} resource'
+            return status(403, "Forbidden", f'{said} "{kind}/proxy" in API group ""')
         if where not in self.proxied:
             said = f'no endpoints available for service "{name}"'
             return status(503, "ServiceUnavailable", said)

@@ -32,7 +32,10 @@ class Forwarding:
 
     def __init__(self, api: KubeApi, ports: dict[tuple[str, int], int | None]) -> None:
         self.api, self.ports = api, ports
+        #: Whether the user has the right to.
+        self.may_forward = True
         self.opened = 0
+        self.writers: list[asyncio.StreamWriter] = []
         self._ready = threading.Event()
         self._thread = threading.Thread(target=self._run, daemon=True)
 
@@ -57,6 +60,14 @@ class Forwarding:
         httpserver.HTTPServer(app).add_sockets([listening])
         self._ready.set()
         self._loop.run_forever()
+        # Whoever listens behind it waits for the end of each connection.
+        tasks = asyncio.all_tasks(self._loop)
+        for task in tasks:
+            task.cancel()
+        self._loop.run_until_complete(asyncio.gather(*tasks, return_exceptions=True))
+        for writer in self.writers:
+            writer.transport.abort()
+        self._loop.run_until_complete(asyncio.sleep(0))
 
 
 class _Other(web.RequestHandler):
@@ -77,6 +88,17 @@ class _Other(web.RequestHandler):
 class _Socket(websocket.WebSocketHandler):
     def initialize(self, of: Forwarding) -> None:
         self.of = of
+
+    async def get(self, *args: Any, **more: Any) -> None:
+        token = self.request.headers.get("Authorization", "").removeprefix("Bearer ")
+        if self.of.api.token and token != self.of.api.token:
+            self.set_status(401)
+        elif not self.of.may_forward:
+            self.set_status(403)
+            said = 'User "reader" cannot create resource "pods/portforward" in API group ""'
+            self.finish({"kind": "Status", "status": "Failure", "message": said})
+        else:
+            await super().get(*args, **more)
 
     def select_subprotocol(self, subprotocols: list[str]) -> str | None:
         return "v4.channel.k8s.io" if "v4.channel.k8s.io" in subprotocols else None
@@ -99,6 +121,7 @@ class _Socket(websocket.WebSocketHandler):
             self.close()
             return
         reader, self.writer = await asyncio.open_connection("127.0.0.1", here)
+        self.of.writers.append(self.writer)
         for piece in self.waiting:
             self.writer.write(piece)
         self.back = asyncio.get_running_loop().create_task(self._back(reader))

@@ -129,7 +129,7 @@ def test_nothing_unusual_is_said_only_of_what_was_judged() -> None:
     partly = accounts.account(found(checked=("dns",), unknown=unknown), "UTC")
     assert partly == [
         "2026-03-21 08:00 to 10:00 UTC: nothing unusual in what can be judged.",
-        "Unknown: HTTP status: no request is visible.",
+        "Unknown: HTTP status (no request is visible).",
     ]
     # That the monitoring itself was looked at says nothing about the cluster.
     nothing = accounts.account(found(checked=("setup_check",), unknown=unknown), "UTC")
@@ -227,6 +227,21 @@ def test_commands_are_complete() -> None:
     assert there.count("--field-selector spec.nodeName=worker-3 -o name)") == 2
 
 
+def test_commands_about_what_is_over_ask_about_that_time() -> None:
+    past = (at(60), at(102))
+    since, until = "2026-03-21T09:00:00Z", "2026-03-21T09:42:00Z"
+    assert complete("`hubble observe --verdict DROPPED`", past=past) == (
+        f"`hubble observe --verdict DROPPED --since {since} --until {until}`"
+    )
+    assert complete("`kubectl -n kube-system logs -l a=b --tail=200`", past=past) == (
+        f"`kubectl -n kube-system logs -l a=b --tail=-1 --since-time={since}`"
+    )
+    # A log of the run before ends at that time, and these take none.
+    for command in ("kubectl logs POD --previous", "kubectl get cnp -A", "hubble status"):
+        assert complete(f"`{command}`", past=past) == complete(f"`{command}`")
+    assert complete("`hubble observe`") == "`hubble observe`"
+
+
 @pytest.mark.parametrize("node", ["x; rm -rf /", "$(id)", "10.0.0.1", "a`b", "", "x" * 300, "A"])
 def test_only_names_of_nodes_go_into_commands(node: str) -> None:
     assert "exec ds/cilium -c" in complete("`cilium-dbg status`", node=node)
@@ -265,3 +280,23 @@ def test_a_story_lasts_as_long_as_its_signs_and_each_has_its_own_time() -> None:
     # What is no warning is not told, and does not count.
     info = replace(story, evidence=(replace(later, severity=Severity.INFO),))
     assert accounts.told(info, WINDOW, "UTC").startswith("2026-03-21 09:00–09:42 UTC (42 min")
+
+
+def test_a_card_and_a_table_tell_the_time_of_the_story() -> None:
+    sign = replace(
+        finding(), kind="http_errors", title="Requests failed", start=at(65), end=at(110)
+    )
+    story = finding(evidence=(replace(sign, severity=Severity.WARNING),))
+    page = cards.stories(found(story), "UTC")
+    whole = "2026-03-21 09:00–09:50 UTC (50 min, over)"
+    assert f'<p class="ca-when">{whole} · the finding itself 09:00–09:42' in page
+    assert "· 09:05–09:50 UTC (45 min, over)</span>" in page
+    (row,) = [
+        line
+        for line in accounts.markdown(found(story), "UTC", name="c").splitlines()
+        if line.startswith("| 1 ")
+    ]
+    assert f"| {whole} |" in row
+    alone = cards.stories(found(finding()), "UTC")
+    assert '<p class="ca-when">2026-03-21 09:00–09:42 UTC (42 min, over)' in alone
+    assert "itself" not in alone

@@ -138,6 +138,45 @@ def test_the_next_window_prolongs_it_and_another_day_is_another(there: tuple[Gra
     assert len(made.kept) == 2
 
 
+def test_a_later_burst_in_the_next_window_does_not_replace_one(there: tuple[Grafana, str]) -> None:
+    made, url = there
+    minutes = timedelta(minutes=1)
+    put(url, finding(start=WINDOW.start + 10 * minutes))
+    following = replace(WINDOW, start=WINDOW.end, end=WINDOW.end + WINDOW.length)
+    start = following.start + 40 * minutes
+    put(url, finding(start=start, end=start + 10 * minutes), window=following)
+    assert spans(made) == [(10, 120), (160, 170)]
+
+
+def test_bursts_of_one_place_keep_their_annotations_when_the_window_moves(
+    there: tuple[Grafana, str],
+) -> None:
+    made, url = there
+    first, second, third = (burst(5, 10), burst(40, 45), burst(45, 50))
+    put(url, first, second, third)
+    put(url, third, second, first)  # ids are numbered by rank, and now in another order
+    assert spans(made) == [(5, 10), (40, 45), (45, 50)]
+    moved = replace(WINDOW, start=WINDOW.start + timedelta(minutes=30))
+    put(url, replace(third, title="The last"), second, window=moved)
+    assert spans(made) == [(5, 10), (40, 45), (45, 50)]
+    assert made.kept[3]["text"] == "The last"
+    assert {one["tags"][1] for one in made.kept.values()} == {f"finding:{first.key()}"}
+
+
+def burst(first: int, last: int) -> Finding:
+    start, minute = WINDOW.start, timedelta(minutes=1)
+    return finding(start=start + first * minute, end=start + last * minute)
+
+
+def spans(made: Grafana) -> list[tuple[float, float]]:
+    """From when until when the annotations last, in minutes of the window."""
+    start = WINDOW.start.timestamp()
+    return [
+        ((one["time"] / 1000 - start) / 60, (one["timeEnd"] / 1000 - start) / 60)
+        for one in made.kept.values()
+    ]
+
+
 @pytest.mark.parametrize(
     ("status", "said"),
     [(403, "annotations:create"), (500, "did not answer like Grafana (500)"), (302, "(302)")],
@@ -218,6 +257,7 @@ def opened(link: str) -> tuple[str, dict[str, Any]]:
     """What Explore makes of a link."""
     parts = urlsplit(link)
     given = parse_qs(parts.query, strict_parsing=True)
+    assert set(given) == {"schemaVersion", "panes"}  # Grafana shows the user's own organization
     assert given["schemaVersion"] == ["1"]
     (pane,) = json.loads(given["panes"][0]).values()
     return f"{parts.scheme}://{parts.netloc}{parts.path}", pane
@@ -282,7 +322,8 @@ def test_a_report_has_the_links_and_writes_the_annotations(
     (directory,) = Path("reports").glob("2026*")
     found = json.loads((directory / "findings.json").read_text())["findings"]
     serious = [row for row in found if row["severity"] != "info"]
-    assert [one["tags"][1] for one in made.kept.values()] == [f"finding:{r['id']}" for r in serious]
+    ids = [row["id"].partition("-")[0] for row in serious]
+    assert [one["tags"][1] for one in made.kept.values()] == [f"finding:{each}" for each in ids]
     assert f"https://reports.example.org/{directory.name}/index.html" in made.kept[1]["text"]
     links = re.findall(r'href="([^"]*explore[^"]*)"', (directory / "index.html").read_text())
     queries = [opened(unescape(link))[1]["queries"][0]["expr"] for link in links]

@@ -23,6 +23,7 @@ from cilium_analysis.errors import ParameterError
 from cilium_analysis.findings import Finding, Findings, Severity, Unknown
 from cilium_analysis.report import openmetrics
 from cilium_analysis.source import window_as_json
+from cilium_analysis.storage.runs import RUN_SCHEMA
 from cilium_analysis.window import Window
 from tests.conftest import installed_or_skip
 from tests.servers.process import free_port
@@ -286,10 +287,55 @@ def test_a_run_that_cannot_be_made_takes_the_place_of_the_last_findings(
     text = file.read_text()
     check(text)
     assert "s3cr3t" not in text
-    assert "127.0.0.1" in text
+    # What could not be opened has no name: that of the last run stays.
+    assert ("127.0.0.1" if code == 1 else 'cluster="prod-eu"') in text
     assert values(text, "run_failed", "report") == {("nightly",): 1}
     assert values(text, "finding") == {}
     assert files(tmp_path)[0] == "nightly.prom"
+    file.unlink()
+    assert main(["report", "drop_reasons", *given]) == code
+    assert "127.0.0.1" in file.read_text()
+    assert "s3cr3t" not in file.read_text()
+
+
+@pytest.mark.parametrize("cluster", ["prod-eu", 'a "b" \\n c', "kubernetes:m/p:9090?context=x"])
+def test_a_failure_keeps_the_cluster_of_the_file(
+    cluster: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    file = tmp_path / "nightly.prom"
+    file.write_text(openmetrics.render(run(cluster=cluster), document(), called_report="nightly"))
+    for source in (["--source", "kubernetes:?context=nowhere"], ["--resume", "gone"]):
+        assert main(["report", *source, "--textfile", str(file)]) != 0
+        text = file.read_text()
+        check(text)
+        assert values(text, "run_failed", "cluster") == {(cluster,): 1}
+
+
+def test_a_failure_is_never_without_a_cluster(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    file = tmp_path / "nightly.prom"
+    (tmp_path / "here").mkdir()
+    parameters = {"timezone": "UTC", "match": ""}
+    summary = run(schema=RUN_SCHEMA, topics=[], findings={}, parameters=parameters)
+    (tmp_path / "here" / "run.json").write_text(json.dumps(summary))
+    for about, cluster in (
+        (["--resume", "gone"], "unknown"),
+        (["--source", "nowhere"], "nowhere"),
+        (["--resume", "here"], "prod-eu"),
+    ):
+        file.unlink(missing_ok=True)
+        assert main(["report", *about, "--textfile", str(file)]) != 0
+        assert values(file.read_text(), "run_failed", "cluster") == {(cluster,): 1}
+
+
+def test_what_is_no_file_of_ours_has_no_cluster(tmp_path: Path) -> None:
+    for content in (b"", b"\xff", b'up{cluster="a"} 1\n', b'cilium_analysis_x{cluster="a'):
+        (tmp_path / "a.prom").write_bytes(content)
+        assert openmetrics.cluster_in(tmp_path / "a.prom") == ""
+    assert openmetrics.cluster_in(tmp_path / "none.prom") == ""
 
 
 @pytest.mark.parametrize(

@@ -99,7 +99,9 @@ def test_resources_are_enough_for_all_workers(capsys: pytest.CaptureFixture[str]
 
 
 ON_A_MACHINE = FLEET.replace("password_env: CILIUM_ANALYSIS_US_PASSWORD", "password_file: /etc/us")
-ON_A_MACHINE = ON_A_MACHINE.replace("kubernetes: in-cluster", "kubernetes: here")
+ON_A_MACHINE = ON_A_MACHINE.replace(
+    "kubernetes: in-cluster", "kubernetes: here\n    kubeconfig: /etc/here"
+)
 
 
 def test_cron_and_systemd_run_the_file_where_it_is(

@@ -221,7 +221,7 @@ def test_the_verdict_of_a_run() -> None:
     assert verdict(some, topics=asked, asked=asked) == UNKNOWN
     assert verdict(some, topics=["drop_reasons"], asked=["drop_reasons"]) == QUIET
     assert first(bad, unknown=True) == "x"
-    assert first(every, unknown=True) == "Unknown: drop reasons, HTTP status: gone"
+    assert first(every, unknown=True) == "Unknown: drop reasons, HTTP status (gone)"
 
 
 def test_unknown_is_a_level_of_its_own() -> None:
@@ -245,7 +245,7 @@ def test_a_run_lists_what_is_unknown_once(asked: Asked) -> None:
     assert [row["topic"] for row in merged["unknown"]] == list(AGENTS)
     lines = unknown_lines(merged["unknown"])
     assert lines[0] == (
-        "drop reasons, endpoint growth, agent health: no metrics of Cilium agents in this window"
+        "drop reasons, endpoint growth, agent health (no metrics of Cilium agents in this window)"
     )
     json.dumps(merged, allow_nan=False)
 
@@ -273,7 +273,7 @@ def test_the_command_tells_and_exits(
     assert main(["report", topic, *how]) == code
     first, said = capsys.readouterr().out.split("\n", 1)
     assert first.startswith('No Cilium metrics match {cluster="none"} from 2026-11-20 10:00 to')
-    assert said.startswith(f"Unknown: {spoken(topic)}: ")
+    assert said.startswith(f"Unknown: {spoken(topic)} (")
     assert "Nothing unusual" not in said
     (run,) = tmp_path.glob("*/run.json")
     assert json.loads(run.read_text())["verdict"] == "unknown"
@@ -412,7 +412,7 @@ def test_a_run_that_cannot_be_judged_is_told_to_whom_wants_to_know() -> None:
     message = about_run(run, at=None, unknown=True, page="p")
     assert message is not None
     assert message.title.startswith("[unknown] s, 2026-11-20 10:00")
-    assert "Unknown: DNS: no DNS is visible in this window" in message.body
+    assert "Unknown: DNS (no DNS is visible in this window)" in message.body
 
 
 @pytest.mark.parametrize("platform", ["cron", "systemd", "kubernetes"])

@@ -20,7 +20,7 @@ from cilium_analysis.errors import (
     SourceError,
 )
 from cilium_analysis.prometheus import Prometheus
-from tests.faults import Answerer, Reply, Request, Stub, forward, page, vector
+from tests.faults import Answerer, Reply, Request, Stub, forward, page, text, vector
 from tests.servers.served import ClusterServer
 
 UP = vector(({"job": "cilium"}, 1.5, "1"))
@@ -54,7 +54,10 @@ class Grafana:
         uid, _, rest = path.removeprefix(start).partition("/")
         if uid not in {each["uid"] for each in SOURCES}:
             return Reply(json.dumps({"message": "Unable to load datasource"}).encode(), 404)
-        return self.behind(Request(request.method, f"/{rest}", request.params, {}, request.body))
+        # The credentials are Grafana's; all else is handed on (pkg/api/pluginproxy).
+        headers = {k: v for k, v in request.headers.items() if k != "authorization"}
+        handed = Request(request.method, f"/{rest}", request.params, headers, request.body)
+        return self.behind(handed)
 
 
 @pytest.fixture
@@ -169,6 +172,49 @@ def test_what_is_no_grafana() -> None:
         connect(f"grafana:{gone}")
     with Stub(page(302, Location="https://login.example/x")) as stub:
         assert "did not answer like Grafana (302)" in fails(f"grafana:{stub.url}")
+
+
+@pytest.mark.usefixtures("token")
+def test_the_tenant_reaches_the_server_behind_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CILIUM_ANALYSIS_TENANT", "team")
+    seen: list[str | None] = []
+
+    def mimir(request: Request) -> Reply:
+        seen.append(request.headers.get("x-scope-orgid"))
+        return UP
+
+    with Stub(Grafana(mimir).answer) as stub:
+        asked(f"grafana:{stub.url}")
+    assert set(seen) == {"team"}
+
+
+@pytest.mark.usefixtures("token")
+@pytest.mark.parametrize("failure", [page(503), Reply(ends="reset"), text(429, "slow down")])
+def test_a_grafana_that_starts_anew_is_asked_again(failure: Reply) -> None:
+    made, failures = Grafana(lambda _: UP), [failure]
+    with Stub(lambda r: failures.pop() if failures else made.answer(r)) as stub:
+        asked(f"grafana:{stub.url}")
+
+
+def test_a_token_that_was_refused_is_read_again(
+    grafana: tuple[Grafana, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    command = tmp_path / "token"
+    command.write_text(
+        f"if test -e {tmp_path}/used; then echo {TOKEN}; fi\n"
+        f"if ! test -e {tmp_path}/used; then echo old; touch {tmp_path}/used; fi\n"
+    )
+    monkeypatch.setenv("CILIUM_ANALYSIS_BEARER_TOKEN_COMMAND", f"sh {command}")
+    asked(f"grafana:{grafana[1]}")
+
+
+@pytest.mark.parametrize("password", ["hunter2[secret", "hunter2 secret"])
+def test_the_password_of_a_proxy_is_shown_nowhere(
+    password: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("http_proxy", "HTTP_PROXY"):
+        monkeypatch.setenv(name, f"http://user:{password}@proxy.invalid:99999")
+    assert "hunter2" not in fails("grafana:http://grafana.invalid")
 
 
 @pytest.mark.parametrize(

@@ -250,11 +250,29 @@ def test_credentials_of_a_server_do_not_reach_the_api_server(
     assert "of-kube" not in repr(source) + repr(source.transport) + source.name
 
 
-def test_a_token_that_expires_is_asked_for_again(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("text", ["kubernetes:", "kubernetes:monitoring/mimir:80"])
+def test_the_tenant_passes_the_proxy_of_the_api_server(
+    text: str, cluster: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """An exec plugin of the kubeconfig is run again after a 401."""
-    count = tmp_path / "count"
+    monkeypatch.setenv("CILIUM_ANALYSIS_TENANT", "team")
+
+    def mimir(request: Request) -> Reply:
+        known = request.headers.get("x-scope-orgid") == "team"
+        return CILIUM if known else status(401, "Unauthorized", "no org id")
+
+    gateway = service("mimir", app("mimir", "gateway"), ("http-metrics", 80))
+    cluster(gateway, behind={"monitoring/mimir:80": mimir})
+    source = connect(text)
+    assert isinstance(source, Prometheus)
+    assert not source.query("up").empty
+
+
+def sign_by_plugin(folder: Path) -> Path:
+    """Let the kubeconfig there take tokens of an exec plugin; give the file that counts its runs.
+
+    The tokens are t1, t2 and so on.
+    """
+    count, config = folder / "count", folder / "kubeconfig"
     count.write_text("")
     code = (
         f"import json; f = open({str(count)!r}, 'a+'); f.write('x'); f.seek(0)\n"
@@ -262,19 +280,42 @@ def test_a_token_that_expires_is_asked_for_again(
         "print(json.dumps({'apiVersion': 'client.authentication.k8s.io/v1',"
         " 'kind': 'ExecCredential', 'status': status}))"
     )
+    document = yaml.safe_load(config.read_text())
+    plugin = {
+        "apiVersion": "client.authentication.k8s.io/v1",
+        "command": sys.executable,
+        "args": ["-c", code],
+        "interactiveMode": "Never",
+    }
+    document["users"][0]["user"] = {"exec": plugin}
+    config.write_text(yaml.safe_dump(document))
+    return count
+
+
+def test_one_discovery_runs_the_plugin_of_the_kubeconfig_once(cluster: Any, tmp_path: Path) -> None:
+    named = [service(f"p{n}", app("prometheus", "server"), ("http", 80)) for n in range(7)]
+    behind = {f"monitoring/p{n}:80": always(NOTHING) for n in range(7)}
+    api = cluster(
+        *named, OPERATED, behind={**behind, "monitoring/prometheus-operated:9090": always(CILIUM)}
+    )
+    api.token = "t1"
+    count = sign_by_plugin(tmp_path)
+    source = connect("kubernetes:")
+    assert source.name == "kubernetes:monitoring/prometheus-operated:9090"
+    assert isinstance(source, Prometheus)
+    source.query("up")
+    assert count.read_text() == "x"
+
+
+def test_a_token_that_expires_is_asked_for_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An exec plugin of the kubeconfig is run again after a 401."""
     with KubeApi(
         {SERVICES: [STACK]}, proxied={"monitoring/kps-prometheus:9090": always(CILIUM)}
     ) as api:
         config = write_kubeconfig(tmp_path / "kubeconfig", api.url)
-        document = yaml.safe_load(config.read_text())
-        plugin = {
-            "apiVersion": "client.authentication.k8s.io/v1",
-            "command": sys.executable,
-            "args": ["-c", code],
-            "interactiveMode": "Never",
-        }
-        document["users"][0]["user"] = {"exec": plugin}
-        config.write_text(yaml.safe_dump(document))
+        count = sign_by_plugin(tmp_path)
         monkeypatch.setenv("KUBECONFIG", str(config))
         source = connect("kubernetes:")
         assert isinstance(source, Prometheus)
@@ -380,6 +421,37 @@ def test_a_context_is_for_a_cluster_only(cluster: Any, capsys: pytest.CaptureFix
     assert "--context and --via are for --source kubernetes:" in capsys.readouterr().err
     assert main(["check", "--source", "kubernetes:", "--context", "her"]) != 0
     assert "has no context 'her': did you mean here?" in capsys.readouterr().err
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("command", ["report", "capture"])
+def test_what_was_cut_short_goes_on_in_the_cluster_that_is_named(
+    command: str,
+    cluster: Any,
+    cluster_server: Callable[..., ClusterServer],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    behind = {"monitoring/kps-prometheus:9090": forward(cluster_server("sample").url)}
+    api = cluster(STACK, behind=behind)
+    config = tmp_path / "kubeconfig"
+    monkeypatch.delenv("KUBECONFIG")
+    where = ["--source", "kubernetes:", "--context", "here", "--kubeconfig", str(config)]
+    times = ["--start", "2026-03-21T08:50Z", "--end", "2026-03-21T09:10Z"]
+    out = tmp_path / "out"
+    assert main([command, "dns", *times, *where, "--output", str(out)]) == 0
+    directory = out if command == "capture" else next(out.glob("2*"))
+    bundle = directory if command == "capture" else directory / "bundle"
+    manifest = json.loads((bundle / "manifest.json").read_text())
+    manifest |= {"whole": False, "answers": manifest["answers"][:3]}
+    (bundle / "manifest.json").write_text(json.dumps(manifest))
+    if command == "report":
+        (directory / "dns.ipynb").unlink()
+    capsys.readouterr()
+    before = len(api.requests)
+    assert main([command, "--resume", str(directory), *where]) == 0, capsys.readouterr().err
+    assert len(api.requests) > before + 3
 
 
 def test_a_status_that_is_no_service_is_told(cluster: Any) -> None:

@@ -135,8 +135,10 @@ def source_of(options: argparse.Namespace) -> str:
     ParameterError
         If a context is given to a source that needs none.
     """
+    from cilium_analysis.ways import is_of_a_cluster
+
     source = str(options.source)
-    if not source.startswith(("kubernetes:", "openshift:")):
+    if not is_of_a_cluster(source):
         if options.context or options.via:
             raise ParameterError("--context and --via are for --source kubernetes:")
         return source

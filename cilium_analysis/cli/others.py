@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from cilium_analysis.cli.options import question
+from cilium_analysis.cli.options import question, source_of
 from cilium_analysis.cli.reports import refuse_with_resume
 from cilium_analysis.cli.words import put, put_file, say
 
@@ -89,7 +89,7 @@ def _asked_again(bundle: Bundle, options: argparse.Namespace) -> Question:
     return ask_again(
         bundle.name,
         given,
-        source=options.source,
+        source=source_of(options),
         shown=bundle.called,
         timeout=options.timeout.total_seconds(),
     )
@@ -97,7 +97,6 @@ def _asked_again(bundle: Bundle, options: argparse.Namespace) -> Question:
 
 def doctor(options: argparse.Namespace) -> int:
     """Try the way to a source, and print how far it leads."""
-    from cilium_analysis.cli.options import source_of
     from cilium_analysis.doctor import examine
     from cilium_analysis.errors import UsageError
     from cilium_analysis.kube import Kubernetes

@@ -20,10 +20,12 @@ from cilium_analysis.cli.options import (
     least,
     number,
     question,
+    source_of,
 )
 from cilium_analysis.cli.words import put, say
 from cilium_analysis.errors import (
     BundleError,
+    CiliumAnalysisError,
     OutputError,
     ParameterError,
     PrometheusError,
@@ -94,8 +96,9 @@ def report(options: argparse.Namespace) -> int:
             asked = question(options)
             run = _made(asked, options, topics=options.topics, keep=options.keep)
     except (Exception, TimeIsUp) as problem:
-        source, window = (asked.source.name, asked.window) if asked else (options.source, None)
-        _put_failure(options, asked.called if asked and asked.called else source)
+        about, window = _about(options, asked), asked.window if asked else None
+        _put_failure(options, about)
+        source = about or options.source
         message = about_failure(problem, source=source, match=options.match, window=window)
         _send(receivers, message)
         raise
@@ -131,7 +134,22 @@ def _put_metrics(options: argparse.Namespace, run: Run[Path | Address]) -> bool:
     return True
 
 
-def _put_failure(options: argparse.Namespace, source: str) -> None:
+def _about(options: argparse.Namespace, asked: Question | None) -> str:
+    """Name what a run that was not made is about, as one that is made does; empty if unknown."""
+    from cilium_analysis.report.verdict import called
+    from cilium_analysis.storage import located, place
+
+    if asked:
+        return asked.called or asked.source.name
+    with suppress(CiliumAnalysisError):
+        where = located(options.resume or "")
+        where = where.resolve() if isinstance(where, Path) else where
+        earlier = place(where.parent).run(where.name) if options.resume else None
+        return called(earlier) if earlier else ""
+    return ""
+
+
+def _put_failure(options: argparse.Namespace, about: str) -> None:
     """Write that a run could not be made: what the last one found is not known to hold."""
     from cilium_analysis.prometheus.credentials import shown_address
     from cilium_analysis.report import openmetrics
@@ -141,8 +159,11 @@ def _put_failure(options: argparse.Namespace, source: str) -> None:
     with suppress(ParameterError, OutputError):
         if options.textfile:
             openmetrics.check_place(path)
-            shown, began = shown_address(source), datetime.now(UTC)
-            text = openmetrics.render_failure(source=shown, began=began, called_report=path.stem)
+            # The label of the last run stays, so that an alert on it goes on.
+            known = about or openmetrics.cluster_in(path) or shown_address(options.source)
+            text = openmetrics.render_failure(
+                source=known or UNKNOWN, began=datetime.now(UTC), called_report=path.stem
+            )
             openmetrics.place(path, text)
 
 
@@ -204,7 +225,7 @@ def _resumed(options: argparse.Namespace) -> Run[Path | Address]:
     refuse_with_resume(options, (*times, *narrowed))
     return resume(
         located(options.resume),
-        source=options.source,
+        source=source_of(options),
         timeout=options.timeout.total_seconds(),
         keep=options.keep,
         **_how(options),

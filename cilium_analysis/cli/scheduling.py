@@ -68,7 +68,7 @@ def _add_plan(parser: argparse.ArgumentParser) -> None:
     """Add what to report on, and when. No variable of the environment is a default here."""
     add, text = parser.add_argument, partial(add_text, parser)
     add("topics", nargs="*", metavar="TOPIC", help="notebooks to run (default: all)")
-    text("--source", "URL", "URL of a Prometheus-compatible server")
+    text("--source", "URL", "URL of a Prometheus-compatible server, or a way to one, as of report")
     text("--fleet", "FILE", "YAML that names clusters to report on, instead of --source")
     add(
         "--workers",
@@ -118,7 +118,7 @@ def _add_machine(parser: argparse.ArgumentParser, platform: str) -> None:
         help="file with a token, password, ca.crt, tls.crt, tls.key, http-config, grafana-token,"
         " aws-credentials or google-credentials; may be repeated",
     )
-    text("--kubeconfig", "FILE", "kubeconfig for --kubernetes")
+    text("--kubeconfig", "FILE", "kubeconfig for --kubernetes, or for --source kubernetes:")
     add_textfile(parser)
     if platform == "systemd":
         add("--name", default=NAME, help=f"name of both units (default: {NAME})")
@@ -223,7 +223,7 @@ def _fleet_plan(options: argparse.Namespace) -> FleetPlan:
         **_routine(options),
     )
     if options.platform != "kubernetes":
-        check_machine(plan)
+        check_machine(plan, home=options.platform == "cron")
     return plan
 
 

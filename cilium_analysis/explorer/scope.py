@@ -51,7 +51,7 @@ class Scope:
     match
         Matchers of a recording, which answers no other queries.
     workloads
-        That what Hubble saw is narrowed to; all if empty.
+        That Hubble's metrics are narrowed to; all if empty.
     """
 
     name: str

@@ -26,7 +26,6 @@ if TYPE_CHECKING:
 
 _NAME = re.compile(r"[A-Za-z0-9][\w.-]{0,62}", re.ASCII)
 _FILE_NAME = re.compile(r"[A-Za-z0-9][\w-]{0,62}", re.ASCII)
-_SETTINGS = (*("topics", "baseline", "step", "match", "timezone", "cilium_namespace", "workloads"),)
 _OWN = ("name", "source", "credentials", "kubernetes", "kubeconfig")
 _REFERENCES = tuple(each.name for each in fields(Credentials))
 #: Names for a credential itself, and what to write instead.
@@ -71,6 +70,10 @@ class Cluster:
     kubeconfig: str = ""
     cilium_namespace: str = "kube-system"
     workloads: str = ""
+
+
+#: What may be said for all clusters.
+_SETTINGS = tuple(each.name for each in fields(Cluster) if each.name not in (*_OWN, "place"))
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -97,8 +97,13 @@ class Kubernetes:
         return IN_CLUSTER if self.in_cluster else self.context or CURRENT
 
     @contextmanager
-    def reader(self) -> Iterator[Reader]:
+    def reader(self, known: Configuration | None = None) -> Iterator[Reader]:
         """Open a reader of the server, for the length of a block.
+
+        Parameters
+        ----------
+        known
+            What `configuration` has given, which is not asked again then.
 
         Raises
         ------
@@ -106,7 +111,7 @@ class Kubernetes:
             If there is no such cluster to ask, or the package ``kubernetes`` is missing.
         """
         kubernetes = _package()
-        api = self.client or kubernetes.client.ApiClient(self.configuration())
+        api = self.client or kubernetes.client.ApiClient(known or self.configuration())
         if api is not self.client:
             api.set_default_header("Accept-Encoding", "gzip")
         try:

@@ -42,7 +42,7 @@ Baseline = Annotated[
 ]
 Match = Annotated[str, Field(description='label matchers for every query: node="worker-1"')]
 Workloads = Annotated[
-    str, Field(description="shop, shop/cart, or shop/cart to shop/db: narrows what Hubble saw")
+    str, Field(description="shop, shop/cart, or shop/cart to shop/db: narrows Hubble's metrics")
 ]
 Around = Annotated[str, Field(description="a time of the incident, instead of start and end")]
 Alert = Annotated[str, Field(description="an alert that fired, instead of start and end")]

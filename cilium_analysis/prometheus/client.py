@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from contextlib import ExitStack
+from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, Self
 
@@ -86,6 +87,8 @@ class Prometheus(Catalogue):
     ----------
     found
         How the server was found, in one line; empty if its address was given.
+    caveat
+        A reason not to trust its answers fully, which each of them gets as a warning.
     beside
         What is closed with it, such as a way to it.
 
@@ -134,7 +137,7 @@ class Prometheus(Catalogue):
             way=access,
             get_only=get_only,
         )
-        self.called, self.found, self.beside = called, "", ExitStack()
+        self.called, self.found, self.caveat, self.beside = called, "", "", ExitStack()
         self.max_samples = max_samples
         self.concurrency = concurrency
         self.progress = progress
@@ -420,6 +423,8 @@ class Prometheus(Catalogue):
         return answer
 
     def _note(self, record: Record) -> None:
+        if self.caveat:
+            record = replace(record, warnings=(*record.warnings, self.caveat))
         note(self, record)
         self._widest = max(self._widest or 0, record.series)
 

@@ -231,7 +231,7 @@ def _cause(chain: list[BaseException]) -> str:
 
 def parsed(text: str) -> Mapping[str, Any] | None:
     """Parse a failed reply, if it is JSON as Prometheus writes it."""
-    document = _json(text)
+    document = as_json(text)
     return spoken(document) if isinstance(document, dict) else None
 
 
@@ -240,7 +240,8 @@ def spoken(document: Mapping[str, Any]) -> Mapping[str, Any] | None:
     return document if document.get("status") in ("success", "error") else None
 
 
-def _json(text: str) -> object:
+def as_json(text: str) -> object:
+    """Parse a document; None if it is no JSON."""
     try:
         return json.loads(text)
     except (ValueError, RecursionError):
@@ -254,7 +255,7 @@ def _reason(document: Mapping[str, Any] | None, body: str) -> str:
         named = f"{kind}: " if kind and not kind.isdigit() else ""
         return shortened(f"{named}{_written(document['error'])}")
     # A gateway's JSON, such as a Status of Kubernetes.
-    gateway = _json(body)
+    gateway = as_json(body)
     message = gateway.get("message") if isinstance(gateway, dict) else None
     if message and isinstance(message, str):
         return shortened(message)

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property
 from http import HTTPStatus
 from itertools import count
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, cast
 from urllib.parse import urlsplit
 
 import requests
@@ -23,7 +23,6 @@ from cilium_analysis.errors import (
     ParameterError,
     QueryRejected,
     ServerUnavailable,
-    shortened,
 )
 from cilium_analysis.prometheus.access import Access, access_of
 from cilium_analysis.prometheus.columns import Answer
@@ -38,6 +37,14 @@ from cilium_analysis.prometheus.credentials import (
     shown_parameters,
 )
 from cilium_analysis.prometheus.decode import Decoder, ForeignBodyError
+from cilium_analysis.prometheus.exchange import (
+    PACKED_PIECE,
+    Asked,
+    Document,
+    Tried,
+    beginning,
+    document,
+)
 from cilium_analysis.prometheus.failures import (
     RAISED,
     TOO_LONG,
@@ -65,13 +72,9 @@ if TYPE_CHECKING:
     from requests.auth import AuthBase
 
 _PIECE = 1 << 18
-#: Packed a thousandfold, it is large enough; older versions of urllib3 unpack it at once.
-_PACKED_PIECE = 1 << 16
 #: 203 is what a proxy gives that has written an answer anew (RFC 9110, section 15.3.4).
 _ANSWERS = (200, 203)
 _LONGEST = 365 * 86400.0
-#: Of a reply that is no answer, so much is read [bytes].
-_REASON = 1 << 20
 #: A request may take so much more, so that what waits within it can say what it waits for.
 _GRACE = 0.1
 #: How often a request is tried again.
@@ -80,17 +83,6 @@ RETRIES = 4
 _PATIENCE = 5.0
 #: With these POST is refused where GET may be let through; 400 where a form is not understood.
 _PERHAPS_BY_GET = frozenset({400, 403, 405, 501})
-
-
-class _Tried(NamedTuple):
-    """What became of one try."""
-
-    found: Answer | Exception
-    #: How long to wait before the next [s]; None if this is for good.
-    wait: float | None = None
-    status: int = 0
-    #: Whether the error is that of a Prometheus, and not of what is before it.
-    own: bool = False
 
 
 @dataclass
@@ -204,27 +196,42 @@ class Transport:
         PrometheusError
             If the server does not give the answer.
         """
+        asked = Asked(path, params, query, form)
         with self.slots.taken(self.deadline) as slot:
             try:
-                return self._ask(path, params, query=query, form=form)
+                return cast("Answer", self._ask(asked))
             except (ServerUnavailable, AnswerIncomplete):
                 if not slot.crowded or self.deadline.passed:
                     raise
         # Some servers, and proxies before them, take one request at a time; others are only slow.
         self.slots.reduce(1)
         with self.slots.taken(self.deadline):
-            return self._ask(path, params, query=query, form=form)
+            return cast("Answer", self._ask(asked))
 
-    def _ask(self, path: str, params: Mapping[str, str], *, query: str, form: bool) -> Answer:
-        asked = f" (query: {shortened(query)})" if query else ""
+    def document(self, path: str) -> Document:
+        """Get a document that is no answer to a query, trying again where that may help.
+
+        Parameters
+        ----------
+        path
+            Below the base.
+
+        Raises
+        ------
+        PrometheusError
+            If the server cannot be reached, or is overloaded.
+        """
+        return cast("Document", self._ask(Asked(path, {}, form=False, is_document=True)))
+
+    def _ask(self, asked: Asked) -> Answer | Document:
         until = min(Deadline.after(self.timeout), self.deadline)
         for attempt in count():
-            tried = self._in_time(path, params, query=query, form=form, until=until)
-            if isinstance(tried.found, Answer):
+            tried = self._in_time(asked, until)
+            if not isinstance(tried.found, Exception):
                 self._has_answered = True
                 return tried.found
             if self.deadline.passed:
-                raise self._over(asked)
+                raise self._over(asked.text)
             if tried.status == HTTPStatus.TOO_MANY_REQUESTS:
                 self.slots.reduce(self.slots.most // 2)
             wait = math.inf if tried.wait is None else max(tried.wait, backoff(attempt))
@@ -247,28 +254,25 @@ class Transport:
         until = min(Deadline.after(min(self.timeout, _PATIENCE)), self.deadline)
         if self.deadline.passed:
             return False
-        tried = self._in_time("api/v1/query", {"query": query}, query=query, form=True, until=until)
+        tried = self._in_time(Asked("api/v1/query", {"query": query}, query), until)
         return isinstance(tried.found, Answer | QueryRejected | AccessDenied)
 
-    def _in_time(
-        self, path: str, params: Mapping[str, str], *, query: str, form: bool, until: Deadline
-    ) -> _Tried:
+    def _in_time(self, asked: Asked, until: Deadline) -> Tried:
         """Try once, and no longer than until a deadline."""
-        asked = f" (query: {shortened(query)})" if query else ""
         if self.deadline.passed:
-            raise self._over(asked)
+            raise self._over(asked.text)
         grace = Deadline(until.at + min(_GRACE * self.timeout, 1.0))
         try:
             return within(
-                lambda: self._attempt(path, params, query=query, form=form, until=until),
+                lambda: self._attempt(asked, until),
                 min(grace, self.deadline),
                 give_up=self._give_up,
             )
         except TimeoutError:
             if isinstance(self._signer, Renewing) and self._signer.waits:
                 said = f"{self._signer.giver} has given no token within {self.timeout:g} s"
-                return _Tried(AccessDenied(f"{said}{asked}"), None)
-            return _Tried(self._broken.late(asked), None)
+                return Tried(AccessDenied(f"{said}{asked.text}"), None)
+            return Tried(self._broken.late(asked.text), None)
 
     def _over(self, asked: str) -> DeadlinePassed:
         hint = "allow the whole run more time, or ask for less: fewer topics, a shorter window"
@@ -280,12 +284,10 @@ class Transport:
             if isinstance(adapter, AbandonableAdapter):
                 adapter.give_up(thread)
 
-    def _attempt(
-        self, path: str, params: Mapping[str, str], *, query: str, form: bool, until: Deadline
-    ) -> _Tried:
+    def _attempt(self, asked: Asked, until: Deadline) -> Tried:
         """Try once: by POST, and by GET where that is refused and GET is not."""
-        posted = form and not self.get_only
-        first = self._exchange(path, params, query=query, form=posted, until=until)
+        posted = asked.form and not self.get_only
+        first = self._exchange(asked._replace(form=posted), until)
         if isinstance(first.found, Answer):
             self._post_works |= posted
             return first
@@ -293,7 +295,7 @@ class Transport:
         known = self._post_works and first.status == 400
         if not posted or known or first.status not in _PERHAPS_BY_GET:
             return first
-        second = self._exchange(path, params, query=query, form=False, until=until)
+        second = self._exchange(asked._replace(form=False), until)
         if isinstance(second.found, Answer) or (second.own and not first.own):
             self.get_only = True
             return second
@@ -301,16 +303,15 @@ class Transport:
             return second
         return first._replace(wait=second.wait)
 
-    def _exchange(
-        self, path: str, params: Mapping[str, str], *, query: str, form: bool, until: Deadline
-    ) -> _Tried:
+    def _exchange(self, asked: Asked, until: Deadline) -> Tried:
         """Send a request and read its reply."""
         try:
-            with self._send(path, params, form=form, until=until) as reply:
-                return self._read(reply, query=query)
+            with self._send(asked, until) as reply:
+                if asked.is_document and reply.status_code not in RETRYABLE:
+                    return Tried(document(reply))
+                return self._read(reply, query=asked.query)
         except RAISED as problem:
-            asked = f" (query: {shortened(query)})" if query else ""
-            return _Tried(*self._broken.error(problem, asked))
+            return Tried(*self._broken.error(problem, asked.text))
 
     @property
     def shown(self) -> str:
@@ -326,9 +327,7 @@ class Transport:
         secrets = (*of_proxies(self._proxies), *of_parameters(self.parameters))
         return Broken(self.shown, self.timeout, tuple(self.headers), secrets)
 
-    def _send(
-        self, path: str, params: Mapping[str, str], *, form: bool, until: Deadline
-    ) -> requests.Response:
+    def _send(self, asked: Asked, until: Deadline) -> requests.Response:
         """Send; redirects are not followed, so that nothing reaches another host."""
         headers = {"Accept": "application/json", **self.headers}
         headers["Accept-Encoding"] = self._packing.encoding
@@ -336,10 +335,10 @@ class Transport:
         if self.credentials.tenant:
             headers["X-Scope-OrgID"] = self.credentials.tenant
         request = requests.Request(
-            "POST" if form else "GET",
-            self.base + path,
-            data=dict(params) if form else None,
-            params=[*([] if form else params.items()), *self.parameters],
+            "POST" if asked.form else "GET",
+            self.base + asked.path,
+            data=dict(asked.params) if asked.form else None,
+            params=[*([] if asked.form else asked.params.items()), *self.parameters],
             headers=headers,
             auth=self._signer,
         )
@@ -383,21 +382,21 @@ class Transport:
         """Give what session and environment say of proxies and certificates."""
         return self.access.settings(self.session, self.base)
 
-    def _read(self, reply: requests.Response, *, query: str) -> _Tried:
+    def _read(self, reply: requests.Response, *, query: str) -> Tried:
         self.is_victoria |= "X-Server-Hostname" in reply.headers
         status = reply.status_code
         if status == 204:
-            return _Tried(Answer({"status": "success"}, Decoder().columns))
+            return Tried(Answer({"status": "success"}, Decoder().columns))
         if 300 <= status < 400:
-            return _Tried(self._redirected(reply))
+            return Tried(self._redirected(reply))
         if status not in _ANSWERS:
-            text = _beginning(reply).decode("utf-8-sig", "replace")
+            text = beginning(reply).decode("utf-8-sig", "replace")
             return self._failed(reply, parsed(text), text, query=query)
         limit = largest_answer() if self.max_bytes is None else self.max_bytes
         decoder, began = Decoder(limit), time.perf_counter()
         packed = "Content-Encoding" in reply.headers
         try:
-            for piece in reply.iter_content(_PACKED_PIECE if packed else _PIECE):
+            for piece in reply.iter_content(PACKED_PIECE if packed else _PIECE):
                 decoder.feed(piece)
             self._packing.learn(reply.headers, decoder.size, time.perf_counter() - began)
             answer = decoder.finish()
@@ -405,7 +404,7 @@ class Transport:
             return self._failed(reply, None, str(problem), query=query)
         if answer.envelope.get("status") == "success":
             secrets = self._confided(reply)
-            return _Tried(replace(answer, envelope=masked_document(answer.envelope, secrets)))
+            return Tried(replace(answer, envelope=masked_document(answer.envelope, secrets)))
         text = json.dumps(answer.envelope, ensure_ascii=False)
         return self._failed(reply, spoken(answer.envelope), text, query=query)
 
@@ -416,13 +415,13 @@ class Transport:
         text: str,
         *,
         query: str,
-    ) -> _Tried:
+    ) -> Tried:
         secrets, status = self._confided(reply), reply.status_code
         said = masked(text, secrets)
         known = masked_document(document, secrets) if document is not None else None
         again = retry_after(reply.headers.get("Retry-After", "")) if status in RETRYABLE else 0.0
         error = failure(status, known, said, url=self.shown, query=query, again=again)
-        return _Tried(error, again if status in RETRYABLE else None, status, known is not None)
+        return Tried(error, again if status in RETRYABLE else None, status, known is not None)
 
     def _confided(self, reply: requests.Response) -> tuple[str, ...]:
         """Give what the request of a reply said in confidence, to this server or to a proxy."""
@@ -438,13 +437,3 @@ class Transport:
             f"{self.shown} redirects to {where}, which is not followed with your credentials:"
             f" if that is the server, give its address.{sign_in(location)}"
         )
-
-
-def _beginning(reply: requests.Response) -> bytes:
-    """Read a reply that is no answer, as much as is needed to say what it is."""
-    found = bytearray()
-    for piece in reply.iter_content(_PACKED_PIECE):
-        found += piece
-        if len(found) >= _REASON:
-            break
-    return bytes(found[:_REASON])

@@ -92,7 +92,7 @@ class Explore:
             pane["datasource"] = self.datasource
             asked["datasource"] = {"type": "prometheus", "uid": self.datasource}
         panes = json.dumps({"a": pane}, separators=(",", ":"))
-        return f"{self.url}/explore?schemaVersion=1&panes={quote(panes, safe='')}&orgId=1"
+        return f"{self.url}/explore?schemaVersion=1&panes={quote(panes, safe='')}"
 
 
 _SPAN = {"from": "start", "to": "end"}
@@ -172,35 +172,43 @@ def annotate(
         for row in found["findings"]
         if at is not None and Severity[row["severity"].upper()] >= at
     ]
-    made, until = 0, time.monotonic() + PATIENCE
+    made: list[dict[str, Any]] = []
+    until = time.monotonic() + PATIENCE
     try:
         with requests.Session() as session:
             for row in rows[:MOST]:
                 if time.monotonic() > until:
                     break
-                _put(place, session, _annotation(row, run, page), run)
-                made += 1
-        why = f"no more than {MOST} are written" if made == MOST else "it is too slow"
+                annotation, begun_before = _annotation(row, run, page)
+                _put(place, session, annotation, begun_before=begun_before, made=made)
+                made.append(annotation)
+        why = f"no more than {MOST} are written" if len(made) == MOST else "it is too slow"
     except CiliumAnalysisError as problem:
         why = str(problem)
-    if made < len(rows):
-        tell(f"{place.url} has {made} of {counted(len(rows), 'annotation')}: {why}")
-    return made
+    if len(made) < len(rows):
+        tell(f"{place.url} has {len(made)} of {counted(len(rows), 'annotation')}: {why}")
+    return len(made)
 
 
-def _annotation(row: Mapping[str, Any], run: Mapping[str, Any], page: str) -> dict[str, Any]:
-    """Give an annotation as Grafana's HTTP API takes it; it shows the text as HTML."""
-    tags = {"finding": row["id"], "cluster": called(run), "severity": row["severity"]}
+def _annotation(
+    row: Mapping[str, Any], run: Mapping[str, Any], page: str
+) -> tuple[dict[str, Any], bool]:
+    """Give an annotation as Grafana's HTTP API takes it, and whether it may have begun before.
+
+    It shows the text as HTML.
+    """
+    # What and where. The number behind an id is that of one run, by rank.
+    what = row["id"].partition("-")[0]
+    tags = {"finding": what, "cluster": called(run), "severity": row["severity"]}
     tags |= {"kind": row["kind"]}
     texts = [row["title"], row["next_step"].replace("`", "'"), *([page] if page else [])]
-    return {
+    annotation = {
         "time": _milliseconds(row["start"]),
         "timeEnd": _milliseconds(row["end"]),
         "tags": [TAG, *(_tag(name, value) for name, value in tags.items())],
         "text": "\n".join(escaped(clipped(line(text), _LONGEST_TEXT)) for text in texts if text),
-        # Of the finding, and not for Grafana: whether it may have begun before the window.
-        "begun_before": row.get("begun_before") or row["start"] <= run["window"]["start"],
     }
+    return annotation, bool(row.get("begun_before")) or row["start"] <= run["window"]["start"]
 
 
 def _tag(name: str, value: str) -> str:
@@ -208,24 +216,42 @@ def _tag(name: str, value: str) -> str:
 
 
 def _put(
-    place: Annotations, session: requests.Session, made: dict[str, Any], run: Mapping[str, Any]
+    place: Annotations,
+    session: requests.Session,
+    annotation: dict[str, Any],
+    *,
+    begun_before: bool,
+    made: Sequence[Mapping[str, Any]],
 ) -> None:
-    """Write one annotation, in the place of that of an earlier run."""
-    begun_before = made.pop("begun_before")
+    """Write one annotation, in the place of that of an earlier run; `made` are those of this run.
+
+    Another run has the same finding if it is about the same and overlaps it, whatever its window.
+    """
     path = "api/annotations"
-    window = run["window"]
-    # Ids say what and where, not when: another day has the same.
-    params = [("from", _milliseconds(window["start"])), ("to", _milliseconds(window["end"]))]
-    named = [("tags", tag) for tag in made["tags"][:3]]
-    known = _asked(place, session, "GET", path, params=[*params, *named, ("limit", 10)])
-    earlier = [one for one in known if isinstance(one, dict) and isinstance(one.get("id"), int)]
+    start, end = int(annotation["time"]), int(annotation["timeEnd"])
+    named = [("tags", tag) for tag in annotation["tags"][:3]]
+    # Grafana gives all that overlap these times.
+    params = [("from", start), ("to", end), *named, ("limit", 10)]
+    own = {(one["tags"][1], one["time"], one["timeEnd"]) for one in made}
+    earlier = [
+        known
+        for known in _asked(place, session, "GET", path, params=params)
+        if isinstance(known, dict)
+        and isinstance(known.get("id"), int)
+        and (annotation["tags"][1], known.get("time"), known.get("timeEnd")) not in own
+    ]
     if not earlier:
-        _asked(place, session, "POST", path, json=made)
+        _asked(place, session, "POST", path, json=annotation)
         return
-    first = min(earlier, key=lambda one: _number(one.get("time"), made["time"]))
+
+    def overlap(known: Mapping[str, Any]) -> int:
+        first, last = (_number(known.get(n), d) for n, d in (("time", start), ("timeEnd", end)))
+        return min(last, end) - max(first, start)
+
+    same = max(earlier, key=overlap)
     if begun_before:  # an earlier window has seen its beginning
-        made["time"] = min(made["time"], _number(first.get("time"), made["time"]))
-    _asked(place, session, "PUT", f"{path}/{first['id']}", json=made)
+        annotation["time"] = min(start, _number(same.get("time"), start))
+    _asked(place, session, "PUT", f"{path}/{same['id']}", json=annotation)
 
 
 def _number(value: object, default: int) -> int:

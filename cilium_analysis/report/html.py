@@ -1,7 +1,8 @@
 """Pages: an executed notebook, a run, all runs. Self-contained files.
 
-Tables in a notebook's page are made by `cilium_analysis.findings` and `cilium_analysis.show`. What
-keeps runs calls `runs_page` whenever their list changes (``index=`` in `cilium_analysis.storage`).
+Tables in a notebook's page are made by `cilium_analysis.findings` and `cilium_analysis.show`, its
+sections by `cilium_analysis.report.sections`. What keeps runs calls `runs_page` whenever their list
+changes (``index=`` in `cilium_analysis.storage`).
 A page loads nothing from elsewhere, and runs only our script: its content security policy forbids
 all else. Texts from metrics, labels and servers are escaped by Jinja2 or by `cilium_analysis.show`.
 """
@@ -13,7 +14,6 @@ import hashlib
 import re
 from copy import deepcopy
 from functools import cache
-from html import unescape
 from importlib.resources import files
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote
@@ -26,9 +26,10 @@ from cilium_analysis.figures import FIGURE, picture
 from cilium_analysis.findings import MIME, Findings
 from cilium_analysis.report.finished import sanitized
 from cilium_analysis.report.grafana import Explore
+from cilium_analysis.report.sections import details_of, folded, linked, plain
 from cilium_analysis.report.verdict import PITCH, bars, called, clock, weight, worst
-from cilium_analysis.show import DATE, MISSING
-from cilium_analysis.texts import counted, escaped, spoken, unknown_lines, visible
+from cilium_analysis.show import MISSING
+from cilium_analysis.texts import escaped, spoken, unknown_lines, visible
 from cilium_analysis.topics import INCIDENT
 
 if TYPE_CHECKING:
@@ -39,37 +40,12 @@ if TYPE_CHECKING:
 
     from cilium_analysis.report.execute import Executed
 
-_MARKS = re.compile(r"[#*`]+")
-#: A heading of the notebook's own text: outputs of cells have none.
-_SECTION = re.compile(r"<h2>(.*?)</h2>")
-_TAG = re.compile(r"<[^>]*>")
 #: Where a page links to the page of a finding's topic, and to its story.
 _SEE = re.compile(r"<!--see ([a-z0-9_]+) (finding-[0-9a-f]+--?[0-9]+)-->")
 _EXPLORE = re.compile(r"<!--explore ([A-Za-z0-9%._~-]+)-->")
 _STORY = re.compile(r"<!--story (finding-[0-9a-f]+--?[0-9]+)-->")
-#: What a notebook says below its title, in the same cell.
-_INTRODUCTION = re.compile(r"(</h1>\s*)(<p>(?:(?!</?div|<h[1-6]).)*?)(\s*</div>)", re.DOTALL)
 #: What stands for a drawn figure, and its content.
 _STANDS = re.compile(r'<img[^<>]* src="data:image/png;base64,([A-Za-z0-9]{12})"[^<>]*>')
-#: Where a section begins, and its heading.
-_BEGINS = re.compile(
-    r'(<div[^<>]* class="cell [^"<>]*text_cell[^"<>]*"[^<>]*>\s*<div class="inner_cell">\s*'
-    r'<div class="text_cell_render[^"<>]*">\s*)(<h2 id="section-\d+">.*?</h2>)'
-)
-#: What makes a section more than sentences that say that there is nothing; and these.
-_FULL = re.compile(r"<(?:table|img|picture|li|pre|svg|video|dl|details)\b")
-_QUIET = re.compile(r'<p class="ca-quiet">(.*?)</p>')
-#: The first row of a table, its cells, and how many of them are told where it is folded.
-_ROW = re.compile(r'<table class="ca-table.*?<tbody><tr>(.*?)</tr>', re.DOTALL)
-_CELL = re.compile(r'<td([^<>]*?) data-label="([^"]*)"[^<>]*>(.*?)</td>')
-_FIRST_CELLS = 5
-#: Tag of the cell with the heading of a section that starts folded.
-DETAIL = "detail"
-#: Sections at the top, which are never folded: the answer, and when or where it happened.
-_ANSWERS = 2
-_ABOUT = (
-    r'\1<details class="ca-about ca-roomy" open><summary>About this page</summary>\2</details>\3'
-)
 
 
 def notebook_page(executed: Executed, *, run: Mapping[str, Any], show_code: bool = False) -> str:
@@ -85,13 +61,13 @@ def notebook_page(executed: Executed, *, run: Mapping[str, Any], show_code: bool
         Whether to show the code cells too.
     """
     shown, drawn = _described(executed.notebook)
-    details = _details(shown)
+    details = details_of(shown)
     if not show_code:
         shown.cells = _answer_first(shown.cells)
     body = _body(shown, show_code=show_code)
     body = _to_pages(body, executed.topic, run) if executed.trusted else sanitized(body)
-    body, sections = _linked(body)
-    body = _folded(_INTRODUCTION.sub(_ABOUT, body, count=1), details)
+    body, sections = linked(body)
+    body = folded(body, details)
     sections = [each for each in sections if f'<h2 id="{each[0]}">' in body]
     body = _STANDS.sub(lambda found: drawn.get(found[1], found[0]), body)
     return _page(
@@ -283,104 +259,6 @@ def _to_pages(body: str, topic: str, run: Mapping[str, Any]) -> str:
     return _EXPLORE.sub(explore, _STORY.sub(story, _SEE.sub(see, body)))
 
 
-def _linked(body: str) -> tuple[str, list[tuple[str, str]]]:
-    """Give sections ids to link to, and list these ids with their headings."""
-    sections: list[tuple[str, str]] = []
-
-    def name(found: re.Match[str]) -> str:
-        sections.append((f"section-{len(sections) + 1}", unescape(_TAG.sub("", found[1]))))
-        return f'<h2 id="{sections[-1][0]}">{_whole_days(found[1])}</h2>'
-
-    return _SECTION.sub(name, body), sections
-
-
-def _details(notebook: NotebookNode) -> frozenset[str]:
-    """Give the headings of sections that a notebook tags as details: they start folded."""
-    return frozenset(
-        _plain(cell.source.splitlines()[0])
-        for cell in notebook.cells
-        if cell.cell_type == "markdown"
-        and cell.source.startswith("## ")
-        and DETAIL in cell.metadata.get("tags", ())
-    )
-
-
-def _folded(body: str, details: frozenset[str]) -> str:
-    """Make each section a part of its own.
-
-    After the first ones, those that are no details are folded by a narrow page only. A section in
-    which there is nothing but sentences that say so is one line; without words it is left out.
-    """
-    lead, *parts = _BEGINS.split(body)
-    # Before the first section they stand directly below the title.
-    made = [lead.replace("<h3 ", '<h3 aria-level="2" ')]
-    answers = _ANSWERS - ("output_html" in lead)  # the answer stands before the sections
-    for place in range(0, len(parts), 3):
-        opened, heading, rest = parts[place : place + 3]
-        rest = _said_once(rest)
-        said = [] if _FULL.search(rest) or not place else _QUIET.findall(rest)
-        if said:
-            where, what = re.findall(r'id="([^"]*)">(.*)</h2>', heading)[0]
-            line = f'<p id="{where}" class="ca-quiet ca-void"><strong>{what}</strong>:'
-            made += [f"{line} {' '.join(said)}</p>"] if any(said) else []
-            continue
-        if place < 3 * answers:
-            made.append(f"<section>{heading}{opened}{rest}</section>")
-            continue
-        holds = f'<span class="ca-faint">{_holds(rest)}</span>'
-        detail = unescape(_TAG.sub("", heading)) in details
-        kind = "ca-section ca-detail" if detail else "ca-section ca-roomy"
-        made.append(
-            f'<details class="{kind}"{"" if detail else " open"}>'
-            f"<summary>{heading}{holds}</summary>{opened}{rest}</details>"
-        )
-    return "".join(made)
-
-
-def _said_once(section: str) -> str:
-    """Leave out sentences that a section says again, as where a figure and a table are empty."""
-    known: set[str] = set()
-
-    def once(found: re.Match[str]) -> str:
-        again = found[1] in known
-        known.add(found[1])
-        return "" if again else found[0]
-
-    return _QUIET.sub(once, section)
-
-
-def _holds(section: str) -> str:
-    """Say what a folded section has in it, and what comes first, without its list of queries."""
-    section = section.split('<details class="ca-folded ca-unprinted"')[0]
-    rows = section.count("<tr") - section.count("<thead")
-    counts = {"figure": section.count("<img"), "row": rows, "note": section.count("<li")}
-    held = ", ".join(counted(number, name) for name, number in counts.items() if number)
-    first = _first_row(section)
-    return f"{held}; first: {first}" if first and held else held
-
-
-def _first_row(section: str) -> str:
-    """Write the first row of the first table: the foremost thing in it."""
-    found = _ROW.search(section)
-    cells = _CELL.findall(found[1]) if found else []
-    told = [
-        f"{_uncapital(name)} {text}" if place and "ca-number" in kind else text
-        for place, (kind, name, cell) in enumerate(cells)
-        if (text := _TAG.sub("", cell)) != MISSING
-    ]
-    return ", ".join(told[:_FIRST_CELLS])
-
-
-def _uncapital(name: str) -> str:
-    """Write a heading in the middle of a sentence; a name in capitals stays."""
-    return name if name[1:2].isupper() else name[:1].lower() + name[1:]
-
-
-def _whole_days(text: str) -> str:
-    """Keep days from breaking at their hyphens."""
-    return DATE.sub(r'<span class="ca-time">\g<0></span>', text)
-
-
 def _code_style() -> Markup:
     from pygments.formatters import HtmlFormatter
 
@@ -404,7 +282,7 @@ def _described(notebook: NotebookNode) -> tuple[NotebookNode, dict[str, str]]:
     ]
     text = ""
     for cell in described.cells:
-        text = _plain(cell.source) if cell.cell_type == "markdown" else text
+        text = plain(cell.source) if cell.cell_type == "markdown" else text
         for output in cell.get("outputs", ()):
             data, alt = output.get("data", {}), f"Figure. {text}"
             if FIGURE in data:
@@ -432,7 +310,3 @@ def _answer_first(cells: list[NotebookNode]) -> list[NotebookNode]:
     if any(MIME in output.get("data", {}) for output in outputs):
         return cells
     return [*cells[:1], *cells[first:second], *cells[1:first], *cells[second:]]
-
-
-def _plain(markdown: str) -> str:
-    return " ".join(_MARKS.sub("", markdown).split())

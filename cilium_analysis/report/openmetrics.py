@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import math
 import os
+import re
 from collections import Counter
 from contextlib import suppress
 from datetime import datetime
@@ -40,7 +41,7 @@ _HELP = {
     "finding_info": "Title of a finding, which changes from run to run.",
     "findings": "Findings of a severity; NaN for none where the run failed or is unknown.",
     "findings_left_out": "Findings of the lowest ranks that have no series here.",
-    "run_failed": "Whether the run failed: 1 if so. It tells nothing then, or not all.",
+    "run_failed": "Whether the run failed: 1 if so. What was found is then unknown or incomplete.",
     "run_unknown": "Whether the run could not be judged: 1 if so.",
     "topic_unknown": "1 for each topic that could not be judged.",
     "run_timestamp_seconds": "When the run began.",
@@ -193,6 +194,23 @@ def check_place(path: Path) -> None:
         raise ParameterError(f"--textfile {str(path)!r}: there is no directory {path.parent}")
     if not os.access(path.parent, os.W_OK):
         raise ParameterError(f"--textfile {str(path)!r}: {path.parent} may not be written to")
+
+
+def cluster_in(path: Path) -> str:
+    """Give the label ``cluster`` of a file that is there; empty if it has none."""
+    try:
+        with path.open(encoding="utf-8") as file:
+            found = _CLUSTER.search(file.read(_MUCH))
+    except (OSError, ValueError):
+        return ""
+    return _ESCAPED.sub(lambda one: _MEANT[one[0]], found[1]) if found else ""
+
+
+_CLUSTER = re.compile(r'^cilium_analysis_\w+\{cluster="((?:[^"\\\n]|\\.)*)"', re.MULTILINE)
+_MEANT = {r"\\": "\\", r"\"": '"', r"\n": "\n"}
+_ESCAPED = re.compile(r"\\[\\\"n]")
+#: Far more than a file of ours has [characters].
+_MUCH = 10_000_000
 
 
 def place(path: Path, text: str) -> None:

@@ -89,7 +89,7 @@ def _command(
     digest = hashlib.sha256("\0".join(words[1:]).encode()).hexdigest()[:8]
     lock = f"{where.rstrip('/')}/.cron-{digest}.lock"
     # An error must not only be in the log: what a command prints, cron sends by mail.
-    about = _quoted(f"{plan.source}: see {log}")
+    about = _quoted(f"{plan.source} (see {log})")
     return (
         f"mkdir -p {_quoted(where)} && ({_GUARD}; {run} >>{_quoted(log)} 2>&1) 9>{_quoted(lock)}"
         f' || echo "cilium-analysis ended with $? ({_BUSY}: the last one still runs) on" {about}'

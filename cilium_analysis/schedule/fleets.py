@@ -10,6 +10,7 @@ from cilium_analysis.connection import SAMPLES
 from cilium_analysis.errors import ParameterError
 from cilium_analysis.fleet.file import is_url, read_fleet
 from cilium_analysis.schedule import checks
+from cilium_analysis.schedule.clusters import found_by_api, unfit_for_pod
 from cilium_analysis.schedule.plan import Routine
 from cilium_analysis.texts import counted
 
@@ -67,6 +68,11 @@ class FleetPlan(Routine):
         return f"the clusters in {self.file.name}"
 
     @property
+    def sources(self) -> tuple[str, ...]:
+        """All that is reported on."""
+        return tuple(cluster.source for cluster in self.fleet.clusters)
+
+    @property
     def window(self) -> str:
         """Length of the window of each run."""
         return self.fleet.span.last
@@ -111,8 +117,21 @@ class FleetPlan(Routine):
         return ["fleet", file or str(self.file.absolute()), *words]
 
 
-def check_machine(plan: FleetPlan) -> None:
-    """Check that a scheduled run on this machine can find the credentials of a fleet."""
+def check_machine(plan: FleetPlan, *, home: bool) -> None:
+    """Check that a scheduled run on this machine can find the credentials of a fleet.
+
+    Parameters
+    ----------
+    plan
+        Of the fleet.
+    home
+        Whether the run has the home of a person, and so perhaps a kubeconfig.
+
+    Raises
+    ------
+    ParameterError
+        If it cannot.
+    """
     for cluster in plan.fleet.clusters:
         for name in _VARIABLES:
             if getattr(cluster.credentials, name):
@@ -123,6 +142,13 @@ def check_machine(plan: FleetPlan) -> None:
                 )
         if cluster.kubernetes == "in-cluster":
             raise ParameterError(f"{cluster.place}: in-cluster works only in a pod: name a context")
+        found = found_by_api(cluster.source)
+        lacking = (cluster.kubernetes and not cluster.kubeconfig, found and not found.kubeconfig)
+        if any(lacking) and not home:
+            how = "kubeconfig: /…" if lacking[0] else "?kubeconfig=/… in the source"
+            raise ParameterError(
+                f"{cluster.place}: a service has no kubeconfig of its own: name one, as {how}"
+            )
 
 
 @dataclass(frozen=True)
@@ -179,8 +205,13 @@ def _keys(cluster: Cluster) -> Iterator[str]:
         raise ParameterError(
             f"{cluster.place}: a pod has no kubeconfig: name one in {SECRETS}, or in-cluster"
         )
+    found = found_by_api(cluster.source)
+    of_source = found.kubeconfig if found else ""
+    if not of_source and (why := unfit_for_pod(cluster.source)):
+        raise ParameterError(f"{cluster.place}: {why}")
     files = {name: getattr(cluster.credentials, name) for name in _FILES}
-    for name, path in {**files, "kubeconfig": cluster.kubeconfig}.items():
+    files |= {"kubeconfig": cluster.kubeconfig, "kubeconfig of the source": of_source}
+    for name, path in files.items():
         folder, _, key = path.rpartition("/")
         if path and (folder != SECRETS or not _KEY.fullmatch(key) or key.startswith("..")):
             raise ParameterError(

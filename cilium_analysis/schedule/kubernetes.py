@@ -11,6 +11,7 @@ from cilium_analysis import __version__
 from cilium_analysis.errors import ParameterError
 from cilium_analysis.kube import cluster_role
 from cilium_analysis.schedule import checks
+from cilium_analysis.schedule.clusters import rules, unfit_for_pod
 from cilium_analysis.schedule.credentials import (
     NOTIFY,
     TENANT_VARIABLE,
@@ -19,13 +20,12 @@ from cilium_analysis.schedule.credentials import (
     check_keys,
 )
 from cilium_analysis.schedule.fleets import SECRETS, FleetPlan, InPod, in_pod
-from cilium_analysis.schedule.plan import DEADLINE
+from cilium_analysis.schedule.plan import DEADLINE, Plan
 from cilium_analysis.storage import Address, located
 from cilium_analysis.storage.address import EXTRAS
 
 if TYPE_CHECKING:
     from cilium_analysis.schedule.credentials import Secret
-    from cilium_analysis.schedule.plan import Plan
 
 Manifest = dict[str, Any]
 
@@ -159,6 +159,8 @@ def manifests(plan: Plan | FleetPlan, job: CronJob) -> str:
         raise ParameterError(
             "a pod has no kubeconfig: write --kubernetes in-cluster, or leave it out"
         )
+    if isinstance(plan, Plan) and (why := unfit_for_pod(plan.source)):
+        raise ParameterError(why)
     keys = job.secret.keys if job.secret else ()
     if plan.username and USERNAME in keys:
         raise ParameterError("the user name is given twice: leave out --username")
@@ -176,7 +178,11 @@ def manifests(plan: Plan | FleetPlan, job: CronJob) -> str:
         data = {fleet.name: fleet.text}
         parts.append(_yaml(job.manifest("ConfigMap", name=f"{job.name}-fleet", data=data)))
     if plan.kubernetes:
-        parts += [cluster_role(), _yaml(_cluster_role_binding(job))]
+        role = yaml.safe_load(cluster_role())
+        parts += [cluster_role(), _yaml(_cluster_role_binding(job, role))]
+    if found_by := rules(plan.sources):
+        role = _source_role(job, found_by)
+        parts += [_yaml(role), _yaml(_cluster_role_binding(job, role, "-source"))]
     if not (job.claim or job.store):
         size = {"requests": {"storage": job.volume_size}}
         spec = {"accessModes": ["ReadWriteOnce"], "resources": size}
@@ -213,15 +219,24 @@ def _head(plan: Plan | FleetPlan, job: CronJob) -> str:
     )
 
 
-def _cluster_role_binding(job: CronJob) -> Manifest:
-    role = yaml.safe_load(cluster_role())
+def _source_role(job: CronJob, found_by: list[Manifest]) -> Manifest:
+    """Give the right to find the Prometheus, which is of one schedule only."""
+    return {
+        "apiVersion": "rbac.authorization.k8s.io/v1",
+        "kind": "ClusterRole",
+        "metadata": {"name": f"{job.namespace}-{job.name}-source", "labels": job.labels},
+        "rules": found_by,
+    }
+
+
+def _cluster_role_binding(job: CronJob, role: Manifest, suffix: str = "") -> Manifest:
     subject = {"kind": "ServiceAccount", "name": job.account, "namespace": job.namespace}
     group = str(role["apiVersion"]).partition("/")[0]
     return {
         "apiVersion": role["apiVersion"],
         "kind": "ClusterRoleBinding",
         # It has no namespace, so its name has to tell the bindings of two schedules apart.
-        "metadata": {"name": f"{job.namespace}-{job.name}", "labels": job.labels},
+        "metadata": {"name": f"{job.namespace}-{job.name}{suffix}", "labels": job.labels},
         "roleRef": {"apiGroup": group, "kind": role["kind"], "name": role["metadata"]["name"]},
         "subjects": [subject],
     }
@@ -253,7 +268,7 @@ def _cron_job(plan: Plan | FleetPlan, job: CronJob) -> Manifest:
 def _pod(plan: Plan | FleetPlan, job: CronJob) -> Manifest:
     return {
         "serviceAccountName": job.account,
-        "automountServiceAccountToken": bool(plan.kubernetes),
+        "automountServiceAccountToken": bool(plan.kubernetes or rules(plan.sources)),
         "restartPolicy": "Never",
         "securityContext": {
             "runAsNonRoot": True,

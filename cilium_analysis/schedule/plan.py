@@ -11,6 +11,7 @@ from cilium_analysis.queries import parse_matchers
 from cilium_analysis.report.grafana import Annotations, Explore
 from cilium_analysis.report.notify import check_receivers
 from cilium_analysis.schedule import checks
+from cilium_analysis.schedule.clusters import found_by_api
 from cilium_analysis.schedule.credentials import KUBECONFIG, NOTIFY, check_keys
 from cilium_analysis.times import format_duration, parse_duration
 from cilium_analysis.topics.workloads import Workloads
@@ -146,6 +147,11 @@ class Plan(Routine):
         window.baseline(self.baseline or "previous")
 
     @property
+    def sources(self) -> tuple[str, ...]:
+        """All that is reported on."""
+        return (self.source,)
+
+    @property
     def summary(self) -> str:
         """What it does, in words."""
         topics = ", ".join(self.topics) or "all topics"
@@ -206,7 +212,12 @@ def check_files(plan: Plan | FleetPlan, credentials: Sequence[Credential], *, ho
     plan.check_receivers(NOTIFY in keys, hint="add --notify file:/PATH")
     if plan.kubernetes == "in-cluster":
         raise ParameterError("in-cluster works only in a pod: name a context, or current")
-    if KUBECONFIG in keys and not plan.kubernetes:
+    found = found_by_api(plan.source)
+    if KUBECONFIG in keys and not (plan.kubernetes or found):
         raise ParameterError("--kubeconfig needs a context: add --kubernetes current, or its name")
-    if plan.kubernetes and KUBECONFIG not in keys and not home:
+    if home:
+        return
+    if found and found.kubeconfig:
+        raise ParameterError("a service cannot read your files: give --kubeconfig, not kubeconfig=")
+    if (plan.kubernetes or found) and KUBECONFIG not in keys:
         raise ParameterError("a service has no kubeconfig of its own: add --kubeconfig FILE")

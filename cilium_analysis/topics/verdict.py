@@ -88,7 +88,10 @@ def told(
             labels=remarks.singled_out(each.labels),
             topic=topic,
             next_step=commands.complete(
-                each.next_step, node=each.labels.get("node", ""), versions=data.versions
+                each.next_step,
+                node=each.labels.get("node", ""),
+                versions=data.versions,
+                past=None if each.goes_on(data.window) else (each.start, each.end),
             ),
         )
         for each in (_reach(each, data) for each in found)

@@ -15,11 +15,17 @@ if TYPE_CHECKING:
 
 #: Modules here that have ``check`` and ``reach``, by how their sources begin.
 WAYS = ("kubernetes", "openshift", "grafana")
+_OF_CLUSTERS = WAYS[:2]
 
 
 def is_way(source: str) -> bool:
     """Tell whether a source is one of these."""
     return source.partition(":")[0] in WAYS and ":" in source
+
+
+def is_of_a_cluster(source: str) -> bool:
+    """Tell whether a source is found by the API of a cluster, which may take a kubeconfig."""
+    return source.partition(":")[0] in _OF_CLUSTERS and ":" in source
 
 
 def check(source: str) -> None:

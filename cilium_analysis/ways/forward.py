@@ -3,22 +3,19 @@
 from __future__ import annotations
 
 import socket
-from contextlib import suppress
+from contextlib import ExitStack, suppress
+from http import HTTPStatus
 from threading import Lock, Thread
 from typing import TYPE_CHECKING, Any
 
 from cilium_analysis.errors import SourceError
-from cilium_analysis.kube.reading import Resource, Unread
-from cilium_analysis.ways.services import pod_port, ready_pod, selector_of
+from cilium_analysis.kube.reading import Unread
+from cilium_analysis.ways.pods import pods_of
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
-    from cilium_analysis.kube.access import Kubernetes
+    from cilium_analysis.ways.api_server import ApiServer
     from cilium_analysis.ways.services import Service
 
-_SERVICE = Resource("services", "services", dict, "read_namespaced_service", verb="get")
-_PODS = Resource("pods", "pods", dict, "list_namespaced_pod")
 #: So much is passed on at a time [bytes].
 _PIECE = 1 << 16
 
@@ -28,14 +25,14 @@ class Forward:
 
     Parameters
     ----------
-    cluster
-        Of the pod; its kubeconfig is read again for each connection, as tokens expire.
+    server
+        The API server of the pod's cluster.
     namespace, pod, port
         Where to pass them on to.
     """
 
-    def __init__(self, cluster: Kubernetes, namespace: str, pod: str, port: int) -> None:
-        self._cluster, self._pod, self._to = cluster, (pod, namespace), port
+    def __init__(self, server: ApiServer, namespace: str, pod: str, port: int) -> None:
+        self._server, self._pod, self._to = server, (pod, namespace), port
         self._one_at_a_time = Lock()
         self._listener = socket.create_server(("127.0.0.1", 0))
         self.port = int(self._listener.getsockname()[1])
@@ -69,15 +66,56 @@ class Forward:
             back.join()
             far.close()
 
+    def try_out(self) -> None:
+        """Open a connection that nobody uses, as later ones fail without a word.
+
+        Raises
+        ------
+        SourceError
+            If the API server refuses it.
+        """
+        try:
+            self._open().close()
+        except SourceError:
+            raise
+        except Exception as problem:  # kubernetes 36 raises an AttributeError for a refusal
+            status = _status(problem)
+            if status == HTTPStatus.FORBIDDEN:
+                raise SourceError(
+                    "cannot forward to pods (403): that needs the rights to get and to create"
+                    f" pods/portforward in the namespace {self._pod[1]}"
+                ) from None
+            pod, why = "/".join(reversed(self._pod)), f" ({status})" if status else ""
+            raise SourceError(f"cannot forward to the pod {pod}{why}") from None
+
     def _open(self) -> Any:
+        try:
+            return self._opened()
+        except Exception as problem:
+            if _status(problem) != HTTPStatus.UNAUTHORIZED:
+                raise
+        self._server.renew()
+        return self._opened()
+
+    def _opened(self) -> Any:
         from kubernetes.client import ApiClient, CoreV1Api
         from kubernetes.stream import portforward
 
         # The library changes its client for as long as it asks.
         with self._one_at_a_time:
-            api = CoreV1Api(ApiClient(self._cluster.configuration()))
+            api = CoreV1Api(ApiClient(self._server.configuration))
             ask = api.connect_get_namespaced_pod_portforward
             return portforward(ask, *self._pod, ports=str(self._to)).socket(self._to)
+
+
+def _status(problem: BaseException) -> int:
+    """Give the status with which a WebSocket was refused; 0 if it was lost in another way."""
+    found: BaseException | None = problem
+    while found is not None:
+        if status := getattr(found, "status_code", 0):
+            return int(status)
+        found = found.__context__
+    return 0
 
 
 def _copy(source: Any, target: Any) -> None:
@@ -88,32 +126,23 @@ def _copy(source: Any, target: Any) -> None:
         target.shutdown(socket.SHUT_WR)
 
 
-def forward_to(cluster: Kubernetes, service: Service) -> Forward:
+def forward_to(server: ApiServer, service: Service) -> Forward:
     """Open a port that leads to a ready pod of a Service.
 
     Raises
     ------
     SourceError
-        If there is no such pod, or it may not be looked for.
+        If there is no such pod, or it may not be looked for or forwarded to.
     """
-    from kubernetes.client import CoreV1Api
-
-    with cluster.reader() as reader:
-        api = CoreV1Api(reader.api)
-
-        def ask(resource: Resource, *names: str, **page: object) -> Mapping[str, object]:
-            method = getattr(api, resource.method)
-            return reader.ask(lambda **how: method(*names, **how), resource, **page)
-
-        try:
-            item = ask(_SERVICE, service.name, service.namespace)
-            selector = selector_of(item)
-            found = ask(_PODS, service.namespace, label_selector=selector) if selector else {}
-        except Unread as problem:
-            raise SourceError(str(problem)) from None
-    pods = found.get("items")
-    pod = ready_pod(pods if isinstance(pods, list) else [])
-    if pod is None:
+    try:
+        pods = pods_of(server, service)
+    except Unread as problem:
+        raise SourceError(str(problem)) from None
+    if not pods:
         raise SourceError(f"the Service {service.text} has no pod that is ready to forward to")
-    name = str(pod["metadata"]["name"])
-    return Forward(cluster, service.namespace, name, pod_port(item, pod, service.port))
+    way = Forward(server, service.namespace, pods[0].name, pods[0].port)
+    with ExitStack() as undo:
+        undo.callback(way.close)
+        way.try_out()
+        undo.pop_all()
+    return way

@@ -6,17 +6,15 @@ sources (Grafana, "Data source HTTP API").
 
 from __future__ import annotations
 
+from contextlib import closing
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 from urllib.parse import parse_qsl, quote, urlsplit
 
-import requests
-
 from cilium_analysis.errors import AccessDenied, ParameterError, SourceError, suggest
 from cilium_analysis.prometheus import Credentials, Prometheus
 from cilium_analysis.prometheus.access import Access, access_of
-from cilium_analysis.prometheus.credentials import Anonymous
-from cilium_analysis.prometheus.failures import RAISED, Broken
+from cilium_analysis.prometheus.transport import Transport
 from cilium_analysis.texts import clipped, line
 
 if TYPE_CHECKING:
@@ -80,7 +78,7 @@ def reach(
     access = access_of(credentials, asked.url)
     known = [
         each
-        for each in _listed(asked.url, access, min(timeout, 30.0))
+        for each in _listed(asked.url, access, timeout=timeout, deadline=deadline)
         if each.get("type") in _TYPES and each.get("uid")
     ]
     names = [str(each.get("name")) for each in known]
@@ -98,6 +96,7 @@ def reach(
     found = Prometheus(
         f"{asked.url}/api/datasources/proxy/uid/{quote(uid, safe='')}",
         access=access,
+        credentials=Credentials(tenant=credentials.tenant),
         called=f"grafana:{asked.url}?datasource={quote(uid, safe='')}",
         timeout=timeout,
         deadline=deadline,
@@ -111,32 +110,21 @@ def reach(
     return found
 
 
-def _listed(url: str, access: Access, timeout: float) -> list[Mapping[str, object]]:
-    """List the data sources; the message of an error never holds a credential."""
-    signer = access.auth or Anonymous()
-    try:
-        with requests.Session() as session:
-            reply = session.get(
-                f"{url}/api/datasources",
-                auth=signer,
-                headers=access.read_headers(),
-                timeout=timeout,
-                allow_redirects=False,
-                **access.settings(session, url),
-            )
-            document = reply.json() if reply.status_code == 200 else None
-    except requests.JSONDecodeError:
-        document = None
-    except RAISED as problem:
-        raise Broken(url, timeout, tuple(access.headers)).error(problem, "")[0] from None
-    if reply.status_code in (401, 403):
+def _listed(
+    url: str, access: Access, *, timeout: float, deadline: Deadline
+) -> list[Mapping[str, object]]:
+    """List the data sources."""
+    wire = Transport(f"{url}/", way=access, timeout=min(timeout, 30.0), deadline=deadline)
+    with closing(wire):
+        status, found = wire.document("api/datasources")
+    if status in (401, 403):
         raise AccessDenied(
-            f"{url} denies access to its data sources ({reply.status_code}): give a token of a"
+            f"{url} denies access to its data sources ({status}): give a token of a"
             " service account that may read data sources, see CILIUM_ANALYSIS_BEARER_TOKEN_FILE"
         )
-    if not isinstance(document, list):
+    if not isinstance(found, list):
         raise SourceError(
-            f"{url} did not answer like Grafana ({reply.status_code}): is this its address, with"
+            f"{url} did not answer like Grafana ({status}): is this its address, with"
             " its path prefix?"
         )
-    return [each for each in document if isinstance(each, dict)]
+    return [each for each in found if isinstance(each, dict)]

@@ -10,16 +10,23 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 from urllib.parse import parse_qsl, quote, urlencode
 
-from cilium_analysis.errors import ParameterError, PrometheusError, SourceError, suggest
+from cilium_analysis.errors import (
+    AccessDenied,
+    ParameterError,
+    PrometheusError,
+    SourceError,
+    suggest,
+)
 from cilium_analysis.kube.access import Kubernetes
 from cilium_analysis.kube.reading import Resource, Unread
 from cilium_analysis.prometheus import Credentials, Prometheus
-from cilium_analysis.prometheus.access import Access, Tls
-from cilium_analysis.prometheus.tokens import Renewing, Token, expiry_of
+from cilium_analysis.prometheus.access import Access, access_of
+from cilium_analysis.ways.api_server import ApiServer
 from cilium_analysis.ways.forward import forward_to
+from cilium_analysis.ways.pods import Pod, pods_of
 from cilium_analysis.ways.services import Service, described, known
 
 if TYPE_CHECKING:
@@ -107,18 +114,13 @@ def check(source: str) -> None:
 
 def address(source: str, *, credentials: Credentials) -> tuple[str, Access]:
     """Give the address of the API server, as `cilium_analysis.ways.address`."""
-    return api_server(cluster_of(Source.parse(source)))
+    server = api_server(Source.parse(source))
+    return server.url, server.access
 
 
-def cluster_of(asked: Source) -> Kubernetes:
-    """Give the cluster that a source is in."""
-    return Kubernetes(asked.kubeconfig, asked.context)
-
-
-def api_server(cluster: Kubernetes) -> tuple[str, Access]:
-    """Give the address of a cluster's API server, and the way to it."""
-    configuration = cluster.configuration()
-    return configuration.host, _access(cluster, configuration)
+def api_server(asked: Source, *, timeout: float = 30.0) -> ApiServer:
+    """Give the API server of the cluster that a source is in."""
+    return ApiServer(Kubernetes(asked.kubeconfig, asked.context, min(timeout, 30.0)))
 
 
 def reach(
@@ -126,70 +128,193 @@ def reach(
 ) -> Prometheus:
     """Connect to the Prometheus in a cluster, as `cilium_analysis.ways.reach`."""
     asked = Source.parse(source)
-    cluster = replace(cluster_of(asked), timeout=min(timeout, 30.0))
-    in_pod = cluster.uses_service_account
+    api = api_server(asked, timeout=timeout)
+    if asked.service:
+        return _Way(asked, api, credentials, timeout, deadline).to(_named(api, asked))
+    bare = _without_secrets(credentials)
+    way = _Way(asked, api, bare, timeout, deadline)
+    services = _listed(api)
+    if len(services) > 1 or (way.hands_on_credentials and bare != credentials):
+        return _chosen(services, way)
+    only = way.to(services[0])
+    only.found = ". ".join(filter(None, (f"Found {services[0].shown}", only.found)))
+    return only
 
-    def connect(service: Service, *, brief: bool = False) -> Prometheus:
-        named = replace(asked, namespace=service.namespace, service=service.name, port=service.port)
-        limits: dict[str, Any] = {"timeout": timeout, "deadline": deadline}
-        if brief:
-            limits |= {"timeout": min(timeout, _PATIENCE), "retries": 0}
-        if in_pod:
-            host = f"{service.name}.{service.namespace}.svc"
-            url = f"http{'s' if service.tls else ''}://{host}:{service.port}{service.prefix}"
-            return Prometheus(url, credentials=credentials, **limits)
-        if asked.via == "port-forward":
-            way = forward_to(cluster, service)
-            url = f"http{'s' if service.tls else ''}://127.0.0.1:{way.port}{service.prefix}"
-            limits |= {"credentials": credentials, "called": named.text}
-            server = Prometheus(url, **limits)
+
+def _without_secrets(known: Credentials) -> Credentials:
+    """Give what a Service gets that was only found: whoever may make Services can label one."""
+    return Credentials(ca_file=known.ca_file, tenant=known.tenant)
+
+
+@dataclass(frozen=True)
+class _Way:
+    """How Services of a cluster are asked."""
+
+    asked: Source
+    api: ApiServer
+    credentials: Credentials
+    timeout: float
+    deadline: Deadline
+
+    @property
+    def in_pod(self) -> bool:
+        """Whether this runs in the cluster, where each Service has an address."""
+        return self.api.cluster.uses_service_account
+
+    @property
+    def hands_on_credentials(self) -> bool:
+        """Whether the server gets the credentials that are named for it."""
+        return self.in_pod or self.asked.via == "port-forward"
+
+    def source(self, service: Service) -> str:
+        """Write a Service as a source."""
+        namespace, name, port = service.namespace, service.name, service.port
+        return replace(self.asked, namespace=namespace, service=name, port=port).text
+
+    def to(self, service: Service) -> Prometheus:
+        """Connect to a Service, and stay with one pod where it leads to several.
+
+        Two replicas answer differently, so that figures from both contradict each other.
+        """
+        if not self.in_pod and self.asked.via == "port-forward":
+            way = forward_to(self.api, service)
+            server = self._asking(service, f"127.0.0.1:{way.port}", self.source(service))
             server.beside.callback(way.close)
             return server
-        return _through_the_api_server(cluster, service, called=named.text, **limits)
+        try:
+            pods = [] if service.alike else pods_of(self.api, service)
+        except Unread as problem:
+            server = self._to(service)
+            server.caveat = (
+                f"{service.text} may lead to several servers in turn, as its pods are not known:"
+                " totals may be wrong"
+            )
+            server.found = f"{server.caveat} ({problem})"
+            return server
+        if len(pods) < 2:
+            return self._to(service)
+        server = self._to(service, pods[0])
+        many = f"{service.text} leads to {len(pods)} replicas"
+        server.found = f"{many}: all is asked of the pod {pods[0].name}"
+        if self.in_pod or _lets_in(server):
+            return server
+        server.close()
+        server = self._to(service)
+        server.caveat = (
+            f"{many}, which answer in turn and differ a little: the right to get pods/proxy lets"
+            " one of them be asked"
+        )
+        server.found = server.caveat
+        return server
 
-    if asked.service:
-        return connect(_named(cluster, asked))
-    services = _listed(cluster)
-    if len(services) == 1:
-        source_found = connect(services[0])
-        source_found.found = f"Found {services[0].shown}"
-        return source_found
-    return _chosen(services, connect)
+    def _to(self, service: Service, pod: Pod | None = None) -> Prometheus:
+        if self.in_pod:
+            host = f"{pod.host}:{pod.port}" if pod else f"{service.host}:{service.port}"
+            called = f"{service.scheme}://{service.host}:{service.port}{service.prefix}"
+            return self._asking(service, host, called)
+        # By GET, as POST is the right to create.
+        return Prometheus(
+            self.api.url + _proxied(service, pod),
+            access=self.api.access,
+            credentials=Credentials(tenant=self.credentials.tenant),
+            called=self.source(service),
+            get_only=True,
+            timeout=self.timeout,
+            deadline=self.deadline,
+        )
+
+    def _asking(self, service: Service, host: str, called: str) -> Prometheus:
+        """Ask at an address, with the credentials for the server."""
+        url = f"{service.scheme}://{host}{service.prefix}"
+        return Prometheus(
+            url,
+            access=_at(service, access_of(self.credentials, url)),
+            credentials=Credentials(tenant=self.credentials.tenant),
+            called=called,
+            timeout=self.timeout,
+            deadline=self.deadline,
+        )
 
 
-def _chosen(services: list[Service], connect: Any) -> Prometheus:
+def _proxied(service: Service, pod: Pod | None) -> str:
+    """Give the path of the API server's proxy to a Service, or to a pod of it."""
+    kind, name, port = "services", service.name, service.port
+    if pod:
+        kind, name, port = "pods", pod.name, pod.port
+    scheme = "https:" if service.tls else ""
+    where = f"namespaces/{quote(service.namespace)}/{kind}/{scheme}{quote(name)}:{port}"
+    return f"/api/v1/{where}/proxy{service.prefix}"
+
+
+def _lets_in(server: Prometheus) -> bool:
+    query = "vector(1)"
+    try:
+        server.transport.ask("api/v1/query", {"query": query}, query=query)
+    except AccessDenied:
+        return False
+    except PrometheusError:  # what is wrong is told when it is asked in earnest
+        return True
+    return True
+
+
+def _has_cilium(service: Service, way: _Way) -> bool:
+    """Look at a Service, beside others; an error if it does not answer."""
+    with way.to(service) as server:
+        server.transport.timeout, server.transport.retries = min(way.timeout, _PATIENCE), 0
+        return not server.query(_HAS_CILIUM).empty
+
+
+def _chosen(services: list[Service], way: _Way) -> Prometheus:
     """Take the first of several that has metrics of Cilium, else the first that answers."""
-    answering: list[Service] = []
-    taken = None
+    taken, answering = None, []
+    failed: dict[Service, Exception] = {}
     for service in services[:_MOST]:
-        with connect(service, brief=True) as server:
-            try:
-                cilium = not server.query(_HAS_CILIUM).empty
-            except (PrometheusError, AttributeError):
-                continue
+        try:
+            cilium = _has_cilium(service, way)
+        except (PrometheusError, SourceError, AttributeError) as problem:
+            failed[service] = problem
+            continue
         answering.append(service)
         if cilium:
             taken = service
             break
+    denying = [each for each, problem in failed.items() if isinstance(problem, AccessDenied)]
+    if denying and not taken and way.hands_on_credentials:
+        raise SourceError(
+            f"{denying[0].text} asks for credentials, which go to a Service only that is named:"
+            f" if it is yours, --source {way.source(denying[0])}"
+        )
     names = ", ".join(service.shown for service in services[:_MOST])
     if not answering:
+        first, why = next(iter(failed.items()))
         raise SourceError(
-            f"none of the Services of the cluster answers like a Prometheus: {names}; name another"
-            " one: --source kubernetes:NAMESPACE/SERVICE:PORT"
+            f"none of the Services of the cluster answers like a Prometheus: {names}"
+            f" ({first.text}: {getattr(why, 'why', why)}); name another one:"
+            " --source kubernetes:NAMESPACE/SERVICE:PORT"
         )
-    why = "which has metrics of Cilium" if taken else "the first that answers; none has Cilium's"
+    why_it = "which has metrics of Cilium" if taken else "the first that answers; none has Cilium's"
     taken = taken or answering[0]
-    source: Prometheus = connect(taken)
-    source.found = (
-        f"Found {names}. Took {taken.text}, {why}; --source kubernetes:NAMESPACE/SERVICE:PORT takes"
-        " another"
+    source = way.to(taken)
+    passed_over = [str(e).partition(";")[0] for e in failed.values() if isinstance(e, SourceError)]
+    took = (
+        f"Found {names}. Took {taken.text}, {why_it};"
+        " --source kubernetes:NAMESPACE/SERVICE:PORT takes another"
     )
+    source.found = ". ".join(filter(None, (took, source.found, *passed_over)))
     return source
 
 
-def _listed(cluster: Kubernetes) -> list[Service]:
+def _at(service: Service, access: Access) -> Access:
+    """Check the certificate for the name of a Service, whatever address is asked in its place."""
+    if not service.tls:
+        return access
+    name = access.tls.server_name or service.host
+    return replace(access, tls=replace(access.tls, server_name=name))
+
+
+def _listed(server: ApiServer) -> list[Service]:
     """List the Services that answer like a Prometheus; at least one."""
-    with cluster.reader() as reader:
+    with server.reader() as reader:
         try:
             found = known(reader.rows(_SERVICES))
         except Unread as problem:
@@ -204,11 +329,11 @@ def _listed(cluster: Kubernetes) -> list[Service]:
     return found
 
 
-def _named(cluster: Kubernetes, asked: Source) -> Service:
+def _named(server: ApiServer, asked: Source) -> Service:
     """Describe the Service that is named; it is looked at if the port is not."""
     named = Service(asked.namespace, asked.service, asked.port)
     try:
-        with cluster.reader() as reader:
+        with server.reader() as reader:
             from kubernetes.client import CoreV1Api
 
             look = partial(
@@ -216,7 +341,8 @@ def _named(cluster: Kubernetes, asked: Source) -> Service:
             )
             item = reader.ask(look, _SERVICE)
     except (SourceError, Unread) as problem:
-        if asked.port:  # the right to look at it is not needed
+        # The right to look at it is not needed.
+        if asked.port and asked.via != "port-forward":
             return named
         raise SourceError(
             f"{problem}; or name its port: --source {replace(asked, port=9090).text}"
@@ -224,52 +350,4 @@ def _named(cluster: Kubernetes, asked: Source) -> Service:
     found = described(item, port=asked.port)
     if found is None and not asked.port:
         raise SourceError(f"the Service {named.namespace}/{named.name} has no port: name one")
-    return found or named
-
-
-def _through_the_api_server(
-    cluster: Kubernetes, service: Service, *, called: str, **limits: Any
-) -> Prometheus:
-    """Ask through the proxy to Services: by GET, as POST is the right to create."""
-    configuration = cluster.configuration()
-    scheme = "https:" if service.tls else ""
-    path = f"api/v1/namespaces/{quote(service.namespace)}/services/{scheme}{service.name}"
-    url = f"{configuration.host.rstrip('/')}/{path}:{service.port}/proxy{service.prefix}"
-    access = _access(cluster, configuration)
-    return Prometheus(url, access=access, called=called, get_only=True, **limits)
-
-
-def _access(cluster: Kubernetes, configuration: Any) -> Access:
-    return Access(
-        auth=_Signed(cluster) if _token_of(configuration) else None,
-        tls=Tls(
-            ca_file=configuration.ssl_ca_cert or "",
-            cert_file=configuration.cert_file or "",
-            key_file=configuration.key_file or "",
-            server_name=configuration.tls_server_name or "",
-            verify=bool(configuration.verify_ssl),
-        ),
-        proxy=configuration.proxy or "",
-    )
-
-
-class _Signed(Renewing):
-    """Signs as a kubeconfig says, whose exec plugin is run again when its token expires."""
-
-    def __init__(self, cluster: Kubernetes) -> None:
-        super().__init__("the sign-in to Kubernetes")
-        self._cluster = cluster
-
-    def fetch(self) -> Token:
-        """Read the kubeconfig."""
-        token = _token_of(self._cluster.configuration())
-        return Token(token, expiry_of(token))
-
-
-def _token_of(configuration: Any) -> str:
-    """Give the bearer token of a kubeconfig; empty if it has none."""
-    # Its name was another one before kubernetes 36.
-    keys = ("BearerToken", "authorization")
-    held = [configuration.get_api_key_with_prefix(key) for key in keys]
-    header = str(next(filter(None, held), ""))
-    return header.removeprefix("Bearer ").strip()
+    return found or replace(named, item=item)

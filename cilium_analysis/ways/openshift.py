@@ -7,21 +7,19 @@ OpenShift keeps the metrics of the platform behind the route ``thanos-querier`` 
 
 from __future__ import annotations
 
+from contextlib import closing
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-import requests
-
 from cilium_analysis.errors import AccessDenied, ParameterError, SourceError
-from cilium_analysis.prometheus import Prometheus
+from cilium_analysis.prometheus import Credentials, Prometheus
 from cilium_analysis.prometheus.access import Access, access_of
-from cilium_analysis.prometheus.credentials import Anonymous
-from cilium_analysis.prometheus.failures import RAISED, Broken
+from cilium_analysis.prometheus.transport import Transport
 from cilium_analysis.ways import kubernetes
 
 if TYPE_CHECKING:
-    from cilium_analysis.kube.access import Kubernetes
-    from cilium_analysis.prometheus import Credentials, Deadline
+    from cilium_analysis.prometheus import Deadline
+    from cilium_analysis.ways.api_server import ApiServer
 
 _ROUTE = "apis/route.openshift.io/v1/namespaces/openshift-monitoring/routes/thanos-querier"
 
@@ -41,7 +39,8 @@ def check(source: str) -> None:
 
 def address(source: str, *, credentials: Credentials) -> tuple[str, Access]:
     """Give the address of the API server, as `cilium_analysis.ways.address`."""
-    return kubernetes.api_server(kubernetes.cluster_of(_asked(source)))
+    server = kubernetes.api_server(_asked(source))
+    return server.url, server.access
 
 
 def reach(
@@ -53,48 +52,44 @@ def reach(
     authority, if it is a private one.
     """
     asked = _asked(source)
-    cluster = kubernetes.cluster_of(asked)
-    url, way = kubernetes.api_server(cluster)
-    host = _route(cluster, url.rstrip("/"), way, min(timeout, 30.0))
+    api = kubernetes.api_server(asked, timeout=timeout)
+    host = _route(api, deadline)
     found = f"https://{host}"
-    own = replace(access_of(credentials, found), auth=way.auth)
+    own = replace(access_of(credentials, found), auth=api.access.auth)
     text = asked.text.replace("kubernetes:", "openshift:", 1)
-    server = Prometheus(found, access=own, called=text, timeout=timeout, deadline=deadline)
+    server = Prometheus(
+        found,
+        access=own,
+        credentials=Credentials(tenant=credentials.tenant),
+        called=text,
+        timeout=timeout,
+        deadline=deadline,
+    )
     server.found = f"Found the route thanos-querier at {host}"
     return server
 
 
-def _route(cluster: Kubernetes, url: str, way: Access, timeout: float) -> str:
+def _route(api: ApiServer, deadline: Deadline) -> str:
     """Read the host of the route."""
-    if way.auth is None:
+    if api.access.auth is None:
         raise AccessDenied(
-            f"the kubeconfig ({cluster.name}) has no token, which the Thanos Querier wants: sign in"
-            " (oc login)"
+            f"the kubeconfig ({api.cluster.name}) has no token, which the Thanos Querier wants:"
+            " sign in (oc login)"
         )
-    try:
-        with requests.Session() as session:
-            reply = session.get(
-                f"{url}/{_ROUTE}",
-                auth=way.auth or Anonymous(),
-                timeout=timeout,
-                allow_redirects=False,
-                **way.settings(session, url),
-            )
-            document = reply.json() if reply.status_code == 200 else {}
-    except requests.JSONDecodeError:
-        document = {}
-    except RAISED as problem:
-        raise Broken(url, timeout).error(problem, "")[0] from None
-    if reply.status_code in (401, 403):
+    limit = api.cluster.timeout
+    wire = Transport(f"{api.url}/", way=api.access, timeout=limit, deadline=deadline)
+    with closing(wire):
+        status, found = wire.document(_ROUTE)
+    if status in (401, 403):
         raise AccessDenied(
-            f"{url} denies access to the route thanos-querier ({reply.status_code}): sign in (oc"
+            f"{api.url} denies access to the route thanos-querier ({status}): sign in (oc"
             " login) as a user with the role cluster-monitoring-view"
         )
-    spec = document.get("spec") if isinstance(document, dict) else None
+    spec = found.get("spec") if isinstance(found, dict) else None
     host = spec.get("host") if isinstance(spec, dict) else None
     if not isinstance(host, str) or not host or any(each in host for each in "/@?# "):
         raise SourceError(
-            f"{url} has no route thanos-querier in openshift-monitoring ({reply.status_code}): is"
-            " it an OpenShift? Of other clusters, --source kubernetes: finds the Prometheus"
+            f"{api.url} has no route thanos-querier in openshift-monitoring ({status}): is it an"
+            " OpenShift? Of other clusters, --source kubernetes: finds the Prometheus"
         )
     return host

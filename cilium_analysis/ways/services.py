@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -30,11 +30,14 @@ class _Kind:
         Any of these sets of labels will do.
     prefix
         Of the paths of its API.
+    alike
+        Whether each of its pods answers with all that there is.
     """
 
     called: str
     labels: tuple[Mapping[str, str], ...]
     prefix: str = ""
+    alike: bool = False
 
 
 #: What sees most, and each series once, comes first.
@@ -46,17 +49,20 @@ _KINDS = (
             {_NAME: "thanos", _PART: "query"},
             {_NAME: "thanos", _PART: "query-frontend"},
         ),
+        alike=True,
     ),
     _Kind(
         "Mimir",
         ({_NAME: "mimir", _PART: "gateway"}, {_NAME: "mimir", _PART: "nginx"}),
         "/prometheus",
+        alike=True,
     ),
-    _Kind("Cortex", ({_NAME: "cortex", _PART: "nginx"},), "/prometheus"),
+    _Kind("Cortex", ({_NAME: "cortex", _PART: "nginx"},), "/prometheus", alike=True),
     _Kind(
         "VictoriaMetrics, vmselect",
         ({_NAME: "vmselect"}, {"app": "vmselect"}),
         "/select/0/prometheus",
+        alike=True,
     ),
     _Kind("VictoriaMetrics", ({_NAME: "victoria-metrics-single"}, {_NAME: "vmsingle"})),
     _Kind("kube-prometheus-stack", ({"app": "kube-prometheus-stack-prometheus"},)),
@@ -72,6 +78,8 @@ _KINDS = (
     ),
     _Kind("Prometheus Operator", ({"operated-prometheus": "true"},)),
 )
+#: Labels by which Prometheus Operator tells its servers apart.
+_SERVER = ("operator.prometheus.io/name", "operator.prometheus.io/shard")
 #: Ports of other APIs.
 _OTHER = re.compile(r"grpc|reload|cluster|gossip|remote-write|memberlist", re.IGNORECASE)
 #: Names of the ports in question, the likeliest first.
@@ -94,6 +102,10 @@ class Service:
         Of the paths of its API.
     tls
         Whether the port speaks TLS.
+    alike
+        Whether each of its pods is known to answer with all that there is.
+    item
+        As the API gives it; None if it was not read.
     """
 
     namespace: str
@@ -102,6 +114,18 @@ class Service:
     called: str = ""
     prefix: str = ""
     tls: bool = False
+    alike: bool = False
+    item: object = field(default=None, repr=False, compare=False)
+
+    @property
+    def host(self) -> str:
+        """Its name in the cluster's DNS, which a certificate of it is for."""
+        return f"{self.name}.{self.namespace}.svc"
+
+    @property
+    def scheme(self) -> str:
+        """Of the URLs of its API."""
+        return "https" if self.tls else "http"
 
     @property
     def text(self) -> str:
@@ -157,6 +181,8 @@ def described(item: object, *, port: int = 0) -> Service | None:
         kind.called,
         kind.prefix,
         tls,
+        kind.alike,
+        item,
     )
 
 
@@ -172,8 +198,8 @@ def selector_of(item: object) -> str:
     return ",".join(f"{name}={value}" for name, value in sorted(wanted.items()))
 
 
-def ready_pod(items: Iterable[object]) -> Mapping[str, Any] | None:
-    """Choose a pod that is ready, the first by its name; None if none is.
+def ready_pods(items: Iterable[object]) -> list[Mapping[str, Any]]:
+    """List the pods that are ready, by name.
 
     Parameters
     ----------
@@ -189,7 +215,26 @@ def ready_pod(items: Iterable[object]) -> Mapping[str, Any] | None:
         )
 
     ready = [dict(item) for item in items if isinstance(item, Mapping) and is_ready(item)]
-    return min(ready, key=lambda pod: str(pod["metadata"]["name"]), default=None)
+    return sorted(ready, key=lambda pod: str(pod["metadata"]["name"]))
+
+
+def servers_of(items: Iterable[object]) -> list[str]:
+    """Name the servers that pods are of, by the labels of Prometheus Operator.
+
+    Shards have a part of the targets each, and two objects of kind Prometheus have targets of
+    their own. Replicas are one and the same here.
+
+    Parameters
+    ----------
+    items
+        Pods, as the API gives them.
+    """
+    found = set()
+    for item in items:
+        labels = _mapping(_mapping(item, "metadata"), "labels")
+        words = [str(labels.get(name, "")) for name in _SERVER]
+        found.add(" shard ".join(filter(None, words)) or "one without such labels")
+    return sorted(found)
 
 
 def pod_port(item: object, pod: object, port: int) -> int:
