@@ -92,4 +92,4 @@ lock: $(DEV_STAMP)
 		--output-file locks/lab.txt
 
 clean:
-	rm -rf $(VENV) .cache docs/_build docs/_generated reports .mypy_cache .ruff_cache .pytest_cache .import_linter_cache
+	rm -rf $(VENV) .cache docs/_build docs/_generated docs/gallery/*.ipynb reports .mypy_cache .ruff_cache .pytest_cache .import_linter_cache

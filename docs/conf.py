@@ -52,7 +52,6 @@ html_css_files = ["site.css"]
 html_js_files = ["search-table.js"]
 html_copy_source = False
 html_show_sourcelink = False
-html_extra_path = ["../cilium_analysis/schemas"]
 html_theme_options = {
     "navbar_end": ["theme-switcher"],
     "navbar_persistent": ["search-button"],
@@ -63,7 +62,7 @@ html_theme_options = {
     "footer_end": [],
 }
 html_context = {"default_mode": "auto"}
-html_sidebars = {"index": []}
+html_sidebars = {name: [] for name in ("index", "tutorial", "architecture", "development")}
 
 
 def _write(app: Sphinx) -> None:

@@ -222,9 +222,10 @@ def metrics_table(metrics: Mapping[str, Metric]) -> str:
         rows.append(f"<tr><td>{first}</td>{others}</tr>")
     head, body = "".join(f"<th>{name}</th>" for name in heads), "\n".join(rows)
     return (
-        '<p class="searched"><label>Search <input type="search" data-searches="metrics"></label>'
+        '<p class="searched">'
+        '<label>Search <input type="search" data-searches="all-metrics"></label>'
         f' <output aria-live="polite">{len(rows):,} metrics</output></p>'
-        '<div class="wide" tabindex="0"><table class="table" id="metrics">'
+        '<div class="wide" tabindex="0"><table class="table" id="all-metrics">'
         f"<thead><tr>{head}</tr></thead>\n<tbody>\n{body}\n</tbody></table></div>"
     )
 
