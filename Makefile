@@ -13,7 +13,8 @@ MAKEFLAGS += --jobs=2
 # What the image can do, beside what all can.
 IMAGE := fleet kubernetes notify pdf s3 gcs azure aws google azure-monitor
 
-.PHONY: demo test test-all tests lint lock servers browser sample sweep bench incidents docs clean
+.PHONY: demo test test-all tests lint lock servers browser sample sweep bench incidents docs clean \
+	wheel images other
 
 demo: $(STAMP)
 	$(BIN)/cilium-analysis demo
@@ -90,6 +91,35 @@ lock: $(DEV_STAMP)
 	$(LOCK) --constraints locks/dev.txt $(IMAGE:%=--extra %) --output-file locks/image.txt
 	$(LOCK) --constraints locks/dev.txt --extra lab --extra kubernetes locks/lab.in \
 		--output-file locks/lab.txt
+
+# The wheel, tried in an empty environment, away from the checkout.
+wheel: $(DEV_STAMP)
+	rm -rf dist
+	$(BIN)/python -m hatchling build --target wheel
+	$(BIN)/python tests/installed.py dist/*.whl
+
+# Both images, and the sample's report in the first as a pod runs it, where there is a builder.
+BUILDER ?= $(firstword $(foreach each,podman docker,$(shell $(each) info >/dev/null 2>&1 && echo $(each))))
+images:
+ifeq ($(BUILDER),)
+	@echo "images not built: neither podman nor docker answers here"
+else
+	$(BUILDER) build --tag cilium-analysis .
+	$(BUILDER) build --tag cilium-analysis-lab --file Containerfile.lab .
+	$(BUILDER) run --rm --read-only --tmpfs /tmp --tmpfs /home/cilium-analysis --tmpfs /reports:uid=10001 \
+		--cap-drop ALL --network none cilium-analysis demo --output /reports
+endif
+
+# Other Pythons (PYTHON=python3.13), and other versions of all packages: the newest (highest) or the
+# oldest that pyproject.toml allows (lowest-direct).
+RESOLUTION ?= highest
+OTHER = .cache/other-$(notdir $(PYTHON))-$(RESOLUTION)
+other:
+	$(PYTHON) -m venv --clear $(OTHER)
+	$(OTHER)/bin/python -m pip install --quiet --disable-pip-version-check uv
+	$(OTHER)/bin/uv pip install --quiet --python $(OTHER)/bin/python --resolution $(RESOLUTION) \
+		--editable '.[dev,bench]'
+	$(OTHER)/bin/python -m pytest -n 2 --dist loadfile -m "unit or source"
 
 clean:
 	rm -rf $(VENV) .cache docs/_build docs/_generated docs/gallery/*.ipynb reports .mypy_cache .ruff_cache .pytest_cache .import_linter_cache

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, NoReturn
 import pytest
 from hypothesis import settings
 
-from tests import slow
+from tests import kinds, slow
 from tests.cluster.simulation import Cluster, simulate
 from tests.servers.prometheus import NotInstalled
 from tests.servers.served import ClusterServer, ClusterServers, start
@@ -60,8 +60,9 @@ LONGEST = (
 
 
 def pytest_addoption(pluginmanager: pytest.PytestPluginManager) -> None:
-    """Let slow tests take turns."""
+    """Let slow tests take turns, and mark what each test needs."""
     pluginmanager.register(slow)
+    pluginmanager.register(kinds)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -20,8 +20,9 @@ PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 FOR_DEVELOPERS = {"dev", "bench", "docs"}
 
 
-def test_the_version_is_one() -> None:
-    assert PROJECT["version"] == __version__
+def test_the_version_is_one(wheel: ZipFile) -> None:
+    assert "version" not in PROJECT
+    assert Path(str(wheel.filename)).name.split("-")[1] == __version__
 
 
 def test_the_conda_environment_is_in_step() -> None:
@@ -88,3 +89,27 @@ def test_the_installed_package_reports_without_the_checkout(wheel: ZipFile, tmp_
     assert "Bundle: " in done.stdout
     placed = {path.name for path in (tmp_path / "place").glob("*.ipynb")}
     assert placed == {path.name for path in (ROOT / "notebooks").glob("*.ipynb")}
+
+
+@pytest.mark.parametrize("name", ["ci.yml", "release.yml"])
+def test_workflows_call_what_there_is(name: str) -> None:
+    workflow = yaml.safe_load((ROOT / ".github" / "workflows" / name).read_text())
+    targets = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.M))
+    steps = [step for job in workflow["jobs"].values() for step in job["steps"]]
+    lines = [line for step in steps for line in step.get("run", "").splitlines()]
+    made = [line.split()[-1] for line in lines if line.startswith("make ")]
+    assert made
+    assert set(made) <= targets
+    assert all((ROOT / line).is_file() for line in lines if line.startswith(".ci/"))
+    # What may write is only the job that releases.
+    assert workflow["permissions"] == {"contents": "read"}
+    # Names of branches and the like are data, never a part of a script.
+    assert not [line for line in lines if "${{ github.event" in line]
+
+
+def test_the_hooks_are_the_checks_of_make_lint() -> None:
+    hooks = yaml.safe_load((ROOT / ".pre-commit-config.yaml").read_text())["repos"][0]["hooks"]
+    recipe = (ROOT / "Makefile").read_text().partition("\nlint: ")[2].partition("\n\n")[0]
+    checks = [line.strip().removeprefix("$(BIN)/") for line in recipe.splitlines()[1:]]
+    entries = [hook["entry"].removeprefix(".venv/bin/") for hook in hooks]
+    assert entries == [check.removesuffix(" .") for check in checks]

@@ -25,7 +25,8 @@ from tests.benchmarks.__main__ import HEADLINES, README, TABLE, with_headlines, 
 ROOT = Path(__file__).parent.parent
 DOCS = ROOT / "docs"
 PAGES = [
-    *(README, ROOT / "data" / "README.md", ROOT / "notebooks" / "README.md"),
+    *(README, ROOT / "CONTRIBUTING.md", ROOT / "CHANGELOG.md", ROOT / "SECURITY.md"),
+    *(ROOT / "data" / "README.md", ROOT / "notebooks" / "README.md"),
     *(page for page in sorted(DOCS.rglob("*.md")) if not page.is_relative_to(DOCS / "_generated")),
 ]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
@@ -129,7 +130,7 @@ def test_commands_are_such_that_exist(page: Path) -> None:
         if name == "cilium-analysis":
             _parser().parse_args(joined_times(rest))
         elif name == "make":
-            assert re.search(rf"^{rest[0]}:", (ROOT / "Makefile").read_text(), re.MULTILINE), rest
+            assert f"\n{rest[0]}:" in (ROOT / "Makefile").read_text(), rest
         elif name == "pip":
             extras = re.fullmatch(r"cilium-analysis\[([a-z0-9,-]+)\]", rest[1])
             assert extras is not None, rest
@@ -139,6 +140,8 @@ def test_commands_are_such_that_exist(page: Path) -> None:
         elif name == "python":
             assert rest[0] == "-m"
             assert find_spec(rest[1]), rest
+        elif name == "pytest":
+            assert all((ROOT / word).exists() for word in rest if word.startswith("tests/"))
         else:
             assert name in OTHERS, program
 
