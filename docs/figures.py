@@ -11,8 +11,11 @@ from matplotlib import dates, rc_context
 from matplotlib.figure import Figure
 
 from cilium_analysis import counters, frames
-from cilium_analysis.incident.links import DEPTH, LINKS
+from cilium_analysis.findings import Finding, Severity
+from cilium_analysis.incident.links import DEPTH, LINKS, ends
+from cilium_analysis.incident.stories import stories
 from cilium_analysis.plots import PALETTE, time_axis
+from cilium_analysis.plots import stories as draw_stories
 from cilium_analysis.statistics.rises import Rises
 
 if TYPE_CHECKING:
@@ -40,7 +43,7 @@ def draw(place: Path) -> None:
     place
         Directory of the files.
     """
-    figures = {"birth": birth(), "pinned": pinned(), "onset": onset()}
+    figures = {"birth": birth(), "pinned": pinned(), "onset": onset(), "stories": linked()}
     # The same file from the same figure, and text that a reader can select.
     with rc_context({"svg.hashsalt": "docs", "svg.fonttype": "none"}):
         for name, figure in figures.items():
@@ -107,6 +110,53 @@ def onset() -> Figure:
     ax.axvspan(begin, times[first], color=ORANGE, alpha=0.9, label="step of the onset", zorder=0)
     _finish(ax, "packets per step")
     return figure
+
+
+def linked() -> Figure:
+    """Show four findings of one incident, and one of another event, as the package links them."""
+    denied = {"reason": "Policy denied", "direction": "INGRESS", "destination": "default/web"}
+    found = [
+        _finding("policy_change", 60, 61, Severity.INFO, {}),
+        _finding("drop_spike", 60, 102, Severity.CRITICAL, denied),
+        _finding("http_denied", 60, 102, Severity.CRITICAL, {"destination": "default/web"}),
+        _finding("tcp_failures", 63, 104, Severity.WARNING, {"destination": "default/web"}),
+        _finding("agent_restart", 22, 24, Severity.INFO, {"node": "worker-5"}),
+    ]
+    told = stories(found, step=STEP)
+    rows = [
+        (rank, one.kind, one.start, one.end, str(ends(one)))
+        for rank, story in enumerate(told, start=1)
+        for one in story.members
+    ]
+    table = pd.DataFrame(rows, columns=["story", "kind", "time", "end", "where"])
+    severities = {rank: story.severity for rank, story in enumerate(told, start=1)}
+    figure = Figure(figsize=(8.0, 2.6), layout="constrained")
+    span = (_at(0), _at(120))
+    draw_stories(table, severities, span=span, ax=figure.subplots())
+    return figure
+
+
+def _at(minute: int) -> pd.Timestamp:
+    return START - timedelta(hours=1) + timedelta(minutes=minute)
+
+
+def _finding(
+    kind: str, begin: int, end: int, severity: Severity, labels: dict[str, str]
+) -> Finding:
+    """Make a finding from one minute to another, of which only the time and place matter."""
+    return Finding(
+        kind=kind,
+        severity=severity,
+        title=kind,
+        start=_at(begin),
+        end=_at(end),
+        value=10.0,
+        baseline_value=0.0,
+        unit="",
+        query="",
+        next_step="",
+        labels=labels,
+    )
 
 
 def _compared(index: pd.Index, level: Floats, read: dict[str, Floats], *, title: str) -> Figure:

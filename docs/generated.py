@@ -246,7 +246,7 @@ def schema_tables(schema: Mapping[str, Any]) -> str:
 def _fields(title: str, one: Mapping[str, Any]) -> str:
     rows = [f"## {title}", "", escaped(one.get("description", "")), ""]
     if "properties" in one:
-        rows += ["| field | type | |", "|---|---|---|"]
+        rows += ["| field | type | meaning |", "|---|---|---|"]
     required = one.get("required", ())
     for name, field in one.get("properties", {}).items():
         about = field.get("description", "")

@@ -120,7 +120,7 @@ def test_links_lead_to_notebooks_of_the_gallery_only() -> None:
 def test_the_figures_show_what_is_counted(tmp_path: Path) -> None:
     figures.draw(tmp_path)
     assert {path.name for path in tmp_path.iterdir()} == {
-        *("birth.svg", "pinned.svg", "onset.svg", "links.md")
+        *("birth.svg", "pinned.svg", "onset.svg", "stories.svg", "links.md")
     }
     birth = (tmp_path / "birth.svg").read_text(encoding="utf-8")
     assert "increase between samples: 2,060 in all" in birth
@@ -128,6 +128,9 @@ def test_the_figures_show_what_is_counted(tmp_path: Path) -> None:
     pinned = (tmp_path / "pinned.svg").read_text(encoding="utf-8")
     assert "read as a reset: 5,420 in all" in pinned
     assert "counters.increase: 300 in all" in pinned
+    linked = re.findall(r">(\d)  ([\w ]+)<", (tmp_path / "stories.svg").read_text("utf-8"))
+    assert [story for story, _ in linked] == ["1", "1", "1", "1", "2"]
+    assert linked[-1][1] == "agent restart"
     assert all(f"`{kind}`" in (tmp_path / "links.md").read_text() for kind in DEPTH)
 
 
