@@ -21,7 +21,6 @@ import weakref
 from contextlib import suppress
 from functools import lru_cache
 from importlib import import_module
-from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -41,8 +40,6 @@ _MODULES = (
     *("cilium_analysis.plots", "cilium_analysis.show", "cilium_analysis.progress"),
     *("cilium_analysis.question", "cilium_analysis.incident"),
 )
-#: What few notebooks need: imported while nobody asks.
-_ALSO = ("ruptures",)
 #: A process that has not answered for so long, or not ended, never will [s].
 PATIENCE = 60.0
 _PATIENCE_AT_THE_END = 5.0
@@ -207,10 +204,10 @@ def serve() -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     with socket.socket(fileno=int(sys.argv[1])) as asking:
         topics = [f"cilium_analysis.topics.{topic.package}" for topic in TOPICS.values()]
-        for module in chain(_MODULES, topics, _ALSO):
+        for module in (*_MODULES, *topics):
             waits = select.select([asking], [], [], 0)[0]
-            if waits and (module in _ALSO or not asking.recv(1, socket.MSG_PEEK)):
-                break  # somebody asks, or is gone
+            if waits and not asking.recv(1, socket.MSG_PEEK):
+                break  # whoever may ask is gone
             try:
                 import_module(module)
             except Exception:  # kernels that are started instead say what is wrong

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import math
+from itertools import pairwise
+
 import numpy as np
 import pandas as pd
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from ruptures.detection import KernelCPD
 
-from cilium_analysis.statistics.changepoints import detect, regimes
+from cilium_analysis.statistics.changepoints import SHORTEST, _optimal, detect, regimes
 from cilium_analysis.statistics.noise import (
     estimate,
     median_of_five,
@@ -21,7 +25,6 @@ from tests.benchmarks.segmentation import covering, f1
 QUIET = [family for family in known.families() if family.startswith("quiet ")]
 CHANGING = [family for family in known.families() if not family.startswith("quiet ")]
 SEEDS = st.integers(0, 10_000)
-# The first call loads ruptures, which may take seconds.
 RELAXED = settings(max_examples=60, deadline=None)
 
 
@@ -32,6 +35,42 @@ def found(values: object) -> list[int]:
 def noisy(seed: int, *levels: float, each: int = 60) -> np.ndarray:
     rng = np.random.default_rng(seed)
     return np.repeat(np.array(levels), each) + rng.normal(size=each * len(levels))
+
+
+def cost(values: np.ndarray, bounds: list[int], penalty: float) -> float:
+    parts = [values[first:last] for first, last in pairwise(bounds)]
+    return sum(float(((part - part.mean()) ** 2).sum()) for part in parts) + penalty * len(parts)
+
+
+def exhaustive(values: np.ndarray, penalty: float) -> float:
+    """The least cost of all segmentations, by trying every last segment and giving up none."""
+    least = [0.0] + [math.inf] * len(values)
+    for end in range(SHORTEST, len(values) + 1):
+        least[end] = min(
+            least[start] + cost(values[start:end], [0, end - start], penalty)
+            for start in range(end - SHORTEST + 1)
+        )
+    return least[-1]
+
+
+@settings(max_examples=80, deadline=None)
+@given(SEEDS, st.integers(6, 60), st.sampled_from([1e-4, 0.01, 0.3, 2.0, 50.0]))
+def test_candidates_are_the_optimum(seed: int, length: int, penalty: float) -> None:
+    """Also where the penalty is far too low: that is where pruning may miss it."""
+    rng = np.random.default_rng(seed)
+    values = rng.normal(size=length) + np.repeat([0.0, 3.0], [length // 3, length - length // 3])
+    bounds = _optimal(values, penalty=penalty)
+    assert (bounds[0], bounds[-1]) == (0, length)
+    assert min(np.diff(bounds)) >= SHORTEST
+    assert cost(values, bounds, penalty) == pytest.approx(exhaustive(values, penalty), abs=1e-9)
+
+
+def test_candidates_are_no_worse_than_those_of_ruptures() -> None:
+    for seed in range(20):
+        values, penalty = noisy(seed, 0.0, 1.0, -2.0, each=70), 4.0 * (1 + seed % 3)
+        theirs = KernelCPD(kernel="linear", min_size=SHORTEST).fit(values[:, None])
+        best = cost(values, _optimal(values, penalty=penalty), penalty)
+        assert best <= cost(values, [0, *map(int, theirs.predict(pen=penalty))], penalty) + 1e-9
 
 
 @pytest.mark.parametrize("length", range(6))

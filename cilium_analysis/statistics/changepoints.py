@@ -2,11 +2,10 @@
 
 Candidates come from the optimal segmentation into constant levels (PELT: R. Killick,
 P. Fearnhead and I. A. Eckley, "Optimal detection of changepoints with a linear computational
-cost", Journal of the American Statistical Association 107, 2012; computed by ruptures:
-C. Truong, L. Oudre and N. Vayatis, "Selective review of offline change point detection methods",
-Signal Processing 167, 2020). Before it, single outliers and a repeating pattern are subtracted;
-after it, candidates are dropped, weakest first, until each one left is larger than noise of that
-scatter and memory explains, large enough to be visible, and a step, not a part of a drift.
+cost", Journal of the American Statistical Association 107, 2012). Before it, single outliers and
+a repeating pattern are subtracted; after it, candidates are dropped, weakest first, until each one
+left is larger than noise of that scatter and memory explains, large enough to be visible, and a
+step, not a part of a drift.
 """
 
 from __future__ import annotations
@@ -219,13 +218,36 @@ def _candidates(values: Floats, *, long_run: float) -> list[int]:
     n = len(values)
     if not values.any():
         return [0, n]
-    from ruptures.detection import KernelCPD  # it takes longer to load than pandas
-
     # Without noise, a thousandth of the variance still tells steps from rounding.
     floor = 1e-3 * float(values.var())
-    search = KernelCPD(kernel="linear", min_size=SHORTEST).fit(values[:, None])
-    ends = search.predict(pen=_PENALTY * math.log(n) * max(long_run, floor))
-    return [0, *(int(end) for end in ends)]
+    return _optimal(values, penalty=_PENALTY * math.log(n) * max(long_run, floor))
+
+
+def _optimal(values: Floats, *, penalty: float) -> list[int]:
+    """Give the bounds of the segments whose squares around their means, and penalties, are least.
+
+    A start is given up only from the end on at which a segment fits behind the one that is better:
+    where segments have a least length, to give it up at once may miss the optimum.
+    """
+    n = len(values)
+    sums, squares = (np.concatenate(([0.0], np.cumsum(each))) for each in (values, values**2))
+    least, previous = np.zeros(n + 1), np.zeros(n + 1, dtype=np.int64)
+    least[0] = -penalty
+    starts, given_up = np.zeros(1, dtype=np.int64), np.full(n + 1, n + 1)
+    for end in range(SHORTEST, n + 1):
+        if end >= 2 * SHORTEST:
+            starts = np.append(starts, end - SHORTEST)
+        around = np.square(sums[end] - sums[starts]) / (end - starts)
+        costs = least[starts] + squares[end] - squares[starts] - around
+        best = int(np.argmin(costs))
+        least[end], previous[end] = costs[best] + penalty, starts[best]
+        worse = starts[costs > least[end]]
+        given_up[worse] = np.minimum(given_up[worse], end + SHORTEST)
+        starts = starts[given_up[starts] > end + 1]
+    bounds = [n]
+    while bounds[-1]:
+        bounds.append(int(previous[bounds[-1]]))
+    return bounds[::-1]
 
 
 @dataclass(frozen=True)

@@ -51,7 +51,7 @@ def measure() -> str:
     """Run in a process of its own: seconds, peak [bytes], and how many are found, and dated."""
     frame, steps = large()
     baseline, window = frame.iloc[:STEPS], frame.iloc[STEPS:]
-    deviations(baseline.iloc[:, :KIND], window.iloc[:, :KIND], counts=True)  # loads ruptures
+    deviations(baseline.iloc[:, :KIND], window.iloc[:, :KIND], counts=True)  # imports
     Path("/proc/self/clear_refs").write_text("5", encoding="ascii")
     began = time.perf_counter()
     table = deviations(baseline, window, counts=True).set_index("series")
