@@ -13,7 +13,7 @@ MAKEFLAGS += --jobs=2
 # What the image can do, beside what all can.
 IMAGE := fleet kubernetes notify pdf s3 gcs azure aws google azure-monitor
 
-.PHONY: demo test test-all tests lint lock servers browser sample sweep bench incidents clean \
+.PHONY: demo test test-all tests lint lock servers browser sample sweep bench incidents docs clean \
 	wheel images other
 
 demo: $(STAMP)
@@ -55,6 +55,10 @@ sweep: $(DEV_STAMP) servers
 bench: $(DEV_STAMP) servers
 	$(BIN)/python -m tests.benchmarks
 
+# The site, without a network: what it cannot resolve is an error.
+docs: $(DEV_STAMP)
+	$(BIN)/python -m sphinx --jobs 2 --quiet --fail-on-warning --keep-going docs docs/_build/html
+
 # How well incidents are found whose cause is known: half an hour, and minutes when asked again.
 incidents: $(DEV_STAMP) servers
 	$(BIN)/python -m tests.benchmarks.incidents
@@ -82,7 +86,7 @@ $(DEV_STAMP): locks/dev.txt pyproject.toml | $(VENV)
 LOCK = $(BIN)/uv pip compile --quiet --upgrade --universal --python-version 3.11 --no-header \
 	--no-annotate --no-emit-index-url --generate-hashes pyproject.toml locks/build.in
 lock: $(DEV_STAMP)
-	$(LOCK) --extra dev --extra bench --output-file locks/dev.txt
+	$(LOCK) --extra dev --extra bench --extra docs --output-file locks/dev.txt
 	$(LOCK) --constraints locks/dev.txt --output-file locks/run.txt
 	$(LOCK) --constraints locks/dev.txt $(IMAGE:%=--extra %) --output-file locks/image.txt
 	$(LOCK) --constraints locks/dev.txt --extra lab --extra kubernetes locks/lab.in \
@@ -118,4 +122,4 @@ other:
 	$(OTHER)/bin/python -m pytest -n 2 --dist loadfile -m "unit or source"
 
 clean:
-	rm -rf $(VENV) .cache reports .mypy_cache .ruff_cache .pytest_cache .import_linter_cache
+	rm -rf $(VENV) .cache docs/_build docs/_generated docs/gallery/*.ipynb reports .mypy_cache .ruff_cache .pytest_cache .import_linter_cache

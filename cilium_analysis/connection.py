@@ -79,6 +79,13 @@ def connect(
         If the bundle is damaged or of another schema.
     StoreRefused, StoreUnavailable
         If the object store does not give it.
+
+    Examples
+    --------
+    >>> from cilium_analysis import connect
+    >>> source = connect("sample")
+    >>> source.name
+    'sample (a simulated cluster, Cilium 1.15.2)'
     """
     text = address.strip()
     if text.lower().startswith(("http://", "https://")):

@@ -127,6 +127,17 @@ def increase(
     pandas.DataFrame
         Label frame as `Reading.increase`. The first row is NaN: the second is compared with it.
         Sums over time and series are exact totals of what the scrapes show.
+
+    Examples
+    --------
+    >>> from cilium_analysis import connect, counters, frames
+    >>> source = connect("sample")
+    >>> dropped = counters.increase(source.range("cilium_drop_count_total", source.window))
+    >>> frames.totals(dropped, ["reason"]).nlargest(2)
+    reason
+    Policy denied              86986.0
+    Unsupported L3 protocol     3137.0
+    dtype: float64
     """
     return _count(frame, scraped, pinned)[0]
 

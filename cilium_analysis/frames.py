@@ -105,6 +105,15 @@ def tidy(frame: pd.DataFrame) -> pd.DataFrame:
     -------
     pandas.DataFrame
         Columns ``time``, one per label, ``value``; series by series, each in order of time.
+
+    Examples
+    --------
+    >>> times = np.array([1_774_080_000_000, 1_774_080_030_000])
+    >>> frame = build(times, np.array([[1.0], [3.0]]), [{"node": "worker-1"}])
+    >>> tidy(frame)
+                           time      node  value
+    0 2026-03-21 08:00:00+00:00  worker-1    1.0
+    1 2026-03-21 08:00:30+00:00  worker-1    3.0
     """
     present = ~np.isnan(frame.to_numpy()).T
     which, when = np.nonzero(present)
@@ -255,6 +264,17 @@ def group(frame: pd.DataFrame, by: Sequence[str], *, how: How = "sum") -> pd.Dat
     -------
     pandas.DataFrame
         A label frame; NaN only where no series of the group has a sample.
+
+    Examples
+    --------
+    >>> from cilium_analysis import connect, counters
+    >>> source = connect("sample")
+    >>> dropped = counters.increase(source.range("cilium_drop_count_total", source.window))
+    >>> group(dropped, ["direction"]).tail(2)
+    direction                 EGRESS INGRESS
+    time
+    2026-03-21 09:59:30+00:00    9.0     6.0
+    2026-03-21 10:00:00+00:00   18.0     7.0
     """
     if not frame.shape[1]:
         return pd.DataFrame(index=frame.index, columns=empty(by).columns, dtype="float64")

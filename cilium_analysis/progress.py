@@ -60,6 +60,9 @@ def watched(source: Source) -> Iterator[Source]:
 
     Examples
     --------
+    >>> from cilium_analysis.question import ask
+    >>> from cilium_analysis.topics import drops
+    >>> question = ask(source="sample")
     >>> with watched(question.source) as source:
     ...     data = drops.load(source, question.window, question.baseline)
     """

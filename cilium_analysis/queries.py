@@ -101,6 +101,13 @@ def parse_matchers(text: str) -> tuple[Matcher, ...]:
     ------
     ParameterError
         If the text is anything else.
+
+    Examples
+    --------
+    >>> for matcher in parse_matchers('cluster="prod",node=~"worker-.*"'):
+    ...     print(matcher)
+    cluster="prod"
+    node=~"worker-.*"
     """
     rest = text.strip().removeprefix("{").removesuffix("}").strip()
     found: list[Matcher] = []

@@ -235,6 +235,12 @@ def ask(
     ------
     UsageError
         If a parameter is not valid.
+
+    Examples
+    --------
+    >>> question = ask(source="sample", baseline="1d", timezone="Asia/Tokyo")
+    >>> print(question.baseline.start)
+    2026-03-20 08:00:00+00:00
     """
     given = {"source": source, "start": start, "end": end, "step": step, "match": match}
     more = {"baseline": baseline, "timezone": timezone, "workloads": workloads}

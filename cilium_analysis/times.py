@@ -43,6 +43,11 @@ def parse_duration(text: str) -> timedelta:
     ------
     WindowError
         If the text is no such duration.
+
+    Examples
+    --------
+    >>> print(parse_duration("1h30m"))
+    1:30:00
     """
     stripped = text.strip()
     if re.fullmatch(r"\d+(\.\d+)?", stripped):
@@ -149,6 +154,11 @@ def parse_time(text: str, *, timezone: str = "UTC", now: datetime | None = None)
     ------
     WindowError
         If the text cannot be read, or if the local time does not exist or exists twice.
+
+    Examples
+    --------
+    >>> print(parse_time("2026-03-21 08:10", timezone="Europe/Berlin"))
+    2026-03-21 07:10:00+00:00
     """
     stripped = text.strip()
     present = now or datetime.now(UTC)

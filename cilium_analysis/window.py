@@ -122,6 +122,12 @@ class Window:
         WindowError
             If anything cannot be read, the times are reversed, the window lies in the future
             or is shorter than the step.
+
+        Examples
+        --------
+        >>> window = Window.parse("2026-03-21 08:10", "2026-03-21 09:00", timezone="Europe/Berlin")
+        >>> print(window.start, window.step, window.points)
+        2026-03-21 07:10:00+00:00 0:00:30 101
         """
         present = now or datetime.now(UTC)
         first = parse_time(start, timezone=timezone, now=present)
@@ -223,6 +229,14 @@ class Window:
         ------
         WindowError
             If the text cannot be read, or the baseline would overlap the window.
+
+        Examples
+        --------
+        >>> window = Window.parse("2026-03-21 08:00", "2026-03-21 10:00", step="30s")
+        >>> print(window.baseline().start)
+        2026-03-21 06:00:00+00:00
+        >>> print(window.baseline("1w").start)
+        2026-03-14 08:00:00+00:00
         """
         base = self._explicit(text) if "/" in text else self._shifted(text.strip())
         if base.end > self.start and base.start < self.end:

@@ -14,7 +14,7 @@ ROOT = Path(__file__).resolve().parents[1]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 MAKEFILE = (ROOT / "Makefile").read_text()
 IMAGE = re.findall(r"^IMAGE := (.*)$", MAKEFILE, re.M)[0].split()
-EXTRAS = {"run": [], "dev": ["dev", "bench"], "image": IMAGE, "lab": ["lab", "kubernetes"]}
+EXTRAS = {"run": [], "dev": ["dev", "bench", "docs"], "image": IMAGE, "lab": ["lab", "kubernetes"]}
 _PINNED = re.compile(r"^(?P<name>[A-Za-z0-9._-]+)(\[.*\])?==(?P<version>[^ ;\\]+)", re.M)
 
 

@@ -17,7 +17,7 @@ from cilium_analysis.connection import SAMPLES
 
 ROOT = Path(__file__).parent.parent
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-FOR_DEVELOPERS = {"dev", "bench"}
+FOR_DEVELOPERS = {"dev", "bench", "docs"}
 
 
 def test_the_version_is_one(wheel: ZipFile) -> None:
@@ -55,7 +55,8 @@ def test_the_wheel_has_notebooks_sample_pages_and_license(wheel: ZipFile) -> Non
         place = f"cilium_analysis/_{sample.name.replace('-', '_')}"
         for path in (path for path in sample.rglob("*") if path.is_file()):
             assert f"{place}/{path.relative_to(sample)}" in names
-    for file in ("report/templates/style.css", "topics/drop_reasons.csv", "py.typed"):
+    data = ("report/templates/style.css", "topics/drop_reasons.csv", "schemas/findings.schema.json")
+    for file in (*data, "py.typed"):
         assert f"cilium_analysis/{file}" in names
     assert any(name.endswith("licenses/LICENSE") for name in names)
     wheel.close()

@@ -47,8 +47,8 @@ _DOCTOR = f"; `{NAME} doctor` with the same --source tries the way to it step by
 #: A command that has not ended by itself is stopped so long after its deadline [s].
 _LATER = 2.0
 _EPILOG = f"""\
-Credentials never go on the command line. The README lists the environment variables for them,
-such as CILIUM_ANALYSIS_BEARER_TOKEN_FILE and CILIUM_ANALYSIS_USERNAME. Other variables are
+Credentials never go on the command line. The documentation lists the environment variables for
+them, such as CILIUM_ANALYSIS_BEARER_TOKEN_FILE and CILIUM_ANALYSIS_USERNAME. Other variables are
 defaults of options: {SOURCE_VARIABLE} of --source, CILIUM_ANALYSIS_KUBERNETES of
 --kubernetes, and CILIUM_ANALYSIS_NOTIFY_FILE, the path of a file with addresses, of --notify.
 

@@ -91,7 +91,13 @@ def known() -> Mapping[str, Metric]:
 
 
 def find(name: str) -> Metric | None:
-    """Return the metric that a series belongs to; None if it is not known."""
+    """Return the metric that a series belongs to; None if it is not known.
+
+    Examples
+    --------
+    >>> find("hubble_http_request_duration_seconds_bucket").name
+    'hubble_http_request_duration_seconds'
+    """
     endings = ("", *HISTOGRAM_SERIES)
     bases = [name.removesuffix(ending) for ending in endings if name.endswith(ending)]
     return next((known()[base] for base in bases if base in known()), None)

@@ -121,6 +121,11 @@ def search(about: str, *, there: Mapping[str, Exported]) -> pd.DataFrame:
         ``labels`` (with commas), ``help``, ``since`` and ``until`` (versions of Cilium, ``until``
         the first without it; empty if not known), and ``there`` [bool]. Metrics of other programs
         are among them if the source has them.
+
+    Examples
+    --------
+    >>> search("dropped packets", there={})["metric"].head(2).tolist()
+    ['cilium_drop_count_total', 'hubble_drop_total']
     """
     names = frozenset(_base(name, there) for name in there)
     rows = [_row(metric, names) for metric in known().values()]

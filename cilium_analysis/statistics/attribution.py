@@ -64,6 +64,18 @@ def attribute(
     Notes
     -----
     A change of all leaves alike has no cause among the labels: it stays in the last row.
+
+    Examples
+    --------
+    Drops of one workload grew on both of its nodes:
+
+    >>> names = ["workload", "node"]
+    >>> leaves = pd.MultiIndex.from_product([["web", "db"], ["worker-1", "worker-2"]], names=names)
+    >>> attribute(pd.Series(10.0, leaves), pd.Series([90.0, 94.0, 10.0, 11.0], leaves)).round(2)
+                   change  share
+    workload node
+    web      *      164.0   0.99
+    *        *        1.0   0.01
     """
     sides = [before, after, *(exposure or ())]
     names = _names(sides)

@@ -72,6 +72,12 @@ def detect(series: ArrayLike | pd.Series[float]) -> Ints:
     ------
     ValueError
         Where the series has more than one dimension or holds an infinite value.
+
+    Examples
+    --------
+    >>> levels = np.repeat([2.0, 9.0, 2.0], 20) + np.tile([0.0, 0.4, -0.3, 0.1], 15)
+    >>> detect(levels).tolist()
+    [20, 40]
     """
     return _segment(_read(series)).positions
 

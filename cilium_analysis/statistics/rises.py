@@ -83,6 +83,13 @@ class Rises:
         exposure
             How much more each bin can count than one of the baseline, such as 2 for twice the
             traffic; 1 everywhere if not given. Counts that only grow with it are no rise.
+
+        Examples
+        --------
+        >>> counts = np.full(60, 2.0)
+        >>> counts[20:30] = 50.0
+        >>> Rises().find(counts, baseline=np.full(60, 2.0))
+        [(20, 30)]
         """
         more = np.ones(len(counts)) if exposure is None else exposure
         if np.isnan(baseline).all():

@@ -47,7 +47,17 @@ class Topic:
     def load(
         self, source: Source, window: Window, baseline: Window, *, match: str = ""
     ) -> Compared[Any, Any]:
-        """Fetch what the question needs; of a type of the package."""
+        """Fetch what the question needs; of a type of the package.
+
+        Examples
+        --------
+        >>> from cilium_analysis.question import ask
+        >>> question = ask(source="sample")
+        >>> topic = TOPICS["drop_reasons"]
+        >>> data = topic.load(question.source, question.window, question.baseline)
+        >>> topic.findings(data)[0].kind
+        'drop_spike'
+        """
         loaded: Compared[Any, Any] = self.module.load(source, window, baseline, match=match)
         return loaded
 
