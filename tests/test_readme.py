@@ -15,6 +15,7 @@ import pandas as pd
 import pytest
 from IPython.core.interactiveshell import InteractiveShell
 
+from cilium_analysis.cli import main
 from cilium_analysis.cli.options import joined_times
 from cilium_analysis.cli.parser import _parser
 from cilium_analysis.config import Config
@@ -206,3 +207,17 @@ def test_the_readme_shows_rows_of_the_table_of_benchmarks() -> None:
 
 def test_the_readme_is_short() -> None:
     assert len(README.read_text("utf-8").splitlines()) < 100
+
+
+@pytest.mark.slow
+def test_the_demo_says_what_pages_show(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["demo", "--output", str(tmp_path)]) == 0
+    *said, place = capsys.readouterr().out.splitlines()
+    assert place.startswith("Report: ")
+    for page in (README, DOCS / "tutorial.md"):
+        block = page.read_text().partition("$ make demo\n")[2].partition("```")[0]
+        *shown, shown_place = block.splitlines()
+        assert said == shown
+        assert shown_place.startswith("Report: reports/20260321T080000Z-20260321T100000Z-")
