@@ -248,8 +248,12 @@ def ask(
     check_injected()
     config = configured() if source == CONFIGURED else Config(source=source)
     seconds = parse_duration(timeout or _TIMEOUT).total_seconds()
-    if around or alert:
-        _refuse_beside_around(around=around, alert=alert, start=start, end=end)
+    if around or alert:  # not beside what says once more which window is meant
+        given = {"around": around, "alert": alert, "start": start, "end": end}
+        first, *others = [f"--{name}" for name, text in given.items() if text]
+        if others:
+            hint = f"leave {', '.join(others)} out"
+            raise ParameterError(f"{first} finds start and end of the window: {hint}")
     found = connect(config.source, timeout=seconds, deadline=_until(deadline))
     located = ""
     if around or alert:
@@ -270,15 +274,6 @@ def ask(
         workloads=workloads,
     )
     return replace(asked, located=located) if located else asked
-
-
-def _refuse_beside_around(**given: str) -> None:
-    """Refuse what says twice which window is meant."""
-    named = [f"--{name}" for name, text in given.items() if text]
-    if len(named) > 1:
-        raise ParameterError(
-            f"{named[0]} finds start and end of the window: leave {', '.join(named[1:])} out"
-        )
 
 
 def ask_again(
