@@ -113,3 +113,11 @@ def test_the_hooks_are_the_checks_of_make_lint() -> None:
     checks = [line.strip().removeprefix("$(BIN)/") for line in recipe.splitlines()[1:]]
     entries = [hook["entry"].removeprefix(".venv/bin/") for hook in hooks]
     assert entries == [check.removesuffix(" .") for check in checks]
+
+
+def test_a_file_is_one_story_of_at_most_450_lines() -> None:
+    lengths = {
+        path.relative_to(ROOT): len(path.read_text().splitlines())
+        for path in (ROOT / "cilium_analysis").rglob("*.py")
+    }
+    assert {path: length for path, length in lengths.items() if length > 450} == {}
