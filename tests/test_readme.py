@@ -210,9 +210,7 @@ def test_the_readme_is_short() -> None:
 
 
 @pytest.mark.slow
-def test_the_demo_says_what_pages_show(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_the_demo_says_what_pages_show(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["demo", "--output", str(tmp_path)]) == 0
     *said, place = capsys.readouterr().out.splitlines()
     assert place.startswith("Report: ")
