@@ -25,6 +25,7 @@ from tests.test_schedule import (
     service_of,
 )
 from tests.test_ways_kubernetes import STACK
+from tests.test_ways_pods import PODS, pod
 
 SECRETS = "/etc/cilium-analysis/secrets"
 NAMED = "kubernetes:monitoring/kps-prometheus:9090"
@@ -52,11 +53,13 @@ def test_a_pod_may_ask_what_it_takes_to_find_it_and_no_more(
         for name in rule.get("resourceNames", [""])
     }
     proxied = {NAMED.removeprefix("kubernetes:"): lambda _: vector(({}, 1.0, "6"))}
-    with KubeApi({PATHS["Service"]: [STACK]}, proxied=proxied) as api:
+    stack = STACK | {"spec": STACK["spec"] | {"selector": {"app": "prometheus"}}}
+    with KubeApi({PATHS["Service"]: [stack], PODS: [pod("prometheus-0")]}, proxied=proxied) as api:
         config = write_kubeconfig(tmp_path / "kubeconfig", api.url)
         monkeypatch.setenv("KUBECONFIG", str(config))
         connect(source)
-        assert granted == {right for right in api.rights() if right[1] == "services"}
+        # By an API server the Service is asked through it; in a pod by its address.
+        assert granted == {right for right in api.rights() if "proxy" not in right[1]}
     for version in VERSIONS:
         for one in yaml.safe_load_all(text):
             if one:
@@ -108,7 +111,10 @@ def test_a_fleet_in_a_pod_has_its_kubeconfigs(
     (secret,) = [one["secret"] for one in pod_of(text)["volumes"] if "secret" in one]
     assert {item["path"] for item in secret["items"]} == {"there", "openshift"}
     rules = objects(text)["ClusterRole"]["rules"]
-    assert [(rule["verbs"], rule["resourceNames"]) for rule in rules] == [(["get"], ["prometheus"])]
+    assert [(rule["resources"], rule["verbs"], rule.get("resourceNames")) for rule in rules] == [
+        (["services"], ["get"], ["prometheus"]),
+        (["pods"], ["list"], None),
+    ]
     assert pod_of(text)["automountServiceAccountToken"] is True
     file.write_text(
         "".join(FLEET.splitlines(keepends=True)[:2]) + FLEET[FLEET.index("  - name: t") :]

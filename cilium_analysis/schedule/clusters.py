@@ -40,7 +40,8 @@ def unfit_for_pod(source: str) -> str:
 def rules(sources: Iterable[str]) -> list[dict[str, Any]]:
     """Give the rights that a pod needs to find these sources in its own cluster.
 
-    A Service that is named is looked at, for its port and its kind; else all are listed.
+    A Service that is named is looked at, for its port and its kind; else all are listed. Pods tell
+    whether it leads to several servers, of which each knows a part.
     """
     asked = [found for source in sources if (found := found_by_api(source))]
     own = [each for each in asked if not each.kubeconfig]
@@ -51,4 +52,6 @@ def rules(sources: Iterable[str]) -> list[dict[str, Any]]:
         given.append(of_services | {"resourceNames": named, "verbs": ["get"]})
     if not all(each.service for each in own):
         given.append(of_services | {"verbs": ["list"]})
+    if given:
+        given.append({"apiGroups": [""], "resources": ["pods"], "verbs": ["list"]})
     return given
