@@ -189,3 +189,15 @@ def test_a_fleet_that_cannot_run_is_not_printed(
     assert words in err
     if platform == "systemd":
         assert "fleet" in printed(capsys, "cron", "--fleet", str(file))
+
+
+@pytest.mark.parametrize("keys", ["token", "username,password", "http-config"])
+def test_credentials_are_for_a_service_that_is_named(
+    keys: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    given = ["schedule", "kubernetes", "--secret", f"guarded:{keys}", "--source"]
+    assert main([*given, "kubernetes:"]) == 2
+    said = capsys.readouterr().err
+    assert "only found gets no credentials: name it, as --source kubernetes:NAMESPACE/SERV" in said
+    assert main([*given, NAMED]) == 0
+    assert main(["schedule", "kubernetes", "--secret", "it:ca.crt", "--source", "kubernetes:"]) == 0

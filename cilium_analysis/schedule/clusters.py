@@ -24,11 +24,22 @@ def found_by_api(source: str) -> Source | None:
     return Source.parse(f"kubernetes:{source.partition(':')[2]}")
 
 
-def unfit_for_pod(source: str) -> str:
-    """Say why a pod, which has a service account and no kubeconfig, cannot find a source."""
+def unfit_for_pod(source: str, *, signs: bool) -> str:
+    """Say why a pod, which has a service account and no kubeconfig, cannot ask a source.
+
+    Parameters
+    ----------
+    source
+        To ask.
+    signs
+        Whether the pod has credentials for it.
+    """
     asked = found_by_api(source)
     if asked is None:
         return ""
+    if signs and not asked.service:
+        named = "--source kubernetes:NAMESPACE/SERVICE:PORT"
+        return f"a Service that is only found gets no credentials: name it, as {named}"
     for name in ("context", "kubeconfig", "via"):
         if getattr(asked, name):
             return f"a pod has no kubeconfig and asks the Service: leave {name}= out of the source"

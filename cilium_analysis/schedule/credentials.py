@@ -25,6 +25,8 @@ FILES = {
     "aws-credentials": "AWS_SHARED_CREDENTIALS_FILE",
     "google-credentials": "GOOGLE_APPLICATION_CREDENTIALS",
 }
+#: Those that sign requests to a server of metrics.
+SIGNING = frozenset(("token", "password", "tls.crt", "http-config"))
 KUBECONFIG, NOTIFY, GRAFANA = "kubeconfig", "notify", "grafana-token"
 #: Files that are not for a server of metrics, and have options of their own.
 _OTHERS = {KUBECONFIG: "KUBECONFIG", NOTIFY: NOTIFY_VARIABLE}

@@ -207,7 +207,7 @@ def _keys(cluster: Cluster) -> Iterator[str]:
         )
     found = found_by_api(cluster.source)
     of_source = found.kubeconfig if found else ""
-    if not of_source and (why := unfit_for_pod(cluster.source)):
+    if not of_source and (why := unfit_for_pod(cluster.source, signs=cluster.credentials.signs)):
         raise ParameterError(f"{cluster.place}: {why}")
     files = {name: getattr(cluster.credentials, name) for name in _FILES}
     files |= {"kubeconfig": cluster.kubeconfig, "kubeconfig of the source": of_source}

@@ -14,6 +14,7 @@ from cilium_analysis.schedule import checks
 from cilium_analysis.schedule.clusters import rules, unfit_for_pod
 from cilium_analysis.schedule.credentials import (
     NOTIFY,
+    SIGNING,
     TENANT_VARIABLE,
     USERNAME,
     USERNAME_VARIABLE,
@@ -159,9 +160,10 @@ def manifests(plan: Plan | FleetPlan, job: CronJob) -> str:
         raise ParameterError(
             "a pod has no kubeconfig: write --kubernetes in-cluster, or leave it out"
         )
-    if isinstance(plan, Plan) and (why := unfit_for_pod(plan.source)):
-        raise ParameterError(why)
     keys = job.secret.keys if job.secret else ()
+    signs = not SIGNING.isdisjoint(keys)
+    if isinstance(plan, Plan) and (why := unfit_for_pod(plan.source, signs=signs)):
+        raise ParameterError(why)
     if plan.username and USERNAME in keys:
         raise ParameterError("the user name is given twice: leave out --username")
     username = bool(plan.username) or USERNAME in keys
