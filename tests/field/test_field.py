@@ -205,7 +205,7 @@ def test_rare_scrapes_are_no_missing_scrapes(asked: Asked, serve: Serve, every: 
     told = topic(url, "agent_health")
     found = told.one("agent_restart")
     assert found["labels"]["node"] == "worker-4"
-    assert "10:25" in found["title"]
+    assert "T10:25" in found["end"]  # when the new process began
     assert not told.of("scrape_gap")
     no_gaps(told)
 

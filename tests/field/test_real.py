@@ -194,7 +194,7 @@ def test_connections_that_fail_for_a_node_cut_off_stand_beneath_it(told: Tell) -
 
 def restarted(told: Told) -> dict[str, Any]:
     found = story(told, "agent_restart", node="n2")
-    assert "12:33:3" in found["title"]
+    assert "T12:33:3" in found["end"]  # when the new process began
     return found
 
 
