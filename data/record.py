@@ -18,8 +18,8 @@ from cilium_analysis.bundle import Recorder
 from cilium_analysis.capture import TOPICS, load, record_for_any_workloads
 from cilium_analysis.kube import Cluster, Kubernetes
 from cilium_analysis.source import Relay
-from tests.cluster.kubernetes import Moment
-from tests.cluster.scenario import load as load_scenario
+from cilium_simulator.kubernetes import Moment
+from cilium_simulator.scenario import load as load_scenario
 from tests.kube_api import PATHS, KubeApi, write_kubeconfig
 from tests.servers.served import ClusterServers
 

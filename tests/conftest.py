@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, NoReturn
 import pytest
 from hypothesis import settings
 
+from cilium_simulator.simulation import Cluster, simulate
 from tests import kinds, slow
-from tests.cluster.simulation import Cluster, simulate
 from tests.servers.prometheus import NotInstalled
 from tests.servers.served import ClusterServer, ClusterServers, start
 
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from IPython.core.interactiveshell import InteractiveShell
     from playwright.sync_api import Browser, BrowserContext
 
-    from tests.cluster.scenario import Scenario
+    from cilium_simulator.scenario import Scenario
     from tests.jupyterlab import JupyterLab
     from tests.servers.process import ServerProcess
 

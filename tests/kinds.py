@@ -28,7 +28,7 @@ MODULES: Final = {
     "run": (
         *("cilium_analysis.cli", "cilium_analysis.report.run", "cilium_analysis.report.execute"),
         *("cilium_analysis.fleet", "cilium_analysis.forkserver", "papermill", "nbclient"),
-        *("cilium_analysis.mcp", "cilium_analysis.lab", "subprocess", "tests.cluster"),
+        *("cilium_analysis.mcp", "cilium_analysis.lab", "subprocess", "cilium_simulator"),
     ),
     "source": (
         *("cilium_analysis.connection", "cilium_analysis.bundle", "cilium_analysis.incident"),

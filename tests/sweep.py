@@ -21,13 +21,13 @@ from cilium_analysis.capture import TOPICS
 from cilium_analysis.cli import main as command
 from cilium_analysis.connection import connect
 from cilium_analysis.window import Window
-from tests.cluster.scenario import STYLES, Scenario, load
+from cilium_simulator.scenario import STYLES, Scenario, load
 from tests.servers.served import ClusterServers
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from tests.cluster.truth import Incident, Truth
+    from cilium_simulator.truth import Incident, Truth
     from tests.servers.served import ClusterServer
 
 VERSIONS = ((1, 13, 4), (1, 15, 2), (1, 17, 3), (1, 18, 2), (1, 20, 0))

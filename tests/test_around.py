@@ -16,9 +16,9 @@ from cilium_analysis.bundle import Bundle
 from cilium_analysis.cli import main
 from cilium_analysis.errors import ParameterError, WindowError
 from cilium_analysis.question import ask
-from tests.cluster.incidents import variant
 from tests.field.asking import available
 from tests.field.make import START, Metrics, agent, burst, counter, hubble, scrapes, steady, vitals
+from tests.incidents import variant
 from tests.servers.prometheus import PrometheusServer
 from tests.servers.served import ClusterServer
 

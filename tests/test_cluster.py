@@ -9,18 +9,18 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pytest
 
-from tests.cluster import openmetrics, remote_write
-from tests.cluster.__main__ import main
-from tests.cluster.generate import random_scenario
-from tests.cluster.scenario import Event, ScenarioError, load, names
-from tests.cluster.simulation import Cluster, simulate
-from tests.cluster.truth import Truth
+from cilium_simulator import openmetrics, remote_write
+from cilium_simulator.__main__ import main
+from cilium_simulator.generate import random_scenario
+from cilium_simulator.scenario import Event, ScenarioError, load, names
+from cilium_simulator.simulation import Cluster, simulate
+from cilium_simulator.truth import Truth
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from tests.cluster.scrape import Series
+    from cilium_simulator.scrape import Series
 
 DROPS = "cilium_drop_count_total"
 
@@ -420,7 +420,7 @@ def test_the_truth_adds_up_in_random_scenarios(seed: int) -> None:
 def test_the_command_writes_the_files(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(sys, "argv", ["tests.cluster", "burst_between_scrapes", str(tmp_path)])
+    monkeypatch.setattr(sys, "argv", ["cilium_simulator", "burst_between_scrapes", str(tmp_path)])
     assert main() == 0
     assert {p.name for p in tmp_path.iterdir()} == {"metrics.om", "truth.json"}
     assert "total 1200" in capsys.readouterr().out

@@ -17,8 +17,8 @@ import pytest
 from cilium_analysis import Window, connect, frames
 from cilium_analysis.bundle import Bundle, Recorder
 from cilium_analysis.errors import BundleError
-from tests.cluster import remote_write
-from tests.cluster.scrape import Series
+from cilium_simulator import remote_write
+from cilium_simulator.scrape import Series
 from tests.conftest import installed_or_skip
 from tests.field.make import MINUTE, START
 from tests.servers.prometheus import NotInstalled, PrometheusServer

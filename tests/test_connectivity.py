@@ -19,11 +19,11 @@ from cilium_analysis.findings import Finding, Severity
 from cilium_analysis.queries import parse_matchers
 from cilium_analysis.topics import connectivity
 from cilium_analysis.window import Window
-from tests.cluster import remote_write
-from tests.cluster.connectivity import probe_seconds
-from tests.cluster.scenario import Event, Scenario, load
-from tests.cluster.scrape import Series
-from tests.cluster.simulation import simulate
+from cilium_simulator import remote_write
+from cilium_simulator.connectivity import probe_seconds
+from cilium_simulator.scenario import Event, Scenario, load
+from cilium_simulator.scrape import Series
+from cilium_simulator.simulation import simulate
 from tests.conftest import started
 from tests.servers.process import ServerProcess
 from tests.servers.served import ClusterServer

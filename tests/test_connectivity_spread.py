@@ -10,8 +10,8 @@ import pytest
 from cilium_analysis.findings import Severity
 from cilium_analysis.topics import connectivity
 from cilium_analysis.topics.connectivity.spread import sides
-from tests.cluster.connectivity import probe_seconds
-from tests.cluster.scenario import Event, Scenario
+from cilium_simulator.connectivity import probe_seconds
+from cilium_simulator.scenario import Event, Scenario
 from tests.test_connectivity import BASE, NEWEST, Serve, at, changed, event, found, read
 
 

@@ -11,9 +11,9 @@ import pytest
 from cilium_analysis import connect
 from cilium_analysis.topics import connectivity
 from cilium_analysis.window import Window
-from tests.cluster.connectivity import probe_seconds
-from tests.cluster.scenario import load
-from tests.cluster.scrape import Series
+from cilium_simulator.connectivity import probe_seconds
+from cilium_simulator.scenario import load
+from cilium_simulator.scrape import Series
 from tests.conftest import started
 from tests.servers.process import ServerProcess
 from tests.test_connectivity import (

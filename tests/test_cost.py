@@ -11,7 +11,7 @@ import pytest
 from cilium_analysis.bundle import Bundle
 from cilium_analysis.topics import dns, drops, flows, http
 from cilium_analysis.topics.loading import CROWD
-from tests.cluster import crowd
+from cilium_simulator import crowd
 from tests.conftest import installed_or_skip
 from tests.servers import checksum, crowded
 from tests.servers.prometheus import NotInstalled

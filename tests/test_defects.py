@@ -13,7 +13,7 @@ from cilium_analysis.metrics import defects, find, help_on
 from cilium_analysis.topics import drops
 from cilium_analysis.topics.caveats import hubble_notes, of_hubble
 from cilium_analysis.window import Window
-from tests.cluster.scenario import load as scenario
+from cilium_simulator.scenario import load as scenario
 from tests.servers.served import ClusterServer
 
 RING, DENIES = "cilium#46584", "cilium#48282"

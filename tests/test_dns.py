@@ -22,9 +22,9 @@ from cilium_analysis.topics import dns
 from cilium_analysis.topics.dns.data import QUERIES
 from cilium_analysis.topics.dns.outcomes import DENIED, NO_RESPONSE
 from cilium_analysis.window import Window
-from tests.cluster import proxy
-from tests.cluster import scenario as scenarios
-from tests.cluster.scenario import Event, Scenario
+from cilium_simulator import proxy
+from cilium_simulator import scenario as scenarios
+from cilium_simulator.scenario import Event, Scenario
 from tests.servers.process import ServerProcess
 from tests.servers.served import ClusterServer
 from tests.sources import MemorySource, grid

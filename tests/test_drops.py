@@ -18,7 +18,7 @@ from cilium_analysis.queries import parse_matchers
 from cilium_analysis.topics import drops
 from cilium_analysis.topics.drops.data import QUERIES
 from cilium_analysis.window import Window
-from tests.cluster.truth import Truth
+from cilium_simulator.truth import Truth
 from tests.servers.process import ServerProcess
 from tests.servers.served import ClusterServer
 from tests.sources import MemorySource, grid

@@ -19,8 +19,8 @@ from cilium_analysis.topics import endpoints
 from cilium_analysis.topics.endpoints.data import QUERIES
 from cilium_analysis.topics.endpoints.growth import lives
 from cilium_analysis.window import Window
-from tests.cluster.scenario import Event, Scenario, load
-from tests.cluster.simulation import Cluster
+from cilium_simulator.scenario import Event, Scenario, load
+from cilium_simulator.simulation import Cluster
 from tests.servers.process import ServerProcess
 from tests.servers.served import ClusterServer
 from tests.sources import MemorySource, grid

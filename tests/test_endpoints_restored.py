@@ -12,8 +12,8 @@ from cilium_analysis import connect
 from cilium_analysis.findings import Severity
 from cilium_analysis.topics import endpoints
 from cilium_analysis.window import Window
-from tests.cluster.scenario import Event, load
-from tests.cluster.scrape import Series
+from cilium_simulator.scenario import Event, load
+from cilium_simulator.scrape import Series
 from tests.conftest import started
 from tests.servers.process import ServerProcess
 from tests.test_connectivity import fill

@@ -37,7 +37,7 @@ from cilium_analysis.fleet.engine import Dask, Engine, connected, local
 from cilium_analysis.fleet.plan import cut, tasks
 from cilium_analysis.fleet.result import about_fleet
 from cilium_analysis.report.notify import NOTIFY_VARIABLE
-from tests.cluster.scenario import load
+from cilium_simulator.scenario import load
 from tests.conftest import installed_or_skip
 from tests.runs import notebook
 from tests.servers.process import free_port

@@ -19,9 +19,9 @@ from cilium_analysis.topics import flows
 from cilium_analysis.topics.flows.data import COUNTERS
 from cilium_analysis.topics.flows.findings import NO_ANSWER
 from cilium_analysis.window import Window
-from tests.cluster import scenario as scenarios
-from tests.cluster.scenario import Event, Scenario
-from tests.cluster.simulation import Cluster
+from cilium_simulator import scenario as scenarios
+from cilium_simulator.scenario import Event, Scenario
+from cilium_simulator.simulation import Cluster
 from tests.servers.process import ServerProcess
 from tests.servers.served import ClusterServer
 

@@ -26,9 +26,10 @@ from cilium_analysis.topics.health.gaps import gaps
 from cilium_analysis.topics.health.restarts import together
 from cilium_analysis.topics.loading import STARTS
 from cilium_analysis.window import Window
-from tests.cluster import incidents, vitals, watching
-from tests.cluster.scenario import Event, Scenario
-from tests.cluster.scenario import load as scenario
+from cilium_simulator import vitals, watching
+from cilium_simulator.scenario import Event, Scenario
+from cilium_simulator.scenario import load as scenario
+from tests import incidents
 from tests.field import asking as field
 from tests.servers.served import ClusterServer
 from tests.sources import MemorySource, grid

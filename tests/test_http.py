@@ -23,9 +23,9 @@ from cilium_analysis.topics import http
 from cilium_analysis.topics.buckets import quantile
 from cilium_analysis.topics.http.data import EXEMPLARS, QUERIES
 from cilium_analysis.window import Window
-from tests.cluster.exporter import LiveExporter
-from tests.cluster.scenario import Event, Scenario, Service
-from tests.cluster.scenario import load as scenario
+from cilium_simulator.exporter import LiveExporter
+from cilium_simulator.scenario import Event, Scenario, Service
+from cilium_simulator.scenario import load as scenario
 from tests.conftest import installed_or_skip
 from tests.servers.prometheus import NotInstalled, PrometheusServer
 from tests.servers.served import ClusterServer

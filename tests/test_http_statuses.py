@@ -20,7 +20,7 @@ from cilium_analysis.topics import http
 from cilium_analysis.topics.http.data import QUERIES
 from cilium_analysis.topics.http.durations import NAME
 from cilium_analysis.window import Window
-from tests.cluster.exporter import LiveExporter
+from cilium_simulator.exporter import LiveExporter
 from tests.conftest import installed_or_skip
 from tests.servers.prometheus import NotInstalled, PrometheusServer
 from tests.sources import MemorySource, grid

@@ -10,12 +10,12 @@ import numpy as np
 import pytest
 
 from cilium_analysis.findings import Finding, Findings, Severity
+from cilium_simulator.expected import Expected, Sought
+from cilium_simulator.scenario import Event, Scenario, ScenarioError, load, places
+from cilium_simulator.simulation import Cluster, simulate
+from cilium_simulator.truth import Truth
 from tests.benchmarks.incidents import judge, summary, table, window_of
-from tests.cluster.expected import Expected, Sought
-from tests.cluster.incidents import HELD, TUNED, Case, cases, names, variant
-from tests.cluster.scenario import Event, Scenario, ScenarioError, load, places
-from tests.cluster.simulation import Cluster, simulate
-from tests.cluster.truth import Truth
+from tests.incidents import HELD, TUNED, Case, cases, names, variant
 
 CASES = list(cases())
 DROPS = "cilium_drop_count_total"

@@ -23,8 +23,8 @@ from cilium_analysis.kube import Kubernetes, cluster_role, load
 from cilium_analysis.kube.tables import COLUMNS
 from cilium_analysis.question import ask
 from cilium_analysis.window import Window
-from tests.cluster.kubernetes import Moment
-from tests.cluster.scenario import load as scenario
+from cilium_simulator.kubernetes import Moment
+from cilium_simulator.scenario import load as scenario
 from tests.kube_api import PATHS, KubeApi, recorded, status, write_kubeconfig
 from tests.servers.served import ClusterServer
 

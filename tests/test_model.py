@@ -14,7 +14,7 @@ from cilium_analysis.incident.findings import every
 from cilium_analysis.topics import TOPICS
 from cilium_analysis.topics.model import ENOUGH
 from cilium_analysis.window import Window
-from tests.cluster.scenario import Event, load
+from cilium_simulator.scenario import Event, load
 
 if TYPE_CHECKING:
     from collections.abc import Callable

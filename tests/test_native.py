@@ -19,8 +19,8 @@ from cilium_analysis.targets.histograms import HISTOGRAMS
 from cilium_analysis.topics import connectivity, dns, drops, endpoints, flows, health, http, setup
 from cilium_analysis.topics.buckets import BOUNDS, for_people
 from cilium_analysis.window import Window
-from tests.cluster.scenario import Service, load
-from tests.cluster.simulation import Cluster, simulate
+from cilium_simulator.scenario import Service, load
+from cilium_simulator.simulation import Cluster, simulate
 from tests.conftest import installed_or_skip
 from tests.field.make import Metrics
 from tests.field.native import ALWAYS, NEVER, serving_native

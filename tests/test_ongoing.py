@@ -16,7 +16,7 @@ from tests.test_model import SWEEP
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from tests.cluster.scenario import Scenario
+    from cilium_simulator.scenario import Scenario
     from tests.servers.served import ClusterServer
 
 KINDS = {"drop_spike", "http_errors", "dns_failures", "tcp_failures"}

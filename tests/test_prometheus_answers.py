@@ -17,8 +17,8 @@ from cilium_analysis.errors import (
 )
 from cilium_analysis.prometheus import Prometheus
 from cilium_analysis.window import Window
+from cilium_simulator import remote_write
 from tests.answers import assert_label_frame
-from tests.cluster import remote_write
 from tests.conftest import installed_or_skip
 from tests.faults import (
     Reply,
@@ -34,7 +34,7 @@ from tests.test_prometheus_client import LARGE, large, pieces_of, window_of
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from tests.cluster.simulation import Cluster
+    from cilium_simulator.simulation import Cluster
     from tests.servers.process import ServerProcess
     from tests.servers.served import ClusterServer
 

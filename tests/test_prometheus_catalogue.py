@@ -17,9 +17,9 @@ from cilium_analysis.errors import (
 from cilium_analysis.prometheus import Prometheus
 from cilium_analysis.prometheus.planning import escaped
 from cilium_analysis.window import Window
-from tests.cluster import remote_write
-from tests.cluster.exporter import LiveExporter
-from tests.cluster.scrape import Series
+from cilium_simulator import remote_write
+from cilium_simulator.exporter import LiveExporter
+from cilium_simulator.scrape import Series
 from tests.conftest import installed_or_skip
 from tests.faults import (
     PATIENCE,

@@ -32,8 +32,8 @@ from cilium_analysis.errors import (
 from cilium_analysis.prometheus import Plan, Prometheus, planning
 from cilium_analysis.prometheus.planning import number, seconds
 from cilium_analysis.window import Window
+from cilium_simulator.exporter import LiveExporter
 from tests.answers import assert_label_frame, patient, plainly
-from tests.cluster.exporter import LiveExporter
 from tests.conftest import installed_or_skip
 from tests.faults import (
     PATIENCE,

@@ -27,7 +27,7 @@ import yaml
 from cilium_analysis.cli import main
 from cilium_analysis.errors import PrometheusError
 from cilium_analysis.prometheus import Credentials, Prometheus
-from tests.cluster.scenario import load
+from cilium_simulator.scenario import load
 from tests.conftest import installed_or_skip
 from tests.faults import JSON, Reply, Request, Stub
 from tests.kube_api import KubeApi, write_kubeconfig

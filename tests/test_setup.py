@@ -16,8 +16,8 @@ from cilium_analysis.metrics.known import VERSIONS, find
 from cilium_analysis.topics import setup
 from cilium_analysis.topics.setup.checks import CHECKS
 from cilium_analysis.window import Window
-from tests.cluster.scenario import Scenario
-from tests.cluster.scenario import load as scenario
+from cilium_simulator.scenario import Scenario
+from cilium_simulator.scenario import load as scenario
 from tests.servers.served import ClusterServer
 from tests.sources import MemorySource
 

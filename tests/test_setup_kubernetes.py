@@ -17,10 +17,10 @@ from cilium_analysis.topics import setup
 from cilium_analysis.topics.setup import exposure, objects
 from cilium_analysis.topics.setup.exposure import COMPONENTS
 from cilium_analysis.window import Window
-from tests.cluster.kubernetes import Moment, Object
-from tests.cluster.scenario import STYLES, Scenario
-from tests.cluster.scenario import load as scenario
-from tests.cluster.simulation import Cluster as Simulated
+from cilium_simulator.kubernetes import Moment, Object
+from cilium_simulator.scenario import STYLES, Scenario
+from cilium_simulator.scenario import load as scenario
+from cilium_simulator.simulation import Cluster as Simulated
 from tests.kube_api import PATHS, KubeApi, write_kubeconfig
 from tests.servers.served import ClusterServer
 from tests.sources import MemorySource

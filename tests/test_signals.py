@@ -14,7 +14,7 @@ from cilium_analysis.findings import Finding
 from cilium_analysis.incident.signals import signals
 from cilium_analysis.question import ask
 from cilium_analysis.window import Window
-from tests.cluster.incidents import variant
+from tests.incidents import variant
 from tests.servers.served import ClusterServer
 
 Serve = Callable[..., ClusterServer]

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from cilium_simulator.scenario import STYLES
 from tests import sweep
-from tests.cluster.scenario import STYLES
 from tests.servers.served import ClusterServer
 
 Serve = Callable[..., ClusterServer]

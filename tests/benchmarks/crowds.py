@@ -7,8 +7,8 @@ from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from cilium_simulator import crowd
 from tests.benchmarks.cases import Figure
-from tests.cluster import crowd
 from tests.servers import crowded
 
 if TYPE_CHECKING:

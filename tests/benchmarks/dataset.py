@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 
 from cilium_analysis.window import Window
-from tests.cluster import remote_write
-from tests.cluster.scrape import Series
+from cilium_simulator import remote_write
+from cilium_simulator.scrape import Series
 from tests.servers.prometheus import PrometheusServer
 
 if TYPE_CHECKING:

@@ -20,6 +20,7 @@ from fnmatch import fnmatch
 from functools import partial
 from pathlib import Path
 
+import cilium_simulator
 from cilium_analysis import connect, incident
 from cilium_analysis.bundle import Bundle, Recorder
 from cilium_analysis.capture import TOPICS
@@ -27,13 +28,12 @@ from cilium_analysis.errors import BundleError
 from cilium_analysis.findings import Finding, Findings, Severity
 from cilium_analysis.source import Source
 from cilium_analysis.window import Window
-from tests import cluster
+from cilium_simulator import nodes
+from cilium_simulator.expected import Expected, Sought
+from cilium_simulator.scenario import Scenario
+from cilium_simulator.truth import Truth
 from tests.benchmarks.cases import Figure
-from tests.cluster import nodes
-from tests.cluster.expected import Expected, Sought
-from tests.cluster.incidents import HALVES, HELD, TUNED, Case, cases
-from tests.cluster.scenario import Scenario
-from tests.cluster.truth import Truth
+from tests.incidents import HALVES, HELD, TUNED, Case, cases
 from tests.servers.served import ClusterServers
 
 CACHE = Path(__file__).parents[2] / ".cache" / "incidents"
@@ -210,7 +210,7 @@ def _record(case: Case, folder: Path, moves: Sequence[timedelta]) -> list[Findin
 def _digest(case: Case) -> str:
     """Name what the answers depend on: the scenario without its truth, and the simulation."""
     parts = [repr(replace(case.scenario, truth=None)), repr(_expected(case).window)]
-    parts += [p.read_text() for p in sorted(Path(cluster.__file__).parent.glob("*.py"))]
+    parts += [p.read_text() for p in sorted(Path(cilium_simulator.__file__).parent.glob("*.py"))]
     return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:12]
 
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from tests.cluster.remote_write import BATCH_MS, HEADERS, STALE, field, snappy, varint
+from cilium_simulator.remote_write import BATCH_MS, HEADERS, STALE, field, snappy, varint
 from tests.field.asking import KIND
 from tests.field.make import Metrics
 from tests.servers.prometheus import PrometheusServer

@@ -15,14 +15,14 @@ from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
-from tests.cluster.remote_write import varint
+from cilium_simulator.remote_write import varint
 from tests.servers import checksum
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
     from pathlib import Path
 
-    from tests.cluster.scrape import Labels
+    from cilium_simulator.scrape import Labels
 
 HEADER: Final = struct.pack(">IB", 0xBAAAD700, 2)
 TOC: Final = struct.Struct(">6QI")

@@ -11,8 +11,8 @@ from cilium_analysis.bundle import Recorder
 from cilium_analysis.capture import TOPICS, load
 from cilium_analysis.connection import connect
 from cilium_analysis.window import Window
-from tests.cluster import crowd, openmetrics
-from tests.cluster.simulation import simulate
+from cilium_simulator import crowd, openmetrics
+from cilium_simulator.simulation import simulate
 from tests.servers import blocks
 from tests.servers.prometheus import PrometheusServer, blocks_from_openmetrics
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
-    from tests.cluster.scenario import Scenario
+    from cilium_simulator.scenario import Scenario
 
 KIND = "prometheus-3"
 STEP = timedelta(minutes=1)

@@ -9,10 +9,10 @@ from dataclasses import dataclass, field
 from itertools import count
 from typing import TYPE_CHECKING
 
-from tests.cluster import remote_write
-from tests.cluster.scenario import Scenario, load
-from tests.cluster.simulation import simulate
-from tests.cluster.truth import Truth
+from cilium_simulator import remote_write
+from cilium_simulator.scenario import Scenario, load
+from cilium_simulator.simulation import simulate
+from cilium_simulator.truth import Truth
 from tests.servers.prometheus import PrometheusServer
 from tests.servers.victoria import VictoriaServer
 

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from tests.cluster.exporter import LiveExporter
-from tests.cluster.scenario import load
+from cilium_simulator.exporter import LiveExporter
+from cilium_simulator.scenario import load
 from tests.conftest import installed_or_skip
 from tests.servers.install import HOW_TO_GET, program
 from tests.servers.prometheus import NotInstalled, PrometheusServer, blocks_from_openmetrics
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
-    from tests.cluster.simulation import Cluster
+    from cilium_simulator.simulation import Cluster
     from tests.servers.process import ServerProcess
     from tests.servers.served import ClusterServer
 

@@ -14,14 +14,14 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from tests.cluster import counting
+from cilium_simulator import counting
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from tests.cluster.nodes import Node
-    from tests.cluster.scenario import Event, Scenario
-    from tests.cluster.scrape import Labels, Series, Target
+    from cilium_simulator.nodes import Node
+    from cilium_simulator.scenario import Event, Scenario
+    from cilium_simulator.scrape import Labels, Series, Target
 
 #: of the first version that spreads its probes
 SPREAD = (1, 18, 0)

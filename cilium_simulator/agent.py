@@ -6,19 +6,19 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from tests.cluster import counting
-from tests.cluster.traffic import Drops, intensity, pattern, swell
-from tests.cluster.vitals import Vitals
-from tests.cluster.watching import timed
+from cilium_simulator import counting
+from cilium_simulator.traffic import Drops, intensity, pattern, swell
+from cilium_simulator.vitals import Vitals
+from cilium_simulator.watching import timed
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
-    from tests.cluster.nodes import Node
-    from tests.cluster.proxy import Proxies
-    from tests.cluster.scenario import Event, Scenario
-    from tests.cluster.scrape import Labels, Series, Target
-    from tests.cluster.watching import Watch
+    from cilium_simulator.nodes import Node
+    from cilium_simulator.proxy import Proxies
+    from cilium_simulator.scenario import Event, Scenario
+    from cilium_simulator.scrape import Labels, Series, Target
+    from cilium_simulator.watching import Watch
 
 PIN_READ_SINCE = (1, 15, 0)  # pkg/maps/metricsmap/metricsmap.go
 FORWARD_SUMMED_SINCE = (1, 15, 4)

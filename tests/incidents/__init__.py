@@ -18,9 +18,9 @@ from typing import Any, TypeVar
 
 import numpy as np
 
-from tests.cluster.scenario import Scenario, parse, parse_version
+from cilium_simulator.scenario import Scenario, parse, parse_version
 
-FOLDER = Path(__file__).parent / "incidents"
+FOLDER = Path(__file__).parent
 VERSIONS = (
     *("1.13.4", "1.14.5", "1.14.13", "1.15.2", "1.15.7", "1.16.5"),
     *("1.17.3", "1.18.2", "1.19.1", "1.20.0"),

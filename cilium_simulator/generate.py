@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 
-from tests.cluster.reasons import HUBBLE
-from tests.cluster.scenario import CONTEXTS, STYLES, Event, Scenario, Service, check, node_names
+from cilium_simulator.reasons import HUBBLE
+from cilium_simulator.scenario import CONTEXTS, STYLES, Event, Scenario, Service, check, node_names
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence

@@ -14,8 +14,8 @@ import numpy as np
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from tests.cluster.nodes import Node
-    from tests.cluster.scenario import Event, Scenario
+    from cilium_simulator.nodes import Node
+    from cilium_simulator.scenario import Event, Scenario
 
 Labels = dict[str, str]
 PORTS = {"agent": 9962, "hubble": 9965, "operator": 9963}

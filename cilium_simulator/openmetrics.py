@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
     from pathlib import Path
 
-    from tests.cluster.scrape import Labels, Series
+    from cilium_simulator.scrape import Labels, Series
 
 ENDINGS = ("_total", "_bucket", "_count", "_sum")
 

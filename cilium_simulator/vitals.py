@@ -6,15 +6,15 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from tests.cluster import counting
-from tests.cluster.traffic import intensity
+from cilium_simulator import counting
+from cilium_simulator.traffic import intensity
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from tests.cluster.nodes import Node
-    from tests.cluster.scenario import Event, Scenario
-    from tests.cluster.scrape import Labels, Series, Target
+    from cilium_simulator.nodes import Node
+    from cilium_simulator.scenario import Event, Scenario
+    from cilium_simulator.scrape import Labels, Series, Target
 
 MIB = 2**20
 FILES_LIMIT = 1048576

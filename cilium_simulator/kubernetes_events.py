@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from tests.cluster.nodes import Node, Run
-    from tests.cluster.scenario import Scenario
+    from cilium_simulator.nodes import Node, Run
+    from cilium_simulator.scenario import Scenario
 
 Object = dict[str, Any]
 

@@ -6,16 +6,16 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from tests.cluster import counting
-from tests.cluster.watching import timed
+from cilium_simulator import counting
+from cilium_simulator.watching import timed
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from tests.cluster.nodes import Node
-    from tests.cluster.scenario import Scenario
-    from tests.cluster.scrape import Series, Target
-    from tests.cluster.traffic import Lookups, Requests
+    from cilium_simulator.nodes import Node
+    from cilium_simulator.scenario import Scenario
+    from cilium_simulator.scrape import Series, Target
+    from cilium_simulator.traffic import Lookups, Requests
 
 TYPED_SINCE = (1, 14, 6)
 #: mean seconds of the steps of a lookup through the DNS proxy, pkg/proxy/proxy.go and dns.go

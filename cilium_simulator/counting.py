@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 if TYPE_CHECKING:
-    from tests.cluster.nodes import Node, Run
+    from cilium_simulator.nodes import Node, Run
 
 
 def cumulate(arrivals: np.ndarray) -> np.ndarray:

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
     from pathlib import Path
 
-    from tests.cluster.scrape import Series
+    from cilium_simulator.scrape import Series
 
 STALE: Final = 0x7FF0000000000002  # model/value/value.go of Prometheus
 #: a fresh server takes samples at most an hour older than its newest one

@@ -6,11 +6,11 @@ import re
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Final
 
-from tests.cluster.nodes import ALPHABET
-from tests.cluster.scenario import Scenario, Service, load, node_names
+from cilium_simulator.nodes import ALPHABET
+from cilium_simulator.scenario import Scenario, Service, load, node_names
 
 if TYPE_CHECKING:
-    from tests.cluster.scrape import Labels
+    from cilium_simulator.scrape import Labels
 
 #: the worker nodes that are really simulated
 SIMULATED: Final = 4

@@ -8,19 +8,19 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from tests.cluster import counting
-from tests.cluster.packets import Packets
-from tests.cluster.reasons import HUBBLE
-from tests.cluster.traffic import intensity
-from tests.cluster.workloads import FOREVER, Pod, Pods
+from cilium_simulator import counting
+from cilium_simulator.packets import Packets
+from cilium_simulator.reasons import HUBBLE
+from cilium_simulator.traffic import intensity
+from cilium_simulator.workloads import FOREVER, Pod, Pods
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from tests.cluster.nodes import Node
-    from tests.cluster.scenario import Scenario
-    from tests.cluster.scrape import Labels, Series, Target
-    from tests.cluster.traffic import Drops, Lookups, Requests
+    from cilium_simulator.nodes import Node
+    from cilium_simulator.scenario import Scenario
+    from cilium_simulator.scrape import Labels, Series, Target
+    from cilium_simulator.traffic import Drops, Lookups, Requests
 
 TWICE = 0.95  # share of denied packets that make a policy verdict beside the drop
 SEEN = 0.995  # the rest is lost in the ring buffer

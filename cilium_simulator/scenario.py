@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tests.cluster import expected
+from cilium_simulator import expected
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

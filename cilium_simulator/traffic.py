@@ -10,8 +10,8 @@ import numpy as np
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from tests.cluster.nodes import Node
-    from tests.cluster.scenario import Event, Scenario, Service
+    from cilium_simulator.nodes import Node
+    from cilium_simulator.scenario import Event, Scenario, Service
 
 #: reason, direction, protocol, source, destination, packets/s per node of ordinary drops
 BACKGROUND = (

@@ -13,17 +13,17 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from tests.cluster import nodes as node_lives
-from tests.cluster.kubernetes_events import events, iso
-from tests.cluster.nodes import suffix
-from tests.cluster.operator import POD as OPERATOR
-from tests.cluster.scrape import PORTS, lives
+from cilium_simulator import nodes as node_lives
+from cilium_simulator.kubernetes_events import events, iso
+from cilium_simulator.nodes import suffix
+from cilium_simulator.operator import POD as OPERATOR
+from cilium_simulator.scrape import PORTS, lives
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from tests.cluster.nodes import Node, Run
-    from tests.cluster.scenario import Event, Scenario
+    from cilium_simulator.nodes import Node, Run
+    from cilium_simulator.scenario import Event, Scenario
 
 Object = dict[str, Any]
 
@@ -54,7 +54,7 @@ class Moment:
 
     @property
     def nodes(self) -> list[Node]:
-        """The nodes as `tests.cluster.simulation.simulate` draws them."""
+        """The nodes as `cilium_simulator.simulation.simulate` draws them."""
         return node_lives.build(self.scenario, np.random.default_rng([self.scenario.seed, 0]))
 
     def objects(self) -> dict[str, list[Object]]:

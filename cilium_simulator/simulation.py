@@ -7,24 +7,24 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from tests.cluster import nodes as node_lives
-from tests.cluster import openmetrics, remote_write, traffic, truth
-from tests.cluster.agent import Agent
-from tests.cluster.connectivity import Health
-from tests.cluster.hubble import Hubble
-from tests.cluster.operator import kube_state_series, operator_series
-from tests.cluster.proxy import Proxies
-from tests.cluster.scenario import Scenario, load
-from tests.cluster.scrape import Scraper, Series, lives
-from tests.cluster.watching import Watch
-from tests.cluster.workloads import Pods
+from cilium_simulator import nodes as node_lives
+from cilium_simulator import openmetrics, remote_write, traffic, truth
+from cilium_simulator.agent import Agent
+from cilium_simulator.connectivity import Health
+from cilium_simulator.hubble import Hubble
+from cilium_simulator.operator import kube_state_series, operator_series
+from cilium_simulator.proxy import Proxies
+from cilium_simulator.scenario import Scenario, load
+from cilium_simulator.scrape import Scraper, Series, lives
+from cilium_simulator.watching import Watch
+from cilium_simulator.workloads import Pods
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from tests.cluster.nodes import Node
-    from tests.cluster.truth import Truth
+    from cilium_simulator.nodes import Node
+    from cilium_simulator.truth import Truth
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 if TYPE_CHECKING:
-    from tests.cluster.scenario import Event, Scenario
+    from cilium_simulator.scenario import Event, Scenario
 
 ALPHABET = "bcdfghjklmnpqrstvwxz2456789"  # what Kubernetes draws name suffixes from
 DEFAULT_DOWN = {"agent_restart": 20, "agent_replaced": 40, "node_reboot": 150}

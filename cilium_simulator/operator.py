@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from tests.cluster.scrape import Scraper, Series, Target, lives
+from cilium_simulator.scrape import Scraper, Series, Target, lives
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from tests.cluster.nodes import Node
-    from tests.cluster.scenario import Event, Scenario
+    from cilium_simulator.nodes import Node
+    from cilium_simulator.scenario import Event, Scenario
 
 POD = "cilium-operator-5c9d7b6f8-x7k2p"
 IDENTITIES = 180

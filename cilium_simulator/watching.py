@@ -6,14 +6,14 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from tests.cluster import counting
+from cilium_simulator import counting
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from tests.cluster.nodes import Node
-    from tests.cluster.scenario import Scenario
-    from tests.cluster.scrape import Labels, Series, Target
+    from cilium_simulator.nodes import Node
+    from cilium_simulator.scenario import Scenario
+    from cilium_simulator.scrape import Labels, Series, Target
 
 #: scope, action, whether the object is as it was before, events/s
 KUBERNETES = (

@@ -6,12 +6,12 @@ import itertools
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from tests.cluster.nodes import suffix
+from cilium_simulator.nodes import suffix
 
 if TYPE_CHECKING:
     import numpy as np
 
-    from tests.cluster.scenario import Scenario
+    from cilium_simulator.scenario import Scenario
 
 FOREVER = 10**9
 

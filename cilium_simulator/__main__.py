@@ -1,4 +1,4 @@
-"""Write a simulated cluster to a folder: ``python -m tests.cluster SCENARIO OUTDIR``."""
+"""Write a simulated cluster to a folder: ``python -m cilium_simulator SCENARIO OUTDIR``."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ import sys
 import time
 from pathlib import Path
 
-from tests.cluster.scenario import names
-from tests.cluster.simulation import Cluster, simulate
+from cilium_simulator.scenario import names
+from cilium_simulator.simulation import Cluster, simulate
 
 
 def summary(cluster: Cluster) -> str:
@@ -28,14 +28,14 @@ def summary(cluster: Cluster) -> str:
 
 def main() -> int:
     """Run from the command line."""
-    parser = argparse.ArgumentParser(prog="python -m tests.cluster", description=__doc__)
+    parser = argparse.ArgumentParser(prog="python -m cilium_simulator", description=__doc__)
     parser.add_argument("scenario", help=f"a .toml file or one of: {', '.join(names())}")
     parser.add_argument("folder", type=Path)
     arguments = parser.parse_args()
     began = time.monotonic()
     cluster = simulate(arguments.scenario)
     cluster.write(arguments.folder)
-    print(f"{summary(cluster)}\n  {time.monotonic() - began:.1f} s")  # noqa: T201
+    print(f"{summary(cluster)}\n  {time.monotonic() - began:.1f} s")
     return 0
 
 

@@ -11,13 +11,13 @@ from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
-from tests.cluster.traffic import intensity, swell
+from cilium_simulator.traffic import intensity, swell
 
 if TYPE_CHECKING:
-    from tests.cluster.nodes import Node
-    from tests.cluster.scenario import Event, Scenario
-    from tests.cluster.scrape import Labels
-    from tests.cluster.traffic import Drops
+    from cilium_simulator.nodes import Node
+    from cilium_simulator.scenario import Event, Scenario
+    from cilium_simulator.scrape import Labels
+    from cilium_simulator.traffic import Drops
 
 REPORT_EVERY = 5  # seconds until a SYN that is sent again is reported again, bpf/lib/conntrack.h
 NOBODY = ("", "", "ingress")

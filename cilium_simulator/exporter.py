@@ -13,13 +13,13 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from itertools import groupby
 from typing import TYPE_CHECKING, Self
 
-from tests.cluster.openmetrics import label_set, number
+from cilium_simulator.openmetrics import label_set, number
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from types import TracebackType
 
-    from tests.cluster.scrape import Labels
+    from cilium_simulator.scrape import Labels
 
 OPENMETRICS = "application/openmetrics-text; version=1.0.0; charset=utf-8"
 PLAIN = "text/plain; version=0.0.4; charset=utf-8"

@@ -14,9 +14,9 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
     from pathlib import Path
 
-    from tests.cluster.nodes import Node
-    from tests.cluster.scenario import Event, Scenario
-    from tests.cluster.traffic import Drops, Lookups, Requests
+    from cilium_simulator.nodes import Node
+    from cilium_simulator.scenario import Event, Scenario
+    from cilium_simulator.traffic import Drops, Lookups, Requests
 
 SCHEMA = "cilium-analysis/truth/1"
 DROP_LABELS = ("node", "reason", "direction", "protocol", "source", "destination", "size")
