@@ -305,6 +305,51 @@ def computes() -> bool:
     return not _AS_RECORDED.get()
 
 
+@dataclass(frozen=True)
+class Sums:
+    """A cheaper way to the answer of a query about what counters gained in each step.
+
+    Parameters
+    ----------
+    promql
+        The query; what it gives are sums over counters.
+    total
+        The same sums of the counters themselves.
+    broken
+        At the end of some steps: how many counters vanished or began again in them.
+    steps
+        How many steps.
+    unsteady
+        Points of time at which a target came, went, or started again since the one before.
+    """
+
+    promql: str
+    total: str
+    broken: str
+    steps: int
+    unsteady: pd.DatetimeIndex
+
+
+#: The cheaper way to what is asked for next, in this thread.
+_SUMS: ContextVar[Sums | None] = ContextVar("sums", default=None)
+
+
+@contextmanager
+def summed(sums: Sums) -> Iterator[None]:
+    """While the block lasts, a server may answer a query in this thread by sums."""
+    token = _SUMS.set(sums)
+    try:
+        yield
+    finally:
+        _SUMS.reset(token)
+
+
+def sums_for(promql: str) -> Sums | None:
+    """Give the cheaper way to the answer of a query, if there is one, see `summed`."""
+    sums = _SUMS.get()
+    return sums if sums is not None and sums.promql == promql else None
+
+
 def recorded_range(source: Source, promql: str, window: Window) -> pd.DataFrame:
     """Ask a range query, which a recording answers only if it was recorded."""
     with as_recorded():

@@ -20,9 +20,10 @@ from cilium_analysis.prometheus.failures import smaller, warnings
 from cilium_analysis.prometheus.limits import NEVER, Deadline
 from cilium_analysis.prometheus.planning import Plan, number, seconds
 from cilium_analysis.prometheus.slots import Slots
+from cilium_analysis.prometheus.sums import by_sums
 from cilium_analysis.prometheus.transport import Transport
 from cilium_analysis.prometheus.upstream import as_upstream, as_upstream_writes, timeout_of
-from cilium_analysis.source import Record, note
+from cilium_analysis.source import Record, note, sums_for
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -197,6 +198,15 @@ class Prometheus(Catalogue):
         PrometheusError
             If the server does not answer.
         """
+        sums = sums_for(promql)
+        if sums is None:
+            frame, record = self._fetched(promql, window)
+        else:
+            frame, record = by_sums(self._fetched, promql, sums, window)
+        self._note(record)
+        return frame
+
+    def _fetched(self, promql: str, window: Window) -> tuple[pd.DataFrame, Record]:
         began = time.perf_counter()
         plan = self._affordable(promql, window)
         points = -(-window.points // plan.requests)
@@ -209,18 +219,10 @@ class Prometheus(Catalogue):
             dense = Plan(frame.shape[1], window.points, plan.requests)
             planning.check(dense, window, budget=self.max_samples, promql=promql)
         check_times(frame, window, query=promql)
-        self._note(
-            Record(
-                promql,
-                window,
-                frame.shape[1],
-                samples,
-                sum(answer.size for answer in answers),
-                time.perf_counter() - began,
-                tuple(dict.fromkeys([*said, *catalogue.newest_points(self.transport, window)])),
-            )
-        )
-        return frame
+        said += catalogue.newest_points(self.transport, window)
+        size, took = sum(answer.size for answer in answers), time.perf_counter() - began
+        told = tuple(dict.fromkeys(said))
+        return frame, Record(promql, window, frame.shape[1], samples, size, took, told)
 
     def let_go(self) -> None:
         """Let new requests pass those under way, which nobody waits for any more."""

@@ -7,7 +7,7 @@ there is after its first event, and one that names a pod vanishes with it.
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import pandas as pd
@@ -79,8 +79,14 @@ class Counter:
         A series without an earlier value began at 0 if others of its target had one; one that
         fell began at 0 again. What a gap in the scrapes hides is lost.
         """
-        promql = f"sum by ({self._by('<cluster>')}) ({self._gained})"
-        return self._metric("gained", promql, f"{self.about}, per step, on all nodes together")
+        by, each = self._by("<cluster>"), self._selected.replace("<match>", "<single>")
+        about = f"{self.about}, per step, on all nodes together"
+        vanished, again = f"{each} offset <range> unless {each}", f"resets({each}[<range>]) > 0"
+        return replace(
+            self._metric("gained", f"sum by ({by}) ({self._gained})", about),
+            total=f"sum by ({by}) ({each})",
+            broken=f"count(({vanished}) or ({again})) or vector(0)",
+        )
 
     def growth(self, *labels: str) -> Metric:
         """Ask the server for what they gained, as `over_nodes`, per node and by these labels."""

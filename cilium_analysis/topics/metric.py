@@ -41,6 +41,8 @@ class Metric(Query):
         steps.
     section
         For `agent_health`, one of `cilium_analysis.topics.health.catalogue.SECTIONS`.
+    total, broken
+        As of `cilium_analysis.source.Sums`, of what is ``gained``; empty if there is no such way.
     """
 
     kind: Kind = "gauge"
@@ -48,6 +50,8 @@ class Metric(Query):
     process: Process = "agent"
     use: Use = "searched"
     section: str = ""
+    total: str = ""
+    broken: str = ""
 
 
 def by(labels: str) -> str:
@@ -117,16 +121,31 @@ def counter(selector: str, about: str, labels: str = "", *, inside: str = "") ->
     return metric("counter", selector, "1", about, labels, inside=inside)
 
 
-def gained(selector: str, about: str, labels: str, *, unit: str = "1") -> Metric:
+def gained(
+    selector: str,
+    about: str,
+    labels: str,
+    *,
+    inside: str = "",
+    unit: str = "1",
+    use: Use = "searched",
+) -> Metric:
     """Declare the increase of a counter in all agents together, by labels with many values.
 
     Its series do not become more with the nodes. Parameters as for `metric`.
     """
+    kept, counters = labels.split(), f"{selector}{{<match>}}"
+    outside = f"sum by ({', '.join(('<cluster>', *sorted(kept)))})"
     # An agent that is scraped twice counts once.
-    once = f"max by ({by(labels)}) ({loading.gained(f'{selector}{{<match>}}', there=_AGENT)})"
-    kept = labels.split()
-    promql = f"sum by ({', '.join(('<cluster>', *sorted(kept)))}) ({once})"
-    return Metric(promql, unit, about + ", per step", kind="gained", labels=tuple(kept))
+    once = f"max by ({by(f'{labels} {inside}')})"
+    return Metric(
+        f"{outside} ({once} ({loading.gained(counters, there=_AGENT)}))",
+        unit,
+        f"{about}, per step",
+        kind="gained",
+        labels=tuple(kept),
+        use=use,
+    )
 
 
 def durations(

@@ -17,7 +17,7 @@ from cilium_analysis.topics import hubble, loading, versions
 from cilium_analysis.topics.dns import outcomes
 from cilium_analysis.topics.dns.findings import findings
 from cilium_analysis.topics.dns.outcomes import DENIED, UNKNOWN
-from cilium_analysis.topics.metric import Metric
+from cilium_analysis.topics.metric import Metric, gained
 from cilium_analysis.topics.model import Compared, Loader, Part
 from cilium_analysis.topics.parties import column, spellings, swapped
 
@@ -50,23 +50,20 @@ RECORDS = hubble.Counter(
 )
 
 PROXY_TIMES = "cilium_proxy_upstream_reply_seconds"
-_TIMES = PROXY_TIMES + "_{}{{{}<match>}}"
-_UPSTREAM = 'scope="upstreamTime",'
+_UPSTREAM = PROXY_TIMES + '_{}{{scope="upstreamTime",<match>}}'
 _THERE = "cilium_process_start_time_seconds{<match>}"
 
-TIMES = Metric(
-    f"sum by (<cluster>, error, le, scope) (max by (<target>, error, le, scope)"
-    f" ({loading.gained(_TIMES.format('bucket', ''), there=_THERE)}))",
-    "lookups",
+TIMES = gained(
+    f"{PROXY_TIMES}_bucket",
     "lookups whose step in the DNS proxy took up to so many seconds",
-    kind="gained",
-    labels=("error", "le", "scope"),
+    "error le scope",
+    unit="lookups",
     use="shown",
 )
 #: Parts of the histogram of the time until the DNS servers' answers, by node.
 WAITED: Mapping[str, Metric] = {
     part: Metric(
-        f"sum by (<target>) ({loading.gained(_TIMES.format(part, _UPSTREAM), there=_THERE)})",
+        f"sum by (<target>) ({loading.gained(_UPSTREAM.format(part), there=_THERE)})",
         unit,
         about,
         kind="gained",

@@ -10,7 +10,7 @@ import pandas as pd
 from cilium_analysis import frames
 from cilium_analysis.topics import loading
 from cilium_analysis.topics.loading import plain
-from cilium_analysis.topics.metric import Metric, metric, reduced
+from cilium_analysis.topics.metric import Metric, gained, metric, reduced
 from cilium_analysis.topics.model import Compared, Loader, Part
 
 if TYPE_CHECKING:
@@ -20,8 +20,6 @@ if TYPE_CHECKING:
 
 REGENERATION_TIMES = "cilium_endpoint_regeneration_time_stats_seconds"
 _TIMES = REGENERATION_TIMES + '_{part}{{scope="total",<match>}}'
-_BUCKETS = f"{REGENERATION_TIMES}_bucket{{<match>}}"
-_GAINED = loading.gained(_BUCKETS, there="cilium_process_start_time_seconds{<match>}")
 _PRESSURE = 'cilium_bpf_map_pressure{{map_name{}"policy_[0-9]+",<match>}}'
 
 #: What changes slowly, or is only shown in tables, is asked for in longer steps of many nodes.
@@ -102,12 +100,12 @@ QUERIES: Mapping[str, Metric] = {
         labels=("enforcement",),
         use="shown",
     ),
-    "regeneration_times": Metric(
-        f"sum by (<cluster>, le, scope) (max by (<target>, le, scope, status) ({_GAINED}))",
-        "endpoints",
+    "regeneration_times": gained(
+        f"{REGENERATION_TIMES}_bucket",
         "regenerations of endpoints in the cluster whose step took up to so many seconds",
-        kind="gained",
-        labels=("le", "scope"),
+        "le scope",
+        inside="status",
+        unit="endpoints",
         use="shown",
     ),
     "restoration": metric(
