@@ -131,12 +131,23 @@ def test_of_a_pair_one_is_asked_all(source: str, cluster: Cluster) -> None:
     api = cluster(BOTH[:1], PAIR, THE_PAIR)
     found = reached(source)
     assert found.name == NAMED
-    assert found.found.endswith("leads to 2 replicas: all is asked of the pod k8s-0")
+    assert found.found.endswith("leads to 2 replicas: all is asked of the pod k8s-0, which runs longest")
     for _ in range(4):
         assert not found.query("up").empty
     asked = {request.path for request in api.requests if "/proxy/" in request.path}
     assert asked == {f"{PODS}/k8s-0:9090/proxy/api/v1/query"}
     assert not warnings(found)
+
+
+def test_of_a_pair_the_one_that_runs_longest_is_asked(cluster: Cluster) -> None:
+    """What has no volume of its own has lost all that was before its last start."""
+    times = {"k8s-0": "2026-03-21T09:10:00Z", "k8s-1": "2026-03-01T07:00:00Z"}
+    pods = [
+        each | {"status": each["status"] | {"startTime": times[each["metadata"]["name"]]}}
+        for each in PAIR
+    ]
+    cluster(BOTH[:1], pods, THE_PAIR)
+    assert reached(NAMED).found.endswith("all is asked of the pod k8s-1, which runs longest")
 
 
 def test_a_pair_whose_pods_may_not_be_asked(cluster: Cluster) -> None:

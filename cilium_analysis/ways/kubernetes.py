@@ -195,7 +195,7 @@ class _Way:
             return self._to(service)
         server = self._to(service, pods[0])
         many = f"{service.text} leads to {len(pods)} replicas"
-        server.found = f"{many}: all is asked of the pod {pods[0].name}"
+        server.found = f"{many}: all is asked of the pod {pods[0].name}, which runs longest"
         if self.in_pod or _lets_in(server):
             return server
         server.close()
