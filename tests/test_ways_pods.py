@@ -131,7 +131,9 @@ def test_of_a_pair_one_is_asked_all(source: str, cluster: Cluster) -> None:
     api = cluster(BOTH[:1], PAIR, THE_PAIR)
     found = reached(source)
     assert found.name == NAMED
-    assert found.found.endswith("leads to 2 replicas: all is asked of the pod k8s-0, which runs longest")
+    assert found.found.endswith(
+        "leads to 2 replicas: all is asked of the pod k8s-0, which runs longest"
+    )
     for _ in range(4):
         assert not found.query("up").empty
     asked = {request.path for request in api.requests if "/proxy/" in request.path}
