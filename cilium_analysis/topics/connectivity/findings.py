@@ -288,9 +288,10 @@ def _missed(data: Connectivity) -> Iterator[Finding]:
         most, of = int(part.max().max()), "" if kind == "node" else "the health endpoint of "
         whom = f"{of}{'up to ' if most > 1 else ''}{counted(most, 'other node')}"
         who = f"{part.shape[1]} of {counted(agents, 'agent')}"
+        always = first == 0 and last == len(counts)  # it may be so every day
         yield Finding(
             kind="node_unreachable",
-            severity=Severity.WARNING,
+            severity=Severity.INFO if always else Severity.WARNING,
             title=f"{who} could not reach {whom} for {lasting(end - start)}",
             start=start.to_pydatetime(),
             end=end.to_pydatetime(),
