@@ -228,6 +228,14 @@ def test_hubble_alone_shows_drops(alerting: str) -> None:
     assert "as drops of POLICY_DENIED were unusual from 10:20 to 10:4" in found.said
 
 
+def test_what_is_too_far_from_a_time_is_named_and_not_denied(alerting: str) -> None:
+    found = locate(connect(alerting), time=(BEGIN - 60 * MINUTE).isoformat(), now=NOW)
+    assert found.said == (
+        "Around 09:00: 2026-11-20 08:30 to 09:30 UTC, an hour, as nothing unusual was within 1h of"
+        " it; the nearest: drops of Policy denied were unusual from 11:00 to 11:16"
+    )
+
+
 def test_an_alert_about_nothing_that_is_known_is_its_own_window(alerting: str) -> None:
     found = alert(alerting, "Slow", now=BEGIN + 55 * MINUTE)
     assert found.start <= BEGIN + (30 - 25) * MINUTE

@@ -16,11 +16,15 @@ import pytest
 
 from cilium_analysis import Window, connect, frames
 from cilium_analysis.bundle import Bundle, Recorder
+from cilium_analysis.capture import capture
 from cilium_analysis.errors import BundleError
+from cilium_analysis.question import ask
 from cilium_simulator import remote_write
 from cilium_simulator.scrape import Series
 from tests.conftest import installed_or_skip
-from tests.field.make import MINUTE, START
+from tests.field import make
+from tests.field.asking import available
+from tests.field.make import MINUTE, START, Metrics
 from tests.servers.prometheus import NotInstalled, PrometheusServer
 
 STEP = 30
@@ -189,3 +193,31 @@ def test_steps_in_which_nothing_was_scraped_count_too(
             rates = bundle.range(f"sum(rate({COUNTER}{only}[2m]))", WINDOW)
             assert rates.to_numpy() == pytest.approx(SLOPE)
             assert len(rates) == 121
+
+
+def test_a_pair_of_servers_counts_once_and_the_answer_says_so(tmp_path: Path) -> None:
+    """What topics record tells targets apart, and hardly ever the copies of one."""
+    metrics = Metrics()
+    for replica, offset in (("a", 7), ("b", 22)):
+        at = make.scrapes(offset=offset)
+        for number in (1, 2, 3):
+            target = make.agent(number, prometheus_replica=replica)
+            make.vitals(metrics, target, at=at)
+            make.drops(metrics, target, make.steady(1.0), at=at)
+    with available(metrics) as url:
+        question = ask(source=url, start=make.iso(make.START), end=make.iso(make.END))
+        topics, where = ("drop_reasons",), tmp_path / "bundle"
+        window, baseline = question.window, question.baseline
+        capture(question.source, window, baseline, topics=topics, match="", directory=where)
+        bundle = Bundle(where)
+        for promql, copies in (
+            ("count(cilium_drop_count_total)", 2),
+            ("sum(rate(cilium_drop_count_total[5m]))", 2),
+            ("avg(rate(cilium_drop_count_total[5m]))", 1),
+        ):
+            found, truth = (
+                each.range(promql, window).mean().item() for each in (bundle, question.source)
+            )
+            assert found * copies == pytest.approx(truth, rel=0.01)
+            said = "a server counts what a pair of servers has stored twice, and this may not"
+            assert (said in bundle.journal[-1].warnings[0]) == (copies > 1)

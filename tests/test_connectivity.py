@@ -25,6 +25,8 @@ from cilium_simulator.scenario import Event, Scenario, load
 from cilium_simulator.scrape import Series
 from cilium_simulator.simulation import simulate
 from tests.conftest import started
+from tests.field.asking import available, topic
+from tests.field.make import Metrics, agent, minutes, scrapes, vitals
 from tests.servers.process import ServerProcess
 from tests.servers.served import ClusterServer
 from tests.sources import MemorySource
@@ -460,6 +462,31 @@ def test_an_empty_server_is_said_to_be_blind(prometheus2: ServerProcess) -> None
 def test_a_source_without_answers_is_said_to_be_blind() -> None:
     window = Window.parse("2026-03-21T08:00Z", "2026-03-21T10:00Z", step="30s")
     empty_says_so(connectivity.load(MemorySource(), window, window.baseline()))
+
+
+@pytest.mark.parametrize("first", [-120, 40])
+def test_what_agents_say_themselves_is_told_where_probes_are_not_stored(first: int) -> None:
+    """Keep lists name cilium_unreachable_nodes, and not what has many series."""
+    metrics = Metrics()
+    for number in (1, 2, 3):
+        vitals(metrics, agent(number))
+        for name, last in (("nodes", 55), ("health_endpoints", 56 if first > 0 else 121)):
+            missed = [
+                (time, float(number != 3 and minutes(time, first, last))) for time in scrapes()
+            ]
+            metrics.add(f"cilium_unreachable_{name}", agent(number), missed)
+    with available(metrics) as url:
+        told = topic(url, "node_connectivity")
+    one = told.one("node_unreachable")
+    if first < 0:  # as it may be every day
+        assert (one["severity"], one["end"]) == ("info", "2026-11-20T12:00:00Z")
+        return
+    assert one["severity"] == "warning"
+    assert one["title"] == "2 of 3 agents could not reach 1 other node for 16 min"
+    assert (one["start"], one["end"]) == ("2026-11-20T10:40:00Z", "2026-11-20T10:56:00Z")
+    assert one["value"] == pytest.approx(1 / 3, rel=0.1)
+    assert one["labels"] == {"type": "node"}
+    assert told.one("missing_metrics")["title"].endswith("which probes failed is not known")
 
 
 def empty_says_so(data: connectivity.Connectivity) -> None:

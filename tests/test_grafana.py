@@ -138,6 +138,21 @@ def test_the_next_window_prolongs_it_and_another_day_is_another(there: tuple[Gra
     assert len(made.kept) == 2
 
 
+def test_an_older_window_that_is_repeated_does_not_shorten_what_a_newer_one_prolonged(
+    there: tuple[Grafana, str],
+) -> None:
+    made, url = there
+    minutes = timedelta(minutes=1)
+    first = finding(start=WINDOW.start + 100 * minutes)
+    following = replace(WINDOW, start=WINDOW.end, end=WINDOW.end + WINDOW.length)
+    put(url, first)
+    put(url, finding(start=following.start, end=WINDOW.end + 30 * minutes), window=following)
+    put(url, first)
+    assert spans(made) == [(100, 150)]
+    put(url, replace(first, end=WINDOW.start + 110 * minutes))  # known better: it was over
+    assert spans(made) == [(100, 110)]
+
+
 def test_a_later_burst_in_the_next_window_does_not_replace_one(there: tuple[Grafana, str]) -> None:
     made, url = there
     minutes = timedelta(minutes=1)

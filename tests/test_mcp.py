@@ -36,6 +36,9 @@ from cilium_analysis.question import ask
 from cilium_analysis.report import report
 from cilium_analysis.source import iso
 from tests.faults import Reply, Request, Stub, counted, matrix, page, success
+from tests.field.asking import available
+from tests.field.make import END, START, Metrics, agent, burst, drops, vitals
+from tests.field.make import iso as iso_of
 from tests.leaks import MARK, leaks, planted
 from tests.runs import runs
 from tests.servers.process import free_port
@@ -166,6 +169,19 @@ def test_findings_of_topics_are_those_of_the_report(server: Server, tmp_path: Pa
     assert_same(found["findings"], written["findings"])
     assert found["findings"]
     assert found["verdict"] == written["verdict"]
+
+
+def test_what_nobody_named_does_not_hide_a_verdict() -> None:
+    metrics = Metrics()
+    vitals(metrics, agent(1))
+    drops(metrics, agent(1), burst(10.0, 30, 60))
+    with available(metrics) as url:
+        fixed, when = Fixed(source=url), When(iso_of(START), iso_of(END))
+        found = asking.findings(fixed, when, [])
+        assert found.findings[0].severity == "critical"
+        assert "dns" in {each.topic for each in found.unknown}
+        assert found.verdict == "critical"
+        assert asking.findings(fixed, when, ["drop_reasons", "dns"]).verdict == "unknown"
 
 
 @pytest.mark.slow

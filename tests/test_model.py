@@ -15,6 +15,18 @@ from cilium_analysis.topics import TOPICS
 from cilium_analysis.topics.model import ENOUGH
 from cilium_analysis.window import Window
 from cilium_simulator.scenario import Event, load
+from tests.field import asking
+from tests.field.make import (
+    START,
+    Metrics,
+    agent,
+    burst,
+    counter,
+    drops,
+    scrapes,
+    steady,
+    vitals,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -187,3 +199,43 @@ def test_what_comes_at_the_same_time_of_each_day_is_a_habit(
     assert list(topic.findings(daily)) == []
     (found,) = topic.findings(topic.load(source, window, window.baseline("previous")))
     assert found.kind == "drop_spike"
+
+
+# Hardly any baseline
+
+
+@pytest.mark.parametrize("before", [5, 9])
+def test_a_baseline_of_which_hardly_anything_was_scraped_is_none(before: int) -> None:
+    """The server keeps ten minutes of it, and the incident had begun then."""
+    metrics = Metrics()
+    at = [time for time in scrapes() if time >= START - 600]
+    for number in (1, 2):
+        rate = burst(10.0, -before, 20) if number == 1 else steady(0.01)
+        vitals(metrics, agent(number), at=at)
+        drops(metrics, agent(number), rate, at=at)
+    with asking.available(metrics) as url:
+        told = asking.topic(url, "drop_reasons")
+    found = told.one("drop_spike", node="worker-1")
+    assert found["baseline_value"] is None
+    assert found["total"] == pytest.approx(12_000, rel=0.03)
+    said = "only 8.3% of the baseline was scraped, too little to compare with"
+    assert said in found["trust_reasons"]
+    assert f"O{said[1:]}." in told.notes["drop_reasons"]
+
+
+def test_one_incident_of_a_baseline_is_told_once() -> None:
+    metrics = Metrics()
+    for number in (1, 2):
+        vitals(metrics, agent(number))
+        rate = burst(10.0, -60, 20, beside=0.01) if number == 1 else steady(0.01)
+        drops(metrics, agent(number), rate)
+        counter(
+            metrics,
+            "cilium_forward_count_total",
+            agent(number) | {"direction": "INGRESS"},
+            steady(1000.0),
+        )
+    with asking.available(metrics) as url:
+        told = asking.topic(url, "drop_reasons")
+    (said,) = (each for each in told.one("drop_spike")["trust_reasons"] if "itself" in each)
+    assert said.startswith("the baseline was itself an incident from 2026-11-20 09:00 to 10:00 UTC")

@@ -189,6 +189,15 @@ def test_a_run_whose_recording_is_gone_is_refused(failed: Run[Path]) -> None:
     assert listed(failed.directory) == [failed.directory.name, "index.html"]
 
 
+@pytest.mark.parametrize("source", [[], ["--source", "http://prometheus:9090"]])
+@pytest.mark.parametrize("command", ["report", "capture"])
+def test_a_kubeconfig_that_nobody_would_read_is_refused(
+    command: str, source: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main([command, "--resume", "earlier", "--kubeconfig", "file", *source]) == 2
+    assert "--kubeconfig is for --source kubernetes:" in capsys.readouterr().err
+
+
 @pytest.mark.slow
 def test_the_command_takes_the_question_from_the_run(
     failed: Run[Path], capsys: pytest.CaptureFixture[str]

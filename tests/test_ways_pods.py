@@ -15,12 +15,12 @@ import pytest
 import trustme
 
 from cilium_analysis.connection import connect
-from cilium_analysis.errors import SourceError
+from cilium_analysis.errors import ServerUnavailable, SourceError
 from cilium_analysis.kube.access import Kubernetes
 from cilium_analysis.prometheus import Prometheus
 from cilium_analysis.ways.services import servers_of
 from tests.faults import Answerer, Reply, Request, Stub, refusal
-from tests.kube_api import CORE, PATHS, KubeApi, Object, write_kubeconfig
+from tests.kube_api import CORE, PATHS, KubeApi, Object, status, write_kubeconfig
 from tests.port_forward import Forwarding
 from tests.test_ways_kubernetes import CILIUM, NOTHING, OPERATED, STACK, THANOS, always
 
@@ -131,12 +131,59 @@ def test_of_a_pair_one_is_asked_all(source: str, cluster: Cluster) -> None:
     api = cluster(BOTH[:1], PAIR, THE_PAIR)
     found = reached(source)
     assert found.name == NAMED
-    assert found.found.endswith("leads to 2 replicas: all is asked of the pod k8s-0")
+    assert found.found.endswith(
+        "leads to 2 replicas: all is asked of the pod k8s-0, which runs longest"
+    )
     for _ in range(4):
         assert not found.query("up").empty
     asked = {request.path for request in api.requests if "/proxy/" in request.path}
     assert asked == {f"{PODS}/k8s-0:9090/proxy/api/v1/query"}
     assert not warnings(found)
+
+
+def test_of_a_pair_the_one_that_runs_longest_is_asked(cluster: Cluster) -> None:
+    """What has no volume of its own has lost all that was before its last start."""
+    times = {"k8s-0": "2026-03-21T09:10:00Z", "k8s-1": "2026-03-01T07:00:00Z"}
+    pods = [
+        each | {"status": each["status"] | {"startTime": times[each["metadata"]["name"]]}}
+        for each in PAIR
+    ]
+    cluster(BOTH[:1], pods, THE_PAIR)
+    assert reached(NAMED).found.endswith("all is asked of the pod k8s-1, which runs longest")
+
+
+@pytest.mark.parametrize("gone", [status(404, "NotFound", 'pods "k8s-0" not found'), None])
+def test_a_pod_that_goes_away_gives_its_place_to_the_other(
+    gone: Reply | None, cluster: Cluster
+) -> None:
+    behind = {**THE_PAIR, "monitoring/pods/k8s-1:9090": always(CILIUM)}
+    api = cluster(BOTH[:1], PAIR, behind)
+    found = reached(NAMED)
+    assert not warnings(found)
+    if gone:
+        api.proxied["monitoring/pods/k8s-0:9090"] = lambda _: gone
+    else:  # the proxy cannot reach it
+        del api.proxied["monitoring/pods/k8s-0:9090"]
+    api.change(PODS, PAIR[:1])
+    for _ in range(2):
+        assert warnings(found) == (
+            "a replica of monitoring/prometheus-operated:9090 went away while it was asked, and the"
+            " pod k8s-1 in its place: they differ a little",
+        )
+    assert found.name == NAMED
+    assert len(api.asked(f"{PODS}/k8s-0:9090/proxy/api/v1/query")) <= 4
+
+
+def test_where_no_other_pod_is_ready_the_first_is_waited_for(cluster: Cluster) -> None:
+    api = cluster(BOTH[:1], PAIR, THE_PAIR)
+    found = reached(NAMED)
+    found.transport.retries = 0
+    answers = api.proxied.pop("monitoring/pods/k8s-0:9090")
+    api.change(PODS, [pod("k8s-1", ready=False)])
+    with pytest.raises(ServerUnavailable):
+        found.query("up")
+    api.proxied["monitoring/pods/k8s-0:9090"] = answers
+    assert not found.query("up").empty
 
 
 def test_a_pair_whose_pods_may_not_be_asked(cluster: Cluster) -> None:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from cilium_analysis import targets
 from cilium_analysis.around.signals import Unusual, grouped, step_for, unusual
-from cilium_analysis.times import clock, interval, zone
+from cilium_analysis.times import clock, format_duration, interval, zone
 from cilium_analysis.window import Window
 
 if TYPE_CHECKING:
@@ -108,29 +108,47 @@ def around(
         first, _ = _widened(min(event.start, end - ROOM) - ROOM, end, earliest, end)
         last = first + 2 * ROOM
         what = "nothing unusual was" if len(known.table) else "no metrics of Cilium were"
-        looked = interval(earliest, end, timezone)
-        said = f"an hour, as {what} found from {looked}{not_looked}"
+        shown = replace(window, start=earliest)
+        apart = chosen([e for e in found if e.end > earliest], event, most=2 * REACH)
+        if apart:
+            far = format_duration(NEAR)
+            said = f"an hour, as nothing unusual was within {far} of it; the nearest:"
+            said += f" {told(apart, window=shown, tz=timezone)}{not_looked}"
+        else:
+            looked = interval(earliest, end, timezone)
+            said = f"an hour, as {what} found from {looked}{not_looked}"
     else:
         began = min([each.start for each in near] + [event.start] * event.known)
         ended = max([each.end for each in near] + [event.end] * event.known)
         begin, stop = min(began - ROOM, event.start), max(ended + ROOM, event.end)
         first, last = _widened(begin, stop, earliest, end)
-        said = why(near, window=replace(window, start=earliest), tz=timezone) if near else ""
+        shown = replace(window, start=earliest)
+        said = f"as {told(near, window=shown, tz=timezone)}" if near else ""
         said += not_looked
     where = interval(first, last, timezone)
     return Around(first, last, f"Around {event.called}: {where}{', ' if said else ''}{said}")
 
 
-def chosen(found: Sequence[Unusual], event: Event) -> list[Unusual]:
-    """Choose what is of the event: all that goes on with what was then, or was nearest to it."""
+def chosen(found: Sequence[Unusual], event: Event, *, most: timedelta = NEAR) -> list[Unusual]:
+    """Choose what is of the event: all that goes on with what was then, or was nearest to it.
+
+    Parameters
+    ----------
+    found
+        In any order.
+    event
+        The time.
+    most
+        What is farther from it is not of it.
+    """
     groups = grouped(found, bridge=ROOM)
 
     def distance(group: Sequence[Unusual]) -> timedelta:
         begins, ends = min(each.start for each in group), max(each.end for each in group)
         return max(begins - event.end, event.start - ends, timedelta())
 
-    nearest = min(map(distance, groups), default=NEAR)
-    if nearest > NEAR:
+    nearest = min(map(distance, groups), default=most)
+    if nearest > most:
         return []
     # What happened while an alert fired is of it, though it may be apart.
     return [each for group in groups if distance(group) == nearest for each in group]
@@ -146,7 +164,7 @@ def _widened(
     return start, min(end, latest)
 
 
-def why(near: Sequence[Unusual], *, window: Window, tz: str) -> str:
+def told(near: Sequence[Unusual], *, window: Window, tz: str) -> str:
     """Say what was unusual, and from when to when.
 
     Parameters
@@ -163,11 +181,11 @@ def why(near: Sequence[Unusual], *, window: Window, tz: str) -> str:
     more = len(names) - _MOST_NAMED
     named = [*names[:_MOST_NAMED], f"{more} more"] if more > 0 else names
     listed = " and ".join(filter(None, (", ".join(named[:-1]), named[-1])))
-    return f"as {listed} were unusual {lasted(near, window=window, tz=tz)}"
+    return f"{listed} were unusual {lasted(near, window=window, tz=tz)}"
 
 
 def lasted(near: Sequence[Unusual], *, window: Window, tz: str) -> str:
-    """Say from when to when something was unusual; parameters as for `why`."""
+    """Say from when to when something was unusual; parameters as for `told`."""
     began, ended = min(each.start for each in near), max(each.end for each in near)
     days = len({each.astimezone(zone(tz)).date() for each in (began, ended)}) > 1
     since = clock(began, tz, day=days)

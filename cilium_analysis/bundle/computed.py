@@ -162,6 +162,8 @@ class Held(Answer):
         if which and not asked.function:
             lookback = format_duration(LOOKBACK)
             said += f", or show a series for up to {lookback} after its last sample"
+        if self.labels is not None and asked.aggregation in ("count", "sum"):
+            said += "; a server counts what a pair of servers has stored twice, and this may not"
         known = self.window.start + asked.over
         if window.start < known:
             rest = format_duration(known - window.start)

@@ -240,11 +240,15 @@ def refuse_with_resume(
     Raises
     ------
     ParameterError
-        If any of them is given.
+        If any of them is given, or a kubeconfig for a source that needs none.
     """
+    from cilium_analysis.ways import is_of_a_cluster
+
     given = [*options.topics, *(f"--{name}" for name in names if getattr(options, name))]
     if given:
         raise ParameterError(f"--resume asks what the {of} asked: leave out {', '.join(given)}")
+    if options.kubeconfig and not is_of_a_cluster(options.source):
+        raise ParameterError("with --resume, --kubeconfig is for --source kubernetes:")
 
 
 def _how(options: argparse.Namespace) -> dict[str, Any]:

@@ -154,7 +154,12 @@ def _incident(question: Question) -> Incident:
 
 
 def _document(
-    question: Question, found: Sequence[Findings], *, stories: bool, topics: Sequence[str]
+    question: Question,
+    found: Sequence[Findings],
+    *,
+    stories: bool,
+    topics: Sequence[str],
+    named: Sequence[str],
 ) -> tuple[Findings, dict[str, Any], str]:
     """Put findings together as a report does; with the document of findings.json and a verdict."""
     from cilium_analysis.findings import Findings as Merged
@@ -164,7 +169,7 @@ def _document(
     empty = Merged(question.source.name, question.window, question.baseline)
     merged = merge(empty, found, stories=found[:1] if stories else ())
     document = merged.as_json()
-    return merged, document, verdict(document, topics=topics, asked=topics)
+    return merged, document, verdict(document, topics=topics, asked=named)
 
 
 def _findings(
@@ -174,13 +179,14 @@ def _findings(
     *,
     topics: Sequence[str],
     notes: Sequence[str],
+    named: Sequence[str] = (),
     stories: bool = False,
 ) -> dict[str, Any]:
-    """Give the fields of `results.Findings`."""
+    """Give the fields of `results.Findings`; the caller has named some of the topics, or none."""
     from cilium_analysis import accounts
     from cilium_analysis.texts import without_unknown
 
-    merged, document, word = _document(question, found, stories=stories, topics=topics)
+    merged, document, word = _document(question, found, stories=stories, topics=topics, named=named)
     rows, unknown = document["findings"], document["unknown"]
     return _about(question, said) | {
         "verdict": word,
@@ -255,7 +261,7 @@ def findings(fixed: Fixed, when: When, topics: Sequence[str]) -> results.Finding
         found = [replace(TOPICS[n].findings(data), topic=n) for n, data in ordered.items()]
         notes = [note for n, data in ordered.items() for note in TOPICS[n].notes(data)]
         return results.Findings(
-            **_findings(question, said, found, topics=tuple(topics) or names, notes=notes)
+            **_findings(question, said, found, topics=names, notes=notes, named=topics)
         )
 
 

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property
 from http import HTTPStatus
 from itertools import count
+from threading import Lock
 from typing import TYPE_CHECKING, Any, cast
 from urllib.parse import urlsplit
 
@@ -139,6 +140,8 @@ class Transport:
     deadline: Deadline = NEVER
     max_bytes: int | None = None
     concurrency: int = 4
+    #: Gives another base to ask from then on, for one that is lost; empty if there is none.
+    elsewhere: Callable[[str], str] | None = None
     #: Whether replies came with a header that VictoriaMetrics alone sends (lib/httpserver).
     is_victoria: bool = False
     way: Access | None = None
@@ -160,7 +163,7 @@ class Transport:
             adapter = AbandonableAdapter(pool_maxsize=16, **self.access.tls.pool())
             self.session.mount("http://", adapter)
             self.session.mount("https://", adapter)
-        self._packing = Packing(self.compression, self.base)
+        self._packing, self._moving = Packing(self.compression, self.base), Lock()
 
     def close(self) -> None:
         """Close the session, as a `with` over upstream's client does."""
@@ -223,8 +226,8 @@ class Transport:
         """
         return cast("Document", self._ask(Asked(path, {}, form=False, is_document=True)))
 
-    def _ask(self, asked: Asked) -> Answer | Document:
-        until = min(Deadline.after(self.timeout), self.deadline)
+    def _ask(self, asked: Asked, *, may_move: bool = True) -> Answer | Document:
+        until, base = min(Deadline.after(self.timeout), self.deadline), self.base
         for attempt in count():
             tried = self._in_time(asked, until)
             if not isinstance(tried.found, Exception):
@@ -232,6 +235,9 @@ class Transport:
                 return tried.found
             if self.deadline.passed:
                 raise self._over(asked.text)
+            gone = isinstance(tried.found, NotPrometheus | ServerUnavailable)
+            if gone and may_move and self._moves(base):
+                return self._ask(asked, may_move=False)
             if tried.status == HTTPStatus.TOO_MANY_REQUESTS:
                 self.slots.reduce(self.slots.most // 2)
             wait = math.inf if tried.wait is None else max(tried.wait, backoff(attempt))
@@ -244,6 +250,13 @@ class Transport:
                 raise tried.found
             self.pause(wait)
         raise AssertionError("unreachable")
+
+    def _moves(self, lost: str) -> bool:
+        """Ask elsewhere from now on, if the server is gone; another thread may have been first."""
+        with self._moving:
+            if self.elsewhere and self.base == lost and not self.is_alive():
+                self.base = self.elsewhere(lost) or lost
+            return self.base != lost
 
     def is_alive(self) -> bool:
         """Tell whether the server answers the smallest of all queries, or refuses it, at once.
@@ -261,13 +274,9 @@ class Transport:
         """Try once, and no longer than until a deadline."""
         if self.deadline.passed:
             raise self._over(asked.text)
-        grace = Deadline(until.at + min(_GRACE * self.timeout, 1.0))
+        end = min(Deadline(until.at + min(_GRACE * self.timeout, 1.0)), self.deadline)
         try:
-            return within(
-                lambda: self._attempt(asked, until),
-                min(grace, self.deadline),
-                give_up=self._give_up,
-            )
+            return within(lambda: self._attempt(asked, until), end, give_up=self._give_up)
         except TimeoutError:
             if isinstance(self._signer, Renewing) and self._signer.waits:
                 said = f"{self._signer.giver} has given no token within {self.timeout:g} s"

@@ -179,8 +179,12 @@ def annotate(
             for row in rows[:MOST]:
                 if time.monotonic() > until:
                     break
-                annotation, begun_before = _annotation(row, run, page)
-                _put(place, session, annotation, begun_before=begun_before, made=made)
+                annotation = _annotation(row, run, page)
+                window = run["window"]
+                # An earlier window has seen its beginning, or a later one its end.
+                begun_before = bool(row.get("begun_before")) or row["start"] <= window["start"]
+                goes_on = bool(row.get("ongoing")) or row["end"] >= window["end"]
+                _put(place, session, annotation, open_ends=(begun_before, goes_on), made=made)
                 made.append(annotation)
         why = f"no more than {MOST} are written" if len(made) == MOST else "it is too slow"
     except CiliumAnalysisError as problem:
@@ -190,25 +194,19 @@ def annotate(
     return len(made)
 
 
-def _annotation(
-    row: Mapping[str, Any], run: Mapping[str, Any], page: str
-) -> tuple[dict[str, Any], bool]:
-    """Give an annotation as Grafana's HTTP API takes it, and whether it may have begun before.
-
-    It shows the text as HTML.
-    """
+def _annotation(row: Mapping[str, Any], run: Mapping[str, Any], page: str) -> dict[str, Any]:
+    """Give an annotation as Grafana's HTTP API takes it, which shows the text as HTML."""
     # What and where. The number behind an id is that of one run, by rank.
     what = row["id"].partition("-")[0]
     tags = {"finding": what, "cluster": called(run), "severity": row["severity"]}
     tags |= {"kind": row["kind"]}
     texts = [row["title"], row["next_step"].replace("`", "'"), *([page] if page else [])]
-    annotation = {
+    return {
         "time": _milliseconds(row["start"]),
         "timeEnd": _milliseconds(row["end"]),
         "tags": [TAG, *(_tag(name, value) for name, value in tags.items())],
         "text": "\n".join(escaped(clipped(line(text), _LONGEST_TEXT)) for text in texts if text),
     }
-    return annotation, bool(row.get("begun_before")) or row["start"] <= run["window"]["start"]
 
 
 def _tag(name: str, value: str) -> str:
@@ -220,10 +218,12 @@ def _put(
     session: requests.Session,
     annotation: dict[str, Any],
     *,
-    begun_before: bool,
+    open_ends: tuple[bool, bool],
     made: Sequence[Mapping[str, Any]],
 ) -> None:
     """Write one annotation, in the place of that of an earlier run; `made` are those of this run.
+
+    It stays as long as that one at a start or an end at which this run saw no more of it.
 
     Another run has the same finding if it is about the same and overlaps it, whatever its window.
     """
@@ -249,8 +249,10 @@ def _put(
         return min(last, end) - max(first, start)
 
     same = max(earlier, key=overlap)
-    if begun_before:  # an earlier window has seen its beginning
-        annotation["time"] = min(start, _number(same.get("time"), start))
+    first, last = (_number(same.get(n), d) for n, d in (("time", start), ("timeEnd", end)))
+    begun_before, goes_on = open_ends
+    annotation["time"] = min(start, first) if begun_before else start
+    annotation["timeEnd"] = max(end, last) if goes_on else end
     _asked(place, session, "PUT", f"{path}/{same['id']}", json=annotation)
 
 

@@ -19,7 +19,7 @@ import pandas as pd
 from cilium_analysis import targets
 from cilium_analysis.findings import Findings, Severity
 from cilium_analysis.source import Once, followed
-from cilium_analysis.texts import spoken
+from cilium_analysis.texts import percent, spoken
 from cilium_analysis.times import interval, zone
 from cilium_analysis.topics.reader import Reader
 from cilium_analysis.topics.remarks import Remarks, remarks
@@ -34,6 +34,7 @@ if TYPE_CHECKING:
 
     from cilium_analysis.findings import Finding
     from cilium_analysis.source import Source
+    from cilium_analysis.targets.stored import Component
 
 #: So much of a baseline must be left to compare with.
 ENOUGH = 0.25
@@ -125,7 +126,8 @@ class Compared(Generic[Now, Then]):
     remarks
         What is to be said about the targets.
     incidents
-        Where the baseline was itself an incident, in words; these steps are left out of it.
+        Where the baseline was itself an incident, in words; these steps are left out of it. Or why
+        it is left out as a whole.
     versions
         Of Cilium, as far as the data tells them.
     crowd_note
@@ -166,10 +168,13 @@ class Loader(Generic[Data]):
     find
         Finds what is unusual in it: what it finds with the two exchanged is left out of the
         baseline. None where nothing is compared step by step.
+    counted_by
+        Who counts what is compared, as far as that is known.
     """
 
     ask: Callable[[Reader, Reader], Data]
     find: Callable[[Data], Findings] | None = None
+    counted_by: Component = "hubble"
 
     def __call__(
         self, source: Source, window: Window, baseline: Window, *, match: str = ""
@@ -195,7 +200,9 @@ class Loader(Generic[Data]):
 
         def load() -> Data:
             data = self.record(source, window, baseline, match=match)
-            return data if self.find is None else cleaned(data, self.find)
+            if self.find is None:
+                return data
+            return cleaned(_with_enough(data, counted_by=self.counted_by), self.find)
 
         loaded: Data = _LOADED(source, (self.ask.__module__, window, baseline, match), load)
         return loaded
@@ -207,7 +214,7 @@ class Loader(Generic[Data]):
             now, before = (Reader(source, each, match) for each in (window, baseline))
             data = self.ask(now, before)
             told = remarks(source, window, baseline, match=match, said=said)
-        told = replace(told, scraped=now.scraped)
+        told = replace(told, scraped=now.scraped, baseline_scraped=before.scraped)
         return replace(data, warnings=said.warnings, remarks=told)
 
 
@@ -230,6 +237,25 @@ def found_once(find: Callable[[Data], Findings]) -> Callable[[Data], Findings]:
         return known
 
     return once
+
+
+def _with_enough(data: Data, *, counted_by: Component) -> Data:
+    """Take a baseline for unknown of which hardly anything was scraped.
+
+    It may be at the edge of what the server keeps, or lie before a new server or cluster. A part
+    that is so short is the beginning of an incident as well as what is usual.
+    """
+    scraped = data.remarks.baseline_scraped
+    known = [
+        frame
+        for name in (counted_by, "agent", "hubble")
+        if (frame := scraped.get(name)) is not None and frame.shape[1]
+    ]
+    share = float(known[0].any(axis=1).mean()) if known else 1.0
+    if not 0.0 < share < ENOUGH:
+        return data
+    said = f"only {percent(share)} of the baseline was scraped, too little to compare with"
+    return replace(data, baseline=data.baseline.unknown(), incidents=(said,))
 
 
 def cleaned(data: Data, find: Callable[[Data], Findings]) -> Data:
@@ -269,12 +295,11 @@ def cleaned(data: Data, find: Callable[[Data], Findings]) -> Data:
     what, rest = "which is left out", before.without(_intervals(found))
     if rest.length < ENOUGH * before.length:
         what, rest = "too much of it to leave it out", before
-    said = {
-        "the baseline was itself an incident"
-        f" from {interval(f.start, f.end, data.window.timezone)}"
-        f" ({spoken(f.kind)}), {what}": None
-        for f in sorted(found, key=lambda finding: (finding.start, finding.end))
-    }
+    said = [
+        f"the baseline was itself an incident from {interval(start, end, data.window.timezone)}"
+        f" ({spoken(kind)}), {what}"
+        for start, end, kind in _together(found)
+    ]
     return replace(data, baseline=rest, incidents=tuple(said))
 
 
@@ -302,6 +327,17 @@ def _at_the_same_time(baseline: Window, window: Window) -> bool:
 
 def _intervals(found: Sequence[Finding]) -> list[tuple[datetime, datetime]]:
     return [(finding.start, finding.end) for finding in found]
+
+
+def _together(found: Sequence[Finding]) -> list[tuple[datetime, datetime, str]]:
+    """Give the intervals of findings, in order; those of one kind that overlap are one."""
+    spans: dict[str, list[tuple[datetime, datetime]]] = {}
+    for finding in sorted(found, key=lambda each: each.start):
+        start, end, mine = finding.start, finding.end, spans.setdefault(finding.kind, [])
+        if mine and start <= mine[-1][1]:
+            start, end = mine[-1][0], max(end, mine.pop()[1])
+        mine.append((start, end))
+    return sorted((*span, kind) for kind, mine in spans.items() for span in mine)
 
 
 def _times(found: Sequence[Finding]) -> int:

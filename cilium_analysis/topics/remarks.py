@@ -51,6 +51,8 @@ class Remarks:
     scraped
         By ``agent``, ``hubble`` and ``operator``, as far as they were looked at: frames of bool,
         one column per node, whether it was scraped in each step of the window.
+    baseline_scraped
+        The same of the baseline.
     """
 
     notes: tuple[str, ...] = ()
@@ -62,6 +64,7 @@ class Remarks:
     named: frozenset[str] = frozenset()
     nodes: frozenset[str] = frozenset()
     scraped: Mapping[str, pd.DataFrame] = field(default_factory=dict)
+    baseline_scraped: Mapping[str, pd.DataFrame] = field(default_factory=dict)
 
     def singled_out(self, labels: Mapping[str, str]) -> dict[str, str]:
         """Give the labels of a finding that say something, with the cluster apart from names.

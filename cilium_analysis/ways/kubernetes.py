@@ -178,7 +178,8 @@ class _Way:
         """
         if not self.in_pod and self.asked.via == "port-forward":
             way = forward_to(self.api, service)
-            server = self._asking(service, f"127.0.0.1:{way.port}", self.source(service))
+            url = f"{service.scheme}://127.0.0.1:{way.port}{service.prefix}"
+            server = self._asking(service, url, self.source(service))
             server.beside.callback(way.close)
             return server
         try:
@@ -195,7 +196,8 @@ class _Way:
             return self._to(service)
         server = self._to(service, pods[0])
         many = f"{service.text} leads to {len(pods)} replicas"
-        server.found = f"{many}: all is asked of the pod {pods[0].name}"
+        server.found = f"{many}: all is asked of the pod {pods[0].name}, which runs longest"
+        server.transport.elsewhere = partial(self._elsewhere, service, server)
         if self.in_pod or _lets_in(server):
             return server
         server.close()
@@ -207,14 +209,35 @@ class _Way:
         server.found = server.caveat
         return server
 
+    def _elsewhere(self, service: Service, server: Prometheus, lost: str) -> str:
+        """Give the base of another pod of a Service than the one that is lost; empty for none."""
+        try:
+            pods = pods_of(self.api, service)
+        except (SourceError, Unread):
+            return ""
+        bases = {f"{self._url(service, pod)}/": pod for pod in pods}
+        base = next((each for each in bases if each != lost), "")
+        if base:
+            server.caveat = (
+                f"a replica of {service.text} went away while it was asked, and the pod"
+                f" {bases[base].name} in its place: they differ a little"
+            )
+        return base
+
+    def _url(self, service: Service, pod: Pod | None) -> str:
+        """Give the URL at which a Service is asked, or a pod of it."""
+        if not self.in_pod:
+            return self.api.url + _proxied(service, pod)
+        host = f"{pod.host}:{pod.port}" if pod else f"{service.host}:{service.port}"
+        return f"{service.scheme}://{host}{service.prefix}"
+
     def _to(self, service: Service, pod: Pod | None = None) -> Prometheus:
+        url = self._url(service, pod)
         if self.in_pod:
-            host = f"{pod.host}:{pod.port}" if pod else f"{service.host}:{service.port}"
-            called = f"{service.scheme}://{service.host}:{service.port}{service.prefix}"
-            return self._asking(service, host, called)
+            return self._asking(service, url, self._url(service, None))
         # By GET, as POST is the right to create.
         return Prometheus(
-            self.api.url + _proxied(service, pod),
+            url,
             access=self.api.access,
             credentials=Credentials(tenant=self.credentials.tenant),
             called=self.source(service),
@@ -223,9 +246,8 @@ class _Way:
             deadline=self.deadline,
         )
 
-    def _asking(self, service: Service, host: str, called: str) -> Prometheus:
+    def _asking(self, service: Service, url: str, called: str) -> Prometheus:
         """Ask at an address, with the credentials for the server."""
-        url = f"{service.scheme}://{host}{service.prefix}"
         return Prometheus(
             url,
             access=_at(service, access_of(self.credentials, url)),

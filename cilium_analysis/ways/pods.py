@@ -40,7 +40,7 @@ class Pod:
 
 
 def pods_of(server: ApiServer, service: Service) -> list[Pod]:
-    """List the pods that are ready, by name; none for a Service that chooses no pods.
+    """List the pods that are ready, as of `ready_pods`; none for a Service that chooses no pods.
 
     Parameters
     ----------

@@ -8,14 +8,19 @@ from typing import TYPE_CHECKING, Literal
 from cilium_analysis import frames
 from cilium_analysis.findings import Finding, Findings, Severity
 from cilium_analysis.queries import Matcher
+from cilium_analysis.texts import counted, lasting
 from cilium_analysis.topics import commands, verdict
+from cilium_analysis.topics.connectivity.asking import PROBE
 from cilium_analysis.topics.connectivity.latencies import rises, slow_finding
 from cilium_analysis.topics.connectivity.outages import detect
 from cilium_analysis.topics.connectivity.pace import short
 from cilium_analysis.topics.connectivity.reading import column
+from cilium_analysis.topics.intervals import runs
 from cilium_analysis.topics.model import found_once
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from cilium_analysis.topics.connectivity.data import Connectivity
     from cilium_analysis.topics.connectivity.reading import Outage
 
@@ -38,14 +43,15 @@ def findings(data: Connectivity) -> Findings:
     -------
     Findings
         ``node_unreachable`` for every outage, ``node_latency`` for every node that became slow,
-        ``missing_metrics`` if there is nothing to look at. Empty when nothing is unusual.
+        ``missing_metrics`` if probes are not in the data, beside what agents themselves say then.
+        Empty when nothing is unusual.
     """
     outages = detect(data)
     partial = [o for o in outages if not o.most][:MOST_PARTIAL]
     found = [_outage(data, o) for o in outages if o.most or o in partial]
     found += [slow_finding(data, slow) for slow in rises(data)]
     if _blind(data):
-        found.append(_no_metrics(data))
+        found += [_no_metrics(data), *_missed(data)]
     return verdict.told(data, found, topic="node_connectivity", unknown=unknown(data))
 
 
@@ -251,7 +257,7 @@ def _no_metrics(data: Connectivity) -> Finding:
     return Finding(
         kind="missing_metrics",
         severity=Severity.WARNING,
-        title=f"{UNKNOWN}: nothing can be said about connectivity",
+        title=f"{UNKNOWN}: {_extent(data)}",
         start=data.window.start,
         end=data.window.end,
         labels={"metric": "cilium_node_connectivity_status"},
@@ -268,6 +274,39 @@ def _no_metrics(data: Connectivity) -> Finding:
     )
 
 
+def _missed(data: Connectivity) -> Iterator[Finding]:
+    """Give what agents themselves say that they could not reach, where no probe is in the data."""
+    counts, step, agents = data.now.missed, data.window.step, data.now.agents
+    for first, last in runs((counts > 0).any(axis=1), bridge=round(PROBE / step)):
+        start, end = counts.index[first] - step, counts.index[last - 1]
+        part = counts.iloc[first:last].loc[:, (counts.iloc[first:last] > 0).any()]
+        types = part.columns.get_level_values("type")
+        kind = "node" if "node" in types else "endpoint"
+        part = part.loc[:, types == kind].fillna(0.0)
+        if end - start < CRITICAL_LENGTH:
+            continue
+        most, of = int(part.max().max()), "" if kind == "node" else "the health endpoint of "
+        whom = f"{of}{'up to ' if most > 1 else ''}{counted(most, 'other node')}"
+        who = f"{part.shape[1]} of {counted(agents, 'agent')}"
+        always = first == 0 and last == len(counts)  # it may be so every day
+        yield Finding(
+            kind="node_unreachable",
+            severity=Severity.INFO if always else Severity.WARNING,
+            title=f"{who} could not reach {whom} for {lasting(end - start)}",
+            start=start.to_pydatetime(),
+            end=end.to_pydatetime(),
+            labels={"type": kind},
+            nodes=tuple(str(node) for node in part.columns.get_level_values("node")),
+            value=float(part.sum(axis=1).mean()) / max(agents * (agents - 1), 1),
+            baseline_value=float("nan"),
+            unit="share of probes",
+            trust_reasons=("which nodes were not reached is not in the data",),
+            query=f"cilium_unreachable_{'nodes' if kind == 'node' else 'health_endpoints'} > 0",
+            next_step="Run `cilium-health status --probe` in one of these agents: it names what it"
+            f" cannot reach. Then check routes, underlay and firewalls ({_PORTS}).",
+        )
+
+
 def unknown(data: Connectivity) -> tuple[str, ...]:
     """Give the reasons why it is unknown whether nodes reach each other; none if it is known."""
     if refused := verdict.refused(data.remarks):
@@ -281,7 +320,7 @@ def unknown(data: Connectivity) -> tuple[str, ...]:
 def notes(data: Connectivity) -> list[str]:
     """Say in words what the data cannot show, and how far to trust it."""
     if _blind(data):
-        said = [f"{UNKNOWN}: nothing can be said about connectivity.", _why(data)]
+        said = [f"{UNKNOWN}: {_extent(data)}.", _why(data)]
         said = [f"{REFUSED}."] if data.remarks.refused else said
         return verdict.with_source_notes(said, data)
     said = []
@@ -307,6 +346,13 @@ def notes(data: Connectivity) -> list[str]:
 def _blind(data: Connectivity) -> bool:
     """Tell whether there is nothing to look at."""
     return not data.now.observers.shape[1] and not data.now.targets_named
+
+
+def _extent(data: Connectivity) -> str:
+    """Say what is unknown without connectivity metrics."""
+    if data.now.agents:
+        return "which probes failed is not known"
+    return "nothing can be said about connectivity"
 
 
 def _why(data: Connectivity) -> str:

@@ -167,7 +167,7 @@ def _ask(reader: Reader, before: Reader) -> Drops:
         return replace(data, baseline=then.unknown())
 
 
-load = Loader(_ask, findings)
+load = Loader(_ask, findings, counted_by="agent")
 
 
 def _counts(reader: Reader) -> tuple[Counts, Mapping[tuple[str, str], str]]:
