@@ -90,14 +90,13 @@ def _tier(scraped: tuple[pd.DataFrame, ...], tier: float, window: Window) -> Ite
     ends: dict[object, pd.Timestamp] = {}
     denser: dict[object, float] = {}
     for part in parts:
-        slack = frames.step_seconds(part)
+        slack, times = frames.step_seconds(part), frames.milliseconds(part.index) / 1000.0
         for target, column in zip(part.columns, _present(part).T, strict=True):
-            times = pd.DatetimeIndex(part.index[column])
-            gaps = np.diff(frames.milliseconds(times)) / 1000.0
-            sparse = np.abs(gaps - tier) <= slack
-            last = _last_run(sparse)
+            rows = np.flatnonzero(column)
+            gaps = np.diff(times[rows])
+            last = _last_run(np.abs(gaps - tier) <= slack)
             if last >= 0:
-                ends[target] = times[last + 1]
+                ends[target] = part.index[rows[last + 1]]
                 denser.pop(target, None)
             after = gaps[last + 1 :]
             if target in ends and len(after) >= _IN_A_ROW and np.median(after) < tier / 2:
@@ -121,7 +120,7 @@ def _tier(scraped: tuple[pd.DataFrame, ...], tier: float, window: Window) -> Ite
 
 def _last_run(sparse: NDArray[np.bool_]) -> int:
     """Give the place of the last of several in a row; -1 if there are none."""
-    if len(sparse) < _IN_A_ROW:
+    if np.count_nonzero(sparse) < _IN_A_ROW:
         return -1
     runs = np.lib.stride_tricks.sliding_window_view(sparse, _IN_A_ROW).all(axis=1)
     found = np.flatnonzero(runs)

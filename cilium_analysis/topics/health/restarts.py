@@ -94,8 +94,12 @@ def starts(raw: Mapping[str, pd.DataFrame], window: Window) -> tuple[Start, ...]
         To list starts of; the answers begin somewhat before it.
     """
     rows = pd.concat([frames.tidy(raw["starts"]), frames.tidy(raw["first_starts"])])
+    ordered = rows.sort_values(["node", "value", "time"], kind="stable")
+    each = ordered.groupby(["node", "value"], as_index=False).agg(
+        first=("time", "min"), last=("time", "max"), pod=("pod", "last")
+    )
     found = []
-    for node, mine in rows.groupby("node", sort=True):
+    for node, mine in each.groupby("node", sort=True):
         before: _Process | None = None
         for process in _processes(mine, window.step):
             moment = pd.Timestamp(process.start, unit="s", tz="UTC").round("ms")
@@ -108,10 +112,7 @@ def starts(raw: Mapping[str, pd.DataFrame], window: Window) -> tuple[Start, ...]
 def _processes(rows: pd.DataFrame, step: timedelta) -> list[_Process]:
     """List the processes of one node by their start; a clock that was set makes no new one."""
     found: list[_Process] = []
-    ordered = rows.sort_values(["value", "time"], kind="stable")
-    for value, mine in ordered.groupby("value", sort=True):
-        start, first, last = float(str(value)), mine["time"].min(), mine["time"].max()
-        pod = str(mine["pod"].iloc[-1])
+    for start, first, last, pod in rows[["value", "first", "last", "pod"]].itertuples(index=False):
         before = found[-1] if found else None
         # The process before was still scraped after this start: its clock was set.
         if before and (
@@ -119,9 +120,9 @@ def _processes(rows: pd.DataFrame, step: timedelta) -> list[_Process]:
             or (before.last - step).timestamp() > start + SAME_START
         ):
             before.first, before.last = min(before.first, first), max(before.last, last)
-            before.pod = pod
+            before.pod = str(pod)
         else:
-            found.append(_Process(start, pod, first, last))
+            found.append(_Process(float(start), str(pod), first, last))
     return found
 
 
