@@ -33,7 +33,6 @@ def scenario(version: tuple[int, int, int], *, hours: int = 13) -> Scenario:
         version=version,
         interval=60,
         seconds=hours * 3600,
-        records=((0, hours * 3600),),
         dns=1.0,
         services=services,
     )

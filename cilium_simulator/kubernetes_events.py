@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
+from cilium_simulator.events import Rollout
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
@@ -41,7 +43,7 @@ class _Writers:
             yield from self._restarts(node)
             if node.joined > 0:
                 yield self._event("Node", node.name, "RegisteredNode", node.joined, node=node)
-        for event in self.scenario.of("rollout"):
+        for event in self.scenario.of(Rollout):
             space, _, short = event.destination.partition("/")
             told = f"Scaled up replica set {short} to 1"
             yield self._event(

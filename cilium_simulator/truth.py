@@ -14,8 +14,9 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
     from pathlib import Path
 
+    from cilium_simulator.events import Event
     from cilium_simulator.nodes import Node
-    from cilium_simulator.scenario import Event, Scenario
+    from cilium_simulator.scenario import Scenario
     from cilium_simulator.traffic import Drops, Lookups, Requests
 
 SCHEMA = "cilium-analysis/truth/1"
@@ -239,17 +240,11 @@ def _happened(
     total = np.sum(mine, axis=0) if mine else np.zeros(1)
     hits = np.flatnonzero(total)
     onset = int(hits[0]) if len(hits) else event.start
-    packets = bool(event.rate or event.packets) and event.kind in ("drops", "policy")
-    names = (*(_DROPS if packets else ()), "source", "destination", "status", "name")
-    labels = {k: v for k in names if (v := getattr(event, k))}
     start, end, first = (
         datetime.fromtimestamp(scenario.epoch + s, UTC) for s in (event.start, event.end, onset)
     )
     nodes = event.nodes or scenario.nodes
-    return Incident(event.kind, labels, nodes, start, end, first, int(total.sum()))
-
-
-_DROPS = ("reason", "direction", "protocol")
+    return Incident(event.kind, event.labels, nodes, start, end, first, int(total.sum()))
 
 
 def _run(scenario: Scenario, node: Node, index: int) -> dict[str, Any]:

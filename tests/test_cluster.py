@@ -11,8 +11,10 @@ import pytest
 
 from cilium_simulator import openmetrics, remote_write
 from cilium_simulator.__main__ import main
+from cilium_simulator.events import Drops
+from cilium_simulator.fields import ScenarioError
 from cilium_simulator.generate import random_scenario
-from cilium_simulator.scenario import Event, ScenarioError, load, names
+from cilium_simulator.scenario import load, names
 from cilium_simulator.simulation import Cluster, simulate
 from cilium_simulator.truth import Truth
 
@@ -438,10 +440,10 @@ def test_random_scenarios_hold_together(seed: int) -> None:
 
 
 def test_a_contradiction_is_refused() -> None:
-    with pytest.raises(ScenarioError, match="names unknown nodes"):
-        load("quiet").with_(events=(Event("drops", 10, 20, nodes=("nowhere",)),))
+    with pytest.raises(ScenarioError, match="unknown node nowhere; there are: control-plane, w"):
+        load("quiet").with_(events=(Drops(10, 20, ("nowhere",), packets=1),))
     with pytest.raises(ScenarioError, match="not within the simulation"):
-        load("quiet").with_(events=(Event("drops", 20, 10),))
+        load("quiet").with_(events=(Drops(20, 10, packets=1),))
     with pytest.raises(ScenarioError, match="there are: annotations_style"):
         load("nothing")
 
