@@ -197,3 +197,18 @@ def intervals(pairs: Any, start: datetime) -> tuple[tuple[int, int], ...]:
     ):
         raise ScenarioError('records is not a list of pairs of times, such as [["0s", "1h"]]')
     return tuple((seconds(first, start), seconds(last, start)) for first, last in pairs)
+
+
+def parse_version(text: str) -> tuple[int, int, int]:
+    """Read "1.15.2".
+
+    Raises
+    ------
+    ScenarioError
+        If it is no version.
+    """
+    try:
+        major, minor, *patch = (int(x) for x in text.split("."))
+    except (AttributeError, ValueError):
+        raise ScenarioError(f'version = {shown(text)} is not a version, such as "1.17.3"') from None
+    return major, minor, patch[0] if patch else 0

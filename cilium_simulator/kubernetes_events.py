@@ -61,7 +61,7 @@ class _Writers:
             yield from self._started(node, after, began)
 
     def _started(self, node: Node, run: Run, began: int) -> Iterator[Object]:
-        """A new container: its image is there, and its probe fails until the agent answers."""
+        """Yield those of a new container, whose probe fails until the agent answers."""
         version = ".".join(map(str, self.scenario.version))
         image = f'Container image "quay.io/cilium/cilium:v{version}" already present on machine'
         for reason, told in (
@@ -96,7 +96,7 @@ class _Writers:
         yield self._event("Pod", after.pod, "Scheduled", before.end, told)
 
     def _reboot(self, node: Node, down: int, up: int) -> Iterator[Object]:
-        """The node controller misses a node after 40 seconds; the kubelet tells of its boot."""
+        """Yield those of a node, missed after 40 seconds, and of its boot."""
         if up - down > 40:
             told = f"Node {node.name} status is now: NodeNotReady"
             yield self._event("Node", node.name, "NodeNotReady", down + 40, told, node=node)

@@ -24,6 +24,7 @@ from cilium_simulator.fields import (
     listed,
     missing,
     numbered,
+    parse_version,
     problems,
     refuse,
     seconds,
@@ -190,6 +191,18 @@ class Scenario:
     def recorded(self) -> tuple[tuple[int, int], ...]:
         """The intervals in which Prometheus is there."""
         return self.records or ((0, self.seconds),)
+
+    @property
+    def window(self) -> tuple[datetime, datetime]:
+        """What a report should look at: the second half of what was recorded last."""
+        if self.truth:
+            first, last = self.truth.window
+        else:
+            first, last = self.recorded[-1]
+            last = min(last, self.seconds)
+            first = max(first, 0) + (last - max(first, 0)) // 2
+        start, end = (datetime.fromtimestamp(self.epoch + each, UTC) for each in (first, last))
+        return start, end
 
     @overload
     def of(self, kind: type[E], /) -> list[E]: ...
@@ -366,21 +379,6 @@ def places(address: str, nodes: Sequence[str]) -> tuple[str, ...]:
             f" !#0 for the others, or 30% of the {len(workers)} workers"
         ) from None
     return (address,)
-
-
-def parse_version(text: str) -> tuple[int, int, int]:
-    """Read "1.15.2".
-
-    Raises
-    ------
-    ScenarioError
-        If it is no version.
-    """
-    try:
-        major, minor, *patch = (int(x) for x in text.split("."))
-    except (AttributeError, ValueError):
-        raise ScenarioError(f'version = {shown(text)} is not a version, such as "1.17.3"') from None
-    return major, minor, patch[0] if patch else 0
 
 
 def check(scenario: Scenario) -> Scenario:

@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
     from pathlib import Path
 
     from cilium_simulator.events import Event
@@ -23,6 +23,7 @@ SCHEMA = "cilium-analysis/truth/1"
 DROP_LABELS = ("node", "reason", "direction", "protocol", "source", "destination", "size")
 LOOKUP_LABELS = ("node", "source", "rcode", "query")
 REQUEST_LABELS = ("node", "source", "destination", "method", "status", "denied")
+_COUNTED = {"drops": "packets", "policy": "requests", "http": "requests", "dns": "lookups"}
 Moment = str | datetime | float | int
 
 
@@ -126,6 +127,14 @@ class Truth:
         """Return the only incident of a kind."""
         (found,) = [i for i in self.incidents if i.kind == kind]
         return found
+
+    def lines(self) -> Iterator[str]:
+        """Yield what happened, one line for each event of the scenario, times in UTC."""
+        for number, one in enumerate(self.incidents, start=1):
+            labels = "".join(f", {name} {text}" for name, text in one.labels.items())
+            total = f", {one.total:,} {_COUNTED[one.kind]}" if one.total else ""
+            span = f"{one.start:%Y-%m-%d %H:%M:%S} to {one.end:%Y-%m-%d %H:%M:%S}"
+            yield f"{number}. {one.kind}: {span}, {', '.join(one.nodes)}{labels}{total}"
 
     def _total(
         self, flows: Iterable[Flow], start: Moment, end: Moment, by: Sequence[str]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -10,7 +9,6 @@ import numpy as np
 import pytest
 
 from cilium_simulator import openmetrics, remote_write
-from cilium_simulator.__main__ import main
 from cilium_simulator.events import Drops
 from cilium_simulator.fields import ScenarioError
 from cilium_simulator.generate import random_scenario
@@ -417,15 +415,6 @@ def test_the_truth_adds_up_in_random_scenarios(seed: int) -> None:
         true = made.truth.dropped(span[0], span[1], by=("node", "reason", "direction"))
         labels = (calm[series.labels["instance"]], *map(series.labels.get, ("reason", "direction")))
         assert series.values[-1] - series.values[0] == true.get(labels, 0)
-
-
-def test_the_command_writes_the_files(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    monkeypatch.setattr(sys, "argv", ["cilium_simulator", "burst_between_scrapes", str(tmp_path)])
-    assert main() == 0
-    assert {p.name for p in tmp_path.iterdir()} == {"metrics.om", "truth.json"}
-    assert "total 1200" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("seed", range(12))
