@@ -79,6 +79,8 @@ def send(series: Iterable[Series], url: str, *, float_le: bool = False) -> None:
     ServingFailed
         If the server cannot be reached or refuses them, with its reason.
     """
+    # Who refuses a large request may break the connection before it says why.
+    _ask(url, remote_write.snappy(b""), remote_write.HEADERS)
     for body in remote_write.requests(series, float_le=float_le):
         _ask(url, body, remote_write.HEADERS)
 
