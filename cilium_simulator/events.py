@@ -74,7 +74,7 @@ class Shaped(Event):
     """An event that begins at once, or bit by bit."""
 
     shape: str = told(
-        "step: all of it from its start on; ramp: rising from nothing until its end",
+        "whether it is all there from its start on, or rises from nothing until its end",
         default="step",
         choices=("step", "ramp"),
     )

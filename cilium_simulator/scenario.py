@@ -80,6 +80,7 @@ class Scenario:
     nodes: tuple[str, ...] = told(
         "how many nodes, of which the first is the control plane, or a list of their names",
         default=("control-plane", "worker-1", "worker-2", "worker-3"),
+        written="whole number, or list of texts",
     )
     version: tuple[int, int, int] = told(
         "of Cilium, 1.13 or newer", default=(1, 17, 3), written='"1.17.3"'
@@ -139,7 +140,7 @@ class Scenario:
         "the context that Hubble's metrics are configured with", default="labels", choices=CONTEXTS
     )
     http: str = told(
-        "Hubble's metrics of HTTP: `httpV2`, or the deprecated `http`",
+        "the version of Hubble's metrics of HTTP, `httpV2` or the deprecated `http`",
         default="v2",
         choices=("v2", "v1"),
     )
@@ -151,7 +152,7 @@ class Scenario:
     )
     dns_query: bool = told("whether Hubble's metrics of DNS have the label query", default=False)
     dns_code: str = told(
-        "what Hubble calls the response code: type, where Cilium overwrites the label's name",
+        "what Hubble calls the response code, whose name Cilium sometimes overwrites",
         default="rcode",
         choices=("rcode", "type"),
     )
