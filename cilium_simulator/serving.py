@@ -138,9 +138,12 @@ class Prometheus:
             "--web.enable-remote-write-receiver",
         ]
         with (self.folder / "log").open("wb") as log:
-            self.process = subprocess.Popen(  # noqa: S603
-                command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, cwd=self.folder
-            )
+            try:
+                self.process = subprocess.Popen(  # noqa: S603
+                    command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, cwd=self.folder
+                )
+            except OSError as error:
+                raise ServingFailed(f"{file} does not run: {error.strerror}") from None
         deadline = time.monotonic() + _READY_SECONDS
         while True:
             if self.process.poll() is not None or time.monotonic() > deadline:

@@ -294,6 +294,9 @@ def test_a_program_that_does_not_serve(capsys: Said) -> None:
     told = capsys.readouterr().err
     assert "does not serve 127.0.0.1:" in told
     assert "error: unknown flag" in told
+    fake.write_text("this is no program\n")
+    assert simulate(BURST, "--serve", "--prometheus", ".", "--listen", "127.0.0.1:0") == 1
+    assert "prometheus does not run: Exec format error" in capsys.readouterr().err
 
 
 def test_it_is_sent_to_a_server_that_is_there(victoria: ServerProcess, capsys: Said) -> None:
