@@ -83,7 +83,7 @@ class Scenario:
         written="whole number, or list of texts",
     )
     version: tuple[int, int, int] = told(
-        "of Cilium, 1.13 or newer", default=(1, 17, 3), written='"1.17.3"'
+        "of Cilium, 1.13 or newer", default=(1, 17, 3), written="text"
     )
     style: str = told(
         "how Prometheus finds its targets, which decides their labels",
@@ -103,7 +103,7 @@ class Scenario:
     start: datetime = told(
         "when it begins, with its zone",
         default=_START,
-        written="2026-03-02T08:00:00Z",
+        written="date and time",
     )
     seconds: int = told(
         "how long it lasts",
@@ -118,7 +118,7 @@ class Scenario:
         "the intervals in which Prometheus is there; empty: always",
         default=(),
         unit="s",
-        written="pairs of times",
+        written="list of pairs of times",
     )
     noise: float = told("how many ordinary drops there are, times the usual", default=1.0, least=0)
     burstiness: float = told(

@@ -284,7 +284,8 @@ def scenario_tables() -> str:
     """Describe in Markdown what a scenario's file may hold: cluster, services, each kind."""
     parts = ["## `[cluster]`", "", "Every field may be left out.", "", _described(Scenario), ""]
     parts += ["## `[[service]]`", "", _plain(Service), "", _described(Service), ""]
-    parts += ["## `[[event]]`", "", _TIMES, "", "### Kinds", ""]
+    parts += ["## `[[event]]`", "", _TIMES, "", "| kind | what happens |", "|---|---|"]
+    parts += [f"| [`{name}`](#{name}) | {_plain(kind)} |" for name, kind in KINDS.items()]
     common = {f.name for f in fields(Event)}
     for name, kind in KINDS.items():
         nodes = {
@@ -292,8 +293,8 @@ def scenario_tables() -> str:
             "cluster": " It concerns the whole cluster.",
         }
         end = " It has no end." if kind.is_moment else ""
-        parts += [f"#### `{name}`", "", f"{_plain(kind)}{nodes.get(kind.on, '')}{end}", ""]
-        parts += [_described(kind, without=common), ""]
+        parts += ["", f"### `{name}`", "", f"{_plain(kind)}{nodes.get(kind.on, '')}{end}", ""]
+        parts += [_described(kind, without=common)]
     return "\n".join(parts)
 
 
@@ -330,7 +331,7 @@ def _described(kind: type, *, without: AbstractSet[str] = frozenset()) -> str:
     rows = ["| field | type | meaning |", "|---|---|---|"] if listed else []
     for one in listed:
         known = about(one)
-        unit = f" ({known.unit})" if known.unit and known.written != "time" else ""
+        unit = f" ({known.unit})" if known.unit and "time" not in known.written else ""
         choices = f": {', '.join(f'`{each}`' for each in known.choices)}" if known.choices else ""
         rows.append(
             f"| `{key(one)}` | {_written(one)}{escaped(unit)} |"

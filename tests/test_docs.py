@@ -105,9 +105,7 @@ def test_a_schema_becomes_a_table_for_each_kind_of_object() -> None:
 
 def test_every_field_of_a_scenario_is_described() -> None:
     text = generated.scenario_tables()
-    sections = dict(
-        re.findall(r"^#### `(\w+)`\n(.*?)(?=^#### |\Z)", text, re.DOTALL | re.MULTILINE)
-    )
+    sections = dict(re.findall(r"^### `(\w+)`\n(.*?)(?=^### |\Z)", text, re.DOTALL | re.MULTILINE))
     assert list(sections) == list(KINDS)
     for name, kind in KINDS.items():
         own = {field.name for field in fields(kind)} - {field.name for field in fields(Event)}
