@@ -92,9 +92,11 @@ def problems(one: Any) -> Iterator[str]:
             continue
         known = about(each)
         for text in value if isinstance(value, tuple) else (value,):
-            if known.choices and text not in ("", *known.choices):
+            if text == "" == each.default:
+                continue
+            if known.choices and text not in known.choices:
                 yield f"{key(each)} = {shown(text)} is none of {listed(known.choices)}"
-            if known.written == WORKLOAD and text and not _WORKLOAD.fullmatch(text):
+            if known.written == WORKLOAD and not _WORKLOAD.fullmatch(text):
                 yield f"{key(each)} = {shown(text)} is not {WORKLOAD}"
         numbers = value.values() if isinstance(value, Mapping) else (value,)
         for number in numbers if str(each.type) in ("int", "float", "Mapping[str, float]") else ():
@@ -212,3 +214,31 @@ def parse_version(text: str) -> tuple[int, int, int]:
     except (AttributeError, ValueError):
         raise ScenarioError(f'version = {shown(text)} is not a version, such as "1.17.3"') from None
     return major, minor, patch[0] if patch else 0
+
+
+def places(address: str, nodes: Sequence[str]) -> tuple[str, ...]:
+    """Turn an address into names of nodes, so that a scenario fits a cluster of any size.
+
+    ``#0`` is the first worker and ``#-1`` the last, ``!#0`` are all other workers, ``30%`` is that
+    share of the workers, at least one, from the first on; anything else is a name.
+
+    Raises
+    ------
+    ScenarioError
+        If there is no such node.
+    """
+    workers = nodes[1:]
+    try:
+        if address.endswith("%"):
+            return tuple(workers[: max(1, round(len(workers) * float(address[:-1]) / 100))])
+        if address.startswith("!"):
+            out = places(address[1:], nodes)
+            return tuple(name for name in workers if name not in out)
+        if address.startswith("#"):
+            return (workers[int(address[1:])],)
+    except (AttributeError, IndexError, OverflowError, ValueError):
+        raise ScenarioError(
+            f"{shown(address)} is no node: write a name, #0 for the first worker, #-1 for the last,"
+            f" !#0 for the others, or 30% of the {len(workers)} workers"
+        ) from None
+    return (address,)

@@ -25,6 +25,7 @@ from cilium_simulator.fields import (
     missing,
     numbered,
     parse_version,
+    places,
     problems,
     refuse,
     seconds,
@@ -42,6 +43,9 @@ STYLES: Final = ("annotations", "servicemonitor", "kube-prometheus-stack")
 CONTEXTS: Final = ("none", "workload", "pod", "labels", "labels-pod", "pod-workload", "source-app")
 #: each node probes all others, so that a cluster of twice as many is four times as large
 MOST_NODES: Final = 500
+#: what a server can store, and remote write encodes
+YEARS: Final = range(2000, 2100)
+_YEARS: Final = "it does not lie in the years 2000 to 2099"
 _START: Final = datetime(2026, 3, 2, 8, tzinfo=UTC)
 #: what a file may hold
 TABLES: Final = ("description", "cluster", "service", "event", "truth")
@@ -224,7 +228,9 @@ class Scenario:
 
     def ending(self, end: datetime) -> Scenario:
         """Return a copy that is moved in time so that it ends then, to the second."""
-        return replace(self, start=end.replace(microsecond=0) - timedelta(seconds=self.seconds))
+        if end.year not in YEARS:
+            raise ScenarioError(f"{self.name}: {_YEARS}")
+        return self.with_(start=end.replace(microsecond=0) - timedelta(seconds=self.seconds))
 
 
 def names() -> list[str]:
@@ -245,6 +251,8 @@ def load(name: str | Path) -> Scenario:
         raise ScenarioError(f"no scenario {name}; there are: {', '.join(names())}; or a file.toml")
     try:
         document = tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ScenarioError(f"{path} cannot be read: {error.strerror}") from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise ScenarioError(f"{path} is not TOML: {error}") from None
     return parse(document, path.stem)
@@ -333,7 +341,7 @@ def _event(table: Mapping[str, Any], made: Scenario, where: str) -> Event:
         addresses = addresses if isinstance(addresses, list) else [addresses]
         nodes = tuple(name for each in addresses for name in places(each, made.nodes))
         if "observer" in rest:
-            (rest["observer"],) = places(rest["observer"], made.nodes)
+            rest["observer"] = ", ".join(places(rest["observer"], made.nodes))
     except ValueError as error:
         raise ScenarioError(f"{where}{error}") from None
     return kind(start=begin, end=end, nodes=nodes, **frozen(rest))
@@ -352,34 +360,6 @@ def _truth(
 def node_names(count: int) -> tuple[str, ...]:
     """Name the nodes of a cluster of this size."""
     return ("control-plane", *(f"worker-{i}" for i in range(1, count)))
-
-
-def places(address: str, nodes: Sequence[str]) -> tuple[str, ...]:
-    """Turn an address into names of nodes, so that a scenario fits a cluster of any size.
-
-    ``#0`` is the first worker and ``#-1`` the last, ``!#0`` are all other workers, ``30%`` is that
-    share of the workers, at least one, from the first on; anything else is a name.
-
-    Raises
-    ------
-    ScenarioError
-        If there is no such node.
-    """
-    workers = nodes[1:]
-    try:
-        if address.endswith("%"):
-            return tuple(workers[: max(1, round(len(workers) * float(address[:-1]) / 100))])
-        if address.startswith("!"):
-            out = places(address[1:], nodes)
-            return tuple(name for name in workers if name not in out)
-        if address.startswith("#"):
-            return (workers[int(address[1:])],)
-    except (AttributeError, IndexError, ValueError):
-        raise ScenarioError(
-            f"{shown(address)} is no node: write a name, #0 for the first worker, #-1 for the last,"
-            f" !#0 for the others, or 30% of the {len(workers)} workers"
-        ) from None
-    return (address,)
 
 
 def check(scenario: Scenario) -> Scenario:
@@ -413,6 +393,8 @@ def _of_cluster(s: Scenario) -> Iterator[str]:
         yield "two nodes have the same name"
     if s.start.tzinfo is None:
         yield "start needs a time zone"
+    if s.start.year not in YEARS:
+        yield _YEARS
     if s.version < (1, 13, 0):
         yield f"version {'.'.join(map(str, s.version))} is older than 1.13"
     if s.context == "workload" and s.version < (1, 15, 0):

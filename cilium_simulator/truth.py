@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
+from cilium_simulator.events import KINDS
+
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
     from pathlib import Path
@@ -130,11 +132,14 @@ class Truth:
 
     def lines(self) -> Iterator[str]:
         """Yield what happened, one line for each event of the scenario, times in UTC."""
+        everywhere = {run["node"] for run in self.restarts}
         for number, one in enumerate(self.incidents, start=1):
             labels = "".join(f", {name} {text}" for name, text in one.labels.items())
             total = f", {one.total:,} {_COUNTED[one.kind]}" if one.total else ""
-            span = f"{one.start:%Y-%m-%d %H:%M:%S} to {one.end:%Y-%m-%d %H:%M:%S}"
-            yield f"{number}. {one.kind}: {span}, {', '.join(one.nodes)}{labels}{total}"
+            end = "" if KINDS[one.kind].is_moment else f" to {one.end:%Y-%m-%d %H:%M:%S}"
+            when = f"{one.start:%Y-%m-%d %H:%M:%S}{end}"
+            nodes = "all nodes" if everywhere <= set(one.nodes) else ", ".join(one.nodes)
+            yield f"{number}. {one.kind}: {when}, {nodes}{labels}{total}"
 
     def _total(
         self, flows: Iterable[Flow], start: Moment, end: Moment, by: Sequence[str]

@@ -12,8 +12,8 @@ import pytest
 from cilium_analysis.findings import Finding, Findings, Severity
 from cilium_simulator.events import Dns, Drops, Http, Load, OperatorDown, Policy
 from cilium_simulator.expected import Expected, Sought
-from cilium_simulator.fields import ScenarioError
-from cilium_simulator.scenario import Scenario, Service, load, places
+from cilium_simulator.fields import ScenarioError, places
+from cilium_simulator.scenario import Scenario, Service, load
 from cilium_simulator.simulation import Cluster, simulate
 from cilium_simulator.truth import Truth
 from tests.benchmarks.incidents import judge, summary, table, window_of

@@ -125,6 +125,7 @@ def test_a_directory_is_whole_or_not_there(cluster: Make, tmp_path: Path) -> Non
         ([BURST, "there"], "there exists already: choose another directory"),
         ([BURST, "bad.toml/files"], "cannot write bad.toml/files: "),
         ([BURST, "files", "--end", "soon"], "'soon' is not a time"),
+        ([BURST, "files", "--end", "0001-01-01T00:00Z"], "it does not lie in the years 2000"),
         ([BURST, "files", "--timezone", "Mars"], "Mars"),
         ([BURST, "--serve", "--prometheus", "there"], "no program prometheus in there: install it"),
         ([BURST, "--remote-write", "file:///etc/passwd"], "is no address: it begins with http://"),
