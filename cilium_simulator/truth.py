@@ -132,6 +132,8 @@ class Truth:
 
     def lines(self) -> Iterator[str]:
         """Yield what happened, one line for each event of the scenario, times in UTC."""
+        if not self.incidents:
+            yield "Nothing happens in it but what is ordinary."
         everywhere = {run["node"] for run in self.restarts}
         for number, one in enumerate(self.incidents, start=1):
             labels = "".join(f", {name} {text}" for name, text in one.labels.items())

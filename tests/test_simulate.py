@@ -106,6 +106,18 @@ def test_what_happens_is_said_on_request(capsys: Said) -> None:
     )
 
 
+def test_what_happens_everywhere_at_one_moment_and_not_at_all(capsys: Said) -> None:
+    Path("mine.toml").write_text(
+        '[[event]]\nkind = "rollout"\ndestination = "shop/cart"\nstart = "1h"\n'
+    )
+    Path("quiet.toml").write_text("")
+    for name in ("mine.toml", "quiet.toml"):
+        assert simulate(name, "--truth") == 0
+    _, rollout, _, nothing = capsys.readouterr().out.splitlines()
+    assert rollout == "1. rollout: 2026-03-02 09:00:00, all nodes, destination shop/cart"
+    assert nothing == "Nothing happens in it but what is ordinary."
+
+
 def test_a_directory_is_whole_or_not_there(cluster: Make, tmp_path: Path) -> None:
     nothing: Any = None
     broken = replace(cluster(BURST), truth=nothing)
