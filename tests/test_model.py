@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 MINUTE = 60
 SHIFT = 80 * MINUTE
 SWEEP = load("sweep")
-KINDS = ("drops", "http", "dns", "tcp")
+KINDS = ("drops", "http", "dns", "tcp_flags")
 EVENTS = tuple(event for event in SWEEP.events if event.kind in KINDS)
 BEFORE = tuple(replace(e, start=e.start - SHIFT, end=e.end - SHIFT) for e in EVENTS)
 ONCE = SWEEP.with_(events=EVENTS, name="once")
