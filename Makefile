@@ -6,7 +6,7 @@ STAMP := $(VENV)/.installed
 DEV_STAMP := $(VENV)/.installed-dev
 # pip compiles one file at a time, and some machines keep Python from keeping what it compiled.
 INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-compile
-COMPILE := $(BIN)/python -m compileall -q -j 0 -x '/tests/' $(VENV)/lib cilium_analysis
+COMPILE := $(BIN)/python -m compileall -q -j 0 -x '/tests/' $(VENV)/lib cilium_analysis cilium_simulator
 # Servers and browser are fetched while pip works, and types are checked while tests run.
 MAKEFLAGS += --jobs=2
 

@@ -7,6 +7,16 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from cilium_simulator import counting
+from cilium_simulator.events import (
+    MAPS,
+    NAT_MAP,
+    AgentErrors,
+    Endpoints,
+    MapPressure,
+    NotReady,
+    Policy,
+    RegenerationFailures,
+)
 from cilium_simulator.traffic import Drops, intensity, pattern, swell
 from cilium_simulator.vitals import Vitals
 from cilium_simulator.watching import timed
@@ -14,16 +24,15 @@ from cilium_simulator.watching import timed
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
+    from cilium_simulator.events import Shaped
     from cilium_simulator.nodes import Node
     from cilium_simulator.proxy import Proxies
-    from cilium_simulator.scenario import Event, Scenario
+    from cilium_simulator.scenario import E, Scenario
     from cilium_simulator.scrape import Labels, Series, Target
     from cilium_simulator.watching import Watch
 
 PIN_READ_SINCE = (1, 15, 0)  # pkg/maps/metricsmap/metricsmap.go
 FORWARD_SUMMED_SINCE = (1, 15, 4)
-MAPS = ("ct4_global", "lb4_services_v2", "ipcache", "cilium_policy_*")
-NAT_MAP = "snat_v4_external"
 #: since when the pressure of a map is shown, where that is not always (pkg/bpf/map_linux.go)
 SHOWN_SINCE = {"ct4_global": (1, 16, 0), NAT_MAP: (1, 15, 0)}
 POOL = 254  # addresses of a /24, the default size of a node's pool in cluster-pool mode
@@ -64,24 +73,24 @@ class Agent:
         self.pressure = {name: rng.uniform(0.02, 0.4) for name in MAPS}
         self.pressure[NAT_MAP] = self.pressure["ct4_global"] / 2
         self.warnings = rng.poisson(0.002, scenario.seconds)
-        self.errors = self._rates("agent_errors", "endpoint", rng)
-        self.regenerations = {
-            "success": rng.poisson(0.01, scenario.seconds),
-            **self._rates("regeneration_failures", "fail", rng),
-        }
+        self.errors = self._errors(rng)
+        self.regenerations = {"success": rng.poisson(0.01, scenario.seconds)}
+        if failing := self._mine(RegenerationFailures):
+            self.regenerations["fail"] = _sum(
+                rng.poisson(intensity(event, scenario.seconds)) for event in failing
+            )
         self.revision = int(rng.integers(20, 60))
 
-    def _mine(self, *kinds: str) -> list[Event]:
-        found = self.scenario.of(*kinds)
-        return [e for e in found if not e.nodes or self.node.name in e.nodes]
+    def _mine(self, kind: type[E]) -> list[E]:
+        return [e for e in self.scenario.of(kind) if e.hits(self.node.name)]
 
     def _endpoints(self, rng: np.random.Generator) -> np.ndarray:
         seconds = self.scenario.seconds
         # Pods come and go a few times an hour; deployments bring their number back.
         steps = rng.choice([-1, 1], seconds) * (rng.random(seconds) < 1 / 1800)
         count = np.clip(int(rng.integers(8, 30)) + _forgotten(steps), 3, 110)
-        for event in self._mine("endpoints"):
-            count += _ramp(event, seconds) * event.size
+        for event in self._mine(Endpoints):
+            count += _ramp(event, seconds) * event.count
         for begin in self._boots():
             share = np.clip((np.arange(seconds) - begin) / FILLED_WITHIN, 0.1, 1.0)
             count[begin:] *= share[begin:]
@@ -106,18 +115,17 @@ class Agent:
 
     def _not_ready(self) -> np.ndarray:
         stuck = np.zeros(self.scenario.seconds)
-        for event in self._mine("not_ready"):
-            stuck[event.start : event.end] += event.size
+        for event in self._mine(NotReady):
+            stuck[event.start : event.end] += event.count
         limited: np.ndarray = np.minimum(stuck, self.endpoints)
         return limited
 
-    def _rates(self, kind: str, usual: str, rng: np.random.Generator) -> dict[str, np.ndarray]:
-        """Draw the arrivals of events of a kind, by their name or the usual one."""
+    def _errors(self, rng: np.random.Generator) -> dict[str, np.ndarray]:
+        """Draw the errors by subsystem."""
         found: dict[str, np.ndarray] = {}
-        for event in self._mine(kind):
-            name = event.name or usual
+        for event in self._mine(AgentErrors):
             arrivals = rng.poisson(intensity(event, self.scenario.seconds))
-            found[name] = found.get(name, 0) + arrivals
+            found[event.subsystem] = found.get(event.subsystem, 0) + arrivals
         return found
 
     def series(self, target: Target) -> Iterator[Series]:
@@ -253,7 +261,7 @@ class Agent:
         yield from target.series(f"{name}_bucket", "histogram", labels, done, done > 0)
 
     def _policies(self, target: Target) -> Iterator[Series]:
-        events, version = self.scenario.of("policy"), self.scenario.version
+        events, version = self.scenario.of(Policy), self.scenario.version
         t = target.seconds
         live = _sum([((t >= e.start) & (t < e.end)).astype(int) for e in events], len(t))
         yield from target.series("cilium_policy", "gauge", {}, 7 + live)
@@ -305,13 +313,13 @@ class Agent:
             if self.scenario.version < SHOWN_SINCE.get(name, (0, 0, 0)):
                 continue
             curve = np.full(self.scenario.seconds, base)
-            for event in self._mine("map_pressure"):
-                if event.name == name:
-                    curve += _ramp(event, self.scenario.seconds) * (event.size - base)
+            for event in self._mine(MapPressure):
+                if event.map_name == name:
+                    curve += _ramp(event, self.scenario.seconds) * (event.fill - base)
             yield name, np.round(np.clip(curve, 0, 1), 4)
 
 
-def _ramp(event: Event, seconds: int) -> np.ndarray:
+def _ramp(event: Shaped, seconds: int) -> np.ndarray:
     """Rise from 0 to 1 during an event, or jump; and stay there."""
     curve = np.zeros(seconds)
     curve[event.start :] = 1

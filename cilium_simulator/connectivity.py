@@ -15,12 +15,13 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from cilium_simulator import counting
+from cilium_simulator.events import Latency, Unreachable
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from cilium_simulator.nodes import Node
-    from cilium_simulator.scenario import Event, Scenario
+    from cilium_simulator.scenario import Scenario
     from cilium_simulator.scrape import Labels, Series, Target
 
 #: of the first version that spreads its probes
@@ -89,8 +90,8 @@ class Health:
         probed = self._probed()
         for start, end in target.down:
             reached &= ~((probed >= start) & (probed < end))
-        for event in self.scenario.of("unreachable"):
-            concerned = event.name in ("", kind) and event.address in ("", address)
+        for event in self.scenario.of(Unreachable):
+            concerned = event.type in ("", kind) and event.address_type in ("", address)
             if concerned and self._cut(event, target):
                 reached &= ~((probed >= event.start) & (probed < event.end))
         return reached
@@ -102,23 +103,23 @@ class Health:
         probed: np.ndarray = self.rounds - self.every * self.rng.random(len(self.rounds))
         return probed
 
-    def _cut(self, event: Event, target: Node) -> bool:
+    def _cut(self, event: Unreachable, target: Node) -> bool:
         """Tell whether an event keeps this node from reaching a target.
 
-        With a `source` only that node does not reach the others, which reach it.
+        With an `observer` only that node does not reach the others, which reach it.
         """
         near, far = self.node.name in event.nodes, target.name in event.nodes
-        if event.source:
-            return far and self.node.name == event.source
+        if event.observer:
+            return far and self.node.name == event.observer
         # Who is cut off still reaches itself, and nobody else.
         return far != near
 
     def _slower(self, target: Node) -> np.ndarray:
         """Add what makes a node slow, to and from everybody but itself."""
         extra = np.zeros(len(self.rounds))
-        for event in self.scenario.of("latency"):
+        for event in self.scenario.of(Latency):
             if (target.name in event.nodes) != (self.node.name in event.nodes):
-                extra[(self.rounds >= event.start) & (self.rounds < event.end)] += event.size
+                extra[(self.rounds >= event.start) & (self.rounds < event.end)] += event.added
         return extra
 
     def series(self, target: Target) -> Iterator[Series]:

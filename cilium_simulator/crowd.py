@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
 from typing import TYPE_CHECKING, Final
 
 from cilium_simulator.nodes import ALPHABET
 from cilium_simulator.scenario import Scenario, Service, load, node_names
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from cilium_simulator.scrape import Labels
 
 #: the worker nodes that are really simulated
@@ -33,7 +34,6 @@ def scenario(version: tuple[int, int, int], *, hours: int = 13) -> Scenario:
         version=version,
         interval=60,
         seconds=hours * 3600,
-        records=((0, hours * 3600),),
         dns=1.0,
         services=services,
     )

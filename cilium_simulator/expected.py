@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
-    from cilium_simulator.scenario import Event
+    from cilium_simulator.events import Event
 
 KINDS = (
     "drop_spike",

@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 
+from cilium_simulator.events import KINDS, Drops, Event, Policy, Rollout
 from cilium_simulator.reasons import HUBBLE
-from cilium_simulator.scenario import CONTEXTS, STYLES, Event, Scenario, Service, check, node_names
+from cilium_simulator.scenario import CONTEXTS, STYLES, Scenario, Service, check, node_names
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -37,7 +38,6 @@ def random_scenario(seed: int, *, hours: float = 1.5) -> Scenario:
         seed=seed,
         start=datetime(2026, 3, 1, 6, tzinfo=UTC) + timedelta(hours=int(rng.integers(0, 500))),
         seconds=seconds,
-        records=((0, seconds),),
         noise=float(rng.uniform(0, 3)),
         burstiness=float(_pick(rng, (0.0, 0.2))),
         daily=bool(rng.random() < 0.5),
@@ -67,14 +67,14 @@ def _events(rng: np.random.Generator, nodes: tuple[str, ...], seconds: int) -> I
         yield _trouble(rng, str(node), _pick(rng, fate), seconds)
     if rng.random() < 0.3:
         start, _ = _span(rng, seconds)
-        yield Event("rollout", start, seconds, destination="default/web")
+        yield Rollout(start, seconds, destination="default/web")
     if rng.random() < 0.2:
         start, end = _span(rng, seconds, shortest=300)
         where = "default/web"
-        yield Event("policy", start, end, name="default/narrow", destination=where, size=0.1)
+        yield Policy(start, end, name="default/narrow", destination=where, refused=0.1)
 
 
-def _drops(rng: np.random.Generator, nodes: tuple[str, ...], seconds: int) -> Event:
+def _drops(rng: np.random.Generator, nodes: tuple[str, ...], seconds: int) -> Drops:
     start, end = _span(rng, seconds)
     how: dict[str, Any] = {
         "rate": float(rng.uniform(0.5, 40)),
@@ -85,8 +85,7 @@ def _drops(rng: np.random.Generator, nodes: tuple[str, ...], seconds: int) -> Ev
         how = {"packets": int(rng.integers(20, 5000))}
     count = int(rng.integers(1, len(nodes)))
     source, destination = rng.choice(WORKLOADS, 2, replace=False)
-    return Event(
-        "drops",
+    return Drops(
         start,
         end,
         nodes=tuple(str(n) for n in rng.permutation(nodes)[:count]),
@@ -105,4 +104,4 @@ def _trouble(rng: np.random.Generator, node: str, kind: str, seconds: int) -> Ev
         end = start + int(rng.integers(15, 200))
     if kind in ("node_leaves", "node_joins"):
         end = seconds
-    return Event(kind, start, end, nodes=(node,))
+    return KINDS[kind](start, end, nodes=(node,))

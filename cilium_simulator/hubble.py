@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from cilium_simulator import counting
+from cilium_simulator.events import RING, LostEvents
 from cilium_simulator.packets import Packets
 from cilium_simulator.reasons import HUBBLE
 from cilium_simulator.traffic import intensity
@@ -25,7 +26,6 @@ if TYPE_CHECKING:
 TWICE = 0.95  # share of denied packets that make a policy verdict beside the drop
 SEEN = 0.995  # the rest is lost in the ring buffer
 GONE_AFTER = 60  # seconds a series outlives the pod it names, pkg/hubble/metrics/metrics.go, 1.14
-RING = "hubble_ring_buffer"  # losses of its readers: metrics are counted before it is written
 PROXY = ("hubble_http", "hubble_dns")  # seen by the proxy, not by way of the perf ring
 BUCKETS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)
 SPREAD = 0.6  # of the logarithm of HTTP durations
@@ -126,9 +126,8 @@ class Hubble:
 
     def _reached(self, events: np.ndarray) -> np.ndarray:
         """Leave out what was lost before Hubble could count it."""
-        for event in self.scenario.of("lost_events"):
-            here = not event.nodes or self.node.name in event.nodes
-            if here and event.name != RING:
+        for event in self.scenario.of(LostEvents):
+            if event.hits(self.node.name) and event.buffer != RING:
                 span, kept = slice(event.start, event.end), events.copy()
                 kept[span] = self.rng.binomial(events[span], 1 - event.share)
                 events = kept
@@ -140,10 +139,10 @@ class Hubble:
         counters = Counters(seconds)
         own = {"source": "perf_event_ring_buffer"}
         counters.add(own, rng.poisson(0.0005, seconds) * up, 0, FOREVER)
-        for event in self.scenario.of("lost_events"):
-            if not event.nodes or self.node.name in event.nodes:
+        for event in self.scenario.of(LostEvents):
+            if event.hits(self.node.name):
                 lost = self.rng.poisson(intensity(event, seconds)) * up
-                counters.add({"source": event.name}, lost, 0, FOREVER)
+                counters.add({"source": event.buffer}, lost, 0, FOREVER)
         return counters
 
     def _contexts(

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from cilium_simulator import nodes as node_lives
+from cilium_simulator.events import Policy, Rollout
 from cilium_simulator.kubernetes_events import events, iso
 from cilium_simulator.nodes import suffix
 from cilium_simulator.operator import POD as OPERATOR
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from cilium_simulator.nodes import Node, Run
-    from cilium_simulator.scenario import Event, Scenario
+    from cilium_simulator.scenario import Scenario
 
 Object = dict[str, Any]
 
@@ -175,9 +176,8 @@ class Moment:
             for name in (service.source, service.destination):
                 found.setdefault(name, set()).update(service.nodes or self.scenario.nodes)
         for event in self.scenario.events:
-            for name in (event.source, event.destination):
-                if "/" in name:
-                    found.setdefault(name, set(event.nodes[:1] or self.scenario.nodes[:1]))
+            for name in event.workloads:
+                found.setdefault(name, set(event.nodes[:1] or self.scenario.nodes[:1]))
         return dict(sorted(found.items()))
 
     def _applications(self) -> Iterator[Object]:
@@ -185,7 +185,7 @@ class Moment:
         by_name = {node.name: node for node in self._present()}
         for workload, names in self._workloads().items():
             space, _, short = workload.partition("/")
-            rolled = [e.start for e in self.scenario.of("rollout") if e.destination == workload]
+            rolled = [e.start for e in self.scenario.of(Rollout) if e.destination == workload]
             hashes = [suffix(rng, 10) for _ in range(len(rolled) + 1)]
             done = sum(start <= self.at for start in rolled)
             created = rolled[done - 1] if done else -10 * DAY
@@ -204,7 +204,7 @@ class Moment:
 
     def _visible(self, workload: str) -> dict[str, str]:
         """Make HTTP visible by annotation where a policy would let everything pass."""
-        denied = {e.destination for e in self.scenario.of("policy")}
+        denied = {e.destination for e in self.scenario.of(Policy)}
         served = {s.destination for s in self.scenario.services}
         key = "policy.cilium.io/proxy-visibility"
         return {key: "<Ingress/80/TCP/HTTP>"} if workload in denied & served else {}
@@ -238,19 +238,19 @@ class Moment:
         for space in spaces if self.scenario.dns else []:
             rule = {"toPorts": [_ports("53", "ANY", dns=[{"matchPattern": "*"}])]}
             yield self._policy("allow-dns", space, {}, egress=[rule, {"toEntities": ["all"]}])
-        denied = {e.destination for e in self.scenario.of("policy")}
+        denied = {e.destination for e in self.scenario.of(Policy)}
         for workload in sorted({s.destination for s in self.scenario.services} - denied):
             space, _, short = workload.partition("/")
             rule = {"toPorts": [_ports("80", "TCP", http=[{}])]}
             yield self._policy(f"{short}-http", space, {"run": short}, ingress=[rule])
-        for event in self.scenario.of("policy"):
+        for event in self.scenario.of(Policy):
             if event.start <= self.at < event.end:
                 yield self._narrow(event)
 
-    def _narrow(self, event: Event) -> Object:
+    def _narrow(self, event: Policy) -> Object:
         space, _, name = event.name.partition("/")
-        allowed = [{"method": method, "path": "/"} for method in event.method.split("|")]
-        rule = {"toPorts": [_ports("80", "TCP", http=allowed)]}
+        allowed: list[Object] = [{"method": method, "path": "/"} for method in event.methods]
+        rule = {"toPorts": [_ports("80", "TCP", http=allowed or [{"path": "/"}])]}
         chosen = {"run": event.destination.partition("/")[2]}
         return self._policy(name, space, chosen, created=event.start, ingress=[rule])
 
@@ -268,7 +268,7 @@ class Moment:
         return self._thing(created, name, space, written="f:spec") | {"spec": spec}
 
     def _network_policies(self) -> Iterator[Object]:
-        live = sum(e.start <= self.at < e.end for e in self.scenario.of("policy"))
+        live = sum(e.start <= self.at < e.end for e in self.scenario.of(Policy))
         count = POLICIES + live - len(list(self._cilium_policies()))
         for number in range(1, count + 1):
             spec: Object = {"podSelector": {"matchLabels": {"app": f"tool-{number}"}}}

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
+from cilium_simulator.events import Rollout
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
@@ -41,7 +43,7 @@ class _Writers:
             yield from self._restarts(node)
             if node.joined > 0:
                 yield self._event("Node", node.name, "RegisteredNode", node.joined, node=node)
-        for event in self.scenario.of("rollout"):
+        for event in self.scenario.of(Rollout):
             space, _, short = event.destination.partition("/")
             told = f"Scaled up replica set {short} to 1"
             yield self._event(
@@ -59,7 +61,7 @@ class _Writers:
             yield from self._started(node, after, began)
 
     def _started(self, node: Node, run: Run, began: int) -> Iterator[Object]:
-        """A new container: its image is there, and its probe fails until the agent answers."""
+        """Yield those of a new container, whose probe fails until the agent answers."""
         version = ".".join(map(str, self.scenario.version))
         image = f'Container image "quay.io/cilium/cilium:v{version}" already present on machine'
         for reason, told in (
@@ -94,7 +96,7 @@ class _Writers:
         yield self._event("Pod", after.pod, "Scheduled", before.end, told)
 
     def _reboot(self, node: Node, down: int, up: int) -> Iterator[Object]:
-        """The node controller misses a node after 40 seconds; the kubelet tells of its boot."""
+        """Yield those of a node, missed after 40 seconds, and of its boot."""
         if up - down > 40:
             told = f"Node {node.name} status is now: NodeNotReady"
             yield self._event("Node", node.name, "NodeNotReady", down + 40, told, node=node)

@@ -7,11 +7,17 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from cilium_simulator.events import AgentReplaced, AgentRestart, NodeJoins, NodeLeaves, NodeReboot
+
 if TYPE_CHECKING:
-    from cilium_simulator.scenario import Event, Scenario
+    from collections.abc import Sequence
+
+    from cilium_simulator.events import Event
+    from cilium_simulator.scenario import E, Scenario
 
 ALPHABET = "bcdfghjklmnpqrstvwxz2456789"  # what Kubernetes draws name suffixes from
-DEFAULT_DOWN = {"agent_restart": 20, "agent_replaced": 40, "node_reboot": 150}
+#: how long it usually takes until the agent is back [s]
+DEFAULT_DOWN = {AgentRestart: 20, AgentReplaced: 40, NodeReboot: 150}
 
 
 @dataclass(frozen=True)
@@ -69,34 +75,34 @@ def build(scenario: Scenario, rng: np.random.Generator) -> list[Node]:
     return [_node(scenario, i, rng) for i in range(len(scenario.nodes))]
 
 
-def _mine(scenario: Scenario, name: str, *kinds: str) -> list[Event]:
-    return [e for e in scenario.of(*kinds) if not e.nodes or name in e.nodes]
+def _mine(events: Sequence[E], name: str) -> list[E]:
+    return [e for e in events if e.hits(name)]
 
 
 def _node(scenario: Scenario, index: int, rng: np.random.Generator) -> Node:
     name = scenario.nodes[index]
-    joins, leaves = _mine(scenario, name, "node_joins"), _mine(scenario, name, "node_leaves")
+    joins, leaves = _mine(scenario.of(NodeJoins), name), _mine(scenario.of(NodeLeaves), name)
     joined = joins[0].start if joins else -int(rng.integers(3, 30)) * 86400
     left = leaves[0].start if leaves else scenario.seconds + 1
-    breaks = _mine(scenario, name, *DEFAULT_DOWN)
+    breaks = _mine(scenario.of(AgentRestart, AgentReplaced, NodeReboot), name)
     return Node(
         name=name,
         ip=address(index),
         joined=joined,
         left=left,
         runs=tuple(_runs(scenario, joined, left, breaks, rng)),
-        down=tuple((e.start, _back(scenario, e)) for e in breaks if e.kind == "node_reboot"),
+        down=tuple((e.start, _back(scenario, e)) for e in breaks if isinstance(e, NodeReboot)),
     )
 
 
 def _back(scenario: Scenario, event: Event) -> int:
     """When the agent answers again; an event without an end gets the usual time."""
     given = event.end != scenario.seconds
-    return event.end if given else min(event.start + DEFAULT_DOWN[event.kind], scenario.seconds)
+    return event.end if given else min(event.start + DEFAULT_DOWN[type(event)], scenario.seconds)
 
 
 def _runs(
-    scenario: Scenario, joined: int, left: int, breaks: list[Event], rng: np.random.Generator
+    scenario: Scenario, joined: int, left: int, breaks: Sequence[Event], rng: np.random.Generator
 ) -> list[Run]:
     pod, boot = f"cilium-{suffix(rng)}", joined
     begin = joined + int(rng.integers(30, 60)) if joined >= 0 else int(joined * rng.uniform(0.2, 1))
@@ -104,9 +110,9 @@ def _runs(
     for event in breaks:
         runs.append(Run(pod, begin, event.start, boot, _first_sync(scenario, begin, rng)))
         begin = _back(scenario, event)
-        if event.kind == "node_reboot":
+        if isinstance(event, NodeReboot):
             boot = begin
-        if event.kind == "agent_replaced":
+        if isinstance(event, AgentReplaced):
             pod = f"cilium-{suffix(rng)}"
     runs.append(Run(pod, begin, left, boot, _first_sync(scenario, begin, rng)))
     return runs

@@ -7,19 +7,21 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from cilium_simulator.events import OperatorDown, OperatorErrors
 from cilium_simulator.scrape import Scraper, Series, Target, lives
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
+    from cilium_simulator.events import Event
     from cilium_simulator.nodes import Node
-    from cilium_simulator.scenario import Event, Scenario
+    from cilium_simulator.scenario import Scenario
 
 POD = "cilium-operator-5c9d7b6f8-x7k2p"
 IDENTITIES = 180
 
 
-def _up(events: list[Event], seconds: np.ndarray) -> np.ndarray:
+def _up(events: Sequence[Event], seconds: np.ndarray) -> np.ndarray:
     """Tell when no event keeps the operator down."""
     up = np.ones(len(seconds), dtype=bool)
     for event in events:
@@ -27,7 +29,7 @@ def _up(events: list[Event], seconds: np.ndarray) -> np.ndarray:
     return up
 
 
-def _began(events: list[Event], seconds: np.ndarray) -> np.ndarray:
+def _began(events: Sequence[Event], seconds: np.ndarray) -> np.ndarray:
     """Tell when the process began that runs at these moments."""
     began = np.full(len(seconds), -9.0 * 86400)
     for event in events:
@@ -38,7 +40,7 @@ def _began(events: list[Event], seconds: np.ndarray) -> np.ndarray:
 def operator_series(scenario: Scenario, scraper: Scraper, node: Node) -> Iterator[Series]:
     """Yield the metrics of the one operator that leads; it lives on the first node."""
     span = [(POD, 0, min(node.left, scenario.seconds))]
-    broken = scenario.of("operator_down")
+    broken = scenario.of(OperatorDown)
     for target in scraper.targets("operator", node, span, partial(_up, broken)):
         t = target.seconds
         ones = np.ones(len(t))
@@ -49,7 +51,7 @@ def operator_series(scenario: Scenario, scraper: Scraper, node: Node) -> Iterato
         errors = np.floor(age / 40000)
         failed = sum(
             np.floor(np.clip(t - e.start, 0, e.end - e.start) * e.rate)
-            for e in scenario.of("operator_errors")
+            for e in scenario.of(OperatorErrors)
         )
         yield from target.up_series()
         for name, kind, own, values in (

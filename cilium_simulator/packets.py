@@ -11,11 +11,12 @@ from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
+from cilium_simulator.events import Connections, Flows, Selected, TcpFlags, Unanswered
 from cilium_simulator.traffic import intensity, swell
 
 if TYPE_CHECKING:
     from cilium_simulator.nodes import Node
-    from cilium_simulator.scenario import Event, Scenario
+    from cilium_simulator.scenario import Scenario
     from cilium_simulator.scrape import Labels
     from cilium_simulator.traffic import Drops
 
@@ -106,36 +107,34 @@ class Packets:
             self._count("hubble_tcp_flags_total", own, np.maximum(events, 0), prior=old)
         told = self.rng.binomial(opened, self.scenario.selected)
         self._verdict("TCP", told, prior=round(float(told.mean()) * self.age))
-        for event in self.scenario.of("tcp"):
-            here = not event.nodes or self.node.name in event.nodes
-            if not here or event.name == "unanswered":
+        for event in self.scenario.of(TcpFlags, Flows, Connections):
+            if not event.hits(self.node.name):
                 continue
             extra = rng.poisson(intensity(event, self.seconds)) * self.up
             peers = (event.source, event.destination, "ingress")
-            if event.name == "flows":
-                self._flows_of(event, extra, peers)
-            elif event.name == "connections":
+            if isinstance(event, Flows):
+                self._flows_of(event, extra, peers, protocol=event.protocol)
+            elif isinstance(event, Connections):
                 self._connections(event, extra, peers)
             else:
-                own = {"flag": event.name or "RST", "family": "IPv4"}
+                own = {"flag": event.flag, "family": "IPv4"}
                 self._count("hubble_tcp_flags_total", own, extra, peers=peers)
 
-    def _connections(self, event: Event, opened: np.ndarray, peers: Peers) -> None:
+    def _connections(self, event: Connections, opened: np.ndarray, peers: Peers) -> None:
         """Count connections of an event, from both ends of which this node sees what passes."""
         swollen = swell(self.scenario, self.node.name, source=peers[0], destination=peers[1])
         opened = opened + self.rng.poisson(opened * (swollen - 1))
         answered = opened.copy()
-        for other in self.scenario.of("tcp", "selected"):
-            here = not other.nodes or self.node.name in other.nodes
-            if not here or other.destination != event.destination:
+        for other in self.scenario.of(Unanswered, Selected):
+            if not other.hits(self.node.name) or other.destination != event.destination:
                 continue
             span = slice(other.start, other.end)
-            if other.kind == "selected":
+            if isinstance(other, Selected):
                 told = np.zeros_like(opened)
                 told[span] = opened[span]
                 prior = round(event.rate * self.age) if other.start == event.start == 0 else 0
                 self._verdict("TCP", told, peers=peers, prior=prior)
-            elif other.name == "unanswered":
+            else:
                 answered[span] -= self.rng.binomial(opened[span], other.share)
         old = round(event.rate * self.age) if event.start == 0 else 0
         back = (event.destination, event.source, "egress")
@@ -144,10 +143,17 @@ class Packets:
             self._count("hubble_tcp_flags_total", own, events, peers=ends, prior=old)
         self._flows_of(event, opened, peers)
 
-    def _flows_of(self, event: Event, events: np.ndarray, peers: Peers) -> None:
+    def _flows_of(
+        self,
+        event: Flows | Connections,
+        events: np.ndarray,
+        peers: Peers,
+        *,
+        protocol: str = "TCP",
+    ) -> None:
         """Count forwarded flows of an event; of one from the start on, also those before."""
         prior = round(event.rate * self.age) if event.start == 0 else 0
-        own = {"protocol": event.protocol, "type": "Trace", "subtype": "to-endpoint"}
+        own = {"protocol": protocol, "type": "Trace", "subtype": "to-endpoint"}
         own["verdict"] = "FORWARDED"
         self._count("hubble_flows_processed_total", own, events, peers=peers, prior=prior)
 

@@ -11,11 +11,14 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from cilium_simulator.events import ScrapeGap
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
+    from cilium_simulator.events import Event
     from cilium_simulator.nodes import Node
-    from cilium_simulator.scenario import Event, Scenario
+    from cilium_simulator.scenario import Scenario
 
 Labels = dict[str, str]
 PORTS = {"agent": 9962, "hubble": 9965, "operator": 9963}
@@ -167,19 +170,19 @@ class Scraper:
 
     def _recorded(self, seconds: np.ndarray) -> np.ndarray:
         """Tell when Prometheus was there at all."""
-        spans = [(seconds >= a) & (seconds < b) for a, b in self.scenario.records]
+        spans = [(seconds >= a) & (seconds < b) for a, b in self.scenario.recorded]
         there: np.ndarray = np.any(spans, axis=0)
-        for event in self.scenario.of("scrape_gap"):
-            if not event.nodes and not event.name:
+        for event in self.scenario.of(ScrapeGap):
+            if not event.nodes and not event.component:
                 there &= ~_during(event, seconds)
         return there
 
     def _unreachable(self, seconds: np.ndarray, component: str, node: str) -> np.ndarray:
         """Tell when this target failed to answer although its process lives."""
         lost = np.zeros(len(seconds), dtype=bool)
-        for event in self.scenario.of("scrape_gap"):
-            mine = (not event.nodes or node in event.nodes) and event.name in ("", component)
-            if mine and (event.nodes or event.name):
+        for event in self.scenario.of(ScrapeGap):
+            mine = event.hits(node) and event.component in ("", component)
+            if mine and (event.nodes or event.component):
                 lost |= _during(event, seconds)
         return lost
 

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import json
+import os
+import shutil
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -12,6 +15,7 @@ from cilium_simulator import openmetrics, remote_write, traffic, truth
 from cilium_simulator.agent import Agent
 from cilium_simulator.connectivity import Health
 from cilium_simulator.hubble import Hubble
+from cilium_simulator.kubernetes import Moment
 from cilium_simulator.operator import kube_state_series, operator_series
 from cilium_simulator.proxy import Proxies
 from cilium_simulator.scenario import Scenario, load
@@ -47,10 +51,27 @@ class Cluster:
         return [s for s in self.series if s.name == name and wanted <= s.labels.items()]
 
     def write(self, folder: Path) -> None:
-        """Write metrics.om and truth.json."""
-        folder.mkdir(parents=True, exist_ok=True)
-        openmetrics.write(self.series, folder / "metrics.om")
-        self.truth.write(folder / "truth.json")
+        """Write metrics.om, truth.json and kubernetes.json into a new directory, whole or not.
+
+        Raises
+        ------
+        FileExistsError
+            If the directory exists.
+        """
+        if folder.exists():
+            raise FileExistsError(f"{folder} exists already: choose another directory")
+        unfinished = folder.with_name(f".{folder.name}.{os.getpid()}.new")
+        unfinished.mkdir(parents=True)
+        try:
+            openmetrics.write(self.series, unfinished / "metrics.om")
+            self.truth.write(unfinished / "truth.json")
+            end = Moment(self.scenario, self.scenario.seconds)
+            shown = {"time": end.time.isoformat(), "config": end.config(), **end.objects()}
+            (unfinished / "kubernetes.json").write_text(json.dumps(shown, indent=1), "utf-8")
+            unfinished.rename(folder)
+        except BaseException:
+            shutil.rmtree(unfinished, ignore_errors=True)
+            raise
 
     def write_requests(self, path: Path, *, float_le: bool) -> None:
         """Write what a server is to be fed with; `float_le` as Prometheus 3 stores buckets."""

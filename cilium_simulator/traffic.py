@@ -7,11 +7,15 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from cilium_simulator import events
+from cilium_simulator.events import DNS_CLIENTS
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from cilium_simulator.events import Event, Rated, Shaped
     from cilium_simulator.nodes import Node
-    from cilium_simulator.scenario import Event, Scenario, Service
+    from cilium_simulator.scenario import Scenario, Service
 
 #: reason, direction, protocol, source, destination, packets/s per node of ordinary drops
 BACKGROUND = (
@@ -22,7 +26,6 @@ BACKGROUND = (
     ("Policy denied", "EGRESS", "UDP", "batch/report", "kube-system/coredns", 0.01),
     ("Policy denied", "INGRESS", "TCP", "default/crawler", "default/api", 0.01),
 )
-DNS_CLIENTS = ("default/frontend", "default/web", "batch/report")
 # Search domains make names that do not exist an ordinary thing.
 DNS_ANSWERS = (
     ("No Error", "api.default.svc.cluster.local.", 0.90),
@@ -102,11 +105,14 @@ def swell(scenario: Scenario, node: str, *, source: str = "", destination: str =
     One that names an end is only about the services that have it.
     """
     factor = np.ones(scenario.seconds)
-    for event in scenario.of("load"):
-        here = not event.nodes or node in event.nodes
-        if here and event.source in ("", source) and event.destination in ("", destination):
+    for event in scenario.of(events.Load):
+        if (
+            event.hits(node)
+            and event.source in ("", source)
+            and event.destination in ("", destination)
+        ):
             span = slice(event.start, event.end)
-            factor[span] *= 1 + (event.size - 1) * shape(event)
+            factor[span] *= 1 + (event.factor - 1) * shape(event)
     return factor
 
 
@@ -116,9 +122,8 @@ def drops(scenario: Scenario, nodes: list[Node], rng: np.random.Generator) -> li
     for node in nodes:
         up = node.up(scenario.seconds)
         streams += list(_background(scenario, node, up, rng))
-        for event in scenario.of("drops", "policy"):
-            wanted = event.rate or event.packets
-            if wanted and (not event.nodes or node.name in event.nodes):
+        for event in scenario.of(events.Drops):
+            if event.hits(node.name):
                 streams.append(_of_event(scenario, event, node, up, rng))
     return [s for s in streams if s.prior or s.arrivals.any()]
 
@@ -140,20 +145,22 @@ def _background(
         yield Drops(*labels, arrivals, prior, size)
 
 
-def intensity(event: Event, seconds: int) -> np.ndarray:
+def intensity(event: Rated, seconds: int) -> np.ndarray:
     """Return the mean packets per second of an event: a step, or a ramp up to its rate."""
     curve = np.zeros(seconds)
     curve[event.start : event.end] = event.rate * shape(event)
     return curve
 
 
-def shape(event: Event) -> np.ndarray:
+def shape(event: Shaped) -> np.ndarray:
     """Return how far an event has come, 0 to 1, in each of its seconds."""
     length = event.end - event.start
     return np.linspace(0, 1, length) if event.shape == "ramp" else np.ones(length)
 
 
-def _taken(event: Event, arrivals: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+def _taken(
+    event: events.Http | events.Dns, arrivals: np.ndarray, rng: np.random.Generator
+) -> np.ndarray:
     """Pick what an event with a share turns into its own."""
     taken = np.zeros_like(arrivals)
     span = slice(event.start, event.end)
@@ -162,7 +169,7 @@ def _taken(event: Event, arrivals: np.ndarray, rng: np.random.Generator) -> np.n
 
 
 def _of_event(
-    scenario: Scenario, event: Event, node: Node, up: np.ndarray, rng: np.random.Generator
+    scenario: Scenario, event: events.Drops, node: Node, up: np.ndarray, rng: np.random.Generator
 ) -> Drops:
     if event.packets:
         arrivals = np.zeros(scenario.seconds, dtype=np.int64)
@@ -181,7 +188,7 @@ def _of_event(
 
 
 def _retried(
-    scenario: Scenario, event: Event, arrivals: np.ndarray, node: str
+    scenario: Scenario, event: events.Drops, arrivals: np.ndarray, node: str
 ) -> tuple[np.ndarray, np.ndarray]:
     """Make packets the SYNs of connections: one a second each, as long as the event lasts."""
     rng = np.random.default_rng([scenario.seed, event.start, *node.encode()])
@@ -200,21 +207,21 @@ def requests(scenario: Scenario, nodes: list[Node], rng: np.random.Generator) ->
             workers = [n.name for n in nodes if n.name.startswith("worker")]
             if node.name in (service.nodes or workers):
                 streams += _of_service(scenario, service, node, up, rng)
-        for event in scenario.of("http"):
-            if event.nodes and node.name not in event.nodes:
+        for event in scenario.of(events.Http):
+            if not event.hits(node.name):
                 continue
             if event.share:
                 streams = list(_changed(event, node.name, streams, rng))
             else:
                 arrivals = rng.poisson(intensity(event, scenario.seconds)) * up
-                labels = (node.name, event.source, event.destination, event.method, event.status)
-                latency = event.size or 0.02
-                streams.append(Requests(*labels, latency, arrivals, event=event))
+                labels = (node.name, event.source, event.destination, event.method or "GET")
+                latency = event.latency or 0.02
+                streams.append(Requests(*labels, event.status, latency, arrivals, event=event))
     return [s for s in streams if s.arrivals.any()]
 
 
 def _changed(
-    event: Event, node: str, streams: list[Requests], rng: np.random.Generator
+    event: events.Http, node: str, streams: list[Requests], rng: np.random.Generator
 ) -> Iterator[Requests]:
     """Give the requests of a node when some of the usual ones went another way."""
     for stream in streams:
@@ -228,7 +235,7 @@ def _changed(
         yield replace(
             stream,
             status=event.status or stream.status,
-            latency=event.size or stream.latency,
+            latency=event.latency or stream.latency,
             arrivals=taken,
             event=event,
         )
@@ -239,7 +246,7 @@ def _of_service(
 ) -> Iterator[Requests]:
     ends = {"source": service.source, "destination": service.destination}
     wave = pattern(scenario, rng) * swell(scenario, node.name, **ends)
-    policies = [e for e in scenario.of("policy") if e.destination == service.destination]
+    policies = [e for e in scenario.of(events.Policy) if e.destination == service.destination]
     for method, share in service.methods.items():
         for status, part in service.statuses.items():
             arrivals = rng.poisson(service.rate * share * part * wave) * up
@@ -254,13 +261,13 @@ def _of_service(
 
 
 def _refused(
-    policy: Event, method: str, arrivals: np.ndarray, rng: np.random.Generator
+    policy: events.Policy, method: str, arrivals: np.ndarray, rng: np.random.Generator
 ) -> np.ndarray:
     """Pick what a policy refuses while it holds: other methods, and other paths of its own."""
     span = slice(policy.start, policy.end)
-    allowed = not policy.method or method in policy.method.split(",")
+    allowed = not policy.methods or method in policy.methods
     refused = np.zeros_like(arrivals)
-    refused[span] = rng.binomial(arrivals[span], policy.size if allowed else 1.0)
+    refused[span] = rng.binomial(arrivals[span], policy.refused if allowed else 1.0)
     return refused
 
 
@@ -274,27 +281,27 @@ def lookups(scenario: Scenario, nodes: list[Node], rng: np.random.Generator) -> 
             for rcode, query, share in DNS_ANSWERS:
                 arrivals = rng.poisson(wave * share) * up
                 streams.append(Lookups(node.name, client, rcode, query, arrivals))
-        for event in scenario.of("dns"):
-            if event.nodes and node.name not in event.nodes:
+        for event in scenario.of(events.Dns):
+            if not event.hits(node.name):
                 continue
             if event.share:
                 streams = list(_failed(event, node.name, streams, rng))
             else:
                 arrivals = rng.poisson(intensity(event, scenario.seconds)) * up
-                labels = (node.name, event.source, event.status, event.name)
+                labels = (node.name, event.source, event.rcode, event.query)
                 streams.append(Lookups(*labels, arrivals, event))
     return [s for s in streams if s.arrivals.any()]
 
 
 def _failed(
-    event: Event, node: str, streams: list[Lookups], rng: np.random.Generator
+    event: events.Dns, node: str, streams: list[Lookups], rng: np.random.Generator
 ) -> Iterator[Lookups]:
     """Give the lookups of a node when some of the usual ones end otherwise."""
     for stream in streams:
-        wanted = event.source in ("", stream.source) and event.name in ("", stream.query)
+        wanted = event.source in ("", stream.source) and event.query in ("", stream.query)
         if stream.node != node or stream.event is not None or not wanted:
             yield stream
             continue
         taken = _taken(event, stream.arrivals, rng)
         yield replace(stream, arrivals=stream.arrivals - taken)
-        yield replace(stream, rcode=event.status, arrivals=taken, event=event)
+        yield replace(stream, rcode=event.rcode, arrivals=taken, event=event)

@@ -10,18 +10,22 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
+from cilium_simulator.events import KINDS
+
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
     from pathlib import Path
 
+    from cilium_simulator.events import Event
     from cilium_simulator.nodes import Node
-    from cilium_simulator.scenario import Event, Scenario
+    from cilium_simulator.scenario import Scenario
     from cilium_simulator.traffic import Drops, Lookups, Requests
 
 SCHEMA = "cilium-analysis/truth/1"
 DROP_LABELS = ("node", "reason", "direction", "protocol", "source", "destination", "size")
 LOOKUP_LABELS = ("node", "source", "rcode", "query")
 REQUEST_LABELS = ("node", "source", "destination", "method", "status", "denied")
+_COUNTED = {"drops": "packets", "policy": "requests", "http": "requests", "dns": "lookups"}
 Moment = str | datetime | float | int
 
 
@@ -125,6 +129,19 @@ class Truth:
         """Return the only incident of a kind."""
         (found,) = [i for i in self.incidents if i.kind == kind]
         return found
+
+    def lines(self) -> Iterator[str]:
+        """Yield what happened, one line for each event of the scenario, times in UTC."""
+        if not self.incidents:
+            yield "Nothing happens in it but what is ordinary."
+        everywhere = {run["node"] for run in self.restarts}
+        for number, one in enumerate(self.incidents, start=1):
+            labels = "".join(f", {name} {text}" for name, text in one.labels.items())
+            total = f", {one.total:,} {_COUNTED[one.kind]}" if one.total else ""
+            end = "" if KINDS[one.kind].is_moment else f" to {one.end:%Y-%m-%d %H:%M:%S}"
+            when = f"{one.start:%Y-%m-%d %H:%M:%S}{end}"
+            nodes = "all nodes" if everywhere <= set(one.nodes) else ", ".join(one.nodes)
+            yield f"{number}. {one.kind}: {when}, {nodes}{labels}{total}"
 
     def _total(
         self, flows: Iterable[Flow], start: Moment, end: Moment, by: Sequence[str]
@@ -239,17 +256,11 @@ def _happened(
     total = np.sum(mine, axis=0) if mine else np.zeros(1)
     hits = np.flatnonzero(total)
     onset = int(hits[0]) if len(hits) else event.start
-    packets = bool(event.rate or event.packets) and event.kind in ("drops", "policy")
-    names = (*(_DROPS if packets else ()), "source", "destination", "status", "name")
-    labels = {k: v for k in names if (v := getattr(event, k))}
     start, end, first = (
         datetime.fromtimestamp(scenario.epoch + s, UTC) for s in (event.start, event.end, onset)
     )
     nodes = event.nodes or scenario.nodes
-    return Incident(event.kind, labels, nodes, start, end, first, int(total.sum()))
-
-
-_DROPS = ("reason", "direction", "protocol")
+    return Incident(event.kind, event.labels, nodes, start, end, first, int(total.sum()))
 
 
 def _run(scenario: Scenario, node: Node, index: int) -> dict[str, Any]:

@@ -7,13 +7,14 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from cilium_simulator import counting
+from cilium_simulator.events import AgentErrors
 from cilium_simulator.traffic import intensity
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from cilium_simulator.nodes import Node
-    from cilium_simulator.scenario import Event, Scenario
+    from cilium_simulator.scenario import Scenario
     from cilium_simulator.scrape import Labels, Series, Target
 
 MIB = 2**20
@@ -27,8 +28,8 @@ DELAY_BOUNDS = (0.05, 0.1, 0.5, 1.0, 5.0)
 class Vitals:
     """The agent of one node, apart from its traffic; drawn from random numbers of its own.
 
-    An event ``agent_errors`` named ``controllers``, ``k8s-client`` or ``kvstore`` shows in the
-    metrics of that subsystem too.
+    Errors of the subsystems ``controllers``, ``k8s-client`` and ``kvstore`` show in the metrics of
+    that subsystem too.
     """
 
     def __init__(self, scenario: Scenario, node: Node) -> None:
@@ -54,10 +55,10 @@ class Vitals:
             name: self._arrivals(name, rng) for name in ("controllers", "k8s-client", "kvstore")
         }
 
-    def events(self, name: str) -> list[Event]:
+    def events(self, subsystem: str) -> list[AgentErrors]:
         """List what makes a subsystem of this agent fail."""
-        found = [e for e in self.scenario.of("agent_errors") if e.name == name]
-        return [e for e in found if not e.nodes or self.node.name in e.nodes]
+        found = [e for e in self.scenario.of(AgentErrors) if e.subsystem == subsystem]
+        return [e for e in found if e.hits(self.node.name)]
 
     def _arrivals(self, name: str, rng: np.random.Generator) -> np.ndarray:
         total = np.zeros(self.scenario.seconds)

@@ -6,6 +6,7 @@ import itertools
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from cilium_simulator.events import Rollout
 from cilium_simulator.nodes import suffix
 
 if TYPE_CHECKING:
@@ -33,7 +34,7 @@ class Pods:
         self._rng = rng
         self._known: dict[tuple[str, str], list[Pod]] = {}
         self._rollouts: dict[str, list[int]] = {}
-        for event in scenario.of("rollout"):
+        for event in scenario.of(Rollout):
             self._rollouts.setdefault(event.destination, []).append(event.start)
 
     def of(self, workload: str, node: str) -> list[Pod]:

@@ -1,4 +1,4 @@
-"""Parts of the site that the code itself tells: layers, commands, metrics, schemas, the gallery.
+"""Parts of the site that the code itself tells: layers, commands, metrics, schemas, scenarios.
 
 `write` puts them into ``docs/_generated``, from where the pages include them. Nothing here is kept
 by hand, so that nothing here can be out of step.
@@ -11,6 +11,8 @@ import json
 import re
 import tomllib
 from ast import get_docstring, parse
+from dataclasses import MISSING, Field, fields
+from datetime import datetime
 from html import escape
 from html.parser import HTMLParser
 from typing import TYPE_CHECKING, Any
@@ -20,9 +22,13 @@ from cilium_analysis.metrics import Metric, known
 from cilium_analysis.queries import selected
 from cilium_analysis.report.notebooks import notebook_directory
 from cilium_analysis.topics import TOPICS
+from cilium_simulator.events import KINDS, Event
+from cilium_simulator.fields import WORKLOAD, about, key
+from cilium_simulator.scenario import Scenario, Service
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
+    from collections.abc import Set as AbstractSet
     from pathlib import Path
 
 #: Notebooks of the gallery, in its order.
@@ -56,6 +62,7 @@ def write(docs: Path) -> None:
         "layers": as_html(layer_diagram(root)),
         "commands": commands(_parser()),
         "metrics": as_html(metrics_table(known())),
+        "scenarios": scenario_tables(),
         "panels": within_gallery((root / "notebooks" / "README.md").read_text(encoding="utf-8")),
     }
     for name, file in SCHEMAS.items():
@@ -271,6 +278,103 @@ def _type(field: Mapping[str, Any]) -> str:
         return f"object of {_type(field['additionalProperties'])}"
     kinds = field["type"] if isinstance(field["type"], list) else [field["type"]]
     return " or ".join(kinds) + (f" ({field['format']})" if "format" in field else "")
+
+
+def scenario_tables() -> str:
+    """Describe in Markdown what a scenario's file may hold: cluster, services, each kind."""
+    parts = ["## `[cluster]`", "", "Every field may be left out.", "", _described(Scenario), ""]
+    parts += ["## `[[service]]`", "", _plain(Service), "", _described(Service), ""]
+    parts += ["## `[[event]]`", "", _TIMES, "", "| kind | what happens |", "|---|---|"]
+    parts += [f"| [`{name}`](#{name}) | {_plain(kind)} |" for name, kind in KINDS.items()]
+    common = {f.name for f in fields(Event)}
+    for name, kind in KINDS.items():
+        nodes = {
+            "named": " `node` or `nodes` is needed.",
+            "cluster": " It concerns the whole cluster.",
+        }
+        end = " It has no end." if kind.is_moment else ""
+        parts += ["", f"### `{name}`", "", f"{_plain(kind)}{nodes.get(kind.on, '')}{end}", ""]
+        parts += [_described(kind, without=common)]
+    return "\n".join(parts)
+
+
+_TIMES = """\
+Something that happens. `kind` names one of the kinds below, and the fields are those of the kind,
+beside these:
+
+| field | type | meaning |
+|---|---|---|
+| `start` | time | when it begins |
+| `end` | time | when it ends (default: the end of the simulation) |
+| `duration` | time | instead of `end`: how long it lasts |
+| `nodes` | list of nodes | where it happens (default: on all nodes) |
+| `node` | node | instead of `nodes`: the only one |
+
+A time is counted from the start of the simulation, such as `"1h30m"` or `"45s"`, or a date with its
+zone, such as `2026-03-21T09:00:00Z`. A node is a name, `"#0"` for the first worker, `"#-1"` for the
+last, `"!#0"` for all other workers, or `"30%"` for that share of the workers."""
+
+
+def _plain(kind: type) -> str:
+    return _marked(" ".join((kind.__doc__ or "").split()))
+
+
+def _marked(text: str) -> str:
+    """Write plain text in Markdown; what is in backticks stays in code font."""
+    parts = enumerate(text.split("`"))
+    return "".join(f"`{part}`" if number % 2 else escaped(part) for number, part in parts)
+
+
+def _described(kind: type, *, without: AbstractSet[str] = frozenset()) -> str:
+    """Make a table of the fields of a dataclass of the simulator."""
+    listed = [one for one in fields(kind) if one.metadata and one.name not in without]
+    rows = ["| field | type | meaning |", "|---|---|---|"] if listed else []
+    for one in listed:
+        known = about(one)
+        unit = f" ({known.unit})" if known.unit and "time" not in known.written else ""
+        choices = f": {', '.join(f'`{each}`' for each in known.choices)}" if known.choices else ""
+        rows.append(
+            f"| `{key(one)}` | {_written(one)}{escaped(unit)} |"
+            f" {_marked(known.meaning)}{choices}{_default(one)} |"
+        )
+    return "\n".join(rows)
+
+
+def _written(one: Field[Any]) -> str:
+    """Say how a file writes a field."""
+    words = {
+        "str": "text",
+        "int": "whole number",
+        "float": "number",
+        "bool": "`true` or `false`",
+        "tuple[str, ...]": "list of texts",
+        "Mapping[str, float]": "table of numbers",
+    }
+    kind = "workload" if about(one).written == WORKLOAD else about(one).written
+    return escaped(kind) or words[str(one.type)]
+
+
+def _default(one: Field[Any]) -> str:
+    if one.default is MISSING and one.default_factory is MISSING:
+        return " (needed)"
+    value = one.default if one.default_factory is MISSING else one.default_factory()
+    if value in ("", (), 0) and value is not False:
+        return ""
+    return f" (default: {_as_toml(value, one)})"
+
+
+def _as_toml(value: Any, one: Field[Any]) -> str:
+    """Write a default as a file has it."""
+    if one.name == "version":
+        return f'`"{".".join(map(str, value))}"`'
+    if about(one).written == "time":
+        hours, seconds = divmod(value, 3600)
+        return f'`"{hours}h"`' if not seconds else f'`"{value}s"`'
+    if isinstance(value, datetime):
+        return f"`{value:%Y-%m-%dT%H:%M:%SZ}`"
+    if isinstance(value, dict):
+        return "`{" + ", ".join(f'"{k}" = {v}' for k, v in value.items()) + "}`"
+    return f"`{json.dumps(list(value) if isinstance(value, tuple) else value)}`"
 
 
 def refuse_foreign(site: Path) -> None:

@@ -35,9 +35,12 @@ def main(wheel: Path) -> None:
         run(*pip, "--require-hashes", "--requirement", str(LOCK))
         run(*pip, "--no-deps", str(wheel.resolve()))
         said = run(str(programs / "cilium-analysis"), "demo", "--output", str(place / "reports"))
+        listed = run(str(programs / "cilium-analysis"), "simulate", "--list")
         pages = [*place.glob("reports/*/index.html")]
         if "Policy denied" not in said or len(pages) != 1:
             sys.exit(f"the installed wheel does not tell the sample's story:\n{said}")
+        if "http_errors: " not in listed:
+            sys.exit(f"the installed wheel has no scenarios:\n{listed}")
         sys.stdout.write(f"{wheel.name} works in an empty environment\n")
 
 

@@ -169,18 +169,18 @@ def _expect(told: Scenario, truth: Truth, made: Incident) -> Expected:
         return Expected("http_errors", made, where, float(answered[labels["status"]]))
     if made.kind == "dns":
         lookups = truth.lookups(made.start, made.end, by=("rcode", "source"))
-        where = {"rcode": labels["status"]}
-        asked = lookups[labels["status"], labels["source"]]
+        where = {"rcode": labels["rcode"]}
+        asked = lookups[labels["rcode"], labels["source"]]
         return Expected("dns_failures", made, where, float(asked))
     seen = shown(told, node)
     simple = {
         "endpoints": ("endpoint_growth", {"node": seen}),
         "not_ready": ("endpoint_not_ready", {"node": seen}),
         "regeneration_failures": ("regeneration_failures", {"node": seen}),
-        "agent_errors": ("agent_errors", {"node": seen, "subsystem": labels.get("name", "")}),
-        "map_pressure": ("map_pressure", {"node": seen, "map_name": labels.get("name", "")}),
+        "agent_errors": ("agent_errors", {"node": seen, "subsystem": labels.get("subsystem", "")}),
+        "map_pressure": ("map_pressure", {"node": seen, "map_name": labels.get("map_name", "")}),
         "operator_errors": ("operator_errors", {}),
-        "tcp": ("tcp_failures", {}),
+        "tcp_flags": ("tcp_failures", {}),
         "agent_restart": ("agent_restart", {"node": seen}),
     }
     kind, where = simple[made.kind]

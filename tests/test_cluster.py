@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -10,9 +9,10 @@ import numpy as np
 import pytest
 
 from cilium_simulator import openmetrics, remote_write
-from cilium_simulator.__main__ import main
+from cilium_simulator.events import Drops
+from cilium_simulator.fields import ScenarioError
 from cilium_simulator.generate import random_scenario
-from cilium_simulator.scenario import Event, ScenarioError, load, names
+from cilium_simulator.scenario import load, names
 from cilium_simulator.simulation import Cluster, simulate
 from cilium_simulator.truth import Truth
 
@@ -417,15 +417,6 @@ def test_the_truth_adds_up_in_random_scenarios(seed: int) -> None:
         assert series.values[-1] - series.values[0] == true.get(labels, 0)
 
 
-def test_the_command_writes_the_files(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    monkeypatch.setattr(sys, "argv", ["cilium_simulator", "burst_between_scrapes", str(tmp_path)])
-    assert main() == 0
-    assert {p.name for p in tmp_path.iterdir()} == {"metrics.om", "truth.json"}
-    assert "total 1200" in capsys.readouterr().out
-
-
 @pytest.mark.parametrize("seed", range(12))
 def test_random_scenarios_hold_together(seed: int) -> None:
     made = simulate(random_scenario(seed, hours=0.5))
@@ -438,10 +429,10 @@ def test_random_scenarios_hold_together(seed: int) -> None:
 
 
 def test_a_contradiction_is_refused() -> None:
-    with pytest.raises(ScenarioError, match="names unknown nodes"):
-        load("quiet").with_(events=(Event("drops", 10, 20, nodes=("nowhere",)),))
+    with pytest.raises(ScenarioError, match="unknown node nowhere; there are: control-plane, w"):
+        load("quiet").with_(events=(Drops(10, 20, ("nowhere",), packets=1),))
     with pytest.raises(ScenarioError, match="not within the simulation"):
-        load("quiet").with_(events=(Event("drops", 20, 10),))
+        load("quiet").with_(events=(Drops(20, 10, packets=1),))
     with pytest.raises(ScenarioError, match="there are: annotations_style"):
         load("nothing")
 

@@ -21,7 +21,8 @@ from cilium_analysis.topics import connectivity
 from cilium_analysis.window import Window
 from cilium_simulator import remote_write
 from cilium_simulator.connectivity import probe_seconds
-from cilium_simulator.scenario import Event, Scenario, load
+from cilium_simulator.events import KINDS, Event
+from cilium_simulator.scenario import Scenario, load
 from cilium_simulator.scrape import Series
 from cilium_simulator.simulation import simulate
 from tests.conftest import started
@@ -44,7 +45,7 @@ BASE = load("connectivity")
 def event(kind: str, node: str | tuple[str, ...], begin: int, end: int, **more: object) -> Event:
     """Something between two minutes of the scenario."""
     nodes = (node,) if isinstance(node, str) else node
-    return Event(kind=kind, start=60 * begin, end=60 * end, nodes=nodes, **more)  # type: ignore[arg-type]
+    return KINDS[kind](start=60 * begin, end=60 * end, nodes=nodes, **more)
 
 
 def changed(name: str, *events: Event, **changes: object) -> Scenario:
@@ -211,7 +212,7 @@ def test_a_cluster_that_falls_into_halves_is_one_finding(
 
 
 def test_one_way_is_asymmetric(cluster_server: Serve) -> None:
-    one_way = event("unreachable", "worker-2", 70, 85, source="worker-1")
+    one_way = event("unreachable", "worker-2", 70, 85, observer="worker-1")
     served = cluster_server(changed("one_way", one_way))
     data = read(served)
     (finding,) = connectivity.findings(data)
@@ -229,7 +230,7 @@ def test_one_way_is_asymmetric(cluster_server: Serve) -> None:
 
 
 def test_one_way_without_targets_is_told_of_the_observer(cluster_server: Serve) -> None:
-    one_way = event("unreachable", "worker-2", 70, 85, source="worker-1")
+    one_way = event("unreachable", "worker-2", 70, 85, observer="worker-1")
     (finding,) = found(cluster_server(changed("one_way", one_way, version=NEWEST)))
     assert finding.labels["node"] == "worker-1"
     assert finding.value == pytest.approx(1 / 7)
@@ -244,7 +245,7 @@ def test_a_node_that_all_others_miss_but_that_reaches_them(
     version: tuple[int, int, int], cluster_server: Serve
 ) -> None:
     others = [node for node in BASE.nodes if node != "worker-2"]
-    events = [event("unreachable", "worker-2", 70, 85, source=other) for other in others]
+    events = [event("unreachable", "worker-2", 70, 85, observer=other) for other in others]
     (finding,) = found(cluster_server(changed("only_in", *events, version=version)))
     assert finding.labels["node"] == "worker-2"
     assert finding.value == 1.0
@@ -257,7 +258,7 @@ def test_a_node_that_misses_all_others_though_they_reach_it(
     version: tuple[int, int, int], cluster_server: Serve
 ) -> None:
     others = tuple(node for node in BASE.nodes if node != "worker-2")
-    only_out = event("unreachable", others, 70, 85, source="worker-2")
+    only_out = event("unreachable", others, 70, 85, observer="worker-2")
     (finding,) = found(cluster_server(changed("only_out", only_out, version=version)))
     assert finding.labels["node"] == "worker-2"
     assert finding.severity is Severity.WARNING
@@ -268,8 +269,8 @@ def test_a_node_that_misses_all_others_though_they_reach_it(
 def test_what_few_see_is_not_hidden_by_another_outage(cluster_server: Serve) -> None:
     events = [
         event("unreachable", "worker-2", 65, 80),
-        event("unreachable", "worker-6", 90, 100, source="worker-2"),
-        event("unreachable", "worker-7", 70, 80, source="worker-1"),
+        event("unreachable", "worker-6", 90, 100, observer="worker-2"),
+        event("unreachable", "worker-7", 70, 80, observer="worker-1"),
     ]
     findings = found(cluster_server(changed("hidden", *events)))
     assert [f.labels["node"] for f in findings] == ["worker-2", "worker-7", "worker-6"]
@@ -280,8 +281,8 @@ def test_what_few_see_is_not_hidden_by_another_outage(cluster_server: Serve) -> 
 
 def test_a_broken_link_is_one_finding(cluster_server: Serve) -> None:
     events = [
-        event("unreachable", "worker-2", 70, 85, source="worker-1"),
-        event("unreachable", "worker-1", 70, 85, source="worker-2"),
+        event("unreachable", "worker-2", 70, 85, observer="worker-1"),
+        event("unreachable", "worker-1", 70, 85, observer="worker-2"),
     ]
     data = read(cluster_server(changed("link", *events)))
     (finding,) = connectivity.findings(data)
@@ -294,7 +295,7 @@ def test_a_broken_link_is_one_finding(cluster_server: Serve) -> None:
 def test_only_the_endpoint_is_told_as_such(
     version: tuple[int, int, int], cluster_server: Serve
 ) -> None:
-    only = event("unreachable", "worker-2", 70, 85, name="endpoint")
+    only = event("unreachable", "worker-2", 70, 85, type="endpoint")
     (finding,) = found(cluster_server(changed("endpoint", only, version=version)))
     assert finding.labels == {"node": "worker-2", "type": "endpoint"}
     assert "health endpoint" in finding.next_step
@@ -330,7 +331,7 @@ def test_what_begins_before_the_window_or_lasts_is_said(cluster_server: Serve) -
 @pytest.mark.slow
 @pytest.mark.parametrize("version", [NAMED, NEWEST])
 def test_a_slow_node_is_told(version: tuple[int, int, int], cluster_server: Serve) -> None:
-    slow = event("latency", "worker-3", 75, 95, size=0.05)
+    slow = event("latency", "worker-3", 75, 95, added=0.05)
     served = cluster_server(changed("slow", slow, version=version))
     (finding,) = found(served)
     assert finding.kind == "node_latency"
@@ -350,7 +351,7 @@ def test_half_of_the_nodes_slow_to_the_others_is_one_finding(
     version: tuple[int, int, int], cluster_server: Serve
 ) -> None:
     part = ("worker-1", "worker-2", "worker-3", "worker-4")
-    slow = event("latency", part, 75, 95, size=0.05)
+    slow = event("latency", part, 75, 95, added=0.05)
     (finding,) = found(cluster_server(changed("all_slow", slow, version=version)))
     assert finding.labels == {"type": "node"}
     assert "8 nodes" in finding.title
@@ -359,7 +360,7 @@ def test_half_of_the_nodes_slow_to_the_others_is_one_finding(
 @pytest.mark.slow
 @pytest.mark.parametrize("version", [NAMED, NEWEST])
 def test_little_latency_is_no_finding(version: tuple[int, int, int], cluster_server: Serve) -> None:
-    slow = event("latency", "worker-3", 75, 95, size=0.002)
+    slow = event("latency", "worker-3", 75, 95, added=0.002)
     assert found(cluster_server(changed("little", slow, version=version))) == []
 
 
@@ -693,7 +694,7 @@ def test_names_with_dollars_are_drawn_as_they_are() -> None:
     plt.close("all")
 
 
-DUAL = (event("unreachable", "worker-5", 70, 85, address="secondary"),)
+DUAL = (event("unreachable", "worker-5", 70, 85, address_type="secondary"),)
 
 
 @pytest.mark.slow
@@ -727,7 +728,7 @@ def test_an_outage_of_all_addresses_is_told_without_them(
 
 @pytest.mark.slow
 def test_one_observer_that_misses_addresses_is_told_in_addresses(cluster_server: Serve) -> None:
-    one_way = event("unreachable", ("worker-5", "worker-6"), 70, 85, source="worker-2")
+    one_way = event("unreachable", ("worker-5", "worker-6"), 70, 85, observer="worker-2")
     served = cluster_server(changed("dual_one_way", one_way, secondary=1, version=COUNTED))
     (finding,) = found(served)
     assert finding.labels["node"] == "worker-2"

@@ -11,7 +11,8 @@ from cilium_analysis.findings import Severity
 from cilium_analysis.topics import connectivity
 from cilium_analysis.topics.connectivity.spread import sides
 from cilium_simulator.connectivity import probe_seconds
-from cilium_simulator.scenario import Event, Scenario
+from cilium_simulator.events import AgentRestart, Event, NodeReboot, Unreachable
+from cilium_simulator.scenario import Scenario
 from tests.test_connectivity import BASE, NEWEST, Serve, at, changed, event, found, read
 
 
@@ -27,7 +28,7 @@ def slack(scenario: Scenario) -> timedelta:
 
 def reboot(node: str, begin: float, seconds: int) -> Event:
     start = round(60 * begin)
-    return Event(kind="node_reboot", start=start, end=start + seconds, nodes=(node,))
+    return NodeReboot(start=start, end=start + seconds, nodes=(node,))
 
 
 @pytest.mark.slow
@@ -50,7 +51,7 @@ def test_a_short_cut_is_told_of_the_node_that_missed_most(
     interval: int, cluster_server: Serve
 ) -> None:
     cut = event("unreachable", "worker-4", 80, 82)
-    restart = Event(kind="agent_restart", start=4810, end=4830, nodes=("worker-2",))
+    restart = AgentRestart(start=4810, end=4830, nodes=("worker-2",))
     scenario = cluster("cut", 10, cut, restart, interval=interval)
     (finding,) = found(cluster_server(scenario))
     assert finding.labels["node"] == "worker-4"
@@ -80,7 +81,7 @@ def test_two_nodes_that_reboot_in_turn_are_two_findings(cluster_server: Serve) -
 def test_a_short_outage_without_any_hint_names_nobody(cluster_server: Serve) -> None:
     # All others miss worker-2, which reaches them, for so short that not all notice.
     others = [node for node in BASE.nodes if node != "worker-2"]
-    events = [event("unreachable", "worker-2", 70, 73, source=other) for other in others]
+    events = [event("unreachable", "worker-2", 70, 73, observer=other) for other in others]
     (finding,) = found(cluster_server(changed("hintless", *events, version=NEWEST)))
     assert "node" not in finding.labels
     assert "A node that the data does not name" in finding.title
@@ -113,7 +114,7 @@ def test_a_split_is_one_finding_that_tells_the_parts(
 
 
 def test_a_lasting_fault_of_one_observer_hides_no_reboot(cluster_server: Serve) -> None:
-    one_way = event("unreachable", "worker-5", 65, 95, source="worker-6")
+    one_way = event("unreachable", "worker-5", 65, 95, observer="worker-6")
     scenario = cluster("lasting", 8, reboot("worker-2", 75, 160), one_way, interval=15)
     findings = {f.labels.get("node", ""): f for f in found(cluster_server(scenario))}
     assert set(findings) == {"worker-2", "worker-6"}
@@ -124,8 +125,8 @@ def test_a_lasting_fault_of_one_observer_hides_no_reboot(cluster_server: Serve) 
 def test_an_agent_that_only_restarts_is_not_blamed_for_what_others_miss(
     cluster_server: Serve,
 ) -> None:
-    cut = Event(kind="unreachable", start=4200, end=4290, nodes=("worker-2",))
-    restart = Event(kind="agent_restart", start=4230, end=4250, nodes=("worker-1",))
+    cut = Unreachable(start=4200, end=4290, nodes=("worker-2",))
+    restart = AgentRestart(start=4230, end=4250, nodes=("worker-1",))
     findings = found(cluster_server(cluster("coincidence", 4, cut, restart)))
     assert "worker-1" not in {f.labels.get("node") for f in findings}
 
@@ -144,7 +145,7 @@ def test_an_outage_long_after_a_split_is_told_beside_it(cluster_server: Serve) -
 
 def test_agents_that_only_restart_are_no_outage(cluster_server: Serve) -> None:
     events = [
-        Event(kind="agent_restart", start=4200 + 60 * i, end=4220 + 60 * i, nodes=(node,))
+        AgentRestart(start=4200 + 60 * i, end=4220 + 60 * i, nodes=(node,))
         for i, node in enumerate(BASE.nodes)
     ]
     assert found(cluster_server(cluster("rollout", 8, *events, interval=15))) == []

@@ -24,7 +24,8 @@ from cilium_analysis.topics.dns.outcomes import DENIED, NO_RESPONSE
 from cilium_analysis.window import Window
 from cilium_simulator import proxy
 from cilium_simulator import scenario as scenarios
-from cilium_simulator.scenario import Event, Scenario
+from cilium_simulator.events import Dns, Event, NodeJoins, NodeLeaves
+from cilium_simulator.scenario import Scenario
 from tests.servers.process import ServerProcess
 from tests.servers.served import ClusterServer
 from tests.sources import MemorySource, grid
@@ -166,9 +167,7 @@ def test_codes_under_the_name_of_another_label(
     name: str, server_kind: str, cluster_server: Serve
 ) -> None:
     """A fault of Cilium with some numbers of context labels."""
-    denied = Event(
-        "dns", 4800, 5700, source="default/web", status=DENIED, name="evil.example.", rate=0.5
-    )
+    denied = Dns(4800, 5700, source="default/web", rcode=DENIED, query="evil.example.", rate=0.5)
     changes: dict[str, object] = {"events": (denied,)} if name == "quiet" else {}
     served = cluster_server(variant(name, dns=2.0, dns_code="type", **changes), server_kind)
     window = whole(served, settle=60 if name == "quiet" else 10)
@@ -234,8 +233,8 @@ def test_nothing_is_found_where_nothing_fails(name: str, cluster_server: Serve) 
 
 @pytest.mark.slow
 def test_queries_without_a_response(server_kind: str, cluster_server: Serve) -> None:
-    event = Event(
-        "dns", 4800, 5700, source="batch/report", status=NO_RESPONSE, name="nfs.example.", rate=1.0
+    event = Dns(
+        4800, 5700, source="batch/report", rcode=NO_RESPONSE, query="nfs.example.", rate=1.0
     )
     served = cluster_server(with_lookups(event), server_kind)
     finding = the_failure(served, load(served, whole(served, settle=60)))
@@ -251,9 +250,7 @@ def test_queries_without_a_response(server_kind: str, cluster_server: Serve) -> 
 
 
 def test_a_policy_that_denies_lookups(cluster_server: Serve) -> None:
-    event = Event(
-        "dns", 4800, 5700, source="default/web", status=DENIED, name="evil.example.", rate=0.5
-    )
+    event = Dns(4800, 5700, source="default/web", rcode=DENIED, query="evil.example.", rate=0.5)
     served = cluster_server(with_lookups(event))
     data = load(served, whole(served, settle=60))
     finding = the_failure(served, data)
@@ -265,24 +262,23 @@ def test_a_policy_that_denies_lookups(cluster_server: Serve) -> None:
 
 
 def test_names_that_do_not_exist_count_when_they_rise(cluster_server: Serve) -> None:
-    event = Event(
-        "dns",
+    event = Dns(
         4800,
         5700,
         source="default/web",
-        status="Non-Existent Domain",
-        name="gone.default.svc.cluster.local.",
+        rcode="Non-Existent Domain",
+        query="gone.default.svc.cluster.local.",
         rate=4.0,
     )
     served = cluster_server(with_lookups(event))
     finding = the_failure(served, load(served, whole(served, settle=60)))
-    assert finding.labels["query"] == event.name
+    assert finding.labels["query"] == event.query
     assert finding.severity is Severity.WARNING
 
 
 def test_more_lookups_of_the_same_kind_are_no_failure(cluster_server: Serve) -> None:
     events = [
-        Event("dns", 4800, 5700, source="default/web", status=code, name=name, rate=rate)
+        Dns(4800, 5700, source="default/web", rcode=code, query=name, rate=rate)
         for code, name, rate in (("No Error", "a.", 40.0), ("Non-Existent Domain", "a.b.", 4.4))
     ]
     served = cluster_server(with_lookups(*events))
@@ -295,23 +291,21 @@ def test_more_lookups_of_the_same_kind_are_no_failure(cluster_server: Serve) -> 
 @pytest.mark.parametrize("step", ["15s", "30s", "2m"])
 def test_incidents_of_different_clients_stay_apart(step: str, cluster_server: Serve) -> None:
     """Also at a step shorter than the time between two scrapes."""
-    short = Event(
-        "dns",
+    short = Dns(
         4200,
         4440,
         nodes=("worker-1",),
         source="default/web",
-        status="Server Failure",
-        name="a.example.",
+        rcode="Server Failure",
+        query="a.example.",
         rate=5.0,
     )
-    long = Event(
-        "dns",
+    long = Dns(
         4800,
         6600,
         source="batch/report",
-        status="Server Failure",
-        name="b.example.",
+        rcode="Server Failure",
+        query="b.example.",
         rate=0.2,
     )
     served = cluster_server(with_lookups(short, long))
@@ -320,7 +314,7 @@ def test_incidents_of_different_clients_stay_apart(step: str, cluster_server: Se
     found = {f.labels["query"]: f for f in dns.findings(load(served, window))}
     assert set(found) == {"a.example.", "b.example."}
     for incident in served.truth.incidents:
-        finding = found[incident.labels["name"]]
+        finding = found[incident.labels["query"]]
         assert finding.labels["source"] == incident.labels["source"]
         assert finding.total == pytest.approx(incident.total, rel=0.1)
         assert abs(finding.start - incident.start) <= 4 * MINUTE
@@ -333,7 +327,7 @@ def test_incidents_of_different_clients_stay_apart(step: str, cluster_server: Se
 def test_an_outage_for_all_clients_is_one_finding(names: bool, cluster_server: Serve) -> None:
     clients = ("default/frontend", "default/web", "batch/report")
     events = [
-        Event("dns", 4800, 6000, source=c, status="Server Failure", name=f"{c[-3:]}.", rate=rate)
+        Dns(4800, 6000, source=c, rcode="Server Failure", query=f"{c[-3:]}.", rate=rate)
         for c, rate in zip(clients, (0.3, 2.0, 5.0), strict=True)
     ]
     served = cluster_server(with_lookups(*events).with_(dns_query=names))
@@ -345,8 +339,8 @@ def test_an_outage_for_all_clients_is_one_finding(names: bool, cluster_server: S
 
 def test_a_node_that_joins_has_no_baseline(cluster_server: Serve) -> None:
     events = (
-        Event("node_joins", 4800, 7200, nodes=("worker-3",)),
-        Event("node_leaves", 5400, 7200, nodes=("worker-2",)),
+        NodeJoins(4800, 7200, nodes=("worker-3",)),
+        NodeLeaves(5400, 7200, nodes=("worker-2",)),
     )
     served = cluster_server(with_lookups(*events))
     assert list(dns.findings(load(served, whole(served, settle=60)))) == []

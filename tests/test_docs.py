@@ -6,6 +6,7 @@ import argparse
 import csv
 import doctest
 import re
+from dataclasses import fields
 from importlib import import_module
 from pathlib import Path
 
@@ -16,6 +17,7 @@ from cilium_analysis import counters
 from cilium_analysis.cli.parser import _parser
 from cilium_analysis.incident.links import DEPTH
 from cilium_analysis.metrics import known
+from cilium_simulator.events import KINDS, Event
 from docs import figures, generated
 
 ROOT = Path(__file__).parent.parent
@@ -99,6 +101,20 @@ def test_a_schema_becomes_a_table_for_each_kind_of_object() -> None:
     assert "| `rows` | list of `row` | each |" in text
     assert "| `when` | string (date-time) or null | (may be absent) |" in text
     assert "| `kind` | `a`, `b` |" in text
+
+
+def test_every_field_of_a_scenario_is_described() -> None:
+    text = generated.scenario_tables()
+    sections = dict(re.findall(r"^### `(\w+)`\n(.*?)(?=^### |\Z)", text, re.DOTALL | re.MULTILINE))
+    assert list(sections) == list(KINDS)
+    for name, kind in KINDS.items():
+        own = {field.name for field in fields(kind)} - {field.name for field in fields(Event)}
+        assert set(re.findall(r"^\| `(\w+)` \|", sections[name], re.MULTILINE)) == own
+    assert "| `rate` | number (1/s per node) | how many packets |" in sections["drops"]
+    assert "as `cilium_drop_count_total` spells it: `Invalid source mac`, " in sections["drops"]
+    assert "`node` or `nodes` is needed." in sections["unreachable"]
+    assert '| `scrape_interval` | time | how often a target is scraped (default: `"30s"`) |' in text
+    assert '(default: `{"200" = 1.0}`)' in text
 
 
 def test_a_page_that_loads_from_elsewhere_is_refused(tmp_path: Path) -> None:

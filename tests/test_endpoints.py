@@ -19,7 +19,17 @@ from cilium_analysis.topics import endpoints
 from cilium_analysis.topics.endpoints.data import QUERIES
 from cilium_analysis.topics.endpoints.growth import lives
 from cilium_analysis.window import Window
-from cilium_simulator.scenario import Event, Scenario, load
+from cilium_simulator.events import (
+    Endpoints,
+    Event,
+    MapPressure,
+    NodeJoins,
+    NodeLeaves,
+    NotReady,
+    RegenerationFailures,
+    ScrapeGap,
+)
+from cilium_simulator.scenario import Scenario, load
 from cilium_simulator.simulation import Cluster
 from tests.servers.process import ServerProcess
 from tests.servers.served import ClusterServer
@@ -163,7 +173,7 @@ def test_the_growth_per_day_is_right(cluster_server: Serve) -> None:
 
 @pytest.mark.slow
 def test_a_full_pool_is_foretold(cluster_server: Serve) -> None:
-    event = Event("endpoints", int(1.5 * HOUR), 4 * HOUR, ("worker-1",), size=180, shape="ramp")
+    event = Endpoints(int(1.5 * HOUR), 4 * HOUR, ("worker-1",), count=180, shape="ramp")
     for version in ((1, 16, 5), (1, 20, 0)):
         served = cluster_server(quiet(event, version=version))
         data = ask(served, 2, 4)
@@ -200,7 +210,7 @@ def test_policy_maps_under_all_their_names(
     version: tuple[int, int, int], shown: str, cluster_server: Serve
 ) -> None:
     name = "cilium_policy_*"
-    event = Event("map_pressure", HOUR, 4 * HOUR, ("worker-1",), name=name, size=0.93, shape="ramp")
+    event = MapPressure(HOUR, 4 * HOUR, ("worker-1",), map_name=name, fill=0.93, shape="ramp")
     limit = only(ask(cluster_server(quiet(event, version=version)), 2, 4), "endpoint_limit")
     assert limit.labels == {"map_name": shown, "node": "worker-1"}
     assert limit.value == pytest.approx(93, abs=1)
@@ -213,14 +223,14 @@ def test_policy_maps_under_all_their_names(
 def test_a_level_fill_matters_only_when_it_is_high(
     fill: float, severity: Severity | None, cluster_server: Serve
 ) -> None:
-    event = Event("map_pressure", 1, 4 * HOUR, ("worker-1",), name="ct4_global", size=fill)
+    event = MapPressure(1, 4 * HOUR, ("worker-1",), map_name="ct4_global", fill=fill)
     found = endpoints.findings(ask(cluster_server(quiet(event)), 2, 4))
     assert found.worst is severity
     assert len(found) == (severity is not None)
 
 
 def test_the_same_limit_on_all_nodes_is_one_finding(cluster_server: Serve) -> None:
-    event = Event("map_pressure", HOUR, 4 * HOUR, name="ct4_global", size=0.97, shape="ramp")
+    event = MapPressure(HOUR, 4 * HOUR, map_name="ct4_global", fill=0.97, shape="ramp")
     limit = only(ask(cluster_server(quiet(event)), 2, 4), "endpoint_limit")
     assert limit.labels == {"map_name": "ct4_global"}
     assert "worst of 4 nodes" in limit.title
@@ -230,7 +240,7 @@ def test_the_same_limit_on_all_nodes_is_one_finding(cluster_server: Serve) -> No
 def test_two_changes_are_two_findings_and_one_on_two_nodes_is_one(cluster_server: Serve) -> None:
     def grows(node: str, begin: float) -> Event:
         first, stop = int(begin * HOUR), int((begin + 0.3) * HOUR)
-        return Event("endpoints", first, stop, (node,), size=40, shape="ramp")
+        return Endpoints(first, stop, (node,), count=40, shape="ramp")
 
     apart = endpoints.findings(
         ask(cluster_server(quiet(grows("worker-1", 2.3), grows("worker-3", 3.2))), 2, 4)
@@ -246,7 +256,7 @@ def test_two_changes_are_two_findings_and_one_on_two_nodes_is_one(cluster_server
 @pytest.mark.slow
 def test_a_little_on_every_node_is_much(cluster_server: Serve) -> None:
     nodes = tuple(f"worker-{i}" for i in range(10))
-    event = Event("endpoints", int(2.5 * HOUR), 3 * HOUR, size=7, shape="ramp")
+    event = Endpoints(int(2.5 * HOUR), 3 * HOUR, count=7, shape="ramp")
     grown = only(ask(cluster_server(quiet(event, nodes=nodes)), 2, 4), "endpoint_growth")
     assert "node" not in grown.labels
     assert grown.value - grown.baseline_value == pytest.approx(70, abs=20)
@@ -257,7 +267,7 @@ def test_a_little_on_every_node_is_much(cluster_server: Serve) -> None:
 def test_failed_regenerations_are_counted(
     version: tuple[int, int, int], cluster_server: Serve, cluster: Make
 ) -> None:
-    event = Event("regeneration_failures", 9000, 9900, ("worker-2",), rate=0.1)
+    event = RegenerationFailures(9000, 9900, ("worker-2",), rate=0.1)
     scenario = quiet(event, version=version)
     data = ask(cluster_server(scenario), 2, 4)
     failed = only(data, "regeneration_failures")
@@ -278,14 +288,14 @@ def test_failed_regenerations_are_counted(
 @pytest.mark.slow
 @pytest.mark.parametrize(("length", "found"), [(180, 0), (600, 1)])
 def test_only_what_stays_not_ready_counts(length: int, found: int, cluster_server: Serve) -> None:
-    event = Event("not_ready", 9000, 9000 + length, ("worker-1",), size=2)
+    event = NotReady(9000, 9000 + length, ("worker-1",), count=2)
     stuck = endpoints.findings(ask(cluster_server(quiet(event)), 2, 4))
     assert len(stuck) == found
     assert all(f.kind == "endpoint_not_ready" and f.value == 2 for f in stuck)
 
 
 def test_what_was_never_ready_is_not_new(cluster_server: Serve) -> None:
-    event = Event("not_ready", 60, 4 * HOUR, ("worker-1",), size=2)
+    event = NotReady(60, 4 * HOUR, ("worker-1",), count=2)
     assert kinds(ask(cluster_server(quiet(event)), 2, 4)) == []
 
 
@@ -328,7 +338,7 @@ def test_a_restart_is_told_and_left_out_of_the_growth(cluster_server: Serve) -> 
 @pytest.mark.slow
 @pytest.mark.parametrize("when", [1.9, 2.5])
 def test_a_node_that_joins_is_not_growth(when: float, cluster_server: Serve) -> None:
-    event = Event("node_joins", int(when * HOUR), 4 * HOUR, ("worker-3",))
+    event = NodeJoins(int(when * HOUR), 4 * HOUR, ("worker-3",))
     data = ask(cluster_server(quiet(event)), 2, 4)
     assert kinds(data) == []
     joined = lives(data)["joined"]["worker-3"]
@@ -338,8 +348,8 @@ def test_a_node_that_joins_is_not_growth(when: float, cluster_server: Serve) -> 
 
 
 def test_pods_of_a_node_that_leaves_are_not_growth_elsewhere(cluster_server: Serve) -> None:
-    leaves = Event("node_leaves", 9000, 4 * HOUR, ("worker-3",))
-    moved = Event("endpoints", 9060, 9300, ("worker-1",), size=13, shape="ramp")
+    leaves = NodeLeaves(9000, 4 * HOUR, ("worker-3",))
+    moved = Endpoints(9060, 9300, ("worker-1",), count=13, shape="ramp")
     data = ask(cluster_server(quiet(leaves, moved)), 2, 4)
     assert kinds(data) == []
     assert not pd.isna(lives(data)["left"]["worker-3"])
@@ -360,8 +370,8 @@ def test_a_gap_is_unknown(cluster_server: Serve) -> None:
 
 
 def test_growth_through_a_gap_is_doubtful(cluster_server: Serve) -> None:
-    grows = Event("endpoints", 9000, 10800, ("worker-1",), size=40, shape="ramp")
-    gap = Event("scrape_gap", 9600, 10200, ("worker-1",))
+    grows = Endpoints(9000, 10800, ("worker-1",), count=40, shape="ramp")
+    gap = ScrapeGap(9600, 10200, ("worker-1",))
     grown = only(ask(cluster_server(quiet(grows, gap)), 2, 4), "endpoint_growth")
     assert grown.trust == "doubtful"
     assert any("scraped" in reason for reason in grown.trust_reasons)
@@ -496,7 +506,7 @@ def test_matchers_narrow_every_query(cluster_server: Serve) -> None:
 
 
 def test_a_node_that_goes_by_its_address_can_be_asked_for(cluster_server: Serve) -> None:
-    event = Event("endpoints", 9000, 9900, ("worker-1",), size=40, shape="ramp")
+    event = Endpoints(9000, 9900, ("worker-1",), count=40, shape="ramp")
     served = cluster_server(quiet(event, style="annotations", version=(1, 20, 0)))
     data = ask(served, 2, 4)
     grown = only(data, "endpoint_growth")

@@ -12,7 +12,8 @@ from cilium_analysis import connect
 from cilium_analysis.findings import Severity
 from cilium_analysis.topics import endpoints
 from cilium_analysis.window import Window
-from cilium_simulator.scenario import Event, load
+from cilium_simulator.events import Endpoints, NotReady
+from cilium_simulator.scenario import load
 from cilium_simulator.scrape import Series
 from tests.conftest import started
 from tests.servers.process import ServerProcess
@@ -118,7 +119,7 @@ def test_an_agent_that_still_restores_or_skipped_some_is_no_finding(
 @pytest.mark.slow
 @pytest.mark.parametrize("interval", [15, 60, 120, 300])
 def test_rare_scrapes_are_no_gaps(interval: int, cluster_server: Serve) -> None:
-    grows = Event("endpoints", 9000, 10800, ("worker-1",), size=40, shape="ramp")
+    grows = Endpoints(9000, 10800, ("worker-1",), count=40, shape="ramp")
     data = ask(cluster_server(quiet(grows, interval=interval)), 2, 4)
     grown = only(data, "endpoint_growth")
     assert grown.labels == {"node": "worker-1"}
@@ -130,8 +131,8 @@ def test_rare_scrapes_are_no_gaps(interval: int, cluster_server: Serve) -> None:
 
 
 def test_what_is_not_ready_at_one_rare_scrape_is_not_stuck(cluster_server: Serve) -> None:
-    brief = Event("not_ready", 9000, 9240, ("worker-1",), size=2)
-    long = Event("not_ready", 11000, 12600, ("worker-1",), size=2)
+    brief = NotReady(9000, 9240, ("worker-1",), count=2)
+    long = NotReady(11000, 12600, ("worker-1",), count=2)
     data = ask(cluster_server(quiet(brief, long, interval=300)), 2, 4)
     stuck = only(data, "endpoint_not_ready")
     assert abs((stuck.end - stuck.start) - timedelta(seconds=1600)) <= timedelta(minutes=6)

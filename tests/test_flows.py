@@ -20,7 +20,8 @@ from cilium_analysis.topics.flows.data import COUNTERS
 from cilium_analysis.topics.flows.findings import NO_ANSWER
 from cilium_analysis.window import Window
 from cilium_simulator import scenario as scenarios
-from cilium_simulator.scenario import Event, Scenario
+from cilium_simulator.events import Event, Flows, TcpFlags
+from cilium_simulator.scenario import Scenario
 from cilium_simulator.simulation import Cluster
 from tests.servers.process import ServerProcess
 from tests.servers.served import ClusterServer
@@ -63,7 +64,7 @@ def quiet(*events: Event, **changes: object) -> Scenario:
 
 def talk(source: str, destination: str, rate: float, start: int, end: int) -> Event:
     """Forwarded flows between two workloads, on every node."""
-    return Event("tcp", start, end, source=source, destination=destination, rate=rate, name="flows")
+    return Flows(start, end, source=source, destination=destination, rate=rate)
 
 
 def counted_in(made: Cluster, name: str, **labels: str) -> float:
@@ -78,7 +79,7 @@ def test_resets_are_found_on_every_server(
 ) -> None:
     served = cluster_server("dns_failures", server_kind)
     (finding,) = flows.findings(load(served, whole(served, settle=60)))
-    incident = served.truth.incident("tcp")
+    incident = served.truth.incident("tcp_flags")
     assert finding.kind == "tcp_failures"
     assert finding.unit == "flows/s"
     assert finding.labels == {
@@ -112,7 +113,7 @@ def test_resets_are_found_on_every_server(
 def test_handshakes_without_an_answer(
     version: tuple[int, int, int], context: str, style: str, cluster_server: Serve
 ) -> None:
-    event = Event("tcp", 4200, 5400, source=WEB, destination=DB, rate=2.0, name="SYN")
+    event = TcpFlags(4200, 5400, source=WEB, destination=DB, rate=2.0, flag="SYN")
     changes = {"version": version, "context": context, "style": style}
     served = cluster_server(quiet(event, **changes))
     data = load(served, whole(served))
@@ -120,7 +121,7 @@ def test_handshakes_without_an_answer(
     assert finding.labels["flag"] == NO_ANSWER
     parties = {"source": WEB, "destination": DB} if context != "none" else {}
     assert {n: v for n, v in finding.labels.items() if n in ("source", "destination")} == parties
-    incident = served.truth.incident("tcp")
+    incident = served.truth.incident("tcp_flags")
     assert abs(finding.start - incident.start) <= MINUTE
     assert abs(finding.end - incident.end) <= MINUTE
     assert finding.total == pytest.approx(2.0 * 4 * 1200, rel=0.05)

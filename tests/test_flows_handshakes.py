@@ -16,7 +16,17 @@ from cilium_analysis.topics.flows.exchanges import ENDS, NAMESPACES, NOTHING, Ra
 from cilium_analysis.topics.flows.findings import NO_ANSWER
 from cilium_analysis.window import Window
 from cilium_simulator import scenario as scenarios
-from cilium_simulator.scenario import Event, Scenario
+from cilium_simulator.events import (
+    Connections,
+    Drops,
+    Event,
+    Load,
+    LostEvents,
+    Selected,
+    TcpFlags,
+    Unanswered,
+)
+from cilium_simulator.scenario import Scenario
 from cilium_simulator.simulation import Cluster
 from tests.servers.served import ClusterServer
 from tests.sources import grid
@@ -29,14 +39,14 @@ WEB, DB = "default/web", "data/db"
 FIRST, LAST, SECONDS = 4500, 5700, 7200
 RATE = 3.0
 NODES = 4
-USUAL = Event("tcp", 0, SECONDS, source=WEB, destination=DB, rate=RATE, name="connections")
+USUAL = Connections(0, SECONDS, source=WEB, destination=DB, rate=RATE)
 #: A policy that allows everything begins to select the server, or has selected it all along.
-BEGINS = Event("selected", FIRST, SECONDS, destination=DB)
-ALWAYS = Event("selected", 0, SECONDS, destination=DB)
+BEGINS = Selected(FIRST, SECONDS, destination=DB)
+ALWAYS = Selected(0, SECONDS, destination=DB)
 
 
 def outage(share: float, *nodes: str) -> Event:
-    return Event("tcp", FIRST, LAST, nodes, destination=DB, share=share, name="unanswered")
+    return Unanswered(FIRST, LAST, nodes, destination=DB, share=share)
 
 
 def cluster_of(*events: Event, **changes: object) -> Scenario:
@@ -134,16 +144,16 @@ def test_an_outage_is_seen_without_verdicts_and_called_an_estimate(
 
 
 def test_more_traffic_alone_is_no_failure(cluster_server: Serve) -> None:
-    double = Event("load", FIRST, LAST, size=2.0)
-    resets = Event("tcp", 0, SECONDS, source=WEB, destination=DB, rate=0.5, name="RST")
-    more = Event("tcp", FIRST, LAST, source=WEB, destination=DB, rate=0.5, name="RST")
+    double = Load(FIRST, LAST, factor=2.0)
+    resets = TcpFlags(0, SECONDS, source=WEB, destination=DB, rate=0.5, flag="RST")
+    more = TcpFlags(FIRST, LAST, source=WEB, destination=DB, rate=0.5, flag="RST")
     data = load(cluster_server(cluster_of(ALWAYS, double, resets, more)))
     assert not [f for f in flows.findings(data) if f.severity is not Severity.INFO]
 
 
 def test_few_resets_among_many_connections_are_no_warning(cluster_server: Serve) -> None:
-    many = Event("tcp", 0, SECONDS, source=WEB, destination=DB, rate=60.0, name="connections")
-    few = Event("tcp", FIRST, LAST, source=WEB, destination=DB, rate=0.4, name="RST")
+    many = Connections(0, SECONDS, source=WEB, destination=DB, rate=60.0)
+    few = TcpFlags(FIRST, LAST, source=WEB, destination=DB, rate=0.4, flag="RST")
     (found,) = failed(load(cluster_server(cluster_of(many, few))))
     assert found.labels["flag"] == "RST"
     assert found.value > 1.0
@@ -176,7 +186,7 @@ def test_an_outage_between_them_is_found_all_the_same(
 
 
 def test_clients_that_are_denied_try_again(cluster: Make, cluster_server: Serve) -> None:
-    denied = Event("drops", FIRST, LAST, ("worker-1",), source=WEB, destination=DB, rate=7.0)
+    denied = Drops(FIRST, LAST, ("worker-1",), source=WEB, destination=DB, rate=7.0)
     scenario = cluster_of(denied, retries=7)
     data = load(cluster_server(scenario))
     found = next(f for f in failed(data) if f.labels["flag"] == NO_ANSWER)
@@ -205,8 +215,8 @@ def test_echoes_without_verdicts_are_all_answered(cluster_server: Serve) -> None
 
 @pytest.mark.slow
 def test_what_is_lost_before_it_is_counted_is_doubtful(cluster_server: Serve) -> None:
-    ring = Event("lost_events", FIRST, LAST, ("worker-1",), rate=40.0, name="hubble_ring_buffer")
-    perf = replace(ring, name="perf_event_ring_buffer", share=0.5)
+    ring = LostEvents(FIRST, LAST, ("worker-1",), rate=40.0, buffer="hubble_ring_buffer")
+    perf = replace(ring, buffer="perf_event_ring_buffer", share=0.5)
     whole, same, less = (
         flows.by_node(load(cluster_server(cluster_of(*events))))["flows"]
         for events in ((), (ring,), (perf,))

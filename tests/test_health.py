@@ -27,7 +27,8 @@ from cilium_analysis.topics.health.restarts import together
 from cilium_analysis.topics.loading import STARTS
 from cilium_analysis.window import Window
 from cilium_simulator import vitals, watching
-from cilium_simulator.scenario import Event, Scenario
+from cilium_simulator.events import KINDS, Event, OperatorDown, ScrapeGap
+from cilium_simulator.scenario import Scenario
 from cilium_simulator.scenario import load as scenario
 from tests import incidents
 from tests.field import asking as field
@@ -70,7 +71,7 @@ def loaded(cluster_server: Serve) -> Loaded:
 
 
 def event(kind: str, at: int, seconds: int, *nodes: str, **more: object) -> Event:
-    return Event(kind, HALF + at, HALF + at + seconds, nodes=nodes, **more)  # type: ignore[arg-type]
+    return KINDS[kind](HALF + at, HALF + at + seconds, nodes=nodes, **more)
 
 
 def told(*events: Event, **changes: object) -> Scenario:
@@ -224,7 +225,7 @@ def only_errors(data: health.Health) -> Finding:
     ],
 )
 def test_one_cause_seen_twice_is_one_finding(name: str, words: str, cluster_server: Serve) -> None:
-    events = [event("agent_errors", 1800, 1200, "worker-1", name=name, rate=0.2)]
+    events = [event("agent_errors", 1800, 1200, "worker-1", subsystem=name, rate=0.2)]
     served = cluster_server(told(*events))
     found = only(load(served))
     assert (found.kind, found.labels) == ("agent_errors", {"node": "worker-1", "subsystem": name})
@@ -235,7 +236,7 @@ def test_one_cause_seen_twice_is_one_finding(name: str, words: str, cluster_serv
 
 @pytest.mark.slow
 def test_errors_on_all_nodes_are_one_finding(cluster_server: Serve) -> None:
-    served = cluster_server(told(event("agent_errors", 1800, 1200, name="ipcache", rate=0.1)))
+    served = cluster_server(told(event("agent_errors", 1800, 1200, subsystem="ipcache", rate=0.1)))
     found = only(load(served))
     assert found.labels == {"subsystem": "ipcache"}
     assert "4 of 4 nodes" in found.title
@@ -245,7 +246,7 @@ def test_errors_on_all_nodes_are_one_finding(cluster_server: Serve) -> None:
 @pytest.mark.slow
 def test_errors_go_on_over_a_restart(cluster_server: Serve) -> None:
     events = (
-        event("agent_errors", 1500, 1200, "worker-1", name="endpoint", rate=0.2),
+        event("agent_errors", 1500, 1200, "worker-1", subsystem="endpoint", rate=0.2),
         event("agent_restart", 2000, 20, "worker-1"),
     )
     served = cluster_server(told(*events))
@@ -279,9 +280,9 @@ def test_every_version_and_style_finds_the_same(
     version: tuple[int, int, int], style: str, cluster_server: Serve
 ) -> None:
     events = (
-        event("map_pressure", 1800, 1200, "worker-1", name="lb4_services_v2", size=0.99),
-        event("map_pressure", 1800, 1200, "worker-2", name="cilium_policy_*", size=0.93),
-        event("agent_errors", 1800, 1200, "worker-3", name="ipam", rate=0.2),
+        event("map_pressure", 1800, 1200, "worker-1", map_name="lb4_services_v2", fill=0.99),
+        event("map_pressure", 1800, 1200, "worker-2", map_name="cilium_policy_*", fill=0.93),
+        event("agent_errors", 1800, 1200, "worker-3", subsystem="ipam", rate=0.2),
         event("agent_restart", 5000, 20, "worker-1"),
     )
     served = cluster_server(told(*events, version=version, style=style))
@@ -323,7 +324,7 @@ def test_gaps_are_found_and_told_apart(cluster_server: Serve, server_kind: str) 
 
 @pytest.mark.slow
 def test_an_agent_that_does_not_come_back_is_told(cluster_server: Serve) -> None:
-    gone = Event("scrape_gap", 2 * HALF - 1200, 2 * HALF, nodes=("worker-2",), name="agent")
+    gone = ScrapeGap(2 * HALF - 1200, 2 * HALF, nodes=("worker-2",), component="agent")
     found = only(load(cluster_server(told(gone))))
     assert (found.kind, found.labels) == ("scrape_gap", {"node": "worker-2"})
     assert found.value == pytest.approx(1200, abs=31)
@@ -332,7 +333,7 @@ def test_an_agent_that_does_not_come_back_is_told(cluster_server: Serve) -> None
 
 @pytest.mark.slow
 def test_an_agent_that_was_down_all_along_is_told(cluster_server: Serve) -> None:
-    gone = Event("scrape_gap", HALF - 1800, 2 * HALF, nodes=("worker-2",), name="agent")
+    gone = ScrapeGap(HALF - 1800, 2 * HALF, nodes=("worker-2",), component="agent")
     found = only(load(cluster_server(told(gone))))
     assert (found.kind, found.labels) == ("scrape_gap", {"node": "worker-2"})
     assert found.value == pytest.approx(HALF + 1800, abs=31)
@@ -875,7 +876,7 @@ def test_an_operator_that_is_away_is_told_and_one_that_stays_is_not(
 ) -> None:
     told = incidents.variant("operator_down", 0)
     served = cluster_server(told)
-    (event,) = told.of("operator_down")
+    (event,) = told.of(OperatorDown)
     start, end = (told.start + timedelta(seconds=second) for second in (event.start, event.end))
     window = Window(start - timedelta(minutes=30), end + timedelta(minutes=15), HALF_MINUTE)
     source = connect(served.url)

@@ -23,8 +23,9 @@ from cilium_analysis.topics import http
 from cilium_analysis.topics.buckets import quantile
 from cilium_analysis.topics.http.data import EXEMPLARS, QUERIES
 from cilium_analysis.window import Window
+from cilium_simulator.events import Http
 from cilium_simulator.exporter import LiveExporter
-from cilium_simulator.scenario import Event, Scenario, Service
+from cilium_simulator.scenario import Scenario, Service
 from cilium_simulator.scenario import load as scenario
 from tests.conftest import installed_or_skip
 from tests.servers.prometheus import NotInstalled, PrometheusServer
@@ -219,8 +220,7 @@ def test_ordinary_life_is_no_finding(name: str, cluster_server: Serve) -> None:
 def test_more_traffic_with_the_same_share_of_errors_is_no_finding(cluster_server: Serve) -> None:
     told = scenario("quiet")
     events = tuple(
-        Event(
-            "http",
+        Http(
             told.seconds // 2 + 600,
             told.seconds,
             source="default/frontend",

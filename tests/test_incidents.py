@@ -10,8 +10,10 @@ import numpy as np
 import pytest
 
 from cilium_analysis.findings import Finding, Findings, Severity
+from cilium_simulator.events import Dns, Drops, Http, Load, OperatorDown, Policy
 from cilium_simulator.expected import Expected, Sought
-from cilium_simulator.scenario import Event, Scenario, ScenarioError, load, places
+from cilium_simulator.fields import ScenarioError, places
+from cilium_simulator.scenario import Scenario, Service, load
 from cilium_simulator.simulation import Cluster, simulate
 from cilium_simulator.truth import Truth
 from tests.benchmarks.incidents import judge, summary, table, window_of
@@ -33,8 +35,7 @@ def test_every_case_says_what_is_to_be_found(case: Case) -> None:
     for sought in truth.finding:
         for position in sought.total:
             event = case.scenario.events[position]
-            assert event.rate or event.packets or event.share or event.kind == "policy"
-            assert event.kind in ("drops", "http", "dns", "policy")
+            assert isinstance(event, Drops | Http | Dns | Policy)
     if truth.finding:
         assert case.scenario.events
 
@@ -135,8 +136,8 @@ def test_a_share_turns_requests_and_lookups_and_adds_none(
     busy: Scenario, cluster: Callable[..., Cluster]
 ) -> None:
     events = (
-        Event("http", 1200, 2400, status="503", share=0.25, size=2.0),
-        Event("dns", 1200, 2400, status="no response", share=1.0),
+        Http(1200, 2400, status="503", share=0.25, latency=2.0),
+        Dns(1200, 2400, rcode="no response", share=1.0),
     )
     before, after = cluster(busy), cluster(busy.with_(events=events))
     span = (busy.epoch + 1200, busy.epoch + 2400)
@@ -155,7 +156,7 @@ def test_a_share_turns_requests_and_lookups_and_adds_none(
 
 def test_load_multiplies_what_it_names(busy: Scenario, cluster: Callable[..., Cluster]) -> None:
     node = busy.nodes[1]
-    events = (Event("load", 1200, 2400, nodes=(node,), size=3.0),)
+    events = (Load(1200, 2400, nodes=(node,), factor=3.0),)
     span = (busy.epoch + 1200, busy.epoch + 2400)
     before, after = (
         c.truth.requests(*span, by=("node",))
@@ -164,15 +165,22 @@ def test_load_multiplies_what_it_names(busy: Scenario, cluster: Callable[..., Cl
     ratio = after / before
     assert ratio[node] == pytest.approx(3.0, rel=0.1)
     assert ratio.drop(node).to_numpy() == pytest.approx(1.0, abs=0.1)
+    more = (*busy.services, Service("default/frontend", "default/other", 4.0))
     named = (replace(events[0], destination="default/other"),)
-    other = cluster(busy.with_(events=named)).truth.requests(*span, by=("node",))
-    assert (other / before).to_numpy() == pytest.approx(1.0, abs=0.1)
+    ends = ("node", "destination")
+    plain, other = (
+        cluster(busy.with_(services=more, events=happens)).truth.requests(*span, by=ends)
+        for happens in ((), named)
+    )
+    each = (other / plain).to_dict()
+    assert each.pop((node, "default/other")) == pytest.approx(3.0, rel=0.1)
+    assert list(each.values()) == pytest.approx([1.0] * len(each), abs=0.1)
 
 
 def test_an_operator_that_was_down_is_a_new_process(
     busy: Scenario, cluster: Callable[..., Cluster]
 ) -> None:
-    made = cluster(busy.with_(events=(Event("operator_down", 1200, 2400),)))
+    made = cluster(busy.with_(events=(OperatorDown(1200, 2400),)))
     (up,) = made.find("up", job="cilium-operator")
     down = up.times[up.values == 0] / 1000 - busy.epoch
     assert len(down) == 1200 // busy.interval

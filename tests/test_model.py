@@ -14,7 +14,8 @@ from cilium_analysis.incident.findings import every
 from cilium_analysis.topics import TOPICS
 from cilium_analysis.topics.model import ENOUGH
 from cilium_analysis.window import Window
-from cilium_simulator.scenario import Event, load
+from cilium_simulator.events import Load
+from cilium_simulator.scenario import load
 from tests.field import asking
 from tests.field.make import (
     START,
@@ -36,7 +37,7 @@ if TYPE_CHECKING:
 MINUTE = 60
 SHIFT = 80 * MINUTE
 SWEEP = load("sweep")
-KINDS = ("drops", "http", "dns", "tcp")
+KINDS = ("drops", "http", "dns", "tcp_flags")
 EVENTS = tuple(event for event in SWEEP.events if event.kind in KINDS)
 BEFORE = tuple(replace(e, start=e.start - SHIFT, end=e.end - SHIFT) for e in EVENTS)
 ONCE = SWEEP.with_(events=EVENTS, name="once")
@@ -147,7 +148,7 @@ def test_the_busy_hours_of_a_day_are_no_incident(
     cluster_server: Callable[..., ClusterServer], times: float
 ) -> None:
     hour = 60 * MINUTE
-    busy = tuple(Event("load", (d + 8) * hour, (d + 19) * hour, size=times) for d in (0, 24))
+    busy = tuple(Load((d + 8) * hour, (d + 19) * hour, factor=times) for d in (0, 24))
     rare = tuple(replace(each, rate=0.5) for each in SWEEP.services)
     scenario = SWEEP.with_(
         events=busy,

@@ -28,7 +28,7 @@ def scenario(*, interval: int, last: int) -> Scenario:
     events = tuple(
         replace(event, end=SWEEP.seconds - last)
         for event in SWEEP.events
-        if event.kind in ("drops", "http", "dns", "tcp")
+        if event.kind in ("drops", "http", "dns", "tcp_flags")
     )
     return SWEEP.with_(events=events, interval=interval, name=f"ongoing-{interval}-{last}")
 

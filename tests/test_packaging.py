@@ -58,6 +58,9 @@ def test_the_wheel_has_notebooks_sample_pages_and_license(wheel: ZipFile) -> Non
     data = ("report/templates/style.css", "topics/drop_reasons.csv", "schemas/findings.schema.json")
     for file in (*data, "py.typed"):
         assert f"cilium_analysis/{file}" in names
+    for scenario in (ROOT / "cilium_simulator" / "scenarios").glob("*.toml"):
+        assert f"cilium_simulator/scenarios/{scenario.name}" in names
+    assert "cilium_simulator/py.typed" in names
     assert any(name.endswith("licenses/LICENSE") for name in names)
     wheel.close()
 
@@ -80,6 +83,7 @@ def test_the_installed_package_reports_without_the_checkout(wheel: ZipFile, tmp_
         "assert sample_directory('sample-real').name == '_sample_real'\n"
         "assert notebook_directory().name == '_notebooks'\n"
         "assert main(['lab', 'place', '--no-start']) == 0\n"
+        "assert main(['simulate', 'burst_between_scrapes', 'simulated']) == 0\n"
         "sys.exit(main(['capture', '--source', 'sample']))"
     )
     done = subprocess.run(
@@ -118,6 +122,7 @@ def test_the_hooks_are_the_checks_of_make_lint() -> None:
 def test_a_file_is_one_story_of_at_most_450_lines() -> None:
     lengths = {
         path.relative_to(ROOT): len(path.read_text().splitlines())
-        for path in (ROOT / "cilium_analysis").rglob("*.py")
+        for package in ("cilium_analysis", "cilium_simulator")
+        for path in (ROOT / package).rglob("*.py")
     }
     assert {path: length for path, length in lengths.items() if length > 450} == {}

@@ -20,6 +20,7 @@ from cilium_analysis.cli.options import joined_times
 from cilium_analysis.cli.parser import _parser
 from cilium_analysis.config import Config
 from cilium_analysis.fleet.file import read_fleet
+from cilium_simulator.scenario import parse
 from docs.generated import GALLERY, subcommands
 from tests.benchmarks.__main__ import HEADLINES, README, TABLE, with_headlines, written
 
@@ -33,9 +34,9 @@ PAGES = [
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 PYTHON = DOCS / "how-to" / "python.md"
 #: Programs of others that pages call.
-OTHERS = {"conda", "crontab", "curl", "export", "kubectl", "podman"}
+OTHERS = {"conda", "crontab", "curl", "export", "kubectl", "podman", "promtool"}
 #: Options of other programs, and of our tests, that pages name.
-OTHER_OPTIONS = {"--slow"}
+OTHER_OPTIONS = {"--slow", "--web"}
 _BLOCK = re.compile(r"^```(\w+)\n(.*?)^```$", re.DOTALL | re.MULTILINE)
 _LINK = re.compile(r"\]\(([^)\s]+)\)")
 
@@ -192,7 +193,11 @@ def test_files_that_pages_print_are_valid(tmp_path: Path) -> None:
         for text in blocks(page, "json"):
             json.loads(text)
         for text in blocks(page, "toml"):
-            assert set(tomllib.loads(text)) == {field.name for field in fields(Config)}
+            document = tomllib.loads(text)
+            if "event" in document:
+                assert parse(document, named(page)).events
+            else:
+                assert set(document) == {field.name for field in fields(Config)}
 
 
 def test_the_readme_shows_rows_of_the_table_of_benchmarks() -> None:
@@ -219,3 +224,18 @@ def test_the_demo_says_what_pages_show(tmp_path: Path, capsys: pytest.CaptureFix
         *shown, shown_place = block.splitlines()
         assert said == shown
         assert shown_place.startswith("Report: reports/20260321T080000Z-20260321T100000Z-")
+
+
+def test_what_the_tutorial_simulates_is_what_it_shows(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (scenario,) = blocks(DOCS / "tutorial.md", "toml")
+    Path("mine.toml").write_text(scenario, encoding="utf-8")
+    assert main(["simulate", "mine.toml", "--truth"]) == 0
+    shown = (
+        (DOCS / "tutorial.md")
+        .read_text()
+        .partition("$ cilium-analysis simulate mine.toml --truth\n")
+    )
+    assert capsys.readouterr().out == shown[2].partition("```")[0]

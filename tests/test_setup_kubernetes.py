@@ -17,6 +17,7 @@ from cilium_analysis.topics import setup
 from cilium_analysis.topics.setup import exposure, objects
 from cilium_analysis.topics.setup.exposure import COMPONENTS
 from cilium_analysis.window import Window
+from cilium_simulator.events import AgentRestart, Policy
 from cilium_simulator.kubernetes import Moment, Object
 from cilium_simulator.scenario import STYLES, Scenario
 from cilium_simulator.scenario import load as scenario
@@ -368,9 +369,9 @@ def test_objects_agree_with_the_metrics(
     }
     assert set(zip(agents["name"], agents["node"], agents["ip"], strict=True)) == scraped
     restarted = agents.set_index("node")["restarts"]
-    expected = {e.nodes[0]: 1 for e in told.of("agent_restart")}
+    expected = {e.nodes[0]: 1 for e in told.of(AgentRestart)}
     assert restarted[restarted > 0].to_dict() == expected
-    (change,) = told.of("policy")
+    (change,) = told.of(Policy)
     counted = simulated.find("cilium_policy", node="worker-1")[0]
     for at in (change.start - 60, change.start + 60, change.end + 60):
         objects = Moment(told, at).objects()
@@ -381,7 +382,7 @@ def test_objects_agree_with_the_metrics(
 
 def test_events_are_forgotten_as_the_server_is_told_to() -> None:
     told = scenario("sample")
-    (restart,) = told.of("agent_restart")
+    (restart,) = told.of(AgentRestart)
     after = restart.end + 5400
     about = [e["involvedObject"]["name"] for e in Moment(told, after).objects()["Event"]]
     assert len(set(about)) == 1

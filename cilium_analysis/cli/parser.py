@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from cilium_analysis import __version__
-from cilium_analysis.cli import lab, others, reports, scheduling, serving
+from cilium_analysis.cli import lab, others, reports, scheduling, serving, simulating
 from cilium_analysis.cli.options import (
     add_command,
     add_grafana,
@@ -241,6 +241,8 @@ def _add_others(commands: Any) -> None:
     serving.add_mcp(_command(commands, "mcp", serving.mcp, text))
     text = "print a schedule that makes reports regularly"
     scheduling.add_schedule(_command(commands, "schedule", scheduling.schedule, text))
+    text = "simulate a Cilium cluster: as files, or served by a Prometheus"
+    simulating.add_simulate(_command(commands, "simulate", simulating.simulate, text))
 
 
 def _command(

@@ -18,7 +18,8 @@ from typing import Any, TypeVar
 
 import numpy as np
 
-from cilium_simulator.scenario import Scenario, parse, parse_version
+from cilium_simulator.fields import parse_version
+from cilium_simulator.scenario import Scenario, parse
 
 FOLDER = Path(__file__).parent
 VERSIONS = (
