@@ -14,7 +14,7 @@ MAKEFLAGS += --jobs=2
 IMAGE := fleet kubernetes notify pdf s3 gcs azure aws google azure-monitor
 
 .PHONY: demo test test-all tests lint lock servers browser sample sweep bench incidents docs clean \
-	wheel images other
+	wheel images other coverage
 
 demo: $(STAMP)
 	$(BIN)/cilium-analysis demo
@@ -28,6 +28,10 @@ test-all: lint tests
 
 tests: $(DEV_STAMP) servers browser
 	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder $(SLOW)
+
+# Lines and branches that the tests reach, of the parts that pyproject.toml names.
+coverage: $(DEV_STAMP) servers
+	$(BIN)/python -m pytest -n 2 --dist loadfile -m "unit or source or server" --cov --cov-report=term
 
 lint: $(DEV_STAMP)
 	$(BIN)/ruff format --check .
