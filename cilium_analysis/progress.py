@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 #: What is done by then shows no bar [s].
 DELAY = 1.0
-_PERIOD = 0.5
+PERIOD = 0.5
 
 
 @contextmanager
@@ -92,7 +92,7 @@ def _bar(title: str, *, unit: str, total: int | None) -> Iterator[Any]:
         def tick() -> None:
             wait = DELAY
             while not ended.wait(wait):
-                wait = _PERIOD
+                wait = PERIOD
                 bar.refresh()
 
         ticking = Thread(target=tick, daemon=True)

@@ -17,7 +17,7 @@ from html import escape
 from html.parser import HTMLParser
 from typing import TYPE_CHECKING, Any
 
-from cilium_analysis.cli.parser import _parser
+from cilium_analysis.cli.parser import build_parser
 from cilium_analysis.metrics import Metric, known
 from cilium_analysis.queries import selected
 from cilium_analysis.report.notebooks import notebook_directory
@@ -60,7 +60,7 @@ def write(docs: Path) -> None:
     place.mkdir(exist_ok=True)
     texts = {
         "layers": as_html(layer_diagram(root)),
-        "commands": commands(_parser()),
+        "commands": commands(build_parser()),
         "metrics": as_html(metrics_table(known())),
         "scenarios": scenario_tables(),
         "panels": within_gallery((root / "notebooks" / "README.md").read_text(encoding="utf-8")),

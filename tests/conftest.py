@@ -6,6 +6,7 @@ skipped, except where ``CI=true`` says that they must be there.
 
 from __future__ import annotations
 
+import gc
 import os
 import warnings
 from typing import TYPE_CHECKING, NoReturn
@@ -19,7 +20,7 @@ from tests.servers.prometheus import NotInstalled
 from tests.servers.served import ClusterServer, ClusterServers, start
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Generator, Iterator
     from pathlib import Path
 
     from IPython.core.interactiveshell import InteractiveShell
@@ -63,6 +64,17 @@ def pytest_addoption(pluginmanager: pytest.PytestPluginManager) -> None:
     """Let slow tests take turns, and mark what each test needs."""
     pluginmanager.register(slow)
     pluginmanager.register(kinds)
+
+
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_collection() -> Generator[None, object, object]:
+    """Look for no garbage while tests are imported: all of it stays, and there is a lot."""
+    gc.disable()
+    try:
+        return (yield)
+    finally:
+        gc.freeze()
+        gc.enable()
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -6,6 +6,10 @@ out. The marks are not written by hand, so that none is forgotten.
 
 from __future__ import annotations
 
+import ast
+from functools import cache
+from inspect import unwrap
+from pathlib import Path
 from types import CodeType, FunctionType, ModuleType
 from typing import TYPE_CHECKING, Final
 
@@ -21,6 +25,7 @@ FIXTURES: Final = {
         "server_kind",
     },
     "browser": {"chromium", "lab_context", "jupyterlab"},
+    "run": {"shell"},
 }
 MODULES: Final = {
     "server": ("tests.servers", "tests.field.asking", "moto", "distributed"),
@@ -29,13 +34,24 @@ MODULES: Final = {
         *("cilium_analysis.cli", "cilium_analysis.report.run", "cilium_analysis.report.execute"),
         *("cilium_analysis.fleet", "cilium_analysis.forkserver", "papermill", "nbclient"),
         *("cilium_analysis.mcp", "cilium_analysis.lab", "subprocess", "cilium_simulator"),
+        *("cilium_analysis.report.pdf", "builtins.exec", "doctest", "IPython"),
     ),
     "source": (
         *("cilium_analysis.connection", "cilium_analysis.bundle", "cilium_analysis.incident"),
         *("cilium_analysis.question", "cilium_analysis.explorer", "cilium_analysis.kube"),
         *("cilium_analysis.prometheus.client", "tests.faults", "tests.kube_api"),
+        *("tests.data.real-handshakes", "tests.data.prom-json", "tests.data.hubble-flows"),
     ),
 }
+#: Recordings and answers of others.
+_DATA: Final = Path(__file__).parent / "data"
+#: Of what Python always has, what runs code.
+_BUILTINS: Final = {"exec": exec}
+
+
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    """Do not even import a file without unit tests, if no others are wanted."""
+    return True if config.option.markexpr == "unit" and needs_all(collection_path) else None
 
 
 @pytest.hookimpl(tryfirst=True)
@@ -53,12 +69,56 @@ def needs(item: pytest.Item) -> set[str]:
         return set()
     fixtures = set(item.fixturenames)
     found = {name for name, known in FIXTURES.items() if fixtures & known}
-    functions = [item.function, *_functions_of(item)]
-    for module in set(_modules(functions)):
-        found |= {name for name, known in MODULES.items() if _is_below(module, known)}
+    # Hypothesis wraps what it calls.
+    test = getattr(getattr(item.function, "hypothesis", None), "inner_test", item.function)
+    for function in {test, *_functions_of(item)}:
+        found |= _kinds_of(function)
     if item.get_closest_marker("slow"):
         found.add("run")
     return found
+
+
+def needs_all(path: Path) -> bool:
+    """Tell whether certainly each test of a file needs something, without importing it.
+
+    A test for which that cannot be seen from the names in its file may need nothing.
+    """
+    if path.suffix != ".py" or not path.name.startswith("test_"):
+        return False
+    text = path.read_text(encoding="utf-8")
+    tree, whole = ast.parse(text), compile(text, str(path), "exec", dont_inherit=True)
+    functions = {each.co_name: each for each in whole.co_consts if isinstance(each, CodeType)}
+    slow = {
+        each.name
+        for each in tree.body
+        if isinstance(each, ast.FunctionDef)
+        and any("mark.slow" in ast.unparse(decorator) for decorator in each.decorator_list)
+    }
+    imported = {
+        alias.asname or alias.name: f"{getattr(node, 'module', '')}.{alias.name}".lstrip(".")
+        for node in tree.body
+        if isinstance(node, ast.Import | ast.ImportFrom)
+        for alias in node.names
+        # Of a constant it does not matter where it is from.
+        if not alias.name.isupper()
+    }
+    fixtures = frozenset().union(*FIXTURES.values())
+
+    def needs_something(name: str, seen: frozenset[str]) -> bool:
+        if name in fixtures or name in slow or _kinds_below(imported.get(name, "")):
+            return True
+        if name not in functions or name in seen:
+            return False
+        return any(needs_something(each, seen | {name}) for each in _mentioned(functions[name]))
+
+    tests = [name for name in functions if name.startswith(("test", "Test"))]
+    return all(needs_something(name, frozenset()) for name in tests)
+
+
+def _mentioned(code: CodeType) -> set[str]:
+    """Give the parameters of a function, and the names that it and functions within it use."""
+    found = {*code.co_names, *code.co_varnames[: code.co_argcount + code.co_kwonlyargcount]}
+    return found.union(*(_mentioned(each) for each in code.co_consts if isinstance(each, CodeType)))
 
 
 def _functions_of(item: pytest.Function) -> Iterator[FunctionType]:
@@ -70,22 +130,39 @@ def _functions_of(item: pytest.Function) -> Iterator[FunctionType]:
                 yield function
 
 
-def _modules(functions: list[FunctionType]) -> Iterator[str]:
-    """Name the modules of all that functions use, also the functions of tests that they call."""
-    waiting, seen = list(functions), set()
+@cache
+def _kinds_of(function: FunctionType) -> frozenset[str]:
+    return frozenset().union(*map(_kinds_below, set(_names(function))))
+
+
+@cache
+def _kinds_below(name: str) -> frozenset[str]:
+    parts = name.split(".")
+    above = {".".join(parts[:length]) for length in range(1, len(parts) + 1)}
+    return frozenset(kind for kind, known in MODULES.items() if above.intersection(known))
+
+
+def _names(function: FunctionType) -> Iterator[str]:
+    """Name all that a function uses, and what the functions of tests use that it calls."""
+    waiting, seen = [function], set()
     while waiting:
         function = waiting.pop()
         if function in seen:
             continue
         seen.add(function)
-        for used in _used(function.__code__, function.__globals__):
+        for used in _used(function.__code__, function.__globals__ | _BUILTINS):
             if isinstance(used, ModuleType):
                 yield used.__name__
                 continue
+            if isinstance(used, Path) and _DATA in used.parents:
+                yield f"tests.data.{used.relative_to(_DATA).parts[0]}"
+                continue
             module = getattr(used, "__module__", None) or ""
-            yield module
-            if isinstance(used, FunctionType) and module.startswith("tests"):
-                waiting.append(used)
+            yield f"{module}.{getattr(used, '__qualname__', '')}"
+            # What is behind a decorator, such as that of a context manager.
+            real = unwrap(used) if callable(used) else used
+            if isinstance(real, FunctionType) and module.startswith("tests"):
+                waiting.append(real)
             elif isinstance(used, type) and module.startswith("tests"):
                 waiting += [each for each in vars(used).values() if isinstance(each, FunctionType)]
 
@@ -96,7 +173,3 @@ def _used(code: CodeType, known: Mapping[str, object]) -> Iterator[object]:
     for constant in code.co_consts:
         if isinstance(constant, CodeType):
             yield from _used(constant, known)
-
-
-def _is_below(module: str, names: tuple[str, ...]) -> bool:
-    return any(module == name or module.startswith(f"{name}.") for name in names)

@@ -3,21 +3,21 @@
 from __future__ import annotations
 
 import os
-import time
 from pathlib import Path
 
 import nbformat
 
 from cilium_analysis.report.notebooks import notebook_directory
+from tests.waiting import until
 
 #: A program that makes a report, told where, of which notebooks, and which topics.
 REPORT = """
 import sys
 from pathlib import Path
-from cilium_analysis.cli.parser import _prepare_process
+from cilium_analysis.cli.parser import prepare_process
 from cilium_analysis.question import ask
 from cilium_analysis.report import report
-_prepare_process()
+prepare_process()
 out, notebooks = map(Path, sys.argv[1:3])
 try:
     report(
@@ -45,10 +45,7 @@ def notebook(directory: Path, *code: str, topic: str = "drop_reasons") -> Path:
 
 
 def appears(path: Path) -> str:
-    deadline = time.monotonic() + 60
-    while not (path.exists() and path.read_text().endswith(" ")):
-        assert time.monotonic() < deadline, f"{path} did not appear"
-        time.sleep(0.05)
+    until(lambda: path.exists() and path.read_text().endswith(" "))
     return path.read_text()
 
 

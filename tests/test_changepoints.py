@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from ruptures.detection import KernelCPD
 
-from cilium_analysis.statistics.changepoints import SHORTEST, _optimal, detect, regimes
+from cilium_analysis.statistics.changepoints import SHORTEST, detect, optimal, regimes
 from cilium_analysis.statistics.noise import (
     estimate,
     median_of_five,
@@ -59,7 +59,7 @@ def test_candidates_are_the_optimum(seed: int, length: int, penalty: float) -> N
     """Also where the penalty is far too low: that is where pruning may miss it."""
     rng = np.random.default_rng(seed)
     values = rng.normal(size=length) + np.repeat([0.0, 3.0], [length // 3, length - length // 3])
-    bounds = _optimal(values, penalty=penalty)
+    bounds = optimal(values, penalty=penalty)
     assert (bounds[0], bounds[-1]) == (0, length)
     assert min(np.diff(bounds)) >= SHORTEST
     assert cost(values, bounds, penalty) == pytest.approx(exhaustive(values, penalty), abs=1e-9)
@@ -69,7 +69,7 @@ def test_candidates_are_no_worse_than_those_of_ruptures() -> None:
     for seed in range(20):
         values, penalty = noisy(seed, 0.0, 1.0, -2.0, each=70), 4.0 * (1 + seed % 3)
         theirs = KernelCPD(kernel="linear", min_size=SHORTEST).fit(values[:, None])
-        best = cost(values, _optimal(values, penalty=penalty), penalty)
+        best = cost(values, optimal(values, penalty=penalty), penalty)
         assert best <= cost(values, [0, *map(int, theirs.predict(pen=penalty))], penalty) + 1e-9
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import csv
 import doctest
 import re
@@ -14,11 +13,12 @@ import numpy as np
 import pytest
 
 from cilium_analysis import counters
-from cilium_analysis.cli.parser import _parser
+from cilium_analysis.cli.parser import build_parser
 from cilium_analysis.incident.links import DEPTH
 from cilium_analysis.metrics import known
 from cilium_simulator.events import KINDS, Event
 from docs import figures, generated
+from tests.commandline import options_of
 
 ROOT = Path(__file__).parent.parent
 PACKAGE = ROOT / "cilium_analysis"
@@ -51,17 +51,14 @@ def test_the_diagram_has_every_module_in_the_order_of_the_contract() -> None:
 
 
 def test_every_command_and_option_is_described() -> None:
-    text = generated.commands(_parser())
-    found = dict(generated.subcommands(_parser()))
+    text = generated.commands(build_parser())
+    found = dict(generated.subcommands(build_parser()))
     assert {"report", "capture", "schedule kubernetes", "schedule systemd"} <= set(found)
     sections = dict(re.findall(r"^## ([a-z -]+)\n(.*?)(?=^## |\Z)", text, re.DOTALL | re.MULTILINE))
     assert set(sections) == set(found)
     for name, parser in found.items():
-        for action in parser._actions:
-            if action.help == argparse.SUPPRESS or "--help" in action.option_strings:
-                continue
-            for option in action.option_strings:
-                assert f"{option}" in sections[name], (name, option)
+        for option in options_of(parser) - {"-h", "--help"}:
+            assert option in sections[name], (name, option)
     assert "%(" not in text
 
 

@@ -75,6 +75,15 @@ def mouse() -> Mouse:
     return Mouse()
 
 
+def test_what_is_not_there_is_unknown_and_not_0(mouse: Mouse) -> None:
+    overview = mouse.overview
+    assert overview.legend.value.count("up to") == 2
+    index = pd.date_range(START, periods=101, freq="min", tz="UTC")
+    overview.show(pd.DataFrame(index=index), window(0, 100), window(20, 60))
+    assert overview.legend.value.count("<b>unknown</b>") == 2
+    assert "up to" not in overview.legend.value
+
+
 @pytest.mark.parametrize("moved", [(), (32,), (32, 40, 50)])
 def test_the_window_ends_where_the_button_is_let_go(mouse: Mouse, moved: tuple[int, ...]) -> None:
     """Whatever motions the front end has held back."""

@@ -46,6 +46,7 @@ from tests.servers.served import ClusterServer, ClusterServers, feed
 from tests.test_cli import PROGRAM
 from tests.test_notify import Endpoint, endpoint
 from tests.test_report import HOSTILE, Elements, runs_only_ours
+from tests.waiting import until
 
 __all__ = ["endpoint"]  # a fixture
 
@@ -658,18 +659,18 @@ def marking(tmp_path: Path, code: str = "") -> Path:
 
 def first_mark(tmp_path: Path) -> tuple[int, int]:
     """Wait for the first notebook; its kernel's pid, and its worker's."""
-    until = time.monotonic() + 60
-    while time.monotonic() < until:
-        for mark in (tmp_path / "marks").iterdir():
-            if text := mark.read_text():
-                return int(mark.name), int(text)
-        time.sleep(0.05)
-    raise AssertionError("no notebook has run")
+
+    def written() -> list[tuple[int, int]]:
+        texts = [(mark.name, mark.read_text()) for mark in (tmp_path / "marks").iterdir()]
+        return [(int(name), int(text)) for name, text in texts if text]
+
+    return until(written)[0]
 
 
 @pytest.mark.slow
 def test_a_worker_killed_in_the_middle_loses_nothing(scheduler: Scheduler, tmp_path: Path) -> None:
-    mine = marking(tmp_path, "time.sleep(2)\n")
+    go = tmp_path / "go"
+    mine = marking(tmp_path, f"while not os.path.exists({str(go)!r}): time.sleep(0.02)\n")
     for _ in range(2):
         scheduler.work("--no-nanny")
     killed: list[tuple[int, int]] = []
@@ -677,6 +678,7 @@ def test_a_worker_killed_in_the_middle_loses_nothing(scheduler: Scheduler, tmp_p
     def kill() -> None:
         killed.append(first_mark(tmp_path))
         os.kill(killed[0][1], signal.SIGKILL)
+        go.touch()
 
     thread = threading.Thread(target=kill)
     thread.start()
@@ -701,14 +703,17 @@ def test_a_worker_killed_in_the_middle_loses_nothing(scheduler: Scheduler, tmp_p
 def test_workers_that_are_all_gone_are_not_waited_for_for_ever(
     scheduler: Scheduler, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    from distributed import Client
+
     mine = marking(tmp_path, "time.sleep(60)\n")
     scheduler.work("--no-nanny")
-    monkeypatch.setattr(engine, "_PAUSE", 0.2)
+    monkeypatch.setattr(engine, "PAUSE", 0.2)
 
     @contextmanager
     def impatient(reports: int) -> Iterator[Engine]:
-        with connected(scheduler.address) as dask:
-            yield Dask(dask._client, patience=2.0)
+        with Client(scheduler.address, set_as_default=False) as client:
+            client.wait_for_workers(1, timeout=60)
+            yield Dask(client, patience=2.0)
 
     def kill() -> None:
         os.kill(first_mark(tmp_path)[1], signal.SIGKILL)
@@ -947,9 +952,7 @@ def test_a_fleet_that_is_interrupted_leaves_nothing_unfinished(tmp_path: Path) -
         text=True,
         env=os.environ | {"PYTHONPATH": str(ROOT)},
     )
-    until = time.monotonic() + 60
-    while not list(Path("reports").glob(".2026*/bundle")) and time.monotonic() < until:
-        time.sleep(0.05)
+    until(lambda: list(Path("reports").glob(".2026*/bundle")))
     children = psutil.Process(process.pid).children(recursive=True)
     process.send_signal(signal.SIGTERM)
     _, err = process.communicate(timeout=60)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-import time
+import threading
 from collections.abc import Callable
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -146,15 +146,13 @@ def test_a_server_behind_it_that_is_gone_or_slow(tmp_path: Path) -> None:
         with pytest.raises(ServerUnavailable, match=r"\(502\)"):
             client.query("vector(1)")
 
-    def slow(request: Request) -> Reply:
-        time.sleep(3)
-        return Reply(b"{}")
-
-    with Stub(slow) as stub:
+    answered = threading.Event()
+    with Stub(Reply(b"{}", gate=answered)) as stub:
         lines = f"location / {{ proxy_read_timeout 1s; proxy_pass {stub.url}; }}"
         with Nginx(lines) as gateway, client_of(gateway.url, tmp_path) as client:
             with pytest.raises(PrometheusError, match=r"\(504\)"):
                 client.query("vector(1)")
+        answered.set()
 
 
 def signing_in(given: list[str]) -> Callable[[Request], Reply]:

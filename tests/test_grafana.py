@@ -17,16 +17,18 @@ from typing import Any
 from urllib.parse import parse_qs, parse_qsl, urlsplit
 
 import pytest
+from nbformat.v4 import new_code_cell, new_notebook, new_output
 
 from cilium_analysis import cards
 from cilium_analysis.cli import main
 from cilium_analysis.errors import ParameterError
 from cilium_analysis.findings import Finding, Severity
-from cilium_analysis.report import grafana, html
+from cilium_analysis.report import grafana
 from cilium_analysis.report.grafana import TOKEN, TOKEN_FILE, Annotations, Explore, annotate
 from cilium_analysis.source import window_as_json
 from cilium_analysis.window import Window
 from tests.faults import Reply, Request, Stub, page
+from tests.pages import article
 from tests.servers.process import free_port
 from tests.test_openmetrics import document, finding, run
 from tests.test_report import WINDOW
@@ -294,15 +296,13 @@ def test_a_link_opens_the_query_in_its_window(query: str) -> None:
         "to": str(int(WINDOW.end.timestamp() * 1000)),
     }
     found = cards.stories(document_findings(query), "UTC")
-    whole = {
-        "topics": [],
-        "window": window_as_json(WINDOW),
-        "grafana": {"url": "https://g.example"},
-    }
-    (shown,) = re.findall(r'href="([^"]*)"', html._to_pages(found, "", whole))
+    output = new_output("display_data", data={"text/html": found})
+    notebook = new_notebook(cells=[new_code_cell("1", outputs=[output])])
+    about = {"topics": [], "window": window_as_json(WINDOW)}
+    linked = article(notebook, **about, grafana={"url": "https://g.example"})
+    (shown,) = re.findall(r'href="([^"]*)"', linked)
     assert opened(unescape(shown))[1]["queries"][0]["expr"] == query
-    del whole["grafana"]
-    assert "explore" not in html._to_pages(found, "", whole)
+    assert "explore" not in article(notebook, **about)
 
 
 def document_findings(query: str) -> Any:

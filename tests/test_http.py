@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import time
 from collections.abc import Callable
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -31,6 +30,7 @@ from tests.conftest import installed_or_skip
 from tests.servers.prometheus import NotInstalled, PrometheusServer
 from tests.servers.served import ClusterServer
 from tests.sources import MemorySource, grid
+from tests.waiting import until
 
 Serve = Callable[..., ClusterServer]
 
@@ -413,14 +413,16 @@ def test_traces_of_a_live_cluster_are_listed_and_kept_in_a_bundle(tmp_path: Path
 
 def seen(url: str, trace: str) -> Window:
     """Wait until the server has scraped a trace."""
-    source, deadline = connect(url), time.monotonic() + 30
-    while True:
+    source = connect(url)
+
+    def scraped() -> Window | None:
         window = Window.parse("now-5m", "now", step="1s")
         table = source.exemplars("hubble_http_requests_total", window)
-        if len(table) and trace in set(table["traceID"]):
-            return window
-        assert time.monotonic() < deadline, f"{trace} was not scraped"
-        time.sleep(0.1)
+        return window if len(table) and trace in set(table["traceID"]) else None
+
+    found = until(scraped)
+    assert found is not None
+    return found
 
 
 def test_the_slowest_traces_come_first() -> None:

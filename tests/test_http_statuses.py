@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import time
 from datetime import timedelta
 
 import numpy as np
@@ -24,6 +23,7 @@ from cilium_simulator.exporter import LiveExporter
 from tests.conftest import installed_or_skip
 from tests.servers.prometheus import NotInstalled, PrometheusServer
 from tests.sources import MemorySource, grid
+from tests.waiting import until
 
 WINDOW = Window.parse("2026-03-21T08:00Z", "2026-03-21T09:00Z", step="30s")
 WIDE = WINDOW.extended(before=timedelta(minutes=5))
@@ -243,10 +243,10 @@ def test_native_histograms_give_the_same_quantiles() -> None:
 
 def wait(url: str, requests_: float) -> None:
     """Wait until a server has scraped so many requests."""
-    source, deadline = connect(url), time.monotonic() + 60
-    while True:
+    source = connect(url)
+
+    def scraped() -> bool:
         seen = source.instant("hubble_http_requests_total", pd.Timestamp.now("UTC").to_pydatetime())
-        if seen.shape[1] and seen.to_numpy()[0, 0] >= requests_:
-            return
-        assert time.monotonic() < deadline, "not scraped"
-        time.sleep(0.2)
+        return bool(seen.shape[1]) and bool(seen.to_numpy()[0, 0] >= requests_)
+
+    until(scraped)

@@ -16,7 +16,7 @@ from cilium_analysis.findings import Finding, Findings, Severity, merge
 from cilium_analysis.incident import policy
 from cilium_analysis.incident.caveats import caveats
 from cilium_analysis.incident.links import DEPTH, LINKS
-from cilium_analysis.incident.other_changes import MOST_SCORE, Stream, _far, ranked
+from cilium_analysis.incident.other_changes import MOST_SCORE, Stream, farthest, ranked
 from cilium_analysis.incident.stories import stories
 from cilium_analysis.window import Window
 from tests.servers.served import ClusterServer
@@ -277,7 +277,7 @@ def test_what_was_0_is_not_astronomically_far(unit: str, most: float) -> None:
     usual = pd.DataFrame(0.0, index=index, columns=columns)
     now = usual.copy()
     now.iloc[50:, 0] = most
-    rows = list(_far(Stream("x", unit, now, usual, counts=True), most=5))
+    rows = list(farthest(Stream("x", unit, now, usual, counts=True), most=5))
     assert [row[1] for row in rows] == ["node a"]
     table = ranked(rows, most=5)
     assert 3.0 <= table["score"].iloc[0] <= MOST_SCORE

@@ -8,7 +8,6 @@ import signal
 import subprocess
 import sys
 import threading
-import time
 from collections.abc import Iterator
 from contextlib import suppress
 from functools import partial
@@ -24,6 +23,7 @@ from cilium_analysis.question import ask
 from cilium_analysis.report import report
 from cilium_analysis.report.kernel import Kernels, environment
 from tests.runs import REPORT, notebook, runs
+from tests.waiting import until
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="processes have no parents there")
 ROOT = Path(__file__).parent.parent
@@ -68,16 +68,13 @@ def test_a_run_that_is_killed_at_once_leaves_no_kernel(tmp_path: Path) -> None:
     ) as parent:
         assert parent.stdout is not None
         pid = int(parent.stdout.readline())
-        while not (found := kernels_of(pid)):
-            time.sleep(0.01)
+        found = until(lambda: kernels_of(pid))
         os.kill(pid, signal.SIGKILL)
-        until = time.monotonic() + 20
-        while any(map(runs, found)) and time.monotonic() < until:
-            time.sleep(0.1)
-        left = [each for each in found if runs(each)]
-        for each in left:
-            os.kill(each, signal.SIGKILL)
-    assert not left
+        try:
+            until(lambda: not any(map(runs, found)), limit=20)
+        finally:
+            for each in filter(runs, found):
+                os.kill(each, signal.SIGKILL)
 
 
 def start(kernels: Kernels, home: Path) -> Any:
@@ -131,7 +128,7 @@ def test_a_kernel_outlives_the_thread_that_started_it(kernels: Kernels, tmp_path
     manager = start(kernels, tmp_path / "home")
     process = manager.provisioner.process
     try:
-        time.sleep(1)
+        assert answer(manager, "print('here')") == "here"
         assert process.poll() is None
     finally:
         kernels.stop()

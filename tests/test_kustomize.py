@@ -11,7 +11,7 @@ import pytest
 import yaml
 
 from cilium_analysis.cli import main
-from cilium_analysis.cli.parser import _parser
+from cilium_analysis.cli.parser import build_parser
 from cilium_analysis.prometheus.credentials import PREFIX
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -59,7 +59,7 @@ def test_the_command_is_one_with_all_values() -> None:
     named = {name for arg in REPORT["args"] for name in re.findall(r"\$\((\w+)\)", arg)}
     assert named == set(VALUES)
     args = [re.sub(r"\$\((\w+)\)", lambda found: VALUES[found[1]], arg) for arg in REPORT["args"]]
-    options = _parser().parse_args(args)
+    options = build_parser().parse_args(args)
     assert (options.source, options.start) == (VALUES["SOURCE"], "-1h")
     assert options.kubernetes == "in-cluster"
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import hmac
 import json
+import re
 import sys
 from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime, timedelta
@@ -14,6 +15,7 @@ from urllib.parse import parse_qsl, quote
 import pytest
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import rsa
+from requests import PreparedRequest
 
 from cilium_analysis.connection import connect
 from cilium_analysis.errors import AccessDenied, ParameterError, SourceError
@@ -197,9 +199,21 @@ def test_without_credentials_or_a_region_of_aws(monkeypatch: pytest.MonkeyPatch)
 def test_the_region_is_that_of_aws_region(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("AWS_REGION", "eu-west-2")
     monkeypatch.setenv("AWS_DEFAULT_REGION", "eu-west-1")
-    assert Aws("http://localhost:1")._region == "eu-west-2"
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "id")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "key")
+    assert signed_for("http://localhost:1") == "eu-west-2"
     own = "https://vpce-0a-b.aps-workspaces.us-east-1.vpce.amazonaws.com/workspaces/w"
-    assert Aws(own)._region == "us-east-1"
+    assert signed_for(own) == "us-east-1"
+
+
+def signed_for(url: str) -> str:
+    """The region that a signature is good for."""
+    request = PreparedRequest()
+    request.prepare("GET", f"{url}/api/v1/query", headers={}, auth=Aws(url))
+    signature = request.headers["Authorization"]
+    scope = re.search(r"Credential=id/\d+/([^/]+)/aps/aws4_request", signature)
+    assert scope is not None
+    return scope[1]
 
 
 def test_a_profile_of_aws_that_is_not_there(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -43,6 +43,7 @@ from tests.leaks import MARK, leaks, planted
 from tests.runs import runs
 from tests.servers.process import free_port
 from tests.servers.served import ClusterServer
+from tests.waiting import until
 
 Found = TypeVar("Found")
 
@@ -423,6 +424,7 @@ def test_no_more_calls_than_agreed_ask_at_the_same_time(monkeypatch: pytest.Monk
         with lock:
             active += 1
             most = max(most, active)
+        # Time for one too many to come in.
         time.sleep(0.1)
         with lock:
             active -= 1
@@ -440,7 +442,7 @@ def test_no_more_calls_than_agreed_ask_at_the_same_time(monkeypatch: pytest.Monk
 def test_a_call_that_never_ends_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
     gate = threading.Event()
     monkeypatch.setattr(asking, "check", lambda *_: gate.wait(60))
-    monkeypatch.setattr("cilium_analysis.mcp.calls._LATER", 0.1)
+    monkeypatch.setattr("cilium_analysis.mcp.calls.LATER", 0.1)
     try:
         told = error(make(replace(SAMPLE, deadline="1s")), "check")
     finally:
@@ -456,7 +458,7 @@ def test_calls_that_were_given_up_keep_their_places(monkeypatch: pytest.MonkeyPa
         gate.wait(60)
 
     monkeypatch.setattr(asking, "check", waits)
-    monkeypatch.setattr("cilium_analysis.mcp.calls._LATER", 0.1)
+    monkeypatch.setattr("cilium_analysis.mcp.calls.LATER", 0.1)
 
     async def many(client: Client) -> list[Any]:
         said = [await client.call_tool("check", {}) for _ in range(3)]
@@ -583,10 +585,7 @@ def call_to_come(number: int, name: str) -> dict[str, Any]:
 def assert_ends_with_its_report(
     process: subprocess.Popen[str], directory: Path, end: Callable[[], None]
 ) -> None:
-    limit = time.monotonic() + 60
-    while not list(directory.glob(".2026*")):
-        assert time.monotonic() < limit
-        time.sleep(0.1)
+    until(lambda: list(directory.glob(".2026*")))
     children = psutil.Process(process.pid).children(recursive=True)
     assert children
     end()
@@ -630,7 +629,7 @@ def reports_of_mine() -> list[psutil.Process]:
 def test_a_report_that_is_given_up_leaves_nothing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("cilium_analysis.mcp.calls._LATER", 0.1)
+    monkeypatch.setattr("cilium_analysis.mcp.calls.LATER", 0.1)
     made = make(replace(SAMPLE, deadline="2s"), output=str(tmp_path))
 
     async def wait_for_the_end(client: Client) -> str:
@@ -678,15 +677,16 @@ def test_a_report_takes_values_only_and_shows_no_password(tmp_path: Path) -> Non
 def over_http(*arguments: str) -> Iterator[tuple[subprocess.Popen[str], int]]:
     port = free_port()
     with started("--source", "sample", "--http", str(port), *arguments) as process:
-        limit = time.monotonic() + 30
-        while True:
+
+        def answers() -> bool:
             try:
                 status(port)
-                break
             except urllib.error.URLError:
                 assert process.poll() is None
-                assert time.monotonic() < limit
-                time.sleep(0.1)
+                return False
+            return True
+
+        until(answers)
         yield process, port
 
 

@@ -11,7 +11,6 @@ import socket
 import subprocess
 import sys
 import threading
-import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
@@ -31,6 +30,7 @@ from cilium_analysis.report.notify import NOTIFY_VARIABLE, receivers, send
 from cilium_analysis.window import Window
 from tests.runs import notebook
 from tests.test_report import WINDOW
+from tests.waiting import until
 
 SECRET = "planted-s3cr3t"  # in the user, the path and the query of every address here
 MESSAGE = Message("a title", "a body", Severity.WARNING)
@@ -65,7 +65,11 @@ def endpoint() -> Iterator[Endpoint]:
             if code == 200:
                 kept.received.append(json.loads(body))
             if code == 0:
-                time.sleep(2)
+                # Silent until the client hangs up.
+                self.connection.settimeout(20)
+                self.connection.recv(1)
+                self.close_connection = True
+                return
             self.send_response(code or 200)
             self.send_header("Location", "/elsewhere")
             self.send_header("Content-Length", "0")
@@ -258,8 +262,7 @@ def test_stopped_by_hand_while_notifying_the_report_is_kept(
     endpoint.answers = [0, 0]
 
     def stop() -> None:
-        while not endpoint.asked:
-            time.sleep(0.01)
+        until(lambda: endpoint.asked)
         os.kill(os.getpid(), signal.SIGINT)
 
     threading.Thread(target=stop, daemon=True).start()

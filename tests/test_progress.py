@@ -26,7 +26,7 @@ def test_a_slow_query_tells_its_requests_and_is_gone_when_it_ends(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(bars, "DELAY", 0.0)
-    monkeypatch.setattr(bars, "_PERIOD", 0.01)
+    monkeypatch.setattr(bars, "PERIOD", 0.01)
     gate = threading.Event()
     seen: list[str] = []
 

@@ -22,7 +22,6 @@ from cilium_simulator.exporter import LiveExporter
 from cilium_simulator.scrape import Series
 from tests.conftest import installed_or_skip
 from tests.faults import (
-    PATIENCE,
     Reply,
     Stub,
     page,
@@ -31,6 +30,7 @@ from tests.faults import (
 )
 from tests.servers.prometheus import NotInstalled, PrometheusServer
 from tests.test_prometheus_client import LARGE, exchange, window_of
+from tests.waiting import until
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -143,13 +143,6 @@ def scraped() -> Iterator[tuple[LiveExporter, PrometheusServer]]:
             return
         with server:
             yield exporter, server
-
-
-def until(condition: Callable[[], bool], limit: float = PATIENCE) -> None:
-    deadline = time.monotonic() + limit
-    while not condition():
-        assert time.monotonic() < deadline, "it did not happen in time"
-        time.sleep(0.1)
 
 
 @pytest.mark.slow

@@ -388,20 +388,13 @@ def test_a_body_over_the_limit_is_refused_while_it_arrives() -> None:
 def test_many_series_are_cut_while_they_arrive(batch: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """What is left for the JSON parser is the envelope alone, and memory holds a batch."""
     rest: list[bytes] = []
-    batches: list[int] = []
-    whole, samples = decode.parse, decode._samples
+    whole = decode.parse
 
     def spy(body: bytes) -> dict[str, object]:
         rest.append(body)
         return whole(body)
 
-    def count(texts: list[bytes], size: int) -> object:
-        batches.append(sum(map(len, texts)))
-        return samples(texts, size)
-
     monkeypatch.setattr(decode, "parse", spy)
-    monkeypatch.setattr(decode, "_samples", count)
-    monkeypatch.setattr(decode, "_BATCH", batch)
     rows = [
         f'{{"metric":{{"n":"{n:03d}"}},'
         f'"values":[[{n},"{n}"],[{n + 1}.500,"+Inf"],[{n + 2},"NaN"]]}}'
@@ -409,11 +402,16 @@ def test_many_series_are_cut_while_they_arrive(batch: int, monkeypatch: pytest.M
     ]
     end = b']},"warnings":["slow"]}'
     body = HEAD + ",".join(rows).encode() + end
-    found = decoded(*(body[place : place + 97] for place in range(0, len(body), 97)))
+    decoder, waiting = Decoder(batch=batch), []
+    for place in range(0, len(body), 97):
+        decoder.feed(body[place : place + 97])
+        done = len(decoder.columns.labels)
+        waiting.append(decoder.size - len(HEAD) - sum(len(row) + 1 for row in rows[:done]))
+    assert (len(decoder.columns.labels) == 0) == (batch > len(body))
+    found = decoder.finish()
     assert rest == [HEAD + end]
     # A batch is parsed as soon as it is full.
-    assert max(batches) <= batch + 200
-    assert (len(batches) == 1) == (batch > len(body))
+    assert max(waiting) <= batch + 200
     assert found.envelope["warnings"] == ["slow"]
     assert_label_frame(join([found.columns]), plainly(body))
 

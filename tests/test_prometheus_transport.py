@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 import threading
-import time
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
@@ -310,19 +309,21 @@ def test_too_many_requests_become_fewer(stub: Stub) -> None:
 @pytest.mark.parametrize("crowded", ["refused", "broken off", "silent"])
 def test_what_fails_beside_others_is_tried_alone(crowded: str, stub: Stub) -> None:
     """As a proxy does that lets one connection through, and a server that has one thread."""
-    together, busy = threading.Barrier(3), threading.Lock()
+    busy = threading.Lock()
+    all_tried, over = threading.Barrier(3, busy.release), threading.Event()
 
     def ask(request: Request) -> Reply:
-        if len(stub.requests) <= 3:
-            together.wait(PATIENCE)
-        if not busy.acquire(blocking=False):
-            if crowded == "refused":
-                return text(503, "limiting connections by zone")
-            time.sleep(2.5 if crowded == "silent" else 0)
-            return Reply(UP.body, ends="cut", at=20)
-        time.sleep(0.3)
-        busy.release()
-        return UP
+        beside_others = len(stub.requests) <= 3
+        alone = busy.acquire(blocking=False)
+        if beside_others:
+            all_tried.wait(PATIENCE)
+        elif alone:
+            busy.release()
+        if alone:
+            return UP
+        if crowded == "refused":
+            return text(503, "limiting connections by zone")
+        return Reply(UP.body, ends="cut", at=20, gate=over if crowded == "silent" else None)
 
     stub.play(ask)
     with (
@@ -332,6 +333,7 @@ def test_what_fails_beside_others_is_tried_alone(crowded: str, stub: Stub) -> No
         for each in [pool.submit(client.query, QUERY) for _ in range(3)]:
             assert_whole(each.result(PATIENCE))
         assert client.transport.slots.most == 1
+    over.set()
 
 
 def test_what_fails_alone_is_not_tried_once_more(stub: Stub) -> None:

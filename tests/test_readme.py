@@ -17,12 +17,13 @@ from IPython.core.interactiveshell import InteractiveShell
 
 from cilium_analysis.cli import main
 from cilium_analysis.cli.options import joined_times
-from cilium_analysis.cli.parser import _parser
+from cilium_analysis.cli.parser import build_parser
 from cilium_analysis.config import Config
 from cilium_analysis.fleet.file import read_fleet
 from cilium_simulator.scenario import parse
 from docs.generated import GALLERY, subcommands
 from tests.benchmarks.__main__ import HEADLINES, README, TABLE, with_headlines, written
+from tests.commandline import options_of
 
 ROOT = Path(__file__).parent.parent
 DOCS = ROOT / "docs"
@@ -130,7 +131,7 @@ def test_commands_are_such_that_exist(page: Path) -> None:
     for program, *rest in commands(page):
         name = Path(program).name
         if name == "cilium-analysis":
-            _parser().parse_args(joined_times(rest))
+            build_parser().parse_args(joined_times(rest))
         elif name == "make":
             assert f"\n{rest[0]}:" in (ROOT / "Makefile").read_text(), rest
         elif name == "pip":
@@ -160,7 +161,7 @@ def check_papermill(words: list[str]) -> None:
 
 
 def test_options_in_sentences_are_such_that_exist() -> None:
-    known = {o for _, parser in subcommands(_parser()) for o in parser._option_string_actions}
+    known = set().union(*(options_of(parser) for _, parser in subcommands(build_parser())))
     for page in PAGES:
         for code in re.findall(r"`([^`\n]+)`", prose(page)):
             options = re.findall(r"(?<![\w-])--[a-z][a-z-]*", code)

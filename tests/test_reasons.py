@@ -1,8 +1,13 @@
 from __future__ import annotations
 
+import csv
+from pathlib import Path
+
 import pytest
 
 from cilium_analysis.topics import reasons
+
+LISTED = Path(reasons.__file__).with_name("drop_reasons.csv")
 
 
 def test_reasons_are_explained() -> None:
@@ -37,9 +42,11 @@ def test_hubbles_names_are_translated(hubble: str, text: str) -> None:
 
 
 def test_every_reason_has_words_and_a_next_step() -> None:
-    rows = reasons._rows()
-    assert len(rows) == 79
-    for row in rows:
-        assert row["meaning"]
-        assert row["next_step"].endswith((".", ")"))
-        assert row["harm"] in ("loss", "noise", "none")
+    with LISTED.open(encoding="utf-8", newline="") as file:
+        listed = [row["reason"] for row in csv.DictReader(file)]
+    assert len(listed) == 79
+    for reason in map(reasons.explain, listed):
+        assert reason.meaning
+        assert "Not a reason" not in reason.meaning
+        assert reason.next_step.endswith((".", ")"))
+        assert reason.harm in ("loss", "noise", "none")

@@ -10,7 +10,6 @@ import shutil
 import signal
 import subprocess
 import sys
-import time
 import tomllib
 from collections.abc import Callable, Iterator
 from copy import deepcopy
@@ -28,7 +27,7 @@ from hypothesis import strategies as st
 
 from cilium_analysis import __version__
 from cilium_analysis.cli import main
-from cilium_analysis.cli.parser import _parser
+from cilium_analysis.cli.parser import build_parser
 from cilium_analysis.errors import ParameterError
 from cilium_analysis.queries import Matcher, parse_matchers, quote
 from cilium_analysis.schedule import (
@@ -42,6 +41,7 @@ from cilium_analysis.schedule import (
     manifests,
     units,
 )
+from tests.waiting import until
 
 ROOT = Path(__file__).parent.parent
 URL = "http://prometheus:9090"
@@ -76,7 +76,7 @@ def plan(**options: Any) -> Plan:
 
 def parsed(arguments: list[str]) -> dict[str, Any]:
     """What the real command line makes of them."""
-    return vars(_parser().parse_args(arguments))
+    return vars(build_parser().parse_args(arguments))
 
 
 def printed(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
@@ -571,17 +571,10 @@ def running(tmp_path: Path) -> Iterator[Running]:
     with subprocess.Popen(
         ["/bin/sh", "-c", command], cwd=tmp_path, start_new_session=True
     ) as first:
-        assert comes_true(began.exists)
+        until(began.exists)
         yield Running(command, program, first, enough)
         if first.poll() is None:
             os.killpg(first.pid, signal.SIGKILL)
-
-
-def comes_true(question: Callable[[], bool]) -> bool:
-    until = time.monotonic() + 20
-    while not (true := question()) and time.monotonic() < until:
-        time.sleep(0.02)
-    return true
 
 
 def command_of_cron(text: str) -> str:
@@ -623,7 +616,7 @@ def test_the_next_run_begins_once_the_last_one_has_ended(
         os.killpg(running.process.pid, signal.SIGKILL)
     else:
         running.enough.touch()
-    assert comes_true(lambda: sh(again, tmp_path).stdout == "")
+    until(lambda: sh(again, tmp_path).stdout == "")
     assert called(tmp_path)[0][0] == "report"
 
 

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
 
-from cilium_analysis.report import html, sections
+from tests.pages import article
 
 QUIET = '<p class="ca-quiet">No series.</p>'
 
@@ -24,8 +24,7 @@ def shown(*outputs: Any, text: str = "Drops by node.") -> str:
         *(new_markdown_cell("And the share."), new_code_cell("1", outputs=made)),
     ]
     notebook = new_notebook(cells=cells)
-    body, _ = sections.linked(html._body(notebook, show_code=False))
-    return sections.folded(body, sections.details_of(notebook))
+    return article(notebook)
 
 
 @pytest.mark.parametrize(

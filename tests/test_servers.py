@@ -7,7 +7,6 @@ import os
 import shutil
 import subprocess
 import sys
-import time
 import urllib.error
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -22,6 +21,7 @@ from tests.servers.process import ServerFailed, ServerProcess
 from tests.servers.prometheus import NotInstalled, PrometheusServer, blocks_from_openmetrics
 from tests.servers.served import KINDS, start
 from tests.servers.victoria import VictoriaServer
+from tests.waiting import until
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -85,11 +85,10 @@ def test_it_dies_with_a_test_run_that_is_killed(server_kind: str) -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
     pid, folder = done.stdout.split()
-    deadline = time.monotonic() + 10
-    while running(int(pid)) and time.monotonic() < deadline:
-        time.sleep(0.05)
-    shutil.rmtree(folder)
-    assert not running(int(pid))
+    try:
+        until(lambda: not running(int(pid)), limit=10)
+    finally:
+        shutil.rmtree(folder)
 
 
 def test_it_restarts_on_its_port(server: ServerProcess) -> None:

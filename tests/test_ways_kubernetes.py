@@ -363,11 +363,6 @@ def test_certificates_are_those_of_the_kubeconfig(
 def test_in_a_pod_the_service_itself_is_asked(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    account = tmp_path / "account"
-    account.mkdir()
-    (account / "token").write_text("of-the-pod")
-    (account / "ca.crt").write_text(trustme.CA().cert_pem.bytes().decode())
-    monkeypatch.setattr("cilium_analysis.kube.access._SERVICE_ACCOUNT", str(account))
     monkeypatch.setenv("KUBECONFIG", str(tmp_path / "none"))
     monkeypatch.setenv("KUBERNETES_SERVICE_HOST", "127.0.0.1")
     monkeypatch.setenv("KUBERNETES_SERVICE_PORT", "1")

@@ -91,10 +91,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     int
         The exit code.
     """
-    _prepare_process()
+    prepare_process()
     given = sys.argv[1:] if arguments is None else list(arguments)
     try:
-        options = _parser().parse_args(joined_times(given))
+        options = build_parser().parse_args(joined_times(given))
         with _ended_in_time(getattr(options, "deadline", None)):
             return int(options.command(options))
     except TimeIsUp as stop:
@@ -120,7 +120,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         flush()
 
 
-def _prepare_process() -> None:
+def prepare_process() -> None:
     """Let every signal that ends it clean up as Ctrl-C does; write odd characters as ``?``."""
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     hangup = getattr(signal, "SIGHUP", None)
@@ -168,7 +168,8 @@ class _Parser(argparse.ArgumentParser):
         raise ParameterError(f"{message} (see {self.prog} --help)")
 
 
-def _parser() -> _Parser:
+def build_parser() -> argparse.ArgumentParser:
+    """Give the parser of the whole command line; nothing heavy is imported for it."""
     parser = _Parser(
         prog=NAME,
         description="Post-incident analysis of Cilium from its Prometheus metrics.",

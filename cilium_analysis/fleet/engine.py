@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 #: How long to wait for a scheduler, or for a worker when there is none [s].
 PATIENCE = 60.0
 #: Time between two checks whether there are workers [s].
-_PAUSE = 5.0
+PAUSE = 5.0
 #: Least memory limit of a worker: a report and its libraries need more [bytes].
 LEAST_MEMORY = 512 * 2**20
 _REASON = 300
@@ -82,7 +82,7 @@ class Dask:
         """Give what has ended, as `Engine.completed`. Gives up when no worker is left."""
         while self._running:
             try:
-                key = self._ended.get(timeout=_PAUSE)
+                key = self._ended.get(timeout=PAUSE)
             except queue.Empty:
                 if self._seconds_without_worker() > self._patience:
                     left, self._running = self._running, {}

@@ -73,7 +73,8 @@ def other_changes(data: Incident, *, most: int = 20) -> pd.DataFrame:
         lasted (UTC); the farthest first. A score is at most `MOST_SCORE`. What has no data in the
         baseline has none, and is left out.
     """
-    return ranked([row for stream in _streams(data) for row in _far(stream, most=most)], most=most)
+    rows = [row for stream in _streams(data) for row in farthest(stream, most=most)]
+    return ranked(rows, most=most)
 
 
 def ranked(rows: Sequence[tuple[object, ...]], *, most: int) -> pd.DataFrame:
@@ -161,8 +162,21 @@ def _health(data: Health) -> Iterator[Stream]:
         yield Stream(metric.about[:1].upper() + metric.about[1:], unit, now, baseline, counts)
 
 
-def _far(stream: Stream, *, most: int) -> Iterator[tuple[object, ...]]:
-    """Give the rows of the series that were farthest from their baseline."""
+def farthest(stream: Stream, *, most: int) -> Iterator[tuple[object, ...]]:
+    """Give the rows of the series that were farthest from their baseline.
+
+    Parameters
+    ----------
+    stream
+        The series, in the window and in the baseline.
+    most
+        Number of series.
+
+    Yields
+    ------
+    tuple
+        Values of `COLUMNS`.
+    """
     now = stream.now
     if not now.shape[1] or not len(now) or not stream.baseline.notna().to_numpy().any():
         return

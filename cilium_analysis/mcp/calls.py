@@ -25,7 +25,7 @@ Found = TypeVar("Found")
 #: Calls that are answered at the same time; others wait, within their deadline.
 AT_ONCE = 2
 #: A call is given up so long after its deadline: the client of a server ends first, and says why.
-_LATER = 3.0
+LATER = 3.0
 
 
 class Calls:
@@ -59,7 +59,7 @@ class Calls:
             self._places.release_on_behalf_of(mine)
 
         with _told(debug=self.debug):
-            with anyio.move_on_after(self.seconds + _LATER):
+            with anyio.move_on_after(self.seconds + LATER):
                 await self._places.acquire_on_behalf_of(mine)
                 return await _in_thread(ask, leave)
             limit = format_duration(parse_duration(f"{self.seconds:g}s"))

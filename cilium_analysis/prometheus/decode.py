@@ -44,7 +44,7 @@ _BETWEEN = b'"],['
 _NEXT = (b",{", b"]}")
 _NOTHING = (np.empty(0, np.int64), np.empty(0, np.float64))
 #: Bytes of samples that are parsed at once; more is hardly faster, and leaves larger holes.
-_BATCH = 1 << 20
+BATCH = 1 << 20
 _TO_LINES = bytes.maketrans(b"]", b"\n")
 #: Most bytes of labels; a series with more is of another form.
 _LABELS_LIMIT = 1 << 20
@@ -80,9 +80,12 @@ class Decoder:
     ----------
     limit
         Largest size of the body [bytes].
+    batch
+        Series are parsed when there are so many of them [bytes]; memory holds little more.
     """
 
     limit: int = sys.maxsize
+    batch: int = BATCH
     columns: Columns = field(default_factory=Columns)
     histograms: int = 0
     size: int = 0
@@ -184,7 +187,7 @@ class Decoder:
         """Find all series that are whole; parse them when they are many, or the last."""
         while self._cut():
             pass
-        if self._waiting and (last or not self._fast or self._scanned >= _BATCH):
+        if self._waiting and (last or not self._fast or self._scanned >= self.batch):
             self._parse()
 
     def _cut(self) -> bool:

@@ -148,7 +148,7 @@ def _write_run(directory: Path, summary: dict[str, Any], found: dict[str, Any]) 
 def _merged(question: Question, done: Sequence[Executed]) -> Findings:
     """Give the findings of all notebooks: stories first, and what is in none of them."""
     by_topic = [
-        (executed.topic, _read(document, executed))
+        (executed.topic, read_findings(document, executed))
         for executed in done
         for document in executed.findings
     ]
@@ -162,8 +162,16 @@ def _merged(question: Question, done: Sequence[Executed]) -> Findings:
     return merge(empty, [one for _, one in by_topic], stories=stories)
 
 
-def _read(document: dict[str, Any], executed: Executed) -> Findings:
-    """Read the findings of a notebook; the commands of one that is not ours are no code to copy."""
+def read_findings(document: dict[str, Any], executed: Executed) -> Findings:
+    """Read the findings of a notebook; the commands of one that is not ours are no code to copy.
+
+    Parameters
+    ----------
+    document
+        As the notebook wrote it.
+    executed
+        The notebook.
+    """
     found = replace(Findings.from_json(document), topic=executed.topic)
     if executed.trusted:
         return found

@@ -220,12 +220,26 @@ def _candidates(values: Floats, *, long_run: float) -> list[int]:
         return [0, n]
     # Without noise, a thousandth of the variance still tells steps from rounding.
     floor = 1e-3 * float(values.var())
-    return _optimal(values, penalty=_PENALTY * math.log(n) * max(long_run, floor))
+    return optimal(values, penalty=_PENALTY * math.log(n) * max(long_run, floor))
 
 
-def _optimal(values: Floats, *, penalty: float) -> list[int]:
+def optimal(values: Floats, *, penalty: float) -> list[int]:
     """Give the bounds of the segments whose squares around their means, and penalties, are least.
 
+    Parameters
+    ----------
+    values
+        All known, at least `SHORTEST` of them.
+    penalty
+        For each segment, in squares of the unit of the values.
+
+    Returns
+    -------
+    list
+        Positions, from 0 to the number of values; no two are closer than `SHORTEST`.
+
+    Notes
+    -----
     A start is given up only from the end on at which a segment fits behind the one that is better:
     where segments have a least length, to give it up at once may miss the optimum.
     """

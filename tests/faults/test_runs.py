@@ -29,6 +29,7 @@ from cilium_analysis.bundle import Bundle
 from cilium_analysis.errors import BundleError
 from tests.faults import Answerer, Reply, Request, Stub, broken, forward, refusal
 from tests.servers.served import ClusterServer
+from tests.waiting import until
 
 PROGRAM = "import sys; from cilium_analysis.cli import main; sys.exit(main())"
 LIMITED = "import resource; resource.setrlimit(resource.RLIMIT_AS, ({0}, {0})); "
@@ -322,11 +323,8 @@ def test_a_run_that_is_killed_while_its_notebooks_run_is_gone_on_with(
 
     def kill() -> None:
         """Wait until the recording is whole, and a notebook has begun."""
-        while not any(json.loads(p.read_text())["whole"] for p in manifests()):
-            time.sleep(0.05)
-        while not (found := psutil.Process(runs.process.pid).children(recursive=True)):
-            time.sleep(0.05)
-        kernels.extend(found)
+        until(lambda: any(json.loads(p.read_text())["whole"] for p in manifests()))
+        kernels.extend(until(lambda: psutil.Process(runs.process.pid).children(recursive=True)))
         runs.process.kill()
 
     def manifests() -> list[Path]:
@@ -351,15 +349,19 @@ def test_a_kernel_that_is_killed_in_a_cell_costs_its_notebook(
 
     def kill() -> None:
         """Kill the first kernel: one that was started, or forked from what was."""
-        while not killed:
-            time.sleep(0.02)
-            with suppress(psutil.NoSuchProcess, AttributeError):
-                for child in psutil.Process(runs.process.pid).children(recursive=True):
-                    forked = child.parent().pid != runs.process.pid
-                    if (forked or "ipykernel_launcher" in str(child.cmdline())) and not killed:
-                        time.sleep(1.0)
-                        child.kill()
-                        killed.append(child.pid)
+        until(killed_one)
+
+    def killed_one() -> bool:
+        with suppress(psutil.NoSuchProcess, AttributeError):
+            for child in psutil.Process(runs.process.pid).children(recursive=True):
+                forked = child.parent().pid != runs.process.pid
+                if forked or "ipykernel_launcher" in str(child.cmdline()):
+                    # By then it has begun its work.
+                    until(lambda child=child: sum(child.cpu_times()[:2]) > 0.5)
+                    child.kill()
+                    killed.append(child.pid)
+                    return True
+        return False
 
     with Stub(forward(cluster.url)) as stub:
         killer = threading.Thread(target=kill)

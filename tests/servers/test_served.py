@@ -15,6 +15,7 @@ from cilium_simulator.scenario import load
 from tests.conftest import installed_or_skip
 from tests.servers.install import HOW_TO_GET, program
 from tests.servers.prometheus import NotInstalled, PrometheusServer, blocks_from_openmetrics
+from tests.waiting import until
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -92,13 +93,6 @@ def scraped() -> Iterator[tuple[LiveExporter, PrometheusServer]]:
             return
         with server:
             yield exporter, server
-
-
-def until(condition: Callable[[], bool], limit: float = 15.0) -> None:
-    deadline = time.monotonic() + limit
-    while not condition():
-        assert time.monotonic() < deadline, "it did not happen in time"
-        time.sleep(0.1)
 
 
 @pytest.mark.slow
