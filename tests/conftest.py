@@ -14,10 +14,7 @@ from typing import TYPE_CHECKING, NoReturn
 import pytest
 from hypothesis import settings
 
-from cilium_simulator.simulation import Cluster, simulate
 from tests import kinds, slow
-from tests.servers.prometheus import NotInstalled
-from tests.servers.served import ClusterServer, ClusterServers, start
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Iterator
@@ -27,12 +24,14 @@ if TYPE_CHECKING:
     from playwright.sync_api import Browser, BrowserContext
 
     from cilium_simulator.scenario import Scenario
+    from cilium_simulator.simulation import Cluster
     from tests.jupyterlab import JupyterLab
     from tests.servers.process import ServerProcess
+    from tests.servers.served import ClusterServer, ClusterServers
 
 # How long an example takes is a matter of the machine.
 settings.register_profile("untimed", deadline=None)
-settings.load_profile("untimed")
+settings.register_profile("quick", parent=settings.get_profile("untimed"), max_examples=20)
 
 #: what takes longest comes first, so that no worker is left alone with it at the end;
 #: what is slow on some days only is here as well
@@ -66,6 +65,12 @@ def pytest_addoption(pluginmanager: pytest.PytestPluginManager) -> None:
     pluginmanager.register(kinds)
 
 
+def pytest_configure(config: pytest.Config) -> None:
+    """Try fewer examples while somebody works; `make test` and a test by its name try all."""
+    if not config.getoption("--hypothesis-profile"):
+        settings.load_profile("quick" if config.option.markexpr == "unit" else "untimed")
+
+
 @pytest.hookimpl(wrapper=True, tryfirst=True)
 def pytest_collection() -> Generator[None, object, object]:
     """Look for no garbage while tests are imported: all of it stays, and there is a lot."""
@@ -94,6 +99,9 @@ def installed_or_skip(error: Exception) -> NoReturn:
 
 def started(kind: str) -> Iterator[ServerProcess]:
     """Run an empty server for as long as the generator lives."""
+    from tests.servers.prometheus import NotInstalled
+    from tests.servers.served import start
+
     try:
         server = start(kind)
     except NotInstalled as error:
@@ -137,6 +145,8 @@ def shared_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def cluster_servers(shared_folder: Path) -> Iterator[ClusterServers]:
     """All servers with clusters in them that this process has started."""
+    from tests.servers.served import ClusterServers
+
     servers = ClusterServers(shared_folder / "clusters")
     yield servers
     servers.stop()
@@ -149,6 +159,7 @@ def cluster_server(cluster_servers: ClusterServers) -> Callable[..., ClusterServ
     The same scenario and kind give the same server, as long as few others are asked for between;
     ``fresh=True`` gives a new one.
     """
+    from tests.servers.prometheus import NotInstalled
 
     def serve(
         scenario: str | Scenario, kind: str = "prometheus-2", *, fresh: bool = False
@@ -165,6 +176,8 @@ def cluster_server(cluster_servers: ClusterServers) -> Callable[..., ClusterServ
 @pytest.fixture(scope="session")
 def cluster() -> Callable[[str | Scenario], Cluster]:
     """Give the simulated cluster of a scenario without any server: ``cluster("quiet")``."""
+    from cilium_simulator.simulation import simulate
+
     made: dict[str, Cluster] = {}
 
     def make(scenario: str | Scenario) -> Cluster:

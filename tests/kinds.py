@@ -105,7 +105,7 @@ def needs_all(path: Path) -> bool:
     fixtures = frozenset().union(*FIXTURES.values())
 
     def needs_something(name: str, seen: frozenset[str]) -> bool:
-        if name in fixtures or name in slow or _kinds_below(imported.get(name, "")):
+        if name in fixtures | slow or _kinds_below(imported.get(name, name if "." in name else "")):
             return True
         if name not in functions or name in seen:
             return False
@@ -150,6 +150,8 @@ def _names(function: FunctionType) -> Iterator[str]:
         if function in seen:
             continue
         seen.add(function)
+        # What is imported where it is used has its whole name there.
+        yield from (name for name in function.__code__.co_names if "." in name)
         for used in _used(function.__code__, function.__globals__ | _BUILTINS):
             if isinstance(used, ModuleType):
                 yield used.__name__

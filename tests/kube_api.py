@@ -271,3 +271,15 @@ def _right(request: Request) -> tuple[str, str, str, str]:
         rest = rest[2:]
     verb = "watch" if "watch" in request.params else "list" if len(rest) == 1 else "get"
     return group, rest[0], verb, rest[1] if len(rest) > 1 else ""
+
+
+def granted_by(role: Mapping[str, Any]) -> set[tuple[str, str, str, str]]:
+    """The rights that a role gives, as `KubeApi.rights` has those that were needed."""
+    return {
+        (group, resource, verb, name)
+        for rule in role["rules"]
+        for group in rule["apiGroups"]
+        for resource in rule["resources"]
+        for verb in rule["verbs"]
+        for name in rule.get("resourceNames", [""])
+    }

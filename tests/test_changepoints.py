@@ -25,7 +25,7 @@ from tests.benchmarks.segmentation import covering, f1
 QUIET = [family for family in known.families() if family.startswith("quiet ")]
 CHANGING = [family for family in known.families() if not family.startswith("quiet ")]
 SEEDS = st.integers(0, 10_000)
-RELAXED = settings(max_examples=60, deadline=None)
+RELAXED = settings(max_examples=min(60, settings().max_examples))
 
 
 def found(values: object) -> list[int]:

@@ -27,7 +27,7 @@ from cilium_simulator import scenario as scenarios
 from cilium_simulator.events import Dns, Event, NodeJoins, NodeLeaves
 from cilium_simulator.scenario import Scenario
 from tests.servers.process import ServerProcess
-from tests.servers.served import ClusterServer
+from tests.servers.served import ClusterServer, whole
 from tests.sources import MemorySource, grid
 from tests.timeline import Timeline
 
@@ -37,12 +37,6 @@ FAILURE = "billing.example.org."
 MINUTE = timedelta(minutes=1)
 QUIET = ("quiet", "restart_1_14", "restart_1_15", "node_reboot", "scrape_gap", "series_end")
 FLOWS = Path(__file__).parent / "data" / "hubble-flows" / "dns.csv"
-
-
-def whole(served: ClusterServer, *, settle: int = 10) -> Window:
-    """All of a scenario but its first minutes, in which nothing is known yet."""
-    begin = served.scenario.start + settle * MINUTE
-    return Window.parse(begin.isoformat(), served.scenario.end.isoformat(), step="30s")
 
 
 def load(served: ClusterServer, window: Window, *, match: str = "") -> dns.Dns:

@@ -20,7 +20,7 @@ from cilium_analysis.topics.drops.data import QUERIES
 from cilium_analysis.window import Window
 from cilium_simulator.truth import Truth
 from tests.servers.process import ServerProcess
-from tests.servers.served import ClusterServer
+from tests.servers.served import ClusterServer, whole
 from tests.sources import MemorySource, grid
 
 Serve = Callable[..., ClusterServer]
@@ -36,14 +36,6 @@ SCENARIOS = (
     "series_end",
 )
 KEYS = ("reason", "direction")
-SETTLE = timedelta(minutes=10)
-
-
-def whole(served: ClusterServer) -> Window:
-    """All of a scenario but its first minutes, in which nothing is known yet."""
-    scenario = served.scenario
-    begin = scenario.start + SETTLE
-    return Window.parse(begin.isoformat(), scenario.end.isoformat(), step="30s")
 
 
 def second_half(served: ClusterServer) -> Window:

@@ -24,7 +24,7 @@ from cilium_simulator.events import Event, Flows, TcpFlags
 from cilium_simulator.scenario import Scenario
 from cilium_simulator.simulation import Cluster
 from tests.servers.process import ServerProcess
-from tests.servers.served import ClusterServer
+from tests.servers.served import ClusterServer, whole
 
 Serve = Callable[..., ClusterServer]
 Make = Callable[[Scenario], Cluster]
@@ -45,12 +45,6 @@ QUIET = (
     "series_end",
 )
 WEB, API, DB, BATCH = "default/web", "default/api", "default/db", "batch/report"
-
-
-def whole(served: ClusterServer, *, settle: int = 10) -> Window:
-    """All of a scenario but its first minutes, in which nothing is known yet."""
-    begin = served.scenario.start + settle * MINUTE
-    return Window.parse(begin.isoformat(), served.scenario.end.isoformat(), step="30s")
 
 
 def load(served: ClusterServer, window: Window, *, match: str = "") -> flows.Flows:

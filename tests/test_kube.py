@@ -31,6 +31,7 @@ from tests.kube_api import (
     CONFIG,
     PATHS,
     KubeApi,
+    granted_by,
     manifests,
     recorded_list,
     status,
@@ -381,14 +382,7 @@ def test_the_role_is_what_is_asked_for(kubernetes: Kubernetes, api: KubeApi) -> 
     load(kubernetes)
     role = yaml.safe_load(cluster_role())
     assert role["kind"] == "ClusterRole"
-    granted = {
-        (group, resource, verb, name)
-        for rule in role["rules"]
-        for group in rule["apiGroups"]
-        for resource in rule["resources"]
-        for verb in rule["verbs"]
-        for name in rule.get("resourceNames", [""])
-    }
+    granted = granted_by(role)
     assert granted == api.rights()
     assert {verb for *_, verb, _ in granted} == {"get", "list"}
     assert "secrets" not in cluster_role().lower().split("rules:")[1]

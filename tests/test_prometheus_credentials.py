@@ -6,7 +6,6 @@ import ssl
 from base64 import b64encode
 from typing import TYPE_CHECKING
 
-import pandas as pd
 import pytest
 import requests
 import trustme
@@ -18,14 +17,13 @@ from cilium_analysis.errors import (
     ServerUnavailable,
 )
 from cilium_analysis.prometheus import Credentials, Prometheus
-from cilium_analysis.window import Window
+from tests.clients import QUERY, SECRET, UP, WINDOW, assert_whole, failing
 from tests.conftest import installed_or_skip
 from tests.faults import (
     Reply,
     Stub,
     refusal,
     text,
-    vector,
 )
 from tests.servers.prometheus import NotInstalled, PrometheusServer
 from tests.test_servers import HASH_OF_TEST
@@ -33,11 +31,6 @@ from tests.test_servers import HASH_OF_TEST
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
-
-UP = vector(({"job": "cilium"}, 1.5, "1"))
-QUERY = 'up{job="cilium"}'
-SECRET = "open-sesame"
-WINDOW = Window.parse("2026-03-21T08:00Z", "2026-03-21T08:10Z", step="60s")
 
 
 @pytest.fixture
@@ -56,17 +49,6 @@ def stub() -> Iterator[Stub]:
 def client(stub: Stub, waits: list[float]) -> Iterator[Prometheus]:
     with Prometheus(stub.url, timeout=20, pause=waits.append) as prometheus:
         yield prometheus
-
-
-def failing(client: Prometheus, query: str = QUERY) -> PrometheusError:
-    with pytest.raises(PrometheusError) as caught:
-        client.query(query)
-    return caught.value
-
-
-def assert_whole(found: object) -> None:
-    assert isinstance(found, pd.Series)
-    assert found.to_dict() == {'{job="cilium"}': 1.0}
 
 
 @pytest.fixture

@@ -29,7 +29,7 @@ from cilium_analysis.prometheus.credentials import split_url
 from cilium_analysis.prometheus.limits import NEVER, Deadline
 from cilium_analysis.prometheus.slots import Slots
 from cilium_analysis.retry import retry_after
-from cilium_analysis.window import Window
+from tests.clients import QUERY, SECRET, UP, WINDOW, assert_whole, failing
 from tests.faults import (
     PATIENCE,
     TEXT,
@@ -42,16 +42,10 @@ from tests.faults import (
     refusal,
     success,
     text,
-    vector,
 )
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-
-UP = vector(({"job": "cilium"}, 1.5, "1"))
-QUERY = 'up{job="cilium"}'
-SECRET = "open-sesame"
-WINDOW = Window.parse("2026-03-21T08:00Z", "2026-03-21T08:10Z", step="60s")
 
 
 @pytest.fixture
@@ -70,17 +64,6 @@ def stub() -> Iterator[Stub]:
 def client(stub: Stub, waits: list[float]) -> Iterator[Prometheus]:
     with Prometheus(stub.url, timeout=20, pause=waits.append) as prometheus:
         yield prometheus
-
-
-def failing(client: Prometheus, query: str = QUERY) -> PrometheusError:
-    with pytest.raises(PrometheusError) as caught:
-        client.query(query)
-    return caught.value
-
-
-def assert_whole(found: object) -> None:
-    assert isinstance(found, pd.Series)
-    assert found.to_dict() == {'{job="cilium"}': 1.0}
 
 
 # What is sent.

@@ -12,7 +12,7 @@ import yaml
 from cilium_analysis.cli import main
 from cilium_analysis.connection import connect
 from tests.faults import vector
-from tests.kube_api import PATHS, KubeApi, write_kubeconfig
+from tests.kube_api import PATHS, KubeApi, granted_by, write_kubeconfig
 from tests.test_schedule import (
     URL,
     VERSIONS,
@@ -44,14 +44,7 @@ def test_a_pod_may_ask_what_it_takes_to_find_it_and_no_more(
     assert binding["roleRef"]["name"] == role["metadata"]["name"]
     (subject,) = binding["subjects"]
     assert subject["name"] == pod_of(text)["serviceAccountName"]
-    granted = {
-        (group, resource, verb, name)
-        for rule in role["rules"]
-        for group in rule["apiGroups"]
-        for resource in rule["resources"]
-        for verb in rule["verbs"]
-        for name in rule.get("resourceNames", [""])
-    }
+    granted = granted_by(role)
     proxied = {NAMED.removeprefix("kubernetes:"): lambda _: vector(({}, 1.0, "6"))}
     stack = STACK | {"spec": STACK["spec"] | {"selector": {"app": "prometheus"}}}
     with KubeApi({PATHS["Service"]: [stack], PODS: [pod("prometheus-0")]}, proxied=proxied) as api:

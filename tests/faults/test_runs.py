@@ -19,6 +19,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -345,11 +346,12 @@ def test_a_run_that_is_killed_while_its_notebooks_run_is_gone_on_with(
 def test_a_kernel_that_is_killed_in_a_cell_costs_its_notebook(
     cluster: ClusterServer, runs: Runs
 ) -> None:
-    killed: list[int] = []
-
     def kill() -> None:
         """Kill the first kernel: one that was started, or forked from what was."""
         until(killed_one)
+
+    def works(child: psutil.Process) -> bool:
+        return bool(sum(child.cpu_times()[:2]) > 0.5)
 
     def killed_one() -> bool:
         with suppress(psutil.NoSuchProcess, AttributeError):
@@ -357,9 +359,8 @@ def test_a_kernel_that_is_killed_in_a_cell_costs_its_notebook(
                 forked = child.parent().pid != runs.process.pid
                 if forked or "ipykernel_launcher" in str(child.cmdline()):
                     # By then it has begun its work.
-                    until(lambda child=child: sum(child.cpu_times()[:2]) > 0.5)
+                    until(partial(works, child))
                     child.kill()
-                    killed.append(child.pid)
                     return True
         return False
 

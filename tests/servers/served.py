@@ -6,9 +6,11 @@ import fcntl
 import hashlib
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from datetime import timedelta
 from itertools import count
 from typing import TYPE_CHECKING
 
+from cilium_analysis.window import Window
 from cilium_simulator import remote_write
 from cilium_simulator.scenario import Scenario, load
 from cilium_simulator.simulation import simulate
@@ -135,3 +137,9 @@ class ClusterServers:
         for one in self.servers.values():
             one.server.stop()
         self.servers.clear()
+
+
+def whole(served: ClusterServer, *, settle: int = 10) -> Window:
+    """All of a scenario but its first minutes, in which nothing is known yet."""
+    begin = served.scenario.start + timedelta(minutes=settle)
+    return Window.parse(begin.isoformat(), served.scenario.end.isoformat(), step="30s")
