@@ -23,7 +23,7 @@ import psutil
 import pytest
 
 from cilium_analysis.cli import main
-from cilium_analysis.cli.parser import _parser
+from cilium_analysis.cli.parser import build_parser
 from cilium_simulator.scenario import names
 from cilium_simulator.simulation import Cluster
 from cilium_simulator.truth import Truth
@@ -246,7 +246,7 @@ def test_a_prometheus_serves_it_until_it_is_stopped(
         first, second, third, fourth, _ = served.said
         assert "4 nodes, Cilium 1.16.5, scraped every 15 s" in first
         assert second.startswith(f"Prometheus {kind[-1]}.")
-        _parser().parse_args(shlex.split(third.removeprefix("Try: cilium-analysis ")))
+        build_parser().parse_args(shlex.split(third.removeprefix("Try: cilium-analysis ")))
         assert "--start 2026-03-10T08:30:00Z --end 2026-03-10T09:00:00Z" in third
         assert fourth == f"What happens in it: cilium-analysis simulate {BURST} --truth"
         assert "1,200" not in "".join(served.said)
