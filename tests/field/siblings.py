@@ -311,3 +311,22 @@ def s09_many_nodes_twice(m: Metrics, variant: str) -> dict[str, Any]:
         packets_in_incident=LOST,
         node="worker-77",
     )
+
+
+@case("instance", "none")
+def s27_collectors(m: Metrics, variant: str) -> dict[str, Any]:
+    """A collector on each node scrapes localhost, and writes the machine's name into a label of its
+    own (`host_name`, as OpenTelemetry calls it). `none`: there is no instance."""
+    for n in (1, 2, 3):
+        where = {"instance": "localhost:9962"} if variant == "instance" else {}
+        target = {"job": "cilium-agent", "host_name": f"machine-{n}", **where}
+        node_of(m, target, hit=n == 2, base=100_000 * n)
+        who = FRONT | CART | {"protocol": "TCP", "reason": "POLICY_DENIED"}
+        seen = burst(40.0 if n == 2 else 0.0, 40, 60, beside=0.1)
+        counter(m, "hubble_drop_total", target | {"job": "hubble"} | who, seen, base=900 * n)
+    return truth(
+        "24,060 packets on machine-2, 10:40 to 11:00; the other two lose 360 each in two hours.",
+        packets=LOST + 300 + 2 * 360,
+        packets_in_incident=LOST,
+        node="machine-2",
+    )

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from cilium_analysis import frames
 from cilium_analysis.topics import drops, http
 from tests.conftest import installed_or_skip
 from tests.field.asking import Told, topic
@@ -141,6 +142,18 @@ def test_endpoints_of_agents_behind_a_proxy_are_not_merged(asked: Asked) -> None
     assert found["value"] - found["baseline_value"] == near(40)
     assert "proxy.monitoring" not in found["title"]
     nowhere(told)
+
+
+@pytest.mark.parametrize("variant", ["instance", "none"])
+def test_a_label_of_a_collector_on_each_node_tells_the_nodes(asked: Asked, variant: str) -> None:
+    told = asked(f"s27_collectors.{variant}", "drop_reasons")
+    found = spike(told)
+    assert (found["labels"]["node"], found["labels"]["workload"]) == ("machine-2", "cart")
+    assert frames.totals(told.data.now.counts, ["node"]).to_dict() == {
+        "machine-1": near(360),
+        "machine-2": near(LOST + 300),
+        "machine-3": near(360),
+    }
 
 
 @pytest.mark.slow
