@@ -180,6 +180,12 @@ def test_first_failed_requests_count_without_start_times(asked: Asked) -> None:
     lasts(found, 40, 40.5, within=30)
 
 
+def test_a_restart_between_rare_scrapes_takes_nothing_away(asked: Asked) -> None:
+    found = asked("s28_rare_scrapes_restart", "http_status").one("http_errors")
+    assert 24_000 - 460 <= found["total"] <= 24_010
+    assert found["labels"]["node"] == "worker-2"
+
+
 def test_first_failed_lookups_count_without_start_times(asked: Asked) -> None:
     found = asked("s11_first_burst.dns", "dns").one("dns_failures")
     assert found["total"] == 9000
