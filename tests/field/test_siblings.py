@@ -165,6 +165,17 @@ def test_sums_over_many_nodes_count_once(asked: Asked) -> None:
     assert len(drops.by_node(told.data)) == 120
 
 
+@pytest.mark.slow
+def test_sums_over_many_nodes_say_what_a_gap_hides(serve: Serve) -> None:
+    url, _ = serve("s29_many_nodes_gap")
+    found = topic(url, "drop_reasons", step="60s").one("drop_spike")
+    assert found["total"] == near(4 * LOST)
+    assert "on 4 of 101 nodes" in found["title"]
+    found = topic(url, "http_status", step="60s").one("http_errors")
+    assert 24_000 - 7 * 60 * 5 <= found["total"] <= 24_000
+    assert [why for why in found["trust_reasons"] if "worker-3 was not scraped" in why]
+
+
 # What a counter gained
 
 
