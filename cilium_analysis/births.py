@@ -96,6 +96,55 @@ def restarts_of(
     return {key: anew[:, place] for key, place in targets.items()}
 
 
+def starts_of(
+    frame: pd.DataFrame, labels: Labels, scraped: pd.DataFrame | None
+) -> tuple[list[tuple[str, ...]], Mapping[tuple[str, ...], Floats]]:
+    """Give the target of each series, and when the processes of those that restarted began [s]."""
+    if scraped is None:
+        return [()] * frame.shape[1], {}
+    names = [n for n in TARGET_LABELS if n in labels and n in scraped.columns.names]
+    starts, targets = _starts(scraped, frame.index, names)
+    times = frames.milliseconds(frame.index) / 1000.0
+    found = {}
+    for key, place in targets.items():
+        known = np.unique(starts[:, place][~np.isnan(starts[:, place])])
+        inside = known[(known > times[:1]) & (known <= times[-1:])] if len(times) else known[:0]
+        if len(inside):
+            found[key] = inside
+    return keys_of(labels, names, frame.shape[1]), found
+
+
+def restarted_between(
+    levels: Sequence[Floats], began: Floats, index: pd.Index
+) -> tuple[tuple[int, int], ...]:
+    """Give between which rows the counters of a process began anew.
+
+    A row is what was scraped in the step up to its time, so that the one of a start may be from
+    before it or after it: a counter that falls there tells which.
+
+    Parameters
+    ----------
+    levels
+        Counters of the process.
+    began
+        When it started, within the index [s since 1970].
+    index
+        Times of the rows.
+    """
+    times = frames.milliseconds(index) / 1000.0
+    step = float(np.diff(times).min())
+    row = np.searchsorted(times, began, side="left")
+    after = np.searchsorted(times - step, began + SAME_START, side="left")
+    found = set(zip((row - 1).tolist(), after.tolist(), strict=True))
+    for values in levels:
+        rows = np.flatnonzero(~np.isnan(values))
+        for fall in np.flatnonzero(np.diff(values[rows]) < 0):
+            first, last = int(rows[fall]), int(rows[fall + 1])
+            if ((first <= row) & (row <= last)).any():
+                found.add((first, last))
+    return tuple(sorted(found))
+
+
 def labels_of(frame: pd.DataFrame) -> Labels:
     """Give each label of all series."""
     return {str(name): frames.values(frame, str(name)) for name in frame.columns.names}

@@ -9,7 +9,8 @@ themselves, one series at a time, before any sum:
   that ended: a reason that an upgrade spells in another way keeps its whole past;
 - a series of a target that was not scraped before has an unknown past: only the start of its
   process proves that a counter of the process began then;
-- a value that falls was reset and began at 0 again;
+- a value that falls was reset and began at 0 again, and so were all others of its process where
+  that is known to have started anew, even if they are above their last value by then;
 - except for pinned counters, which live in a BPF map (``cilium_drop_*``, ``cilium_forward_*``,
   pkg/maps/metricsmap/metricsmap.go): they survive a restart of the agent. Up to Cilium 1.14 the
   agent copied them, so that they fell to 0 and jumped back; that is no increase. If one series
@@ -35,8 +36,10 @@ from cilium_analysis.births import (
     keys_of,
     labels_of,
     positions,
+    restarted_between,
     restarts_of,
     scraped_at,
+    starts_of,
 )
 
 if TYPE_CHECKING:
@@ -169,12 +172,11 @@ def _count(
     summed = [node == "" for node in labels.get("node", ["?"] * values.shape[1])]
     result = np.full(values.shape, np.nan)
     tracks: dict[Hashable, _Track] = {}
-    for identity, members in chains.items():
-        merged = values[:, members[0]] if len(members) == 1 else highest(values[:, members])
-        first = members[0]
-        track = _Track(merged, at[:, first], horizon, bool(flags[first]), summed[first])
-        tracks[identity] = track
+    for identity, (first, *others) in chains.items():
+        merged = highest(values[:, [first, *others]]) if others else values[:, first]
+        tracks[identity] = _Track(merged, at[:, first], horizon, bool(flags[first]), summed[first])
     _share_resets(tracks, labels, chains)
+    _share_restarts(tracks, frame, labels, chains, scraped)
     _take_over(tracks, labels, chains, restarts_of(frame, labels, scraped))
     rows: list[_Event] = []
     for identity, members in chains.items():
@@ -317,6 +319,25 @@ def _share_resets(
             tracks[identity].resets_at = tuple(sorted(resets))
 
 
+def _share_restarts(
+    tracks: Mapping[Hashable, _Track],
+    frame: pd.DataFrame,
+    labels: Labels,
+    chains: Mapping[Hashable, Sequence[int]],
+    scraped: pd.DataFrame | None,
+) -> None:
+    """Apply a known start of a process to all of its counters, also to those that did not fall."""
+    keys, began = starts_of(frame, labels, scraped)
+    groups: dict[tuple[str, ...], list[_Track]] = defaultdict(list)
+    for identity, members in chains.items():
+        if keys[members[0]] in began and not tracks[identity].pinned:
+            groups[keys[members[0]]].append(tracks[identity])
+    for key, group in groups.items():
+        shared = restarted_between([track.levels for track in group], began[key], frame.index)
+        for track in group:
+            track.resets_at = shared
+
+
 def _grow(track: _Track) -> Floats:
     """Give the increase of one series in each step, NaN where it is unknown."""
     result = np.full(len(track.levels), np.nan)
@@ -402,9 +423,13 @@ def _spread_gaps(track: _Track, rows: NDArray[np.intp], steps: Floats, result: F
         before, after, gain = int(rows[place]), int(rows[place + 1]), float(steps[place])
         scrapes: NDArray[np.intp] = np.flatnonzero(track.scraped[before + 1 : after])
         begin = before + 1
-        if len(scrapes) and (before, after) in track.resets:
-            # Scraped without a value: the new count had not begun by then.
-            begin += int(scrapes[-1]) + 1
+        if (before, after) in track.resets:
+            known = [b for b, a in track.resets_at if before <= b and a <= after]
+            if known and not track.pinned:
+                begin = max(known) + 1
+            elif len(scrapes):
+                # Scraped without a value: the new count had not begun by then.
+                begin += int(scrapes[-1]) + 1
         result[before + 1 : begin] = 0.0
         result[begin : after + 1] = gain / (after + 1 - begin)
         if lengths[place] >= 3 * usual and not len(scrapes):

@@ -172,6 +172,35 @@ def test_a_counter_in_the_process_starts_again_at_zero() -> None:
     assert total(counters.increase(frame)) == 60
 
 
+@pytest.mark.parametrize("began", [100, 80])
+def test_all_counters_of_a_process_that_started_anew_count_from_zero(began: int) -> None:
+    # The start is in the step of a sample, which does not tell, or in one without any.
+    frame = label_frame(
+        {
+            ("a", "200"): [90_000, N, 90_100, N, 5_000, N, 5_100],
+            ("a", "500"): [2_000, N, 2_100, N, 6_000, N, 12_000],
+            ("b", "500"): [2_000, N, 2_100, N, 6_000, N, 12_000],
+        },
+        "instance status",
+    )
+    start, long_ago = float(BEGIN // 1000 + began), 1.0
+    scraped = label_frame(
+        {("a",): [long_ago] * 4 + [start] * 3, ("b",): [long_ago] * 7}, "instance"
+    )
+    grown = counters.increase(frame, scraped=scraped)
+    sums = grown.sum().xs("500", level="status")
+    assert sums.to_dict() == {"a": 100 + 12_000, "b": 10_000}
+    assert total(grown.xs("200", level="status", axis=1)) == 100 + 5_100
+
+
+def test_a_known_start_resets_counters_none_of_which_fell() -> None:
+    frame = label_frame({("a", "500"): [20, 21, N, N, 90, 95]}, "instance status")
+    start = float(BEGIN // 1000 + 2 * STEP // 1000 + 10)
+    scraped = label_frame({("a",): [1.0, 1.0, 1.0, 1.0, start, start]}, "instance")
+    grown = counters.increase(frame, scraped=scraped)
+    np.testing.assert_array_equal(grown.iloc[:, 0], [N, 1, 0, 45, 45, 5])
+
+
 def test_when_one_counter_of_a_map_was_reset_all_of_that_map_were() -> None:
     frame = drops(
         {

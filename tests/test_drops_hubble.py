@@ -158,6 +158,15 @@ def test_a_reason_that_only_hubble_has_is_found_beside_what_agents_count() -> No
     assert (finding.labels["reason"], finding.unit) == ("Policy denied", "events/s")
 
 
+def test_without_reasons_of_agents_hubbles_events_are_no_drops_beside_theirs() -> None:
+    """A relabelling that drops the label ``reason``."""
+    data = load(drops_=packets(counter(10.0), reason=""), hubble=events(counter(20.0)), agents=True)
+    (finding,) = drops.findings(data)
+    assert finding.title.startswith("Drops for an unknown reason (")
+    assert finding.unit == "packets/s"
+    assert "dropped for an unknown reason" in finding.brief
+
+
 @pytest.mark.parametrize(
     ("ends", "workload"),
     [
@@ -165,6 +174,8 @@ def test_a_reason_that_only_hubble_has_is_found_beside_what_agents_count() -> No
         (("cidr:203.0.113.7/32,reserved:world", "203.0.113.9"), {}),
         (("shop/db", "2001:db8::/32"), {}),
         (("world", "frontend"), {"workload": "frontend"}),
+        (("world", "host"), {}),
+        (("shop/db", "remote-node"), {}),
     ],
 )
 def test_only_a_namespace_is_told_as_one(ends: tuple[str, str], workload: dict[str, str]) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pandas as pd
 import pytest
 
-from cilium_analysis import connect, show
+from cilium_analysis import connect, frames, show
 from cilium_analysis.topics import http
 from cilium_analysis.window import Window
 from tests.conftest import installed_or_skip
@@ -15,7 +15,9 @@ from tests.field.make import (
     END,
     START,
     Metrics,
+    Rate,
     agent,
+    burst,
     counter,
     hubble,
     iso,
@@ -23,6 +25,7 @@ from tests.field.make import (
     steady,
     vitals,
 )
+from tests.field.siblings import CART, FRONT
 from tests.servers.prometheus import NotInstalled
 
 WINDOW = Window.parse(iso(START), iso(END), step="30s")
@@ -154,3 +157,41 @@ def test_workloads_of_one_name_are_told_apart_by_their_kind() -> None:
         counts = load(url).now.counts
     assert counts.to_numpy().sum() == pytest.approx(18.0 * 7200, rel=0.01)
     assert set(counts.columns.get_level_values("source")) == {"shop/web"}
+
+
+SERVER = {"200": steady(20.0)}
+#: What each end counts, whether it names who talks to whom, and the failures in all.
+REPORTERS: dict[str, tuple[dict[str, Rate], dict[str, Rate], bool, float]] = {
+    # An egress rule that is new at 10:35; the server has counted all along.
+    "later": (SERVER, {"200": burst(20.0, 35, 120), "503": burst(5.0, 40, 60)}, True, 6000),
+    # The client's proxy answers a few requests itself.
+    "proxy": (SERVER, {"200": steady(20.0), "503": burst(0.5, 40, 60)}, True, 600),
+    # Both ends saw the same requests end otherwise.
+    "otherwise": (
+        SERVER | {"0": burst(5.0, 40, 60)},
+        {"200": steady(20.0), "504": burst(5.0, 40, 60)},
+        True,
+        6000,
+    ),
+    # Two services, of which each has rules at another end.
+    "unnamed": (SERVER, {"200": steady(5.0), "503": burst(5.0, 40, 60)}, False, 6000),
+}
+
+
+@pytest.mark.parametrize("name", REPORTERS)
+def test_failures_that_only_one_end_saw_are_counted_once(name: str) -> None:
+    *ends, named, failures = REPORTERS[name]
+    metrics = Metrics()
+    who = FRONT | CART if named else {}
+    for n, (reporter, rates) in enumerate(zip(("server", "client"), ends, strict=True), start=1):
+        vitals(metrics, agent(n), hubble(n))
+        own = hubble(n) | who | {"method": "GET", "protocol": "HTTP/1.1", "reporter": reporter}
+        for status, rate in rates.items():
+            counter(metrics, "hubble_http_requests_total", own | {"status": status}, rate)
+    with available(metrics) as url:
+        data = load(url)
+    sums = frames.totals(data.now.counts, ["status"])
+    assert sums["200"] == pytest.approx(20 * 7200, rel=0.01)
+    assert sums.drop("200").sum() == pytest.approx(failures, rel=0.01)
+    (found,) = http.findings(data)
+    assert found.total == pytest.approx(failures, rel=0.01)

@@ -114,6 +114,39 @@ def test_a_proxy_that_all_agents_are_scraped_through_is_no_node() -> None:
     assert found.labels == ("pod",)
 
 
+@pytest.mark.parametrize("proof", [REFUTED, Evidence()])
+def test_a_label_that_each_collector_adds_tells_nodes_that_share_an_address(
+    proof: Evidence,
+) -> None:
+    rows = [
+        row(component, instance=f"localhost:996{port}", job=component, machine=f"m{n}", zone="z")
+        for (component, port), n in product(zip(COMPONENTS, (2, 5), strict=True), (1, 2, 3))
+    ]
+    found = understood(rows, same=lambda one, other: proof)
+    assert found.table["node"].tolist() == ["m1", "m2", "m3"] * 2
+    assert found.table["replica_of"].tolist() == [-1] * 6
+    assert found.clusters == ()
+
+
+def test_one_node_stored_three_times_is_one() -> None:
+    rows = [row(instance="10.0.0.1:9962", job="a", store=f"s{n}") for n in (1, 2, 3)]
+    found = understood(rows, same=lambda one, other: PROVED)
+    assert found.table["node"].tolist() == ["10.0.0.1"] * 3
+    assert found.table["replica_of"].tolist() == [-1, 0, 0]
+
+
+@pytest.mark.parametrize("label", ["cluster_name", "tenant_name", "k8s_cluster_name"])
+def test_a_name_that_nothing_proves_a_copys_is_no_copys(label: str) -> None:
+    rows = [
+        row(instance=f"10.0.0.{n}:9962", job="a", more={label: which})
+        for which in ("eu", "us")
+        for n in (1, 2)
+    ]
+    found = understood(rows)
+    assert found.table["node"].nunique() == 4
+    assert any(label in caveat for caveat in found.caveats)
+
+
 def test_the_address_of_a_federated_server_is_no_node() -> None:
     rows = [
         row(instance="prom-eu:9090", job="federate", exported_instance=f"10.0.0.{n}:9962")

@@ -13,7 +13,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from cilium_analysis.topics.parties import meet
+from cilium_analysis.topics.parties import RESERVED, meet
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -207,13 +207,6 @@ def _was_missing(finding: Finding) -> bool:
     return finding.kind == "missing_metrics" and not finding.baseline_value > 0
 
 
-#: Sources and destinations that are no workload: half of all traffic may be of one of them
-#: (pkg/identity).
-_RESERVED = frozenset(
-    ("health", "host", "ingress", "init", "kube-apiserver", "remote-node", "unmanaged")
-) | {"unknown", "world", "world-ipv4", "world-ipv6"}
-
-
 @dataclass(frozen=True)
 class Ends:
     """Both ends of the traffic that a finding is about, and its nodes; empty where not known.
@@ -308,5 +301,5 @@ def _named(labels: Mapping[str, str], prefix: str, whole: str) -> str:
 def _workloads(name: str) -> frozenset[str]:
     """Give what a name says of a workload: nothing, if it is of something reserved."""
     parts = name.split(",")
-    reserved = all(part.removeprefix("reserved:") in _RESERVED for part in parts)
+    reserved = all(part.removeprefix("reserved:") in RESERVED for part in parts)
     return frozenset() if not name or reserved else frozenset([name])

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from functools import cached_property
 from typing import TYPE_CHECKING
@@ -21,6 +21,7 @@ from cilium_analysis.targets.naming import (
     number_nodes,
     tell_names_apart,
     valid_signs,
+    without_contradicted,
 )
 from cilium_analysis.targets.replicas import candidates, follow_pods, judge, sampled
 from cilium_analysis.targets.stored import (
@@ -295,11 +296,12 @@ def put_together(
     if not rows:
         return Targets(pd.DataFrame(columns=list(COLUMNS)))
     single = single_labels(rows)
-    for row in rows:
-        row.single = single
+    # New rows: what they are known by depends on these labels.
+    rows = [replace(row, single=single) for row in rows]
     valid = valid_signs(rows)
     pairs = candidates(rows, list(valid.values()))
     verdicts = judge(rows, pairs, compared(sampled(rows, pairs)) if pairs else {})
+    valid = without_contradicted(rows, valid, verdicts)
     clusters = cluster_labels(rows, verdicts)
     for row in rows:
         row.cluster = cluster_of(row, clusters)

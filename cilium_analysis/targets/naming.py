@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
 #: Kind and value of what rows of one node share: a node's name, a pod or an address.
 Sign = tuple[str, str]
+#: Before the name of a label that is a sign for want of another one.
+_OWN = "label "
 _CLUSTER = re.compile(r"cluster")
 
 
@@ -67,6 +69,46 @@ def _others(row: Row, sign: Sign) -> dict[str, set[str]]:
         if (kind, value) != sign:
             found[kind].add(value)
     return found
+
+
+def without_contradicted(
+    rows: Sequence[Row], valid: Mapping[Sign, list[int]], verdicts: Mapping[Pair, Verdict]
+) -> dict[Sign, list[int]]:
+    """Leave out the signs of different agents that only a label of their own tells apart.
+
+    A collector on every node scrapes ``localhost``: what tells the nodes is a label that it adds,
+    of any name. Rows that no other sign is left of have such a label as their sign.
+
+    Parameters
+    ----------
+    rows
+        All stored targets.
+    valid
+        As from `valid_signs`.
+    verdicts
+        As from `replicas.judge`.
+    """
+    apart = {
+        pair
+        for pair, verdict in verdicts.items()
+        if verdict != "same" and not _rest(rows, pair) and _differ(rows, pair)
+    }
+    wrong = {
+        sign
+        for sign, members in valid.items()
+        if any(one in members and other in members for one, other in apart)
+    }
+    kept = {sign: members for sign, members in valid.items() if sign not in wrong}
+    known = {number for members in kept.values() for number in members}
+    for number, row in enumerate(rows):
+        for name in row.own if number not in known else ():
+            kept.setdefault((_OWN + name, row.labels[name]), []).append(number)
+    return kept
+
+
+def _differ(rows: Sequence[Row], pair: Pair) -> bool:
+    one, other = (rows[number] for number in pair)
+    return any(one.labels[n] != other.labels[n] for n in {*one.own} & {*other.own})
 
 
 def cluster_labels(rows: Sequence[Row], verdicts: Mapping[Pair, Verdict]) -> tuple[str, ...]:
@@ -194,7 +236,7 @@ def name_nodes(rows: Sequence[Row], valid: Mapping[Sign, object], known: Names) 
 
     A label that names the node comes first, then the name an agent gives its own node, then
     kube-state-metrics by pod and by address. If nothing names the node, its address stands for it,
-    else its pod; if there is neither, the name is empty.
+    else its pod, else a label that no other target shares; if there is none, the name is empty.
 
     Parameters
     ----------
@@ -203,7 +245,7 @@ def name_nodes(rows: Sequence[Row], valid: Mapping[Sign, object], known: Names) 
     known
         Names in other metrics.
     """
-    votes: dict[int, list[Counter[str]]] = defaultdict(lambda: [Counter() for _ in range(6)])
+    votes: dict[int, list[Counter[str]]] = defaultdict(lambda: [Counter() for _ in range(7)])
     for number, row in enumerate(rows):
         addresses = sorted(sorted(row.addresses), key=is_address, reverse=True)
         told = (
@@ -217,6 +259,7 @@ def name_nodes(rows: Sequence[Row], valid: Mapping[Sign, object], known: Names) 
             ],
             [a for a in addresses if ("address", a) in valid][:1],
             [_bare(row.pod) if ("pod", row.pod) in valid else ""],
+            [row.labels[n] for n in row.own if (_OWN + n, row.labels[n]) in valid][:1],
         )
         for votes_of_kind, names in zip(votes[row.node_id], told, strict=True):
             votes_of_kind.update(n for n in names if n)

@@ -71,8 +71,8 @@ MOST_POINTS = 500
 APART = timedelta(minutes=5)
 #: Labels that are set by scraping or storing twice, and hardly ever tell two clusters apart.
 _TWICE = re.compile(
-    r"replica|prometheus|receive|(^|_)(job|endpoint|service|container|component|app|name|part_of"
-    r"|instance|scrape|namespace)(_|$)"
+    r"replica|prometheus|receive|^name$|(^|_)io_name$"
+    r"|(^|_)(job|endpoint|service|container|component|app|part_of|instance|scrape|namespace)(_|$)"
 )
 
 
@@ -214,10 +214,10 @@ def _alike(found: Sequence[Evidence]) -> Verdict:
 
 def _telling(rows: Sequence[Row], pair: Pair) -> set[str]:
     """Return the labels in which both differ, without those that one of them lacks."""
-    one, other = (dict(rows[number].rest) for number in pair)
-    return {
-        n for n in one.keys() | other.keys() if one.get(n) and other.get(n) and one[n] != other[n]
-    }
+    one, other = (rows[number] for number in pair)
+    names = {name for row in (one, other) for name in (*dict(row.rest), *row.own)}
+    given = ((n, one.labels.get(n), other.labels.get(n)) for n in names)
+    return {n for n, mine, theirs in given if mine and theirs and mine != theirs}
 
 
 def follow_pods(rows: Sequence[Row], counters: Callable[[Sequence[int]], Counters]) -> None:

@@ -45,6 +45,7 @@ POD_NAMES = ("pod", "pod_name", "kubernetes_pod_name", "k8s_pod_name", "exported
 CHURN = frozenset(
     {"controller_revision_hash", "helm_sh_chart", "pod_template_generation", "container_id", "uid"}
 )
+_MACHINE = re.compile(r"node|host|machine|server|vm")
 #: ``<pod>:<container>:<port name>``, as Grafana's scrape libraries write ``instance``.
 _POD_INSTANCE = re.compile(r"([a-z0-9][a-z0-9.-]*):([a-z0-9-]+):([a-z0-9-]+)")
 #: Context labels of Hubble, also those that are younger than the table of metrics.
@@ -128,6 +129,16 @@ class Row:
             for name, value in self.labels.items()
             if name not in own and not is_address(host(value))
         )
+
+    @cached_property
+    def own(self) -> list[str]:
+        """Labels of unknown meaning that have another value in every target.
+
+        Those that sound like a machine's name come first.
+        """
+        known = {*NODE_NAMES, *POD_NAMES, *CHURN, "instance", "exported_instance"}
+        found = [name for name in self.single - known if self.labels.get(name)]
+        return sorted(found, key=lambda name: (not _MACHINE.search(name), name))
 
     def concurrent(self, other: Row) -> bool:
         """Return whether both were scraped at the same time, and not one after the other."""

@@ -98,7 +98,9 @@ def caveats(
             " both are counted. Choose one with"
             f" --match '{label}=\"{(values or [''])[0]}\"'."
         )
-    nameless = [row for row in rows if row.component != "operator" and not any(signs(row))]
+    nameless = [
+        row for row in rows if row.component != "operator" and not (any(signs(row)) or row.own)
+    ]
     if nameless:
         said.append(
             "No label tells the targets apart (instance, pod and node were aggregated away, or"

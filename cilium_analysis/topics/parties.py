@@ -53,6 +53,11 @@ SERVICE_ACCOUNT = "io.cilium.k8s.policy.serviceaccount"
 APP = ("app.kubernetes.io/name", "k8s-app", "app", "name", "run", "app.kubernetes.io/instance")
 #: Keys of labels that tell nothing of a workload among others, as they begin.
 _COMMON = ("io.cilium.", "io.kubernetes.", "pod-template-", "controller-", "helm.sh/", "heritage")
+#: Sources and destinations that are no workload: half of all traffic may be of one of them
+#: (pkg/identity).
+RESERVED = frozenset(
+    ("health", "host", "ingress", "init", "kube-apiserver", "remote-node", "unmanaged")
+) | {"unknown", "world", "world-ipv4", "world-ipv6"}
 _API_SERVER = "kube-apiserver"
 
 

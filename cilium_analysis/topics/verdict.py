@@ -13,8 +13,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
+from cilium_analysis import frames
 from cilium_analysis.errors import NamesNoWorkload
 from cilium_analysis.findings import Finding, Findings, Severity, Unknown
+from cilium_analysis.targets.words import listed
 from cilium_analysis.texts import percent
 from cilium_analysis.topics import commands, loading
 
@@ -83,6 +85,7 @@ def told(
                 *each.trust_reasons,
                 *remarks.caveats,
                 *(data.incidents if each.baseline_value is not None else ()),
+                *_hidden(each, data),
             ),
             query=remarks.asked(each.query),
             labels=remarks.singled_out(each.labels),
@@ -103,6 +106,23 @@ def told(
         tuple(doubted),
         topic=topic,
         unknown=(Unknown(topic, reasons),) if reasons else (),
+    )
+
+
+def _hidden(finding: Finding, data: Compared[Any, Any]) -> tuple[str, ...]:
+    """Say that a sum over many nodes lacks what was counted on some of them in a scrape gap."""
+    seen = data.remarks.scraped.get("hubble")
+    if not data.crowd_note or seen is None or "hubble_" not in finding.query:
+        return ()
+    known = seen.astype(bool)
+    gap = known.cummax() & known[::-1].cummax()[::-1] & ~known
+    share = frames.between(gap, finding.start, finding.end).mean()
+    nodes = [str(node) for node in share.index[share > 1.0 - WHOLE]]
+    if not nodes:
+        return ()
+    return (
+        f"Hubble on {listed(nodes)} was not scraped all that time: what it counted meanwhile is"
+        " missing",
     )
 
 

@@ -311,3 +311,44 @@ def s09_many_nodes_twice(m: Metrics, variant: str) -> dict[str, Any]:
         packets_in_incident=LOST,
         node="worker-77",
     )
+
+
+@case("instance", "none")
+def s27_collectors(m: Metrics, variant: str) -> dict[str, Any]:
+    """A collector on each node scrapes localhost, and writes the machine's name into a label of its
+    own (`host_name`, as OpenTelemetry calls it). `none`: there is no instance."""
+    for n in (1, 2, 3):
+        where = {"instance": "localhost:9962"} if variant == "instance" else {}
+        target = {"job": "cilium-agent", "host_name": f"machine-{n}", **where}
+        node_of(m, target, hit=n == 2, base=100_000 * n)
+        who = FRONT | CART | {"protocol": "TCP", "reason": "POLICY_DENIED"}
+        seen = burst(40.0 if n == 2 else 0.0, 40, 60, beside=0.1)
+        counter(m, "hubble_drop_total", target | {"job": "hubble"} | who, seen, base=900 * n)
+    return truth(
+        "24,060 packets on machine-2, 10:40 to 11:00; the other two lose 360 each in two hours.",
+        packets=LOST + 300 + 2 * 360,
+        packets_in_incident=LOST,
+        node="machine-2",
+    )
+
+
+@case(topics=("drop_reasons", "http_status"))
+def s29_many_nodes_gap(m: Metrics, variant: str) -> dict[str, Any]:
+    """101 nodes, so many that a server is asked for sums. Four of them drop packets, and requests
+    fail on them; one of these four is not scraped for six of the 20 minutes."""
+    for n in range(1, 102):
+        at = scrapes(every=60, offset=7 + n % 40)
+        at = [t for t in at if n != 3 or not START + 44 * MINUTE <= t < START + 50 * MINUTE]
+        vitals(m, agent(n), hubble(n), at=at)
+        for status, rate in (("200", steady(20.0)), ("500", burst(5.0, 40, 60))) if n <= 4 else ():
+            own = hubble(n) | HTTP | {"status": status}
+            counter(m, "hubble_http_requests_total", own, rate, base=900, at=at)
+        if n <= 4:
+            drops(m, agent(n), INCIDENT, base=1000 * n, at=at)
+    return truth(
+        """96,240 packets on 4 of 101 nodes, 10:40 to 11:00. 24,000 requests fail, of which sums of
+        the server lack what worker-3 counted in the gap: a doubt that names it.""",
+        packets_in_incident=4 * LOST,
+        failures=24_000,
+        node_with_gap="worker-3",
+    )

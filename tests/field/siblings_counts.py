@@ -9,6 +9,7 @@ from tests.field.make import (
     DAY,
     END,
     FIRST,
+    LONG_AGO,
     MINUTE,
     START,
     Labels,
@@ -306,4 +307,29 @@ def s18_failed_requests(m: Metrics, variant: str) -> dict[str, Any]:
     return truth(
         """12,000 requests from shop/front to shop/cart fail, 10:40 to 11:00: source first.""",
         failures=12_000,
+    )
+
+
+@case(topics=("http_status",))
+def s28_rare_scrapes_restart(m: Metrics, variant: str) -> dict[str, Any]:
+    """Scrapes every 300 s. The agent of worker-2 restarts at 10:42, amid the failures. At the next
+    scrape of Hubble's counters, the new count of failures is already above the old one."""
+    restart = START + 42 * MINUTE
+    for n in (1, 2):
+        at = scrapes(every=300, offset=97)
+        anew = restart if n == 2 else END + 1
+        born = [(t, LONG_AGO if t < anew else anew) for t in scrapes(every=300)]
+        m.add("cilium_process_start_time_seconds", agent(n), born)
+        constant(m, "up", hubble(n), 1, at)
+        for status, rate, base in (
+            ("200", steady(20.0), 10**6),
+            ("500", burst(20.0 if n == 2 else 0.0, 40, 60, beside=0.001), 2_000),
+        ):
+            old = counter(Metrics(), "", {}, rate, base=base, at=sorted({*at, anew}))
+            samples = [(t, v if t < anew else v - old[anew]) for t, v in old.items() if t in at]
+            m.add("hubble_http_requests_total", hubble(n) | HTTP | {"status": status}, samples)
+    return truth(
+        "24,000 answers 500 on worker-2, but for 460 at most that nothing scraped before 10:42.",
+        failures=24_000,
+        unseen=460,
     )

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from cilium_analysis import frames
 from cilium_analysis.topics import drops, http
 from tests.conftest import installed_or_skip
 from tests.field.asking import Told, topic
@@ -143,6 +144,18 @@ def test_endpoints_of_agents_behind_a_proxy_are_not_merged(asked: Asked) -> None
     nowhere(told)
 
 
+@pytest.mark.parametrize("variant", ["instance", "none"])
+def test_a_label_of_a_collector_on_each_node_tells_the_nodes(asked: Asked, variant: str) -> None:
+    told = asked(f"s27_collectors.{variant}", "drop_reasons")
+    found = spike(told)
+    assert (found["labels"]["node"], found["labels"]["workload"]) == ("machine-2", "cart")
+    assert frames.totals(told.data.now.counts, ["node"]).to_dict() == {
+        "machine-1": near(360),
+        "machine-2": near(LOST + 300),
+        "machine-3": near(360),
+    }
+
+
 @pytest.mark.slow
 def test_sums_over_many_nodes_count_once(asked: Asked) -> None:
     told = asked("s09_many_nodes_twice", "drop_reasons", step="60s", baseline="previous")
@@ -150,6 +163,17 @@ def test_sums_over_many_nodes_count_once(asked: Asked) -> None:
     assert found["labels"]["node"] == "worker-77"
     assert "shop/cart" in found["title"]
     assert len(drops.by_node(told.data)) == 120
+
+
+@pytest.mark.slow
+def test_sums_over_many_nodes_say_what_a_gap_hides(serve: Serve) -> None:
+    url, _ = serve("s29_many_nodes_gap")
+    found = topic(url, "drop_reasons", step="60s").one("drop_spike")
+    assert found["total"] == near(4 * LOST)
+    assert "on 4 of 101 nodes" in found["title"]
+    found = topic(url, "http_status", step="60s").one("http_errors")
+    assert 24_000 - 7 * 60 * 5 <= found["total"] <= 24_000
+    assert [why for why in found["trust_reasons"] if "worker-3 was not scraped" in why]
 
 
 # What a counter gained
@@ -165,6 +189,12 @@ def test_first_failed_requests_count_without_start_times(asked: Asked) -> None:
     found = asked("s11_first_burst.http", "http_status").one("http_errors")
     assert found["total"] == 9000
     lasts(found, 40, 40.5, within=30)
+
+
+def test_a_restart_between_rare_scrapes_takes_nothing_away(asked: Asked) -> None:
+    found = asked("s28_rare_scrapes_restart", "http_status").one("http_errors")
+    assert 24_000 - 460 <= found["total"] <= 24_010
+    assert found["labels"]["node"] == "worker-2"
 
 
 def test_first_failed_lookups_count_without_start_times(asked: Asked) -> None:

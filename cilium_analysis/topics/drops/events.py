@@ -101,11 +101,13 @@ def uncounted(data: Drops, events: pd.DataFrame) -> pd.DataFrame:
     reasons = {reason for each in counted for reason in frames.values(each, "reason")}
     agents = {str(node) for node, seen in data.now.scraped.items() if seen.any()}
     agents |= set(frames.values(data.now.counts, "node"))
+    # Agents whose reasons are not stored count all of them.
+    every = "" in reasons
     nodes = frames.values(events, "node")
     # Names of nodes differ where the two are scraped in different ways: they tell nothing then.
     alone = set(nodes) - agents - {""} if agents & set(nodes) else set()
     chosen = [
-        reason != PROXY_DENIAL and (node in alone or reason not in reasons)
+        reason != PROXY_DENIAL and (node in alone or not (every or reason in reasons))
         for reason, node in zip(frames.values(events, "reason"), nodes, strict=True)
     ]
     return events.loc[:, chosen]

@@ -22,7 +22,7 @@ from cilium_analysis.topics import bursts, caveats, commands, telling, verdict
 from cilium_analysis.topics.drops import events, judging
 from cilium_analysis.topics.drops.events import parties
 from cilium_analysis.topics.model import found_once
-from cilium_analysis.topics.parties import namespace_of
+from cilium_analysis.topics.parties import RESERVED, namespace_of
 from cilium_analysis.topics.reasons import explain, from_hubble
 
 if TYPE_CHECKING:
@@ -93,6 +93,12 @@ class _Burst:
     def nodes(self) -> tuple[str, ...]:
         """The fewest nodes that together have most of the excess, the largest first."""
         return bursts.fewest(self.excess)
+
+    @property
+    def among(self) -> int:
+        """How many nodes there are: most of them may never have dropped for this reason."""
+        nodes = set(map(str, self.counts.columns))
+        return len(nodes if "" in nodes else nodes | set(map(str, self.of.seen.columns)))
 
     @cached_property
     def counted(self) -> list[str]:
@@ -330,8 +336,8 @@ def _ends(burst: _Burst, events: pd.Series) -> tuple[dict[str, str], set[str]]:
         most |= {name} if partly else set()
     side = "source" if burst.direction == "EGRESS" else "destination"
     namespace, workload = namespace_of(found[side])
-    # An address, a name of the DNS and the labels of an identity are no workload.
-    named = namespace or _PLAIN.fullmatch(workload)
+    # An address, a name of the DNS, the labels of an identity and what is reserved are none.
+    named = namespace or (_PLAIN.fullmatch(workload) and workload not in RESERVED)
     return found | {"namespace": namespace, "workload": workload if named else ""}, most
 
 
@@ -339,7 +345,7 @@ def _title(burst: _Burst, ends: str, value: float, part: float | None) -> str:
     # Hubble's counts cannot be compared with the traffic that agents count.
     unit, way = burst.of.unit, f" ({burst.direction.lower()})" if burst.direction else ""
     others = len(burst.counted) > len(burst.nodes)
-    where = telling.place(burst.nodes, len(burst.counts.columns), elsewhere=others)
+    where = telling.place(burst.nodes, burst.among, elsewhere=others)
     baseline = (
         f"instead of {telling.short(burst.baseline_rate)}" if burst.compared else "(no baseline)"
     )
@@ -348,9 +354,13 @@ def _title(burst: _Burst, ends: str, value: float, part: float | None) -> str:
     shown = "unknown share" if part is None else judging.written(part)
     tail = _HUBBLE.get(burst.of.metric, ("", f", {shown} of {traffic}"))[1]
     return (
-        f"Drops “{burst.reason}”{way}{ends} {where}: {telling.short(value)}"
+        f"Drops {_why(burst)}{way}{ends} {where}: {telling.short(value)}"
         f" {unit}/s {baseline}, {burst.total:,.0f} {unit} in all{tail}"
     )
+
+
+def _why(burst: _Burst) -> str:
+    return f"“{burst.reason}”" if burst.reason else "for an unknown reason"
 
 
 def _brief(burst: _Burst, events: pd.Series, share: float | None) -> str:
@@ -362,9 +372,13 @@ def _brief(burst: _Burst, events: pd.Series, share: float | None) -> str:
     ends = "".join(f" {word} {name}" for word, name in sides.items() if name)
     way = f" ({burst.direction.lower()})" if burst.direction else ""
     denied = burst.reason.startswith("Policy denied")
-    how = f"denied by policy{way}" if denied else f"dropped as “{burst.reason}”{way}"
+    how = (
+        f"denied by policy{way}"
+        if denied
+        else f"dropped {'as ' if burst.reason else ''}{_why(burst)}{way}"
+    )
     others = len(burst.counted) > len(burst.nodes)
-    where = telling.place(burst.nodes, len(burst.counts.columns), elsewhere=others)
+    where = telling.place(burst.nodes, burst.among, elsewhere=others)
     part = "" if share is None else f" ({percent(share)} of all dropped {burst.of.unit})"
     return f"{burst.total:,.0f} {burst.of.unit}{ends} {how} {where}{part}"
 

@@ -10,8 +10,10 @@ got, from their client to their server; `unanswered` finds those of v1 that got 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import TYPE_CHECKING
 
+import numpy as np
 import pandas as pd
 
 from cilium_analysis import frames
@@ -26,10 +28,18 @@ from cilium_analysis.topics.model import Compared, Loader, Part
 from cilium_analysis.topics.parties import name_parties, spellings, swapped
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
+
+    from numpy.typing import NDArray
 
     from cilium_analysis.topics.reader import Reader
 
+    Floats = NDArray[np.float64]
+    #: First row, the one after the last, and the reporter chosen for them.
+    _Chosen = tuple[int, int, str]
+
+#: A reporter that begins or ends to count so many steps apart from others saw other requests.
+LATER = 10
 _SENT = ("method", "protocol", "reporter", "status")
 REQUESTS = hubble.Counter(
     "hubble_http_requests_total",
@@ -187,12 +197,13 @@ def _requests(reader: Reader) -> Requests:
     reporters = _reporters(ended)
     took = reader.read(durations.OVER_NODES if reader.crowded else durations.EACH)
     timed = name_parties(_unswapped(took, old), ("le", "reporter"), spelled=full)
-    once = [_of_reporters(each, reporters) for each in (ended, answered)]
+    once = [_of_reporters(each, reporters, ended.index) for each in (ended, answered)]
+    durations_once = _of_reporters(timed, reporters, ended.index)
     return Requests(
         window=reader.window,
         counts=frames.group(once[0], [*KEYS, "node"]),
         protocols=frames.group(once[1], ["protocol"]),
-        durations=frames.group(_of_reporters(timed, reporters), ["source", "destination", "le"]),
+        durations=frames.group(durations_once, ["source", "destination", "le"]),
         refused=name_parties(grown["refused"], (), spelled=full),
         proxy=frames.group(grown["proxy"], ["node", "proxy_type", "rule"]),
         redirects=reader.read(REDIRECTS),
@@ -238,17 +249,64 @@ def _together(
     return frames.group(pd.concat(named, axis=1), keep)
 
 
-def _reporters(answered: pd.DataFrame) -> dict[tuple[str, str], str]:
-    """Choose one reporter per pair: the one that saw more; the server if both saw as much.
+def _reporters(ended: pd.DataFrame) -> dict[tuple[str, ...], list[_Chosen]]:
+    """Choose one reporter per pair and part of the time: the one that saw more.
 
-    With layer 7 rules at both ends every request is counted at both. Each of them may have lost
-    a few, so that one within a hundredth of the other saw as much.
+    With layer 7 rules at both ends every request is counted at both. A rule that is new at one end
+    counts from then on, so that the time is parted where one of them begins or ends to count.
+    Pairs without a name may be of several services, of which each has its own end with rules:
+    there it is one reporter per status.
     """
-    chosen = {}
-    for pair, seen in _seen(answered).items():
-        most = max(seen.values())
-        chosen[pair] = max(seen, key=lambda name: (seen[name] >= 0.99 * most, name == "server"))
-    return chosen
+    grouped = frames.group(ended, ["source", "destination", "reporter", "status"])
+    values, table = np.nan_to_num(grouped.to_numpy(dtype="float64")), frames.labels(grouped)
+    seen: dict[tuple[str, ...], dict[str, dict[str, Floats]]] = {}
+    names = ["source", "destination", "reporter", "status"]
+    for place, (source, destination, reporter, status) in enumerate(table[names].to_numpy()):
+        for key in {(source, destination), _key(source, destination, status)}:
+            seen.setdefault(key, {}).setdefault(reporter, {})[status] = values[:, place]
+    return {
+        key: [
+            (first, last, _fuller({r: _sums(s, first, last) for r, s in each.items()}))
+            for first, last in pairwise(
+                _parts([np.sum([*s.values()], axis=0) for s in each.values()])
+            )
+        ]
+        for key, each in seen.items()
+    }
+
+
+def _key(source: str, destination: str, status: str) -> tuple[str, ...]:
+    return (source, destination) if source and destination else (source, destination, status)
+
+
+def _parts(counts: Sequence[Floats]) -> list[int]:
+    """Give the rows at which reporters begin or end to count, if long after or before others."""
+    rows = [found for each in counts if len(found := np.flatnonzero(each > 0))]
+    begins, ends = ([int(found[place]) for found in rows] for place in (0, -1))
+    edges = {begin for begin in begins if begin - min(begins) >= LATER}
+    edges |= {end + 1 for end in ends if max(ends) - end >= LATER}
+    return sorted({0, len(counts[0])} | edges)
+
+
+def _sums(counts: Mapping[str, Floats], first: int, last: int) -> dict[str, float]:
+    return {status: float(each[first:last].sum()) for status, each in counts.items()}
+
+
+def _fuller(seen: Mapping[str, Mapping[str, float]]) -> str:
+    """Name the reporter that saw more; the server if both saw as much.
+
+    Each of them may have lost a few, so that one within a hundredth of the other saw as much; not
+    if what it lacks are statuses that it never saw, as those of the other end's proxy.
+    """
+    sums = {name: sum(counts.values()) for name, counts in seen.items()}
+    most = max(sums, key=lambda name: sums[name])
+
+    def enough(name: str) -> bool:
+        strange = sum(n for status, n in seen[most].items() if not seen[name].get(status))
+        lacking = sums[most] - sums[name]
+        return lacking <= 0.01 * sums[most] and not 0 < strange <= 2 * lacking
+
+    return max(seen, key=lambda name: (enough(name), name == "server"))
 
 
 def _seen(answered: pd.DataFrame) -> dict[tuple[str, str], dict[str, float]]:
@@ -266,10 +324,19 @@ def _twice(answered: pd.DataFrame) -> tuple[tuple[str, str], ...]:
     return tuple(sorted(p for p, seen in found.items() if sum(n > 0 for n in seen.values()) > 1))
 
 
-def _of_reporters(frame: pd.DataFrame, chosen: Mapping[tuple[str, str], str]) -> pd.DataFrame:
-    table = frames.labels(frame).reindex(columns=["source", "destination", "reporter"])
-    keep = [
-        chosen.get((source, destination), reporter) == reporter
-        for source, destination, reporter in table.itertuples(index=False)
-    ]
-    return frame.loc[:, keep]
+def _of_reporters(
+    frame: pd.DataFrame, chosen: Mapping[tuple[str, ...], Sequence[_Chosen]], index: pd.Index
+) -> pd.DataFrame:
+    """Keep what was counted by the reporter that was chosen for these rows of an index."""
+    rows = index.searchsorted(frame.index)
+    names = ["source", "destination", "reporter", "status"]
+    table = frames.labels(frame).reindex(columns=names, fill_value="")
+    values, kept = frame.to_numpy(dtype="float64", copy=True), []
+    for place, (source, destination, reporter, status) in enumerate(table[names].to_numpy()):
+        key = _key(source, destination, status) if status else (source, destination)
+        parts = chosen.get(key, [(0, len(index), reporter)])
+        kept.append(any(name == reporter for _, _, name in parts))
+        for first, last, name in parts:
+            if name != reporter:
+                values[(first <= rows) & (rows < last), place] *= 0.0
+    return pd.DataFrame(values, frame.index, frame.columns).loc[:, kept]
