@@ -428,7 +428,7 @@ def known_targets(node: str, interval: float) -> Targets:
 
 
 #: What is read when the starts of agents are looked for.
-OF_STARTS = ("starts", "first_starts", "forwarded", "versions")
+OF_STARTS = ("starts", "first_starts", "cpu", "forwarded", "versions")
 
 
 def from_memory(

@@ -134,7 +134,8 @@ class Scrapes:
     def restarts(self, window: Window) -> pd.DataFrame:
         """List ``time`` and ``node`` of the starts in the window."""
         starts = frames.tidy(self.starts.round()).drop_duplicates(["node", "value"])
-        times = pd.to_datetime(starts["value"], unit="s", utc=True)
+        # Of a node whose clock is fast it is not later than what was seen of it.
+        times = pd.to_datetime(starts["value"], unit="s", utc=True).clip(upper=starts["time"])
         inside = (times > window.start) & (times <= window.end)
         table = pd.DataFrame({"time": times[inside], "node": starts["node"][inside]})
         return table.sort_values(["time", "node"], ignore_index=True)

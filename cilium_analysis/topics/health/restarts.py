@@ -64,6 +64,9 @@ class Start:
         are gone), or ``unknown``.
     versions
         Of Cilium before and after; empty where not known.
+    clock
+        Whether the clock of the node was right: else the start is only known to lie between the
+        last sample of one process and the first of the next.
     """
 
     node: str
@@ -71,6 +74,7 @@ class Start:
     last_seen: pd.Timestamp | None
     how: How
     versions: tuple[str, str] = ("", "")
+    clock: bool = True
 
 
 @dataclass
@@ -89,7 +93,7 @@ def starts(raw: Mapping[str, pd.DataFrame], window: Window) -> tuple[Start, ...]
     Parameters
     ----------
     raw
-        The answers ``starts``, ``first_starts``, ``forwarded`` and ``versions``.
+        The answers ``starts``, ``first_starts``, ``cpu``, ``forwarded`` and ``versions``.
     window
         To list starts of; the answers begin somewhat before it.
     """
@@ -101,29 +105,44 @@ def starts(raw: Mapping[str, pd.DataFrame], window: Window) -> tuple[Start, ...]
     found = []
     for node, mine in each.groupby("node", sort=True):
         before: _Process | None = None
-        for process in _processes(mine, window.step):
-            moment = pd.Timestamp(process.start, unit="s", tz="UTC").round("ms")
+        cpu = raw["cpu"].loc[:, raw["cpu"].columns.get_level_values("node") == node].max(axis=1)
+        for process in _processes(mine, window.step, cpu):
+            claimed = pd.Timestamp(process.start, unit="s", tz="UTC").round("ms")
+            moment = min(claimed, process.first)
+            if before is not None and claimed < before.last - window.step:
+                moment = before.last
             if window.start < moment <= window.end:
-                found.append(_start(str(node), moment, before, process, raw))
+                start = _start(str(node), moment, before, process, raw)
+                found.append(replace(start, clock=bool(moment == claimed)))
             before = process
     return tuple(sorted(found, key=lambda start: (start.time, start.node)))
 
 
-def _processes(rows: pd.DataFrame, step: timedelta) -> list[_Process]:
+def _processes(rows: pd.DataFrame, step: timedelta, cpu: pd.Series) -> list[_Process]:
     """List the processes of one node by their start; a clock that was set makes no new one."""
     found: list[_Process] = []
     for start, first, last, pod in rows[["value", "first", "last", "pod"]].itertuples(index=False):
         before = found[-1] if found else None
-        # The process before was still scraped after this start: its clock was set.
+        # The process before was still scraped after this start, and used its CPU time on: its
+        # clock was set. If that began anew, the clock is slow.
         if before and (
             start - before.start <= SAME_START
-            or (before.last - step).timestamp() > start + SAME_START
+            or (
+                (before.last - step).timestamp() > start + SAME_START
+                and not _anew(cpu, before.last, first)
+            )
         ):
             before.first, before.last = min(before.first, first), max(before.last, last)
             before.pod = str(pod)
         else:
             found.append(_Process(float(start), str(pod), first, last))
     return found
+
+
+def _anew(cpu: pd.Series, last: pd.Timestamp, first: pd.Timestamp) -> bool:
+    """Tell whether the CPU time of a process began anew; the step between may show both."""
+    old, new = cpu[cpu.index <= last].dropna(), cpu[cpu.index > first].dropna()
+    return bool(last < first and len(old) and len(new) and new.iloc[0] < old.iloc[-1])
 
 
 def _start(
@@ -397,6 +416,12 @@ def _caveats(data: Health, found: Restarts) -> tuple[str, ...]:
     step = data.window.step
     if found.looping and step > timedelta(minutes=1):
         said.append(f"more than two starts within one step ({lasting(step)}) count as two")
+    said += [
+        f"the clock of {start.node} differs from that of the server: when its agent started is"
+        " only known to a scrape and a step"
+        for start in found.starts
+        if not start.clock
+    ]
     if found.how == "unknown":
         said.append("whether pods were replaced is not in the data")
     if any(start.last_seen is None for start in found.starts):
