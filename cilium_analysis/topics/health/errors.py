@@ -67,7 +67,8 @@ class Burst:
     first, stop
         Positions of its first step, and of the one after its last.
     nodes
-        The fewest nodes that have most of the excess, the largest first.
+        The fewest nodes that have most of the excess, the largest first; of operators all, as
+        another one leads after a failover.
     """
 
     of: Counts
@@ -129,22 +130,20 @@ class Burst:
 
 
 def _bursts(data: Health, of: Counts) -> Iterator[Burst]:
-    """Look for bursts on all nodes together, and on each."""
+    """Look for bursts on all nodes together, and of agents on each."""
     counts, severe = (_settled(data.now, of, frame) for frame in (of.counts, of.severe))
     baseline, baseline_severe = (
         _settled(data.baseline, of, f) for f in (of.baseline, of.baseline_severe)
     )
     errors, warnings = (each.at(data.window.step) for each in (ERRORS, WARNINGS))
     found = warnings.find(_all(counts), _all(baseline))
-    for node in counts.columns[counts.sum() >= ERRORS.least]:
-        one, before = counts[node].to_numpy("float64"), baseline[node].to_numpy("float64")
-        found += warnings.find(one, before)
-        if node in severe:
-            one, before = (
-                severe[node].to_numpy("float64"),
-                baseline_severe[node].to_numpy("float64"),
-            )
-            found += errors.find(one, before)
+    # Of operators only one leads, wherever it runs: they are looked at together.
+    apart = [[node] for node in counts.columns[counts.sum() >= ERRORS.least]]
+    for nodes in [[*counts]] if of.kind == "operator_errors" else apart:
+        found += warnings.find(_all(counts[nodes]), _all(baseline[nodes]))
+        mine = [node for node in nodes if node in severe]
+        if mine:
+            found += errors.find(_all(severe[mine]), _all(baseline_severe[mine]))
     found += _failing(data, of)
     left_out = (of.counts.fillna(0.0) > counts.fillna(0.0)).any(axis=1).to_numpy()
     for first, stop in join(found, bridge=errors.bridge):
@@ -204,6 +203,8 @@ def _failing(data: Health, of: Counts) -> list[tuple[int, int]]:
 
 def _most_of(of: Counts, first: int, stop: int) -> tuple[str, ...]:
     """Name the fewest nodes that together have most of the excess, the largest first."""
+    if of.kind == "operator_errors":
+        return tuple(str(node) for node in of.counts)
     excess = of.counts.iloc[first:stop].sum()
     excess -= of.baseline.mean().fillna(0.0) * (stop - first)
     if not (excess > 0).any() and of.failing.shape[1]:

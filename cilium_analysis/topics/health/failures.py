@@ -275,16 +275,16 @@ def _both(
     nodes: Iterable[object] = (),
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Give counts per node, and the baseline's: 0 where there was none to count."""
-    counts = plain(frames.group(now, ["node"]))
-    counts = counts.reindex(columns=counts.columns.union(pd.Index(list(nodes))).rename("node"))
-    before = plain(frames.group(baseline, ["node"])).reindex(columns=counts.columns)
+    counts, before = (plain(frames.group(each, ["node"])) for each in (now, baseline))
+    known = counts.columns.union(pd.Index(list(nodes)))
     if kind == "agent_errors":
         seen = data.baseline.scraped
     else:
-        seen = data.baseline.per_node("operators", how="max").notna()
         # An operator may run elsewhere than it did, and there is only one that leads.
-        anyone = seen.any(axis=1)
-        seen = pd.DataFrame(dict.fromkeys(counts.columns, anyone), index=seen.index)
+        known = known.union(before.columns)
+        anyone = data.baseline.per_node("operators", how="max").notna().any(axis=1)
+        seen = pd.DataFrame(dict.fromkeys(known, anyone), index=anyone.index)
+    counts, before = (each.reindex(columns=known.rename("node")) for each in (counts, before))
     seen = seen.reindex(index=before.index, columns=counts.columns, fill_value=False)
     return counts, before.mask(before.isna() & seen.astype(bool), 0.0)
 
