@@ -208,9 +208,10 @@ def growths(data: Endpoints) -> Iterator[Finding]:
     if len(rest) > 1:
         whole = _grown(data, tuple(rest), together(now[rest]), together(baseline[rest]))
         grown += [whole] if whole else []
+    fallen = _fallen(now, baseline)
     for group in _groups(grown):
         if not _moved(data, group):
-            yield _finding(data, group, now)
+            yield _finding(data, group, now, fallen)
 
 
 def _grown(
@@ -283,7 +284,22 @@ def _moved(data: Endpoints, group: Sequence[_Growth]) -> bool:
     return bool(lost >= 0.5 * sum(each.value - each.baseline for each in group))
 
 
-def _finding(data: Endpoints, group: Sequence[_Growth], now: pd.DataFrame) -> Finding:
+def _fallen(now: pd.DataFrame, baseline: pd.DataFrame) -> pd.DataFrame:
+    """Give the nodes that have fewer endpoints than before, as after a drain or a reboot.
+
+    Returns
+    -------
+    pandas.DataFrame
+        Endpoints ``before`` and ``after``, one row per node, the largest fall first.
+    """
+    table = pd.DataFrame({"before": baseline.median(), "after": now.ffill().iloc[-1:].max()})
+    fall = table["before"] - table["after"]
+    return table.loc[fall[fall >= LEAST].sort_values(ascending=False, kind="stable").index]
+
+
+def _finding(
+    data: Endpoints, group: Sequence[_Growth], now: pd.DataFrame, fallen: pd.DataFrame
+) -> Finding:
     value, baseline = sum(each.value for each in group), sum(each.baseline for each in group)
     # When the part that grew most began counts.
     main = max(group, key=lambda each: each.value - each.baseline)
@@ -297,11 +313,16 @@ def _finding(data: Endpoints, group: Sequence[_Growth], now: pd.DataFrame) -> Fi
     how += ", and fell again" if ended else ""
     pace = "" if ended else _pace(_TRENDS.latest(together(now[list(nodes)])))
     where = place(nodes, len(data.now.counts.columns), ranked=False)
+    before, after = fallen["before"].sum(), fallen["after"].sum()
+    # Pods that went from one node to another are no growth of the cluster.
+    moved = bool(before - after >= 0.5 * (value - baseline))
+    elsewhere = place([str(node) for node in fallen.index], len(now.columns), ranked=False)
+    other = f", while those {elsewhere} fell from {before:.0f} to {after:.0f}" if moved else ""
     return Finding(
         kind="endpoint_growth",
         # What fell again by itself was no leak.
-        severity=Severity.INFO if ended else Severity.WARNING,
-        title=f"Endpoints {where} grew from {baseline:.0f} to {value:.0f}{how}{pace}",
+        severity=Severity.INFO if ended or moved else Severity.WARNING,
+        title=f"Endpoints {where} grew from {baseline:.0f} to {value:.0f}{how}{pace}{other}",
         start=start.to_pydatetime(),
         end=end.to_pydatetime(),
         labels=labels,
