@@ -28,7 +28,14 @@ from cilium_analysis.findings import Findings
 from cilium_analysis.question import Question, ask
 from cilium_analysis.topics import TOPICS
 from tests.conftest import installed_or_skip
-from tests.field import cases, cases_answers, siblings, siblings_changes, siblings_counts
+from tests.field import (
+    cases,
+    cases_answers,
+    siblings,
+    siblings_changes,
+    siblings_counts,
+    siblings_nodes,
+)
 from tests.field.make import END, START, Metrics, build, iso
 from tests.field.standin import standing_before
 from tests.servers.prometheus import NotInstalled, PrometheusServer, blocks_from_openmetrics
@@ -37,7 +44,14 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
 #: Modules that register cases.
-REGISTERED = (cases, cases_answers, siblings, siblings_changes, siblings_counts)
+REGISTERED = (
+    cases,
+    cases_answers,
+    siblings,
+    siblings_changes,
+    siblings_counts,
+    siblings_nodes,
+)
 KIND = "prometheus-3"
 #: What the installed `cilium-analysis` runs.
 COMMAND = "import sys; from cilium_analysis.cli import main; sys.exit(main())"

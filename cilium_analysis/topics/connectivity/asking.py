@@ -19,6 +19,7 @@ from cilium_analysis.queries import Matcher, Query, parse_matchers
 from cilium_analysis.times import format_duration
 from cilium_analysis.topics import answers, loading
 from cilium_analysis.topics.buckets import as_stored
+from cilium_analysis.topics.metric import metric
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -62,6 +63,11 @@ _GOOD = 'le=~"(5|8)([.]0)?"'
 #: Parts of a histogram, and what to select of them.
 _PARTS = (("sum", ""), ("count", ""), ("bucket", _GOOD + ","))
 _NODES_TOOK = f'{TOOK}_count{{type="node",<match>}}'
+
+#: How many nodes each agent knows; as `agent_health` asks it.
+NODES_KNOWN = metric(
+    "gauge", "cilium_nodes_all_num", "nodes", "nodes that each agent knows", over="last"
+)
 
 
 def _level(selector: str) -> str:

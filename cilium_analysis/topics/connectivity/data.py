@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -17,6 +18,7 @@ from cilium_analysis.topics.connectivity.asking import (
     MOST_PAIRS,
     MOST_POINTS,
     MOST_POINTS_OF_ALL,
+    NODES_KNOWN,
     PROBE,
     QUERIES,
     Asker,
@@ -65,6 +67,9 @@ class Probes(Part):
     paths, paths_failing
         ``node`` (and ``type``): paths that an observer knows, and that failed, where the data
         names no target.
+    nodes_known
+        How many nodes an agent knows, itself and those of other clusters included, where the data
+        names no target; NaN if nothing tells.
     away
         ``node``: 2 in steps in which a node's agent was not scraped when it was due, 1 in those in
         which it started, else 0; empty where the data names targets.
@@ -98,6 +103,7 @@ class Probes(Part):
     pairs: pd.DataFrame
     paths: pd.DataFrame
     paths_failing: pd.DataFrame
+    nodes_known: float
     away: pd.DataFrame
     slow: pd.DataFrame
     quantiles: pd.DataFrame
@@ -164,6 +170,7 @@ def _ask(reader: Reader, before: Reader) -> Connectivity:
             pairs=pairs.pairs,
             paths=paths.total,
             paths_failing=paths.failing,
+            nodes_known=_nodes_known(reader) if paths.total.shape[1] else math.nan,
             away=_away(reader, paths.total),
             slow=slow,
             quantiles=latencies.quantiles(asker, window, named=named),
@@ -183,6 +190,12 @@ def _ask(reader: Reader, before: Reader) -> Connectivity:
 
 
 load = Loader(_ask)
+
+
+def _nodes_known(reader: Reader) -> float:
+    """Ask how many nodes an agent knows, typically."""
+    known = reader.read(NODES_KNOWN).to_numpy(dtype="float64")
+    return float(np.nanmedian(known)) if np.isfinite(known).any() else math.nan
 
 
 def _missed(reader: Reader) -> pd.DataFrame:

@@ -28,6 +28,8 @@ UNKNOWN = "Unknown: no connectivity metrics in this window"
 REFUSED = "Unknown: the server refused to tell of connectivity"
 #: An outage that most observers see for so long is critical.
 CRITICAL_LENGTH = timedelta(minutes=2)
+#: A node that is removed from the cluster is missed for so long at most before all forget it.
+FORGOTTEN_WITHIN = timedelta(minutes=5)
 #: Of outages that only few observers see so many are findings; all are in the table.
 MOST_PARTIAL = 5
 #: An outage is nothing new if the baseline has this share of it too.
@@ -71,7 +73,7 @@ def _outage(data: Connectivity, outage: Outage) -> Finding:
         trust_reasons=_caveats(data, outage),
         query=_query(outage),
         next_step=_next_step(outage),
-        brief=f"{_what(data, outage)}{_aside(outage)}",
+        brief=f"{_what(outage)}{_aside(outage)}",
     )
 
 
@@ -93,6 +95,8 @@ def _usual(data: Connectivity, outage: Outage) -> float:
 
 
 def _severity(outage: Outage, baseline: float) -> Severity:
+    if outage.left and outage.end - outage.start <= FORGOTTEN_WITHIN:
+        return Severity.INFO
     lasting = outage.longest >= CRITICAL_LENGTH
     certain = outage.role in ("target", "unknown", "split") and outage.own != "reaches"
     new = not baseline >= AS_BEFORE * outage.value
@@ -108,21 +112,20 @@ def _title(data: Connectivity, outage: Outage, baseline: float) -> str:
     protocols = " and ".join(protocol.upper() for protocol in outage.protocols)
     address = f"only {outage.address} addresses" if outage.address else ""
     how = ", ".join(part for part in (kinds, protocols, address) if part)
-    text = f"{_what(data, outage)} {_when(data, outage)}" + (f" ({how})" if how else "")
-    aside = _aside(outage)
-    if baseline >= AS_BEFORE * outage.value:
-        aside += "; it was so in the baseline already"
-    return text + aside
+    text = f"{_what(outage)} {_when(data, outage)}" + (f" ({how})" if how else "")
+    old = baseline >= AS_BEFORE * outage.value
+    return text + _aside(outage) + ("; it was so in the baseline already" if old else "")
 
 
-def _what(data: Connectivity, outage: Outage) -> str:
+def _what(outage: Outage) -> str:
     if outage.role == "split":
         return _split(outage)
     if outage.role == "unknown":
         one_of = f", perhaps {_list(outage.peers)}," if outage.peers else ""
         number = f"{outage.failing:.0f} of {outage.among:.0f} nodes"
-        return f"A node that the data does not name{one_of} unreachable from {number}"
-    remaining = outage.likely and round(outage.among) < data.now.observers.shape[1] - 1
+        which = f"{outage.targets} nodes" if outage.targets > 1 else "A node"
+        return f"{which} that the data does not name{one_of} unreachable from {number}"
+    remaining = outage.likely and round(outage.among) < outage.observers - 1
     number = _count(outage, "remaining" if remaining else "other")
     if outage.role in ("source", "observer"):
         whom = f" ({_list(outage.peers)})" if outage.peers else ""
@@ -170,13 +173,14 @@ def _list(names: tuple[str, ...], most: int = 4) -> str:
 
 def _when(data: Connectivity, outage: Outage) -> str:
     begin = "since before the window " if outage.before else ""
-    lasts = f"for {short(outage.end - outage.start)}"
+    lasts = f"for {short(outage.end - outage.start)}{' or longer' if any(outage.dark) else ''}"
     if outage.after:
         lasts += " until the end of the window"
     if outage.times > 1:
         lasts += f", failing {outage.times} times"
-    known = "" if outage.before and outage.after else f", {data.now.pace.told(outage.within)}"
-    return f"{begin}{lasts}{known}"
+    if any(outage.dark) or (outage.before and outage.after):
+        return f"{begin}{lasts}"
+    return f"{begin}{lasts}, {data.now.pace.told(outage.within)}"
 
 
 def _aside(outage: Outage) -> str:
@@ -190,7 +194,7 @@ def _aside(outage: Outage) -> str:
         return "; they reached it: asymmetric" if outage.role == "source" else ""
     if outage.role != "target" or (outage.own == "cut off" and not outage.most):
         return ""
-    return said[outage.own]
+    return said[outage.own] + ("; then it left the cluster" if outage.left else "")
 
 
 def _caveats(data: Connectivity, outage: Outage) -> tuple[str, ...]:
@@ -208,6 +212,9 @@ def _caveats(data: Connectivity, outage: Outage) -> tuple[str, ...]:
         said.append("it began before the window")
     if outage.unseen >= 1.0:
         said.append(f"nothing was scraped for {outage.unseen:.0f} min of it")
+    for dark, side in zip(outage.dark, ("before", "after"), strict=True):
+        if dark:
+            said.append(f"nothing was scraped for {short(dark)} {side} it: it may be longer")
     if data.now.crowded:
         said.append("more nodes were concerned than are looked at one by one")
     named = not outage.likely and outage.role not in ("unknown", "observer")

@@ -52,7 +52,43 @@ def detect(data: Connectivity) -> list[Outage]:
     ]
     address = _only(_failed_addresses(data), _address_types(data))
     found += [replace(outage, address=address) for outage in others]
+    found = [
+        replace(_in_the_dark(data.now.observers, outage, data.now.pace), left=_left(data, outage))
+        for outage in found
+    ]
     return sorted(clipped(found, data.window), key=lambda o: (-o.value, o.start, o.node, o.types))
+
+
+def _in_the_dark(observers: pd.DataFrame, outage: Outage, pace: Pace) -> Outage:
+    """Add for how long nothing was scraped before and after an outage, if that is not as usual."""
+    there = observers.index[observers.notna().any(axis=1)]
+    earlier, later = there[there <= outage.start], there[there > outage.end]
+    dark = (
+        outage.start - earlier[-1] if len(earlier) else timedelta(),
+        (later[0] if len(later) else observers.index[-1]) - outage.end,
+    )
+    first, last = (timedelta() if time <= pace.round else time for time in dark)
+    return replace(outage, dark=(first, last))
+
+
+def _left(data: Connectivity, outage: Outage) -> bool:
+    """Tell whether a node was no longer probed after its outage, and did not come back."""
+    whole = data.now.observers
+    later = whole[whole.index > outage.end + data.now.pace.round]
+    if not outage.node or outage.role != "target" or not later.notna().any(axis=None):
+        return False
+    if column(later, node=outage.node).notna().any():
+        return False
+    if outage.likely:
+        # One node less is known to the others.
+        others = [node for node in names(data.now.paths, "node") if node != outage.node]
+        mine = data.now.paths.columns.get_level_values("node").isin(others)
+        known = data.now.paths.loc[:, mine].median(axis=1).dropna()
+        before, after = known[known.index <= outage.start], known[known.index > outage.end]
+        return bool(len(before) and len(after) and after.iloc[-1] < before.iloc[-1])
+    probing = data.now.target_observers
+    mine = probing.columns.get_level_values("node") == outage.node
+    return not bool((probing.loc[probing.index.isin(later.index), mine] > 0).any(axis=None))
 
 
 def _by_pairs(data: Connectivity) -> list[Outage]:
@@ -131,9 +167,19 @@ def _with_own_view(data: Connectivity, outage: Outage, lost: pd.DataFrame) -> Ou
     if outage.node not in names(data.now.source_targets, "node"):
         return outage
     flags = [rows(column(lost, node=outage.node, type=k), outage).eq(1) for k in outage.types]
+    # Where others are cut off too, it misses those alone.
+    flags += [rows(_misses_most(data, outage.node, k), outage) for k in outage.types]
     cut = max((float(flag.mean()) for flag in flags if len(flag)), default=0.0)
     own: Own = "cut off" if cut >= 0.3 else "reaches"
     return replace(outage, own=own)
+
+
+def _misses_most(data: Connectivity, node: str, kind: str) -> pd.Series:
+    failing, among = (
+        column(frame, node=node, type=kind)
+        for frame in (data.now.source_failing, data.now.source_targets)
+    )
+    return failing / among > MAJORITY
 
 
 def _with_probes(data: Connectivity, outage: Outage) -> Outage:
@@ -257,10 +303,13 @@ def _whole(first: Outage, together: Sequence[Outage]) -> Outage:
 def _split(data: Connectivity, most: Sequence[Outage]) -> list[Outage]:
     """Make one outage of more than half of the nodes that are up and miss each other."""
     alive = [o for o in most if o.own != "silent"]
-    number = max(data.now.observers.shape[1], 2)
+    observers = names(data.now.observers, "node")
     for first in alive:
         together = [o for o in alive if overlap(o, first, data.now.pace)]
-        if 2 * len(together) > number:
+        # Who probes them, and themselves; nodes of other clusters perhaps have no view here.
+        unseen = sum(o.node not in observers for o in together)
+        number = max(round(o.among) + (o.node in observers) for o in together) + unseen
+        if 2 * len(together) > max(number, 2):
             kinds = {kind for o in together for kind in o.types}
             whole = replace(
                 _whole(first, together),
@@ -276,15 +325,18 @@ def _split(data: Connectivity, most: Sequence[Outage]) -> list[Outage]:
 
 def _parts(data: Connectivity, together: Sequence[Outage]) -> tuple[tuple[str, ...], ...]:
     """Give the groups of nodes that still reached each other."""
-    nodes = names(data.now.observers, "node")
     inside = rows(data.now.pairs, together[0])
     failed = {
         (source, target)
         for (source, target, _), share in zip(keys(inside), inside.gt(0).mean(), strict=True)
         if share > MAJORITY
     }
+    missed = {o.node for o in together}
+    ends = missed | {source for source, target in failed if target in missed}
+    clusters = {node.rpartition("/")[0] for node in ends}
+    seen = [n for n in names(data.now.observers, "node") if n.rpartition("/")[0] in clusters]
     parts: list[list[str]] = []
-    for node in nodes:
+    for node in sorted({*seen, *missed}):
         near = [p for p in parts if any({(node, o), (o, node)}.isdisjoint(failed) for o in p)]
         parts = [p for p in parts if p not in near]
         parts.append(sorted([node, *(other for part in near for other in part)]))

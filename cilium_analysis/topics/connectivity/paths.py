@@ -38,6 +38,9 @@ if TYPE_CHECKING:
     Floats = NDArray[np.float64]
     Flags = NDArray[np.bool_]
 
+#: An observer that knows more nodes than those whose view is in the data is cut off if it misses
+#: this share of them.
+NEARLY_ALL = 0.9
 #: From so many nodes on, the only one that misses no other is the likely target.
 ODD_ONE_OUT = 4
 #: So many likely targets at once, if they are half of all nodes, are rather parts of the cluster.
@@ -53,6 +56,8 @@ class _Views:
     nodes: list[str]
     failing: Floats
     per_node: int
+    #: whether they know no other nodes than those whose view is in the data
+    whole: bool
     #: observers that are known, but without samples
     silent: Flags
     #: observers that miss most others
@@ -77,23 +82,48 @@ class _Views:
         return flags
 
 
-def _views(data: Connectivity, kind: str) -> _Views:
+def _apart(data: Connectivity) -> list[list[str]]:
+    """Name the observers to look at together: of each cluster, where none knows the others."""
     nodes = names(data.now.paths, "node")
-    total = data.now.paths.to_numpy(dtype="float64")
+    known = data.now.nodes_known
+    if not known > 0:
+        known = float(np.nanmedian(data.now.paths.to_numpy(dtype="float64")))
+    clusters = [node.rpartition("/")[0] for node in nodes]
+    if round(known) >= len(nodes):
+        return [nodes]
+    return [
+        [node for node, mine in zip(nodes, clusters, strict=True) if mine == cluster]
+        for cluster in sorted(set(clusters))
+    ]
+
+
+def _views(data: Connectivity, kind: str, nodes: list[str]) -> _Views:
+    total = _of(data.now.paths, nodes).to_numpy(dtype="float64")
     chosen = data.now.paths_failing.columns.get_level_values("type") == kind
     mine = data.now.paths_failing.loc[:, chosen].droplevel("type", axis=1)
     failing = mine.reindex(columns=nodes).to_numpy(dtype="float64")
-    per_node = max(round(float(np.nanmedian(total)) / len(nodes)), 1)
+    # Nodes of other clusters are probed too, and so are those that matchers do not choose.
+    number = data.now.nodes_known if data.now.nodes_known > 0 else float(len(nodes))
+    per_node = max(round(float(np.nanmedian(total)) / number), 1)
+    whole = round(number) <= len(nodes)
     silent = np.isnan(total)
     gone = per_node * silent.sum(axis=1, keepdims=True)
     # Paths to nodes that are down altogether are no sign that the observer is cut off.
     others = total - per_node - gone
     missed = np.nan_to_num(failing - gone)
-    cut = (others > 0) & (missed > MAJORITY * others) | _one_address(missed, others, per_node)
+    # All may miss most where these are nodes of another cluster; who is cut off misses all.
+    most = MAJORITY if whole else NEARLY_ALL
+    cut = (others > 0) & (missed > most * others) | _one_address(missed, others, per_node)
     reach = -(-data.now.pace.round // data.now.every.step)
     silence = -(-SILENT // data.now.every.step)
     away = np.stack([column(data.now.away, node=node).to_numpy() for node in nodes], axis=1)
-    return _Views(nodes, failing, per_node, silent, cut, away, reach, silence)
+    return _Views(nodes, failing, per_node, whole, silent, cut, away, reach, silence)
+
+
+def _of(paths: pd.DataFrame, nodes: Sequence[str]) -> pd.DataFrame:
+    """Choose the paths of some observers."""
+    chosen: pd.DataFrame = paths.loc[:, paths.columns.get_level_values("node").isin(list(nodes))]
+    return chosen
 
 
 def _one_address(missed: Floats, others: Floats, per_node: int) -> Flags:
@@ -108,7 +138,12 @@ def by_paths(data: Connectivity) -> list[Outage]:
     if not data.now.paths.shape[1] or not data.now.paths_failing.shape[1]:
         return []
     found = join(
-        (o for kind in names(data.now.paths_failing, "type") for o in _of_kind(data, kind)),
+        (
+            outage
+            for nodes in _apart(data)
+            for kind in names(data.now.paths_failing, "type")
+            for outage in _of_kind(data, kind, nodes)
+        ),
         data.now.pace,
     )
     named = [o for o in found if o.role in ("target", "split")]
@@ -132,6 +167,7 @@ class _Reader:
     data: Connectivity
     kind: str
     known: Flags
+    observers: int
 
     def __call__(
         self, hit: Flags, failing: Floats, of: Floats, node: str, role: Role, *, sure: bool = False
@@ -141,14 +177,15 @@ class _Reader:
         values = np.where(hit, failing, np.where(self.known, 0.0, np.nan))
         failed, there = pd.Series(values, index=index), pd.Series(of, index=index)
         every, pace = self.data.now.every, self.data.now.pace
-        return read(failed, there, every, pace, node=node, kind=self.kind, role=role, sure=sure)
+        found = read(failed, there, every, pace, node=node, kind=self.kind, role=role, sure=sure)
+        return [replace(outage, observers=self.observers) for outage in found]
 
 
-def _of_kind(data: Connectivity, kind: str) -> list[Outage]:
-    views = _views(data, kind)
+def _of_kind(data: Connectivity, kind: str, nodes: list[str]) -> list[Outage]:
+    views = _views(data, kind, nodes)
     among = views.rest.sum(axis=1).astype("float64")
     missing = views.missing.sum(axis=1).astype("float64")
-    reader = _Reader(data, kind, among + views.cut.sum(axis=1) > 0)
+    reader = _Reader(data, kind, among + views.cut.sum(axis=1) > 0, len(nodes))
     split, parts = _split(views)
     apart = _near(split, views.reach)
     with np.errstate(invalid="ignore"):
@@ -160,10 +197,10 @@ def _of_kind(data: Connectivity, kind: str) -> list[Outage]:
     suspects &= ~apart[:, None]
     common &= ~apart
     clear = _near(np.asarray(suspects.any(axis=1)), views.reach) | apart
-    nodes = np.ceil(views.failing / views.per_node - 0.1)
+    missed = np.ceil(views.failing / views.per_node - 0.1)
     # One scrape alone is missed by an agent that restarts within seconds, too.
     least = -(-max(SILENT, 2 * data.now.pace.scrape) // data.now.every.step)
-    short = briefs(nodes, views.away, ~clear, reach=views.reach, least=least)
+    short = briefs(missed, views.away, ~clear, reach=views.reach, least=least)
     for brief in short:
         common[brief.first : brief.stop] = False
     found = _targets(views, suspects, short, (missing, among), reader)
@@ -224,16 +261,27 @@ def _unknown(
             _put(brief, hit, failing, of)
             gone[brief.begin : brief.end, list(brief.perhaps)] = True
     index = reader.data.now.paths_failing.index
+    missed = np.where(hit, np.round(_typical(views) / views.per_node), np.nan)
     return [
-        replace(outage, peers=_named(views, gone, outage, index))
+        replace(
+            outage,
+            peers=_named(views, gone, outage, index),
+            targets=_most_often(missed[(index > outage.start) & (index <= outage.end)]),
+        )
         for outage in reader(hit, failing, of, "", "unknown")
     ]
+
+
+def _most_often(missed: Floats) -> int:
+    """Give how many nodes were missed most of the time."""
+    known = missed[np.isfinite(missed)]
+    return max(int(np.median(known)), 1) if len(known) else 1
 
 
 def _split(views: _Views) -> tuple[Flags, dict[int, Sides]]:
     """Tell when the cluster was in parts, and in which ones at each moment where that is known."""
     nodes = views.failing / views.per_node
-    found = [sides(row) for row in nodes]
+    found = [sides(row) if views.whole else None for row in nodes]
     grouped: Flags = np.array([groups is not None for groups in found])
     torn = np.asarray(views.cut.sum(axis=1) > np.maximum(views.rest.sum(axis=1), 1))
     for first, stop in runs(grouped):
@@ -268,7 +316,7 @@ def _in_parts(
     # A step less than a round: what follows for longer is read as an end of its own.
     wide = _widened(split, np.asarray((nodes > 0.01).any(axis=1)), views.reach - 1)
     level[wide & ~split] = 0.4 * level.max()
-    paths = reader.data.now.paths
+    paths = _of(reader.data.now.paths, views.nodes)
     others = paths.median(axis=1).to_numpy() / views.per_node - 1
     found = []
     for outage in reader(wide, level, others, "", "split"):
@@ -278,7 +326,7 @@ def _in_parts(
         told_apart = len(groups) == 1 or all(len(group) == size for size, group in groups)
         named = tuple(tuple(views.nodes[place] for place in group) for _, group in groups)
         peers = tuple(sorted(node for group in named for node in group)) or _named(
-            views, split[:, None] & (nodes > 1.5), outage, paths.index
+            views, split[:, None] & ((nodes > 1.5) | views.cut), outage, paths.index
         )
         found.append(replace(outage, peers=peers, parts=named if told_apart else (), likely=True))
     return found

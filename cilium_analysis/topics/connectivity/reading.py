@@ -87,10 +87,20 @@ class Outage:
         Addresses of each node where `failing` and `among` count paths to addresses, else 1.
     likely
         Whether the node is concluded from what all observers saw together.
+    observers
+        Of how many observers that is, where the data names no target.
+    targets
+        How many nodes failed, where it is not known which.
     unseen
         Minutes inside of which nothing is known.
     within
         Time to within which start and end are known.
+    left
+        Whether nobody probed the node afterwards, and its agent did not come back: it was
+        removed from the cluster.
+    dark
+        Time just before the start, and just after the end, in which nothing at all was scraped:
+        it may have lasted as long.
     """
 
     node: str
@@ -112,8 +122,12 @@ class Outage:
     address: str = ""
     paths: int = 1
     likely: bool = False
+    observers: int = 0
+    targets: int = 1
     unseen: float = 0.0
     within: timedelta = timedelta()
+    left: bool = False
+    dark: tuple[timedelta, timedelta] = (timedelta(), timedelta())
 
     @property
     def minutes(self) -> float:
@@ -129,7 +143,8 @@ class Outage:
     def at_most(self) -> float:
         """The longest that it may have been [min]; NaN if it goes on beyond the window."""
         beyond = self.before or self.after
-        return math.nan if beyond else self.minutes + self.within / timedelta(minutes=1)
+        longest = self.within + sum(self.dark, timedelta())
+        return math.nan if beyond else self.minutes + longest / timedelta(minutes=1)
 
     @property
     def value(self) -> float:
