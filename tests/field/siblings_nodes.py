@@ -212,3 +212,22 @@ def s34_drained(m: Metrics, variant: str) -> dict[str, Any]:
         regenerated = agent(n) | {"outcome": "success"}
         counter(m, "cilium_endpoint_regenerations_total", regenerated, steady(0.1), base=5)
     return truth("The cluster has as many endpoints as before; 30 moved.", endpoints=94)
+
+
+@case(topics=("endpoint_growth",))
+def s35_hidden_end(m: Metrics, variant: str) -> dict[str, Any]:
+    """On worker-2, a map is nearly full and 6 of 20 endpoints wait, from 10:40 on. From 10:55 to
+    11:25 nothing is scraped, and then all is well."""
+    at = [time for time in scrapes() if not minutes(time, 55, 85)]
+    for n in (1, 2, 3):
+        target = agent(n)
+        vitals(m, target, at=at)
+        constant(m, "cilium_endpoint", target, 20, at)
+        bad = {time: n == 2 and minutes(time, 40, 60) for time in at}
+        fill = [(time, 0.96 if hit else 0.3) for time, hit in bad.items()]
+        m.add("cilium_bpf_map_pressure", target | {"map_name": "ct4_global"}, fill)
+        for state, number in (("ready", 14), ("waiting-for-identity", 6)):
+            other = 20 if state == "ready" else 0
+            values = [(time, number if hit else other) for time, hit in bad.items()]
+            m.add("cilium_endpoint_state", target | {"endpoint_state": state}, values)
+    return truth("Both from 10:40 on, and as far as is known until 10:55.", node="worker-2")

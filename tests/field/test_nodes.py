@@ -99,3 +99,9 @@ def test_pods_of_a_drained_node_are_no_growth_of_the_cluster(asked: Asked) -> No
     found = told.one("endpoint_growth")
     assert (found["baseline_value"], found["value"]) == (60, 90)
     assert found["title"].endswith("while those on worker-3 fell from 34 to 4")
+
+
+def test_what_a_gap_hides_goes_on_only_if_it_does_after_the_gap(asked: Asked) -> None:
+    told = asked("s35_hidden_end", "endpoint_growth")
+    for kind in ("endpoint_limit", "endpoint_not_ready"):
+        lasts(told.one(kind, node="worker-2"), 40, 55, within=30)

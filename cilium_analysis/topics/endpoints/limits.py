@@ -238,7 +238,8 @@ def _reached(data: Endpoints, fill: Fill, level: pd.Series) -> _Limit | None:
     """Tell whether a limit was full, or nearly."""
     nearly, full = (1.0, 1.0) if fill.elastic else (NEARLY, FULL)
     least = steps_of(data, LATELY)
-    found = runs(level.ffill() >= nearly, bridge=least)
+    # What a gap hides is as before and after it, where these are the same.
+    found = runs((level.ffill() >= nearly) & (level.bfill() >= nearly), bridge=least)
     found = [run for run in found if run[1] - run[0] >= least]
     if not found:
         return None

@@ -57,8 +57,10 @@ def _usual(baseline: pd.DataFrame, node: object) -> float:
 
 def _stuck_runs(data: Endpoints, level: pd.Series, baseline: float) -> list[tuple[int, int]]:
     # A mean over the step: a little less than one endpoint all the time.
-    waiting = (level >= baseline + 0.9).where(level.notna()).ffill(limit=steps_of(data, STUCK))
-    found = runs(waiting.fillna(value=False), bridge=1)
+    known = (level >= baseline + 0.9).astype("float64").where(level.notna())
+    # What a gap hides is as before and after it, where these are the same.
+    waiting = (known.ffill(limit=steps_of(data, STUCK)) > 0) & (known.bfill() > 0)
+    found = runs(waiting, bridge=1)
     # The first and the last step may hold only a part of it.
     least = max(steps_of(data, STUCK) + 1, 2)
     return [run for run in found if run[1] - run[0] > least]
