@@ -91,7 +91,7 @@ def _ends(source: int, target: int) -> dict[str, str]:
 
 
 @case("named", "counted", topics=("node_connectivity",))
-def s27_two_nodes(m: Metrics, variant: str) -> dict[str, Any]:
+def s36_two_nodes(m: Metrics, variant: str) -> dict[str, Any]:
     """A cluster of two nodes, which do not reach each other from 10:40 to 11:00."""
     for n in (1, 2):
         probes(m, variant, n, (1, 2), lambda a, b, time: minutes(time, 40, 60))
@@ -99,7 +99,7 @@ def s27_two_nodes(m: Metrics, variant: str) -> dict[str, Any]:
 
 
 @case("named", "counted", topics=("node_connectivity",))
-def s28_mesh(m: Metrics, variant: str) -> dict[str, Any]:
+def s37_mesh(m: Metrics, variant: str) -> dict[str, Any]:
     """A cluster of three nodes in a mesh with another one of three, which another Prometheus
     scrapes. None of the other cluster's nodes is reached from 10:40 to 11:00."""
     for n in (1, 2, 3):
@@ -112,7 +112,7 @@ def s28_mesh(m: Metrics, variant: str) -> dict[str, Any]:
 
 
 @case("named", "counted", topics=("node_connectivity",))
-def s29_two_clusters(m: Metrics, variant: str) -> dict[str, Any]:
+def s38_two_clusters(m: Metrics, variant: str) -> dict[str, Any]:
     """One Prometheus scrapes two clusters of three nodes that know nothing of each other. In eu no
     node reaches another from 10:20 to 10:30, and worker-3 reaches none from 11:00 to 11:20."""
     for cluster in ("eu", "us"):

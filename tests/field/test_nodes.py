@@ -15,14 +15,14 @@ UNREACHABLE = "node_unreachable"
 
 @pytest.mark.parametrize("variant", NAMING)
 def test_two_nodes_that_do_not_reach_each_other_are_named(asked: Asked, variant: str) -> None:
-    found = asked(f"s27_two_nodes.{variant}", "node_connectivity").one(UNREACHABLE)
+    found = asked(f"s36_two_nodes.{variant}", "node_connectivity").one(UNREACHABLE)
     assert found["title"].startswith("worker-1 and worker-2 could not reach each other for 20 min")
     lasts(found, 40, 60, within=90)
 
 
 @pytest.mark.parametrize("variant", NAMING)
 def test_another_cluster_that_is_not_reached_is_no_split(asked: Asked, variant: str) -> None:
-    told = asked(f"s28_mesh.{variant}", "node_connectivity")
+    told = asked(f"s37_mesh.{variant}", "node_connectivity")
     found = told.of(UNREACHABLE)
     assert "split" not in told.said()
     for each in found:
@@ -43,7 +43,7 @@ def test_another_cluster_that_is_not_reached_is_no_split(asked: Asked, variant: 
 def test_clusters_that_know_nothing_of_each_other_are_judged_apart(
     asked: Asked, variant: str
 ) -> None:
-    told = asked(f"s29_two_clusters.{variant}", "node_connectivity")
+    told = asked(f"s38_two_clusters.{variant}", "node_connectivity")
     first, second = sorted(told.of(UNREACHABLE), key=lambda each: str(each["start"]))
     assert "node" not in first["labels"]
     assert "us/" not in first["title"]
