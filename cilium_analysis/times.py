@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from contextlib import contextmanager
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime, time, timedelta
 from typing import TYPE_CHECKING
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
@@ -108,7 +108,7 @@ def clock(moment: datetime, timezone: str, *, day: bool = False, seconds: bool =
     """
     local = moment.astimezone(zone(timezone))
     form = "%H:%M:%S" if local.second or seconds else "%H:%M"
-    midnight = local.replace(hour=0, minute=0, second=0, microsecond=0, fold=0)
+    midnight = datetime.combine(local.date(), time(), local.tzinfo)
     changes = midnight.utcoffset() != (midnight + timedelta(days=1)).utcoffset()
     offset = local.isoformat()[-6:] if changes else ""
     return f"{local:%Y-%m-%d} {local:{form}}{offset}" if day else f"{local:{form}}{offset}"
@@ -181,7 +181,7 @@ def parse_time(text: str, *, timezone: str = "UTC", now: datetime | None = None)
 
 def _localize(moment: datetime, tz: ZoneInfo) -> datetime:
     """Put a wall-clock time into its zone; refuse one that a clock change makes ambiguous."""
-    first, second = moment.replace(tzinfo=tz, fold=0), moment.replace(tzinfo=tz, fold=1)
+    first, second = moment.replace(tzinfo=tz), moment.replace(tzinfo=tz, fold=1)
     if first.utcoffset() != second.utcoffset():
         exists = first.astimezone(UTC).astimezone(tz).replace(tzinfo=None) == moment
         problem = "happens twice" if exists else "does not exist"

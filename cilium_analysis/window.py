@@ -155,9 +155,7 @@ class Window:
         """Widen to multiples of the step, though never beyond the present."""
         end = _ceil(self.end, self.step)
         end = end if end <= present else _floor(self.end, self.step)
-        with in_the_calendar():
-            start = min(_floor(self.start, self.step), end - self.step)
-        return replace(self, start=start, end=end)
+        return replace(self, start=_floor(self.start, self.step), end=end)
 
     @property
     def length(self) -> timedelta:
@@ -223,12 +221,12 @@ class Window:
         Returns
         -------
         Window
-            With the same step and zone; never one that overlaps this window.
+            With the same step and zone; it ends where this window starts, or before.
 
         Raises
         ------
         WindowError
-            If the text cannot be read, or the baseline would overlap the window.
+            If the text cannot be read, or the baseline would overlap the window or follow it.
 
         Examples
         --------
@@ -239,7 +237,7 @@ class Window:
         2026-03-14 08:00:00+00:00
         """
         base = self._explicit(text) if "/" in text else self._shifted(text.strip())
-        if base.end > self.start and base.start < self.end:
+        if base.end > self.start:
             raise WindowError(f"the baseline {text!r} overlaps the window: use previous or T/T")
         return base
 
@@ -250,18 +248,22 @@ class Window:
         of that, the baseline ends at the start of the window.
         """
         first, _, last = text.partition("/")
+        start, end = (
+            parse_time(each, timezone=self.timezone, now=self.end) for each in (first, last)
+        )
+        if start >= self.end:
+            raise WindowError(
+                f"the baseline {text!r} is later than the window: use times before it"
+            )
         base = Window.parse(
             first, last, step=format_duration(self.step), timezone=self.timezone, now=self.end
         )
-        end = parse_time(last, timezone=self.timezone, now=self.end)
         if base.start < self.start <= end < self.start + self.step:
             return replace(base, end=self.start)
         return base
 
     def _shifted(self, text: str) -> Window:
         back = self.length if text == "previous" else parse_duration(text)
-        if not back:
-            raise WindowError("a baseline of zero is the window itself: use previous or 1d")
         with in_the_calendar():
             if back % timedelta(days=1) or text == "previous":
                 start = self.start - back
@@ -289,6 +291,6 @@ def fitting_step(window: Window, slowest: timedelta, intervals: Collection[float
     for seconds in _FINE_STEPS if intervals else ():
         step = timedelta(seconds=seconds)
         even = not any(seconds % each for each in intervals)
-        if even and step < window.step and window.length <= _FINE_POINTS * step:
+        if even and window.length <= _FINE_POINTS * step:
             return step
     return window.step

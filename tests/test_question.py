@@ -117,6 +117,19 @@ def test_short_windows_of_targets_scraped_often_have_fine_steps(
     assert fitting_step(window, most, intervals) == timedelta(seconds=step)
 
 
+@pytest.mark.parametrize(
+    ("minutes", "slowest", "step"),
+    [(120, 60.0, 60), (120, 300.0, 300), (20, 1200.0, 1200), (20, 1201.0, 30), (120, 30.0, 30)],
+)
+def test_steps_hold_a_scrape_of_targets_scraped_rarely(
+    minutes: int, slowest: float, step: int
+) -> None:
+    """Unless the window is shorter than their scrape interval."""
+    window = Window.parse(f"-{minutes}m", now=datetime(2026, 3, 21, 12, tzinfo=UTC))
+    found = fitting_step(window, timedelta(seconds=slowest), {15.0, slowest})
+    assert found == timedelta(seconds=step)
+
+
 def _in_notebook(monkeypatch: pytest.MonkeyPatch, *cells: str) -> None:
     """Let IPython remember these cells."""
     import IPython
