@@ -1,4 +1,4 @@
-"""When targets were scraped and their processes started, which proves births. Pure.
+"""When targets were scraped and processes started; which columns are one series. Pure.
 
 `cilium_analysis.counters` uses it.
 """
@@ -25,6 +25,11 @@ if TYPE_CHECKING:
 
 #: Labels that tell one scrape target from another.
 TARGET_LABELS = ("cluster", "instance", "job", "node", "pod")
+
+#: Labels that change when a pod is replaced, although the series continues.
+CHURN_LABELS = frozenset(
+    {"controller_revision_hash", "helm_sh_chart", "pod", "pod_template_generation"}
+)
 
 #: The start of a process is computed from the clock: so small a difference is no restart [s].
 SAME_START = 3.0
@@ -76,24 +81,26 @@ def _scraped(starts: Floats, any_target: Flags, index: pd.Index) -> Flags:
     if not at.any():
         return at
     first = int(at.argmax())
-    if first and starts[first] >= index[0].timestamp():
+    if starts[first] >= index[0].timestamp():
         at[:first] |= any_target[:first]
     return at
 
 
-def restarts_of(
-    frame: pd.DataFrame, labels: Labels, scraped: pd.DataFrame | None
-) -> Mapping[tuple[str, ...], Flags]:
-    """Tell in which rows the process of each target had restarted since the row before."""
-    if scraped is None:
-        return {}
+def restarts_of(frame: pd.DataFrame, labels: Labels, scraped: pd.DataFrame | None) -> list[Flags]:
+    """Tell, for each series, in which rows its process had started since the row before."""
+    never = np.zeros(len(frame), dtype=np.bool_)
+    if scraped is None or not len(frame):
+        return [never] * frame.shape[1]
     names = [n for n in TARGET_LABELS if n in labels and n in scraped.columns.names]
     starts, targets = _starts(scraped, frame.index, names)
     filled = pd.DataFrame(starts).ffill().to_numpy()
     anew = np.zeros(starts.shape, dtype=bool)
     with np.errstate(invalid="ignore"):
         anew[1:] = filled[1:] - filled[:-1] > SAME_START
-    return {key: anew[:, place] for key, place in targets.items()}
+        # A target that was not scraped before, such as a new pod, may have started meanwhile.
+        anew[1:] |= np.isnan(filled[:-1]) & (filled[1:] >= frame.index[0].timestamp())
+    keys = keys_of(labels, names, frame.shape[1])
+    return [anew[:, targets[key]] if key in targets else never for key in keys]
 
 
 def starts_of(
@@ -167,3 +174,15 @@ def positions(keys: Sequence[Hashable]) -> Mapping[Hashable, list[int]]:
     for position, key in enumerate(keys):
         found[key].append(position)
     return found
+
+
+def chains_of(labels: Labels, series: int) -> Mapping[Hashable, list[int]]:
+    """Group the columns that are one series under a changing pod name."""
+    kept = anchored(labels)
+    names = [n for n in labels if not (kept and n in CHURN_LABELS)]
+    return positions(keys_of(labels, names, series))
+
+
+def anchored(labels: Labels) -> bool:
+    """Tell whether each series names its target by more than a pod, which is replaced."""
+    return any("" not in labels.get(name, [""]) for name in ("instance", "node"))

@@ -22,7 +22,7 @@ from __future__ import annotations
 
 import re
 from collections import defaultdict
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
@@ -31,11 +31,13 @@ import pandas as pd
 
 from cilium_analysis import frames
 from cilium_analysis.births import (
+    CHURN_LABELS,
     TARGET_LABELS,
+    anchored,
+    chains_of,
     highest,
     keys_of,
     labels_of,
-    positions,
     restarted_between,
     restarts_of,
     scraped_at,
@@ -53,11 +55,6 @@ if TYPE_CHECKING:
     _Event = tuple[int, str, float, int]
 
 PINNED = re.compile(r"cilium_(drop|forward)_(count|bytes)_total")
-
-#: Labels that change when a pod is replaced, although the series continues.
-CHURN_LABELS = frozenset(
-    {"controller_revision_hash", "helm_sh_chart", "pod", "pod_template_generation"}
-)
 
 #: How long after an agent's restart its copy of a pinned counter may be missing or 0.
 RETURN_WITHIN = timedelta(minutes=5)
@@ -95,9 +92,10 @@ class _Track:
 
     levels: Floats
     scraped: Flags
+    restarted: Flags
     horizon: int
     pinned: bool
-    summed: bool = False
+    summed: bool
     before: float | None = None
     heir_of: _Track | None = None
     resets_at: tuple[tuple[int, int], ...] = ()
@@ -164,9 +162,9 @@ def _count(
 ) -> tuple[pd.DataFrame, list[_Event], tuple[tuple[int, int], ...]]:
     values = frame.to_numpy(dtype="float64")
     labels = labels_of(frame)
-    chains = _chains(labels, values.shape[1])
+    chains = chains_of(labels, values.shape[1])
     flags = _pinned(labels, values.shape[1], known=pinned)
-    at = scraped_at(frame, labels, scraped, flags)
+    at, restarts = scraped_at(frame, labels, scraped, flags), restarts_of(frame, labels, scraped)
     horizon = _horizon(frame.index)
     # In a sum over all nodes, a fall may be a node that left.
     summed = [node == "" for node in labels.get("node", ["?"] * values.shape[1])]
@@ -174,10 +172,13 @@ def _count(
     tracks: dict[Hashable, _Track] = {}
     for identity, (first, *others) in chains.items():
         merged = highest(values[:, [first, *others]]) if others else values[:, first]
-        tracks[identity] = _Track(merged, at[:, first], horizon, bool(flags[first]), summed[first])
+        anew = np.logical_or.reduce([restarts[member] for member in (first, *others)])
+        tracks[identity] = _Track(
+            merged, at[:, first], anew, horizon, bool(flags[first]), summed[first]
+        )
     _share_resets(tracks, labels, chains)
     _share_restarts(tracks, frame, labels, chains, scraped)
-    _take_over(tracks, labels, chains, restarts_of(frame, labels, scraped))
+    _take_over(tracks, labels, chains)
     rows: list[_Event] = []
     for identity, members in chains.items():
         gain = _grow(tracks[identity])
@@ -200,21 +201,13 @@ def _horizon(index: pd.Index) -> int:
     return max(2, int(RETURN_WITHIN / step))
 
 
-def _chains(labels: Labels, series: int) -> Mapping[Hashable, list[int]]:
-    """Group the columns that are one series under a changing pod name."""
-    anchored = any("" not in labels.get(name, [""]) for name in ("instance", "node"))
-    names = [n for n in labels if not (anchored and n in CHURN_LABELS)]
-    return positions(keys_of(labels, names, series))
-
-
 def _attribute(result: Floats, gain: Floats, values: Floats, members: Sequence[int]) -> None:
     """Write the increase of a chain to the column that has the sample (in a gap, the next one)."""
     if len(members) == 1:
         result[:, members[0]] = gain
         return
     present = ~np.isnan(values[:, members])
-    owner = np.where(present.any(axis=1), present.argmax(axis=1), -1)
-    owner = pd.Series(owner).replace(-1, np.nan).bfill().ffill().fillna(0).to_numpy(dtype=int)
+    owner = pd.Series(np.where(present.any(axis=1), present.argmax(axis=1), np.nan)).bfill()
     for which, column in enumerate(members):
         result[:, column] = np.where(owner == which, gain, np.nan)
 
@@ -233,7 +226,6 @@ def _take_over(
     tracks: Mapping[Hashable, _Track],
     labels: Labels,
     chains: Mapping[Hashable, Sequence[int]],
-    restarts: Mapping[tuple[str, ...], Flags],
 ) -> None:
     """Find series that continue others, which ended when they were born.
 
@@ -248,22 +240,26 @@ def _take_over(
     for identity, members in chains.items():
         if (~np.isnan(tracks[identity].levels)).any():
             groups[keys[members[0]], counted[members[0]]].append(tracks[identity])
-    for (key, _), group in groups.items():
-        anew = next(iter(restarts.values())) if not names and restarts else restarts.get(key)
+    named = anchored(labels)
+    for group in groups.values():
         spans = [np.flatnonzero(~np.isnan(track.levels))[[0, -1]] for track in group]
-        for born in sorted({int(first) for first, _ in spans if first > 0}):
-            _pass_on(group, spans, born, anew)
+        for born in {int(first) for first, _ in spans}:
+            _pass_on(group, spans, born, anchored=named)
 
 
 def _pass_on(
-    group: Sequence[_Track], spans: Sequence[NDArray[np.intp]], born: int, anew: Flags | None
+    group: Sequence[_Track], spans: Sequence[NDArray[np.intp]], born: int, *, anchored: bool
 ) -> None:
-    """Let the series born in a row continue those that ended just before."""
+    """Let the series born in a row continue those that ended just before.
+
+    A map is that of its node, also if the pod is another one: an upgrade replaces it.
+    """
+    same = group[0].pinned and anchored
     horizon = group[0].horizon
     new = [
         g
         for g, (first, _) in zip(group, spans, strict=True)
-        if first == born and g.scraped[:born].any()
+        if first == born and (same or g.scraped[:born].any())
     ]
     old = [
         (float(g.levels[last]), g)
@@ -281,7 +277,8 @@ def _pass_on(
                 old = [each for each in old if each[1] is not best[1]]
         return
     going_on = any(first < born <= last for first, last in spans)
-    began = anew is not None and anew[max(born - horizon, 0) : born + 1].any()
+    since = slice(max(born - horizon, 0), born + 1)
+    began = any(track.restarted[since].any() for track in (*new, *(track for _, track in old)))
     whole, past = sum(float(t.levels[born]) for t in new), sum(value for value, _ in old)
     if not going_on and not began and 0 < past <= whole:
         for track in new:
@@ -300,7 +297,7 @@ def _share_resets(
     """
     names = [n for n in TARGET_LABELS if n in labels and n not in CHURN_LABELS]
     pinned = [identity for identity in chains if tracks[identity].pinned]
-    if not names or not pinned:
+    if not names:
         return
     keys = keys_of(labels, names, 0)
     maps: dict[tuple[str, ...], list[Hashable]] = defaultdict(list)
@@ -312,11 +309,11 @@ def _share_resets(
         for identity in identities:
             if not (forward and forward[chains[identity][0]]):
                 track = tracks[identity]
-                probe = _Track(track.levels, track.scraped, track.horizon, track.pinned)
+                probe = replace(track, events=[], resets=[])
                 _grow(probe)
                 resets.update(probe.resets)
         for identity in identities if resets else ():
-            tracks[identity].resets_at = tuple(sorted(resets))
+            tracks[identity].resets_at = tuple(resets)
 
 
 def _share_restarts(
@@ -370,7 +367,7 @@ def _without_artefacts(track: _Track, rows: NDArray[np.intp]) -> NDArray[np.intp
     Also those that are a little too low, from a replica that lags behind.
     """
     samples = track.levels[rows]
-    if not track.pinned or not (np.diff(samples) < 0).any():
+    if not track.pinned:
         return rows
     keep = np.ones(len(rows), dtype=bool)
     for fall in np.flatnonzero(np.diff(samples) < 0) + 1:
@@ -379,7 +376,7 @@ def _without_artefacts(track: _Track, rows: NDArray[np.intp]) -> NDArray[np.intp
         back = np.flatnonzero(window & (samples[fall:] >= level))
         if keep[fall] and len(back):
             dip = samples[fall : fall + back[0]]
-            if (dip == 0).all() or (dip >= (1 - REPLICA_SHARE) * level).all():
+            if ((dip == 0) | (dip >= (1 - REPLICA_SHARE) * level)).all():
                 keep[fall : fall + back[0]] = False
                 track.events.append((int(rows[fall]), "artefact", float(level)))
     return rows[keep]

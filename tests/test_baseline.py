@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from cilium_analysis.statistics import deviations
 from cilium_analysis.statistics.rises import Rises, join
+from cilium_analysis.times import parse_duration
 
 RISES = Rises()
 
@@ -230,3 +231,69 @@ def test_smoothing_is_the_mean_of_what_is_known() -> None:
         run = values[place - 2 : place + 1, 0]
         expected = np.nanmean(run) if (~np.isnan(run)).sum() > 1.5 else np.nan
         assert smooth[place] == pytest.approx(expected, nan_ok=True)
+
+
+# What is worth telling
+
+
+@pytest.mark.parametrize(("each", "found"), [(300.0, []), (310.0, [(100, 160)])])
+def test_a_rise_is_three_times_the_highest_level_that_the_baseline_allows_for(
+    each: float, found: list[tuple[int, int]]
+) -> None:
+    """Of 240 counts of 100 that is 101.3: two standard errors more."""
+    counts = np.full(240, 100.0)
+    counts[100:160] = each
+    assert RISES.find(counts, np.full(240, 100.0)) == found
+
+
+@pytest.mark.parametrize(("amount", "found"), [(20.0, []), (21.0, [(50, 51)])])
+def test_a_rise_is_twenty_counts_above_what_is_expected(
+    amount: float, found: list[tuple[int, int]]
+) -> None:
+    counts = np.zeros(240)
+    counts[50] = amount
+    assert RISES.find(counts, np.zeros(240)) == found
+
+
+@pytest.mark.parametrize(
+    ("amount", "more", "found"),
+    [
+        (170.0, 1.0, []),
+        (200.0, 1.0, [(50, 51)]),
+        (340.0, 2.0, []),
+        (400.0, 2.0, [(50, 51)]),
+    ],
+)
+def test_a_rise_is_three_times_what_is_busy_in_the_baseline(
+    amount: float, more: float, found: list[tuple[int, int]]
+) -> None:
+    """There are peaks of 60 in it; with twice the traffic they would be 120."""
+    usual = np.full(240, 10.0)
+    usual[::40] = 60.0
+    counts = np.full(240, 10.0 * more)
+    counts[50] = amount
+    assert RISES.find(counts, usual, exposure=np.full(240, more)) == found
+
+
+def test_a_level_is_a_mean_without_the_extremes() -> None:
+    assert RISES.level(np.empty(0)) == RISES.level(np.full(9, np.nan)) == 0.0
+    assert RISES.level(np.array([np.nan, 4.0, 6.0])) == pytest.approx(5.0, abs=0.1)
+    once = np.zeros(240)
+    once[7] = 10_000.0
+    assert RISES.level(once) == pytest.approx(1 / 240)
+
+
+@pytest.mark.parametrize(
+    ("step", "bins"), [("15s", 20), ("30s", 10), ("1m", 5), ("2m", 5), ("1h", 5), ("0s", 10)]
+)
+def test_a_pause_lasts_five_minutes_or_five_bins(step: str, bins: int) -> None:
+    at = RISES.at(parse_duration(step))
+    usual = np.zeros(240)
+    for pause, parts in ((bins, [(0, 32 + bins)]), (bins + 1, [(0, 16), (17 + bins, 33 + bins)])):
+        assert sorted(at.find(pattern(16, pause, 16, 20), usual)) == parts
+
+
+def test_a_rise_that_comes_in_more_than_three_parts_is_one() -> None:
+    three, four = pattern(16, 34, 16, 34, 16), pattern(16, 34, 16, 34, 16, 34, 16)
+    assert stretches(three) == [(0, 16), (50, 66), (100, 116)]
+    assert stretches(four) == [(0, 166)]

@@ -214,6 +214,29 @@ def test_when_one_counter_of_a_map_was_reset_all_of_that_map_were() -> None:
     assert total(grown.xs("b", level="instance", axis=1)) == 47
 
 
+def test_a_reset_is_shared_by_the_metrics_of_a_map_and_by_no_other() -> None:
+    frame = label_frame(
+        {
+            ("cilium_drop_count_total", "a", "x"): [1000, N, 2, 3],
+            ("cilium_drop_bytes_total", "a", "x"): [30, N, 500, 500],
+            ("cilium_drop_count_total", "b", "x"): [900, 901, 950, 950],
+            ("hubble_drop_total", "b", "x"): [50, 0, 60, 60],
+            ("hubble_flows_processed_total", "b", "x"): [20, 25, 70, 70],
+        },
+        "__name__ instance reason",
+    )
+    grown = counters.increase(frame)
+    gained = {key: total(grown[key]) for key in grown.columns}
+    assert [gained[key] for key in sorted(gained)] == [500, 3, 50, 60, 50]
+
+
+def test_a_series_without_a_sample_says_nothing() -> None:
+    reading = counters.read(drops({("a", "x"): [N, N, N], ("a", "y"): [1, 2, 4]}))
+    assert reading.increase.xs("x", level="reason", axis=1).isna().to_numpy().all()
+    assert total(reading.increase) == 3
+    assert reading.events.empty
+
+
 def test_forward_counters_that_fall_do_not_reset_the_drops_beside_them() -> None:
     frame = label_frame(
         {
@@ -301,3 +324,88 @@ def test_the_order_of_series_does_not_matter(
     shuffled = frame.iloc[:, np.random.default_rng(seed).permutation(frame.shape[1])]
     one, other = counters.increase(frame), counters.increase(shuffled)
     pd.testing.assert_frame_equal(one, other[list(one.columns)])
+
+
+# Pods that are replaced
+
+
+@pytest.mark.parametrize("anchor", ["instance", "node"])
+@pytest.mark.parametrize(
+    "label", ["controller_revision_hash", "helm_sh_chart", "pod", "pod_template_generation"]
+)
+def test_a_series_continues_whatever_of_its_pod_changes(anchor: str, label: str) -> None:
+    frame = label_frame(
+        {("a", "1", "x"): [1000, 1001, N, N], ("a", "2", "x"): [N, N, 1005, 1006]},
+        f"{anchor} {label} reason",
+    )
+    assert total(counters.increase(frame, pinned=False)) == 1 + 4 + 1
+
+
+@pytest.mark.parametrize("instance", ["", "a"])
+def test_pods_whose_target_is_not_known_are_kept_apart(instance: str) -> None:
+    history: dict[tuple[str, ...], list[float]]
+    history = {(instance, "p1", "x"): [10, 11, 13], ("", "p2", "x"): [5, 6, 7]}
+    frame = label_frame(history, "instance pod reason")
+    assert total(counters.increase(frame, pinned=False)) == 3 + 2
+
+
+def test_an_increase_between_two_pods_is_that_of_the_next_one() -> None:
+    frame = label_frame(
+        {
+            ("a", "cilium-1", "x"): [1000, 1001, N, N, N, N],
+            ("a", "cilium-2", "x"): [N, N, N, 1007, 1008, N],
+        },
+        "instance pod reason",
+    )
+    grown = counters.increase(frame, pinned=False)
+    expected = [[N, 1, N, N, N, N], [N, N, 3, 3, 1, N]]
+    np.testing.assert_array_equal(grown.to_numpy().T, expected)
+
+
+# Gaps
+
+
+@pytest.mark.parametrize(
+    ("values", "increases", "events"),
+    [
+        ([10, N, 12], [N, 1, 1], []),
+        ([10, 11, 12, N, 14, 15], [N, 1, 1, 1, 1, 1], []),
+        ([10, 11, 12, N, N, 15, 15], [N, 1, 1, 1, 1, 1, 0], [("gap", 3)]),
+        ([10, 11, 12, N, N, 6, 6], [N, 1, 1, 2, 2, 2, 0], [("reset", 6), ("gap", 6)]),
+        # Sampled every second row: three times that is a gap.
+        ([0, N, 2, N, 4, N, N, N, 8, N, 10], [N] + [1] * 10, []),
+        ([0, N, 2, N, 4, N, N, N, N, N, 10, N, 12], [N] + [1] * 12, [("gap", 6)]),
+    ],
+)
+def test_a_gap_is_one_of_three_times_the_usual_distance(
+    values: list[float], increases: list[float], events: list[tuple[str, float]]
+) -> None:
+    reading = counters.read(label_frame({("a",): values}, "instance"), pinned=False)
+    np.testing.assert_array_equal(reading.increase.iloc[:, 0], increases)
+    assert list(zip(reading.events["event"], reading.events["amount"], strict=True)) == events
+
+
+def test_a_count_that_began_anew_had_not_begun_when_its_target_was_last_scraped() -> None:
+    frame = label_frame(
+        {("a", "x"): [10, N, N, N, 6, 7], ("a", "y"): [1, 1, 1, N, N, 1]}, "instance reason"
+    )
+    reading = counters.read(frame, pinned=False)
+    grown = reading.increase.xs("x", level="reason", axis=1).iloc[:, 0]
+    np.testing.assert_array_equal(grown, [N, 0, 0, 3, 3, 1])
+    # While its target was scraped nothing was missing.
+    assert reading.events["event"].tolist() == ["reset"]
+
+
+def test_a_birth_is_spread_from_the_last_scrape_of_its_target() -> None:
+    frame = label_frame(
+        {("a", "x"): [N, N, N, N, 6, 7], ("a", "y"): [1, 1, N, N, 1, 1]}, "instance reason"
+    )
+    grown = counters.increase(frame, pinned=False).xs("x", level="reason", axis=1).iloc[:, 0]
+    np.testing.assert_array_equal(grown, [N, N, 2, 2, 2, 1])
+
+
+@pytest.mark.parametrize(("missing", "gained"), [(10, 20), (11, 30)])
+def test_a_series_may_be_missing_for_five_minutes(missing: int, gained: float) -> None:
+    """Then it counts from 0 again, as its target was scraped."""
+    frame = drops({("a", "x"): [10, *[N] * missing, 30], ("a", "y"): [5.0] * (missing + 2)})
+    assert total(counters.increase(frame)) == gained

@@ -82,7 +82,8 @@ class Rises:
             of the window itself is taken.
         exposure
             How much more each bin can count than one of the baseline, such as 2 for twice the
-            traffic; 1 everywhere if not given. Counts that only grow with it are no rise.
+            traffic; above 0, and 1 everywhere if not given. Counts that only grow with it are no
+            rise.
 
         Examples
         --------
@@ -145,7 +146,7 @@ class Rises:
         rate, level = float(np.nanmean(above)), float(expected[first:last].mean())
         quiet = max(QUIET * rate, CHANCE * float(np.sqrt(scatter * level)))
         busy = first + np.flatnonzero(~(above <= quiet))
-        if not len(busy) or rate <= 0.0:
+        if rate <= 0.0:
             return [rise]
         # Evidence of each bin of a pause against the rate of the rise.
         against = (rate - level * float(np.log1p(rate / level))) / scatter
@@ -183,10 +184,7 @@ class Rises:
 
     def _likeliest(self, counts: Floats, level: Floats, scatter: float) -> tuple[int, int] | None:
         """Give the interval with the strongest evidence for a rise, if it is enough."""
-        best = max(
-            (_scan(counts, level, ratio, scatter) for ratio in self.ratios),
-            default=(0.0, 0, 0),
-        )
+        best = max(_scan(counts, level, ratio, scatter) for ratio in self.ratios)
         if best[0] < self.evidence:
             return None
         # The interval's own ratio gives the best edges.
@@ -218,8 +216,6 @@ def _sums(counts: Floats, width: int) -> Floats:
 
 def _scan(counts: Floats, level: Floats, ratio: float, scatter: float) -> tuple[float, int, int]:
     """Give the evidence, the onset and the end of the likeliest interval at one ratio."""
-    if not len(counts):
-        return 0.0, 0, 0
     gains = (counts * np.log(ratio) - level * (ratio - 1.0)) / scatter
     running = np.concatenate([[0.0], np.cumsum(np.nan_to_num(gains))])
     lowest = np.minimum.accumulate(running)
