@@ -65,6 +65,7 @@ def test_a_copy_is_back_after_five_minutes_or_the_next_sample(
         ([1000, 0, 1005, 0, 1009], 9, [("artefact", 1000), ("artefact", 1005)]),
         ([1000, 0, 5, 1009], 1009, [("reset", 0)]),
         ([1000, 1000, 4, 4], 4, [("reset", 4)]),
+        ([10, 1010, 0, 1013, 5, 6], 1000 + 3 + 5 + 1, [("artefact", 1010), ("reset", 5)]),
     ],
 )
 def test_what_falls_a_little_or_to_zero_and_returns_is_no_reset(

@@ -7,8 +7,17 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from cilium_analysis.statistics.deviations import deviations, spans_days, without_days
+from cilium_analysis.statistics.deviations import (
+    deviations,
+    expect,
+    extremes,
+    smoothed,
+    spans_days,
+    without_days,
+)
 
 STEP = pd.Timedelta(minutes=1)
 STEPS = 240
@@ -114,6 +123,69 @@ def test_hardly_anything_is_no_shift_and_no_error(rows: int) -> None:
     assert deviations(window, window, counts=False).empty
 
 
+@pytest.mark.parametrize(("row", "before"), [(100, 4), (1, 1)])
+def test_a_peak_began_within_the_steps_that_its_mean_is_over(row: int, before: int) -> None:
+    values = np.full((2 * STEPS, 1), 10.0)
+    values[STEPS + row - 1 : STEPS + row + 1] = 200.0
+    values[STEPS + row - 1] = 11.0
+    baseline, window = split(values)
+    found = only(deviations(baseline, window, counts=False))
+    first = row if row > 1 else 2
+    assert found.latest == window.index[first]
+    assert found.start == window.index[first] - STEP
+    assert found.earliest == window.index[max(first - 4, 0)] - STEP
+    assert found.extreme == pytest.approx(10.0 + (190.0 + 1.0) / min(5, row + 2), rel=0.2)
+
+
+# What a baseline makes one expect
+
+
+@given(st.integers(0, 10_000), st.integers(0, 40), st.sampled_from([0.0, 0.3, 0.7]))
+def test_a_level_is_the_mean_of_five_of_which_three_are_known(
+    seed: int, rows: int, unknown: float
+) -> None:
+    rng = np.random.default_rng(seed)
+    values = rng.normal(size=(rows, 3))
+    values[rng.random(values.shape) < unknown] = np.nan
+    rolling = pd.DataFrame(values).rolling(5, min_periods=3).mean()
+    np.testing.assert_allclose(smoothed(values), rolling, atol=1e-12)
+
+
+@pytest.mark.parametrize(
+    ("baseline", "window", "counts", "level", "half"),
+    [
+        # Three standard deviations of the mean of five Poisson counts, also where there are none.
+        ([100.0] * 200, [100.0], True, 100.0, 3 * np.sqrt(500) / 5),
+        ([0.0] * 200, [0.0], True, 0.0, 3 / 5),
+        # A twentieth of the level; half of the usual range if that is more.
+        ([100.0] * 200, [100.0], False, 100.0, 5.0),
+        ([-100.0] * 200, [100.0], False, -100.0, 5.0),
+        ([10.0] * 90 + [20.0] * 90 + [30.0] * 90, [0.0], False, 20.0, 10.0),
+        # Without any range, a fifth of the largest value, wherever it was; 1 if all is 0.
+        ([0.0] * 200, [10.0], False, 0.0, 2.0),
+        ([0.0] * 1000 + [100.0] + [0.0] * 1000, [10.0], False, 0.0, 4.0),
+        ([0.0] * 200, [0.0], False, 0.0, 1.0),
+        ([np.nan] * 200, [10.0], False, 0.0, 2.0),
+        # The median of one failure in twenty steps is 0, and its mean is not.
+        ([0.0] * 10 + ([1.0] + [0.0] * 19) * 20, [0.0], True, 20 / 410, 3 / 5),
+    ],
+)
+def test_what_is_expected_of_a_series(
+    baseline: list[float], window: list[float], counts: bool, level: float, half: float
+) -> None:
+    # Another one beside it changes nothing.
+    sides = (np.array([side, np.arange(len(side)) * 7.0]).T for side in (baseline, window * 20))
+    found = expect(*sides, counts=counts)
+    assert found.level[0] == pytest.approx(level, rel=0.01)
+    assert found.half[0] == pytest.approx(half)
+    assert found.scores(np.array([[level + 2 * half, 0.0]]))[0, 0] == pytest.approx(2.0, rel=0.01)
+
+
+def test_without_a_time_nothing_deviates() -> None:
+    scores, places = extremes(np.ones((9, 2)), np.empty((0, 2)), counts=False)
+    assert scores.tolist() == places.tolist() == [0, 0]
+
+
 # The time of day
 
 SLOW = pd.Timedelta(minutes=10)
@@ -163,3 +235,25 @@ def test_a_time_of_day_that_was_never_observed_is_left_alone() -> None:
     assert np.isnan(rest[hours >= 12]).all()
     afternoon = (hours >= 13) & (hours < 23)
     np.testing.assert_array_equal(same[afternoon], frame.to_numpy()[afternoon])
+
+
+def test_what_is_left_of_a_daily_pattern_is_its_level() -> None:
+    """Each series has a pattern of its own, and one day with an incident hardly changes it."""
+    index = times(3 * 1440, start="2026-03-18")
+    day = np.cos(2 * np.pi * np.arange(len(index)) / 1440)
+    level, height = np.array([50.0, 1000.0]), np.array([-40.0, 400.0])
+    usual = level + height * day[:, None]
+    disturbed = usual.copy()
+    disturbed[2000:2400] += 500.0
+    today = {"usual_times": index, "times": times(1440, start="2026-03-21")}
+    for baseline, most in ((usual, 0.005), (disturbed, 0.06)):
+        rest, now = without_days(baseline, usual[:1440], **today)
+        assert np.abs((rest - (baseline - usual) - level) / height).max() < most
+        assert np.abs((now - level) / height).max() < most
+
+
+def test_a_baseline_spans_days_from_two_of_them_on() -> None:
+    assert [spans_days(times(n, step=SLOW)) for n in (0, 1, 2, 216, 280, 288, 432)] == [
+        *[False] * 5,
+        *[True] * 2,
+    ]
