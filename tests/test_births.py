@@ -72,6 +72,15 @@ def test_a_process_of_the_window_counts_from_when_anything_was_scraped(
     np.testing.assert_array_equal(of(grown, "instance", "b"), spread)
 
 
+@pytest.mark.parametrize("rows", [0, 3])
+def test_a_target_that_was_never_scraped_proves_nothing(rows: int) -> None:
+    frame = drops({("a", "x"): [1, 2, 3], ("b", "x"): [N, 4, 6]}).iloc[:rows]
+    up = label_frame({("a",): [1.0] * 3, ("b",): [N] * 3}, "instance").iloc[:rows]
+    reading = counters.read(frame, scraped=up, pinned=False)
+    assert total(reading.increase) == (2 + 2 if rows else 0)
+    assert reading.events["event"].tolist() == ["unknown_start"] * (rows > 0)
+
+
 def test_more_series_than_times_and_one_time_alone() -> None:
     many = drops({("a", f"r{n}"): [n, 2 * n] for n in range(6)})
     for pinned in (True, False, None):

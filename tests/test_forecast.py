@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from datetime import UTC, datetime, timedelta
 
@@ -11,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cilium_analysis.statistics.forecast import FAR, Trend, Trends, runs_out
+from cilium_analysis.statistics.forecast import FAR, Trend, Trends, _errors, _student, runs_out
 
 NOW = datetime(2026, 3, 21, 10, tzinfo=UTC)
 POINTS = 240
@@ -192,3 +193,70 @@ def test_dates_come_in_order(level: float, slope: float, wide: float, limit: flo
     assert known == sorted(known)
     assert dates[: len(known)] == known
     assert all(NOW <= moment <= NOW + FAR + timedelta(days=1) for moment in known)
+
+
+# The parts, by a second way
+
+
+@pytest.mark.parametrize(
+    ("probability", "freedom", "printed"),
+    [
+        *[(0.95, 3, 2.353), (0.95, 10, 1.812), (0.95, 30, 1.697)],
+        *[(0.975, 3, 3.182), (0.975, 5, 2.571), (0.975, 10, 2.228), (0.975, 30, 2.042)],
+        *[(0.995, 5, 4.032), (0.995, 10, 3.169), (0.995, 30, 2.750), (0.975, 10**6, 1.960)],
+    ],
+)
+def test_quantiles_of_student_are_those_of_printed_tables(
+    probability: float, freedom: float, printed: float
+) -> None:
+    near = 0.02 if freedom < 10 else 0.0005
+    assert _student(probability, freedom) == pytest.approx(printed, rel=near)
+    assert _student(probability, 0.99) == math.inf
+
+
+@given(st.integers(0, 10_000), st.integers(3, 20), st.floats(-1e4, 1e4))
+def test_errors_are_those_of_a_line_through_each_part(seed: int, size: int, level: float) -> None:
+    rng = np.random.default_rng(seed)
+    days, values = np.cumsum(rng.uniform(0.1, 2.0, size)), level + rng.normal(size=size)
+    errors = _errors(days, values)
+    for first, last in itertools.combinations(range(size + 1), 2):
+        part = slice(first, last)
+        degree = min(1, last - first - 1)
+        line = np.polynomial.Polynomial.fit(days[part], values[part], degree)
+        left = float(((values[part] - line(days[part])) ** 2).sum())
+        assert errors[first, last] == pytest.approx(left, abs=1e-8)
+
+
+@pytest.mark.parametrize("size", [30, 60, 96])
+def test_the_interval_of_independent_noise_is_about_that_of_sen(size: int) -> None:
+    """A little wider: it uses Student's t, and what looks like memory counts."""
+    widths = []
+    for seed in range(40):
+        rng = np.random.default_rng(seed)
+        values = 3.0 * np.arange(size) + rng.normal(size=size)
+        trend = Trends().fit(series(values, timedelta(days=1)))
+        assert trend is not None
+        pairs = itertools.combinations(enumerate(values), 2)
+        slopes = sorted((b - a) / (j - i) for (i, a), (j, b) in pairs)
+        slope = float(np.median(slopes))
+        assert trend.slope == pytest.approx(slope)
+        start = float(np.median(values - slope * np.arange(size)))
+        assert trend.level == pytest.approx(start + slope * (size - 1))
+        apart = 1.96 * math.sqrt(size * (size - 1) * (2 * size + 5) / 18)
+        low, high = (slopes[round((len(slopes) + way * apart) / 2)] for way in (-1, 1))
+        assert trend.low <= low + 1e-9
+        assert trend.high >= high - 1e-9
+        widths.append((trend.high - trend.low) / (high - low))
+    assert 1.0 <= np.median(widths) < 1.25
+
+
+def test_many_samples_are_merged_into_medians() -> None:
+    """Outliers are gone before the line is fitted, and the ends are those of the series."""
+    level = 7.0 + 0.5 * np.arange(960)
+    level[::10] = 1e6
+    trend = Trends().fit(series(level, timedelta(days=1)))
+    assert trend is not None
+    assert trend.slope == pytest.approx(0.5, rel=1e-3)
+    assert trend.level == pytest.approx(7.0 + 0.5 * 959, abs=1.0)
+    assert (trend.length, trend.end) == (timedelta(days=959), NOW)
+    assert trend.rise == pytest.approx(0.5 * 959, rel=1e-3)
