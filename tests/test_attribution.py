@@ -337,3 +337,82 @@ def test_the_words_add_up_whatever_is_named() -> None:
         after[index.get_level_values("l") == rng.choice(list("xyz"))] *= rng.uniform(1.0, 4.0)
         told = explain(before, after, worth=0.03)
         assert sum(change for _, change in told) == pytest.approx(after.sum() - before.sum())
+
+
+def places(**changes: float) -> tuple[pd.Series, pd.Series]:
+    """Give 100 for each destination on each of three nodes, and what is given more or less."""
+    index = pd.MultiIndex.from_product(
+        [["", "api", "db", "web"], ["1", "2", "3"]], names=["destination", "node"]
+    )
+    before = pd.Series(100.0, index=index)
+    more = [changes.get(f"{name or 'none'}_{node}", 0.0) for name, node in index]
+    return before, before + np.array(more)
+
+
+@pytest.mark.parametrize(
+    ("changes", "labels"),
+    [
+        ({"web_1": 50, "web_2": 60}, {"destination": "web"}),
+        ({"web_1": 50, "api_1": 60, "db_1": 40}, {"node": "1"}),
+        ({"web_1": 50}, {"destination": "web", "node": "1"}),
+        # Nearly all of it, and what goes the other way.
+        ({"web_1": 50, "web_2": 60, "api_3": 5}, {"destination": "web"}),
+        ({"web_1": 50, "web_2": 60, "api_3": -40}, {"destination": "web"}),
+        ({"web_1": -50, "web_2": -60, "api_3": 5}, {"destination": "web"}),
+        ({"web_1": 50, "web_2": 60, "api_3": 20}, {}),
+        # A label that is missing says nothing.
+        ({"none_1": 50, "none_2": 60}, {}),
+        ({"none_1": 50}, {"node": "1"}),
+    ],
+)
+def test_the_rest_is_named_by_the_labels_that_nearly_all_of_it_has(
+    changes: dict[str, float], labels: dict[str, str]
+) -> None:
+    told = explain(*places(**changes), worth=10.0)
+    assert told == [(labels, pytest.approx(sum(changes.values())))]
+
+
+@pytest.mark.parametrize("change", [300.0, -90.0])
+def test_what_is_named_leaves_out_labels_that_are_missing_and_what_is_small(change: float) -> None:
+    for name, labels in (("web", {"destination": "web"}), ("none", {})):
+        alike = {f"{name}_{node}": change for node in "123"}
+        told = explain(*places(**alike, api_2=0.01 * change), worth=0.1)
+        assert told[0] == (labels, pytest.approx(3 * change))
+        assert told[1:] == [({"destination": "api", "node": "2"}, pytest.approx(0.01 * change))]
+
+
+def test_a_leaf_of_two_combinations_counts_for_the_more_specific_one() -> None:
+    before = leaves(2)
+    small = inside(before.index, ("reason-1", "direction-0", "*"))
+    large = inside(before.index, ("*", "*", "node-3"))
+    for factors in ((3.0, 6.0), (0.1, 6.0), (20.0, 0.1)):
+        after = before * np.where(small, factors[0], 1.0) * np.where(large, factors[1], 1.0)
+        table, change = attribute(before, after)["change"], after - before
+        assert table["reason-1", "direction-0", "*"] == pytest.approx(change[small].sum())
+        assert table["*", "*", "node-3"] == pytest.approx(change[large & ~small].sum())
+        assert table["*", "*", "*"] == pytest.approx(0.0, abs=1e-6)
+        assert table.iloc[:-1].abs().is_monotonic_decreasing
+
+
+def test_the_change_of_a_ratio_by_hand() -> None:
+    """Errors rise from 120 of 10,000 requests to 590 of 11,000; those of w3 from 30 to 500."""
+    names = pd.Index([f"w{n}" for n in range(10)], name="workload")
+    above, below = pd.Series(10.0, names), pd.Series(1000.0, names)
+    above["w3"] = 30.0
+    errors, requests = above.copy(), below.copy()
+    errors["w3"], requests["w3"] = 500.0, 2000.0
+    table = attribute(above, errors, exposure=(below, requests))
+    assert list(table.index) == ["w3", "*"]
+    whole = 590 / 11_000 - 0.012
+    mine = (500 - 0.012 * 2000) / 11_000 - (30 - 0.012 * 1000) / 10_000
+    assert list(table["change"]) == pytest.approx([mine, whole - mine])
+    assert list(table["share"]) == pytest.approx([mine / whole, 1 - mine / whole])
+
+
+def test_dimensions_may_have_the_same_name() -> None:
+    index = pd.MultiIndex.from_product([list("abc"), list("xyz")], names=["label", "label"])
+    before = pd.Series(100.0, index=index)
+    after = before.copy()
+    after[index.get_level_values(1) == "y"] *= 9.0
+    table = attribute(before, after)
+    assert (list(table.index), list(table["change"])) == ([("*", "y"), ("*", "*")], [2400.0, 0.0])

@@ -297,3 +297,14 @@ def test_a_rise_that_comes_in_more_than_three_parts_is_one() -> None:
     three, four = pattern(16, 34, 16, 34, 16), pattern(16, 34, 16, 34, 16, 34, 16)
     assert stretches(three) == [(0, 16), (50, 66), (100, 116)]
     assert stretches(four) == [(0, 166)]
+
+
+def test_rises_on_both_sides_of_the_largest_are_found() -> None:
+    counts = noise(1, 0.5)
+    places = [(10, 15, 40.0), (60, 61, 90.0), (120, 130, 200.0), (170, 172, 70.0), (225, 240, 30.0)]
+    for first, last, rate in places:
+        counts[first:last] += rate
+    found = sorted(RISES.find(counts, noise(2, 0.5)))
+    assert found == [(first, last) for first, last, _ in places]
+    counts[140:150] = np.nan
+    assert sorted(RISES.find(counts, noise(2, 0.5))) == found
