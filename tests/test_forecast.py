@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cilium_analysis.statistics.forecast import FAR, Trend, Trends, _errors, _student, runs_out
+from cilium_analysis.statistics.forecast import FAR, Trend, Trends, line_errors, runs_out, student
 
 NOW = datetime(2026, 3, 21, 10, tzinfo=UTC)
 POINTS = 240
@@ -210,15 +210,15 @@ def test_quantiles_of_student_are_those_of_printed_tables(
     probability: float, freedom: float, printed: float
 ) -> None:
     near = 0.02 if freedom < 10 else 0.0005
-    assert _student(probability, freedom) == pytest.approx(printed, rel=near)
-    assert _student(probability, 0.99) == math.inf
+    assert student(probability, freedom) == pytest.approx(printed, rel=near)
+    assert student(probability, 0.99) == math.inf
 
 
 @given(st.integers(0, 10_000), st.integers(3, 20), st.floats(-1e4, 1e4))
 def test_errors_are_those_of_a_line_through_each_part(seed: int, size: int, level: float) -> None:
     rng = np.random.default_rng(seed)
     days, values = np.cumsum(rng.uniform(0.1, 2.0, size)), level + rng.normal(size=size)
-    errors = _errors(days, values)
+    errors = line_errors(days, values)
     for first, last in itertools.combinations(range(size + 1), 2):
         part = slice(first, last)
         degree = min(1, last - first - 1)

@@ -209,7 +209,7 @@ class Trends:
     def _ranked(self, ordered: Floats, size: int, memory: float) -> tuple[float, float]:
         """Take the interval of Sen; infinite where there are too few independent samples."""
         effective = size * (1.0 - memory) / (1.0 + memory)
-        wide = _student((1.0 + self.confidence) / 2.0, effective - 2.0)
+        wide = student((1.0 + self.confidence) / 2.0, effective - 2.0)
         deviation = math.sqrt(size * (size - 1) * (2 * size + 5) / 18.0 * size / effective)
         half = wide * deviation / 2.0
         low, high = len(ordered) / 2.0 - half, len(ordered) / 2.0 + half
@@ -225,7 +225,7 @@ class Trends:
             return -math.inf, math.inf
         edges = np.interp(np.linspace(days[0], days[-1], count + 1), days, values)
         rises = np.diff(edges) / ((days[-1] - days[0]) / count)
-        wide = _student((1.0 + self.confidence) / 2.0, count - 1.0)
+        wide = student((1.0 + self.confidence) / 2.0, count - 1.0)
         half = wide * float(rises.std(ddof=1)) / math.sqrt(count)
         return float(rises.mean()) - half, float(rises.mean()) + half
 
@@ -233,7 +233,7 @@ class Trends:
         """Give the position where the newest course began; 0 if there is only one."""
         size = len(days)
         least = max(math.ceil(self.shortest * size), 4)
-        costs = _errors(days, values)
+        costs = line_errors(days, values)
         rounding = 1e-12 * size * max(float(np.abs(values).max()), 1e-9) ** 2
         # best[j]: squared error of the best lines through the first j points.
         best, began = costs[0].copy(), [np.zeros(size + 1, dtype=np.intp)]
@@ -265,8 +265,19 @@ def _slopes(days: Floats, values: Floats) -> Floats:
     return slopes
 
 
-def _errors(days: Floats, values: Floats) -> Floats:
-    """Give the squared error of a line through points i to j - 1, at [i, j]."""
+def line_errors(days: Floats, values: Floats) -> Floats:
+    """Give the squared error of the best line through each run of points.
+
+    Parameters
+    ----------
+    days, values
+        Of the points, in order.
+
+    Returns
+    -------
+    numpy.ndarray
+        That of points i to j - 1 at [i, j], for i < j [square of the unit of the values].
+    """
     moved, lifted = days - days.mean(), values - values.mean()
     parts = (np.ones(len(days)), moved, lifted, moved**2, lifted**2, moved * lifted)
     sums = [np.concatenate([[0.0], np.cumsum(part)]) for part in parts]
@@ -288,8 +299,16 @@ def _autocorrelation(rest: Floats) -> float:
     return min(max((size * raw + 2.0) / (size - 4.0), 0.0), 0.999)
 
 
-def _student(probability: float, freedom: float) -> float:
-    """Give a quantile of Student's t (Abramowitz and Stegun, 26.7.5); infinite below one degree."""
+def student(probability: float, freedom: float) -> float:
+    """Give a quantile of Student's t (Abramowitz and Stegun, 26.7.5); infinite below one degree.
+
+    Parameters
+    ----------
+    probability
+        Of the quantile.
+    freedom
+        Degrees of freedom; the result is within 2 % of the truth from three on.
+    """
     if freedom < 1.0:
         return math.inf
     z = NormalDist().inv_cdf(probability)
