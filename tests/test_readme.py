@@ -37,7 +37,7 @@ PYTHON = DOCS / "how-to" / "python.md"
 #: Programs of others that pages call.
 OTHERS = {"conda", "crontab", "curl", "export", "kubectl", "podman", "promtool"}
 #: Options of other programs, and of our tests, that pages name.
-OTHER_OPTIONS = {"--slow", "--web"}
+OTHER_OPTIONS = {"--hypothesis-profile", "--slow", "--web"}
 _BLOCK = re.compile(r"^```(\w+)\n(.*?)^```$", re.DOTALL | re.MULTILINE)
 _LINK = re.compile(r"\]\(([^)\s]+)\)")
 
