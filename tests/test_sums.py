@@ -82,6 +82,17 @@ def _pods_come_and_go(metrics: Metrics) -> None:
         counter(metrics, COUNTED, labels, steady(1.5), at=_between(first, first + 25))
 
 
+def _a_pod_goes(metrics: Metrics) -> None:
+    """One series ends, and others gain more than it had."""
+    labels = {"instance": "steady-2", "to": "cart", "pod": "cart-9"}
+    counter(metrics, COUNTED, labels, steady(0.1), at=_between(-30, 44))
+
+
+def _a_pod_goes_at_the_end(metrics: Metrics) -> None:
+    labels = {"instance": "steady-2", "to": "cart", "pod": "cart-9"}
+    counter(metrics, COUNTED, labels, steady(0.1), at=_between(-30, 113))
+
+
 def _a_peer_appears(metrics: Metrics) -> None:
     labels = {"instance": "steady-1", "to": "search"}
     counter(metrics, COUNTED, labels, steady(4.0), base=9, at=_between(71, 200))
@@ -90,6 +101,7 @@ def _a_peer_appears(metrics: Metrics) -> None:
 HAPPENS: tuple[Callable[[Metrics], None], ...] = (
     *(_quiet, _a_gap, _one_gap_ends_as_another_begins, _a_target_comes_with_its_past),
     *(_a_target_goes, _a_restart_that_others_hide, _pods_come_and_go, _a_peer_appears),
+    *(_a_pod_goes, _a_pod_goes_at_the_end),
 )
 
 

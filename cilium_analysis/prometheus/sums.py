@@ -102,11 +102,14 @@ def _in_doubt(
     for row in {row + by for row in rows.tolist() for by in (-1, 0, 1)}:
         if 0 <= row < len(doubt):
             doubt[row] = True
+    # VictoriaMetrics shows a series for a step after its last sample, so that only the next check
+    # may tell that it vanished: a block is good if that is, too, and the last one never is.
     checked = broken.index[(broken == 0).all(axis=1)] if broken.shape[1] else broken.index[:0]
-    ends = checked.searchsorted(gained.index)
-    known = ends < len(checked)
+    good = checked[:-1][np.diff(checked) == block] if len(checked) else checked
+    ends = good.searchsorted(gained.index)
+    known = ends < len(good)
     covered = np.zeros(len(gained), dtype=bool)
-    covered[known] = checked[ends[known]] - gained.index[known] < block
+    covered[known] = good[ends[known]] - gained.index[known] < block
     return doubt | ~covered
 
 
