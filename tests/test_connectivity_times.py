@@ -148,7 +148,7 @@ def test_agents_without_connectivity_metrics_are_unknown_and_said_why(
 
 
 def test_without_a_baseline_nothing_is_compared(cluster_server: Serve) -> None:
-    slow = event("latency", "worker-3", 75, 95, size=0.05)
+    slow = event("latency", "worker-3", 75, 95, added=0.05)
     served = cluster_server(changed("slow", slow))
     window = half(served)
     data = connectivity.load(connect(served.url), window, window.baseline("1w"))
